@@ -1,0 +1,26 @@
+"""The one place that knows where the shipped data lies: inside the wheel, or beside the packages in a checkout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ravel.common.errors import SuiteError
+
+__all__ = ["bundled_path"]
+
+
+def bundled_path(*parts: str) -> Path:
+    """Return the path of a shipped file or folder, such as `bundled_path("city")`.
+
+    Raises SuiteError if it was not installed.
+    """
+    package = Path(__file__).resolve().parent.parent
+    for root in (package / "bundled", package.parent / "data"):
+        path = root.joinpath(*parts)
+        if path.exists():
+            return path
+    raise SuiteError(
+        expected=f"the bundled {'/'.join(parts)}",
+        came="an installation without it",
+        todo="reinstall ravel-bench from a complete wheel or checkout",
+    )

@@ -1,0 +1,73 @@
+"""Base of every config: frozen, unknown keys refused, YAML both ways; it knows nothing of any particular setting."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+from typing_extensions import Self
+
+from ravel.common.errors import SuiteError, near_misses
+from ravel.common.io import read_text
+
+__all__ = ["Config"]
+
+
+class Config(BaseModel):
+    """A frozen group of settings. `from_yaml(to_yaml(c)) == c` holds for every subclass (a test checks it)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @classmethod
+    def from_mapping(cls, values: dict[str, Any], *, origin: str) -> Self:
+        """Build the config from plain values. Raises SuiteError naming `origin`, the key and near misses."""
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise _readable(error, cls, origin) from None
+
+    @classmethod
+    def from_yaml(cls, text: str, *, origin: str = "the given text") -> Self:
+        """Read the config from YAML text. Raises SuiteError if it is not a mapping or a value does not fit."""
+        try:
+            values = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise SuiteError(
+                expected=f"YAML in {origin}", came=" ".join(str(error).split()), todo="correct the file"
+            ) from None
+        if values is None:
+            values = {}
+        if not isinstance(values, dict):
+            raise SuiteError(
+                expected=f"a mapping of settings in {origin}",
+                came=f"a {type(values).__name__}",
+                todo=f"write one setting per line, known: {', '.join(cls.model_fields)}",
+            )
+        return cls.from_mapping(values, origin=origin)
+
+    @classmethod
+    def from_file(cls, path: Path) -> Self:
+        """Read the config from a YAML file; the path is named in every error."""
+        return cls.from_yaml(read_text(path), origin=str(path))
+
+    def to_yaml(self) -> str:
+        """Return the config as YAML, keys in declaration order."""
+        text: str = yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        return text
+
+
+def _readable(error: ValidationError, config: type[Config], origin: str) -> SuiteError:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        close = near_misses(key.rsplit(".", 1)[-1], config.model_fields)
+        hint = f"did you mean {' or '.join(map(repr, close))}? " if close else ""
+        todo = f"{hint}known settings: {', '.join(config.model_fields)}"
+        return SuiteError(expected=f"only known settings in {origin}", came=f"{key!r}", todo=todo)
+    return SuiteError(
+        expected=f"a valid value for {key!r} in {origin}",
+        came=f"{first.get('input')!r} ({first['msg']})",
+        todo="change that value",
+    )

@@ -1,0 +1,43 @@
+"""The one error class for mistakes of the user's making; it knows nothing of what the mistake was about."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = ["SuiteError", "near_misses", "unknown_name"]
+
+
+class SuiteError(Exception):
+    """A mistake that the user can mend: what was expected, what came, what to do.
+
+    The command line prints it as one paragraph and exits with 2; nothing has been half-written by then.
+    """
+
+    def __init__(self, *, expected: str, came: str, todo: str) -> None:
+        self.expected = expected
+        """What would have been right, as a clause without a full stop."""
+        self.came = came
+        """What was found instead, as a clause without a full stop."""
+        self.todo = todo
+        """What the user can do now, as a clause without a full stop."""
+        super().__init__(f"Expected {expected}; got {came}. To mend it: {todo}.")
+
+
+def near_misses(name: str, known: Iterable[str]) -> list[str]:
+    """Return up to three known names close to `name`, best first, compared without regard to case."""
+    by_folded = {candidate.casefold(): candidate for candidate in known}
+    close = difflib.get_close_matches(name.casefold(), by_folded, n=3, cutoff=0.6)
+    return [by_folded[folded] for folded in close]
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> SuiteError:
+    """Build the error for a name that is not known, with near misses and the list of known names."""
+    names = sorted(known)
+    close = near_misses(name, names)
+    hint = f"did you mean {' or '.join(repr(c) for c in close)}? " if close else ""
+    return SuiteError(
+        expected=f"a known {kind}",
+        came=f"{name!r}",
+        todo=f"{hint}known: {', '.join(names) if names else 'none'}",
+    )
