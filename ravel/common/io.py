@@ -98,7 +98,9 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 def _bad_line(path: Path, number: int, came: str) -> SuiteError:
     return SuiteError(
-        expected=f"one JSON object on line {number} of {path}", came=came, todo=f"correct or remove line {number}"
+        expected=f"one JSON object on line {number} of {path}",
+        came=came,
+        todo=f"correct or remove line {number}",
     )
 
 

@@ -22,7 +22,9 @@ class Registry(Generic[T]):
     Scanning happens at first use, so importing a registry imports none of its members.
     """
 
-    def __init__(self, *, kind: str, packages: tuple[str, ...], attribute: str, name_of: Callable[[T], str]) -> None:
+    def __init__(
+        self, *, kind: str, packages: tuple[str, ...], attribute: str, name_of: Callable[[T], str]
+    ) -> None:
         self.kind = kind
         """What is registered, in words, for error messages."""
         self.packages = packages
@@ -65,7 +67,9 @@ class Registry(Generic[T]):
                 thing: T = getattr(module, self.attribute)
                 name = self._name_of(thing)
                 if name in found:
-                    raise ValueError(f"{self.kind} {name!r} is registered by both {homes[name]} and {module_name}")
+                    raise ValueError(
+                        f"{self.kind} {name!r} is registered by both {homes[name]} and {module_name}"
+                    )
                 found[name] = thing
                 homes[name] = module_name
         return found

@@ -1,0 +1,1 @@
+"""Engines: they run a target model with a featurizer at a site."""

@@ -1,0 +1,1 @@
+"""Featurizers: coordinates of a vector and a choice among them."""

@@ -1,0 +1,59 @@
+"""The one abstraction of the suite: coordinates of a vector, a choice among them, and the swap, written once.
+
+A featurizer knows vectors only: no model, no prompts, no attributes, no method that found it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import final
+
+from torch import Tensor, nn
+
+__all__ = ["Featurizer"]
+
+
+class Featurizer(nn.Module, ABC):
+    """A change of coordinates `encode`, its way back `decode`, and a `mask` over the coordinates.
+
+    Subclasses are final: `Subspace`, `MaskedBasis`, `Dictionary`. All arithmetic is in float32.
+    """
+
+    kind: str
+    """Name of the class in saved files."""
+
+    @property
+    @abstractmethod
+    def width(self) -> int:
+        """Length d_model of the vectors this featurizer acts on."""
+
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """How many coordinates are swapped."""
+
+    @abstractmethod
+    def encode(self, vectors: Tensor) -> Tensor:
+        """Map vectors [..., d_model] to coordinates [..., n_features]."""
+
+    @abstractmethod
+    def decode(self, features: Tensor) -> Tensor:
+        """Map coordinates [..., n_features] back to vectors [..., d_model]."""
+
+    @abstractmethod
+    def mask(self) -> Tensor:
+        """Return the choice among coordinates, [n_features], each from 0 (base's stays) to 1 (source's comes)."""
+
+    @final
+    def interchange(self, base: Tensor, source: Tensor) -> Tensor:
+        """Swap the chosen coordinates of `source` into `base`: both [..., d_model]; the result has base's dtype and device.
+
+        `base + (decode(mix) - decode(f_base))` with `mix = f_base + mask * (f_source - f_base)`. What the encoder loses
+        (the complement of a subspace, the error of an autoencoder) stays with the base, so `interchange(x, x)` is x
+        exactly and an empty mask returns base exactly.
+        """
+        wide_base = base.float()
+        f_base = self.encode(wide_base)
+        f_source = self.encode(source.to(device=base.device).float())
+        mix = f_base + self.mask() * (f_source - f_base)
+        return (wide_base + (self.decode(mix) - self.decode(f_base))).to(base.dtype)

@@ -1,0 +1,1 @@
+"""Methods that train a featurizer through interchange interventions."""

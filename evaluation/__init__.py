@@ -1,0 +1,1 @@
+"""Scores and tables: judging, metrics, intervals, suites, the command line."""

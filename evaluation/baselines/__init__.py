@@ -1,0 +1,1 @@
+"""Baselines, floors and ceilings, one file each, under the same Method contract."""

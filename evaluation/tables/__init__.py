@@ -1,0 +1,1 @@
+"""Tables: records become cells, cells become Markdown, CSV or LaTeX."""

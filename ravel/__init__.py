@@ -1,0 +1,10 @@
+"""Text in, records out: entity types, prompts, knowledge, interchange pairs, instances. Needs neither torch nor transformers."""
+
+from importlib.metadata import PackageNotFoundError, version
+
+__all__ = ["__version__"]
+
+try:
+    __version__ = version("ravel-bench")
+except PackageNotFoundError:
+    __version__ = "0+unknown"
