@@ -1,6 +1,6 @@
-"""A built benchmark for one target model: prompts with the model's own labels, pairs per split, and the folder they live in.
+"""A built benchmark for one target model: prompts with the model's own labels, pairs per split, their folder.
 
-It knows nothing of how prompts were completed or pairs were drawn (see `ravel.build`), and nothing of tensors.
+It knows nothing of how prompts were completed or pairs were drawn (that is `ravel.build`) nor of tensors.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ravel.common.io import (
     write_json,
     write_text,
 )
-from ravel.schema import SOURCE_KINDS, TRAIN_SPLIT, InterchangePair, Prompt, evaluation_splits
+from ravel.schema import SOURCE_KINDS, TRAIN_SPLIT, InterchangePair, Prompt, SourceKind, evaluation_splits
 
 if TYPE_CHECKING:
     import datasets
@@ -59,11 +59,11 @@ class PromptRecord:
     prompt: Prompt
     """Text, template, entity and where the entity stands."""
     label: str
-    """The model's own answer, cut where the answer ends; `prompt.text + label` is a prefix of what it generated."""
+    """The model's own answer, cut where the answer ends; the model's continuation begins with it."""
     label_ids: tuple[int, ...]
     """The shortest prefix of the generated token ids whose text covers the label."""
     correct: bool | None
-    """Whether the answer states the true value; None where the prompt asks for nothing or no value is known."""
+    """Whether the answer states the true value; None where nothing is asked or no value is known."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as plain values, the prompt's fields beside its own."""
@@ -82,7 +82,7 @@ class PromptRecord:
 
     @classmethod
     def from_json(cls, row: dict[str, Any], *, origin: str) -> PromptRecord:
-        """Read a record. Raises SuiteError naming `origin` if a field is missing or the span is not the entity."""
+        """Read a record. Raises SuiteError naming `origin` for a missing field or a wrong span."""
         try:
             start, end = row["span"]
             prompt = Prompt(row["text"], row["template"], row["entity"], row["attribute"], (start, end))
@@ -119,7 +119,7 @@ class Manifest:
     config: Mapping[str, Any]
     """The resolved build config."""
     counts: Mapping[str, Any]
-    """How many prompts, entities, templates and pairs there were at each step, and how many were dropped why."""
+    """Prompts, entities, templates and pairs at each step, and how many were dropped why."""
     knowledge: Mapping[str, Any]
     """Accuracy of the model over all candidates, per attribute and per template."""
     entities: Mapping[str, Sequence[str]]
@@ -164,7 +164,7 @@ class Manifest:
 
 
 class Instance:
-    """Prompts, pairs per split and a manifest. Read-only; made by `build_instance`, `load` or `from_parts`."""
+    """Prompts, pairs per split, a manifest. Read-only; made by `build_instance`, `load` or `from_parts`."""
 
     def __init__(
         self,
@@ -210,7 +210,7 @@ class Instance:
         return [name for name in ALL_SPLITS if self._pairs.get(name) and name not in self._withheld]
 
     def pairs(self, split: str) -> tuple[InterchangePair, ...]:
-        """Return the pairs of a split, empty if it has none. Raises SuiteError if it is withheld or unknown."""
+        """Return a split's pairs, perhaps none. Raises SuiteError if it is withheld or unknown."""
         if split not in ALL_SPLITS:
             raise unknown_name("split", split, ALL_SPLITS)
         if split in self._withheld:
@@ -222,7 +222,7 @@ class Instance:
         return self._pairs.get(split, ())
 
     def prompt(self, prompt_id: str) -> PromptRecord:
-        """Return the prompt with this id. Raises SuiteError if there is none, or only withheld pairs use it."""
+        """Return the prompt with this id. Raises SuiteError if none has, or only withheld pairs use it."""
         try:
             return self._prompts[prompt_id]
         except KeyError:
@@ -233,13 +233,13 @@ class Instance:
             ) from None
 
     def prompts(self, split: str | None = None) -> tuple[PromptRecord, ...]:
-        """Return every prompt that the pairs of `split` (or of all readable splits) use, in the order of ids."""
+        """Return every prompt used by the pairs of `split` (or of all readable splits), in the order of ids."""
         splits = self.splits() if split is None else [split]
         used = _used_prompts(pair for name in splits for pair in self.pairs(name))
         return tuple(record for prompt_id, record in self._prompts.items() if prompt_id in used)
 
     def without_test(self) -> Instance:
-        """Return the same instance with the test splits withheld: neither their pairs nor prompts of theirs alone."""
+        """Return the same instance with the test splits withheld: their pairs, and prompts only they use."""
         withheld = frozenset(name for name in ALL_SPLITS if name.endswith("_test"))
         pairs = {name: found for name, found in self._pairs.items() if name not in withheld}
         used = _used_prompts(pair for found in pairs.values() for pair in found)
@@ -298,8 +298,8 @@ class Instance:
     def load(cls, folder: Path) -> Instance:
         """Read a saved instance.
 
-        Raises SuiteError if a file is missing, differs from its hash in the manifest, or a pair names an unknown
-        prompt or disagrees with its prompts (with file and line).
+        Raises SuiteError if a file is missing or differs from its hash in the manifest, or a pair names an
+        unknown prompt or disagrees with its prompts (with file and line).
         """
         manifest = Manifest.from_json(read_json(folder / _MANIFEST), origin=str(folder / _MANIFEST))
         for problem in _hash_problems(folder, manifest):
@@ -334,8 +334,8 @@ class Instance:
     ) -> Instance:
         """Put an instance together from values; hashes and the list of attributes are worked out here.
 
-        `attribute_order` is the order of tables; by default the attributes are sorted. Raises SuiteError for a split
-        of an unknown name, a repeated prompt id, or a pair that disagrees with its prompts.
+        `attribute_order` is the order of tables; by default the attributes are sorted. Raises SuiteError for an
+        unknown split, a repeated prompt id, or a pair that disagrees with its prompts.
         """
         by_id = _by_id(prompts)
         checked = _checked_pairs(pairs, by_id)
@@ -359,7 +359,7 @@ class Instance:
 def verify_instance(folder: Path) -> list[str]:
     """Return what is wrong with an instance folder, in words; an empty list if all is well.
 
-    Checks the manifest, every hash, files that the manifest does not name, cross references, and that labels differ.
+    Checks the manifest, every hash, files that the manifest does not name, and each pair against its prompts.
     """
     try:
         manifest = Manifest.from_json(read_json(folder / _MANIFEST), origin=str(folder / _MANIFEST))
@@ -511,7 +511,7 @@ def _pair_problems(
         yield f"the same label {pair.if_swapped!r} for both answers"
 
 
-def source_kind_of(base_attribute: str, source_attribute: str | None) -> str:
+def source_kind_of(base_attribute: str, source_attribute: str | None) -> SourceKind:
     """Return the source kind of a pair from what its base and its source ask for."""
     if source_attribute is None:
         return "attribute_free"
