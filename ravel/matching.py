@@ -1,9 +1,9 @@
-"""When a model's continuation states a value: one small frozen matcher per kind of value; no knowledge of entities or prompts.
+"""When a continuation states a value: a frozen matcher per kind of value, which knows no entities or prompts.
 
 Every matcher answers in two modes:
-  strict      the cleaned continuation must begin with the value and end a word there; nothing counts by accident
-  reference   the lenient rule of the published recipe (RAVEL, arXiv 2402.17700, and its public adaptations): either
-              text may be a prefix of the other, with a handful of exceptions for particular values
+  strict      the cleaned continuation must begin with the value and end a word there
+  reference   the lenient rule of the published recipe (RAVEL, arXiv 2402.17700, and its public adaptations):
+              either text may be a prefix of the other, with a handful of exceptions for particular values
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _SHORTEST_PREFIX = 2
 
 @runtime_checkable
 class Matcher(Protocol):
-    """A rule that says whether a continuation states a value. Matchers are values: frozen, comparable, hashable."""
+    """A rule that says whether a continuation states a value; frozen, comparable, hashable."""
 
     @property
     def tolerance(self) -> bool:
@@ -38,7 +38,7 @@ class Matcher(Protocol):
         ...
 
     def matches(self, continuation: str, value: str, *, mode: MatchMode = "strict") -> bool:
-        """Return whether `continuation` (the text after the prompt) states `value`. A blank value is never stated."""
+        """Return whether `continuation`, the text after the prompt, states `value`; a blank one never is."""
         ...
 
 
@@ -46,14 +46,15 @@ class Matcher(Protocol):
 class Prefix:
     """The continuation begins with the value.
 
-    Strict mode: after cleaning (case folded, opening quotes and brackets dropped, cut at the first double quote or line
-    end, one leading word of `skip` dropped on either side) the continuation must begin with the whole value, and the
-    value must end a word there: `Niger` is not stated by `Nigeria` nor `Guinea` by `Guinea-Bissau`. A continuation that
-    stops short of the value counts only if `min_length` is set, the continuation up to its first full stop or
-    semicolon has at least that many characters, and it stops where a word of the value ends.
+    Strict mode: after cleaning (case folded, opening quotes and brackets dropped, cut at the first double
+    quote or line end, one leading word of `skip` dropped on either side) the continuation must begin with
+    the whole value, and the value must end a word there: `Niger` is not stated by `Nigeria` nor `Guinea` by
+    `Guinea-Bissau`. A continuation that stops short of the value counts only if `min_length` is set, the
+    continuation up to its first full stop or semicolon has at least that many characters, and it stops
+    where a word of the value ends.
 
-    Reference mode: after the reference's own cleaning either text may be a prefix of the other. Taken literally, as the
-    reference does: one letter counts, and so does an empty continuation.
+    Reference mode: after the reference's own cleaning either text may be a prefix of the other. Taken
+    literally, as the reference does: one letter counts, and so does an empty continuation.
     """
 
     min_length: int | None = None
@@ -61,7 +62,7 @@ class Prefix:
     skip: tuple[str, ...] = ("the", "a", "an")
     """Words that may stand before the value, in the continuation or in the value, and are not compared."""
     whole_words: bool = True
-    """False lets a part stop inside a word: for values written without spaces, cut by the limit on new tokens."""
+    """False lets a part stop inside a word, where the limit on new tokens may cut it."""
 
     def __post_init__(self) -> None:
         if self.min_length is not None and self.min_length < _SHORTEST_PREFIX:
@@ -97,8 +98,8 @@ class Prefix:
 class AnyOf:
     """The value is a comma-separated list and stating any one of its parts is enough.
 
-    Strict mode: the inner matcher decides for each part, and for the list as a whole. Reference mode: additionally any
-    part may stand anywhere in the continuation (the reference does so for languages only).
+    Strict mode: the inner matcher decides for each part, and for the list as a whole. Reference mode:
+    additionally any part may stand anywhere in the continuation (the reference does so for languages only).
     """
 
     inner: Matcher = field(default_factory=Prefix)
@@ -124,8 +125,9 @@ class AnyOf:
 class Aliases:
     """Some values have other names, which count as well.
 
-    Strict mode: the inner matcher decides for the value and for each of its other names. Reference mode: the inner
-    matcher decides for the value alone, as the other names that the reference knows are part of its own rule.
+    Strict mode: the inner matcher decides for the value and for each of its other names. Reference mode:
+    the inner matcher decides for the value alone, as the other names that the reference knows are part of
+    its own rule.
     """
 
     names: tuple[tuple[str, tuple[str, ...]], ...]
@@ -157,12 +159,13 @@ class Aliases:
 class NumberWithin:
     """The value is a number of degrees, and a number close to it counts.
 
-    Strict mode: the continuation must begin with a number. A minus or a following S, W, south or west (after a degree
-    sign, minutes, or the word degrees) makes it negative; minutes are added. Reference mode: the first run of digits
-    anywhere before the first double quote is compared, and both signs are ignored.
+    Strict mode: the continuation must begin with a number. A minus or a following S, W, south or west
+    (after a degree sign, minutes, or the word degrees) makes it negative; minutes are added. Reference
+    mode: the first run of digits anywhere before the first double quote is compared, and both signs are
+    ignored.
     """
 
-    tolerance_degrees: float = 2
+    within: float = 2
     """Largest difference that counts, inclusive."""
 
     @property
@@ -171,7 +174,7 @@ class NumberWithin:
         return True
 
     def matches(self, continuation: str, value: str, *, mode: MatchMode = "strict") -> bool:
-        """Return whether the continuation gives a number close to the value; a value that is no number is never met."""
+        """Return whether the continuation gives a number close to the value; other values are never met."""
         wanted = _number(value)
         if wanted is None:
             return False
@@ -180,17 +183,17 @@ class NumberWithin:
             digits = re.search(r"\d+", _reference_clean(continuation))
             said = float(digits.group()) if digits else None
             wanted = abs(wanted)
-        return said is not None and abs(said - wanted) <= self.tolerance_degrees
+        return said is not None and abs(said - wanted) <= self.within
 
 
 @dataclass(frozen=True, slots=True)
 class UtcOffset:
     """The value is an IANA time zone, and its name or its offset from UTC at one fixed date counts.
 
-    Strict mode: the continuation begins with the zone's name (a blank may stand for an underscore) or with the offset:
-    `UTC+5:30`, `GMT-3`, `+08:00`; a sign is needed unless the offset is zero. Reference mode: the lenient prefix rule
-    for the name, and an hour of difference either way for the offset. The reference takes the offset on the day of the
-    run; here the date is part of the rule, so the verdict never changes.
+    Strict mode: the continuation begins with the zone's name (a blank may stand for an underscore) or with
+    the offset: `UTC+5:30`, `GMT-3`, `+08:00`; a sign is needed unless the offset is zero. Reference mode:
+    the lenient prefix rule for the name, and an hour of difference either way for the offset. The reference
+    takes the offset on the day of the run; here the date is part of the rule, so the verdict never changes.
     """
 
     at: date
@@ -231,7 +234,7 @@ def _begins_with(text: str, value: str) -> bool:
 
 
 def _ends_word(text: str, at: int) -> bool:
-    """Say whether a word ends before position `at`: no letter, mark or digit follows, nor one behind a joining sign."""
+    """Say whether a word ends before `at`: neither a word character nor a joining sign and one follow."""
     rest = text[at : at + 2]
     if not rest:
         return True
@@ -250,7 +253,7 @@ def _reference_clean(text: str) -> str:
 
 
 def _reference_prefix(continuation: str, value: str) -> bool:
-    """The reference's rule with its exceptions by value; a blank value is never stated (there it always is)."""
+    """The reference's rule with its exceptions; a blank value is never stated (there it always is)."""
     said, wanted = _reference_clean(continuation), value.lower().strip(' "')
     if not wanted:
         return False
@@ -290,7 +293,7 @@ _OFFSET = re.compile(
 
 
 def _offset_minutes(text: str) -> int | None:
-    """Read the offset from UTC in minutes that the text begins with, or None; an unsigned one must be zero."""
+    """Read the offset in minutes that the text begins with, or None; an unsigned one must be zero."""
     found = _OFFSET.match(text)
     if found is None:
         return 0 if _begins_with(text, "utc") or _begins_with(text, "gmt") else None
