@@ -233,7 +233,7 @@ class Instance:
             ) from None
 
     def prompts(self, split: str | None = None) -> tuple[PromptRecord, ...]:
-        """Return every prompt used by the pairs of `split` (or of all readable splits), in the order of ids."""
+        """Return the prompts that the pairs of `split` (or of all readable splits) use, in order."""
         splits = self.splits() if split is None else [split]
         used = _used_prompts(pair for name in splits for pair in self.pairs(name))
         return tuple(record for prompt_id, record in self._prompts.items() if prompt_id in used)
@@ -334,8 +334,8 @@ class Instance:
     ) -> Instance:
         """Put an instance together from values; hashes and the list of attributes are worked out here.
 
-        `attribute_order` is the order of tables; by default the attributes are sorted. Raises SuiteError for an
-        unknown split, a repeated prompt id, or a pair that disagrees with its prompts.
+        `attribute_order` is the order of tables; by default the attributes are sorted. Raises SuiteError
+        for an unknown split, a repeated prompt id, or a pair that disagrees with its prompts.
         """
         by_id = _by_id(prompts)
         checked = _checked_pairs(pairs, by_id)

@@ -1,0 +1,313 @@
+"""Asks a target model for every fact and keeps the entities and templates it knows.
+
+It knows no labels, no pairs and no tensors: a model is whatever continues texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ravel.matching import MatchMode
+from ravel.partitions import asked_together, share_out
+from ravel.prompts import fill
+from ravel.schema import (
+    PARTITIONS,
+    Completion,
+    EntityFacts,
+    EntityType,
+    Partition,
+    Prompt,
+    Template,
+)
+
+__all__ = [
+    "Answerer",
+    "Answers",
+    "Kept",
+    "Progress",
+    "ask",
+    "complete_in_chunks",
+    "keep_above",
+    "keep_best",
+    "knowledge_of",
+]
+
+Progress = Callable[[str, int, int], None]
+"""Called with a stage's name, how much is done and how much there is to do."""
+
+# Prompts per call of the answerer: long enough for it to group by length, short enough to report progress.
+_CHUNK = 4096
+
+
+class Answerer(Protocol):
+    """Continues texts greedily, with a tokenizer: all that a build asks of a target model."""
+
+    @property
+    def name(self) -> str:
+        """The target model as its user named it."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal for equal models, whatever their folder."""
+        ...
+
+    def complete(self, prompts: Sequence[Prompt], max_new_tokens: int) -> list[Completion]:
+        """Continue each prompt greedily, in the order of `prompts`."""
+        ...
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """Return the text of generated tokens."""
+        ...
+
+    def offsets(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
+        """Return each token's [start, end) in characters; special tokens have (0, 0)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What the model said to every template filled with every entity that it can meet in some split."""
+
+    templates: tuple[Template, ...]
+    """Rows."""
+    entities: tuple[EntityFacts, ...]
+    """Columns."""
+    completions: tuple[tuple[Completion | None, ...], ...]
+    """By row and column; None where nothing was asked."""
+    asked: NDArray[np.bool_]
+    """Where something was asked, [n_templates, n_entities]."""
+    right: NDArray[np.bool_]
+    """Where the answer states the value, [n_templates, n_entities]; False where nothing was asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The rows and columns of `Answers` that go on, in their order there."""
+
+    templates: tuple[int, ...]
+    """Indices of templates."""
+    entities: tuple[int, ...]
+    """Indices of entities."""
+
+
+def ask(
+    templates: Sequence[Template],
+    entities: Sequence[EntityFacts],
+    *,
+    entity_type: EntityType,
+    answerer: Answerer,
+    max_new_tokens: int,
+    mode: MatchMode,
+    progress: Progress,
+) -> Answers:
+    """Complete every template with every entity and judge the answers.
+
+    Left out: an entity without a value for the template's attribute, and partitions that meet in no split.
+    """
+    asked = _askable(templates, entities)
+    where = [(int(row), int(column)) for row, column in np.argwhere(asked)]
+    prompts = (fill(templates[row], entities[column].entity) for row, column in where)
+    completions: list[list[Completion | None]] = [[None] * len(entities) for _ in templates]
+    right = np.zeros_like(asked)
+    judge = _Judge(entity_type, mode)
+    answers = complete_in_chunks(
+        prompts, len(where), answerer, max_new_tokens=max_new_tokens, progress=progress, stage="answers"
+    )
+    for (row, column), answer in zip(where, answers, strict=True):
+        completions[row][column] = answer
+        right[row, column] = judge.is_right(templates[row], entities[column], answer)
+    return Answers(tuple(templates), tuple(entities), tuple(map(tuple, completions)), asked, right)
+
+
+def complete_in_chunks(
+    prompts: Iterator[Prompt],
+    total: int,
+    answerer: Answerer,
+    *,
+    max_new_tokens: int,
+    progress: Progress,
+    stage: str,
+) -> Iterator[Completion]:
+    """Yield the completion of each prompt in order, reporting progress; equal completions are one object."""
+    seen: dict[Completion, Completion] = {}
+    progress(stage, 0, total)
+    done = 0
+    while chunk := [prompt for prompt, _ in zip(prompts, range(_CHUNK), strict=False)]:
+        for answer in answerer.complete(chunk, max_new_tokens):
+            yield seen.setdefault(answer, answer)
+        done += len(chunk)
+        progress(stage, done, total)
+
+
+def _askable(templates: Sequence[Template], entities: Sequence[EntityFacts]) -> NDArray[np.bool_]:
+    values = [dict(facts.values) for facts in entities]
+    asked = np.zeros((len(templates), len(entities)), dtype=np.bool_)
+    for row, template in enumerate(templates):
+        for column, facts in enumerate(entities):
+            known = bool(values[column].get(template.attribute or "", "").strip())
+            asked[row, column] = known and asked_together(template.partition, facts.partition)
+    return asked
+
+
+class _Judge:
+    """Whether an answer is right, worked out once for each attribute, value and text."""
+
+    def __init__(self, entity_type: EntityType, mode: MatchMode) -> None:
+        self._matchers = {attribute.name: attribute.matcher for attribute in entity_type.attributes}
+        self._mode: MatchMode = mode
+        self._verdicts: dict[tuple[str, str, str], bool] = {}
+
+    def is_right(self, template: Template, facts: EntityFacts, answer: Completion) -> bool:
+        attribute = template.attribute or ""
+        key = (attribute, dict(facts.values)[attribute], answer.text)
+        if key not in self._verdicts:
+            matcher = self._matchers[attribute]
+            self._verdicts[key] = matcher.matches(answer.text, key[1], mode=self._mode)
+        return self._verdicts[key]
+
+
+def keep_best(
+    answers: Answers,
+    *,
+    entities: int,
+    templates_per_attribute: int,
+    templates_overall: int,
+    templates_always: int,
+) -> Kept:
+    """Keep the entities and templates with most right answers: the rank rule of the published recipe.
+
+    The `entities` best by number of right answers; then, by right answers over these, the
+    `templates_per_attribute` best of each attribute, of which those stay that are among the
+    `templates_overall` best of all or the `templates_always` best of their attribute (400, 12, 200 and 4
+    there; RAVEL, arXiv 2402.17700, public adaptations).
+
+    Departures: each of these numbers is shared out among the partitions in proportion to their candidates,
+    and ranks are taken inside a partition, as ranking over all of them together leaves small partitions
+    empty by chance (and templates of different partitions are not asked about the same entities); what has
+    no right answer at all is never kept. Ties keep the order of the data.
+    """
+    columns = _best_entities(answers, entities)
+    counts = answers.right[:, columns].sum(axis=1)
+    overall = _ranked_by_partition(
+        answers.templates, counts, range(len(answers.templates)), templates_overall
+    )
+    rows: set[int] = set()
+    for attribute in dict.fromkeys(template.attribute for template in answers.templates):
+        own = [row for row, template in enumerate(answers.templates) if template.attribute == attribute]
+        best = _ranked_by_partition(answers.templates, counts, own, templates_per_attribute)
+        always = _ranked_by_partition(answers.templates, counts, own, templates_always)
+        rows |= best & (overall | always)
+    return Kept(tuple(sorted(rows)), tuple(columns))
+
+
+def _best_entities(answers: Answers, total: int) -> list[int]:
+    counts = answers.right.sum(axis=0)
+    return sorted(_ranked_by_partition(answers.entities, counts, range(len(answers.entities)), total))
+
+
+def _ranked_by_partition(
+    members: Sequence[Template] | Sequence[EntityFacts],
+    counts: NDArray[np.int_],
+    among: Sequence[int],
+    total: int,
+) -> set[int]:
+    by_partition: dict[Partition, list[int]] = {partition: [] for partition in PARTITIONS}
+    for index in among:
+        by_partition[members[index].partition].append(index)
+    shares = share_out(total, {partition: len(found) for partition, found in by_partition.items()})
+    best: set[int] = set()
+    for partition, found in by_partition.items():
+        ranked = sorted(found, key=lambda index: (-int(counts[index]), index))
+        best.update(index for index in ranked[: shares[partition]] if counts[index] > 0)
+    return best
+
+
+def keep_above(answers: Answers, threshold: float) -> Kept:
+    """Keep entities and templates with an accuracy of at least `threshold`, measured over the kept others.
+
+    Whatever is furthest below the threshold goes first and the rest is measured again, until nothing is
+    below: one bad template does not cost every entity its place, nor the other way round. Ties drop the
+    later one.
+    """
+    asked, right = answers.asked.astype(np.int64), answers.right.astype(np.int64)
+    rows, columns = _Tally(asked, right), _Tally(asked.T, right.T)
+    while True:
+        (row, low_row), (column, low_column) = rows.lowest(), columns.lowest()
+        if min(low_row, low_column) >= threshold:
+            break
+        if low_row <= low_column:
+            rows.drop(row)
+            columns.forget(asked[row], right[row])
+        else:
+            columns.drop(column)
+            rows.forget(asked[:, column], right[:, column])
+    return Kept(rows.members(), columns.members())
+
+
+class _Tally:
+    """Running counts of asked and right for the rows of a matrix, of which some are dropped."""
+
+    def __init__(self, asked: NDArray[np.int64], right: NDArray[np.int64]) -> None:
+        self._asked = asked.sum(axis=1)
+        self._right = right.sum(axis=1)
+        self._alive = np.ones(len(asked), dtype=np.bool_)
+
+    def lowest(self) -> tuple[int, float]:
+        """Return the last of the rows with the lowest accuracy; one that is asked nothing has 0."""
+        if not self._alive.any():
+            return -1, float("inf")
+        accuracy = np.where(self._alive, self._right / np.maximum(self._asked, 1), np.inf)
+        index = len(accuracy) - 1 - int(np.argmin(accuracy[::-1]))
+        return index, float(accuracy[index])
+
+    def drop(self, index: int) -> None:
+        self._alive[index] = False
+
+    def forget(self, asked: NDArray[np.int64], right: NDArray[np.int64]) -> None:
+        """Take away the counts of a dropped column."""
+        self._asked -= asked
+        self._right -= right
+
+    def members(self) -> tuple[int, ...]:
+        return tuple(int(index) for index in np.flatnonzero(self._alive))
+
+
+def knowledge_of(answers: Answers, kept: Kept) -> dict[str, Any]:
+    """Return the model's accuracy as plain values: per attribute (candidates, kept) and per template.
+
+    An accuracy over no answers is None.
+    """
+    attributes = list(dict.fromkeys(template.attribute or "" for template in answers.templates))
+    everything = Kept(tuple(range(len(answers.templates))), tuple(range(len(answers.entities))))
+    return {
+        "attributes": {
+            name: {"candidates": _accuracy(answers, everything, name), "kept": _accuracy(answers, kept, name)}
+            for name in attributes
+        },
+        "templates": [
+            {
+                "template": template.text,
+                "attribute": template.attribute,
+                "partition": template.partition,
+                "kept": row in kept.templates,
+                **_ratio(int(answers.right[row].sum()), int(answers.asked[row].sum())),
+            }
+            for row, template in enumerate(answers.templates)
+        ],
+    }
+
+
+def _accuracy(answers: Answers, kept: Kept, attribute: str) -> Mapping[str, float | int | None]:
+    rows = [row for row in kept.templates if answers.templates[row].attribute == attribute]
+    cells = np.ix_(rows, list(kept.entities))
+    return _ratio(int(answers.right[cells].sum()), int(answers.asked[cells].sum()))
+
+
+def _ratio(right: int, asked: int) -> dict[str, float | int | None]:
+    return {"asked": asked, "right": right, "accuracy": right / asked if asked else None}
