@@ -1,1 +1,17 @@
 """Featurizers: coordinates of a vector and a choice among them."""
+
+from das.featurizers.base import Featurizer
+from das.featurizers.dictionary import Activation, Dictionary
+from das.featurizers.masked import MaskedBasis
+from das.featurizers.orthonormal import OrthonormalColumns, retract
+from das.featurizers.subspace import Subspace
+
+__all__ = [
+    "Activation",
+    "Dictionary",
+    "Featurizer",
+    "MaskedBasis",
+    "OrthonormalColumns",
+    "Subspace",
+    "retract",
+]

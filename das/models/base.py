@@ -62,3 +62,18 @@ class TargetModel:
         """Dtype of the weights."""
         dtype: torch.dtype = next(self.model.parameters()).dtype
         return dtype
+
+    @property
+    def max_tokens(self) -> int | None:
+        """Longest row of tokens the model can read, or None if its config sets no bound."""
+        limit = getattr(self.model.config, "max_position_embeddings", None)
+        return None if limit is None else int(limit)
+
+    @property
+    def end_ids(self) -> frozenset[int]:
+        """Token ids that end a text, from the generation config or else the config; may be empty."""
+        for config in (getattr(self.model, "generation_config", None), self.model.config):
+            ends = getattr(config, "eos_token_id", None)
+            if ends is not None:
+                return frozenset([ends] if isinstance(ends, int) else ends)
+        return frozenset()

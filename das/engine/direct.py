@@ -1,0 +1,262 @@
+"""The plain fast engine: unique sources are read once and remembered, rows are grouped to avoid padding.
+
+It knows token ids, positions and a featurizer; nothing of attributes, labels' meaning or methods.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from das.engine.batch import PaddedRows, PaddingSide, PromptEncoder, pad_rows, plan_batches
+from das.engine.cache import SourceKey, VectorCache
+from das.engine.checks import check_featurizer, check_pairs, check_row_lengths, check_sites
+from das.engine.hooks import captured, gathered, rewritten
+from das.engine.protocol import ForcedPair
+from das.featurizers.base import Featurizer
+from das.models.base import TargetModel
+from das.models.load import memory_guard
+from das.sites import Site
+from ravel.schema import Completion, Prompt
+
+__all__ = ["DirectEngine"]
+
+
+class DirectEngine:
+    """Runs a target model with forward hooks on its blocks.
+
+    A source vector depends on the source prompt and the site alone, so each is computed once and kept, over pairs,
+    epochs, target attributes and methods. Logits are projected at the label positions only.
+    """
+
+    name = "direct"
+
+    def __init__(
+        self,
+        target: TargetModel,
+        batch_tokens: int = 16_384,
+        *,
+        cache_bytes: int = 1 << 28,
+        padding_side: PaddingSide = "right",
+        extra_padding: int = 0,
+    ) -> None:
+        """`batch_tokens` bounds the tokens of one forward pass, `cache_bytes` the kept source vectors.
+
+        The two settings of padding change no result; they are there to prove it.
+        """
+        self.target = target
+        self.batch_tokens = batch_tokens
+        """Tokens in one forward pass at most, padding included."""
+        self.cache = VectorCache(cache_bytes)
+        """The kept source vectors."""
+        self.encoder = PromptEncoder(target.tokenizer)
+        """Tokenises prompts, once each."""
+        self._blocks = target.family.blocks(target.model)
+        self._head: nn.Module = target.model.get_output_embeddings()
+        self._padding_side = padding_side
+        self._extra_padding = extra_padding
+
+    def collect(self, prompts: Sequence[Prompt], sites: Sequence[Site]) -> dict[Site, Tensor]:
+        """Return the vectors at each site, [n_prompts, d_model] in float32; see the protocol."""
+        check_sites(sites, self.target)
+        empty = torch.zeros(0, self.target.d_model, device=self.target.device)
+        keys = {site: [self._key(prompt, site) for prompt in prompts] for site in sites}
+        found = self._vectors([key for of_site in keys.values() for key in of_site])
+        return {
+            site: torch.stack([found[key] for key in of_site]) if of_site else empty
+            for site, of_site in keys.items()
+        }
+
+    def complete(self, prompts: Sequence[Prompt], max_new_tokens: int) -> list[Completion]:
+        """Continue each prompt greedily, with the end token if it came; see the protocol."""
+        rows = [encoded.ids for encoded in self.encoder.encode([prompt.text for prompt in prompts])]
+        check_row_lengths([len(row) + max_new_tokens for row in rows], self.target)
+        # Equal texts have equal completions, and a batch of one length needs no mask while it grows.
+        unique = list(dict.fromkeys(rows))
+        lengths = [len(row) + max_new_tokens for row in unique]
+        completed: dict[tuple[int, ...], tuple[int, ...]] = {}
+        for batch in self._plan(lengths, exact=True):
+            chosen = [unique[row] for row in batch]
+            with self._memory(), torch.no_grad():
+                completed.update(zip(chosen, self._greedy(chosen, max_new_tokens), strict=True))
+        return [self._completion(completed[row]) for row in rows]
+
+    def interchange_logits(
+        self, pairs: Sequence[ForcedPair], site: Site, featurizer: Featurizer | None
+    ) -> Tensor:
+        """Return the logits that predict each label token, [n_pairs, longest label, vocabulary]; see the protocol."""
+        check_sites([site], self.target)
+        check_pairs(pairs)
+        check_featurizer(featurizer, self.target)
+        if not pairs:
+            return torch.zeros(0, 0, self._head.weight.shape[0], device=self.target.device)  # type: ignore[union-attr, arg-type]
+        rows = self._forced_rows(pairs)
+        longest = max(len(pair.label_ids) for pair in pairs)
+        keys = [] if featurizer is None else [self._key(pair.source, site) for pair in pairs]
+        sources = self._vectors(keys)
+        parts, order = [], []
+        for batch in self._plan([len(row) for row in rows]):
+            with self._memory():
+                wanted = self._label_positions([rows[i] for i in batch], [pairs[i] for i in batch], longest)
+                padded = self._pad([rows[i] for i in batch])
+                if featurizer is None:
+                    logits = self._logits(padded, wanted)
+                else:
+                    places = [self.encoder.position(pairs[i].base, site.position) for i in batch]
+                    incoming = torch.stack([sources[keys[i]] for i in batch])
+                    with self._swap(padded, places, site, featurizer, incoming):
+                        logits = self._logits(padded, wanted)
+                parts.append(_blank(logits, [len(pairs[i].label_ids) for i in batch]))
+                order.extend(batch)
+        return _restored(torch.cat(parts), order)
+
+    @contextmanager
+    def _swap(
+        self, padded: PaddedRows, places: list[int], site: Site, featurizer: Featurizer, sources: Tensor
+    ) -> Iterator[None]:
+        positions = torch.tensor(places, device=padded.shifts.device) + padded.shifts
+        block = self._blocks[site.layer]
+        with rewritten(block, positions, lambda base: featurizer.interchange(base, sources)):
+            yield
+
+    def _logits(self, padded: PaddedRows, wanted: Tensor) -> Tensor:
+        """Return float32 logits [rows, n, vocabulary] at the `wanted` [rows, n] places of the unpadded rows."""
+        with gathered(self._head, wanted + padded.shifts[:, None]):
+            logits: Tensor = self._forward(padded).logits
+        return logits.float()
+
+    def _forward(self, padded: PaddedRows) -> Any:
+        inputs: dict[str, Any] = {"input_ids": padded.ids, "use_cache": False}
+        # A causal model can't see padding on the right, so masks and position ids would only cost time there.
+        if padded.ragged and self._padding_side == "left":
+            inputs |= {"attention_mask": padded.attention_mask, "position_ids": padded.position_ids}
+        return self.target.model(**inputs)
+
+    def _vectors(self, keys: Sequence[SourceKey]) -> dict[SourceKey, Tensor]:
+        """Return the vector of each key, from memory where it is kept."""
+        found: dict[SourceKey, Tensor] = {}
+        missing: dict[str, list[SourceKey]] = {}
+        for key in dict.fromkeys(keys):
+            kept = self.cache.get(key)
+            if kept is None:
+                missing.setdefault(key.text, []).append(key)
+            else:
+                found[key] = kept
+        # Vectors made under inference mode could never enter a training step later.
+        with torch.inference_mode(False), torch.no_grad():
+            found.update(self._read(missing))
+        return found
+
+    def _read(self, wanted: dict[str, list[SourceKey]]) -> dict[SourceKey, Tensor]:
+        """Run each text once and return the vectors of its keys."""
+        texts = list(wanted)
+        rows = [encoded.ids for encoded in self.encoder.encode(texts)]
+        check_row_lengths([len(row) for row in rows], self.target)
+        found: dict[SourceKey, Tensor] = {}
+        for batch in self._plan([len(row) for row in rows]):
+            with self._memory():
+                found.update(self._read_batch([rows[i] for i in batch], [wanted[texts[i]] for i in batch]))
+        for key, vector in found.items():
+            self.cache.put(key, vector)
+        return found
+
+    def _read_batch(
+        self, rows: list[tuple[int, ...]], keys: list[list[SourceKey]]
+    ) -> dict[SourceKey, Tensor]:
+        padded = self._pad(rows)
+        layers = sorted({key.layer for of_row in keys for key in of_row})
+        tokens = sorted({key.token for of_row in keys for key in of_row})
+        column = {token: index for index, token in enumerate(tokens)}
+        # Rows shorter than the largest wanted index read their own last token there; nobody asks for that value.
+        places = torch.tensor([[min(token, len(row) - 1) for token in tokens] for row in rows])
+        places = places.to(padded.shifts.device) + padded.shifts[:, None]
+        with captured({n: self._blocks[n] for n in layers}, dict.fromkeys(layers, places)) as vectors:
+            self._forward(padded)
+        return {
+            key: vectors[key.layer][row, column[key.token]].clone()
+            for row, of_row in enumerate(keys)
+            for key in of_row
+        }
+
+    def _greedy(self, rows: list[tuple[int, ...]], max_new_tokens: int) -> list[tuple[int, ...]]:
+        """Continue rows of one length; each ends with the first end token or after `max_new_tokens`."""
+        ends = torch.tensor(sorted(self.target.end_ids), device=self.target.device, dtype=torch.long)
+        step = torch.tensor(rows, device=self.target.device)
+        last = torch.full((len(rows), 1), step.shape[1] - 1, device=self.target.device)
+        done = torch.zeros(len(rows), dtype=torch.bool, device=self.target.device)
+        written: list[Tensor] = []
+        cache = None
+        while len(written) < max_new_tokens and not bool(done.all()):
+            with gathered(self._head, last):
+                output = self.target.model(input_ids=step, past_key_values=cache, use_cache=True)
+            cache = output.past_key_values
+            step = output.logits[:, -1].argmax(dim=-1, keepdim=True)
+            last = torch.zeros_like(last)
+            written.append(step)
+            done |= torch.isin(step[:, 0], ends)
+        continued = torch.cat(written, dim=1).tolist() if written else [[] for _ in rows]
+        return [_until_end(ids, self.target.end_ids) for ids in continued]
+
+    def _completion(self, token_ids: tuple[int, ...]) -> Completion:
+        text: str = self.target.tokenizer.decode(list(token_ids), skip_special_tokens=True)
+        return Completion(text=text, token_ids=token_ids)
+
+    def _forced_rows(self, pairs: Sequence[ForcedPair]) -> list[tuple[int, ...]]:
+        """Return each base with its label forced; the label's last token is only predicted, never read."""
+        bases = self.encoder.encode([pair.base.text for pair in pairs])
+        rows = [base.ids + pair.label_ids[:-1] for base, pair in zip(bases, pairs, strict=True)]
+        check_row_lengths([len(row) for row in rows], self.target)
+        return rows
+
+    def _label_positions(self, rows: list[tuple[int, ...]], pairs: list[ForcedPair], longest: int) -> Tensor:
+        starts = [len(row) - len(pair.label_ids) for row, pair in zip(rows, pairs, strict=True)]
+        wanted = [
+            [min(start + j, len(row) - 1) for j in range(longest)]
+            for start, row in zip(starts, rows, strict=True)
+        ]
+        return torch.tensor(wanted, device=self.target.device)
+
+    def _key(self, prompt: Prompt, site: Site) -> SourceKey:
+        token = self.encoder.position(prompt, site.position)
+        return SourceKey(stream=site.stream, layer=site.layer, text=prompt.text, token=token)
+
+    def _pad(self, rows: list[tuple[int, ...]]) -> PaddedRows:
+        return pad_rows(rows, side=self._padding_side, extra=self._extra_padding, device=self.target.device)
+
+    def _plan(self, lengths: list[int], *, exact: bool = False) -> list[list[int]]:
+        enough = self.batch_tokens // 16
+        return plan_batches(lengths, batch_tokens=self.batch_tokens, enough_tokens=enough, exact=exact)
+
+    def _memory(self) -> Any:
+        return memory_guard(
+            f"room for a forward pass of {self.batch_tokens} tokens",
+            f"lower --batch-tokens (now {self.batch_tokens}), or load the model with --dtype bfloat16",
+        )
+
+
+def _blank(logits: Tensor, lengths: list[int]) -> Tensor:
+    """Put zeros after each row's own label, [rows, n, vocabulary]."""
+    if min(lengths) == logits.shape[1]:
+        return logits
+    kept = torch.arange(logits.shape[1])[None, :] < torch.tensor(lengths)[:, None]
+    return logits.masked_fill(~kept.to(logits.device)[:, :, None], 0.0)
+
+
+def _restored(rows: Tensor, order: list[int]) -> Tensor:
+    """Undo the grouping: row i of `rows` goes to place `order[i]`."""
+    if order == list(range(len(order))):
+        return rows
+    inverse = torch.empty(len(order), dtype=torch.long)
+    inverse[torch.tensor(order)] = torch.arange(len(order))
+    return rows[inverse.to(rows.device)]
+
+
+def _until_end(token_ids: list[int], end_ids: frozenset[int]) -> tuple[int, ...]:
+    for index, token_id in enumerate(token_ids):
+        if token_id in end_ids:
+            return tuple(token_ids[: index + 1])
+    return tuple(token_ids)

@@ -1,0 +1,40 @@
+"""Gemma 2: where the blocks are, and a miniature with local and global layers and both soft caps."""
+
+from __future__ import annotations
+
+from torch import nn
+from transformers import Gemma2Config
+
+from das.models.base import ModelFamily
+
+__all__ = ["FAMILY"]
+
+
+def _blocks(model: nn.Module) -> nn.ModuleList:
+    blocks: nn.ModuleList = model.model.layers  # type: ignore[union-attr, assignment]
+    return blocks
+
+
+def _miniature() -> Gemma2Config:
+    return Gemma2Config(
+        vocab_size=128,
+        max_position_embeddings=128,
+        hidden_size=32,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=12,
+        query_pre_attn_scalar=12,
+        intermediate_size=48,
+        sliding_window=3,
+        layer_types=["sliding_attention", "full_attention", "sliding_attention", "full_attention"],
+        final_logit_softcapping=5.0,
+        attn_logit_softcapping=10.0,
+        initializer_range=0.2,
+        pad_token_id=2,
+        bos_token_id=1,
+        eos_token_id=2,
+    )
+
+
+FAMILY = ModelFamily(name="gemma2", model_types=("gemma2",), blocks=_blocks, miniature=_miniature)

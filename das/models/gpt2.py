@@ -1,0 +1,34 @@
+"""GPT-2 and the models of its shape: where the blocks are, and a miniature."""
+
+from __future__ import annotations
+
+from torch import nn
+from transformers import GPT2Config
+
+from das.models.base import ModelFamily
+
+__all__ = ["FAMILY"]
+
+
+def _blocks(model: nn.Module) -> nn.ModuleList:
+    blocks: nn.ModuleList = model.transformer.h  # type: ignore[union-attr, assignment]
+    return blocks
+
+
+def _miniature() -> GPT2Config:
+    return GPT2Config(
+        vocab_size=128,
+        n_positions=128,
+        n_embd=32,
+        n_layer=4,
+        n_head=4,
+        initializer_range=0.2,
+        resid_pdrop=0.0,
+        embd_pdrop=0.0,
+        attn_pdrop=0.0,
+        bos_token_id=1,
+        eos_token_id=2,
+    )
+
+
+FAMILY = ModelFamily(name="gpt2", model_types=("gpt2",), blocks=_blocks, miniature=_miniature)

@@ -1,0 +1,33 @@
+"""Llama and the models of its shape: where the blocks are, and a miniature with grouped key-value heads."""
+
+from __future__ import annotations
+
+from torch import nn
+from transformers import LlamaConfig
+
+from das.models.base import ModelFamily
+
+__all__ = ["FAMILY"]
+
+
+def _blocks(model: nn.Module) -> nn.ModuleList:
+    blocks: nn.ModuleList = model.model.layers  # type: ignore[union-attr, assignment]
+    return blocks
+
+
+def _miniature() -> LlamaConfig:
+    return LlamaConfig(
+        vocab_size=128,
+        max_position_embeddings=128,
+        hidden_size=32,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        intermediate_size=48,
+        initializer_range=0.2,
+        bos_token_id=1,
+        eos_token_id=2,
+    )
+
+
+FAMILY = ModelFamily(name="llama", model_types=("llama",), blocks=_blocks, miniature=_miniature)

@@ -1,0 +1,250 @@
+"""Loading a target model from the hub, a folder or the bundle; it knows nothing of what will be asked of it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+from das.models import FAMILIES
+from das.models.base import ModelFamily, TargetModel
+from ravel.common.bundled import bundled_path
+from ravel.common.errors import SuiteError, unknown_name
+from ravel.common.io import canonical_json
+
+__all__ = ["BUNDLED", "DTYPES", "load_target", "memory_guard", "target_from"]
+
+BUNDLED = "bundled"
+"""The name that stands for the target model shipped with the suite."""
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+"""The dtypes a target can be loaded in, by the name of the flag's value."""
+
+_HOW_TO = "docs/how-to/add-a-model-family.md"
+_SAMPLES = 64
+"""Values of each tensor that enter the fingerprint, evenly spaced."""
+_NOT_IDENTITY = {
+    "_name_or_path",
+    "transformers_version",
+    "dtype",
+    "torch_dtype",
+    "use_cache",
+    "architectures",
+}
+"""Config keys that say where or how a model was loaded rather than which it is."""
+
+
+def load_target(
+    name_or_path: str,
+    *,
+    dtype: str = "float32",
+    device: str = "cpu",
+    trust_remote_code: bool = False,
+    allow_pickle: bool = False,
+) -> TargetModel:
+    """Load a causal language model and its fast tokenizer, frozen and in eval mode.
+
+    `name_or_path` is a hub id, a local folder or `bundled`. Weights are read from safetensors only, unless
+    `allow_pickle`; a model's own code is run only with `trust_remote_code`. Raises SuiteError for a model that can't be
+    found, a family the suite does not know, a slow tokenizer, missing weights, and a device that is absent or full.
+    """
+    weights_dtype = _dtype_of(dtype)
+    place = _device_of(device)
+    source = _source_of(name_or_path)
+    config = _read_config(source, name_or_path, trust_remote_code)
+    _family_of(config.model_type)
+    tokenizer = _read_tokenizer(source, name_or_path, trust_remote_code)
+    todo = "load it in a smaller dtype (--dtype bfloat16) or on another device (--device cpu)"
+    with memory_guard(f"room for {name_or_path} on {device}", todo):
+        model = _read_weights(source, name_or_path, weights_dtype, trust_remote_code, allow_pickle).to(place)
+    return target_from(model, tokenizer, name_or_path)
+
+
+def target_from(model: Any, tokenizer: Any, name: str) -> TargetModel:
+    """Make a target of a causal language model already in memory; it is frozen and put in eval mode in place.
+
+    Raises SuiteError for an unknown family or a tokenizer without character offsets.
+    """
+    family = _family_of(model.config.model_type)
+    if not getattr(tokenizer, "is_fast", False):
+        raise SuiteError(
+            expected=f"a fast tokenizer for {name}, for character offsets are needed to find an entity's last token",
+            came=f"{type(tokenizer).__name__}, which has none",
+            todo="convert the tokenizer to a tokenizer.json (transformers does it with use_fast=True where it can)",
+        )
+    model.requires_grad_(False)
+    model.eval()
+    return TargetModel(
+        model=model, tokenizer=tokenizer, family=family, name=name, fingerprint=_fingerprint(model)
+    )
+
+
+@contextmanager
+def memory_guard(expected: str, todo: str) -> Iterator[None]:
+    """Turn running out of memory on any device into a SuiteError that says which flag lowers the need."""
+    try:
+        yield
+    except MemoryError:
+        came = "out of memory"
+    except RuntimeError as error:
+        if not _is_out_of_memory(error):
+            raise
+        came = f"out of memory ({str(error).splitlines()[0]})"
+    else:
+        return
+    raise SuiteError(expected=expected, came=came, todo=todo)
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    text = str(error).lower()
+    known = ("out of memory", "not enough memory", "can't allocate memory")
+    return isinstance(error, torch.OutOfMemoryError) or any(phrase in text for phrase in known)
+
+
+def _dtype_of(name: str) -> torch.dtype:
+    if name not in DTYPES:
+        raise unknown_name("dtype", name, DTYPES)
+    return DTYPES[name]
+
+
+def _device_of(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise SuiteError(
+            expected="a device of this machine, such as cpu, cuda or cuda:1",
+            came=f"{name!r} ({str(error).splitlines()[0]})",
+            todo="choose another --device",
+        ) from None
+    return device
+
+
+def _source_of(name: str) -> str:
+    if name == BUNDLED:
+        return str(bundled_path("target_model"))
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return str(path)
+    looks_local = name.startswith((".", "/", "~")) or name.count("/") > 1 or not name or path.is_file()
+    if looks_local:
+        raise SuiteError(
+            expected="a model's folder or hub id",
+            came=f"{name!r}, where there is no folder",
+            todo="check the path; the folder holds config.json, tokenizer.json and model.safetensors",
+        )
+    return name
+
+
+def _unreachable(name: str, error: Exception) -> SuiteError:
+    first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return SuiteError(
+        expected=f"a causal language model at {name!r}, a local folder or a hub id that can be reached",
+        came=first_line,
+        todo=f"check the name, be online (or have the model in the hub cache), or use the model named {BUNDLED!r}",
+    )
+
+
+def _read_config(source: str, name: str, trust_remote_code: bool) -> Any:
+    try:
+        return AutoConfig.from_pretrained(source, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError) as error:
+        if "trust_remote_code" in str(error):
+            raise _needs_own_code(name) from None
+        if "model type" in str(error) or "model_type" in str(error):
+            raise _unknown_family(" ".join(str(error).split())[:160]) from None
+        raise _unreachable(name, error) from None
+
+
+def _needs_own_code(name: str) -> SuiteError:
+    return SuiteError(
+        expected="a model that transformers knows by itself",
+        came=f"{name!r}, which brings code of its own",
+        todo="read that code, then allow it with --trust-remote-code",
+    )
+
+
+def _family_of(model_type: str) -> ModelFamily:
+    for family in FAMILIES:
+        if model_type in family.model_types:
+            return family
+    raise _unknown_family(f"model type {model_type!r}")
+
+
+def _unknown_family(came: str) -> SuiteError:
+    return SuiteError(
+        expected=f"a model of a known family: {', '.join(FAMILIES.names())}",
+        came=came,
+        todo=f"choose another model, or add the family in one file ({_HOW_TO})",
+    )
+
+
+def _read_tokenizer(source: str, name: str, trust_remote_code: bool) -> Any:
+    try:
+        return AutoTokenizer.from_pretrained(source, trust_remote_code=trust_remote_code)
+    except Exception as error:  # noqa: BLE001, RUF100 - tokenizer files fail in as many ways as there are formats
+        raise SuiteError(
+            expected=f"a fast tokenizer beside the model {name!r}",
+            came=" ".join(str(error).split())[:200] or type(error).__name__,
+            todo="put tokenizer.json and tokenizer_config.json beside the weights",
+        ) from None
+
+
+def _read_weights(
+    source: str, name: str, dtype: torch.dtype, trust_remote_code: bool, allow_pickle: bool
+) -> nn.Module:
+    try:
+        model, report = AutoModelForCausalLM.from_pretrained(
+            source,
+            dtype=dtype,
+            trust_remote_code=trust_remote_code,
+            use_safetensors=None if allow_pickle else True,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError) as error:
+        raise _no_weights(name, error, allow_pickle) from None
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise SuiteError(
+            expected=f"weights for every part of {name!r}",
+            came=f"none for {len(missing)}, among them {missing[0]}",
+            todo="use a complete checkpoint of a causal language model",
+        )
+    loaded: nn.Module = model
+    return loaded
+
+
+def _no_weights(name: str, error: Exception, allow_pickle: bool) -> SuiteError:
+    hint = "" if allow_pickle else "; if you trust the file, read pickled weights with --allow-pickle"
+    return SuiteError(
+        expected=f"readable safetensors weights for {name!r}",
+        came=" ".join(str(error).split())[:200],
+        todo=f"use a complete checkpoint in safetensors{hint}",
+    )
+
+
+def _fingerprint(model: nn.Module) -> str:
+    """Hash what makes a model itself: its config without places and versions, and a sample of every tensor."""
+    digest = hashlib.sha256()
+    config: dict[str, Any] = model.config.to_diff_dict()  # type: ignore[union-attr, operator, assignment]
+    identity = {key: value for key, value in config.items() if key not in _NOT_IDENTITY}
+    digest.update(canonical_json(identity).encode("utf-8"))
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"\n{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
+        digest.update(_sample(tensor))
+    return digest.hexdigest()
+
+
+def _sample(tensor: Tensor) -> bytes:
+    flat = tensor.detach().reshape(-1)
+    count = min(_SAMPLES, flat.numel())
+    if count == 0:
+        return b""
+    # Integer arithmetic, since evenly spaced floats would round differently for large tensors.
+    picks = torch.arange(count, device=flat.device) * (flat.numel() - 1) // max(count - 1, 1)
+    return flat[picks].cpu().contiguous().view(torch.uint8).numpy().tobytes()

@@ -1,0 +1,37 @@
+"""Qwen 2: where the blocks are, and a miniature with a narrow window below and a global view above."""
+
+from __future__ import annotations
+
+from torch import nn
+from transformers import Qwen2Config
+
+from das.models.base import ModelFamily
+
+__all__ = ["FAMILY"]
+
+
+def _blocks(model: nn.Module) -> nn.ModuleList:
+    blocks: nn.ModuleList = model.model.layers  # type: ignore[union-attr, assignment]
+    return blocks
+
+
+def _miniature() -> Qwen2Config:
+    return Qwen2Config(
+        vocab_size=128,
+        max_position_embeddings=128,
+        hidden_size=32,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        intermediate_size=48,
+        use_sliding_window=True,
+        sliding_window=3,
+        layer_types=["sliding_attention", "sliding_attention", "full_attention", "full_attention"],
+        initializer_range=0.2,
+        bos_token_id=1,
+        eos_token_id=2,
+    )
+
+
+FAMILY = ModelFamily(name="qwen2", model_types=("qwen2",), blocks=_blocks, miniature=_miniature)
