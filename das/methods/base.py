@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 from das.engine.protocol import Engine
 from das.featurizers.base import Featurizer
 from das.sites import Site
+from das.training.workspace import Workspace
 from ravel.common.config import Config
 from ravel.instance import Instance
 
@@ -36,23 +36,8 @@ class Problem:
     """Root of every random stream the method uses."""
 
 
-class Workspace(Protocol):
-    """Where a running fit reports and checkpoints; both may do nothing."""
-
-    folder: Path | None
-    """Folder for checkpoints, or None if the fit is not to be resumable."""
-
-    def log(self, row: dict[str, float | int | str]) -> None:
-        """Append one row to the training log."""
-        ...
-
-    def progress(self, done: int, total: int) -> None:
-        """Report that `done` of `total` steps are finished."""
-        ...
-
-
 class Method(ABC):
-    """Finds a featurizer. A module of `das/methods/` or `evaluation/baselines/` binds its class to `METHOD`."""
+    """Finds a featurizer. A module of `das/methods/` or `evaluation/baselines/` binds one to `METHOD`."""
 
     name: ClassVar[str]
     """As on the command line and in tables: `mdas`."""
@@ -61,7 +46,7 @@ class Method(ABC):
     config_class: ClassVar[type[MethodConfig]]
     """The settings this method takes."""
     needs_attribute: ClassVar[bool]
-    """False if the featurizer is the same whatever the target attribute (no_op, full_vector, random_subspace)."""
+    """False if the featurizer is the same whatever the target (no_op, full_vector, random_subspace)."""
     needs_size: ClassVar[bool]
     """False if the size follows from the method (no_op 0, full_vector d_model)."""
 
@@ -70,7 +55,7 @@ class Method(ABC):
 
     @abstractmethod
     def fit(self, problem: Problem, engine: Engine, workspace: Workspace) -> Featurizer:
-        """Return the finished featurizer for this problem. Equal problems give equal featurizers, to the byte."""
+        """Return the finished featurizer. Equal problems give equal featurizers, to the byte."""
 
 
 def registered_name(method: type[Method]) -> str:

@@ -1,0 +1,113 @@
+"""What methods that train a subspace share: checks of the problem, seed, start; it decides no objective."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from das.engine.protocol import Engine
+from das.featurizers.base import Featurizer
+from das.methods.base import Method, Problem
+from das.training.loop import TrainingConfig, TrainingTask, train_featurizer
+from das.training.objective import LossWeights, TrainingPair
+from das.training.trainable import TrainableSubspace
+from das.training.workspace import Workspace
+from ravel.common.errors import SuiteError, unknown_name
+from ravel.common.io import canonical_json, sha256_text
+from ravel.common.seeds import derive_seed
+
+__all__ = [
+    "check_attribute",
+    "check_size",
+    "fit_identity",
+    "fit_seed",
+    "random_columns",
+    "require_cause_pairs",
+    "train_subspace",
+]
+
+
+def check_size(problem: Problem, engine: Engine) -> None:
+    """Raise SuiteError unless the model has the site's layer and 1 <= size <= d_model."""
+    problem.site.check(engine.target.n_layers)
+    if not 1 <= problem.size <= engine.target.d_model:
+        raise SuiteError(
+            expected=f"a size from 1 to {engine.target.d_model}, the width of {engine.target.name}",
+            came=str(problem.size),
+            todo="choose a smaller --dim" if problem.size > 0 else "choose a --dim of at least 1",
+        )
+
+
+def check_attribute(problem: Problem) -> None:
+    """Raise SuiteError with near misses unless the instance has the target attribute."""
+    if problem.attribute not in problem.instance.attributes:
+        raise unknown_name(
+            f"attribute of this {problem.instance.entity_type} instance",
+            problem.attribute,
+            problem.instance.attributes,
+        )
+
+
+def require_cause_pairs(problem: Problem, pairs: Sequence[TrainingPair]) -> None:
+    """Raise SuiteError if there is nothing to train the target attribute on."""
+    if not pairs:
+        raise SuiteError(
+            expected=f"training pairs whose base asks for {problem.attribute!r}",
+            came="an instance with none",
+            todo="build the instance with more entities or templates, or choose another attribute",
+        )
+
+
+def fit_seed(method: Method, problem: Problem) -> int:
+    """Return the seed of a fit; it depends on the problem's seed, the method, target, site and size."""
+    attribute = problem.attribute if method.needs_attribute else ""
+    return derive_seed(problem.seed, method.name, attribute, str(problem.site), str(problem.size))
+
+
+def fit_identity(method: Method, problem: Problem, engine: Engine) -> str:
+    """Return the hash of all that determines a fit's result; checkpoints carry it."""
+    parts = {
+        "method": method.name,
+        "config": method.config.model_dump(mode="json"),
+        "attribute": problem.attribute,
+        "site": str(problem.site),
+        "size": problem.size,
+        "seed": problem.seed,
+        "instance": problem.instance.fingerprint,
+        "model": engine.target.fingerprint,
+        "engine": engine.name,
+    }
+    return sha256_text(canonical_json(parts))
+
+
+def random_columns(width: int, size: int, seed: int) -> Tensor:
+    """Return a Gaussian matrix [width, size] from its own generator; its span is uniform over all."""
+    return torch.randn(width, size, generator=torch.Generator().manual_seed(seed))
+
+
+def train_subspace(
+    method: Method,
+    problem: Problem,
+    engine: Engine,
+    workspace: Workspace,
+    config: TrainingConfig,
+    *,
+    training: Sequence[TrainingPair],
+    validation: Sequence[TrainingPair],
+    weights: LossWeights,
+) -> Featurizer:
+    """Train a random subspace on the given pairs by the one training loop, and return it on the CPU."""
+    seed = fit_seed(method, problem)
+    start = random_columns(engine.target.d_model, problem.size, derive_seed(seed, "start"))
+    task = TrainingTask(
+        training=training,
+        validation=validation,
+        site=problem.site,
+        weights=weights,
+        seed=seed,
+        identity=fit_identity(method, problem, engine),
+    )
+    trainable = TrainableSubspace(start).to(engine.target.device)
+    return train_featurizer(trainable, task, engine, workspace, config)

@@ -1,0 +1,135 @@
+"""MDAS: the subspace whose interchange brings the source's answer and leaves every other attribute alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from pydantic import ConfigDict, PositiveFloat, PositiveInt, ValidationInfo, field_validator
+
+from das.engine.protocol import Engine
+from das.featurizers.base import Featurizer
+from das.methods.alignment import (
+    check_attribute,
+    check_size,
+    fit_seed,
+    require_cause_pairs,
+    train_subspace,
+)
+from das.methods.base import Method, MethodConfig, Problem
+from das.training.examples import cause_pairs, isolate_pairs
+from das.training.loop import TrainingConfig
+from das.training.objective import LossWeights, TrainingPair
+from das.training.workspace import Workspace
+from ravel.common.errors import SuiteError
+from ravel.schema import TRAIN_SPLIT
+
+__all__ = ["METHOD", "Mdas", "MdasConfig"]
+
+_VALIDATION_SPLIT = "context_val"
+
+
+class MdasConfig(TrainingConfig, MethodConfig):
+    """Settings of MDAS."""
+
+    cause_pairs: PositiveInt = 4000
+    """Most training pairs of the target attribute (reference: 20,000); a larger population is sampled."""
+    isolate_pairs_per_attribute: PositiveInt = 1000
+    """Most training pairs of each other attribute (reference: 5,000)."""
+    cause_weight: PositiveFloat | None = None
+    """Share of the loss for all cause pairs together; None: by counts, as in the reference."""
+    isolate_weight: PositiveFloat | None = None
+    """Share of the loss for all isolate pairs together; given exactly if `cause_weight` is."""
+
+    @field_validator("isolate_weight")
+    @classmethod
+    def _both_or_neither(cls, value: float | None, info: ValidationInfo) -> float | None:
+        if "cause_weight" in info.data and (value is None) != (info.data["cause_weight"] is None):
+            raise ValueError("cause_weight and isolate_weight are given both or neither")
+        return value
+
+    # Without this a lone cause_weight would pass, for isolate_weight would keep its default unseen.
+    model_config = ConfigDict(validate_default=True)
+
+    def weights(self, n_cause: int, n_isolate: int) -> LossWeights:
+        """Return what a pair of each kind counts, given how many of each there are."""
+        if self.cause_weight is None or self.isolate_weight is None:
+            return LossWeights()
+        return LossWeights.from_shares(
+            cause=self.cause_weight, isolate=self.isolate_weight, n_cause=n_cause, n_isolate=n_isolate
+        )
+
+
+class Mdas(Method):
+    """Multi-task distributed alignment search (Huang et al. 2024, arXiv 2402.17700, section 4) at one site.
+
+    One cross entropy over the pooled pairs: the target's cause pairs towards the source entity's answer,
+    every other attribute's isolate pairs towards the base's own, over orthonormal columns as in DAS.
+    Departures: early stopping on validation pairs; optional explicit weights; a larger learning rate, for
+    small models.
+    """
+
+    name: ClassVar[str] = "mdas"
+    summary: ClassVar[str] = (
+        "Subspace trained to bring the target's value and to leave all others (cause + isolate)"
+    )
+    config_class: ClassVar[type[MethodConfig]] = MdasConfig
+    needs_attribute: ClassVar[bool] = True
+    needs_size: ClassVar[bool] = True
+
+    def fit(self, problem: Problem, engine: Engine, workspace: Workspace) -> Featurizer:
+        """Return the trained `Subspace`.
+
+        Raises SuiteError for an unknown attribute, a size beyond the model's width, a target without training
+        pairs, or an instance without training pairs of any other attribute.
+        """
+        config = self.config
+        assert isinstance(config, MdasConfig)
+        check_attribute(problem)
+        check_size(problem, engine)
+        causes, isolates = self._training_pairs(problem, config)
+        require_cause_pairs(problem, causes)
+        _require_isolate_pairs(problem, isolates)
+        return train_subspace(
+            self,
+            problem,
+            engine,
+            workspace,
+            config,
+            training=[*causes, *isolates],
+            validation=self._validation_pairs(problem, config),
+            weights=config.weights(len(causes), len(isolates)),
+        )
+
+    def _training_pairs(
+        self, problem: Problem, config: MdasConfig
+    ) -> tuple[list[TrainingPair], list[TrainingPair]]:
+        seed, tokens = fit_seed(self, problem), config.label_tokens
+        instance, target = problem.instance, problem.attribute
+        limit, limit_each = config.cause_pairs, config.isolate_pairs_per_attribute
+        return (
+            cause_pairs(instance, target, TRAIN_SPLIT, limit=limit, seed=seed, label_tokens=tokens),
+            isolate_pairs(
+                instance, target, TRAIN_SPLIT, limit_each=limit_each, seed=seed, label_tokens=tokens
+            ),
+        )
+
+    def _validation_pairs(self, problem: Problem, config: MdasConfig) -> list[TrainingPair]:
+        seed, tokens, limit = fit_seed(self, problem), config.label_tokens, config.validation_pairs
+        instance, target, split = problem.instance, problem.attribute, _VALIDATION_SPLIT
+        return [
+            *cause_pairs(instance, target, split, limit=limit, seed=seed, label_tokens=tokens),
+            *isolate_pairs(instance, target, split, limit_each=limit, seed=seed, label_tokens=tokens),
+        ]
+
+
+def _require_isolate_pairs(problem: Problem, pairs: Sequence[TrainingPair]) -> None:
+    if not pairs:
+        raise SuiteError(
+            expected=f"training pairs of attributes other than {problem.attribute!r}",
+            came="an instance with none, where MDAS would be DAS",
+            todo="use das, or build the instance with more attributes",
+        )
+
+
+METHOD = Mdas

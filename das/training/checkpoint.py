@@ -1,0 +1,110 @@
+"""A running fit on disk, one checkpoint at a time, no pickle; it knows tensors and counters only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor, optim
+
+from ravel.common.errors import SuiteError
+from ravel.common.io import read_json, sha256_file, write_bytes, write_json
+
+__all__ = [
+    "clear_checkpoint",
+    "optimiser_tensors",
+    "read_checkpoint",
+    "restore_optimiser",
+    "take_prefix",
+    "with_prefix",
+    "write_checkpoint",
+]
+
+_HEADER = "checkpoint.json"
+_WEIGHTS = "checkpoint-{epoch:04d}.safetensors"
+_ALL_WEIGHTS = "checkpoint-*.safetensors"
+
+
+def write_checkpoint(
+    folder: Path, *, identity: str, epoch: int, tensors: dict[str, Tensor], progress: dict[str, Any]
+) -> None:
+    """Write a checkpoint so that a kill at any moment leaves the old one or the new one, whole.
+
+    The header names its weights file and is written last; older weights are removed after it.
+    """
+    weights = folder / _WEIGHTS.format(epoch=epoch)
+    write_bytes(weights, save({name: t.detach().cpu().contiguous() for name, t in tensors.items()}))
+    header = {
+        "identity": identity,
+        "weights": weights.name,
+        "sha256": sha256_file(weights),
+        "progress": progress,
+    }
+    write_json(folder / _HEADER, header)
+    for old in folder.glob(_ALL_WEIGHTS):
+        if old.name != weights.name:
+            old.unlink(missing_ok=True)
+
+
+def read_checkpoint(folder: Path, *, identity: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """Return (tensors, progress) of the checkpoint in `folder`, or None if there is none.
+
+    Raises SuiteError if it belongs to another fit or is damaged.
+    """
+    if not (folder / _HEADER).exists():
+        return None
+    header = read_json(folder / _HEADER)
+    if not isinstance(header, dict) or header.keys() != {"identity", "weights", "sha256", "progress"}:
+        raise _unusable(folder, "a header that this version did not write")
+    if header["identity"] != identity:
+        raise _unusable(folder, "the checkpoint of another fit (other settings, seed, data or model)")
+    weights = folder / Path(str(header["weights"])).name
+    if not weights.is_file() or sha256_file(weights) != header["sha256"]:
+        raise _unusable(folder, f"a {weights.name} that is absent or damaged")
+    try:
+        return load(weights.read_bytes()), header["progress"]
+    except SafetensorError:
+        raise _unusable(folder, f"a {weights.name} that is not a safetensors file") from None
+
+
+def clear_checkpoint(folder: Path) -> None:
+    """Remove the checkpoint of a fit whose result is stored elsewhere, and nothing else in `folder`."""
+    (folder / _HEADER).unlink(missing_ok=True)
+    for weights in folder.glob(_ALL_WEIGHTS):
+        weights.unlink(missing_ok=True)
+
+
+def with_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors under the names `<prefix>.<name>`."""
+    return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}
+
+
+def take_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors that `with_prefix` put under `prefix`, under their own names."""
+    start = f"{prefix}."
+    return {name[len(start) :]: t for name, t in tensors.items() if name.startswith(start)}
+
+
+def optimiser_tensors(optimiser: optim.Optimizer) -> dict[str, Tensor]:
+    """Return an optimiser's state as tensors named `<parameter index>.<key>`, without hyper-parameters."""
+    state: dict[int, dict[str, Tensor]] = optimiser.state_dict()["state"]
+    return {f"{index}.{key}": value for index, entry in state.items() for key, value in entry.items()}
+
+
+def restore_optimiser(optimiser: optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Put back what `optimiser_tensors` returned; hyper-parameters stay those of `optimiser`."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        index, key = name.split(".", 1)
+        state.setdefault(int(index), {})[key] = value
+    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+
+
+def _unusable(folder: Path, came: str) -> SuiteError:
+    return SuiteError(
+        expected=f"in {folder} a checkpoint of this very fit",
+        came=came,
+        todo=f"remove {folder / _HEADER} to start this fit anew, or choose another folder",
+    )

@@ -1,0 +1,67 @@
+"""Turns an instance's pairs into training pairs for one target attribute; it knows no model and no method."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import TypeVar
+
+from das.engine.protocol import ForcedPair
+from das.training.objective import PairKind, TrainingPair
+from ravel.common.seeds import python_stream
+from ravel.instance import Instance
+from ravel.schema import InterchangePair
+
+__all__ = ["cause_pairs", "isolate_pairs"]
+
+T = TypeVar("T")
+
+
+def cause_pairs(
+    instance: Instance, attribute: str, split: str, *, limit: int, seed: int, label_tokens: int
+) -> list[TrainingPair]:
+    """Return at most `limit` pairs of `split` whose base asks for `attribute`, forced to the source's answer.
+
+    A larger population is sampled without replacement from the stream (`seed`, split, attribute); the order
+    stays the instance's.
+    """
+    found = [pair for pair in instance.pairs(split) if pair.attribute == attribute]
+    kept = _sample(found, limit, python_stream(seed, "cause", split, attribute))
+    return [_forced(instance, pair, "cause", label_tokens) for pair in kept]
+
+
+def isolate_pairs(
+    instance: Instance, attribute: str, split: str, *, limit_each: int, seed: int, label_tokens: int
+) -> list[TrainingPair]:
+    """Return at most `limit_each` pairs of every attribute but `attribute`, forced to the base's own answer.
+
+    Each attribute has its own stream, so that one attribute's population does not disturb another's sample.
+    """
+    by_attribute: dict[str, list[InterchangePair]] = {
+        other: [] for other in instance.attributes if other != attribute
+    }
+    for pair in instance.pairs(split):
+        if pair.attribute in by_attribute:
+            by_attribute[pair.attribute].append(pair)
+    kept = [
+        pair
+        for other, found in by_attribute.items()
+        for pair in _sample(found, limit_each, python_stream(seed, "isolate", split, other))
+    ]
+    return [_forced(instance, pair, "isolate", label_tokens) for pair in kept]
+
+
+def _sample(population: Sequence[T], limit: int, stream: random.Random) -> list[T]:
+    if len(population) <= limit:
+        return list(population)
+    return [population[index] for index in sorted(stream.sample(range(len(population)), limit))]
+
+
+def _forced(instance: Instance, pair: InterchangePair, kind: PairKind, label_tokens: int) -> TrainingPair:
+    answering = instance.prompt(pair.swapped if kind == "cause" else pair.base)
+    forced = ForcedPair(
+        base=instance.prompt(pair.base).prompt,
+        source=instance.prompt(pair.source).prompt,
+        label_ids=answering.label_ids[:label_tokens],
+    )
+    return TrainingPair(forced=forced, kind=kind, attribute=pair.attribute)

@@ -1,0 +1,353 @@
+"""The one training loop: a trainable gives the featurizer, an engine the logits, a workspace takes reports.
+
+It knows no method, no model and no instance.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+
+import torch
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from torch import Tensor, optim
+
+from das.engine.protocol import Engine
+from das.featurizers.base import Featurizer
+from das.sites import Site
+from das.training.checkpoint import (
+    optimiser_tensors,
+    read_checkpoint,
+    restore_optimiser,
+    take_prefix,
+    with_prefix,
+    write_checkpoint,
+)
+from das.training.objective import ForcedLabels, LossWeights, TrainingPair, forced_labels, pooled_loss
+from das.training.schedules import ScheduleName, learning_rate_at
+from das.training.trainable import Trainable
+from das.training.workspace import Workspace
+from ravel.common.config import Config
+from ravel.common.errors import SuiteError
+from ravel.common.seeds import python_stream
+
+__all__ = ["TrainingConfig", "TrainingTask", "batches", "train_featurizer"]
+
+_POOL = 16
+"""Batches that are sorted by length together: enough to leave little padding, few enough to stay mixed."""
+
+
+class TrainingConfig(Config):
+    """Settings of every trained method; reference values are those of the RAVEL repository's demos."""
+
+    epochs: PositiveInt = 3
+    """Most passes over the training pairs; early stopping may end sooner (reference: 3, never sooner)."""
+    batch_size: PositiveInt = 32
+    """Pairs per optimiser step (reference: 16)."""
+    learning_rate: PositiveFloat = 5e-3
+    """Peak rate of AdamW (reference: 1e-4, which needs tens of thousands of steps)."""
+    weight_decay: NonNegativeFloat = 0.0
+    """Decoupled weight decay of AdamW (reference: 0)."""
+    schedule: ScheduleName = "constant"
+    """Learning rate after the warm-up: `constant` (reference), `linear` or `cosine` down to 0."""
+    warmup_fraction: float = Field(default=0.05, ge=0.0, lt=1.0)
+    """Share of all steps over which the rate rises linearly (reference: 0)."""
+    label_tokens: PositiveInt = 3
+    """How many of a label's first tokens are forced and trained on (reference: 3)."""
+    validation_pairs: NonNegativeInt = 200
+    """Most validation pairs of the target attribute and of each other one; 0 switches early stopping off."""
+    patience: PositiveInt = 2
+    """Epochs without a better validation score after which training stops."""
+    log_every: PositiveInt = 10
+    """Steps per row of the training log."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingTask:
+    """What is trained on, and under which name the fit can be resumed."""
+
+    training: Sequence[TrainingPair]
+    """Pairs to train on; at least one."""
+    validation: Sequence[TrainingPair]
+    """Pairs that choose the epoch; empty keeps the last one."""
+    site: Site
+    """Where the featurizer acts."""
+    weights: LossWeights
+    """How much a pair of each kind counts."""
+    seed: int
+    """Seed of the batch order."""
+    identity: str
+    """Hash of all that determines the result; a checkpoint with another one is refused."""
+
+
+def train_featurizer(
+    trainable: Trainable, task: TrainingTask, engine: Engine, workspace: Workspace, config: TrainingConfig
+) -> Featurizer:
+    """Train and return the finished featurizer of the epoch that was best on the validation pairs.
+
+    Best is the highest mean of cause and isolate accuracy (of those kinds that are there), ties broken by the
+    lower validation loss, then by the earlier epoch. With `workspace.folder` set, each epoch ends in a
+    checkpoint there, and a later call with the same `task.identity` goes on from it and returns the same
+    featurizer, to the byte. Raises SuiteError if the loss is no longer finite, or for a checkpoint of another
+    fit.
+    """
+    return _Run(trainable, task, engine, workspace, config).finish()
+
+
+def batches(pairs: Sequence[TrainingPair], batch_size: int, stream: random.Random) -> list[list[int]]:
+    """Return the indices of `pairs` in shuffled batches, each index once, sizes as even as can be.
+
+    Pairs are shuffled, sorted by text length within pools of a few batches, cut, and the batches shuffled
+    again: little padding, yet mixed batches. No pair is dropped.
+    """
+    order = list(range(len(pairs)))
+    stream.shuffle(order)
+    pool = batch_size * _POOL
+    pooled = [
+        index
+        for start in range(0, len(order), pool)
+        for index in sorted(order[start : start + pool], key=lambda i: _length(pairs[i]))
+    ]
+    cut = _cut(pooled, batch_size)
+    stream.shuffle(cut)
+    return cut
+
+
+def _length(pair: TrainingPair) -> int:
+    """Characters of the base: a proxy for its tokens that needs no tokenizer."""
+    return len(pair.forced.base.text)
+
+
+def _cut(indices: list[int], batch_size: int) -> list[list[int]]:
+    count = math.ceil(len(indices) / batch_size)
+    return [indices[len(indices) * i // count : len(indices) * (i + 1) // count] for i in range(count)]
+
+
+@dataclass(slots=True)
+class _Progress:
+    """The counters of a run; all of it goes into checkpoints."""
+
+    epoch: int = 0
+    """Finished epochs."""
+    step: int = 0
+    """Finished optimiser steps."""
+    best_epoch: int = 0
+    """The epoch kept, from 1; 0 before the first."""
+    best_accuracy: float = -1.0
+    """Its validation accuracy."""
+    best_loss: float = 0.0
+    """Its validation loss."""
+    stale: int = 0
+    """Epochs since then."""
+    rows: list[dict[str, float | int | str]] = field(default_factory=list)
+    """Every row logged."""
+
+
+@dataclass(slots=True)
+class _Tally:
+    """Sums over pairs between two rows of the log."""
+
+    batch_losses: list[float] = field(default_factory=list)
+    loss: dict[str, float] = field(default_factory=dict)
+    correct: dict[str, int] = field(default_factory=dict)
+    count: dict[str, int] = field(default_factory=dict)
+
+    def add(self, pairs: Sequence[TrainingPair], outcome: ForcedLabels) -> None:
+        """Count a batch under each pair's kind."""
+        losses = outcome.cross_entropy.detach().tolist()
+        for pair, loss, right in zip(pairs, losses, outcome.correct.tolist(), strict=True):
+            self.loss[pair.kind] = self.loss.get(pair.kind, 0.0) + loss
+            self.correct[pair.kind] = self.correct.get(pair.kind, 0) + int(right)
+            self.count[pair.kind] = self.count.get(pair.kind, 0) + 1
+
+    def kinds(self) -> list[str]:
+        """The kinds that were counted, sorted."""
+        return sorted(self.count)
+
+    def losses(self) -> dict[str, float | int | str]:
+        """`cause_loss`, `isolate_loss`: means over pairs, each only if there were any."""
+        return {f"{kind}_loss": self.loss[kind] / self.count[kind] for kind in self.kinds()}
+
+    def accuracies(self) -> dict[str, float]:
+        """`cause_accuracy`, `isolate_accuracy`: shares of pairs, each only if there were any."""
+        return {f"{kind}_accuracy": self.correct[kind] / self.count[kind] for kind in self.kinds()}
+
+
+class _Run:
+    """One call of `train_featurizer`: the mutable state that its steps share."""
+
+    def __init__(
+        self,
+        trainable: Trainable,
+        task: TrainingTask,
+        engine: Engine,
+        workspace: Workspace,
+        config: TrainingConfig,
+    ) -> None:
+        self.trainable = trainable
+        self.task = task
+        self.engine = engine
+        self.workspace = workspace
+        self.config = config
+        self.steps = config.epochs * math.ceil(len(task.training) / config.batch_size)
+        self.optimiser = optim.AdamW(
+            trainable.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+        )
+        self.state = _Progress()
+        self.best: dict[str, Tensor] = {}
+
+    def finish(self) -> Featurizer:
+        """Resume if there is something to resume, train to the end, return the best."""
+        self._resume()
+        while self.state.epoch < self.config.epochs and self.state.stale < self.config.patience:
+            self._train_epoch()
+            self._validate()
+            self._save()
+        self.workspace.progress(self.steps, self.steps)
+        self.trainable.load_state_dict(self.best)
+        return self.trainable.finished()
+
+    def _train_epoch(self) -> None:
+        stream = python_stream(self.task.seed, "order", str(self.state.epoch))
+        self.state.epoch += 1
+        tally = _Tally()
+        for batch in batches(self.task.training, self.config.batch_size, stream):
+            self._step([self.task.training[index] for index in batch], tally)
+            if len(tally.batch_losses) == self.config.log_every:
+                self._log_training(tally)
+                tally = _Tally()
+            self.workspace.progress(self.state.step, self.steps)
+        if tally.batch_losses:
+            self._log_training(tally)
+
+    def _step(self, pairs: Sequence[TrainingPair], tally: _Tally) -> None:
+        for group in self.optimiser.param_groups:
+            group["lr"] = self._rate()
+        with torch.enable_grad():
+            outcome = self._run(pairs, self.trainable.current())
+            loss = pooled_loss(outcome.cross_entropy, self.task.weights.of(pairs)) + self.trainable.penalty()
+            self.optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+        tally.batch_losses.append(self._finite(float(loss.detach())))
+        tally.add(pairs, outcome)
+        self.optimiser.step()
+        self.state.step += 1
+        self.trainable.after_step(self.state.step / self.steps)
+
+    def _run(self, pairs: Sequence[TrainingPair], featurizer: Featurizer) -> ForcedLabels:
+        forced = [pair.forced for pair in pairs]
+        logits = self.engine.interchange_logits(forced, self.task.site, featurizer)
+        return forced_labels(logits, [pair.label_ids for pair in forced])
+
+    def _rate(self) -> float:
+        return learning_rate_at(
+            self.state.step,
+            peak=self.config.learning_rate,
+            total_steps=self.steps,
+            warmup_fraction=self.config.warmup_fraction,
+            schedule=self.config.schedule,
+        )
+
+    def _finite(self, loss: float) -> float:
+        if not math.isfinite(loss):
+            raise SuiteError(
+                expected=f"a finite loss at training step {self.state.step + 1}",
+                came=str(loss),
+                todo="lower learning_rate, or load the model in float32",
+            )
+        return loss
+
+    def _log_training(self, tally: _Tally) -> None:
+        self._log(
+            {
+                "phase": "train",
+                "step": self.state.step,
+                "epoch": self.state.epoch,
+                "loss": sum(tally.batch_losses) / len(tally.batch_losses),
+                **tally.losses(),
+                "accuracy": sum(tally.correct.values()) / sum(tally.count.values()),
+                "lr": float(self.optimiser.param_groups[0]["lr"]),
+            }
+        )
+
+    def _log(self, row: dict[str, float | int | str]) -> None:
+        self.state.rows.append(row)
+        self.workspace.log(row)
+
+    def _validate(self) -> None:
+        """Keep this epoch if it is the best so far; without validation pairs the latest is."""
+        if not self.task.validation:
+            self._keep()
+            return
+        tally = self._validation_tally()
+        accuracies = tally.accuracies()
+        accuracy = sum(accuracies.values()) / len(accuracies)
+        loss = self._finite(sum(tally.loss.values()) / sum(tally.count.values()))
+        better = (accuracy, -loss) > (self.state.best_accuracy, -self.state.best_loss)
+        if better:
+            self.state.best_accuracy, self.state.best_loss = accuracy, loss
+            self._keep()
+        else:
+            self.state.stale += 1
+        self._log(
+            {
+                "phase": "validation",
+                "step": self.state.step,
+                "epoch": self.state.epoch,
+                "loss": loss,
+                **tally.losses(),
+                "accuracy": accuracy,
+                **accuracies,
+                "kept": int(better),
+            }
+        )
+
+    def _validation_tally(self) -> _Tally:
+        tally = _Tally()
+        pairs = sorted(self.task.validation, key=_length)
+        with torch.no_grad():
+            featurizer = self.trainable.current()
+            for batch in _chunks(pairs, 4 * self.config.batch_size):
+                tally.add(batch, self._run(batch, featurizer))
+        return tally
+
+    def _keep(self) -> None:
+        self.state.best_epoch, self.state.stale = self.state.epoch, 0
+        self.best = {name: tensor.detach().clone() for name, tensor in self.trainable.state_dict().items()}
+
+    def _save(self) -> None:
+        if self.workspace.folder is None:
+            return
+        tensors = {
+            **with_prefix("trainable", self.trainable.state_dict()),
+            **with_prefix("best", self.best),
+            **with_prefix("optimiser", optimiser_tensors(self.optimiser)),
+        }
+        write_checkpoint(
+            self.workspace.folder,
+            identity=self.task.identity,
+            epoch=self.state.epoch,
+            tensors=tensors,
+            progress=asdict(self.state),
+        )
+
+    def _resume(self) -> None:
+        if self.workspace.folder is None:
+            return
+        found = read_checkpoint(self.workspace.folder, identity=self.task.identity)
+        if found is None:
+            return
+        tensors, progress = found
+        self.trainable.load_state_dict(take_prefix("trainable", tensors))
+        self.best = take_prefix("best", tensors)
+        restore_optimiser(self.optimiser, take_prefix("optimiser", tensors))
+        self.state = _Progress(**progress)
+        for row in self.state.rows:
+            self.workspace.log(row)
+
+
+def _chunks(pairs: Sequence[TrainingPair], size: int) -> Iterator[Sequence[TrainingPair]]:
+    for start in range(0, len(pairs), size):
+        yield pairs[start : start + size]

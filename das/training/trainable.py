@@ -1,0 +1,68 @@
+"""What the training loop asks of a featurizer under training; it knows parameters, no pairs and no model."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from das.featurizers.base import Featurizer
+from das.featurizers.orthonormal import retract
+from das.featurizers.subspace import Subspace
+
+__all__ = ["Trainable", "TrainableSubspace"]
+
+
+class Trainable(nn.Module, ABC):
+    """A featurizer that still moves: free parameters, and a way from them to a `Featurizer`.
+
+    Everything that training changes must be in `state_dict()`, for checkpoints hold nothing else.
+    """
+
+    @abstractmethod
+    def current(self) -> Featurizer:
+        """Return the featurizer of this moment, through which gradients reach the parameters."""
+
+    @abstractmethod
+    def penalty(self) -> Tensor:
+        """Return what is added to the loss, a scalar (0 where there is nothing to punish)."""
+
+    @abstractmethod
+    def after_step(self, done: float) -> None:
+        """Return to the constraint set and anneal after an optimiser step; `done` is the finished share."""
+
+    @abstractmethod
+    def finished(self) -> Featurizer:
+        """Return the finished featurizer, on the CPU and without gradients."""
+
+
+class TrainableSubspace(Trainable):
+    """Orthonormal columns under training, as in distributed alignment search (Geiger et al. 2024, 2303.02536).
+
+    The parameter `weight` [d_model, size] is put back on the Stiefel manifold after every step, so that its
+    scale can't grow and the learning rate keeps its meaning; gradients pass through `retract`, which removes
+    the part that would leave the manifold. Departure: the reference keeps torch's orthogonal parametrisation
+    of a free matrix.
+    """
+
+    def __init__(self, start: Tensor) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(retract(start.detach().float()))
+
+    def current(self) -> Subspace:
+        """Return the subspace spanned by the columns; gradients flow to `weight`."""
+        return Subspace(retract(self.weight))
+
+    def penalty(self) -> Tensor:
+        """Return 0: a subspace of fixed size needs no penalty."""
+        return self.weight.new_zeros(())
+
+    def after_step(self, done: float) -> None:
+        """Make the columns orthonormal again."""
+        with torch.no_grad():
+            self.weight.copy_(retract(self.weight))
+
+    def finished(self) -> Subspace:
+        """Return the subspace as it stands, on the CPU."""
+        return Subspace(self.weight.detach().cpu().clone())

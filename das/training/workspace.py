@@ -1,0 +1,35 @@
+"""Where a running fit reports and checkpoints: a protocol and one that does nothing; it knows no method."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+__all__ = ["SilentWorkspace", "Workspace"]
+
+
+class Workspace(Protocol):
+    """Where a running fit reports and checkpoints; both may do nothing."""
+
+    folder: Path | None
+    """Folder for checkpoints, or None if the fit is not to be resumable."""
+
+    def log(self, row: dict[str, float | int | str]) -> None:
+        """Append one row to the training log, which starts empty: a resumed fit repeats its earlier rows."""
+        ...
+
+    def progress(self, done: int, total: int) -> None:
+        """Report that `done` of `total` steps are finished."""
+        ...
+
+
+class SilentWorkspace:
+    """Keeps nothing and reports nothing: for fits that are neither watched nor resumed."""
+
+    folder: Path | None = None
+
+    def log(self, row: dict[str, float | int | str]) -> None:
+        """Drop the row."""
+
+    def progress(self, done: int, total: int) -> None:
+        """Drop the report."""
