@@ -116,7 +116,7 @@ def tables_from(
 
 
 def read_tables(folder: Path, entity_type: EntityType) -> Tables:
-    """Read the JSON Lines folder of a type. Raises SuiteError with file and line for anything out of order."""
+    """Read the JSON Lines folder of a type. Raises SuiteError with file and line for what is out of order."""
     return tables_from(
         entity_type,
         [_facts_row(row, where, entity_type) for row, where in _rows(folder / ENTITIES_FILE)],
