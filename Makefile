@@ -1,0 +1,40 @@
+# Two commands matter: `make demo` (the main job on bundled data and model) and `make test`. Both set up everything.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test test-fast lint types check bench wheel clean
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	touch $(READY)
+
+demo: $(READY)            ## facts -> instance -> methods -> table, plot and where everything lies
+	$(BIN)/ravel demo --out demo-run
+
+test: $(READY) lint types ## everything, the slow tests included
+	$(BIN)/python -m pytest
+
+test-fast: $(READY)       ## without the slow tests
+	$(BIN)/python -m pytest -m "not slow"
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)
+	$(BIN)/mypy
+
+check: lint types test-fast
+
+bench: $(READY)           ## speed, both sides in one run
+	$(BIN)/python benchmarks/engine.py --quick
+	$(BIN)/python benchmarks/build.py --quick
+
+wheel: $(READY)
+	$(BIN)/python -m build --wheel --no-isolation
+
+clean:
+	rm -rf $(VENV) demo-run dist build .mypy_cache .ruff_cache .pytest_cache
