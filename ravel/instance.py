@@ -26,6 +26,7 @@ from ravel.common.io import (
     write_json,
     write_text,
 )
+from ravel.release_pairs import ReleasePair, write_release_pairs
 from ravel.schema import SOURCE_KINDS, TRAIN_SPLIT, InterchangePair, Prompt, SourceKind, evaluation_splits
 
 if TYPE_CHECKING:
@@ -260,6 +261,24 @@ class Instance:
         features = datasets.Features({name: datasets.Value("string") for name in names})
         return datasets.Dataset.from_dict(
             {name: [row[name] for row in rows] for name in names}, features=features
+        )
+
+    def export_release_pairs(self, path: Path, split: str) -> None:
+        """Write a split as JSON Lines with the field names of official RAVEL instances."""
+        write_release_pairs(path, (self._release_pair(pair) for pair in self.pairs(split)))
+
+    def _release_pair(self, pair: InterchangePair) -> ReleasePair:
+        base, source = self._prompts[pair.base], self._prompts[pair.source]
+        return ReleasePair(
+            input=base.prompt.text,
+            label=pair.if_unchanged,
+            source_input=source.prompt.text,
+            source_label=source.label,
+            inv_label=pair.if_swapped,
+            split=pair.base_template,
+            source_split=source.prompt.template,
+            entity=pair.base_entity,
+            source_entity=pair.source_entity,
         )
 
     def _rows(self, split: str) -> list[dict[str, str]]:
