@@ -1,4 +1,5 @@
-"""Where in a model a vector is read and written; it knows no model, only the grammar `stream.layer@position`."""
+"""Where in a model a vector is read and written; it knows no model, only the grammar
+`stream.layer@position`."""
 
 from __future__ import annotations
 

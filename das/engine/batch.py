@@ -1,4 +1,5 @@
-"""From prompts to rows of token ids and back: tokens, positions, padding and batches; no model is run here."""
+"""From prompts to rows of token ids and back: tokens, positions, padding and batches; no model is run
+here."""
 
 from __future__ import annotations
 
@@ -148,9 +149,9 @@ def plan_batches(
 ) -> list[list[int]]:
     """Group row numbers into batches by length, shortest first and stable.
 
-    A batch holds at most `batch_tokens` tokens, padding included (but at least one row). Once it holds `enough_tokens`
-    it takes no longer rows, so that large jobs have no padding at all and small ones run in few batches. With `exact`
-    no batch mixes lengths.
+    A batch holds at most `batch_tokens` tokens, padding included (but at least one row). Once it holds
+    `enough_tokens` it takes no longer rows, so that large jobs have no padding at all and small ones run in
+    few batches. With `exact` no batch mixes lengths.
     """
     order = sorted(range(len(lengths)), key=lambda row: lengths[row])
     batches: list[list[int]] = []

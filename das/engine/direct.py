@@ -29,8 +29,8 @@ __all__ = ["DirectEngine"]
 class DirectEngine:
     """Runs a target model with forward hooks on its blocks.
 
-    A source vector depends on the source prompt and the site alone, so each is computed once and kept, over pairs,
-    epochs, target attributes and methods. Logits are projected at the label positions only.
+    A source vector depends on the source prompt and the site alone, so each is computed once and kept, over
+    pairs, epochs, target attributes and methods. Logits are projected at the label positions only.
     """
 
     name = "direct"
@@ -88,12 +88,13 @@ class DirectEngine:
     def interchange_logits(
         self, pairs: Sequence[ForcedPair], site: Site, featurizer: Featurizer | None
     ) -> Tensor:
-        """Return the logits that predict each label token, [n_pairs, longest label, vocabulary]; see the protocol."""
+        """Return the logits that predict each label token, [n_pairs, longest label, vocabulary]; see the
+        protocol."""
         check_sites([site], self.target)
         check_pairs(pairs)
         check_featurizer(featurizer, self.target)
         if not pairs:
-            return torch.zeros(0, 0, self._head.weight.shape[0], device=self.target.device)  # type: ignore[union-attr, arg-type]
+            return torch.zeros(0, 0, int(self.target.model.config.vocab_size), device=self.target.device)
         rows = self._forced_rows(pairs)
         longest = max(len(pair.label_ids) for pair in pairs)
         keys = [] if featurizer is None else [self._key(pair.source, site) for pair in pairs]
@@ -124,14 +125,15 @@ class DirectEngine:
             yield
 
     def _logits(self, padded: PaddedRows, wanted: Tensor) -> Tensor:
-        """Return float32 logits [rows, n, vocabulary] at the `wanted` [rows, n] places of the unpadded rows."""
+        """Return float32 logits [rows, n, vocabulary] at the `wanted` [rows, n] places of the unpadded
+        rows."""
         with gathered(self._head, wanted + padded.shifts[:, None]):
             logits: Tensor = self._forward(padded).logits
         return logits.float()
 
     def _forward(self, padded: PaddedRows) -> Any:
         inputs: dict[str, Any] = {"input_ids": padded.ids, "use_cache": False}
-        # A causal model can't see padding on the right, so masks and position ids would only cost time there.
+        # A causal model never sees padding on its right; masks and position ids would only cost time.
         if padded.ragged and self._padding_side == "left":
             inputs |= {"attention_mask": padded.attention_mask, "position_ids": padded.position_ids}
         return self.target.model(**inputs)
@@ -171,7 +173,7 @@ class DirectEngine:
         layers = sorted({key.layer for of_row in keys for key in of_row})
         tokens = sorted({key.token for of_row in keys for key in of_row})
         column = {token: index for index, token in enumerate(tokens)}
-        # Rows shorter than the largest wanted index read their own last token there; nobody asks for that value.
+        # A row too short for a wanted index reads its last token there; nobody asks for that value.
         places = torch.tensor([[min(token, len(row) - 1) for token in tokens] for row in rows])
         places = places.to(padded.shifts.device) + padded.shifts[:, None]
         with captured({n: self._blocks[n] for n in layers}, dict.fromkeys(layers, places)) as vectors:

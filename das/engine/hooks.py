@@ -1,4 +1,5 @@
-"""The only file that registers hooks: read, write and gather inside a forward pass; every hook is gone when its block ends."""
+"""The only file that registers hooks: read, write and gather inside a forward pass; every hook is gone when
+its block ends."""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ _HOOK_TABLES = (
 )
 
 
-class _Reached(Exception):
+class _ReachedError(Exception):
     """Ends a forward pass once the last wanted vector has been read."""
 
 
@@ -60,10 +61,11 @@ def rewritten(block: nn.Module, positions: Tensor, change: Callable[[Tensor], Te
 def captured(
     blocks: Mapping[int, nn.Module], positions: Mapping[int, Tensor], *, stop: bool = True
 ) -> Iterator[dict[int, Tensor]]:
-    """Within, a forward pass fills the yielded dictionary: per layer the vectors [batch, n, d_model] in float32.
+    """Within, a forward pass fills the yielded dictionary: per layer the vectors [batch, n, d_model] in
+    float32.
 
-    `blocks` and `positions` [batch, n] go by layer. With `stop` the pass ends silently after the last of these layers,
-    for nothing above it is wanted; the context ends there too.
+    `blocks` and `positions` [batch, n] go by layer. With `stop` the pass ends silently after the last of
+    these layers, for nothing above it is wanted; the context ends there too.
     """
     vectors: dict[int, Tensor] = {}
 
@@ -74,7 +76,7 @@ def captured(
             rows = torch.arange(len(where), device=hidden.device)[:, None]
             vectors[layer] = hidden[rows, where].detach().float()
             if stop and len(vectors) == len(blocks):
-                raise _Reached
+                raise _ReachedError
 
         return hook
 
@@ -83,13 +85,14 @@ def captured(
             stack.enter_context(_removed_afterwards(block.register_forward_hook(hook_for(layer))))
         try:
             yield vectors
-        except _Reached:
+        except _ReachedError:
             return
 
 
 @contextmanager
 def gathered(head: nn.Module, positions: Tensor) -> Iterator[None]:
-    """Within, the vocabulary projection sees only `positions` [batch, n] of each row, so the logits are [batch, n, vocabulary].
+    """Within, the vocabulary projection sees only `positions` [batch, n] of each row, so the logits are
+    [batch, n, vocabulary].
 
     Whatever the model does to logits after its head, such as a soft cap, still happens.
     """

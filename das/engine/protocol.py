@@ -1,4 +1,5 @@
-"""What every engine can do. An engine knows prompts, token ids, positions and a featurizer; nothing of attributes or methods."""
+"""What every engine can do. An engine knows prompts, token ids, positions and a featurizer; nothing of
+attributes or methods."""
 
 from __future__ import annotations
 
@@ -37,7 +38,8 @@ class Engine(Protocol):
     """The model that is run."""
 
     def collect(self, prompts: Sequence[Prompt], sites: Sequence[Site]) -> dict[Site, Tensor]:
-        """Return the vectors at each site, [n_prompts, d_model] in float32, in the order of `prompts`; no gradient."""
+        """Return the vectors at each site, [n_prompts, d_model] in float32, in the order of `prompts`; no
+        gradient."""
         ...
 
     def complete(self, prompts: Sequence[Prompt], max_new_tokens: int) -> list[Completion]:
@@ -49,7 +51,8 @@ class Engine(Protocol):
     ) -> Tensor:
         """Return the logits that predict each label token, [n_pairs, longest label, vocabulary] in float32.
 
-        Position j of a row predicts `label_ids[j]`; rows with shorter labels are filled with zeros at the end. With
-        `featurizer=None` nothing is changed. Gradients flow to the featurizer's parameters only, where autograd is on.
+        Position j of a row predicts `label_ids[j]`; rows with shorter labels are filled with zeros at the
+        end. With `featurizer=None` nothing is changed. Gradients flow to the featurizer's parameters only,
+        where autograd is on.
         """
         ...

@@ -42,15 +42,17 @@ class Featurizer(nn.Module, ABC):
 
     @abstractmethod
     def mask(self) -> Tensor:
-        """Return the choice among coordinates, [n_features], each from 0 (base's stays) to 1 (source's comes)."""
+        """Return the choice among coordinates, [n_features], each from 0 (base's stays) to 1 (source's
+        comes)."""
 
     @final
     def interchange(self, base: Tensor, source: Tensor) -> Tensor:
-        """Swap the chosen coordinates of `source` into `base`: both [..., d_model]; the result has base's dtype and device.
+        """Swap the chosen coordinates of `source` into `base`: both [..., d_model]; the result has base's
+        dtype and device.
 
-        `base + (decode(mix) - decode(f_base))` with `mix = f_base + mask * (f_source - f_base)`. What the encoder loses
-        (the complement of a subspace, the error of an autoencoder) stays with the base, so `interchange(x, x)` is x
-        exactly and an empty mask returns base exactly.
+        `base + (decode(mix) - decode(f_base))` with `mix = f_base + mask * (f_source - f_base)`. What the
+        encoder loses (the complement of a subspace, the error of an autoencoder) stays with the base, so
+        `interchange(x, x)` is x exactly and an empty mask returns base exactly.
         """
         wide_base = base.float()
         f_base = self.encode(wide_base)

@@ -1,4 +1,5 @@
-"""An autoencoder's features with a choice among them; what the autoencoder loses stays with the base. Its training is not known here."""
+"""An autoencoder's features with a choice among them; what the autoencoder loses stays with the base. Its
+training is not known here."""
 
 from __future__ import annotations
 
@@ -21,11 +22,13 @@ class Activation:
     """What an encoder's pre-activations go through; exactly the fields that the kind needs are set."""
 
     kind: ActivationKind = "relu"
-    """`relu`; `top_k`: the k largest, through a ReLU; `jump_relu`: whatever exceeds its threshold, unchanged."""
+    """`relu`; `top_k`: the k largest, through a ReLU; `jump_relu`: whatever exceeds its threshold,
+    unchanged."""
     k: int | None = None
     """Features kept per vector; for `top_k` only."""
     threshold: Tensor | None = None
-    """Threshold per feature, [n_features]; for `jump_relu` only (Rajamanoharan et al. 2024, arXiv 2407.14435)."""
+    """Threshold per feature, [n_features]; for `jump_relu` only (Rajamanoharan et al. 2024, arXiv
+    2407.14435)."""
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(ActivationKind):
@@ -48,8 +51,8 @@ class Activation:
 class Dictionary(Featurizer):
     """Features `act((x - centre) @ encoder + encoder_bias)`, decoded as `f @ decoder + decoder_bias`.
 
-    As sparse autoencoders are (Bricken et al. 2023; top-k: Gao et al. 2024, arXiv 2406.04093), except that the
-    reconstruction error is not dropped: `Featurizer.interchange` leaves it with the base.
+    As sparse autoencoders are (Bricken et al. 2023; top-k: Gao et al. 2024, arXiv 2406.04093), except that
+    the reconstruction error is not dropped: `Featurizer.interchange` leaves it with the base.
     """
 
     kind = "dictionary"
@@ -80,7 +83,8 @@ class Dictionary(Featurizer):
         activation: Activation,
         centre: Tensor | None = None,
     ) -> None:
-        """Keep all tensors as given, in float32. Raises SuiteError if a shape does not fit or the mask leaves [0, 1]."""
+        """Keep all tensors as given, in float32. Raises SuiteError if a shape does not fit or the mask leaves
+        [0, 1]."""
         super().__init__()
         middle = torch.zeros_like(decoder_bias) if centre is None else centre
         tensors = {

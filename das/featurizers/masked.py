@@ -1,4 +1,5 @@
-"""Chosen coordinates of a basis of the whole space: neurons, rotated neurons, or everything; how they were chosen is not known here."""
+"""Chosen coordinates of a basis of the whole space: neurons, rotated neurons, or everything; how they were
+chosen is not known here."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ __all__ = ["MaskedBasis"]
 
 @final
 class MaskedBasis(Featurizer):
-    """A basis of the whole space with a weight per coordinate; without a basis the coordinates are the neurons themselves."""
+    """A basis of the whole space with a weight per coordinate; without a basis the coordinates are the
+    neurons themselves."""
 
     kind = "masked_basis"
 
@@ -28,14 +30,14 @@ class MaskedBasis(Featurizer):
     def __init__(self, mask: Tensor, basis: Tensor | None = None) -> None:
         """Keep `mask` and `basis` as given, so that gradients reach whatever they were computed from.
 
-        Raises SuiteError for a mask outside [0, 1] or of another shape than [d_model], and a basis that is not square
-        or not orthonormal.
+        Raises SuiteError for a mask outside [0, 1] or of another shape than [d_model], and a basis that is
+        not square or not orthonormal.
         """
         super().__init__()
         _check_mask(mask)
         if basis is not None and basis.shape != (mask.shape[0], mask.shape[0]):
             raise SuiteError(
-                expected=f"a square basis of {mask.shape[0]} columns, as the mask has {mask.shape[0]} entries",
+                expected=f"a square basis with as many columns as the mask has entries, {mask.shape[0]}",
                 came=f"the shape {tuple(basis.shape)}",
                 todo="give both the model's width",
             )

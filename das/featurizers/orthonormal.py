@@ -1,4 +1,5 @@
-"""Matrices with orthonormal columns: the way back onto them and a parametrisation for training; no featurizer is known here."""
+"""Matrices with orthonormal columns: the way back onto them and a parametrisation for training; no featurizer
+is known here."""
 
 from __future__ import annotations
 
@@ -14,12 +15,13 @@ TOLERANCE = 1e-5
 
 
 def retract(matrix: Tensor) -> Tensor:
-    """Return a matrix with orthonormal columns that span the same subspaces column by column: [d, k] to [d, k].
+    """Return a matrix [d, k] with orthonormal columns, whose first j span what the given first j span.
 
-    This is the QR retraction on the Stiefel manifold (Absil, Mahony, Sepulchre 2008, section 4.1.1): the Q factor whose
-    R has a positive diagonal, hence continuous, differentiable and the identity on orthonormal matrices. The polar
-    factor would be the nearest such matrix, but its derivative through an SVD is undefined exactly where training
-    stands: at equal singular values. Raises SuiteError if there are more columns than rows.
+    This is the QR retraction on the Stiefel manifold (Absil, Mahony, Sepulchre 2008, section 4.1.1): the Q
+    factor whose R has a positive diagonal, hence continuous, differentiable and the identity on orthonormal
+    matrices. The polar factor would be the nearest such matrix, but its derivative through an SVD is
+    undefined exactly where training stands: at equal singular values. Raises SuiteError if there are more
+    columns than rows.
     """
     if matrix.ndim != 2 or matrix.shape[1] > matrix.shape[0]:
         raise SuiteError(
@@ -29,7 +31,8 @@ def retract(matrix: Tensor) -> Tensor:
         )
     q, r = torch.linalg.qr(matrix)
     signs = torch.where(r.diagonal() < 0, -1.0, 1.0).to(matrix.dtype)
-    return q * signs
+    columns: Tensor = q * signs
+    return columns
 
 
 def deviation(matrix: Tensor) -> float:
@@ -55,7 +58,8 @@ def check_orthonormal(matrix: Tensor, *, what: str) -> None:
 class OrthonormalColumns(nn.Module):
     """A parametrisation for `torch.nn.utils.parametrize`: the free matrix is seen through `retract`.
 
-    Whatever an optimiser does to the free matrix, what is seen has orthonormal columns, and gradients reach the matrix.
+    Whatever an optimiser does to the free matrix, what is seen has orthonormal columns, and gradients reach
+    the matrix.
     """
 
     def forward(self, matrix: Tensor) -> Tensor:

@@ -1,4 +1,5 @@
-"""A linear subspace: its coordinates are swapped whole, its complement stays. No method that found it is known here."""
+"""A linear subspace: its coordinates are swapped whole, its complement stays. No method that found it is
+known here."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ __all__ = ["Subspace"]
 class Subspace(Featurizer):
     """The span of orthonormal columns; swapping it is the projection P(source - base) added to the base.
 
-    As in distributed alignment search (Geiger et al. 2024, arXiv 2303.02536), with the columns in place of a full rotation.
+    As in distributed alignment search (Geiger et al. 2024, arXiv 2303.02536), with the columns in place of a
+    full rotation.
     """
 
     kind = "subspace"
@@ -29,7 +31,8 @@ class Subspace(Featurizer):
     def __init__(self, basis: Tensor) -> None:
         """Keep `basis` as given, so that a gradient reaches whatever it was computed from.
 
-        Raises SuiteError if it is not a matrix of at most d_model columns, or its columns are not orthonormal.
+        Raises SuiteError if it is not a matrix of at most d_model columns, or its columns are not
+        orthonormal.
         """
         super().__init__()
         if basis.ndim != 2 or basis.shape[1] > basis.shape[0]:

@@ -1,4 +1,5 @@
-"""What a model family must declare and what a loaded target model offers; it knows nothing of features or pairs."""
+"""What a model family must declare and what a loaded target model offers; it knows nothing of features or
+pairs."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ class ModelFamily:
     blocks: Callable[[nn.Module], nn.ModuleList]
     """Returns the decoder blocks of a causal language model, in order."""
     miniature: Callable[[], Any]
-    """Returns the config of a tiny random model for the contract tests: 4 layers, width at most 32, vocabulary 128."""
+    """Returns the config of a tiny random model for the contract tests: 4 layers, width at most 32,
+    vocabulary 128."""
 
 
 @dataclass(frozen=True, slots=True)

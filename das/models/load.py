@@ -1,4 +1,5 @@
-"""Loading a target model from the hub, a folder or the bundle; it knows nothing of what will be asked of it."""
+"""Loading a target model from the hub, a folder or the bundle; it knows nothing of what will be asked of
+it."""
 
 from __future__ import annotations
 
@@ -50,8 +51,9 @@ def load_target(
     """Load a causal language model and its fast tokenizer, frozen and in eval mode.
 
     `name_or_path` is a hub id, a local folder or `bundled`. Weights are read from safetensors only, unless
-    `allow_pickle`; a model's own code is run only with `trust_remote_code`. Raises SuiteError for a model that can't be
-    found, a family the suite does not know, a slow tokenizer, missing weights, and a device that is absent or full.
+    `allow_pickle`; a model's own code is run only with `trust_remote_code`. Raises SuiteError for a model
+    that can't be found, a family the suite does not know, a slow tokenizer, missing weights, and a device
+    that is absent or full.
     """
     weights_dtype = _dtype_of(dtype)
     place = _device_of(device)
@@ -73,9 +75,9 @@ def target_from(model: Any, tokenizer: Any, name: str) -> TargetModel:
     family = _family_of(model.config.model_type)
     if not getattr(tokenizer, "is_fast", False):
         raise SuiteError(
-            expected=f"a fast tokenizer for {name}, for character offsets are needed to find an entity's last token",
+            expected=f"a fast tokenizer for {name}, as finding an entity's last token takes character offsets",
             came=f"{type(tokenizer).__name__}, which has none",
-            todo="convert the tokenizer to a tokenizer.json (transformers does it with use_fast=True where it can)",
+            todo="convert the tokenizer to a tokenizer.json, or choose a model that has one",
         )
     model.requires_grad_(False)
     model.eval()
@@ -146,7 +148,7 @@ def _unreachable(name: str, error: Exception) -> SuiteError:
     return SuiteError(
         expected=f"a causal language model at {name!r}, a local folder or a hub id that can be reached",
         came=first_line,
-        todo=f"check the name, be online (or have the model in the hub cache), or use the model named {BUNDLED!r}",
+        todo=f"check the name, be online or have the model in the hub cache, or use the model {BUNDLED!r}",
     )
 
 
@@ -229,7 +231,7 @@ def _no_weights(name: str, error: Exception, allow_pickle: bool) -> SuiteError:
 
 
 def _fingerprint(model: nn.Module) -> str:
-    """Hash what makes a model itself: its config without places and versions, and a sample of every tensor."""
+    """Hash what makes a model itself: its config without places and versions, and samples of its tensors."""
     digest = hashlib.sha256()
     config: dict[str, Any] = model.config.to_diff_dict()  # type: ignore[union-attr, operator, assignment]
     identity = {key: value for key, value in config.items() if key not in _NOT_IDENTITY}

@@ -1,4 +1,4 @@
-"""Random-weight models of any family's shape with a tokenizer made on the spot; it needs no files and no network."""
+"""Random-weight models of any family's shape with a tokenizer made on the spot; no files, no network."""
 
 from __future__ import annotations
 

@@ -1,0 +1,223 @@
+"""The oracle: every interchange is two full passes by pyvene. The only file that imports it.
+
+It knows token ids, positions and a featurizer; nothing of attributes or methods. It is never made faster.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import GenerationConfig
+
+from das.engine.batch import PaddedRows, PaddingSide, PromptEncoder, pad_rows
+from das.engine.checks import check_featurizer, check_pairs, check_row_lengths, check_sites
+from das.engine.hooks import preserved
+from das.engine.protocol import ForcedPair
+from das.featurizers.base import Featurizer
+from das.models.base import TargetModel
+from das.models.load import memory_guard
+from das.sites import Site
+from ravel.schema import Completion, Prompt
+
+# Importing pyvene prints a line about a back-end not used here, which would spoil machine-readable output.
+with contextlib.redirect_stdout(io.StringIO()):
+    import pyvene
+    from pyvene.models.intervenable_modelcard import type_to_module_mapping
+
+__all__ = ["ReferenceEngine"]
+
+
+class _Interchange(pyvene.TrainableIntervention, pyvene.DistributedRepresentationIntervention):
+    """Our featurizer's swap as pyvene sees it: vectors [batch, d_model] of base and source in, one out."""
+
+    def __init__(self, featurizer: Featurizer) -> None:
+        super().__init__()
+        self.featurizer = featurizer
+
+    def forward(self, base: Tensor, source: Tensor, subspaces: Any = None) -> Tensor:
+        return self.featurizer.interchange(base, source)
+
+
+class ReferenceEngine:
+    """Runs a target model through pyvene 0.1.8, source pass and base pass for every pair, all logits
+    computed.
+
+    pyvene takes every foreign hook off the model and forgets it, among them those by which transformers
+    returns hidden states; each call here puts them back. It reads an integer location as the whole batch's
+    and stays so from then on; locations here are given for each row, and an engine never keeps a wrapped
+    model between calls.
+    """
+
+    name = "reference"
+
+    def __init__(
+        self,
+        target: TargetModel,
+        batch_size: int = 32,
+        *,
+        padding_side: PaddingSide = "left",
+        extra_padding: int = 0,
+    ) -> None:
+        """`batch_size` pairs run at once, in the order given, padded to the longest on `padding_side`."""
+        self.target = target
+        self.batch_size = batch_size
+        """Pairs in one forward pass."""
+        self._encoder = PromptEncoder(target.tokenizer)
+        self._padding_side = padding_side
+        self._extra_padding = extra_padding
+
+    def collect(self, prompts: Sequence[Prompt], sites: Sequence[Site]) -> dict[Site, Tensor]:
+        """Return the vectors at each site, [n_prompts, d_model] in float32; see the protocol."""
+        check_sites(sites, self.target)
+        found: dict[Site, list[Tensor]] = {site: [] for site in sites}
+        with torch.inference_mode(False), torch.no_grad():
+            for batch in _batches(prompts, self.batch_size):
+                for site in sites:
+                    found[site].append(self._collect_batch(batch, site))
+        empty = torch.zeros(0, self.target.d_model, device=self.target.device)
+        return {site: torch.cat([empty, *vectors]) for site, vectors in found.items()}
+
+    def complete(self, prompts: Sequence[Prompt], max_new_tokens: int) -> list[Completion]:
+        """Continue each prompt greedily with the model's own `generate`, one prompt at a time; see the
+        protocol."""
+        return [self._complete_one(prompt, max_new_tokens) for prompt in prompts]
+
+    def interchange_logits(
+        self, pairs: Sequence[ForcedPair], site: Site, featurizer: Featurizer | None
+    ) -> Tensor:
+        """Return the logits that predict each label token, [n_pairs, longest label, vocabulary]; see the
+        protocol."""
+        check_sites([site], self.target)
+        check_pairs(pairs)
+        check_featurizer(featurizer, self.target)
+        longest = max((len(pair.label_ids) for pair in pairs), default=0)
+        parts = [torch.zeros(0, longest, int(self.target.model.config.vocab_size), device=self.target.device)]
+        for batch in _batches(pairs, self.batch_size):
+            with self._memory():
+                parts.append(self._batch_logits(batch, site, featurizer, longest))
+        return torch.cat(parts)
+
+    def _batch_logits(
+        self, pairs: Sequence[ForcedPair], site: Site, featurizer: Featurizer | None, longest: int
+    ) -> Tensor:
+        bases = self._ids([pair.base for pair in pairs])
+        rows = [ids + pair.label_ids[:-1] for ids, pair in zip(bases, pairs, strict=True)]
+        padded = self._pad(rows)
+        if featurizer is None:
+            logits = self.target.model(**_inputs(padded)).logits
+        else:
+            logits = self._swapped_logits(pairs, padded, site, featurizer)
+        cut = torch.zeros(len(pairs), longest, logits.shape[-1], device=logits.device)
+        for i, (ids, pair) in enumerate(zip(bases, pairs, strict=True)):
+            start = len(ids) - 1 + int(padded.shifts[i])
+            cut[i, : len(pair.label_ids)] = logits[i, start : start + len(pair.label_ids)].float()
+        return cut
+
+    def _swapped_logits(
+        self, pairs: Sequence[ForcedPair], base: PaddedRows, site: Site, featurizer: Featurizer
+    ) -> Tensor:
+        source = self._pad(self._ids([pair.source for pair in pairs]))
+        locations = (
+            self._locations([pair.source for pair in pairs], source, site),
+            self._locations([pair.base for pair in pairs], base, site),
+        )
+        with self._wrapped(site, _Interchange(featurizer)) as wrapped:
+            _, swapped = wrapped(
+                base=_inputs(base),
+                sources=[_inputs(source)],
+                unit_locations={"sources->base": locations},
+            )
+        logits: Tensor = swapped.logits
+        return logits
+
+    def _collect_batch(self, prompts: Sequence[Prompt], site: Site) -> Tensor:
+        padded = self._pad(self._ids(prompts))
+        with self._memory(), self._wrapped(site, pyvene.CollectIntervention()) as wrapped:
+            (_, collected), _ = wrapped(
+                base=_inputs(padded),
+                unit_locations={"sources->base": (None, self._locations(prompts, padded, site))},
+            )
+        return torch.cat(list(collected)).reshape(len(prompts), -1).float()
+
+    @contextlib.contextmanager
+    def _wrapped(self, site: Site, intervention: nn.Module) -> Iterator[Any]:
+        """Yield the target wrapped by pyvene with one intervention; the target's own hooks are back
+        afterwards."""
+        config = pyvene.IntervenableConfig(
+            [
+                pyvene.RepresentationConfig(
+                    site.layer, self._component(site), "pos", 1, intervention=intervention
+                )
+            ]
+        )
+        with preserved(self.target.model):
+            yield pyvene.IntervenableModel(config, self.target.model)
+
+    def _component(self, site: Site) -> str:
+        """Return pyvene's own name of the site where it knows the model, so that ours is checked against
+        it."""
+        known = type_to_module_mapping.get(type(self.target.model), {})
+        if site.stream in known:
+            return site.stream
+        block = self.target.family.blocks(self.target.model)[site.layer]
+        path = next(name for name, module in self.target.model.named_modules() if module is block)
+        return f"{path}.output"
+
+    def _locations(self, prompts: Sequence[Prompt], padded: PaddedRows, site: Site) -> list[list[list[int]]]:
+        shifts = padded.shifts.tolist()
+        places = [
+            [self._encoder.position(prompt, site.position) + shift]
+            for prompt, shift in zip(prompts, shifts, strict=True)
+        ]
+        return [places]
+
+    def _complete_one(self, prompt: Prompt, max_new_tokens: int) -> Completion:
+        ids = torch.tensor(self._ids([prompt]), device=self.target.device)
+        check_row_lengths([ids.shape[1] + max_new_tokens], self.target)
+        ends = sorted(self.target.end_ids)
+        settings = GenerationConfig(
+            do_sample=False,
+            num_beams=1,
+            max_new_tokens=max_new_tokens,
+            eos_token_id=ends or None,
+            pad_token_id=ends[0] if ends else 0,
+        )
+        with torch.no_grad():
+            output = self.target.model.generate(
+                ids, attention_mask=torch.ones_like(ids), generation_config=settings
+            )
+        new = tuple(output[0, ids.shape[1] :].tolist())
+        return Completion(
+            text=self.target.tokenizer.decode(list(new), skip_special_tokens=True), token_ids=new
+        )
+
+    def _ids(self, prompts: Sequence[Prompt]) -> list[tuple[int, ...]]:
+        return [encoded.ids for encoded in self._encoder.encode([prompt.text for prompt in prompts])]
+
+    def _pad(self, rows: list[tuple[int, ...]]) -> PaddedRows:
+        check_row_lengths([len(row) for row in rows], self.target)
+        return pad_rows(rows, side=self._padding_side, extra=self._extra_padding, device=self.target.device)
+
+    def _memory(self) -> Any:
+        return memory_guard(
+            f"room for {self.batch_size} pairs at once",
+            "use --engine direct, whose need --batch-tokens lowers, or load the model with --dtype bfloat16",
+        )
+
+
+def _inputs(padded: PaddedRows) -> dict[str, Tensor]:
+    return {
+        "input_ids": padded.ids,
+        "attention_mask": padded.attention_mask,
+        "position_ids": padded.position_ids,
+    }
+
+
+def _batches(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

@@ -1,0 +1,249 @@
+"""Featurizers on disk: `featurizer.safetensors` beside `featurizer.json`; how they were found is not known
+here."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as read_tensors
+from safetensors.torch import save as write_tensors
+from torch import Tensor
+
+from das.featurizers.base import Featurizer
+from das.featurizers.dictionary import Activation, Dictionary
+from das.featurizers.masked import MaskedBasis
+from das.featurizers.subspace import Subspace
+from das.sites import Site
+from ravel.common.errors import SuiteError
+from ravel.common.io import read_json, write_bytes, write_json
+
+__all__ = ["FEATURIZER_SCHEMA_VERSION", "FeaturizerHeader", "load_featurizer", "save_featurizer"]
+
+FEATURIZER_SCHEMA_VERSION = 1
+
+_TENSORS = "featurizer.safetensors"
+_HEADER = "featurizer.json"
+
+
+@dataclass(frozen=True, slots=True)
+class FeaturizerHeader:
+    """Where a featurizer comes from and what it may be used with."""
+
+    method: str
+    """Name of the method that found it."""
+    attribute: str
+    """The target attribute."""
+    entity_type: str
+    """The instance's entity type."""
+    site: Site
+    """Where its vectors are taken."""
+    seed: int
+    """Root seed of the fit."""
+    model: str
+    """The target model's name as the user gave it."""
+    target_fingerprint: str
+    """The target model's fingerprint."""
+    instance_fingerprint: str
+    """The instance's fingerprint."""
+
+
+def save_featurizer(featurizer: Featurizer, folder: Path, header: FeaturizerHeader) -> None:
+    """Write the two files of a featurizer into `folder`; equal featurizers and headers give equal bytes.
+
+    The header is written last and holds the hash of the tensors, so that an interrupted save is seen when
+    loading. Raises SuiteError where the folder can't be written to, or a number is not finite.
+    """
+    tensors = {name: value.detach().cpu().contiguous() for name, value in sorted(featurizer.named_buffers())}
+    for name, value in tensors.items():
+        _check_finite(name, value, "the featurizer to be saved")
+    content = write_tensors(tensors)
+    write_bytes(folder / _TENSORS, content)
+    write_json(folder / _HEADER, _described(featurizer, header, tensors, content))
+
+
+def load_featurizer(
+    folder: Path,
+    *,
+    target_fingerprint: str | None = None,
+    instance_fingerprint: str | None = None,
+    allow_foreign: bool = False,
+) -> tuple[Featurizer, FeaturizerHeader]:
+    """Read a featurizer and its header, on the CPU.
+
+    A fingerprint that is given must be the header's, unless `allow_foreign`. Raises SuiteError for absent,
+    truncated or foreign files, another schema, tensors that are not those of the header, and numbers that are
+    not finite or not orthonormal.
+    """
+    origin = folder / _HEADER
+    described = _read_described(origin)
+    header = _header_of(described, origin)
+    if not allow_foreign:
+        _check_fingerprint("target model", header.target_fingerprint, target_fingerprint, folder)
+        _check_fingerprint("instance", header.instance_fingerprint, instance_fingerprint, folder)
+    tensors = _read_checked_tensors(folder / _TENSORS, described)
+    return _built(described, tensors, origin), header
+
+
+def _described(
+    featurizer: Featurizer, header: FeaturizerHeader, tensors: dict[str, Tensor], content: bytes
+) -> dict[str, Any]:
+    return {
+        **asdict(header),
+        "site": str(header.site),
+        "schema_version": FEATURIZER_SCHEMA_VERSION,
+        "kind": featurizer.kind,
+        "size": featurizer.size,
+        "width": featurizer.width,
+        "settings": _settings_of(featurizer),
+        "tensors": _shapes_of(tensors),
+        "tensors_sha256": hashlib.sha256(content).hexdigest(),
+    }
+
+
+def _settings_of(featurizer: Featurizer) -> dict[str, Any]:
+    """Return what a featurizer is besides its tensors."""
+    if isinstance(featurizer, Dictionary):
+        return {"activation": featurizer.activation, "k": featurizer.k}
+    return {}
+
+
+def _shapes_of(tensors: dict[str, Tensor]) -> dict[str, Any]:
+    return {
+        name: {"shape": list(value.shape), "dtype": str(value.dtype).removeprefix("torch.")}
+        for name, value in tensors.items()
+    }
+
+
+def _read_described(origin: Path) -> dict[str, Any]:
+    described = read_json(origin)
+    wanted = {f.name for f in fields(FeaturizerHeader)} | {
+        "schema_version",
+        "kind",
+        "size",
+        "width",
+        "settings",
+        "tensors",
+        "tensors_sha256",
+    }
+    if not isinstance(described, dict) or not wanted <= described.keys():
+        missing = sorted(wanted - described.keys()) if isinstance(described, dict) else sorted(wanted)
+        raise SuiteError(
+            expected=f"a featurizer's header in {origin}",
+            came=f"a file without {', '.join(missing)}",
+            todo="name a folder that `ravel fit` wrote",
+        )
+    if described["schema_version"] != FEATURIZER_SCHEMA_VERSION:
+        raise SuiteError(
+            expected=f"schema version {FEATURIZER_SCHEMA_VERSION} in {origin}",
+            came=f"version {described['schema_version']!r}",
+            todo="use the version of ravel-bench that wrote the file",
+        )
+    return described
+
+
+def _header_of(described: dict[str, Any], origin: Path) -> FeaturizerHeader:
+    values = {f.name: described[f.name] for f in fields(FeaturizerHeader)}
+    kinds = {name: int if name == "seed" else str for name in values}
+    wrong = [name for name, kind in kinds.items() if not isinstance(values[name], kind)]
+    if wrong:
+        raise SuiteError(
+            expected=f"{wrong[0]!r} in {origin} to be of type {kinds[wrong[0]].__name__}",
+            came=f"{values[wrong[0]]!r}",
+            todo="restore the file from the run that wrote it",
+        )
+    return FeaturizerHeader(**{**values, "site": Site.parse(values["site"])})
+
+
+def _check_fingerprint(what: str, written: str, given: str | None, folder: Path) -> None:
+    if given is not None and given != written:
+        raise SuiteError(
+            expected=f"the featurizer in {folder} to belong to this {what} ({given[:12]})",
+            came=f"one made with another {what} ({written[:12]})",
+            todo=f"use the {what} it was made with, or allow it with --allow-foreign",
+        )
+
+
+def _read_checked_tensors(path: Path, described: dict[str, Any]) -> dict[str, Tensor]:
+    content = _read_bytes(path)
+    try:
+        tensors: dict[str, Tensor] = read_tensors(content)
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise _damaged(path, f"{len(content)} bytes that are not ({error})") from None
+    if hashlib.sha256(content).hexdigest() != described["tensors_sha256"]:
+        raise _damaged(path, "other bytes than its header's hash says")
+    if _shapes_of(dict(sorted(tensors.items()))) != described["tensors"]:
+        raise _damaged(path, "other tensors than its header lists")
+    for name, value in tensors.items():
+        _check_finite(name, value, str(path))
+    return tensors
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise SuiteError(
+            expected=f"a readable file at {path}",
+            came=error.strerror or str(error),
+            todo="check the path; both files of a featurizer belong in one folder",
+        ) from None
+
+
+def _damaged(path: Path, came: str) -> SuiteError:
+    return SuiteError(
+        expected=f"the complete safetensors file of a featurizer at {path}",
+        came=came,
+        todo="copy both files again from the run, or fit again",
+    )
+
+
+def _check_finite(name: str, value: Tensor, origin: str) -> None:
+    bad = int((~torch.isfinite(value)).sum())
+    if bad:
+        raise SuiteError(
+            expected=f"finite numbers in {name!r} of {origin}",
+            came=f"{bad} that are infinite or not a number",
+            todo="fit again, with a smaller learning rate if the loss went up",
+        )
+
+
+def _built(described: dict[str, Any], tensors: dict[str, Tensor], origin: Path) -> Featurizer:
+    builders: dict[str, Callable[[dict[str, Tensor], dict[str, Any]], Featurizer]] = {
+        Subspace.kind: lambda t, settings: Subspace(t["basis"]),
+        MaskedBasis.kind: lambda t, settings: MaskedBasis(t["weights"], t.get("basis")),
+        Dictionary.kind: _dictionary,
+    }
+    if described["kind"] not in builders:
+        raise SuiteError(
+            expected=f"a featurizer of a known kind in {origin}: {', '.join(builders)}",
+            came=repr(described["kind"]),
+            todo="use the version of ravel-bench that wrote the file",
+        )
+    try:
+        featurizer = builders[described["kind"]](tensors, described["settings"])
+    except (KeyError, TypeError) as error:
+        raise _damaged(origin, f"a {described['kind']} without {error}") from None
+    if (featurizer.size, featurizer.width) != (described["size"], described["width"]):
+        raise _damaged(
+            origin, f"a {described['kind']} of size {featurizer.size} and width {featurizer.width}"
+        )
+    return featurizer
+
+
+def _dictionary(tensors: dict[str, Tensor], settings: dict[str, Any]) -> Dictionary:
+    activation = Activation(settings["activation"], k=settings["k"], threshold=tensors.get("threshold"))
+    return Dictionary(
+        encoder=tensors["encoder"],
+        encoder_bias=tensors["encoder_bias"],
+        decoder=tensors["decoder"],
+        decoder_bias=tensors["decoder_bias"],
+        mask=tensors["weights"],
+        activation=activation,
+        centre=tensors["centre"],
+    )
