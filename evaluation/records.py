@@ -1,21 +1,49 @@
-"""What is written down: an outcome per pair and a score per cell; typed, versioned, torch-free."""
+"""What is written down: an outcome per pair, a score per cell, an average, a comparison; typed, versioned,
+torch-free."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 from ravel.common.errors import SuiteError
+from ravel.common.io import read_jsonl
 from ravel.schema import Generalisation, Partition, SourceKind
 
-__all__ = ["SCORE_SCHEMA_VERSION", "Outcome", "ScoreRecord"]
+__all__ = [
+    "FLOORS",
+    "NO_OP_DISENTANGLE",
+    "SCORE_SCHEMA_VERSION",
+    "AverageRecord",
+    "ComparisonRecord",
+    "Interval",
+    "Outcome",
+    "ScoreRecord",
+    "read_averages",
+    "read_comparisons",
+    "read_outcomes",
+    "read_scores",
+]
 
 SCORE_SCHEMA_VERSION = 1
+FLOORS: tuple[str, ...] = ("no_op", "full_vector", "random_subspace")
+"""Methods that learn nothing of the attribute: rows that bound every other row from below or, for cause, from
+above."""
+NO_OP_DISENTANGLE = 0.5
+"""What doing nothing scores: cause 0 and isolate 1. A lower score is worse than no intervention."""
+
+Interval = tuple[float, float]
+_INTERVALS = ("cause_interval", "isolate_interval", "disentangle_interval")
+_TUPLES = (*_INTERVALS, "attributes", "seeds")
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What the model said for one pair after the interchange, judged against both answers; no target is assumed."""
+    """What the model said for one pair after the interchange, judged against both answers; no target is
+    assumed."""
 
     pair_id: str
     """The pair, as in the instance."""
@@ -50,30 +78,44 @@ class ScoreRecord:
     """One line of `scores.jsonl`. Scores are unrounded; None only with a count of 0."""
 
     schema_version: int
+    """`SCORE_SCHEMA_VERSION` of the writer."""
     cell: str
     """Hash of all that determines the result."""
     method: str
+    """As on the command line."""
     entity_type: str
+    """As in the instance."""
     attribute: str
     """The target attribute."""
     model: str
+    """Name of the target model."""
     site: str
+    """As `Site` writes itself."""
     size: int
     """Number of swapped coordinates."""
     seed: int
+    """Root of the fit's random streams."""
     generalisation: Generalisation
+    """What is held out."""
     partition: Partition
+    """`val` or `test`."""
     cause: float | None
+    """Share of the attribute's pairs that gave the source's answer, macro over templates."""
     isolate: float | None
+    """Share of the other attributes' pairs that kept the base's answer, macro over templates, then
+    attributes."""
     disentangle: float | None
+    """Mean of cause and isolate."""
     n_cause: int
     """Number of cause pairs."""
     n_isolate: int
     """Number of isolate pairs."""
-    cause_interval: tuple[float, float] | None
+    cause_interval: Interval | None
     """95 % cluster-bootstrap interval."""
-    isolate_interval: tuple[float, float] | None
-    disentangle_interval: tuple[float, float] | None
+    isolate_interval: Interval | None
+    """95 % cluster-bootstrap interval."""
+    disentangle_interval: Interval | None
+    """95 % cluster-bootstrap interval."""
     chosen: bool
     """True for the point that selection on validation pairs picked."""
 
@@ -83,12 +125,166 @@ class ScoreRecord:
 
     @classmethod
     def from_json(cls, row: dict[str, Any], *, origin: str) -> ScoreRecord:
-        """Read a record. Raises SuiteError naming `origin` for missing or unknown fields, or a newer schema."""
-        _check_fields(cls, row, origin)
-        values = dict(row)
-        for name in ("cause_interval", "isolate_interval", "disentangle_interval"):
-            values[name] = None if values[name] is None else tuple(values[name])
-        return cls(**values)
+        """Read a record. Raises SuiteError naming `origin` for missing or unknown fields, or a newer
+        schema."""
+        return cls(**_checked(cls, row, origin))
+
+
+@dataclass(frozen=True, slots=True)
+class AverageRecord:
+    """One line of `averages.jsonl`: the chosen point of a method, averaged over seeds and, for `macro`,
+    attributes."""
+
+    schema_version: int
+    """`SCORE_SCHEMA_VERSION` of the writer."""
+    method: str
+    """As on the command line."""
+    entity_type: str
+    """As in the instance."""
+    model: str
+    """Name of the target model."""
+    scope: str
+    """`attribute` for one target attribute, `macro` for the unweighted mean over all of `attributes`."""
+    attributes: tuple[str, ...]
+    """The target attributes that count; those without pairs are left out."""
+    seeds: tuple[int, ...]
+    """The seeds that were averaged."""
+    generalisation: Generalisation
+    """What is held out."""
+    partition: Partition
+    """`val` or `test`."""
+    cause: float | None
+    """Mean cause."""
+    isolate: float | None
+    """Mean isolate."""
+    disentangle: float | None
+    """Mean disentangle."""
+    n_cause: int
+    """Number of distinct cause pairs over the attributes."""
+    n_isolate: int
+    """Number of isolate judgements over the attributes (a pair serves as isolate pair of several targets)."""
+    cause_interval: Interval | None
+    """95 % cluster-bootstrap interval, all attributes and seeds resampled jointly."""
+    isolate_interval: Interval | None
+    """As `cause_interval`."""
+    disentangle_interval: Interval | None
+    """As `cause_interval`."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the record as plain values; tuples become lists."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, row: dict[str, Any], *, origin: str) -> AverageRecord:
+        """Read a record. Raises SuiteError naming `origin` for missing or unknown fields, or a newer
+        schema."""
+        return cls(**_checked(cls, row, origin))
+
+
+@dataclass(frozen=True, slots=True)
+class ComparisonRecord:
+    """One line of `comparisons.jsonl`: macro average of `first` minus that of `second`, on the same pairs."""
+
+    schema_version: int
+    """`SCORE_SCHEMA_VERSION` of the writer."""
+    first: str
+    """A method."""
+    second: str
+    """Another method."""
+    entity_type: str
+    """As in the instance."""
+    model: str
+    """Name of the target model."""
+    attributes: tuple[str, ...]
+    """The target attributes that count."""
+    generalisation: Generalisation
+    """What is held out."""
+    partition: Partition
+    """`val` or `test`."""
+    cause: float | None
+    """Difference of the macro averages."""
+    isolate: float | None
+    """Difference of the macro averages."""
+    disentangle: float | None
+    """Difference of the macro averages."""
+    cause_interval: Interval | None
+    """95 % interval of the paired cluster bootstrap; it excludes 0 where the two methods differ."""
+    isolate_interval: Interval | None
+    """As `cause_interval`."""
+    disentangle_interval: Interval | None
+    """As `cause_interval`."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the record as plain values; tuples become lists."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, row: dict[str, Any], *, origin: str) -> ComparisonRecord:
+        """Read a record. Raises SuiteError naming `origin` for missing or unknown fields, or a newer
+        schema."""
+        return cls(**_checked(cls, row, origin))
+
+
+R = TypeVar("R", Outcome, ScoreRecord, AverageRecord, ComparisonRecord)
+
+
+def read_outcomes(path: Path) -> list[Outcome]:
+    """Read an outcomes file. Raises SuiteError naming the line that does not fit."""
+    return _read(Outcome, path)
+
+
+def read_scores(path: Path) -> list[ScoreRecord]:
+    """Read `scores.jsonl`. Raises SuiteError naming the line that does not fit."""
+    return _read(ScoreRecord, path)
+
+
+def read_averages(path: Path) -> list[AverageRecord]:
+    """Read `averages.jsonl`. Raises SuiteError naming the line that does not fit."""
+    return _read(AverageRecord, path)
+
+
+def read_comparisons(path: Path) -> list[ComparisonRecord]:
+    """Read `comparisons.jsonl`. Raises SuiteError naming the line that does not fit."""
+    return _read(ComparisonRecord, path)
+
+
+def _read(record: type[R], path: Path) -> list[R]:
+    return [record.from_json(row, origin=f"{path}, line {line}") for line, row in read_jsonl(path)]
+
+
+def _checked(record: type[Any], row: dict[str, Any], origin: str) -> dict[str, Any]:
+    _check_version(row, origin)
+    _check_fields(record, row, origin)
+    values = dict(row)
+    for name in values.keys() & set(_TUPLES):
+        values[name] = None if values[name] is None else tuple(values[name])
+    _check_finite(values, origin)
+    return values
+
+
+def _check_version(row: dict[str, Any], origin: str) -> None:
+    version = row.get("schema_version")
+    if isinstance(version, int) and version > SCORE_SCHEMA_VERSION:
+        raise SuiteError(
+            expected=f"records of schema version {SCORE_SCHEMA_VERSION} or older in {origin}",
+            came=f"version {version}",
+            todo="read it with the newer ravel-bench that wrote it",
+        )
+
+
+def _check_finite(values: dict[str, Any], origin: str) -> None:
+    bad = sorted(n for n, value in values.items() if not all(map(math.isfinite, _floats(value))))
+    if bad:
+        raise SuiteError(
+            expected=f"finite numbers in {origin}",
+            came=f"NaN or infinity in {', '.join(bad)}",
+            todo="score again",
+        )
+
+
+def _floats(value: Any) -> Iterable[float]:
+    values = value if isinstance(value, tuple) else (value,)
+    return (v for v in values if isinstance(v, float))
 
 
 def _check_fields(record: type[Any], row: dict[str, Any], origin: str) -> None:

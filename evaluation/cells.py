@@ -1,0 +1,154 @@
+"""Runs one cell: fit, keep, judge; it knows its own folder and nothing of other cells, of selection or of
+scores."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from das.engine.protocol import Engine
+from das.featurizers.base import Featurizer
+from das.featurizers.storage import FeaturizerHeader, load_featurizer, save_featurizer
+from das.methods.base import Method, Problem
+from evaluation.judging import judge
+from evaluation.methods import METHODS
+from evaluation.plan import SUITE_SCHEMA_VERSION, Cell
+from evaluation.records import Outcome
+from evaluation.runs import CellFolder, FolderWorkspace, Progress, RunFolder
+from evaluation.score import Subject
+from ravel.common.io import read_json
+from ravel.common.registry import Registry
+from ravel.instance import Instance
+
+__all__ = ["Bench", "cell_outcomes", "cell_subject", "judge_cell", "run_cell"]
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What every cell of a run shares."""
+
+    instance: Instance
+    """The whole instance or, while points are being chosen, one with the test splits withheld."""
+    engine: Engine
+    """Runs the target model."""
+    run: RunFolder
+    """Where results go."""
+    label_tokens: int
+    """How many of an answer's first tokens are compared."""
+    methods: Registry[type[Method]] = METHODS
+    """Where methods are looked up."""
+
+    def without_test(self) -> Bench:
+        """Return the same bench with the test splits withheld."""
+        return Bench(self.instance.without_test(), self.engine, self.run, self.label_tokens, self.methods)
+
+
+def run_cell(cell: Cell, bench: Bench, splits: Sequence[str], progress: Progress) -> None:
+    """Fit the cell and judge it on `splits`, leaving out what is done already; `cell.json` is written last.
+
+    A cell that was interrupted is fitted again, from its last checkpoint where the method keeps one, and ends
+    in the same bytes, for a fit is a function of its problem.
+    """
+    folder = bench.run.cell(cell.cell_id)
+    if folder.finished():
+        judge_cell(cell, bench, splits, progress)
+        return
+    featurizer = _fit(cell, bench, folder, progress)
+    save_featurizer(featurizer, folder.path, _header(cell, bench))
+    _judge(cell, bench, splits, featurizer, progress)
+    folder.finish(_describe(cell, bench, featurizer))
+
+
+def judge_cell(cell: Cell, bench: Bench, splits: Sequence[str], progress: Progress) -> None:
+    """Judge a fitted cell on those of `splits` that it was not judged on yet."""
+    folder = bench.run.cell(cell.cell_id)
+    missing = [split for split in splits if not folder.outcomes(split).is_file()]
+    if missing:
+        featurizer, _ = load_featurizer(
+            folder.path,
+            target_fingerprint=bench.engine.target.fingerprint,
+            instance_fingerprint=bench.instance.fingerprint,
+        )
+        _judge(cell, bench, missing, featurizer, progress)
+
+
+def cell_outcomes(cell: Cell, bench: Bench, split: str) -> list[Outcome]:
+    """Read what a cell was judged to say on a split. Raises SuiteError if pairs are missing."""
+    return bench.run.cell(cell.cell_id).read_outcomes(split, expected=len(bench.instance.pairs(split)))
+
+
+def cell_subject(cell: Cell, bench: Bench) -> Subject:
+    """Return how records name a finished cell."""
+    header = read_json(bench.run.cell(cell.cell_id).header)
+    return Subject(
+        cell=cell.cell_id,
+        method=cell.method,
+        entity_type=bench.instance.entity_type,
+        model=bench.engine.target.name,
+        site=cell.site,
+        size=int(header["swapped"]),
+        seed=cell.seed,
+    )
+
+
+def _fit(cell: Cell, bench: Bench, folder: CellFolder, progress: Progress) -> Featurizer:
+    method_class = bench.methods.get(cell.method)
+    config = method_class.config_class.from_mapping(json.loads(cell.setting), origin=f"cell {cell.cell_id}")
+    problem = Problem(
+        instance=bench.instance.without_test(),
+        attribute=cell.attribute or bench.instance.attributes[0],
+        site=cell.site,
+        size=cell.size or 0,
+        seed=cell.seed,
+    )
+    workspace = FolderWorkspace(folder, cell.label(), progress)
+    return method_class(config).fit(problem, bench.engine, workspace)
+
+
+def _judge(
+    cell: Cell, bench: Bench, splits: Sequence[str], featurizer: Featurizer, progress: Progress
+) -> None:
+    folder = bench.run.cell(cell.cell_id)
+    for split in splits:
+        outcomes = judge(
+            bench.instance,
+            split,
+            bench.engine,
+            cell.site,
+            featurizer,
+            label_tokens=bench.label_tokens,
+            progress=lambda done, total: progress(f"judge {cell.label()}", done, total),
+        )
+        folder.write_outcomes(split, outcomes)
+
+
+def _describe(cell: Cell, bench: Bench, featurizer: Featurizer) -> dict[str, Any]:
+    return {
+        "suite_schema": SUITE_SCHEMA_VERSION,
+        "cell": cell.cell_id,
+        "method": cell.method,
+        "config": json.loads(cell.setting),
+        "attribute": cell.attribute or "*",
+        "site": str(cell.site),
+        "size": "*" if cell.size is None else cell.size,
+        "swapped": featurizer.size,
+        "seed": cell.seed,
+        "label_tokens": bench.label_tokens,
+        "model_fingerprint": bench.engine.target.fingerprint,
+        "instance_fingerprint": bench.instance.fingerprint,
+    }
+
+
+def _header(cell: Cell, bench: Bench) -> FeaturizerHeader:
+    return FeaturizerHeader(
+        method=cell.method,
+        attribute=cell.attribute or "*",
+        entity_type=bench.instance.entity_type,
+        site=cell.site,
+        seed=cell.seed,
+        model=bench.engine.target.name,
+        target_fingerprint=bench.engine.target.fingerprint,
+        instance_fingerprint=bench.instance.fingerprint,
+    )

@@ -1,0 +1,305 @@
+"""A suite's config and the grid of cells that follows from it; it runs nothing and reads no files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import Field, PositiveInt, field_validator
+
+from das.methods.base import Method, MethodConfig
+from das.models.base import TargetModel
+from das.sites import Site
+from evaluation.judging import DEFAULT_LABEL_TOKENS
+from evaluation.methods import METHODS
+from evaluation.records import FLOORS
+from evaluation.uncertainty import DEFAULT_RESAMPLES
+from ravel.common.config import Config
+from ravel.common.errors import SuiteError, unknown_name
+from ravel.common.io import canonical_json, sha256_text
+from ravel.common.registry import Registry
+from ravel.instance import Instance
+from ravel.schema import GENERALISATIONS, Generalisation, split_name
+
+__all__ = [
+    "FREE",
+    "GROWING",
+    "SUITE_SCHEMA_VERSION",
+    "Cell",
+    "MethodSpec",
+    "SuiteConfig",
+    "check_splits",
+    "plan_cells",
+    "resolve",
+]
+
+SUITE_SCHEMA_VERSION = 1
+GROWING = ("methods", "attributes", "sites", "sizes", "seeds", "generalisations")
+"""Settings to which a later config of the same run may add entries: that adds cells and changes none."""
+
+FREE = ("instance", "model", "device", "batch_tokens")
+"""Settings that may change when a run is continued: instance and model are compared by fingerprint, the rest
+is no setting of the experiment."""
+
+
+class MethodSpec(Config):
+    """A method and its settings. A method that is listed twice with different settings is one row, tuned on
+    validation."""
+
+    name: str
+    """As in `ravel list methods`."""
+    config: dict[str, Any] = Field(default_factory=dict)
+    """Settings of the method; what is left out takes the method's default."""
+
+
+class SuiteConfig(Config):
+    """The grid of methods, attributes, sites, sizes and seeds that `ravel run` works through."""
+
+    instance: str
+    """Folder of the instance."""
+    model: str = "bundled"
+    """Target model: a hub id, a folder or `bundled`."""
+    dtype: str = "float32"
+    """Dtype of the model's weights."""
+    device: str = "cpu"
+    """Where the model runs."""
+    engine: str = "direct"
+    """The engine that runs it."""
+    batch_tokens: PositiveInt = 16_384
+    """Tokens of one forward pass at most; lower it where memory is short."""
+    methods: tuple[MethodSpec, ...] = Field(min_length=1)
+    """Names, or mappings with `name` and `config`."""
+    floors: bool = True
+    """Add no_op, full_vector and random_subspace where they are not listed."""
+    attributes: tuple[str, ...] | None = None
+    """Target attributes; None for all of the instance."""
+    sites: tuple[str, ...] = Field(min_length=1)
+    """Such as `block_output.3@entity_last`; with several, one is chosen per method and attribute on
+    validation."""
+    sizes: tuple[PositiveInt, ...] = ()
+    """Numbers of coordinates, chosen among like sites; methods with a size of their own ignore them."""
+    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
+    """A fit per seed; scores are averaged over them."""
+    generalisations: tuple[Generalisation, ...] = Field(default=GENERALISATIONS, min_length=1)
+    """What is held out."""
+    label_tokens: PositiveInt = DEFAULT_LABEL_TOKENS
+    """How many of an answer's first tokens are compared."""
+    resamples: PositiveInt = DEFAULT_RESAMPLES
+    """Bootstrap resamples behind each interval."""
+    seed: int = 0
+    """Root of the bootstrap's streams."""
+
+    @field_validator("methods", mode="before")
+    @classmethod
+    def _names_are_specs(cls, value: Any) -> Any:
+        """Take a bare name for a method with its default settings."""
+        if not isinstance(value, (list, tuple)):
+            return value
+        return tuple({"name": entry} if isinstance(entry, str) else entry for entry in value)
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One fit: a method with its settings on one target attribute, site, size and seed."""
+
+    cell_id: str
+    """First 16 hexadecimal digits of the hash of all that determines the result."""
+    method: str
+    """As in the registry."""
+    setting: str
+    """The method's resolved config as canonical JSON."""
+    attribute: str | None
+    """The target; None if the featurizer is the same for all of them."""
+    site: Site
+    """Where the featurizer acts."""
+    size: int | None
+    """Number of coordinates asked for; None if it follows from the method."""
+    seed: int
+    """Root of the fit's random streams."""
+
+    def serves(self, attribute: str) -> bool:
+        """Tell whether this cell's outcomes score this target."""
+        return self.attribute is None or self.attribute == attribute
+
+    def label(self) -> str:
+        """Name the cell for people."""
+        size = "" if self.size is None else f" size {self.size}"
+        return f"{self.method} {self.attribute or 'every attribute'} {self.site}{size} seed {self.seed}"
+
+
+def resolve(
+    config: SuiteConfig, instance: Instance, *, methods: Registry[type[Method]] = METHODS
+) -> SuiteConfig:
+    """Spell out what the config leaves to defaults: floors, attributes, and every setting of every method.
+
+    Duplicates are dropped. Raises SuiteError for an unknown method, setting or attribute.
+    """
+    listed = [spec.name for spec in config.methods]
+    extra = [
+        MethodSpec(name=name) for name in FLOORS if config.floors and name not in listed and name in methods
+    ]
+    specs = [_resolved_method(spec, methods) for spec in (*config.methods, *extra)]
+    return config.model_copy(
+        update={
+            "methods": _unique(specs),
+            "attributes": _attributes(config, instance),
+            "sites": _unique([str(Site.parse(text)) for text in config.sites]),
+            "sizes": _unique(config.sizes),
+            "seeds": _unique(config.seeds),
+            "generalisations": tuple(g for g in GENERALISATIONS if g in config.generalisations),
+        }
+    )
+
+
+def plan_cells(
+    config: SuiteConfig, instance: Instance, target: TargetModel, *, methods: Registry[type[Method]] = METHODS
+) -> tuple[Cell, ...]:
+    """Return every cell of a resolved config, in the order of its lists.
+
+    A method that needs no attribute is fitted once for all of them, one that needs no size once for all
+    sizes; one that needs neither has nothing left to draw and is fitted for the first seed only. Raises
+    SuiteError for a site or size the model does not have, and for a model that did not give the instance's
+    labels.
+    """
+    _check_target(instance, target)
+    sites = [Site.parse(text) for text in config.sites]
+    for site in sites:
+        site.check(target.n_layers)
+    cells = [
+        cell
+        for spec in config.methods
+        for cell in _cells_of(spec, methods.get(spec.name), config, sites, instance, target)
+    ]
+    return tuple(_unique(cells))
+
+
+def check_splits(config: SuiteConfig, instance: Instance) -> None:
+    """Raise SuiteError unless a resolved config has pairs to report on and, where it leaves a choice, to choose by."""
+    for generalisation in config.generalisations:
+        split = split_name(generalisation, "test")
+        if not instance.pairs(split):
+            raise SuiteError(
+                expected=f"pairs in {split}, for the suite lists the generalisation {generalisation}",
+                came=f"an instance with pairs in {', '.join(instance.splits()) or 'no split at all'}",
+                todo="remove it from the suite's generalisations, or build a larger instance",
+            )
+    if _leaves_a_choice(config):
+        _check_validation(config, instance)
+
+
+def _leaves_a_choice(config: SuiteConfig) -> bool:
+    names = [spec.name for spec in config.methods]
+    return len(config.sites) > 1 or len(config.sizes) > 1 or len(set(names)) < len(names)
+
+
+def _check_validation(config: SuiteConfig, instance: Instance) -> None:
+    splits = [split_name(generalisation, "val") for generalisation in config.generalisations]
+    asked = [{pair.attribute for pair in instance.pairs(split)} for split in splits]
+    for attribute in config.attributes or ():
+        if not any(attribute in found and len(found) > 1 for found in asked):
+            raise SuiteError(
+                expected=f"cause and isolate pairs of {attribute!r} in one of {', '.join(splits)}, "
+                "for the suite leaves site, size or settings to be chosen",
+                came="none",
+                todo="fix one site, size and setting, drop the attribute, or build a larger instance",
+            )
+
+
+def _cells_of(
+    spec: MethodSpec,
+    method: type[Method],
+    config: SuiteConfig,
+    sites: Sequence[Site],
+    instance: Instance,
+    target: TargetModel,
+) -> Iterator[Cell]:
+    setting = canonical_json(spec.config)
+    seeds = config.seeds if method.needs_attribute or method.needs_size else config.seeds[:1]
+    for attribute in _targets(method, config):
+        for site in sites:
+            for size in _sizes(method, config, target):
+                for seed in seeds:
+                    cell_id = _cell_id(
+                        {
+                            "suite_schema": SUITE_SCHEMA_VERSION,
+                            "method": spec.name,
+                            "config": spec.config,
+                            "attribute": attribute or "*",
+                            "site": str(site),
+                            "size": "*" if size is None else size,
+                            "seed": seed,
+                            "label_tokens": config.label_tokens,
+                            "model_fingerprint": target.fingerprint,
+                            "instance_fingerprint": instance.fingerprint,
+                        }
+                    )
+                    yield Cell(cell_id, spec.name, setting, attribute, site, size, seed)
+
+
+def _cell_id(parts: dict[str, Any]) -> str:
+    return sha256_text(canonical_json(parts))[:16]
+
+
+def _targets(method: type[Method], config: SuiteConfig) -> Sequence[str | None]:
+    assert config.attributes is not None
+    return config.attributes if method.needs_attribute else (None,)
+
+
+def _sizes(method: type[Method], config: SuiteConfig, target: TargetModel) -> Sequence[int | None]:
+    if not method.needs_size:
+        return (None,)
+    if not config.sizes:
+        raise SuiteError(
+            expected=f"at least one size, for {method.name} needs one",
+            came="an empty list",
+            todo="add for instance `sizes: [16]` to the suite",
+        )
+    too_large = [size for size in config.sizes if size > target.d_model]
+    if too_large:
+        raise SuiteError(
+            expected=f"sizes from 1 to {target.d_model}, the width of {target.name}",
+            came=", ".join(map(str, too_large)),
+            todo="remove the larger sizes from the suite",
+        )
+    return config.sizes
+
+
+def _check_target(instance: Instance, target: TargetModel) -> None:
+    if instance.model_fingerprint != target.fingerprint:
+        raise SuiteError(
+            expected=f"the model that gave the instance's labels, {instance.model_name} "
+            f"({instance.model_fingerprint[:12]})",
+            came=f"{target.name} ({target.fingerprint[:12]})",
+            todo="run with that model and dtype, or build an instance for this model",
+        )
+
+
+def _resolved_method(spec: MethodSpec, methods: Registry[type[Method]]) -> MethodSpec:
+    config_class: type[MethodConfig] = methods.get(spec.name).config_class
+    config = config_class.from_mapping(spec.config, origin=f"the suite's settings of method {spec.name!r}")
+    return MethodSpec(name=spec.name, config=config.model_dump(mode="json"))
+
+
+def _attributes(config: SuiteConfig, instance: Instance) -> tuple[str, ...]:
+    wanted = instance.attributes if config.attributes is None else _unique(config.attributes)
+    for attribute in wanted:
+        if attribute not in instance.attributes:
+            raise unknown_name(
+                f"attribute of this {instance.entity_type} instance", attribute, instance.attributes
+            )
+    if not wanted:
+        raise SuiteError(
+            expected="at least one target attribute",
+            came="none" if config.attributes is not None else "an instance without attributes",
+            todo="name attributes in the suite, or build an instance with training and evaluation pairs",
+        )
+    return wanted
+
+
+def _unique(values: Sequence[Any]) -> tuple[Any, ...]:
+    kept: list[Any] = []
+    for value in values:
+        if value not in kept:
+            kept.append(value)
+    return tuple(kept)

@@ -1,0 +1,288 @@
+"""A suite from config to tables: plan, fit, choose on validation, open the test splits once, write. Resumable
+throughout."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from das.engine import make_engine
+from das.engine.protocol import Engine
+from das.methods.base import Method
+from das.models.load import load_target
+from evaluation.cells import Bench, cell_outcomes, cell_subject, judge_cell, run_cell
+from evaluation.methods import METHODS
+from evaluation.plan import FREE, GROWING, Cell, SuiteConfig, check_splits, plan_cells, resolve
+from evaluation.plots import plot_cause_isolate
+from evaluation.records import FLOORS, AverageRecord, ComparisonRecord, Outcome, ScoreRecord
+from evaluation.runs import Progress, RunFolder, describe_environment, silent
+from evaluation.score import score_outcomes, split_resamples
+from evaluation.selection import Criterion, Point, choose_point
+from evaluation.summary import Evidence, SplitContext, average_records, comparison_records, sample_methods
+from evaluation.tables import write_tables
+from evaluation.uncertainty import Resamples
+from ravel.common.io import write_jsonl
+from ravel.common.registry import Registry
+from ravel.instance import Instance
+from ravel.schema import Generalisation, Partition, split_name
+
+__all__ = ["RunSummary", "SuiteConfig", "plan_cells", "run_cell", "run_suite", "run_suite_on"]
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """What a finished run holds; all of it is in the folder too."""
+
+    folder: Path
+    """The run."""
+    config: SuiteConfig
+    """The resolved config."""
+    scores: tuple[ScoreRecord, ...]
+    """As in `scores.jsonl`."""
+    averages: tuple[AverageRecord, ...]
+    """As in `averages.jsonl`."""
+    comparisons: tuple[ComparisonRecord, ...]
+    """As in `comparisons.jsonl`."""
+
+
+Choice = Mapping[tuple[str, str], Sequence[Cell]]
+"""The chosen cells by (method, attribute), one per seed."""
+
+
+def run_suite(config: SuiteConfig, out: Path, *, progress: Progress = silent) -> RunSummary:
+    """Run a suite in the folder `out`, or go on with it there.
+
+    Raises SuiteError for anything wrong with the config, the instance, the model or the folder, before a file
+    is written. After an interruption the same call goes on where it stopped and ends in the same bytes,
+    `environment.json` aside.
+    """
+    instance = Instance.load(Path(config.instance))
+    target = load_target(config.model, dtype=config.dtype, device=config.device)
+    engine = make_engine(config.engine, target, batch_tokens=config.batch_tokens)
+    return run_suite_on(config, out, instance, engine, progress=progress)
+
+
+def run_suite_on(
+    config: SuiteConfig,
+    out: Path,
+    instance: Instance,
+    engine: Engine,
+    *,
+    methods: Registry[type[Method]] = METHODS,
+    progress: Progress = silent,
+) -> RunSummary:
+    """Run a suite on an instance and an engine that are in memory; `config.instance` and `config.model` are
+    not read."""
+    config = resolve(config, instance, methods=methods)
+    cells = plan_cells(config, instance, engine.target, methods=methods)
+    check_splits(config, instance)
+    run = _open(config, out, instance, engine)
+    bench = Bench(instance, engine, run, config.label_tokens, methods)
+    _fit_all(cells, bench, config, progress)
+    # Until points are chosen nothing can read the test splits: the instance in hand does not hold them.
+    validation = _Scorer(bench.without_test(), config)
+    choice = select(cells, validation, config)
+    _open_test(cells, choice, bench, config, progress)
+    return finish(cells, choice, _Scorer(bench, config), config)
+
+
+def _open(config: SuiteConfig, out: Path, instance: Instance, engine: Engine) -> RunFolder:
+    run = RunFolder(out)
+    fingerprints = {
+        "instance_fingerprint": instance.fingerprint,
+        "model_fingerprint": engine.target.fingerprint,
+    }
+    run.open(config, fingerprints=fingerprints, growing=GROWING, free=FREE)
+    environment = describe_environment(device=config.device, dtype=config.dtype, engine=engine.name)
+    run.record_environment(fingerprints, environment)
+    if not run.instance.exists():
+        instance.save(run.instance)
+    return run
+
+
+def _fit_all(cells: Sequence[Cell], bench: Bench, config: SuiteConfig, progress: Progress) -> None:
+    withheld = bench.without_test()
+    splits = [s for g in config.generalisations if withheld.instance.pairs(s := split_name(g, "val"))]
+    for done, cell in enumerate(cells):
+        progress("cells", done, len(cells))
+        run_cell(cell, withheld, splits, progress)
+    progress("cells", len(cells), len(cells))
+
+
+def _open_test(
+    cells: Sequence[Cell], choice: Choice, bench: Bench, config: SuiteConfig, progress: Progress
+) -> None:
+    """Judge the test splits for the chosen cells and for floors, which have nothing to choose."""
+    wanted = _tested(cells, choice)
+    splits = [split_name(generalisation, "test") for generalisation in config.generalisations]
+    for done, cell in enumerate(wanted):
+        progress("test", done, len(wanted))
+        judge_cell(cell, bench, splits, progress)
+    progress("test", len(wanted), len(wanted))
+
+
+def _tested(cells: Sequence[Cell], choice: Choice) -> list[Cell]:
+    chosen = {cell.cell_id for group in choice.values() for cell in group}
+    return [cell for cell in cells if cell.cell_id in chosen or cell.method in FLOORS]
+
+
+class _Scorer:
+    """Scores cells from their outcomes files; keeps the resamples of each split, which all cells share."""
+
+    def __init__(self, bench: Bench, config: SuiteConfig) -> None:
+        self.bench = bench
+        self._config = config
+        self._resamples: dict[str, Resamples] = {}
+
+    def resamples(self, split: str) -> Resamples:
+        """Return the split's resamples, drawn at first use."""
+        if split not in self._resamples:
+            pairs = self.bench.instance.pairs(split)
+            drawn = split_resamples(pairs, split, n_resamples=self._config.resamples, seed=self._config.seed)
+            self._resamples[split] = drawn
+        return self._resamples[split]
+
+    def records(
+        self, cell: Cell, attributes: Iterable[str], generalisation: Generalisation, partition: Partition
+    ) -> list[ScoreRecord]:
+        """Return a record per target attribute that the cell serves; none if the split has no pairs."""
+        split = split_name(generalisation, partition)
+        if not self.bench.instance.pairs(split):
+            return []
+        outcomes, subject = cell_outcomes(cell, self.bench, split), cell_subject(cell, self.bench)
+        return [
+            score_outcomes(
+                outcomes,
+                attribute,
+                subject,
+                self.resamples(split),
+                generalisation=generalisation,
+                partition=partition,
+            )
+            for attribute in attributes
+            if cell.serves(attribute)
+        ]
+
+
+def select(cells: Sequence[Cell], scorer: _Scorer, config: SuiteConfig) -> Choice:
+    """Choose site, size and setting per method and attribute by validation scores; all seeds of that point
+    are chosen."""
+    assert config.attributes is not None
+    candidates: dict[tuple[str, str], dict[Point, list[ScoreRecord]]] = {}
+    for cell in cells:
+        served = [attribute for attribute in config.attributes if cell.serves(attribute)]
+        for attribute in served:
+            candidates.setdefault((cell.method, attribute), {}).setdefault(_point(cell), [])
+        for generalisation in config.generalisations:
+            for record in scorer.records(cell, served, generalisation, "val"):
+                candidates[cell.method, record.attribute][_point(cell)].append(record)
+    points = {key: choose_point(found, by=_criterion(key[0])) for key, found in candidates.items()}
+    return {
+        (method, attribute): [
+            cell
+            for cell in cells
+            if cell.method == method and cell.serves(attribute) and _point(cell) == point
+        ]
+        for (method, attribute), point in points.items()
+    }
+
+
+def _criterion(method: str) -> Criterion:
+    # The row that says how much can be brought at all must be the most that can be brought.
+    return "cause" if method == "full_vector" else "disentangle"
+
+
+def _point(cell: Cell) -> Point:
+    return Point(cell.site, cell.size, cell.setting)
+
+
+def finish(cells: Sequence[Cell], choice: Choice, scorer: _Scorer, config: SuiteConfig) -> RunSummary:
+    """Write scores, averages, comparisons, tables and plots from the outcomes of every judged cell."""
+    run = scorer.bench.run
+    scores = _all_scores(cells, choice, scorer, config)
+    averages, comparisons = _summaries(choice, scorer, config)
+    write_jsonl(run.scores, (record.to_json() for record in scores))
+    write_jsonl(run.averages, (record.to_json() for record in averages))
+    write_jsonl(run.comparisons, (record.to_json() for record in comparisons))
+    write_tables(scores, averages, run.tables)
+    test = [record for record in averages if record.scope == "macro" and record.partition == "test"]
+    plot_cause_isolate(test, run.plots / "cause_isolate")
+    return RunSummary(run.path, config, tuple(scores), tuple(averages), tuple(comparisons))
+
+
+def _all_scores(
+    cells: Sequence[Cell], choice: Choice, scorer: _Scorer, config: SuiteConfig
+) -> list[ScoreRecord]:
+    assert config.attributes is not None
+    tested = {cell.cell_id for cell in _tested(cells, choice)}
+    chosen = {(cell.cell_id, key[1]) for key, group in choice.items() for cell in group}
+    partitions: tuple[Partition, ...] = ("val", "test")
+    records = [
+        replace(record, chosen=(record.cell, record.attribute) in chosen)
+        for cell in cells
+        for generalisation in config.generalisations
+        for partition in partitions
+        if partition == "val" or cell.cell_id in tested
+        for record in scorer.records(cell, config.attributes, generalisation, partition)
+    ]
+    return sorted(records, key=_score_order)
+
+
+def _score_order(record: ScoreRecord) -> tuple[str, str, str, int, int, str, str, str]:
+    return (
+        record.method,
+        record.attribute,
+        record.site,
+        record.size,
+        record.seed,
+        record.generalisation,
+        record.partition,
+        record.cell,
+    )
+
+
+def _summaries(
+    choice: Choice, scorer: _Scorer, config: SuiteConfig
+) -> tuple[list[AverageRecord], list[ComparisonRecord]]:
+    averages: list[AverageRecord] = []
+    comparisons: list[ComparisonRecord] = []
+    partitions: tuple[Partition, ...] = ("val", "test")
+    for generalisation in config.generalisations:
+        for partition in partitions:
+            split = split_name(generalisation, partition)
+            if not scorer.bench.instance.pairs(split):
+                continue
+            context = _split_context(scorer, generalisation, partition)
+            samples = sample_methods(_evidence(choice, scorer.bench, split), context.resamples)
+            averages += average_records(samples, context)
+            if partition == "test":
+                comparisons += comparison_records(samples, context)
+    return averages, comparisons
+
+
+def _split_context(scorer: _Scorer, generalisation: Generalisation, partition: Partition) -> SplitContext:
+    return SplitContext(
+        entity_type=scorer.bench.instance.entity_type,
+        model=scorer.bench.engine.target.name,
+        generalisation=generalisation,
+        partition=partition,
+        resamples=scorer.resamples(split_name(generalisation, partition)),
+    )
+
+
+def _evidence(choice: Choice, bench: Bench, split: str) -> list[Evidence]:
+    return [
+        Evidence(
+            method,
+            attribute,
+            seeds=tuple(cell.seed for cell in group),
+            read=partial(_read_group, group, bench, split),
+        )
+        for (method, attribute), group in choice.items()
+    ]
+
+
+def _read_group(group: Sequence[Cell], bench: Bench, split: str) -> list[list[Outcome]]:
+    return [cell_outcomes(cell, bench, split) for cell in group]

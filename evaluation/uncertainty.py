@@ -1,0 +1,305 @@
+"""Cluster-bootstrap intervals for cause, isolate and disentangle; it knows outcomes and clusters, no methods
+or files.
+
+Pairs that share a base entity, or a base template, succeed and fail together. Both are therefore resampled
+with replacement, entities over the whole split and templates within their attribute, and a pair counts with
+the product of its two multiplicities: the pigeonhole bootstrap for crossed random effects (Owen 2007, The
+Annals of Applied Statistics 1(2)). The source entity is no cluster. A cluster of one, such as a lone
+template, contributes no spread of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evaluation.metrics import Scores, scores
+from evaluation.records import Interval, Outcome
+from ravel.common.errors import SuiteError
+
+__all__ = [
+    "DEFAULT_RESAMPLES",
+    "LEVEL",
+    "Clustered",
+    "Clusters",
+    "Draws",
+    "Intervals",
+    "Resamples",
+    "Sampled",
+    "bootstrap",
+    "check_same_pairs",
+    "clusters_of",
+    "difference",
+    "draw_resamples",
+    "interval",
+    "paired_difference",
+    "sample_scores",
+]
+
+DEFAULT_RESAMPLES = 1000
+LEVEL = 0.95
+_FEWEST_DEFINED = 20
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+
+class Clustered(Protocol):
+    """What the bootstrap must know of a pair: an outcome has it, and so has the pair itself."""
+
+    @property
+    def attribute(self) -> str:
+        """What the base template asks for."""
+        ...
+
+    @property
+    def base_template(self) -> str:
+        """A cluster within its attribute."""
+        ...
+
+    @property
+    def base_entity(self) -> str:
+        """A cluster over the whole split."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Clusters:
+    """What is resampled in one split."""
+
+    entities: tuple[str, ...]
+    """Base entities, sorted."""
+    templates: tuple[tuple[str, str], ...]
+    """(attribute, base template), sorted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resamples:
+    """How often each cluster was drawn, fixed once and shared by all that is to be compared."""
+
+    clusters: Clusters
+    """The clusters the columns stand for."""
+    entity_counts: FloatArray
+    """Multiplicities, [n_resamples, n_entities]."""
+    template_counts: FloatArray
+    """Multiplicities, [n_resamples, n_templates]; each attribute's templates sum to their number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draws:
+    """A score in each resample, NaN where the resample holds no pair of some needed kind; never written to
+    files."""
+
+    cause: FloatArray
+    """[n_resamples]"""
+    isolate: FloatArray
+    """[n_resamples]"""
+    disentangle: FloatArray
+    """[n_resamples]"""
+
+
+@dataclass(frozen=True, slots=True)
+class Intervals:
+    """95 % intervals of the three scores."""
+
+    cause: Interval | None
+    """None where there is nothing to resample."""
+    isolate: Interval | None
+    """None where there is nothing to resample."""
+    disentangle: Interval | None
+    """None where there is nothing to resample."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """Scores together with their bootstrap draws, so that averages and differences can be formed before the
+    interval."""
+
+    point: Scores
+    """The scores on the outcomes as they are."""
+    draws: Draws
+    """The same scores in every resample."""
+
+    def intervals(self) -> Intervals:
+        """Return the 95 % interval of each score."""
+        return Intervals(
+            cause=interval(self.draws.cause),
+            isolate=interval(self.draws.isolate),
+            disentangle=interval(self.draws.disentangle),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Grid:
+    """Outcomes counted by entity and template."""
+
+    pairs: FloatArray
+    """Number of pairs, [n_entities, n_templates]."""
+    right: FloatArray
+    """Number of pairs answered as the target asks for, [n_entities, n_templates]."""
+
+
+def clusters_of(pairs: Sequence[Clustered]) -> Clusters:
+    """Return the clusters of pairs or of their outcomes; the same pairs give equal clusters in any order."""
+    return Clusters(
+        entities=tuple(sorted({p.base_entity for p in pairs})),
+        templates=tuple(sorted({(p.attribute, p.base_template) for p in pairs})),
+    )
+
+
+def draw_resamples(clusters: Clusters, n_resamples: int, generator: np.random.Generator) -> Resamples:
+    """Draw the multiplicities of `n_resamples` resamples; entities first, then each attribute's templates in
+    order."""
+    entity_counts = _multiplicities(len(clusters.entities), n_resamples, generator)
+    template_counts = np.zeros((n_resamples, len(clusters.templates)))
+    for columns in _columns_by_attribute(clusters).values():
+        template_counts[:, columns] = _multiplicities(len(columns), n_resamples, generator)
+    return Resamples(clusters, entity_counts, template_counts)
+
+
+def sample_scores(outcomes: Sequence[Outcome], attribute: str, resamples: Resamples) -> Sampled:
+    """Score target `attribute` on the outcomes and in every resample.
+
+    Raises SuiteError if an outcome belongs to no cluster of `resamples`.
+    """
+    grid = _count(outcomes, attribute, resamples.clusters)
+    pairs = resamples.entity_counts @ grid.pairs
+    right = resamples.entity_counts @ grid.right
+    accuracy = np.divide(right, pairs, out=np.zeros_like(right), where=pairs > 0)
+    weight = resamples.template_counts * (pairs > 0)
+    means = {
+        name: _weighted_mean(accuracy[:, columns], weight[:, columns])
+        for name, columns in _columns_by_attribute(resamples.clusters).items()
+    }
+    return Sampled(scores(outcomes, attribute), _draws(means, attribute, len(weight)))
+
+
+def bootstrap(
+    outcomes: Sequence[Outcome],
+    attribute: str,
+    *,
+    generator: np.random.Generator,
+    n_resamples: int = DEFAULT_RESAMPLES,
+) -> Intervals:
+    """Return the 95 % intervals of target `attribute`'s scores on these outcomes."""
+    resamples = draw_resamples(clusters_of(outcomes), n_resamples, generator)
+    return sample_scores(outcomes, attribute, resamples).intervals()
+
+
+def paired_difference(
+    first: Sequence[Outcome],
+    second: Sequence[Outcome],
+    attribute: str,
+    *,
+    generator: np.random.Generator,
+    n_resamples: int = DEFAULT_RESAMPLES,
+) -> Sampled:
+    """Return the scores of `first` minus those of `second`, both resampled alike.
+
+    Raises SuiteError unless both judge the same pairs.
+    """
+    check_same_pairs(first, second)
+    resamples = draw_resamples(clusters_of(first), n_resamples, generator)
+    return difference(sample_scores(first, attribute, resamples), sample_scores(second, attribute, resamples))
+
+
+def difference(first: Sampled, second: Sampled) -> Sampled:
+    """Subtract scores that were drawn on the same resamples; the counts are those of `first`."""
+    a, b = first.point, second.point
+    point = Scores(
+        cause=_minus(a.cause, b.cause),
+        isolate=_minus(a.isolate, b.isolate),
+        disentangle=_minus(a.disentangle, b.disentangle),
+        n_cause=a.n_cause,
+        n_isolate=a.n_isolate,
+    )
+    draws = Draws(
+        cause=first.draws.cause - second.draws.cause,
+        isolate=first.draws.isolate - second.draws.isolate,
+        disentangle=first.draws.disentangle - second.draws.disentangle,
+    )
+    return Sampled(point, draws)
+
+
+def check_same_pairs(first: Sequence[Outcome], second: Sequence[Outcome]) -> None:
+    """Raise SuiteError unless both judge exactly the same pairs."""
+    ours, theirs = {o.pair_id for o in first}, {o.pair_id for o in second}
+    if ours != theirs or len(first) != len(second):
+        raise SuiteError(
+            expected="two methods judged on the same pairs",
+            came=f"{len(first)} and {len(second)} outcomes with {len(ours & theirs)} pairs in common",
+            todo="compare outcomes of one split of one instance",
+        )
+
+
+def interval(draws: FloatArray, level: float = LEVEL) -> Interval | None:
+    """Return the central percentile interval of the defined draws; None where almost none is defined."""
+    defined = draws[~np.isnan(draws)]
+    if len(defined) < min(_FEWEST_DEFINED, len(draws)) or not len(defined):
+        return None
+    low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def _multiplicities(n: int, n_resamples: int, generator: np.random.Generator) -> FloatArray:
+    if n == 0:
+        return np.zeros((n_resamples, 0))
+    drawn = generator.integers(0, n, size=(n_resamples, n))
+    flat = (drawn + n * np.arange(n_resamples)[:, None]).ravel()
+    return np.bincount(flat, minlength=n_resamples * n).reshape(n_resamples, n).astype(np.float64)
+
+
+def _columns_by_attribute(clusters: Clusters) -> dict[str, IntArray]:
+    owners = np.array([attribute for attribute, _ in clusters.templates], dtype=object)
+    return {str(name): np.flatnonzero(owners == name) for name in sorted(set(owners))}
+
+
+def _count(outcomes: Sequence[Outcome], attribute: str, clusters: Clusters) -> _Grid:
+    # Counts and multiplicities are whole numbers in float64, so the products are exact on any number of
+    # threads.
+    shape = (len(clusters.entities), len(clusters.templates))
+    cells = _cells(outcomes, clusters)
+    right = [o.said_swapped if o.attribute == attribute else o.said_unchanged for o in outcomes]
+    size = shape[0] * shape[1]
+    return _Grid(
+        pairs=np.bincount(cells, minlength=size).reshape(shape).astype(np.float64),
+        right=np.bincount(cells[np.array(right, dtype=bool)], minlength=size)
+        .reshape(shape)
+        .astype(np.float64),
+    )
+
+
+def _cells(outcomes: Sequence[Outcome], clusters: Clusters) -> IntArray:
+    row = {entity: i for i, entity in enumerate(clusters.entities)}
+    column = {template: i for i, template in enumerate(clusters.templates)}
+    try:
+        indices = [row[o.base_entity] * len(column) + column[o.attribute, o.base_template] for o in outcomes]
+    except KeyError as error:
+        raise SuiteError(
+            expected="outcomes of the pairs that the resamples were drawn for",
+            came=f"an outcome with {error.args[0]!r}, which is in none of them",
+            todo="compare outcomes of one split of one instance",
+        ) from None
+    return np.array(indices, dtype=np.int64)
+
+
+def _weighted_mean(values: FloatArray, weights: FloatArray) -> FloatArray:
+    total = weights.sum(axis=1)
+    mean: FloatArray = np.full_like(total, np.nan)
+    return np.divide((values * weights).sum(axis=1), total, out=mean, where=total > 0)
+
+
+def _draws(means: dict[str, FloatArray], attribute: str, n_resamples: int) -> Draws:
+    undefined = np.full(n_resamples, np.nan)
+    others = [means[name] for name in sorted(means) if name != attribute]
+    caused = means.get(attribute, undefined)
+    isolated = np.sum(others, axis=0) / len(others) if others else undefined
+    return Draws(cause=caused, isolate=isolated, disentangle=(caused + isolated) / 2)
+
+
+def _minus(first: float | None, second: float | None) -> float | None:
+    return None if first is None or second is None else first - second
