@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
+from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
 from das.models import FAMILIES
 from das.models.base import ModelFamily, TargetModel
@@ -29,6 +30,10 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 _HOW_TO = "docs/how-to/add-a-model-family.md"
 _SAMPLES = 64
 """Values of each tensor that enter the fingerprint, evenly spaced."""
+# transformers 5 rebuilds a tokenizer by the config's model type, with that family's own pre-tokenizer, even
+# where the files ask for a plain one; that silently changes ids (Qwen 2 splits digits, for instance).
+_PLAIN_BACKENDS = {"TokenizersBackend", "PreTrainedTokenizerFast"}
+"""Tokenizer classes that mean: exactly what tokenizer.json says."""
 _NOT_IDENTITY = {
     "_name_or_path",
     "transformers_version",
@@ -75,7 +80,7 @@ def target_from(model: Any, tokenizer: Any, name: str) -> TargetModel:
     family = _family_of(model.config.model_type)
     if not getattr(tokenizer, "is_fast", False):
         raise SuiteError(
-            expected=f"a fast tokenizer for {name}, as finding an entity's last token takes character offsets",
+            expected=f"a fast tokenizer for {name}, since an entity's last token is found by offsets",
             came=f"{type(tokenizer).__name__}, which has none",
             todo="convert the tokenizer to a tokenizer.json, or choose a model that has one",
         )
@@ -188,6 +193,9 @@ def _unknown_family(came: str) -> SuiteError:
 
 def _read_tokenizer(source: str, name: str, trust_remote_code: bool) -> Any:
     try:
+        saved_class = get_tokenizer_config(source).get("tokenizer_class")
+        if saved_class in _PLAIN_BACKENDS:
+            return PreTrainedTokenizerFast.from_pretrained(source)
         return AutoTokenizer.from_pretrained(source, trust_remote_code=trust_remote_code)
     except Exception as error:  # noqa: BLE001, RUF100 - tokenizer files fail in as many ways as there are formats
         raise SuiteError(

@@ -1,0 +1,71 @@
+"""Shared by all tests: offline, one thread, deterministic; miniature targets made once, and prompts made by
+hand."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pytest
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TRANSFORMERS_OFFLINE"] = "1"
+os.environ["HF_DATASETS_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+
+if TYPE_CHECKING:
+    from das.models.base import TargetModel
+    from ravel.schema import Prompt
+
+PromptMaker = Callable[..., "Prompt"]
+TargetMaker = Callable[[str], "TargetModel"]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _single_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def target_of() -> TargetMaker:
+    """Return a function from a family's name to its miniature, made at first use and shared; leave it
+    unchanged."""
+    from das.models import FAMILIES
+    from das.models.miniature import miniature
+
+    made: dict[str, TargetModel] = {}
+
+    def make(name: str) -> TargetModel:
+        if name not in made:
+            made[name] = miniature(FAMILIES.get(name))
+        return made[name]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def small_target(target_of: TargetMaker) -> TargetModel:
+    """The Qwen-2 miniature, the shape of the bundled model; for tests that need any one target."""
+    return target_of("qwen2")
+
+
+@pytest.fixture(scope="session")
+def make_prompt() -> PromptMaker:
+    """Return a function (template, entity, attribute=None) to a prompt with the slot's span."""
+    from ravel.schema import SLOT, Prompt
+
+    def make(template: str, entity: str, attribute: str | None = None) -> Prompt:
+        start = template.index(SLOT)
+        return Prompt(
+            text=template.replace(SLOT, entity, 1),
+            template=template,
+            entity=entity,
+            attribute=attribute,
+            span=(start, start + len(entity)),
+        )
+
+    return make

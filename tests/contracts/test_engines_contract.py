@@ -1,0 +1,327 @@
+"""Every engine on every model family and position: one battery, so that a new family is tested the moment it
+exists."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from das.engine import DirectEngine, Engine, ForcedPair, make_engine
+from das.engine.reference import ReferenceEngine
+from das.featurizers import Activation, Dictionary, Featurizer, MaskedBasis, Subspace, retract
+from das.models import FAMILIES, TargetModel
+from das.sites import POSITIONS, Site
+
+FAMILY_NAMES = FAMILIES.names()
+PADDINGS = [("left", 0), ("left", 3), ("right", 0), ("right", 3)]
+# float32 sums in another order; the engines share no batch shape.
+RELATIVE = 1e-4
+
+
+@pytest.fixture(params=FAMILY_NAMES)
+def target(request: pytest.FixtureRequest, target_of: Callable[[str], TargetModel]) -> TargetModel:
+    return target_of(request.param)
+
+
+@pytest.fixture(scope="session")
+def pairs(make_prompt: Callable[..., Any]) -> list[ForcedPair]:
+    """Different lengths, entity positions and label lengths; one base names its entity twice, one source is
+    its base."""
+    near = make_prompt("%s is a city in", "Rome")
+    far = make_prompt("The well known city of %s", "Ulm")
+    twice = make_prompt("Oslo, yes Oslo: %s has the currency", "Oslo")
+    other = make_prompt("I have been to %s and to Bonn.", "Kyoto")
+    end = "<eos>"
+    ended = make_prompt(f"first{end}then %s was", "Lima")
+    return [
+        ForcedPair(near, far, (5, 6, 7)),
+        ForcedPair(far, near, (9,)),
+        ForcedPair(twice, other, (30, 2)),
+        ForcedPair(other, twice, (2, 2, 2)),
+        ForcedPair(far, far, (11, 12)),
+        ForcedPair(ended, near, (13, 14, 15)),
+    ]
+
+
+@dataclass(frozen=True)
+class Free:
+    """A featurizer under training: its parameters and what they make."""
+
+    parameters: list[Tensor]
+    make: Callable[[list[Tensor]], Featurizer]
+
+    def fresh(self) -> tuple[list[Tensor], Featurizer]:
+        leaves = [p.detach().clone().requires_grad_() for p in self.parameters]
+        return leaves, self.make(leaves)
+
+
+def free_featurizers(d: int) -> dict[str, Free]:
+    stream = torch.Generator().manual_seed(7)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=stream)
+
+    rotation = retract(normal(d, d))
+    return {
+        "subspace": Free([normal(d, 3)], lambda p: Subspace(retract(p[0]))),
+        "neurons": Free([normal(d)], lambda p: MaskedBasis(p[0].sigmoid())),
+        "rotated": Free([normal(d)], lambda p: MaskedBasis(p[0].sigmoid(), rotation)),
+        "dictionary": Free(
+            [normal(d, 40), normal(40), normal(40, d)],
+            lambda p: Dictionary(
+                encoder=p[0],
+                encoder_bias=p[1],
+                decoder=p[2],
+                decoder_bias=torch.zeros(d),
+                mask=(torch.arange(40) % 2).float(),
+                activation=Activation("relu"),
+            ),
+        ),
+    }
+
+
+def close(actual: Tensor, expected: Tensor) -> None:
+    """Compare relative to the largest number: single entries near zero have no relative accuracy of their
+    own."""
+    assert actual.shape == expected.shape
+    scale = expected.abs().max().item()
+    assert (actual - expected).abs().max().item() <= RELATIVE * scale
+
+
+def gradients(engine: Engine, pairs: list[ForcedPair], site: Site, free: Free) -> tuple[Tensor, list[Tensor]]:
+    leaves, featurizer = free.fresh()
+    logits = engine.interchange_logits(pairs, site, featurizer)
+    targets = torch.tensor([(*pair.label_ids, 0, 0)[:3] for pair in pairs])
+    logits.log_softmax(-1).gather(-1, targets[:, :, None]).sum().backward()
+    return logits.detach(), [leaf.grad for leaf in leaves if leaf.grad is not None]
+
+
+def count_hooks(model: nn.Module) -> int:
+    return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules())
+
+
+@pytest.mark.parametrize("position", POSITIONS)
+@pytest.mark.parametrize("layer", [0, 2, 3])
+def test_engines_agree_on_logits(
+    target: TargetModel, pairs: list[ForcedPair], position: Any, layer: int
+) -> None:
+    site = Site(layer, position=position)
+    direct, reference = DirectEngine(target), ReferenceEngine(target)
+    for free in free_featurizers(target.d_model).values():
+        _, featurizer = free.fresh()
+        with torch.no_grad():
+            close(
+                direct.interchange_logits(pairs, site, featurizer),
+                reference.interchange_logits(pairs, site, featurizer),
+            )
+
+
+@pytest.mark.parametrize("kind", ["subspace", "neurons", "rotated", "dictionary"])
+def test_engines_agree_on_gradients(target: TargetModel, pairs: list[ForcedPair], kind: str) -> None:
+    free = free_featurizers(target.d_model)[kind]
+    site = Site(1)
+    logits, found = gradients(DirectEngine(target), pairs, site, free)
+    expected_logits, expected = gradients(ReferenceEngine(target), pairs, site, free)
+    close(logits, expected_logits)
+    assert len(found) == len(expected) == len(free.parameters)
+    for gradient, wanted in zip(found, expected, strict=True):
+        assert wanted.abs().max() > 0
+        close(gradient, wanted)
+    assert all(p.grad is None and not p.requires_grad for p in target.model.parameters())
+
+
+@pytest.mark.parametrize("position", POSITIONS)
+def test_engines_agree_on_vectors_and_completions(
+    target: TargetModel, pairs: list[ForcedPair], position: Any
+) -> None:
+    prompts = [pair.base for pair in pairs]
+    sites = [Site(0, position=position), Site(3, position=position)]
+    direct, reference = DirectEngine(target), ReferenceEngine(target)
+    found, expected = direct.collect(prompts, sites), reference.collect(prompts, sites)
+    for site in sites:
+        assert found[site].dtype == torch.float32
+        close(found[site], expected[site])
+    assert direct.complete(prompts, 6) == reference.complete(prompts, 6)
+
+
+@pytest.mark.parametrize(("side", "extra"), PADDINGS)
+def test_padding_changes_nothing(target: TargetModel, pairs: list[ForcedPair], side: Any, extra: int) -> None:
+    site, subspace = Site(1), Subspace(torch.eye(target.d_model)[:, :4])
+    plain = DirectEngine(target).interchange_logits(pairs, site, subspace)
+    for engine in (
+        DirectEngine(target, padding_side=side, extra_padding=extra),
+        ReferenceEngine(target, padding_side=side, extra_padding=extra),
+    ):
+        close(engine.interchange_logits(pairs, site, subspace), plain)
+        close(
+            engine.collect([pair.base for pair in pairs], [site])[site],
+            DirectEngine(target).collect([pair.base for pair in pairs], [site])[site],
+        )
+
+
+@pytest.mark.parametrize("name", ["direct", "reference"])
+def test_batch_size_and_order_change_nothing(target: TargetModel, pairs: list[ForcedPair], name: str) -> None:
+    site, subspace = Site(1), Subspace(torch.eye(target.d_model)[:, :4])
+    single: Engine = DirectEngine(target, 1) if name == "direct" else ReferenceEngine(target, 1)
+    whole = make_engine(name, target).interchange_logits(pairs, site, subspace)
+    close(single.interchange_logits(pairs, site, subspace), whole)
+    order = [3, 0, 5, 2, 4, 1]
+    shuffled = make_engine(name, target).interchange_logits([pairs[i] for i in order], site, subspace)
+    close(shuffled, whole[order])
+
+
+@pytest.mark.parametrize("name", ["direct", "reference"])
+@pytest.mark.parametrize("position", POSITIONS)
+def test_a_prompt_as_its_own_source_changes_nothing(
+    target: TargetModel, pairs: list[ForcedPair], name: str, position: Any
+) -> None:
+    engine, site = make_engine(name, target), Site(2, position=position)
+    own = [replace(pair, source=pair.base) for pair in pairs]
+    untouched = engine.interchange_logits(own, site, None)
+    for free in free_featurizers(target.d_model).values():
+        close(engine.interchange_logits(own, site, free.fresh()[1]).detach(), untouched)
+
+
+@pytest.mark.parametrize("name", ["direct", "reference"])
+def test_an_empty_choice_changes_no_bit(target: TargetModel, pairs: list[ForcedPair], name: str) -> None:
+    engine, site, d = make_engine(name, target), Site(1), target.d_model
+    nothing = engine.interchange_logits(pairs, site, None)
+    for empty in (
+        MaskedBasis(torch.zeros(d)),
+        MaskedBasis(torch.zeros(d), torch.eye(d)),
+        Subspace(torch.zeros(d, 0)),
+    ):
+        assert torch.equal(engine.interchange_logits(pairs, site, empty), nothing)
+
+
+@pytest.mark.parametrize("name", ["direct", "reference"])
+def test_full_rank_is_the_plain_swap(target: TargetModel, pairs: list[ForcedPair], name: str) -> None:
+    engine, site, d = make_engine(name, target), Site(1), target.d_model
+    rotation = retract(torch.randn(d, d, generator=torch.Generator().manual_seed(0)))
+    swapped = engine.interchange_logits(pairs, site, MaskedBasis(torch.ones(d)))
+    assert (swapped - engine.interchange_logits(pairs, site, None)).abs().max() > 1e-2
+    close(engine.interchange_logits(pairs, site, Subspace(rotation)), swapped)
+    close(engine.interchange_logits(pairs, site, MaskedBasis(torch.ones(d), rotation)), swapped)
+
+
+@pytest.mark.parametrize("name", ["direct", "reference"])
+def test_a_full_swap_before_the_last_prompt_token_is_read_by_it(
+    target: TargetModel, pairs: list[ForcedPair], name: str
+) -> None:
+    """Swapping the last prompt token after the last block makes the first answer the source's own."""
+    engine, site = make_engine(name, target), Site(3, position="prompt_last")
+    full = MaskedBasis(torch.ones(target.d_model))
+    swapped = engine.interchange_logits(pairs, site, full)[:, 0]
+    own = engine.interchange_logits([ForcedPair(p.source, p.source, (1,)) for p in pairs], site, None)[:, 0]
+    close(swapped, own)
+
+
+@pytest.mark.parametrize("name", ["direct", "reference"])
+def test_rows_end_with_zeros_after_their_label(
+    target: TargetModel, pairs: list[ForcedPair], name: str
+) -> None:
+    engine = make_engine(name, target)
+    logits = engine.interchange_logits(pairs, Site(1), None)
+    assert logits.shape == (len(pairs), 3, target.model.config.vocab_size)
+    assert logits.dtype == torch.float32
+    for row, pair in zip(logits, pairs, strict=True):
+        length = len(pair.label_ids)
+        assert torch.count_nonzero(row[length:]) == 0
+        assert all(torch.count_nonzero(place) > 0 for place in row[:length])
+
+
+class BrokenError(Exception):
+    """Raised on purpose inside a swap."""
+
+
+@pytest.mark.parametrize("name", ["direct", "reference"])
+def test_hooks_are_gone_after_an_exception(target: TargetModel, pairs: list[ForcedPair], name: str) -> None:
+    class Broken(Featurizer):
+        kind = "broken"
+        width = target.d_model
+        size = 1
+
+        def encode(self, vectors: Tensor) -> Tensor:
+            raise BrokenError
+
+        def decode(self, features: Tensor) -> Tensor:
+            raise BrokenError
+
+        def mask(self) -> Tensor:
+            raise BrokenError
+
+    engine = make_engine(name, target)
+    before = count_hooks(target.model)
+    untouched = engine.interchange_logits(pairs, Site(1), None)
+    with pytest.raises(BrokenError):
+        engine.interchange_logits(pairs, Site(1), Broken())
+    assert count_hooks(target.model) == before
+    assert torch.equal(engine.interchange_logits(pairs, Site(1), None), untouched)
+
+
+@pytest.mark.parametrize("name", ["direct", "reference"])
+def test_the_users_own_hooks_survive(target: TargetModel, pairs: list[ForcedPair], name: str) -> None:
+    """pyvene takes foreign hooks away, among them those by which transformers returns hidden states."""
+    ids = torch.tensor([[1, 5, 6]])
+    model, calls = target.model, []
+    block = target.family.blocks(model)[1]
+    handles = [
+        block.register_forward_hook(lambda m, i, o: calls.append("after")),
+        block.register_forward_pre_hook(lambda m, i, k: calls.append("before"), with_kwargs=True),
+    ]
+    try:
+        states = model(ids, output_hidden_states=True).hidden_states
+        engine = make_engine(name, target)
+        engine.interchange_logits(pairs, Site(1), Subspace(torch.eye(target.d_model)[:, :2]))
+        engine.collect([pairs[0].base], [Site(2)])
+        engine.complete([pairs[0].base], 2)
+        calls.clear()
+        after = model(ids, output_hidden_states=True).hidden_states
+    finally:
+        for handle in handles:
+            handle.remove()
+    assert calls == ["before", "after"]
+    assert len(after) == len(states) == target.n_layers + 1
+    for left, right in zip(after, states, strict=True):
+        assert torch.equal(left, right)
+    model(ids)
+    assert calls == ["before", "after"]
+
+
+@contextmanager
+def blocks_that_return_tuples(target: TargetModel) -> Iterator[None]:
+    """Let every block return its stream in a tuple, as older transformers do; whoever comes next unpacks
+    it."""
+
+    def unpack(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        return (inputs[0][0], *inputs[1:]) if inputs and isinstance(inputs[0], tuple) else None
+
+    blocks = list(target.family.blocks(target.model))
+    handles = [module.register_forward_pre_hook(unpack) for module in target.model.modules()]
+    for block in blocks:
+        inner = block.forward
+        block.forward = lambda *args, _inner=inner, **kwargs: (_inner(*args, **kwargs), None)
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+        for block in blocks:
+            del block.forward
+
+
+def test_blocks_may_return_a_tensor_or_a_tuple(target: TargetModel, pairs: list[ForcedPair]) -> None:
+    site, subspace = Site(1), Subspace(torch.eye(target.d_model)[:, :4])
+    prompts = [pair.base for pair in pairs]
+    bare = DirectEngine(target)
+    logits, vectors = bare.interchange_logits(pairs, site, subspace), bare.collect(prompts, [site])
+    with blocks_that_return_tuples(target):
+        packed = DirectEngine(target)
+        assert torch.equal(packed.interchange_logits(pairs, site, subspace), logits)
+        assert torch.equal(packed.collect(prompts, [site])[site], vectors[site])
