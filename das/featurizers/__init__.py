@@ -4,14 +4,18 @@ from das.featurizers.base import Featurizer
 from das.featurizers.dictionary import Activation, Dictionary
 from das.featurizers.masked import MaskedBasis
 from das.featurizers.orthonormal import OrthonormalColumns, retract
+from das.featurizers.storage import FeaturizerHeader, load_featurizer, save_featurizer
 from das.featurizers.subspace import Subspace
 
 __all__ = [
     "Activation",
     "Dictionary",
     "Featurizer",
+    "FeaturizerHeader",
     "MaskedBasis",
     "OrthonormalColumns",
     "Subspace",
+    "load_featurizer",
     "retract",
+    "save_featurizer",
 ]

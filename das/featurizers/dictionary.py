@@ -99,7 +99,7 @@ class Dictionary(Featurizer):
             tensors["threshold"] = activation.threshold
         _check_shapes(tensors)
         for name, tensor in tensors.items():
-            self.register_buffer(name, tensor.float())
+            self.register_buffer(name, tensor.float().contiguous())
         if activation.threshold is None:
             self.register_buffer("threshold", None)
         self.activation: ActivationKind = activation.kind

@@ -43,8 +43,8 @@ class MaskedBasis(Featurizer):
             )
         if basis is not None:
             check_orthonormal(basis, what="a basis")
-        self.register_buffer("weights", mask.float())
-        self.register_buffer("basis", None if basis is None else basis.float())
+        self.register_buffer("weights", mask.float().contiguous())
+        self.register_buffer("basis", None if basis is None else basis.float().contiguous())
 
     @property
     def width(self) -> int:

@@ -181,7 +181,8 @@ def _read_checked_tensors(path: Path, described: dict[str, Any]) -> dict[str, Te
         raise _damaged(path, "other tensors than its header lists")
     for name, value in tensors.items():
         _check_finite(name, value, str(path))
-    return tensors
+    # A copy is aligned as any other tensor, so that no kernel rounds differently for where the file put it.
+    return {name: value.clone() for name, value in tensors.items()}
 
 
 def _read_bytes(path: Path) -> bytes:

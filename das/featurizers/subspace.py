@@ -42,7 +42,7 @@ class Subspace(Featurizer):
                 todo="choose a dimension no larger than the model's width",
             )
         check_orthonormal(basis, what="a basis")
-        self.register_buffer("basis", basis.float())
+        self.register_buffer("basis", basis.float().contiguous())
 
     @property
     def width(self) -> int:
