@@ -283,7 +283,7 @@ class _Build:
     def _say(
         self, free: Sequence[_Cell], pairs: Mapping[str, Sequence[InterchangePair]]
     ) -> list[PromptRecord]:
-        """Complete the attribute-free texts that pairs use; one that goes on with no word has an empty label."""
+        """Complete the attribute-free texts that pairs use; the label is empty where no word follows."""
         used = {pair.source for found in pairs.values() for pair in found}
         cells = [cell for cell in free if cell.prompt_id in used]
         answers = complete_in_chunks(

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +50,7 @@ ALL_SPLITS: tuple[str, ...] = (TRAIN_SPLIT, *evaluation_splits())
 _MANIFEST = "manifest.json"
 _PROMPTS = "prompts.jsonl"
 _PAIR_FIELDS = tuple(field.name for field in fields(InterchangePair))
+_pair_values = attrgetter(*_PAIR_FIELDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -405,7 +407,7 @@ _TEXT_COLUMNS = ("base_text", "source_text", "swapped_text")
 
 
 def _pair_row(pair: InterchangePair) -> dict[str, Any]:
-    return {name: getattr(pair, name) for name in _PAIR_FIELDS}
+    return dict(zip(_PAIR_FIELDS, _pair_values(pair), strict=True))
 
 
 def _pairs_file(split: str) -> str:
@@ -483,7 +485,7 @@ def _pair_from_row(
     """Build the pair from its prompts, and refuse a row that says otherwise."""
     try:
         pair_id, kind = row["pair_id"], row["source_kind"]
-        base, source, swapped = (prompts[row[role]] for role in ("base", "source", "swapped"))
+        base, source, swapped = prompts[row["base"]], prompts[row["source"]], prompts[row["swapped"]]
     except KeyError as error:
         named = error.args[0]
         came = f"a row without {named!r}" if named in _PAIR_FIELDS else f"the unknown prompt id {named!r}"
@@ -513,11 +515,11 @@ def _pair_from_row(
 def _pair_problems(
     pair: InterchangePair, row: dict[str, Any], *, source: Prompt, swapped: Prompt
 ) -> Iterable[str]:
-    for name in _PAIR_FIELDS:
-        if row.get(name) != getattr(pair, name):
-            yield f"{name} {row.get(name)!r} where its prompts say {getattr(pair, name)!r}"
-    if row.keys() - set(_PAIR_FIELDS):
-        yield f"the unknown fields {', '.join(sorted(row.keys() - set(_PAIR_FIELDS)))}"
+    if row != (said := _pair_row(pair)):
+        for name in _PAIR_FIELDS:
+            if row.get(name) != said[name]:
+                yield f"{name} {row.get(name)!r} where its prompts say {said[name]!r}"
+        yield f"the unknown fields {', '.join(sorted(row.keys() - said.keys()))}"
     if not pair.attribute:
         yield "a base prompt that asks for no attribute"
     if pair.source_kind not in SOURCE_KINDS:

@@ -9,7 +9,7 @@ __all__ = ["distinct_within", "extract_label", "label_tokens_of"]
 
 # What may stand before an answer's first word without ending it: blanks, line ends and one opening quote.
 _OPENING = re.compile(r"\s*\"?\s*")
-_ENDINGS = re.compile(r"\"|\n|[.,;](?=\s|$)| \(| and\b")
+_ENDINGS = re.compile(r"\"|\n|[.,;]+(?=\s|\"|$)| \(| and\b")
 _INTEGER = re.compile(r"\s*[+\-\u2212]?\d+")
 _FRACTION = re.compile(r"[.°]")
 
@@ -17,11 +17,11 @@ _FRACTION = re.compile(r"[.°]")
 def extract_label(continuation: str, *, numeric: bool = False) -> str:
     """Return the answer at the beginning of a continuation, exactly as generated, or "" if it has none.
 
-    The label ends before the first double quote, line end, full stop, comma or semicolon with white space
-    or nothing after it, ` (`, or the word ` and`; white space and one quote before the first word belong to
-    it. With `numeric` it is the integer part with its sign. The label is always a prefix of the
-    continuation, so that prompt and label together are what the model said; a prefix without a letter or
-    digit is no answer.
+    The label ends before the first double quote, line end, full stops, commas or semicolons with white
+    space, a quote or nothing after them, ` (`, or the word ` and`; white space and one quote before the
+    first word belong to it. With `numeric` it is the integer part with its sign. The label is always a
+    prefix of the continuation, so that prompt and label together are what the model said; a prefix without
+    a letter or digit is no answer.
 
     After the label rule of RAVEL's published recipe (arXiv 2402.17700 and its public adaptations), without
     its special cases: labels of several words or other scripts are kept, numbers are not shortened to two
@@ -30,10 +30,10 @@ def extract_label(continuation: str, *, numeric: bool = False) -> str:
     """
     if numeric and (integer := _INTEGER.match(continuation)):
         return integer.group()
+    if numeric:
+        continuation = _FRACTION.split(continuation, maxsplit=1)[0]
     ending = _ENDINGS.search(continuation, _start_of_words(continuation))
     label = continuation[: ending.start()] if ending else continuation
-    if numeric:
-        label = _FRACTION.split(label, maxsplit=1)[0]
     return label if any(letter.isalnum() for letter in label) else ""
 
 

@@ -43,7 +43,7 @@ def write_release_pairs(path: Path, rows: Iterable[ReleasePair]) -> None:
 
 
 def import_release_pairs(path: Path) -> tuple[ReleasePair, ...]:
-    """Read pairs from JSON Lines. Raises SuiteError naming the line for missing, unknown or non-text fields."""
+    """Read pairs from JSON Lines. Raises SuiteError naming the line for a missing or unknown field."""
     return tuple(_release_pair(row, f"line {number} of {path}") for number, row in read_jsonl(path))
 
 

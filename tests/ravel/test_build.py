@@ -1,0 +1,258 @@
+"""A whole build over a model that answers from a table: partitions, labels, determinism, refusals."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from answering_world import (
+    COLOURS,
+    TableAnswerer,
+    partition_of,
+    pieces,
+    town_name,
+    town_tables,
+)
+
+from ravel.build import BuildConfig, build_instance
+from ravel.common.errors import SuiteError
+from ravel.instance import ALL_SPLITS, Instance
+from ravel.partitions import SPLIT_PLANS
+from ravel.schema import SLOT, EntityFacts, Prompt, Template
+from ravel.tables import Tables
+
+SMALL = BuildConfig(train_pairs=120, evaluation_pairs=24, keep_entities=32)
+
+
+def built(config: BuildConfig = SMALL) -> Instance:
+    """Build with the table's own answers."""
+    tables = town_tables()
+    return build_instance(tables, TableAnswerer(tables), config)
+
+
+@pytest.fixture(scope="module")
+def instance() -> Instance:
+    return built()
+
+
+def test_every_split_has_its_pairs(instance: Instance) -> None:
+    assert instance.splits() == list(ALL_SPLITS)
+    assert instance.attributes == ("Colour", "Height")
+    for name in ALL_SPLITS:
+        wanted = 120 if name == "train" else 24
+        assert Counter(pair.attribute for pair in instance.pairs(name)) == {
+            "Colour": wanted,
+            "Height": wanted,
+        }
+
+
+def test_no_prompt_leaves_its_partition(instance: Instance) -> None:
+    tables = town_tables()
+    of_template = {template.text: template.partition for template in tables.templates}
+    of_entity = {facts.entity: facts.partition for facts in tables.entities}
+    for plan in SPLIT_PLANS:
+        for pair in instance.pairs(plan.name):
+            for prompt_id in (pair.base, pair.source, pair.swapped):
+                prompt = instance.prompt(prompt_id).prompt
+                assert of_template[prompt.template] == plan.templates
+                assert of_entity[prompt.entity] == plan.entities
+
+
+def test_a_pair_is_what_the_model_said(instance: Instance) -> None:
+    tables = town_tables()
+    for name in ALL_SPLITS:
+        for pair in instance.pairs(name):
+            unchanged = dict(tables.facts(pair.base_entity).values)[pair.attribute]
+            swapped = dict(tables.facts(pair.source_entity).values)[pair.attribute]
+            assert (pair.if_unchanged, pair.if_swapped) == (f" {unchanged}", f" {swapped}")
+            assert unchanged != swapped
+
+
+def test_label_tokens_spell_the_label(instance: Instance) -> None:
+    answerer = TableAnswerer(town_tables())
+    for record in instance.prompts():
+        if record.prompt.attribute is not None:
+            assert answerer.decode(record.label_ids).startswith(record.label)
+            assert len(record.label_ids) == len(pieces(record.label.rstrip()[: len(record.label)])) - 1
+            assert record.correct is True
+
+
+def test_a_text_of_one_town_is_a_source_for_that_town_only(instance: Instance) -> None:
+    bound = [r.prompt for r in instance.prompts() if r.prompt.template.startswith("Once upon a time")]
+    assert {prompt.entity for prompt in bound} <= {town_name(0)}
+    assert partition_of(0) == "train"
+
+
+def test_kinds_and_templates_are_even(instance: Instance) -> None:
+    for name in ALL_SPLITS:
+        kinds = Counter(pair.source_kind for pair in instance.pairs(name))
+        assert max(kinds.values()) - min(kinds.values()) <= 8
+        for attribute in instance.attributes:
+            used = Counter(p.base_template for p in instance.pairs(name) if p.attribute == attribute)
+            assert max(used.values()) - min(used.values()) <= 1
+
+
+def test_only_used_texts_without_attribute_are_completed() -> None:
+    tables = town_tables()
+    answerer = TableAnswerer(tables)
+    instance = build_instance(tables, answerer, SMALL)
+    completed = [text for text in answerer.calls if not text.startswith(("Colour", "Height"))]
+    used = [r.prompt.text for r in instance.prompts() if r.prompt.attribute is None]
+    assert completed == used
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(instance: Instance) -> None:
+    assert built().manifest == instance.manifest
+    assert built(SMALL.model_copy(update={"seed": 1})).fingerprint != instance.fingerprint
+
+
+def test_hash_seeds_change_nothing(instance: Instance) -> None:
+    program = "import test_build; print(test_build.built().fingerprint)"
+    path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    for hash_seed in ("1", "2"):
+        environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": path}
+        done = subprocess.run(
+            [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+        )
+        assert done.stdout.strip() == instance.fingerprint
+
+
+def test_wrong_answers_stay_as_labels_but_rank_lower() -> None:
+    tables = town_tables()
+    odd = town_name(4)
+
+    def say(prompt: Prompt, said: str) -> str:
+        return " purple. So" if prompt.entity == odd and prompt.attribute == "Colour" else said
+
+    everyone = build_instance(
+        tables, TableAnswerer(tables, say), BuildConfig(**{**SMALL.model_dump(), "keep_entities": 40})
+    )
+    records = [r for r in everyone.prompts() if r.prompt.entity == odd and r.prompt.attribute == "Colour"]
+    assert records
+    assert {(record.label, record.correct) for record in records} == {(" purple", False)}
+    fewer = build_instance(tables, TableAnswerer(tables, say), SMALL)
+    assert odd not in fewer.manifest.entities["train"]
+
+
+def test_held_out_partitions_keep_their_share(instance: Instance) -> None:
+    kept = {name: len(found) for name, found in instance.manifest.entities.items()}
+    assert kept == {"train": 16, "val": 8, "test": 8}
+    templates = Counter((t["attribute"], t["partition"]) for t in instance.manifest.templates)
+    for attribute in ("Colour", "Height"):
+        assert [templates[attribute, p] for p in ("train", "val", "test")] == [4, 2, 2]
+
+
+def test_the_threshold_keeps_what_is_known() -> None:
+    tables = town_tables()
+
+    def say(prompt: Prompt, said: str) -> str:
+        return " nothing" if prompt.template.startswith("Colour no 2") else said
+
+    config = BuildConfig(**{**SMALL.model_dump(), "selection": "threshold", "accuracy_threshold": 0.9})
+    instance = build_instance(tables, TableAnswerer(tables, say), config)
+    kept = {row["template"] for row in instance.manifest.templates}
+    assert f"Colour no 2: {SLOT} is" not in kept
+    assert f"Colour no 3: {SLOT} is" in kept
+    assert sum(map(len, instance.manifest.entities.values())) == 40
+
+
+def test_counts_say_what_was_left_out() -> None:
+    tables = town_tables()
+    glued = Template(f"Colour of {SLOT}s is", "Colour", "train")
+    silent = tables.entities[4].entity
+
+    def say(prompt: Prompt, said: str) -> str:
+        return '", ' if prompt.entity == silent and prompt.attribute == "Height" else said
+
+    with_glued = Tables(tables.entity_type, tables.entities, (glued, *tables.templates))
+    config = BuildConfig(**{**SMALL.model_dump(), "keep_entities": 40})
+    counts = build_instance(with_glued, TableAnswerer(tables, say), config).manifest.counts
+    assert counts["templates_with_glued_letters"] == [glued.text]
+    assert counts["prompts"]["dropped_without_label"] == 8
+    assert counts["prompts"]["dropped_without_position"] == 0
+    assert counts["entities"]["train"] == {"in_tables": 20, "candidates": 20, "kept": 20}
+    assert sum(counts["pairs"]["train"]["Colour"].values()) == 120
+
+
+def test_an_entity_that_a_token_runs_past_is_left_out_and_counted() -> None:
+    class Joining(TableAnswerer):
+        """Joins the blank and word after the town of number 4 to its last token."""
+
+        def offsets(self, texts: list[str]) -> list[list[tuple[int, int]]]:  # type: ignore[override]
+            found = super().offsets(texts)
+            for text, row in zip(texts, found, strict=True):
+                if (at := text.find(town_name(4) + " is")) >= 0:
+                    end = at + len(town_name(4))
+                    row[:] = [(a, b + 3 if b == end else b) for a, b in row if a != end]
+            return found
+
+    tables = town_tables()
+    config = BuildConfig(**{**SMALL.model_dump(), "keep_entities": 40})
+    instance = build_instance(tables, Joining(tables), config)
+    assert instance.manifest.counts["prompts"]["dropped_without_position"] == 16
+    asked = [r.prompt.entity for r in instance.prompts() if r.prompt.attribute is not None]
+    assert town_name(4) not in asked
+
+
+def test_a_subset_of_attributes_and_entities() -> None:
+    config = BuildConfig(**{**SMALL.model_dump(), "attributes": ["Colour"], "max_entities": 8})
+    instance = built(config)
+    assert instance.attributes == ("Colour",)
+    assert {pair.source_kind for pair in instance.pairs("train")} == {"same_attribute", "attribute_free"}
+    assert instance.manifest.counts["entities"]["val"] == {"in_tables": 10, "candidates": 8, "kept": 8}
+
+
+def test_progress_reaches_its_totals() -> None:
+    last: dict[str, tuple[int, int]] = {}
+
+    def note(stage: str, done: int, total: int) -> None:
+        last[stage] = (done, total)
+
+    tables = town_tables()
+    build_instance(tables, TableAnswerer(tables), SMALL, note)
+    assert all(done == total for done, total in last.values())
+    assert next(iter(last)) == "answers"
+
+
+def test_a_model_that_knows_nothing_is_refused_with_counts() -> None:
+    tables = town_tables()
+    ignorant = TableAnswerer(tables, lambda prompt, said: " no idea.")
+    with pytest.raises(SuiteError, match=r"40 of 40 entities and 16 of 16 templates failed") as caught:
+        build_instance(tables, ignorant, SMALL)
+    assert "Colour 0 of 280 right, Height 0 of 280 right" in str(caught.value)
+
+
+def test_a_model_that_always_says_the_same_is_refused() -> None:
+    tables = town_tables()
+    monotonous = TableAnswerer(tables, lambda prompt, said: f" {COLOURS[0]}.")
+    with pytest.raises(SuiteError, match=r"got train 0, context_val 0.* from \d+ kept entities"):
+        build_instance(tables, monotonous, SMALL)
+
+
+def test_an_unknown_attribute_is_refused() -> None:
+    with pytest.raises(SuiteError, match=r"'Color'.*did you mean 'Colour'"):
+        built(BuildConfig(attributes=("Color",)))
+    with pytest.raises(
+        SuiteError, match=r"a known attribute of town with templates and values; got 'Unasked'"
+    ):
+        built(BuildConfig(attributes=("Unasked",)))
+
+
+def test_entities_without_any_value_are_refused_by_the_filter() -> None:
+    tables = town_tables()
+    blank = tuple(EntityFacts(facts.entity, facts.partition, ()) for facts in tables.entities)
+    nothing = Tables(tables.entity_type, blank, tables.templates)
+    with pytest.raises(SuiteError, match=r"a known attribute|nothing was asked"):
+        build_instance(nothing, TableAnswerer(nothing), SMALL)
+
+
+def test_the_config_survives_yaml_and_refuses_nonsense() -> None:
+    assert BuildConfig.from_yaml(SMALL.to_yaml()) == SMALL
+    with pytest.raises(SuiteError, match=r"'keep_entites'.*did you mean 'keep_entities'"):
+        BuildConfig.from_yaml("keep_entites: 3")
+    with pytest.raises(SuiteError, match=r"at least one share must be above 0"):
+        BuildConfig.from_yaml("source_shares: {same_attribute: 0, other_attribute: 0, attribute_free: 0}")
