@@ -217,6 +217,7 @@ class UtcOffset:
         return bool(name) and _begins_with(_clean(continuation).replace("_", " "), name)
 
 
+@lru_cache(maxsize=8192)
 def _clean(text: str) -> str:
     """Fold case and form, drop opening marks, cut at the first double quote or line end, join blanks."""
     text = unicodedata.normalize("NFC", text).replace("\\/", "/").lstrip(_OPENING)
@@ -288,7 +289,7 @@ def _number(text: str) -> float | None:
 
 
 _OFFSET = re.compile(
-    r"(?P<base>utc|gmt)?\s*(?P<sign>[-+±])?\s*(?P<hours>\d{1,2})(?:(?::?(?P<minutes>[0-5]\d))|(?P<part>\.\d+))?(?![\d/])"
+    r"(?:(?:utc|gmt)(?:/(?:utc|gmt))?)?\s*(?P<sign>[-+±])?\s*(?P<hours>\d{1,2})(?:(?::?(?P<minutes>[0-5]\d))|(?P<part>\.\d+))?(?![\d/])"
 )
 
 
@@ -296,7 +297,7 @@ def _offset_minutes(text: str) -> int | None:
     """Read the offset in minutes that the text begins with, or None; an unsigned one must be zero."""
     found = _OFFSET.match(text)
     if found is None:
-        return 0 if _begins_with(text, "utc") or _begins_with(text, "gmt") else None
+        return 0 if re.match(r"(?:utc|gmt)(?![\w/]|\s*[-+±])", text) else None
     minutes = int(found["minutes"] or 0) + round(60 * float(found["part"] or 0))
     size = 60 * int(found["hours"]) + minutes
     if size and found["sign"] not in ("+", "-"):

@@ -1,4 +1,4 @@
-"""The official RAVEL release: five JSON files per type, read from a folder, an archive or the hub, and written.
+"""The official RAVEL release: five JSON files per type, read from folder, archive or hub, and written.
 
 It knows the release's file names and fields and nothing of what the values mean. Source of the format: the
 files of explanare/ravel (data.tgz). Nothing is mended on the way: each value keeps every byte, blank and

@@ -56,9 +56,7 @@ class Tables:
 
     def attributes(self) -> tuple[str, ...]:
         """Return the attributes that have templates and at least one value, in the type's order."""
-        asked = {template.attribute for template in self.templates}
-        known = {name for facts in self.entities for name, value in facts.values if value.strip()}
-        return tuple(a.name for a in self.entity_type.attributes if a.name in asked and a.name in known)
+        return self._attributes
 
     def facts(self, entity: str) -> EntityFacts:
         """Return what is known of an entity. Raises SuiteError with near misses."""
@@ -71,6 +69,12 @@ class Tables:
         if attribute is not None:
             self.entity_type.attribute(attribute)
         return tuple(template for template in self.templates if template.attribute == attribute)
+
+    @cached_property
+    def _attributes(self) -> tuple[str, ...]:
+        asked = {template.attribute for template in self.templates}
+        known = {name for facts in self.entities for name, value in facts.values if value.strip()}
+        return tuple(a.name for a in self.entity_type.attributes if a.name in asked and a.name in known)
 
     @cached_property
     def _by_name(self) -> dict[str, EntityFacts]:
