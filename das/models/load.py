@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 from transformers.models.auto.tokenization_auto import get_tokenizer_config
@@ -136,7 +137,7 @@ def _source_of(name: str) -> str:
     if name == BUNDLED:
         return str(bundled_path("target_model"))
     path = Path(name).expanduser()
-    if path.is_dir():
+    if name and path.is_dir():
         return str(path)
     looks_local = name.startswith((".", "/", "~")) or name.count("/") > 1 or not name or path.is_file()
     if looks_local:
@@ -192,6 +193,18 @@ def _unknown_family(came: str) -> SuiteError:
 
 
 def _read_tokenizer(source: str, name: str, trust_remote_code: bool) -> Any:
+    tokenizer = _saved_tokenizer(source, name, trust_remote_code)
+    # Without any file, transformers makes an empty tokenizer for some families instead of failing.
+    if len(tokenizer) <= len(tokenizer.all_special_tokens) + 1:
+        raise SuiteError(
+            expected=f"a fast tokenizer beside the model {name!r}",
+            came=f"an empty one ({len(tokenizer)} tokens)",
+            todo="put tokenizer.json and tokenizer_config.json beside the weights",
+        )
+    return tokenizer
+
+
+def _saved_tokenizer(source: str, name: str, trust_remote_code: bool) -> Any:
     try:
         saved_class = get_tokenizer_config(source).get("tokenizer_class")
         if saved_class in _PLAIN_BACKENDS:
@@ -216,7 +229,11 @@ def _read_weights(
             use_safetensors=None if allow_pickle else True,
             output_loading_info=True,
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
+        raise _no_weights(name, error, allow_pickle) from None
+    except RuntimeError as error:
+        if _is_out_of_memory(error):
+            raise
         raise _no_weights(name, error, allow_pickle) from None
     missing = sorted(report["missing_keys"])
     if missing:
