@@ -85,7 +85,7 @@ class BuildConfig(Config):
     attributes: tuple[str, ...] | None = None
     """Attributes to ask for; None for all."""
     max_entities: PositiveInt | None = None
-    """Candidate entities per partition, the first of the data; None for all. Bounds the completions."""
+    """Candidate entities per partition, spread evenly over the data; None for all. Bounds the cost."""
     max_new_tokens: PositiveInt = 8
     """Length of a completion in tokens."""
     match: MatchMode = "strict"
@@ -214,6 +214,7 @@ class _Build:
             templates_per_attribute=self._config.keep_templates,
             templates_overall=self._config.keep_templates_overall,
             templates_always=self._config.keep_templates_always,
+            seed=self._config.seed,
         )
 
     def _asked(self, answers: Answers, kept: Kept) -> list[_Asked]:
@@ -386,7 +387,7 @@ def _candidates(tables: Tables, attributes: Sequence[str], config: BuildConfig) 
     entities = [
         facts
         for partition in PARTITIONS
-        for facts in [f for f in tables.entities if f.partition == partition][: config.max_entities]
+        for facts in _spread([f for f in tables.entities if f.partition == partition], config.max_entities)
     ]
     chosen = [t for t in tables.templates if t.attribute is None or t.attribute in attributes]
     usable = [template for template in chosen if not glues_letters(template)]
@@ -396,6 +397,13 @@ def _candidates(tables: Tables, attributes: Sequence[str], config: BuildConfig) 
         entities=tuple(entities),
         glued=tuple(template.text for template in chosen if glues_letters(template)),
     )
+
+
+def _spread(entities: Sequence[EntityFacts], most: int | None) -> Sequence[EntityFacts]:
+    """Return at most that many, at even distances: data is often in the order of the alphabet."""
+    if most is None or most >= len(entities):
+        return entities
+    return [entities[place * len(entities) // most] for place in range(most)]
 
 
 def _free_cells(candidates: _Candidates, kept: Kept) -> list[_Cell]:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ravel.common.seeds import numpy_stream
 from ravel.matching import MatchMode
 from ravel.partitions import asked_together, share_out
 from ravel.prompts import fill
@@ -138,7 +140,7 @@ def complete_in_chunks(
     seen: dict[Completion, Completion] = {}
     progress(stage, 0, total)
     done = 0
-    while chunk := [prompt for prompt, _ in zip(prompts, range(_CHUNK), strict=False)]:
+    while chunk := list(islice(prompts, _CHUNK)):
         for answer in answerer.complete(chunk, max_new_tokens):
             yield seen.setdefault(answer, answer)
         done += len(chunk)
@@ -179,6 +181,7 @@ def keep_best(
     templates_per_attribute: int,
     templates_overall: int,
     templates_always: int,
+    seed: int,
 ) -> Kept:
     """Keep the entities and templates with most right answers: the rank rule of the published recipe.
 
@@ -190,42 +193,49 @@ def keep_best(
     Departures: each of these numbers is shared out among the partitions in proportion to their candidates,
     and ranks are taken inside a partition, as ranking over all of them together leaves small partitions
     empty by chance (and templates of different partitions are not asked about the same entities); what has
-    no right answer at all is never kept. Ties keep the order of the data.
+    no right answer at all is never kept. Ties are broken by lot, as the order of the data is often that of
+    the alphabet.
     """
-    columns = _best_entities(answers, entities)
-    counts = answers.right[:, columns].sum(axis=1)
-    overall = _ranked_by_partition(
-        answers.templates, counts, range(len(answers.templates)), templates_overall
-    )
+    stream = numpy_stream(seed, "ties of ranks")
+    columns = _Ranking.of(answers.entities, answers.right.sum(axis=0), stream).best(entities)
+    ranking = _Ranking.of(answers.templates, answers.right[:, columns].sum(axis=1), stream)
+    overall = ranking.best(templates_overall)
     rows: set[int] = set()
     for attribute in dict.fromkeys(template.attribute for template in answers.templates):
         own = [row for row, template in enumerate(answers.templates) if template.attribute == attribute]
-        best = _ranked_by_partition(answers.templates, counts, own, templates_per_attribute)
-        always = _ranked_by_partition(answers.templates, counts, own, templates_always)
-        rows |= best & (overall | always)
+        always = ranking.best(templates_always, among=own)
+        rows.update({*ranking.best(templates_per_attribute, among=own)} & {*overall, *always})
     return Kept(tuple(sorted(rows)), tuple(columns))
 
 
-def _best_entities(answers: Answers, total: int) -> list[int]:
-    counts = answers.right.sum(axis=0)
-    return sorted(_ranked_by_partition(answers.entities, counts, range(len(answers.entities)), total))
+@dataclass(frozen=True, slots=True)
+class _Ranking:
+    """Members of partitions by their number of right answers; ties by lot."""
 
+    partitions: tuple[Partition, ...]
+    counts: tuple[int, ...]
+    lots: tuple[float, ...]
 
-def _ranked_by_partition(
-    members: Sequence[Template] | Sequence[EntityFacts],
-    counts: NDArray[np.int_],
-    among: Sequence[int],
-    total: int,
-) -> set[int]:
-    by_partition: dict[Partition, list[int]] = {partition: [] for partition in PARTITIONS}
-    for index in among:
-        by_partition[members[index].partition].append(index)
-    shares = share_out(total, {partition: len(found) for partition, found in by_partition.items()})
-    best: set[int] = set()
-    for partition, found in by_partition.items():
-        ranked = sorted(found, key=lambda index: (-int(counts[index]), index))
-        best.update(index for index in ranked[: shares[partition]] if counts[index] > 0)
-    return best
+    @classmethod
+    def of(
+        cls,
+        members: Sequence[Template] | Sequence[EntityFacts],
+        counts: NDArray[np.int_],
+        stream: np.random.Generator,
+    ) -> _Ranking:
+        partitions = tuple(member.partition for member in members)
+        return cls(partitions, tuple(counts.tolist()), tuple(stream.random(len(members)).tolist()))
+
+    def best(self, total: int, *, among: Sequence[int] | None = None) -> list[int]:
+        """Return the best of all, or of some, shared out among the partitions; in order of index."""
+        candidates = range(len(self.counts)) if among is None else among
+        members = {p: [i for i in candidates if self.partitions[i] == p] for p in PARTITIONS}
+        shares = share_out(total, {partition: len(found) for partition, found in members.items()})
+        best = []
+        for partition, found in members.items():
+            ranked = sorted(found, key=lambda index: (-self.counts[index], self.lots[index]))
+            best += [index for index in ranked[: shares[partition]] if self.counts[index] > 0]
+        return sorted(best)
 
 
 def keep_above(answers: Answers, threshold: float) -> Kept:

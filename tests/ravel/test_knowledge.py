@@ -8,8 +8,9 @@ from answering_world import TOWN, TableAnswerer, town_tables
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ravel.knowledge import Answers, ask, keep_above, keep_best, knowledge_of
+from ravel.knowledge import Answers, ask, complete_in_chunks, keep_above, keep_best, knowledge_of
 from ravel.partitions import SPLIT_PLANS, asked_together, share_out
+from ravel.prompts import fill
 from ravel.schema import PARTITIONS, Completion, EntityFacts, Prompt, Template, evaluation_splits
 
 
@@ -100,6 +101,18 @@ def test_progress_ends_at_the_number_of_prompts() -> None:
     assert seen[-1] == ("answers", len(answerer.calls), len(answerer.calls))
 
 
+@pytest.mark.parametrize("chunk", [1, 7, 1000])
+def test_every_prompt_is_answered_whatever_the_chunk(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ravel.knowledge._CHUNK", chunk)
+    tables = town_tables()
+    answerer = TableAnswerer(tables)
+    prompts = [fill(tables.templates[0], facts.entity) for facts in tables.entities]
+    answers = complete_in_chunks(
+        iter(prompts), len(prompts), answerer, max_new_tokens=8, progress=quiet, stage="answers"
+    )
+    assert list(answers) == answerer.complete(prompts, 8)
+
+
 def test_a_wrong_answer_is_not_right() -> None:
     tables = town_tables()
 
@@ -123,7 +136,7 @@ def test_a_wrong_answer_is_not_right() -> None:
 def test_the_best_of_each_partition_stay(right: np.ndarray, total: int) -> None:
     answers = answers_of(right)
     kept = keep_best(
-        answers, entities=total, templates_per_attribute=2, templates_overall=200, templates_always=4
+        answers, entities=total, templates_per_attribute=2, templates_overall=200, templates_always=4, seed=0
     )
     counts = right.sum(axis=0)
     for partition in PARTITIONS:
@@ -140,7 +153,12 @@ def test_templates_stay_by_rank_over_the_kept_entities() -> None:
     right[0, :] = right[2, :3] = right[4, :] = True
     # Rows 0, 2, 4 ask for A in train, test, val; rows 1, 3, 5 for B have no right answer.
     kept = keep_best(
-        answers_of(right), entities=6, templates_per_attribute=3, templates_overall=1, templates_always=0
+        answers_of(right),
+        entities=6,
+        templates_per_attribute=3,
+        templates_overall=1,
+        templates_always=0,
+        seed=0,
     )
     assert kept.templates == (0, 2, 4)
 
@@ -174,3 +192,21 @@ def test_accuracies_by_hand() -> None:
     assert knowledge["attributes"]["A"]["kept"] == {"asked": 2, "right": 2, "accuracy": 1.0}
     assert knowledge["attributes"]["B"]["kept"] == {"asked": 0, "right": 0, "accuracy": None}
     assert [row["accuracy"] for row in knowledge["templates"]] == [2 / 3, pytest.approx(1 / 3)]
+
+
+def test_ties_fall_to_the_lot_and_not_to_the_first() -> None:
+    right = np.ones((3, 30), dtype=np.bool_)
+
+    def kept(seed: int) -> tuple[int, ...]:
+        chosen = keep_best(
+            answers_of(right),
+            entities=9,
+            templates_per_attribute=3,
+            templates_overall=3,
+            templates_always=0,
+            seed=seed,
+        )
+        return chosen.entities
+
+    assert kept(0) == kept(0) != kept(1)
+    assert max(kept(0)) > 9
