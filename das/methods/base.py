@@ -51,7 +51,12 @@ class Method(ABC):
     """False if the size follows from the method (no_op 0, full_vector d_model)."""
 
     def __init__(self, config: MethodConfig | None = None) -> None:
+        """Take the settings, by default all defaults. Raises TypeError for the settings of another method."""
         self.config = config if config is not None else self.config_class()
+        if not isinstance(self.config, self.config_class):
+            raise TypeError(
+                f"{self.name} takes a {self.config_class.__name__}, not a {type(self.config).__name__}"
+            )
 
     @abstractmethod
     def fit(self, problem: Problem, engine: Engine, workspace: Workspace) -> Featurizer:

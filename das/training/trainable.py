@@ -38,7 +38,7 @@ class Trainable(nn.Module, ABC):
 
 
 class TrainableSubspace(Trainable):
-    """Orthonormal columns under training, as in distributed alignment search (Geiger et al. 2024, 2303.02536).
+    """Orthonormal columns under training, as in distributed alignment search (Geiger et al. 2024).
 
     The parameter `weight` [d_model, size] is put back on the Stiefel manifold after every step, so that its
     scale can't grow and the learning rate keeps its meaning; gradients pass through `retract`, which removes
@@ -48,7 +48,7 @@ class TrainableSubspace(Trainable):
 
     def __init__(self, start: Tensor) -> None:
         super().__init__()
-        self.weight = nn.Parameter(retract(start.detach().float()))
+        self.weight = nn.Parameter(retract(start.detach().float()).contiguous())
 
     def current(self) -> Subspace:
         """Return the subspace spanned by the columns; gradients flow to `weight`."""
@@ -65,4 +65,4 @@ class TrainableSubspace(Trainable):
 
     def finished(self) -> Subspace:
         """Return the subspace as it stands, on the CPU."""
-        return Subspace(self.weight.detach().cpu().clone())
+        return Subspace(self.weight.detach().cpu().clone(memory_format=torch.contiguous_format))

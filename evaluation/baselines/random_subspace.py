@@ -32,7 +32,8 @@ class RandomSubspace(Method):
         """Return a random `Subspace`. Raises SuiteError for a size beyond the model's width."""
         check_size(problem, engine)
         seed = derive_seed(fit_seed(self, problem), "draw")
-        return Subspace(retract(random_columns(engine.target.d_model, problem.size, seed)))
+        columns = retract(random_columns(engine.target.d_model, problem.size, seed))
+        return Subspace(columns.contiguous())
 
 
 METHOD = RandomSubspace
