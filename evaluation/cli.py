@@ -1,0 +1,102 @@
+"""The command line `ravel`: its subcommands, and what a user sees when something goes wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from evaluation.commands import data, listing
+from evaluation.commands._output import Interrupted, say, warn
+from evaluation.commands.build import build
+from evaluation.commands.demo import demo
+from evaluation.commands.fit import fit, score
+from evaluation.commands.run import plot, run, table, verify
+from ravel import __version__
+from ravel.common.errors import SuiteError
+
+__all__ = ["app", "main"]
+
+_USER_ERROR = 2
+_INTERRUPTED = 130
+_OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")
+
+
+class _Suite(TyperGroup):
+    """The root command: a user's mistake becomes one paragraph, a fault of ours a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the subcommand."""
+        try:
+            return super().invoke(ctx)
+        except SuiteError as error:
+            warn(str(error))
+        except (MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            warn(_memory_paragraph(error))
+        except Interrupted as stopped:
+            warn(str(stopped))
+            raise typer.Exit(_INTERRUPTED) from None
+        except KeyboardInterrupt:
+            warn("Interrupted. Nothing was written.")
+            raise typer.Exit(_INTERRUPTED) from None
+        raise typer.Exit(_USER_ERROR)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    # By its words: torch is not imported here, and its own class is not raised for main memory.
+    return isinstance(error, MemoryError) or any(phrase in str(error).lower() for phrase in _OUT_OF_MEMORY)
+
+
+def _memory_paragraph(error: Exception) -> str:
+    came = (str(error).splitlines() or [""])[0] or "no room left"
+    return str(
+        SuiteError(
+            expected="enough memory for this command",
+            came=came,
+            todo="lower --batch-tokens (for instance to a quarter), or load the model with --dtype bfloat16",
+        )
+    )
+
+
+app = typer.Typer(
+    cls=_Suite,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        say(f"ravel-bench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Find the part of a hidden vector that carries one attribute; prove it; compare methods fairly."""
+
+
+app.command()(demo)
+app.add_typer(data.app, name="data")
+app.command()(build)
+app.command()(fit)
+app.command()(score)
+app.command()(run)
+app.command()(table)
+app.command()(plot)
+app.command()(verify)
+app.add_typer(listing.app, name="list")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line on `argv`, by default that of the process; always raises SystemExit."""
+    app(args=None if argv is None else list(argv), prog_name="ravel")

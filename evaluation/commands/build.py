@@ -1,0 +1,145 @@
+"""`ravel build`: an instance for a target model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from evaluation.commands._flags import (
+    AllowPickle,
+    BatchTokens,
+    Data,
+    Device,
+    Dtype,
+    EngineName,
+    Json,
+    TrustRemoteCode,
+    given,
+    target_config,
+)
+from evaluation.commands._output import keeping, print_json, say, shown_progress
+from ravel.sources import BUNDLED
+
+if TYPE_CHECKING:
+    from ravel.instance import Instance
+
+__all__ = ["build"]
+
+
+def build(
+    model: Annotated[str, typer.Option("--model", help="Hub id, folder, or 'bundled'.")],
+    entity_type: Annotated[str, typer.Option("--entity-type", help="As in `ravel data list`.")],
+    out: Annotated[Path, typer.Option("--out", help="A new folder for the instance.")],
+    data: Data = BUNDLED,
+    config: Annotated[
+        Path | None, typer.Option("--config", help="YAML with any setting of a build; flags override it.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Root of every random stream.")] = None,
+    attribute: Annotated[
+        list[str] | None, typer.Option("--attribute", help="Ask for this attribute only; may be repeated.")
+    ] = None,
+    selection: Annotated[
+        str | None,
+        typer.Option("--selection", help="reference: keep the best; threshold: keep all above one."),
+    ] = None,
+    accuracy_threshold: Annotated[
+        float | None,
+        typer.Option("--accuracy-threshold", help="Least accuracy of what is kept, for threshold."),
+    ] = None,
+    keep_entities: Annotated[
+        int | None, typer.Option("--keep-entities", help="Entities kept, for reference.")
+    ] = None,
+    keep_templates: Annotated[
+        int | None, typer.Option("--keep-templates", help="Templates kept per attribute, for reference.")
+    ] = None,
+    max_entities: Annotated[
+        int | None, typer.Option("--max-entities", help="Candidate entities per partition; bounds the time.")
+    ] = None,
+    max_new_tokens: Annotated[
+        int | None, typer.Option("--max-new-tokens", help="Length of an answer.")
+    ] = None,
+    match: Annotated[str | None, typer.Option("--match", help="strict or reference.")] = None,
+    train_pairs: Annotated[
+        int | None, typer.Option("--train-pairs", help="Training pairs per attribute.")
+    ] = None,
+    evaluation_pairs: Annotated[
+        int | None, typer.Option("--evaluation-pairs", help="Pairs per attribute and held-out split.")
+    ] = None,
+    dtype: Dtype = "float32",
+    device: Device = "cpu",
+    engine: EngineName = "direct",
+    batch_tokens: BatchTokens = 16_384,
+    trust_remote_code: TrustRemoteCode = False,
+    allow_pickle: AllowPickle = False,
+    as_json: Json = False,
+) -> None:
+    """Ask a model for every fact, keep what it knows, and draw interchange pairs: an instance.
+
+    Example: ravel build --model bundled --entity-type city --out city-instance
+    """
+    from evaluation.steps import build_folder
+    from ravel.build import BuildConfig
+
+    flags = given(
+        seed=seed,
+        attributes=attribute,
+        selection=selection,
+        accuracy_threshold=accuracy_threshold,
+        keep_entities=keep_entities,
+        keep_templates=keep_templates,
+        max_entities=max_entities,
+        max_new_tokens=max_new_tokens,
+        match=match,
+        train_pairs=train_pairs,
+        evaluation_pairs=evaluation_pairs,
+    )
+    settings = BuildConfig() if config is None else BuildConfig.from_file(config)
+    resolved = BuildConfig.from_mapping({**settings.model_dump(mode="json"), **flags}, origin="the flags")
+    target = target_config(
+        model,
+        dtype=dtype,
+        device=device,
+        engine=engine,
+        batch_tokens=batch_tokens,
+        trust_remote_code=trust_remote_code,
+        allow_pickle=allow_pickle,
+    )
+    with (
+        keeping(f"Nothing was written to {out}; start the same command again."),
+        shown_progress() as progress,
+    ):
+        instance = build_folder(data, entity_type, target, resolved, out, progress)
+    _print_summary(instance, out, as_json=as_json)
+
+
+def _print_summary(instance: Instance, out: Path, *, as_json: bool) -> None:
+    counts = instance.manifest.counts
+    pairs = {split: len(instance.pairs(split)) for split in instance.splits()}
+    if as_json:
+        print_json(
+            {
+                "out": str(out),
+                "entity_type": instance.entity_type,
+                "model": instance.model_name,
+                "fingerprint": instance.fingerprint,
+                "attributes": list(instance.attributes),
+                "pairs": pairs,
+                "counts": dict(counts),
+                "knowledge": dict(instance.manifest.knowledge["attributes"]),
+            }
+        )
+        return
+    for name, known in instance.manifest.knowledge["attributes"].items():
+        candidates, kept = (known[part]["accuracy"] for part in ("candidates", "kept"))
+        say(f"{name}: {_percent(candidates)} of all answers right, {_percent(kept)} over what was kept")
+    kept_counts = ", ".join(f"{n['kept']} of {n['candidates']} {p}" for p, n in counts["entities"].items())
+    say(f"entities kept: {kept_counts}")
+    say(f"pairs: {', '.join(f'{split} {n}' for split, n in pairs.items())}")
+    say(f"fingerprint {instance.fingerprint}")
+    say(f"The instance is in {out}.")
+
+
+def _percent(share: float | None) -> str:
+    return "none asked" if share is None else f"{100 * share:.1f} %"

@@ -1,0 +1,193 @@
+"""`ravel data`: what facts and templates there are, what to know of them, and moving them between formats."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from evaluation.commands._flags import Data, Json, one_of
+from evaluation.commands._output import print_json, print_rows, say
+from ravel.audit import audit_tables
+from ravel.common.folders import new_folder
+from ravel.entity_types import ENTITY_TYPES
+from ravel.release import write_release
+from ravel.schema import PARTITIONS, EntityType
+from ravel.sources import BUNDLED, open_tables
+from ravel.tables import Tables, read_bundled, write_tables
+
+__all__ = ["app"]
+
+app = typer.Typer(no_args_is_help=True, help="Facts and templates: list, show, audit, import, export.")
+
+TypeName = Annotated[str, typer.Argument(metavar="TYPE", help="An entity type, as in `ravel data list`.")]
+Out = Annotated[Path, typer.Option("--out", help="A new folder.")]
+
+_WRITERS = {"release": write_release, "jsonl": write_tables}
+
+
+@app.command("list")
+def list_types(as_json: Json = False) -> None:
+    """List the entity types, and how much data is bundled for each.
+
+    Example: ravel data list
+    """
+    rows = [_overview(entity_type) for entity_type in ENTITY_TYPES]
+    if as_json:
+        print_json(rows)
+        return
+    print_rows(
+        ["type", "bundled", "in the release", "attributes"],
+        [
+            [
+                row["name"],
+                f"{row['entities']} entities, {row['templates']} templates" if row["bundled"] else "no",
+                "yes" if row["release"] else "no",
+                ", ".join(row["attributes"]),
+            ]
+            for row in rows
+        ],
+    )
+
+
+def _overview(entity_type: EntityType) -> dict[str, Any]:
+    tables = read_bundled(entity_type.name) if entity_type.bundled else None
+    return {
+        "name": entity_type.name,
+        "description": entity_type.description,
+        "licence": entity_type.licence,
+        "bundled": entity_type.bundled,
+        "release": entity_type.release,
+        "attributes": [attribute.name for attribute in entity_type.attributes],
+        "entities": None if tables is None else len(tables.entities),
+        "templates": None if tables is None else len(tables.templates),
+    }
+
+
+@app.command()
+def show(name: TypeName, data: Data = BUNDLED, as_json: Json = False) -> None:
+    """Show a type: its attributes, how much there is in each partition, an example of everything.
+
+    Example: ravel data show city
+    """
+    shown = _shown(open_tables(data, name))
+    if as_json:
+        print_json(shown)
+        return
+    say(f"{shown['name']}: {shown['description']}")
+    say(f"licence: {shown['licence']}")
+    say(f"entities: {_partitions(shown['entities'])}; for example {shown['example_entity']}")
+    say(f"attribute-free texts: {_partitions(shown['attribute_free'])}")
+    print_rows(
+        ["attribute", "values", "templates", "example value", "example template"],
+        [
+            [
+                a["name"],
+                a["distinct_values"],
+                _partitions(a["templates"]),
+                a["example"],
+                a["example_template"],
+            ]
+            for a in shown["attributes"]
+        ],
+    )
+
+
+def _shown(tables: Tables) -> dict[str, Any]:
+    entity_type, example = tables.entity_type, tables.entities[0]
+    return {
+        "name": entity_type.name,
+        "description": entity_type.description,
+        "licence": entity_type.licence,
+        "entities": _counts([facts.partition for facts in tables.entities]),
+        "example_entity": example.entity,
+        "attribute_free": _counts([template.partition for template in tables.templates_for(None)]),
+        "attributes": [_shown_attribute(tables, name) for name in tables.attributes()],
+    }
+
+
+def _shown_attribute(tables: Tables, name: str) -> dict[str, Any]:
+    values = [dict(facts.values).get(name, "") for facts in tables.entities]
+    templates = tables.templates_for(name)
+    return {
+        "name": name,
+        "description": tables.entity_type.attribute(name).description,
+        "distinct_values": len({value for value in values if value.strip()}),
+        "templates": _counts([template.partition for template in templates]),
+        "example": values[0],
+        "example_template": templates[0].text,
+    }
+
+
+def _counts(partitions: list[Any]) -> dict[str, int]:
+    return {partition: partitions.count(partition) for partition in PARTITIONS}
+
+
+def _partitions(counts: dict[str, int]) -> str:
+    return f"{sum(counts.values())} ({'/'.join(str(counts[p]) for p in PARTITIONS)})"
+
+
+@app.command()
+def audit(name: TypeName, data: Data = BUNDLED, as_json: Json = False) -> None:
+    """Report what to know of the data before believing a score: counts, skew, dependence, odd spots.
+
+    Example: ravel data audit city --data path/to/data.tgz
+    """
+    report = audit_tables(open_tables(data, name))
+    if as_json:
+        print_json(report.to_json())
+        return
+    for line in report.lines():
+        say(line)
+
+
+@app.command("import")
+def import_release(
+    source: Annotated[
+        str, typer.Argument(metavar="PATH", help="Release folder, .tgz, or the hub id hij/ravel.")
+    ],
+    entity_type: Annotated[str, typer.Option("--entity-type", help="The type to read.")],
+    out: Out,
+    as_json: Json = False,
+) -> None:
+    """Read a type of the official release and write it in our layout, every value to the byte.
+
+    Example: ravel data import data.tgz --entity-type occupation --out data/occupation
+    """
+    _write(open_tables(source, entity_type), "jsonl", out, as_json=as_json)
+
+
+@app.command()
+def export(
+    name: TypeName,
+    out: Out,
+    style: Annotated[str, typer.Option("--format", help="release or jsonl.")] = "release",
+    data: Data = BUNDLED,
+    as_json: Json = False,
+) -> None:
+    """Write a type's data as the five JSON files of the official release, or in our layout.
+
+    Example: ravel data export city --format release --out city-release
+    """
+    one_of("export format", style, _WRITERS)
+    _write(open_tables(data, name), style, out, as_json=as_json)
+
+
+def _write(tables: Tables, style: str, out: Path, *, as_json: bool) -> None:
+    with new_folder(out) as staging:
+        _WRITERS[style](tables, staging)
+    summary = {
+        "entity_type": tables.entity_type.name,
+        "format": style,
+        "out": str(out),
+        "entities": len(tables.entities),
+        "templates": len(tables.templates),
+    }
+    if as_json:
+        print_json(summary)
+        return
+    say(
+        f"{summary['entities']} entities and {summary['templates']} templates of {tables.entity_type.name} "
+        f"are in {out}."
+    )

@@ -1,0 +1,80 @@
+"""`ravel list`: what can be named on the command line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+
+from evaluation.commands._flags import Json
+from evaluation.commands._output import print_json, print_rows
+from ravel.entity_types import ENTITY_TYPES
+
+__all__ = ["app"]
+
+app = typer.Typer(no_args_is_help=True, help="What can be named: methods, models, entity types.")
+
+
+@app.command()
+def methods(as_json: Json = False) -> None:
+    """List the methods, with what each needs and its settings.
+
+    Example: ravel list methods
+    """
+    from evaluation.methods import METHODS
+
+    rows = [
+        {
+            "name": method.name,
+            "summary": method.summary,
+            "needs_attribute": method.needs_attribute,
+            "needs_size": method.needs_size,
+            "settings": method.config_class().model_dump(mode="json"),
+        }
+        for method in METHODS
+    ]
+    _print(rows, {"method": "name", "summary": "summary", "settings": "settings"}, as_json=as_json)
+
+
+@app.command()
+def models(as_json: Json = False) -> None:
+    """List the model families; any hub id or folder of a causal model of these types will do.
+
+    Example: ravel list models
+    """
+    from das.models import FAMILIES
+
+    rows = [{"name": family.name, "model_types": list(family.model_types)} for family in FAMILIES]
+    _print(rows, {"family": "name", "model types": "model_types"}, as_json=as_json)
+
+
+@app.command("entity-types")
+def entity_types(as_json: Json = False) -> None:
+    """List the entity types.
+
+    Example: ravel list entity-types
+    """
+    rows = [
+        {
+            "name": entity_type.name,
+            "description": entity_type.description,
+            "attributes": [attribute.name for attribute in entity_type.attributes],
+        }
+        for entity_type in ENTITY_TYPES
+    ]
+    _print(rows, {"type": "name", "description": "description", "attributes": "attributes"}, as_json=as_json)
+
+
+def _print(rows: list[dict[str, Any]], columns: dict[str, str], *, as_json: bool) -> None:
+    if as_json:
+        print_json(rows)
+        return
+    print_rows(list(columns), [[_text(row[key]) for key in columns.values()] for row in rows])
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key}={_text(part)}" for key, part in value.items()) or "none"
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return "none" if value is None else str(value)

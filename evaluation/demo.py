@@ -1,0 +1,123 @@
+"""The suite of `ravel demo`: bundled facts and model, five methods, five minutes on two cores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from das.engine import EngineAnswerer
+from das.engine.protocol import Engine
+from evaluation.plan import MethodSpec, SuiteConfig
+from evaluation.runs import Progress, RunFolder, silent
+from evaluation.suite import RunSummary, run_suite_on
+from evaluation.target import TargetConfig
+from ravel.build import BuildConfig, build_instance
+from ravel.common.errors import SuiteError
+from ravel.instance import Instance
+from ravel.tables import Tables, read_bundled
+
+__all__ = ["DEMO", "QUICK", "DemoPlan", "run_demo", "run_demo_on"]
+
+
+@dataclass(frozen=True, slots=True)
+class DemoPlan:
+    """What a demo does; the two that ship differ in size only."""
+
+    build: BuildConfig
+    """How the instance is built."""
+    site: str
+    """The one site: the entity's last token, half-way up the bundled model."""
+    size: int
+    """Coordinates of das, mdas and random_subspace."""
+    training: dict[str, Any]
+    """Settings of das and mdas that differ from their defaults."""
+
+
+_SITE = "block_output.3@entity_last"
+_SIZE = 32
+
+DEMO = DemoPlan(
+    build=BuildConfig(
+        selection="threshold",
+        accuracy_threshold=0.8,
+        max_entities=120,
+        max_new_tokens=6,
+        train_pairs=1000,
+        evaluation_pairs=160,
+    ),
+    site=_SITE,
+    size=_SIZE,
+    training={"epochs": 3},
+)
+"""All six attributes of city."""
+
+QUICK = DemoPlan(
+    build=BuildConfig(
+        attributes=("Country", "Continent", "Language"),
+        selection="threshold",
+        accuracy_threshold=0.8,
+        max_entities=60,
+        max_new_tokens=6,
+        train_pairs=500,
+        evaluation_pairs=120,
+    ),
+    site=_SITE,
+    size=_SIZE,
+    training={"epochs": 2},
+)
+"""Three attributes and fewer pairs: to see that an installation works."""
+
+
+def run_demo(out: Path, *, quick: bool = False, progress: Progress = silent) -> RunSummary:
+    """Build the instance, run the suite in `out` and return what it holds; a finished demo is read again.
+
+    Raises SuiteError if `out` holds anything but a demo of the same kind.
+    """
+    plan = QUICK if quick else DEMO
+    return run_demo_on(out, plan, read_bundled("city"), TargetConfig().open(), progress=progress)
+
+
+def run_demo_on(
+    out: Path, plan: DemoPlan, tables: Tables, engine: Engine, *, progress: Progress = silent
+) -> RunSummary:
+    """Run a plan on tables and an engine that are in memory, or go on with it where it was stopped."""
+    run = RunFolder(out)
+    _refuse_foreign(run)
+    instance = _instance(run, plan, tables, engine, progress)
+    return run_suite_on(suite_of(plan, run), out, instance, engine, progress=progress)
+
+
+def suite_of(plan: DemoPlan, run: RunFolder) -> SuiteConfig:
+    """Return the suite that a plan comes to: a user can edit the copy in the run and start from there."""
+    trained = tuple(MethodSpec(name=name, config=plan.training) for name in ("mdas", "das"))
+    return SuiteConfig(
+        instance=str(run.instance),
+        methods=trained,
+        sites=(plan.site,),
+        sizes=(plan.size,),
+        generalisations=("context", "entity"),
+    )
+
+
+def _instance(run: RunFolder, plan: DemoPlan, tables: Tables, engine: Engine, progress: Progress) -> Instance:
+    if not run.instance.is_dir():
+        return build_instance(tables, EngineAnswerer(engine), plan.build, progress)
+    instance = Instance.load(run.instance)
+    if instance.manifest.config != plan.build.model_dump(mode="json"):
+        raise SuiteError(
+            expected=f"a demo of this kind in {run.path}",
+            came="one built with other settings",
+            todo="choose another --out, or give --quick exactly if the first time had it",
+        )
+    return instance
+
+
+def _refuse_foreign(run: RunFolder) -> None:
+    # The suite refuses these too, but only after a minute of building.
+    if run.path.exists() and not run.config.is_file() and (run.path.is_file() or any(run.path.iterdir())):
+        raise SuiteError(
+            expected=f"a new folder, an empty one or an earlier demo at {run.path}",
+            came="other files",
+            todo="choose another --out",
+        )

@@ -1,0 +1,264 @@
+"""The steps of a run one at a time, folder in and folder out: build an instance, fit, score."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from das.engine import EngineAnswerer
+from das.engine.protocol import Engine
+from das.featurizers.storage import FeaturizerHeader, load_featurizer
+from evaluation.cells import Bench, run_cell
+from evaluation.judging import DEFAULT_LABEL_TOKENS
+from evaluation.methods import METHODS
+from evaluation.metrics import Rounding
+from evaluation.plan import Cell, MethodSpec, SuiteConfig, plan_cells, resolve
+from evaluation.records import ScoreRecord
+from evaluation.runs import Progress, RunFolder, silent
+from evaluation.score import Subject, score_featurizer
+from evaluation.suite import RunSummary, run_suite_on
+from evaluation.target import TargetConfig
+from evaluation.uncertainty import DEFAULT_RESAMPLES
+from ravel.build import BuildConfig, build_instance
+from ravel.common.errors import SuiteError
+from ravel.common.folders import check_new_folder, new_folder
+from ravel.common.io import canonical_json, read_json, sha256_text
+from ravel.instance import Instance
+from ravel.schema import Generalisation, Partition
+from ravel.sources import open_tables
+
+__all__ = [
+    "FitRequest",
+    "PlannedCell",
+    "ScoreRequest",
+    "build_folder",
+    "fit_folder",
+    "plan_run",
+    "run_folder",
+    "score_folder",
+    "unfinished_fit",
+]
+
+
+def build_folder(
+    data: str,
+    entity_type: str,
+    target: TargetConfig,
+    config: BuildConfig,
+    out: Path,
+    progress: Progress = silent,
+) -> Instance:
+    """Build the instance of an entity type for a target model and save it in the new folder `out`.
+
+    Raises SuiteError for a bad source, model, config or folder, and where the model knows too little; the
+    folder is checked before the model is asked anything.
+    """
+    tables = open_tables(data, entity_type)
+    check_new_folder(out)
+    instance = build_instance(tables, EngineAnswerer(target.open()), config, progress)
+    instance.save(out)
+    return instance
+
+
+@dataclass(frozen=True, slots=True)
+class FitRequest:
+    """One fit, as a user asks for it."""
+
+    method: str
+    """Name of the method."""
+    settings: Mapping[str, Any]
+    """Settings of the method that differ from its defaults."""
+    attribute: str | None
+    """The target; None where the method needs none."""
+    site: str
+    """Where the featurizer acts."""
+    size: int | None
+    """Number of coordinates; None where it follows from the method."""
+    seed: int
+    """Root of the fit's random streams."""
+
+
+def fit_folder(
+    request: FitRequest, instance_folder: Path, target: TargetConfig, out: Path, progress: Progress = silent
+) -> FeaturizerHeader:
+    """Fit one method and save the featurizer with its log in the new folder `out`; return its header.
+
+    An interrupted fit leaves its checkpoints in `unfinished_fit(out)`, from which an equal call goes on.
+    Raises SuiteError for an unknown name, a layer or size that the model lacks, a model that did not give
+    the instance's labels, and a folder that can't be written.
+    """
+    method = METHODS.get(request.method)
+    if method.needs_attribute and request.attribute is None:
+        raise _left_out(f"a target attribute, for {method.name} needs one", "--attribute")
+    if method.needs_size and request.size is None:
+        raise _left_out(f"a number of coordinates, for {method.name} needs one", "--dim")
+    check_new_folder(out)
+    instance = Instance.load(instance_folder)
+    config = _suite_of_one(request, instance)
+    engine = target.open()
+    (cell,) = plan_cells(config, instance, engine.target)
+    work = RunFolder(unfinished_fit(out))
+    bench = Bench(instance.without_test(), engine, work, DEFAULT_LABEL_TOKENS)
+    run_cell(cell, bench, (), progress)
+    with new_folder(out) as staging:
+        shutil.copytree(work.cell(cell.cell_id).path, staging, dirs_exist_ok=True)
+    shutil.rmtree(work.path, ignore_errors=True)
+    return load_featurizer(out)[1]
+
+
+def unfinished_fit(out: Path) -> Path:
+    """Return the folder that keeps the checkpoints of a fit into `out` until it is finished."""
+    return out.with_name(f".{out.name}.fit")
+
+
+def _left_out(expected: str, flag: str) -> SuiteError:
+    return SuiteError(expected=expected, came="none", todo=f"give it with {flag}")
+
+
+def _suite_of_one(request: FitRequest, instance: Instance) -> SuiteConfig:
+    attributes = instance.attributes[:1] if request.attribute is None else (request.attribute,)
+    config = SuiteConfig(
+        instance="",
+        methods=(MethodSpec(name=request.method, config=dict(request.settings)),),
+        floors=False,
+        attributes=attributes,
+        sites=(request.site,),
+        sizes=_sizes(request.size),
+        seeds=(request.seed,),
+    )
+    return resolve(config, instance)
+
+
+def _sizes(size: int | None) -> tuple[int, ...]:
+    if size is not None and size < 1:
+        raise SuiteError(
+            expected="at least one coordinate", came=str(size), todo="choose a --dim of 1 or more"
+        )
+    return () if size is None else (size,)
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreRequest:
+    """Which split a featurizer is scored on, and how."""
+
+    generalisation: Generalisation
+    """What is held out."""
+    partition: Partition
+    """`val` or `test`."""
+    attributes: Sequence[str] = ()
+    """Target attributes; empty for the featurizer's own, or for all where it serves all."""
+    label_tokens: int = DEFAULT_LABEL_TOKENS
+    """How many of an answer's first tokens are compared."""
+    rounding: Rounding = "none"
+    """`reference` rounds each template's accuracy to two decimals first."""
+    resamples: int = DEFAULT_RESAMPLES
+    """Bootstrap resamples behind each interval."""
+    seed: int = 0
+    """Root of the bootstrap's streams."""
+    allow_foreign: bool = False
+    """Score a featurizer that was made with another model or instance."""
+
+
+def score_folder(
+    folder: Path,
+    instance_folder: Path,
+    target: TargetConfig,
+    request: ScoreRequest,
+    progress: Progress = silent,
+) -> list[ScoreRecord]:
+    """Score a saved featurizer on one split, a record per target attribute; nothing is written.
+
+    Raises SuiteError for damaged files, a featurizer or instance of another model (unless allowed), an
+    unknown attribute, and a split without pairs.
+    """
+    instance = Instance.load(instance_folder)
+    # Before the model is loaded: a damaged file is found in milliseconds.
+    load_featurizer(folder, instance_fingerprint=instance.fingerprint, allow_foreign=request.allow_foreign)
+    engine = target.open()
+    fingerprint = engine.target.fingerprint
+    featurizer, header = load_featurizer(
+        folder, target_fingerprint=fingerprint, allow_foreign=request.allow_foreign
+    )
+    if not request.allow_foreign:
+        _check_labels(instance, engine)
+    header.site.check(engine.target.n_layers)
+    return score_featurizer(
+        instance,
+        engine,
+        featurizer,
+        _subject(folder, header, featurizer.size, instance, engine),
+        generalisation=request.generalisation,
+        partition=request.partition,
+        attributes=request.attributes or _own_attributes(header, instance),
+        label_tokens=request.label_tokens,
+        n_resamples=request.resamples,
+        seed=request.seed,
+        rounding=request.rounding,
+        progress=lambda done, total: progress("pairs", done, total),
+    )
+
+
+def _check_labels(instance: Instance, engine: Engine) -> None:
+    if instance.model_fingerprint != engine.target.fingerprint:
+        raise SuiteError(
+            expected=f"the model that gave the instance's labels, {instance.model_name} "
+            f"({instance.model_fingerprint[:12]})",
+            came=f"{engine.target.name} ({engine.target.fingerprint[:12]})",
+            todo="score with that model and dtype, or allow it with --allow-foreign",
+        )
+
+
+def _own_attributes(header: FeaturizerHeader, instance: Instance) -> tuple[str, ...]:
+    return instance.attributes if header.attribute == "*" else (header.attribute,)
+
+
+def _subject(
+    folder: Path, header: FeaturizerHeader, size: int, instance: Instance, engine: Engine
+) -> Subject:
+    return Subject(
+        cell=_cell_of(folder),
+        method=header.method,
+        entity_type=instance.entity_type,
+        model=engine.target.name,
+        site=header.site,
+        size=size,
+        seed=header.seed,
+    )
+
+
+def _cell_of(folder: Path) -> str:
+    """Return the cell's id where the featurizer has one, or else the hash of what it is."""
+    cell_file = folder / "cell.json"
+    if cell_file.is_file():
+        return str(read_json(cell_file)["cell"])
+    return sha256_text(canonical_json(read_json(folder / "featurizer.json")))[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedCell:
+    """A cell of a suite and whether a run folder has it already."""
+
+    cell: Cell
+    """The cell."""
+    finished: bool
+    """True if it will not be fitted again."""
+
+
+def plan_run(config: SuiteConfig, out: Path, target: TargetConfig) -> list[PlannedCell]:
+    """Return every cell of a suite without running any. Raises SuiteError as `run_folder` does."""
+    instance = Instance.load(Path(config.instance))
+    resolved = resolve(config, instance)
+    cells = plan_cells(resolved, instance, target.open().target)
+    run = RunFolder(out)
+    return [PlannedCell(cell, run.cell(cell.cell_id).finished()) for cell in cells]
+
+
+def run_folder(
+    config: SuiteConfig, out: Path, target: TargetConfig, progress: Progress = silent
+) -> RunSummary:
+    """Run a suite in the folder `out`, or go on with it there, with the model as `target` says."""
+    instance = Instance.load(Path(config.instance))
+    return run_suite_on(config, out, instance, target.open(), progress=progress)

@@ -1,0 +1,72 @@
+"""New folders that appear whole or not at all; it knows nothing of what lies in them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ravel.common.errors import SuiteError
+from ravel.common.io import make_folder
+
+__all__ = ["check_new_folder", "new_folder"]
+
+
+def check_new_folder(folder: Path) -> None:
+    """Raise SuiteError unless a folder can be made at `folder`; nothing is written.
+
+    An empty folder that is there already will do. To be called before long work whose result goes there.
+    """
+    if folder.is_dir() and not any(folder.iterdir()):
+        return
+    if folder.exists() or folder.is_symlink():
+        raise SuiteError(
+            expected=f"no folder, or an empty one, at {folder}",
+            came="one with files in it" if folder.is_dir() else "a file",
+            todo="choose another --out or remove it first",
+        )
+    ancestor = next(parent for parent in folder.absolute().parents if parent.exists())
+    if not ancestor.is_dir():
+        raise _unwritable(folder, f"{ancestor} is a file")
+    if not os.access(ancestor, os.W_OK | os.X_OK):
+        raise _unwritable(folder, f"no permission to write in {ancestor}")
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `folder`; it becomes `folder` if the block ends well and goes otherwise.
+
+    Raises SuiteError as `check_new_folder` does, and where the folder can't be made or moved.
+    """
+    check_new_folder(folder)
+    make_folder(folder.parent)
+    try:
+        staging = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".part"))
+    except OSError as error:
+        raise _unwritable(folder, error.strerror or str(error)) from None
+    try:
+        yield staging
+        _move(staging, folder)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _move(staging: Path, folder: Path) -> None:
+    try:
+        staging.chmod(0o755)
+        if folder.is_dir():
+            folder.rmdir()
+        staging.replace(folder)
+    except OSError as error:
+        raise _unwritable(folder, error.strerror or str(error)) from None
+
+
+def _unwritable(folder: Path, came: str) -> SuiteError:
+    return SuiteError(
+        expected=f"to be able to write {folder}",
+        came=came,
+        todo="choose another folder with --out, or free space and permissions there",
+    )
