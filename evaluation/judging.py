@@ -9,10 +9,9 @@ within two degrees) is not done here.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
 
 from das.engine.protocol import Engine, ForcedPair
 from das.featurizers.base import Featurizer
@@ -72,14 +71,12 @@ def judge(
     true. With `featurizer=None` nothing is interchanged; any other one is moved to the model's device. Raises
     SuiteError for a withheld split, or a pair whose answers have the same ids.
     """
-    if featurizer is not None:
-        featurizer.to(engine.target.device)
     cases = [_case(instance, pair, label_tokens) for pair in instance.pairs(split)]
+    judging = _Judge(engine, site, featurizer)
     outcomes: list[Outcome] = []
     while len(outcomes) < len(cases):
-        size = _chunk_size(outcomes, engine, label_tokens)
-        chunk = cases[len(outcomes) : len(outcomes) + size]
-        outcomes += _judge_chunk(chunk, engine, site, featurizer, swapped_first=_mostly_swapped(outcomes))
+        chunk = cases[len(outcomes) : len(outcomes) + judging.chunk_size()]
+        outcomes += judging.judge(chunk, swapped_first=_mostly_swapped(outcomes))
         if progress is not None:
             progress(len(outcomes), len(cases))
     assert [o.pair_id for o in outcomes] == [c.pair.pair_id for c in cases]
@@ -107,48 +104,46 @@ def _common_length(first: Sequence[int], second: Sequence[int]) -> int:
     return n
 
 
-def _chunk_size(outcomes: Sequence[Outcome], engine: Engine, label_tokens: int) -> int:
-    # A first small chunk tells which answer is the likelier before the bulk is run.
-    if not outcomes:
-        return _FIRST_CHUNK
-    per_pair = label_tokens * len(engine.target.tokenizer)
-    return max(_FIRST_CHUNK, min(_LARGEST_CHUNK, _LOGITS_PER_CHUNK // per_pair))
-
-
 def _mostly_swapped(outcomes: Sequence[Outcome]) -> bool:
     return sum(o.said_swapped for o in outcomes) > sum(o.said_unchanged for o in outcomes)
 
 
-def _judge_chunk(
-    chunk: Sequence[_Case], engine: Engine, site: Site, featurizer: Featurizer | None, *, swapped_first: bool
-) -> list[Outcome]:
-    """Force the likelier answer on all, then the other one where the first run leaves it open."""
-    first = _run(chunk, engine, site, featurizer, swapped=swapped_first)
-    verdicts = [_read(case, ids, swapped=swapped_first) for case, ids in zip(chunk, first, strict=True)]
-    open_at = [i for i, v in enumerate(verdicts) if v.unchanged is None or v.swapped is None]
-    second = _run([chunk[i] for i in open_at], engine, site, featurizer, swapped=not swapped_first)
-    for i, ids in zip(open_at, second, strict=True):
-        again = _read(chunk[i], ids, swapped=not swapped_first)
-        verdicts[i] = _merge(verdicts[i], again)
-    return [_outcome(case, verdict) for case, verdict in zip(chunk, verdicts, strict=True)]
+class _Judge:
+    """Runs chunks of cases, and learns from the first how large the logits of a pair are."""
 
+    def __init__(self, engine: Engine, site: Site, featurizer: Featurizer | None) -> None:
+        self._engine = engine
+        self._site = site
+        self._featurizer = None if featurizer is None else featurizer.to(engine.target.device)
+        self._logits_per_pair = 0
 
-def _run(
-    cases: Sequence[_Case], engine: Engine, site: Site, featurizer: Featurizer | None, *, swapped: bool
-) -> list[list[int]]:
-    """Return the argmax at every position of the forced answer, a row per case."""
-    if not cases:
-        return []
-    labels = [case.swapped if swapped else case.unchanged for case in cases]
-    pairs = [
-        ForcedPair(case.forced.base, case.forced.source, label)
-        for case, label in zip(cases, labels, strict=True)
-    ]
-    with torch.inference_mode():
-        logits: Tensor = engine.interchange_logits(pairs, site, featurizer)
-        assert logits.shape[0] == len(cases)
-        best: list[list[int]] = logits.argmax(dim=-1).tolist()
-    return [row[: len(label)] for row, label in zip(best, labels, strict=True)]
+    def chunk_size(self) -> int:
+        """Return how many pairs to judge next: a few at first, to see which answer is the likelier."""
+        if not self._logits_per_pair:
+            return _FIRST_CHUNK
+        return max(1, min(_LARGEST_CHUNK, _LOGITS_PER_CHUNK // self._logits_per_pair))
+
+    def judge(self, chunk: Sequence[_Case], *, swapped_first: bool) -> list[Outcome]:
+        """Force the likelier answer on all, then the other one where the first run leaves it open."""
+        first = self._run(chunk, swapped=swapped_first)
+        verdicts = [_read(case, best, swapped=swapped_first) for case, best in zip(chunk, first, strict=True)]
+        open_at = [i for i, v in enumerate(verdicts) if v.unchanged is None or v.swapped is None]
+        second = self._run([chunk[i] for i in open_at], swapped=not swapped_first)
+        for i, best in zip(open_at, second, strict=True):
+            verdicts[i] = _merge(verdicts[i], _read(chunk[i], best, swapped=not swapped_first))
+        return [_outcome(case, verdict) for case, verdict in zip(chunk, verdicts, strict=True)]
+
+    def _run(self, cases: Sequence[_Case], *, swapped: bool) -> list[list[int]]:
+        """Return the argmax at every position of the forced answer, a row per case."""
+        if not cases:
+            return []
+        labels = [case.swapped if swapped else case.unchanged for case in cases]
+        pairs = [replace(case.forced, label_ids=ids) for case, ids in zip(cases, labels, strict=True)]
+        with torch.inference_mode():
+            logits = self._engine.interchange_logits(pairs, self._site, self._featurizer)
+            best: list[list[int]] = logits.argmax(dim=-1).tolist()
+        self._logits_per_pair = max(self._logits_per_pair, logits[0].numel())
+        return [row[: len(ids)] for row, ids in zip(best, labels, strict=True)]
 
 
 def _read(case: _Case, best: Sequence[int], *, swapped: bool) -> _Verdict:

@@ -175,7 +175,8 @@ def plan_cells(
 
 
 def check_splits(config: SuiteConfig, instance: Instance) -> None:
-    """Raise SuiteError unless a resolved config has pairs to report on and, where it leaves a choice, to choose by."""
+    """Raise SuiteError unless a resolved config has pairs to report on and, where it leaves a choice, to
+    choose by."""
     for generalisation in config.generalisations:
         split = split_name(generalisation, "test")
         if not instance.pairs(split):

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -64,7 +64,7 @@ class Outcome:
 
     def to_json(self) -> dict[str, Any]:
         """Return the outcome as plain values."""
-        return asdict(self)
+        return _plain(self)
 
     @classmethod
     def from_json(cls, row: dict[str, Any], *, origin: str) -> Outcome:
@@ -120,8 +120,8 @@ class ScoreRecord:
     """True for the point that selection on validation pairs picked."""
 
     def to_json(self) -> dict[str, Any]:
-        """Return the record as plain values; intervals become lists."""
-        return asdict(self)
+        """Return the record as plain values."""
+        return _plain(self)
 
     @classmethod
     def from_json(cls, row: dict[str, Any], *, origin: str) -> ScoreRecord:
@@ -171,8 +171,8 @@ class AverageRecord:
     """As `cause_interval`."""
 
     def to_json(self) -> dict[str, Any]:
-        """Return the record as plain values; tuples become lists."""
-        return asdict(self)
+        """Return the record as plain values."""
+        return _plain(self)
 
     @classmethod
     def from_json(cls, row: dict[str, Any], *, origin: str) -> AverageRecord:
@@ -215,8 +215,8 @@ class ComparisonRecord:
     """As `cause_interval`."""
 
     def to_json(self) -> dict[str, Any]:
-        """Return the record as plain values; tuples become lists."""
-        return asdict(self)
+        """Return the record as plain values."""
+        return _plain(self)
 
     @classmethod
     def from_json(cls, row: dict[str, Any], *, origin: str) -> ComparisonRecord:
@@ -246,6 +246,11 @@ def read_averages(path: Path) -> list[AverageRecord]:
 def read_comparisons(path: Path) -> list[ComparisonRecord]:
     """Read `comparisons.jsonl`. Raises SuiteError naming the line that does not fit."""
     return _read(ComparisonRecord, path)
+
+
+def _plain(record: Outcome | ScoreRecord | AverageRecord | ComparisonRecord) -> dict[str, Any]:
+    # Records are flat; `dataclasses.asdict` copies deeply, which takes ten times as long.
+    return {field.name: getattr(record, field.name) for field in fields(record)}
 
 
 def _read(record: type[R], path: Path) -> list[R]:

@@ -249,9 +249,21 @@ def _difference(key: str, earlier: Any, now: Any, growing: Sequence[str]) -> str
     if earlier == now:
         return None
     if key in growing and isinstance(earlier, list) and isinstance(now, list):
-        lost = [entry for entry in earlier if entry not in now]
-        return f"{key} without {', '.join(map(_short, lost))}" if lost else None
+        lost = [_lost(entry, now) for entry in earlier if entry not in now]
+        return f"{key} {', '.join(lost)}" if lost else None
     return f"{key} {_short(now)} where the run has {_short(earlier)}"
+
+
+def _lost(entry: Any, now: list[Any]) -> str:
+    """Say that an entry is gone or, for a method that is still there, which of its settings changed."""
+    if not isinstance(entry, dict):
+        return f"without {_short(entry)}"
+    for other in now:
+        if other["name"] == entry["name"]:
+            old, new = entry["config"], other["config"]
+            changed = [_difference(k, old.get(k), new.get(k), ()) for k in sorted(old | new)]
+            return f"with {entry['name']} changed ({'; '.join(c for c in changed if c)})"
+    return f"without {entry['name']}"
 
 
 def _short(value: Any) -> str:

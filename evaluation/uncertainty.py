@@ -290,7 +290,8 @@ def _cells(outcomes: Sequence[Outcome], clusters: Clusters) -> IntArray:
 def _weighted_mean(values: FloatArray, weights: FloatArray) -> FloatArray:
     total = weights.sum(axis=1)
     mean: FloatArray = np.full_like(total, np.nan)
-    return np.divide((values * weights).sum(axis=1), total, out=mean, where=total > 0)
+    np.divide((values * weights).sum(axis=1), total, out=mean, where=total > 0)
+    return mean
 
 
 def _draws(means: dict[str, FloatArray], attribute: str, n_resamples: int) -> Draws:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import groupby
 
-from evaluation.tables.model import Row, Table, TableCell, column_counts
+from evaluation.tables.model import Row, Table, TableCell, blocks, shared_counts
 
 __all__ = ["escape", "to_latex"]
 
@@ -36,23 +37,20 @@ def escape(text: str) -> str:
 def to_latex(table: Table) -> str:
     """Return a `table` environment that needs only the booktabs package.
 
-    Each row has its values and, where there are intervals, a second line with them; best in bold, floors in
-    italics.
+    Each block begins with the numbers of pairs; each row has its values and, where there are intervals, a
+    second line with them; best in bold, floors in italics.
     """
-    counts = column_counts(table)
     labels = 2 if table.block_header else 1
-    body = [line for row in _with_rules(table) for line in _row_lines(row, counts)]
     lines = [
         "% needs \\usepackage{booktabs}",
         r"\begin{table}[t]",
-        r"\centering\small",
+        r"\centering\small\setlength{\tabcolsep}{3pt}",
         rf"\caption{{{escape(table.title)}.}}",
         rf"\label{{tab:{table.name}}}",
         rf"\begin{{tabular}}{{{'l' * labels}{'c' * len(table.columns)}}}",
         r"\toprule",
-        *_header(table, counts, labels),
-        r"\midrule",
-        *body,
+        *_header(table, labels),
+        *(line for rows in blocks(table) for line in _block(rows, labels)),
         r"\bottomrule",
         r"\end{tabular}",
         *(rf"\par\footnotesize {escape(note)}" for note in table.notes),
@@ -61,7 +59,7 @@ def to_latex(table: Table) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _header(table: Table, counts: list[int | None], labels: int) -> list[str]:
+def _header(table: Table, labels: int) -> list[str]:
     groups, rules, at = [""] * labels, "", labels + 1
     for name, members in groupby(table.columns, key=lambda column: column.group):
         width = len(list(members))
@@ -69,44 +67,34 @@ def _header(table: Table, counts: list[int | None], labels: int) -> list[str]:
         rules += rf"\cmidrule(lr){{{at}-{at + width - 1}}}"
         at += width
     names = [escape(table.block_header)] * (labels - 1) + ["method"]
-    header = [_line(groups), rules, _line([*names, *(escape(column.name) for column in table.columns)])]
-    if any(n is not None for n in counts):
-        shown = ["" if n is None else rf"{{\scriptsize $n={n}$}}" for n in counts]
-        header.append(_line([*[""] * labels, *shown]))
-    return header
+    return [_line(groups), rules, _line([*names, *(escape(column.name) for column in table.columns)])]
 
 
-def _with_rules(table: Table) -> list[tuple[Row, list[str]] | None]:
-    """Return rows with their labels, and None, a rule, between blocks and before the floors of a block."""
-    rows: list[tuple[Row, list[str]] | None] = []
-    before: Row | None = None
-    for row in table.rows:
-        if before is not None and (before.block, before.floor) != (row.block, row.floor):
-            rows.append(None)
-        new_block = before is None or before.block != row.block
-        rows.append((row, [row.block if new_block else "", row.label][0 if table.block_header else 1 :]))
-        before = row
-    return rows
+def _block(rows: Sequence[Row], labels: int) -> list[str]:
+    counts = shared_counts(rows)
+    shown = ["" if n is None else _small(f"$n={n}$") for n in counts]
+    lines = [r"\midrule", _line([*[escape(rows[0].block)] * (labels - 1), "", *shown])]
+    for before, row in zip([None, *rows], rows, strict=False):
+        if before is not None and before.floor != row.floor:
+            lines.append(rf"\cmidrule{{{labels}-{labels + len(row.cells)}}}")
+        lines += _row(row, counts, [""] * (labels - 1))
+    return lines
 
 
-def _row_lines(entry: tuple[Row, list[str]] | None, counts: list[int | None]) -> list[str]:
-    if entry is None:
-        return [r"\midrule"]
-    row, labels = entry
-    names = [escape(label) for label in labels]
-    names[-1] = rf"\textit{{{names[-1]}}}" if row.floor else names[-1]
+def _row(row: Row, counts: list[int | None], indent: list[str]) -> list[str]:
+    label = escape(row.label)
     values = [_value(cell, shared=n is not None) for cell, n in zip(row.cells, counts, strict=True)]
-    lines = [_line([*names, *values])]
+    lines = [_line([*indent, rf"\textit{{{label}}}" if row.floor else label, *values])]
     if any(cell.interval is not None for cell in row.cells):
-        lines.append(_line([*[""] * len(names), *(_interval(cell) for cell in row.cells)]))
+        lines.append(_line([*indent, "", *(_interval(cell) for cell in row.cells)]))
     return lines
 
 
 def _value(cell: TableCell, *, shared: bool) -> str:
-    own_count = "" if shared else rf" {{\scriptsize $n={cell.n}$}}"
+    own_count = "" if shared else " " + _small(f"$n={cell.n}$")
     if cell.value is None:
         return f"--{own_count}"
-    value = rf"\textbf{{{cell.value:.3f}}}" if cell.best else f"{cell.value:.3f}"
+    value = rf"\textbf{{{_number(cell.value)}}}" if cell.best else _number(cell.value)
     mark = r"$^\dagger$" if cell.below_no_op else ""
     return f"{value}{mark}{own_count}"
 
@@ -114,7 +102,16 @@ def _value(cell: TableCell, *, shared: bool) -> str:
 def _interval(cell: TableCell) -> str:
     if cell.interval is None:
         return ""
-    return rf"{{\scriptsize [{cell.interval[0]:.3f}, {cell.interval[1]:.3f}]}}"
+    return _small(f"[{_number(cell.interval[0])}, {_number(cell.interval[1])}]")
+
+
+def _number(value: float) -> str:
+    # Shares need no zero before the point, and nine columns need the room.
+    return f"{value:.3f}".removeprefix("0") if value >= 0 else f"{value:.3f}"
+
+
+def _small(text: str) -> str:
+    return rf"{{\scriptsize {text}}}"
 
 
 def _line(parts: list[str]) -> str:

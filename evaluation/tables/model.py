@@ -3,11 +3,13 @@ format."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from evaluation.records import Interval
 
-__all__ = ["Column", "Row", "Table", "TableCell", "column_counts"]
+__all__ = ["Column", "Row", "Table", "TableCell", "blocks", "shared_counts"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +72,13 @@ class Table:
     """What a reader must know beside the numbers, as sentences."""
 
 
-def column_counts(table: Table) -> list[int | None]:
+def blocks(table: Table) -> list[list[Row]]:
+    """Return the rows of each block, in order; a table without blocks is one block."""
+    return [list(rows) for _, rows in groupby(table.rows, key=lambda row: row.block)]
+
+
+def shared_counts(rows: Sequence[Row]) -> list[int | None]:
     """Return, per column, the number of pairs if all rows share it, otherwise None: then each cell must say
     it."""
-    counts = [{row.cells[i].n for row in table.rows} for i in range(len(table.columns))]
+    counts = [{cell.n for cell in cells} for cells in zip(*(row.cells for row in rows), strict=True)]
     return [found.pop() if len(found) == 1 else None for found in counts]

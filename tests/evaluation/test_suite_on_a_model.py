@@ -1,0 +1,152 @@
+"""A suite through the front door: model and instance from folders, three generalisations, a miniature
+model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from das.engine import DirectEngine
+from das.featurizers.storage import load_featurizer
+from das.models import FAMILIES
+from das.models.load import load_target
+from das.models.miniature import miniature
+from evaluation.plan import SuiteConfig
+from evaluation.score import Subject, score_featurizer
+from evaluation.suite import run_suite, run_suite_on
+from ravel.instance import Instance, PromptRecord
+from ravel.schema import GENERALISATIONS, InterchangePair, Prompt
+
+ENTITIES = {"train": ("Ulm", "Oslo", "Lima", "Rome"), "val": ("Bern", "Kyiv"), "test": ("Cork", "Pisa")}
+WORDINGS = {"train": ("%s has", "its %s is"), "val": ("of %s is",), "test": ("on %s the",)}
+
+
+def filled(template: str, entity: str, attribute: str) -> Prompt:
+    start = template.index("%s")
+    return Prompt(template.replace("%s", entity), template, entity, attribute, (start, start + len(entity)))
+
+
+def splits() -> Iterator[tuple[str, tuple[str, ...], tuple[str, ...]]]:
+    yield "train", ENTITIES["train"], WORDINGS["train"]
+    for part in ("val", "test"):
+        yield f"context_{part}", ENTITIES["train"], WORDINGS[part]
+        yield f"entity_{part}", ENTITIES[part], WORDINGS["train"]
+        yield f"entity_context_{part}", ENTITIES[part], WORDINGS[part]
+
+
+def built(engine: DirectEngine) -> Instance:
+    """Every pair of entities whose answers differ, the model's own first two tokens as labels."""
+    records: dict[tuple[str, str], PromptRecord] = {}
+
+    def record(template: str, entity: str, attribute: str) -> PromptRecord:
+        if (template, entity) not in records:
+            prompt = filled(template, entity, attribute)
+            ids = engine.complete([prompt], 2)[0].token_ids
+            records[template, entity] = PromptRecord(f"q{len(records)}", prompt, f"label {ids}", ids, None)
+        return records[template, entity]
+
+    pairs: dict[str, list[InterchangePair]] = {}
+    for split, entities, wordings in splits():
+        for attribute in ("A", "B"):
+            for template in (f"{attribute} {wording}" for wording in wordings):
+                for base in entities:
+                    for source in entities:
+                        b, s = record(template, base, attribute), record(template, source, attribute)
+                        if b.label != s.label:
+                            pairs.setdefault(split, []).append(
+                                pair(f"{split}-{b.prompt_id}-{s.prompt_id}", b, s)
+                            )
+    return Instance.from_parts(
+        entity_type="toy",
+        model_name="toy",
+        model_fingerprint=engine.target.fingerprint,
+        prompts=records.values(),
+        pairs=pairs,
+    )
+
+
+def pair(pair_id: str, base: PromptRecord, source: PromptRecord) -> InterchangePair:
+    return InterchangePair(
+        pair_id=pair_id,
+        base=base.prompt_id,
+        source=source.prompt_id,
+        swapped=source.prompt_id,
+        attribute=base.prompt.attribute or "",
+        base_entity=base.prompt.entity,
+        source_entity=source.prompt.entity,
+        base_template=base.prompt.template,
+        source_kind="same_attribute",
+        if_unchanged=base.label,
+        if_swapped=source.label,
+    )
+
+
+@pytest.mark.slow
+def test_from_folders_to_tables(tmp_path: Path) -> None:
+    made = miniature(FAMILIES.get("llama"))
+    made.model.save_pretrained(tmp_path / "model")
+    made.tokenizer.save_pretrained(tmp_path / "model")
+    target = load_target(str(tmp_path / "model"))
+    engine = DirectEngine(target)
+    instance = built(engine)
+    instance.save(tmp_path / "instance")
+    quick = {"epochs": 1, "cause_pairs": 50}
+    config = SuiteConfig.from_mapping(
+        {
+            "instance": str(tmp_path / "instance"),
+            "model": str(tmp_path / "model"),
+            "methods": [{"name": "das", "config": quick}, {"name": "mdas", "config": quick}],
+            "sites": ["block_output.0@entity_last", "block_output.2@entity_last"],
+            "sizes": [4],
+            "resamples": 100,
+        },
+        origin="a test",
+    )
+    found = run_suite(config, tmp_path / "run")
+    assert {record.generalisation for record in found.scores} == set(GENERALISATIONS)
+    for record in found.scores:
+        if record.method == "no_op":
+            assert (record.cause, record.isolate) == (0, 1)
+        if record.method == "full_vector" and record.site == "block_output.0@entity_last":
+            assert record.isolate is not None
+            assert record.isolate < 1
+    table = (tmp_path / "run" / "tables" / "main.md").read_text()
+    assert all(f"{g} cause" in table for g in GENERALISATIONS)
+
+
+@pytest.mark.slow
+def test_a_featurizer_scored_alone_scores_as_in_the_run(tmp_path: Path) -> None:
+    engine = DirectEngine(miniature(FAMILIES.get("gpt2")))
+    instance = built(engine)
+
+    config = SuiteConfig.from_mapping(
+        {
+            "instance": "-",
+            "methods": ["random_subspace"],
+            "sites": ["block_output.1@entity_last"],
+            "sizes": [4],
+        },
+        origin="a test",
+    )
+    found = run_suite_on(config, tmp_path / "run", instance, engine)
+    record = next(
+        r
+        for r in found.scores
+        if (r.method, r.partition, r.generalisation) == ("random_subspace", "test", "entity")
+    )
+    featurizer, header = load_featurizer(tmp_path / "run" / "cells" / record.cell)
+    subject = Subject(
+        record.cell, record.method, "toy", engine.target.name, header.site, featurizer.size, record.seed
+    )
+    alone = score_featurizer(
+        instance,
+        engine,
+        featurizer,
+        subject,
+        generalisation="entity",
+        partition="test",
+        attributes=[record.attribute],
+    )
+    assert [r.to_json() | {"chosen": True} for r in alone] == [record.to_json()]
