@@ -13,9 +13,18 @@ from typing import Annotated, Literal
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 from typing_extensions import Self
 
+from ravel.build_report import (
+    by_partition,
+    entity_counts,
+    pair_counts,
+    refuse_ignorance,
+    refuse_no_pairs,
+    template_counts,
+)
 from ravel.common.config import Config
-from ravel.common.errors import SuiteError, unknown_name
-from ravel.instance import Instance, PromptRecord, source_kind_of
+from ravel.common.errors import unknown_name
+from ravel.instance import Instance, PromptRecord
+from ravel.instance_rows import source_kind_of
 from ravel.knowledge import (
     Answerer,
     Answers,
@@ -27,20 +36,17 @@ from ravel.knowledge import (
     keep_best,
     knowledge_of,
 )
-from ravel.labels import extract_label, label_tokens_of
-from ravel.matching import MatchMode, NumberWithin
+from ravel.labelling import Cell, Labeller, cell_of, only_used, unanswered, with_position
+from ravel.matching import MatchMode
 from ravel.pairs import DrawRules, Question, Sources, draw_pairs, interleave
 from ravel.partitions import SPLIT_PLANS, SplitPlan, asked_together
-from ravel.positions import PositionError, last_token_of
-from ravel.prompts import fill, glues_letters
+from ravel.prompts import glues_letters
 from ravel.schema import (
     PARTITIONS,
-    SOURCE_KINDS,
     TRAIN_SPLIT,
     Completion,
     EntityFacts,
     InterchangePair,
-    Prompt,
     SourceKind,
     Template,
 )
@@ -49,7 +55,6 @@ from ravel.tables import Tables
 __all__ = ["BuildConfig", "SourceShares", "build_instance"]
 
 Share = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-_OFFSETS_CHUNK = 4096
 
 
 class SourceShares(Config):
@@ -153,21 +158,20 @@ class _Candidates:
 
 
 @dataclass(frozen=True, slots=True)
-class _Cell:
-    """A template filled with an entity."""
-
-    prompt_id: str
-    template: Template
-    facts: EntityFacts
-    prompt: Prompt
-
-
-@dataclass(frozen=True, slots=True)
 class _Asked:
     """A filled template whose entity has a last token of its own, and what the model said to it."""
 
-    cell: _Cell
+    cell: Cell
     record: PromptRecord
+
+
+@dataclass(frozen=True, slots=True)
+class _Answered:
+    """A filled template with its raw answer."""
+
+    cell: Cell
+    answer: Completion
+    correct: bool
 
 
 class _Build:
@@ -179,20 +183,20 @@ class _Build:
         self._config = config
         self._progress = progress
         self._attributes = _chosen_attributes(tables, config)
-        self._labels = _Labels(tables, answerer)
+        self._labels = Labeller(tables.entity_type, answerer)
         self._counts: Counter[str] = Counter()
 
     def run(self) -> Instance:
         candidates = _candidates(self._tables, self._attributes, self._config)
         answers = self._ask(candidates)
         kept = self._keep(answers)
-        _refuse_ignorance(answers, kept)
+        refuse_ignorance(answers, kept)
         asked = self._asked(answers, kept)
-        free = self._placed(_free_cells(candidates, kept), stage="positions of texts")
+        free = self._with_position(_free_cells(candidates, kept), stage="positions of texts")
         pairs = {plan.name: self._pairs(plan, asked, free) for plan in SPLIT_PLANS}
-        _refuse_no_pairs(pairs, answers, kept, self._counts)
+        refuse_no_pairs(pairs, answers, kept, self._counts)
         records = [known.record for known in asked] + self._say(free, pairs)
-        return self._instance(candidates, answers, kept, _only_used(records, pairs), pairs)
+        return self._instance(candidates, answers, kept, only_used(records, pairs), pairs)
 
     def _ask(self, candidates: _Candidates) -> Answers:
         return ask(
@@ -219,39 +223,25 @@ class _Build:
 
     def _asked(self, answers: Answers, kept: Kept) -> list[_Asked]:
         """Return the kept prompts with their labels, without those that have no label or no position."""
-        at = [(row, column) for row in kept.templates for column in kept.entities]
-        where = {_prompt_id(row, column): (row, column) for row, column in at if answers.asked[row, column]}
-        cells = [
-            _cell(row, answers.templates[row], column, answers.entities[column])
-            for row, column in where.values()
-        ]
+        answered = _answered(answers, kept)
+        by_id = {one.cell.prompt_id: one for one in answered}
         asked = []
-        for cell in self._placed(cells, stage="positions"):
-            row, column = where[cell.prompt_id]
-            answer = answers.completions[row][column]
-            if answer is None:
-                raise AssertionError("a prompt that was asked has an answer")
-            record = self._labels.record(cell, answer, correct=bool(answers.right[row, column]))
+        for cell in self._with_position([one.cell for one in answered], stage="positions"):
+            one = by_id[cell.prompt_id]
+            record = self._labels.record(cell, one.answer, correct=one.correct)
             self._counts["without_label"] += record is None
             if record is not None:
                 asked.append(_Asked(cell, record))
         self._counts["labelled"] = len(asked)
         return asked
 
-    def _placed(self, cells: Sequence[_Cell], *, stage: str) -> list[_Cell]:
-        """Return the cells whose entity ends with a token; the others are counted."""
-        placed = []
-        for start in range(0, len(cells), _OFFSETS_CHUNK):
-            self._progress(stage, start, len(cells))
-            chunk = cells[start : start + _OFFSETS_CHUNK]
-            offsets = self._answerer.offsets([cell.prompt.text for cell in chunk])
-            placed += [c for c, found in zip(chunk, offsets, strict=True) if _has_position(found, c.prompt)]
-        self._progress(stage, len(cells), len(cells))
-        self._counts["without_position"] += len(cells) - len(placed)
-        return placed
+    def _with_position(self, cells: Sequence[Cell], *, stage: str) -> list[Cell]:
+        found = with_position(cells, self._answerer, progress=self._progress, stage=stage)
+        self._counts["without_position"] += len(cells) - len(found)
+        return found
 
     def _pairs(
-        self, plan: SplitPlan, asked: Sequence[_Asked], free: Sequence[_Cell]
+        self, plan: SplitPlan, asked: Sequence[_Asked], free: Sequence[Cell]
     ) -> tuple[InterchangePair, ...]:
         here = [known for known in asked if _belongs(known.cell, plan)]
         texts = [cell for cell in free if _belongs(cell, plan)]
@@ -282,7 +272,7 @@ class _Build:
         )
 
     def _say(
-        self, free: Sequence[_Cell], pairs: Mapping[str, Sequence[InterchangePair]]
+        self, free: Sequence[Cell], pairs: Mapping[str, Sequence[InterchangePair]]
     ) -> list[PromptRecord]:
         """Complete the attribute-free texts that pairs use; the label is empty where no word follows."""
         used = {pair.source for found in pairs.values() for pair in found}
@@ -296,8 +286,7 @@ class _Build:
             stage="attribute-free texts",
         )
         return [
-            self._labels.record(cell, answer, correct=None)
-            or PromptRecord(cell.prompt_id, cell.prompt, "", (), None)
+            self._labels.record(cell, answer, correct=None) or unanswered(cell)
             for cell, answer in zip(cells, answers, strict=True)
         ]
 
@@ -320,15 +309,15 @@ class _Build:
             seed=self._config.seed,
             config=self._config.model_dump(mode="json"),
             counts={
-                "entities": _entity_counts(self._tables, answers, kept),
-                "templates": _template_counts(answers, kept),
+                "entities": entity_counts(self._tables, answers, kept),
+                "templates": template_counts(answers, kept),
                 "attribute_free_texts": len(candidates.free),
                 "templates_with_glued_letters": list(candidates.glued),
                 "prompts": self._prompt_counts(answers, records),
-                "pairs": {name: _pair_counts(found) for name, found in pairs.items()},
+                "pairs": {name: pair_counts(found) for name, found in pairs.items()},
             },
             knowledge=knowledge_of(answers, kept),
-            entities=_by_partition([answers.entities[column] for column in kept.entities]),
+            entities=by_partition([answers.entities[column] for column in kept.entities]),
             templates=[
                 {"template": t.text, "attribute": t.attribute, "partition": t.partition} for t in templates
             ],
@@ -343,34 +332,6 @@ class _Build:
             "dropped_without_position": self._counts["without_position"],
             "used": len(records),
         }
-
-
-class _Labels:
-    """Turns answers into labels; each distinct answer is cut once."""
-
-    def __init__(self, tables: Tables, answerer: Answerer) -> None:
-        self._answerer = answerer
-        self._numeric = {
-            attribute.name
-            for attribute in tables.entity_type.attributes
-            if isinstance(attribute.matcher, NumberWithin)
-        }
-        self._known: dict[tuple[Completion, bool], tuple[str, tuple[int, ...]] | None] = {}
-
-    def record(self, cell: _Cell, answer: Completion, *, correct: bool | None) -> PromptRecord | None:
-        """Return the prompt with its label, or None if the answer has none."""
-        numeric = cell.template.attribute in self._numeric
-        if (answer, numeric) not in self._known:
-            self._known[answer, numeric] = self._cut(answer, numeric=numeric)
-        if (found := self._known[answer, numeric]) is None:
-            return None
-        label, label_ids = found
-        return PromptRecord(cell.prompt_id, cell.prompt, label, label_ids, correct)
-
-    def _cut(self, answer: Completion, *, numeric: bool) -> tuple[str, tuple[int, ...]] | None:
-        label = extract_label(answer.text, numeric=numeric)
-        label_ids = label_tokens_of(answer.token_ids, label, self._answerer.decode) if label else None
-        return None if label_ids is None else (label, label_ids)
 
 
 def _chosen_attributes(tables: Tables, config: BuildConfig) -> tuple[str, ...]:
@@ -406,9 +367,19 @@ def _spread(entities: Sequence[EntityFacts], most: int | None) -> Sequence[Entit
     return [entities[place * len(entities) // most] for place in range(most)]
 
 
-def _free_cells(candidates: _Candidates, kept: Kept) -> list[_Cell]:
+def _answered(answers: Answers, kept: Kept) -> list[_Answered]:
+    found = []
+    for row in kept.templates:
+        for column in kept.entities:
+            if (answer := answers.completions[row][column]) is not None:
+                cell = cell_of(row, answers.templates[row], column, answers.entities[column])
+                found.append(_Answered(cell, answer, bool(answers.right[row, column])))
+    return found
+
+
+def _free_cells(candidates: _Candidates, kept: Kept) -> list[Cell]:
     return [
-        _cell(row, template, column, candidates.entities[column])
+        cell_of(row, template, column, candidates.entities[column])
         for row, template in enumerate(candidates.free, start=len(candidates.asking))
         for column in kept.entities
         if template.entity in (None, candidates.entities[column].entity)
@@ -416,23 +387,7 @@ def _free_cells(candidates: _Candidates, kept: Kept) -> list[_Cell]:
     ]
 
 
-def _prompt_id(row: int, column: int) -> str:
-    return f"t{row:04d}-e{column:05d}"
-
-
-def _cell(row: int, template: Template, column: int, facts: EntityFacts) -> _Cell:
-    return _Cell(_prompt_id(row, column), template, facts, fill(template, facts.entity))
-
-
-def _has_position(offsets: Sequence[tuple[int, int]], prompt: Prompt) -> bool:
-    try:
-        last_token_of(offsets, prompt.span)
-    except PositionError:
-        return False
-    return True
-
-
-def _belongs(cell: _Cell, plan: SplitPlan) -> bool:
+def _belongs(cell: Cell, plan: SplitPlan) -> bool:
     return cell.template.partition == plan.templates and cell.facts.partition == plan.entities
 
 
@@ -444,7 +399,7 @@ def _questions(here: Sequence[_Asked], attribute: str) -> list[Question]:
     return [Question(template, tuple(records)) for template, records in by_template.items()]
 
 
-def _sources(here: Sequence[_Asked], texts: Sequence[_Cell], attribute: str) -> Sources:
+def _sources(here: Sequence[_Asked], texts: Sequence[Cell], attribute: str) -> Sources:
     sources: dict[SourceKind, dict[str, list[str]]] = {
         "same_attribute": {},
         "other_attribute": {},
@@ -454,89 +409,3 @@ def _sources(here: Sequence[_Asked], texts: Sequence[_Cell], attribute: str) -> 
         kind = source_kind_of(attribute, cell.template.attribute)
         sources[kind].setdefault(cell.facts.entity, []).append(cell.prompt_id)
     return sources
-
-
-def _only_used(
-    records: Sequence[PromptRecord], pairs: Mapping[str, Sequence[InterchangePair]]
-) -> list[PromptRecord]:
-    used = {
-        name for found in pairs.values() for pair in found for name in (pair.base, pair.source, pair.swapped)
-    }
-    return [record for record in records if record.prompt_id in used]
-
-
-def _refuse_ignorance(answers: Answers, kept: Kept) -> None:
-    training = [answers.entities[column] for column in kept.entities]
-    if kept.templates and any(facts.partition == "train" for facts in training):
-        return
-    raise SuiteError(
-        expected="entities and templates that the model knows",
-        came=(
-            f"none left after the knowledge filter: {len(answers.entities) - len(kept.entities)} of "
-            f"{len(answers.entities)} entities and {len(answers.templates) - len(kept.templates)} of "
-            f"{len(answers.templates)} templates failed ({_rights(answers)})"
-        ),
-        todo="use a model that knows these facts, lower accuracy_threshold, or set `match: reference`",
-    )
-
-
-def _refuse_no_pairs(
-    pairs: Mapping[str, Sequence[InterchangePair]], answers: Answers, kept: Kept, counts: Mapping[str, int]
-) -> None:
-    if pairs[TRAIN_SPLIT] and any(found for name, found in pairs.items() if name != TRAIN_SPLIT):
-        return
-    found = ", ".join(f"{name} {len(drawn)}" for name, drawn in pairs.items())
-    raise SuiteError(
-        expected="training pairs and pairs to evaluate on",
-        came=(
-            f"{found} from {len(kept.entities)} kept entities and {len(kept.templates)} kept templates; "
-            f"{counts.get('without_label', 0)} prompts had no label and {counts.get('without_position', 0)} "
-            f"no token that ends the entity ({_rights(answers)})"
-        ),
-        todo="keep more entities and templates, or use a model whose answers differ between entities",
-    )
-
-
-def _rights(answers: Answers) -> str:
-    parts = []
-    for attribute in dict.fromkeys(template.attribute for template in answers.templates):
-        rows = [row for row, template in enumerate(answers.templates) if template.attribute == attribute]
-        parts.append(
-            f"{attribute} {int(answers.right[rows].sum())} of {int(answers.asked[rows].sum())} right"
-        )
-    return ", ".join(parts) or "nothing was asked"
-
-
-def _entity_counts(tables: Tables, answers: Answers, kept: Kept) -> dict[str, dict[str, int]]:
-    known = [answers.entities[column] for column in kept.entities]
-    return {
-        partition: {
-            "in_tables": sum(facts.partition == partition for facts in tables.entities),
-            "candidates": sum(facts.partition == partition for facts in answers.entities),
-            "kept": sum(facts.partition == partition for facts in known),
-        }
-        for partition in PARTITIONS
-    }
-
-
-def _template_counts(answers: Answers, kept: Kept) -> dict[str, dict[str, dict[str, int]]]:
-    counts: dict[str, dict[str, dict[str, int]]] = {}
-    for row, template in enumerate(answers.templates):
-        of_attribute = counts.setdefault(
-            template.attribute or "", {p: {"candidates": 0, "kept": 0} for p in PARTITIONS}
-        )
-        of_attribute[template.partition]["candidates"] += 1
-        of_attribute[template.partition]["kept"] += row in kept.templates
-    return counts
-
-
-def _pair_counts(pairs: Sequence[InterchangePair]) -> dict[str, dict[str, int]]:
-    counts: dict[str, dict[str, int]] = {}
-    for pair in pairs:
-        of_attribute = counts.setdefault(pair.attribute, dict.fromkeys(SOURCE_KINDS, 0))
-        of_attribute[pair.source_kind] += 1
-    return counts
-
-
-def _by_partition(entities: Sequence[EntityFacts]) -> dict[str, list[str]]:
-    return {p: [facts.entity for facts in entities if facts.partition == p] for p in PARTITIONS}

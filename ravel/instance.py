@@ -9,8 +9,6 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
-from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,143 +25,33 @@ from ravel.common.io import (
     write_json,
     write_text,
 )
+from ravel.instance_rows import (
+    PAIR_FIELDS,
+    Manifest,
+    PromptRecord,
+    by_prompt_id,
+    pair_from_row,
+    pair_row,
+)
 from ravel.release_pairs import ReleasePair, write_release_pairs
-from ravel.schema import SOURCE_KINDS, TRAIN_SPLIT, InterchangePair, Prompt, SourceKind, evaluation_splits
+from ravel.schema import TRAIN_SPLIT, InterchangePair, evaluation_splits
 
 if TYPE_CHECKING:
     import datasets
 
 __all__ = [
     "ALL_SPLITS",
-    "INSTANCE_SCHEMA_VERSION",
     "Instance",
     "Manifest",
     "PromptRecord",
-    "source_kind_of",
     "verify_instance",
 ]
 
-INSTANCE_SCHEMA_VERSION = 1
 ALL_SPLITS: tuple[str, ...] = (TRAIN_SPLIT, *evaluation_splits())
 """Every split an instance can have, in the order of tables."""
 
 _MANIFEST = "manifest.json"
 _PROMPTS = "prompts.jsonl"
-_PAIR_FIELDS = tuple(field.name for field in fields(InterchangePair))
-_pair_values = attrgetter(*_PAIR_FIELDS)
-
-
-@dataclass(frozen=True, slots=True)
-class PromptRecord:
-    """A prompt and what the target model says to it."""
-
-    prompt_id: str
-    """Unique in its instance."""
-    prompt: Prompt
-    """Text, template, entity and where the entity stands."""
-    label: str
-    """The model's own answer, cut where the answer ends; the model's continuation begins with it."""
-    label_ids: tuple[int, ...]
-    """The shortest prefix of the generated token ids whose text covers the label."""
-    correct: bool | None
-    """Whether the answer states the true value; None where nothing is asked or no value is known."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the record as plain values, the prompt's fields beside its own."""
-        prompt = self.prompt
-        return {
-            "prompt_id": self.prompt_id,
-            "text": prompt.text,
-            "template": prompt.template,
-            "entity": prompt.entity,
-            "attribute": prompt.attribute,
-            "span": list(prompt.span),
-            "label": self.label,
-            "label_ids": list(self.label_ids),
-            "correct": self.correct,
-        }
-
-    @classmethod
-    def from_json(cls, row: dict[str, Any], *, origin: str) -> PromptRecord:
-        """Read a record. Raises SuiteError naming `origin` for a missing field or a wrong span."""
-        try:
-            start, end = row["span"]
-            prompt = Prompt(row["text"], row["template"], row["entity"], row["attribute"], (start, end))
-            record = cls(row["prompt_id"], prompt, row["label"], tuple(row["label_ids"]), row["correct"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise SuiteError(
-                expected=f"the fields of a prompt record on {origin}",
-                came=f"{type(error).__name__}: {error}",
-                todo="build the instance again",
-            ) from None
-        if prompt.text[start:end] != prompt.entity:
-            raise SuiteError(
-                expected=f"the span on {origin} to hold the entity {prompt.entity!r}",
-                came=repr(prompt.text[start:end]),
-                todo="build the instance again",
-            )
-        return record
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """What an instance was built from and with; the first thing to read in its folder."""
-
-    entity_type: str
-    """Name of the entity type."""
-    attributes: tuple[str, ...]
-    """Attributes with training and evaluation pairs, in the order of the entity type."""
-    model_name: str
-    """The target model as its user named it."""
-    model_fingerprint: str
-    """The target model's fingerprint; featurizers and scores are refused for another one."""
-    seed: int
-    """Root of every random stream of the build."""
-    config: Mapping[str, Any]
-    """The resolved build config."""
-    counts: Mapping[str, Any]
-    """Prompts, entities, templates and pairs at each step, and how many were dropped why."""
-    knowledge: Mapping[str, Any]
-    """Accuracy of the model over all candidates, per attribute and per template."""
-    entities: Mapping[str, Sequence[str]]
-    """Kept entities by partition."""
-    templates: Sequence[Mapping[str, Any]]
-    """Kept templates with attribute and partition."""
-    files: Mapping[str, str]
-    """SHA-256 of each other file of the folder."""
-    schema_version: int = INSTANCE_SCHEMA_VERSION
-    """Version of this layout."""
-
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256 over the entity type, the model's fingerprint and the content of every file."""
-        parts = [self.entity_type, self.model_fingerprint, dict(self.files)]
-        return sha256_text(canonical_json(parts))
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the manifest as plain values, the fingerprint included for readers."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {**values, "fingerprint": self.fingerprint}
-
-    @classmethod
-    def from_json(cls, values: Any, *, origin: str) -> Manifest:
-        """Read a manifest. Raises SuiteError naming `origin` for another schema version or other fields."""
-        known = {field.name for field in fields(cls)} | {"fingerprint"}
-        if not isinstance(values, dict) or values.keys() != known:
-            found = sorted(values) if isinstance(values, dict) else [type(values).__name__]
-            raise SuiteError(
-                expected=f"a manifest with {', '.join(sorted(known))} in {origin}",
-                came=", ".join(found) or "an empty object",
-                todo="name the folder of an instance built by this version of ravel-bench",
-            )
-        if values["schema_version"] != INSTANCE_SCHEMA_VERSION:
-            raise SuiteError(
-                expected=f"schema version {INSTANCE_SCHEMA_VERSION} in {origin}",
-                came=repr(values["schema_version"]),
-                todo="build the instance again with this version of ravel-bench",
-            )
-        plain = {name: value for name, value in values.items() if name != "fingerprint"}
-        return cls(**{**plain, "attributes": tuple(plain["attributes"])})
 
 
 class Instance:
@@ -251,7 +139,7 @@ class Instance:
 
     def to_pandas(self, split: str) -> pd.DataFrame:
         """Return a split as a table: the fields of the pairs, and the three prompts' texts."""
-        return pd.DataFrame(self._rows(split), columns=[*_PAIR_FIELDS, *_TEXT_COLUMNS])
+        return pd.DataFrame(self._rows(split), columns=[*PAIR_FIELDS, *_TEXT_COLUMNS])
 
     def to_dataset(self, split: str) -> datasets.Dataset:
         """Return a split as a `datasets.Dataset` with the columns of `to_pandas`."""
@@ -259,7 +147,7 @@ class Instance:
         import datasets
 
         rows = self._rows(split)
-        names = [*_PAIR_FIELDS, *_TEXT_COLUMNS]
+        names = [*PAIR_FIELDS, *_TEXT_COLUMNS]
         features = datasets.Features({name: datasets.Value("string") for name in names})
         return datasets.Dataset.from_dict(
             {name: [row[name] for row in rows] for name in names}, features=features
@@ -287,7 +175,7 @@ class Instance:
         texts = {prompt_id: record.prompt.text for prompt_id, record in self._prompts.items()}
         return [
             {
-                **_pair_row(pair),
+                **pair_row(pair),
                 "base_text": texts[pair.base],
                 "source_text": texts[pair.source],
                 "swapped_text": texts[pair.swapped],
@@ -358,7 +246,7 @@ class Instance:
         `attribute_order` is the order of tables; by default the attributes are sorted. Raises SuiteError
         for an unknown split, a repeated prompt id, or a pair that disagrees with its prompts.
         """
-        by_id = _by_id(prompts)
+        by_id = by_prompt_id(prompts)
         checked = _checked_pairs(pairs, by_id)
         files = {name: sha256_text(text) for name, text in _contents(by_id, checked).items()}
         manifest = Manifest(
@@ -406,10 +294,6 @@ def verify_instance(folder: Path) -> list[str]:
 _TEXT_COLUMNS = ("base_text", "source_text", "swapped_text")
 
 
-def _pair_row(pair: InterchangePair) -> dict[str, Any]:
-    return dict(zip(_PAIR_FIELDS, _pair_values(pair), strict=True))
-
-
 def _pairs_file(split: str) -> str:
     return f"pairs/{split}.jsonl"
 
@@ -420,25 +304,12 @@ def _contents(
     contents = {_PROMPTS: "".join(canonical_json(r.to_json()) + "\n" for r in prompts.values())}
     for name in ALL_SPLITS:
         if pairs.get(name):
-            contents[_pairs_file(name)] = "".join(canonical_json(_pair_row(p)) + "\n" for p in pairs[name])
+            contents[_pairs_file(name)] = "".join(canonical_json(pair_row(p)) + "\n" for p in pairs[name])
     return contents
 
 
 def _used_prompts(pairs: Iterable[InterchangePair]) -> set[str]:
     return {prompt_id for pair in pairs for prompt_id in (pair.base, pair.source, pair.swapped)}
-
-
-def _by_id(prompts: Iterable[PromptRecord]) -> dict[str, PromptRecord]:
-    by_id: dict[str, PromptRecord] = {}
-    for record in prompts:
-        if record.prompt_id in by_id:
-            raise SuiteError(
-                expected="every prompt id once",
-                came=f"{record.prompt_id!r} twice",
-                todo="give each prompt its own id",
-            )
-        by_id[record.prompt_id] = record
-    return by_id
 
 
 def _checked_pairs(
@@ -449,7 +320,7 @@ def _checked_pairs(
             raise unknown_name("split", name, ALL_SPLITS)
     for name, found in pairs.items():
         for number, pair in enumerate(found, start=1):
-            _pair_from_row(_pair_row(pair), prompts, origin=f"pair {number} of {name}")
+            pair_from_row(pair_row(pair), prompts, origin=f"pair {number} of {name}")
     return {name: tuple(pairs[name]) for name in ALL_SPLITS if pairs.get(name)}
 
 
@@ -463,80 +334,20 @@ def _usable_attributes(
 
 
 def _read_prompts(path: Path) -> dict[str, PromptRecord]:
-    return _by_id(
+    return by_prompt_id(
         PromptRecord.from_json(row, origin=f"line {number} of {path}") for number, row in read_jsonl(path)
     )
 
 
 def _read_pairs(path: Path, prompts: Mapping[str, PromptRecord]) -> tuple[InterchangePair, ...]:
     found = tuple(
-        _pair_from_row(row, prompts, origin=f"line {number} of {path}") for number, row in read_jsonl(path)
+        pair_from_row(row, prompts, origin=f"line {number} of {path}") for number, row in read_jsonl(path)
     )
     if len({pair.pair_id for pair in found}) != len(found):
         raise SuiteError(
             expected=f"every pair id once in {path}", came="a repeated one", todo="build the instance again"
         )
     return found
-
-
-def _pair_from_row(
-    row: dict[str, Any], prompts: Mapping[str, PromptRecord], *, origin: str
-) -> InterchangePair:
-    """Build the pair from its prompts, and refuse a row that says otherwise."""
-    try:
-        pair_id, kind = row["pair_id"], row["source_kind"]
-        base, source, swapped = prompts[row["base"]], prompts[row["source"]], prompts[row["swapped"]]
-    except KeyError as error:
-        named = error.args[0]
-        came = f"a row without {named!r}" if named in _PAIR_FIELDS else f"the unknown prompt id {named!r}"
-        raise SuiteError(
-            expected=f"a pair of known prompts on {origin}", came=came, todo="build the instance again"
-        ) from None
-    pair = InterchangePair(
-        pair_id=pair_id,
-        base=base.prompt_id,
-        source=source.prompt_id,
-        swapped=swapped.prompt_id,
-        attribute=base.prompt.attribute or "",
-        base_entity=base.prompt.entity,
-        source_entity=source.prompt.entity,
-        base_template=base.prompt.template,
-        source_kind=kind,
-        if_unchanged=base.label,
-        if_swapped=swapped.label,
-    )
-    for problem in _pair_problems(pair, row, source=source.prompt, swapped=swapped.prompt):
-        raise SuiteError(
-            expected=f"a consistent pair on {origin}", came=problem, todo="build the instance again"
-        )
-    return pair
-
-
-def _pair_problems(
-    pair: InterchangePair, row: dict[str, Any], *, source: Prompt, swapped: Prompt
-) -> Iterable[str]:
-    if row != (said := _pair_row(pair)):
-        for name in _PAIR_FIELDS:
-            if row.get(name) != said[name]:
-                yield f"{name} {row.get(name)!r} where its prompts say {said[name]!r}"
-        yield f"the unknown fields {', '.join(sorted(row.keys() - said.keys()))}"
-    if not pair.attribute:
-        yield "a base prompt that asks for no attribute"
-    if pair.source_kind not in SOURCE_KINDS:
-        yield f"source_kind {pair.source_kind!r}"
-    elif pair.source_kind != source_kind_of(pair.attribute, source.attribute):
-        yield f"source_kind {pair.source_kind!r} with a source that asks for {source.attribute!r}"
-    if (swapped.template, swapped.entity) != (pair.base_template, pair.source_entity):
-        yield "a swapped prompt that is not the base template with the source entity"
-    if pair.if_unchanged == pair.if_swapped:
-        yield f"the same label {pair.if_swapped!r} for both answers"
-
-
-def source_kind_of(base_attribute: str, source_attribute: str | None) -> SourceKind:
-    """Return the source kind of a pair from what its base and its source ask for."""
-    if source_attribute is None:
-        return "attribute_free"
-    return "same_attribute" if source_attribute == base_attribute else "other_attribute"
 
 
 def _hash_problems(folder: Path, manifest: Manifest) -> Iterable[str]:
