@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table as RichTable
 
 from evaluation.runs import Progress as Report
-from evaluation.tables.model import Row, Table, TableCell, column_counts
+from evaluation.tables.model import Row, Table, TableCell, blocks, shared_counts
 
 __all__ = [
     "Interrupted",
@@ -81,36 +81,37 @@ def print_rows(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None
 
 def print_table(table: Table) -> None:
     """Print a table of scores for the terminal: a line of values and a line of intervals per row."""
-    rich_table = RichTable(
-        title=table.title, title_justify="left", caption_justify="left", box=box.SIMPLE_HEAD, pad_edge=False
-    )
+    drawn = RichTable(title=table.title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for header in ([table.block_header] if table.block_header else []) + ["method"]:
-        rich_table.add_column(header)
-    counts = column_counts(table)
-    for column, n in zip(table.columns, counts, strict=True):
-        count = "" if n is None else f"\nn={n}"
-        rich_table.add_column(f"{column.group}\n{column.name}{count}", justify="right")
-    for row, last in _with_last(table.rows):
-        names = [row.block, row.label] if table.block_header else [row.label]
-        rich_table.add_row(*names, *map(_cell_text, row.cells), end_section=last)
+        drawn.add_column(header)
+    for column in table.columns:
+        drawn.add_column(f"{column.group}\n{column.name}", justify="right")
+    for rows in blocks(table):
+        _add_block(drawn, rows, named=bool(table.block_header))
     console = _console()
-    console.print(rich_table, markup=False, highlight=False)
+    console.print(drawn, markup=False, highlight=False)
     for note in table.notes:
         console.print(note, markup=False, highlight=False, soft_wrap=True)
 
 
-def _with_last(rows: Sequence[Row]) -> Iterator[tuple[Row, bool]]:
-    """Yield each row and whether a rule belongs below it: where a block or its floors end."""
-    for row, after in zip(rows, [*rows[1:], None], strict=True):
-        yield row, after is not None and (after.block, after.floor) != (row.block, row.floor)
+def _add_block(drawn: RichTable, rows: Sequence[Row], *, named: bool) -> None:
+    counts = shared_counts(rows)
+    block = [rows[0].block] if named else []
+    drawn.add_row(*block, "pairs", *("" if n is None else str(n) for n in counts))
+    for index, row in enumerate(rows):
+        # A rule stands where the floors begin, and at the end of the block.
+        last = index + 1 == len(rows) or rows[index + 1].floor != row.floor
+        cells = [_cell_text(cell, shared=n is not None) for cell, n in zip(row.cells, counts, strict=True)]
+        drawn.add_row(*([""] if named else []), row.label, *cells, end_section=last)
 
 
-def _cell_text(cell: TableCell) -> str:
+def _cell_text(cell: TableCell, *, shared: bool) -> str:
+    own_count = "" if shared else f"\nn={cell.n}"
     if cell.value is None:
-        return "-"
+        return f"-{own_count}"
     marks = ("*" if cell.best else "") + ("†" if cell.below_no_op else "")
     interval = "" if cell.interval is None else f"\n{cell.interval[0]:.3f}-{cell.interval[1]:.3f}"
-    return f"{marks}{cell.value:.3f}{interval}"
+    return f"{marks}{cell.value:.3f}{interval}{own_count}"
 
 
 def _console() -> Console:
