@@ -34,14 +34,14 @@ class DemoPlan:
     """Settings of das and mdas that differ from their defaults."""
 
 
-_SITE = "block_output.3@entity_last"
+_SITE = "block_output.2@entity_last"
 _SIZE = 32
 
 DEMO = DemoPlan(
     build=BuildConfig(
         selection="threshold",
         accuracy_threshold=0.8,
-        max_entities=120,
+        shortlist=300,
         max_new_tokens=6,
         train_pairs=1000,
         evaluation_pairs=160,
@@ -57,7 +57,7 @@ QUICK = DemoPlan(
         attributes=("Country", "Continent", "Language"),
         selection="threshold",
         accuracy_threshold=0.8,
-        max_entities=60,
+        shortlist=150,
         max_new_tokens=6,
         train_pairs=500,
         evaluation_pairs=120,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
@@ -31,6 +31,7 @@ from ravel.knowledge import (
     Kept,
     Progress,
     ask,
+    best_entities,
     complete_in_chunks,
     keep_above,
     keep_best,
@@ -91,6 +92,9 @@ class BuildConfig(Config):
     """Attributes to ask for; None for all."""
     max_entities: PositiveInt | None = None
     """Candidate entities per partition, spread evenly over the data; None for all. Bounds the cost."""
+    shortlist: PositiveInt | None = None
+    """Candidate entities that go on to be asked everything, all partitions together: the best by one question
+    per attribute; None for all. Bounds the cost where the model knows some entities only."""
     max_new_tokens: PositiveInt = 8
     """Length of a completion in tokens."""
     match: MatchMode = "strict"
@@ -187,7 +191,7 @@ class _Build:
         self._counts: Counter[str] = Counter()
 
     def run(self) -> Instance:
-        candidates = _candidates(self._tables, self._attributes, self._config)
+        candidates = self._shortlisted(_candidates(self._tables, self._attributes, self._config))
         answers = self._ask(candidates)
         kept = self._keep(answers)
         refuse_ignorance(answers, kept)
@@ -197,6 +201,15 @@ class _Build:
         refuse_no_pairs(pairs, answers, kept, self._counts)
         records = [known.record for known in asked] + self._say(free, pairs)
         return self._instance(candidates, answers, kept, only_used(records, pairs), pairs)
+
+    def _shortlisted(self, candidates: _Candidates) -> _Candidates:
+        """Ask one training template per attribute about every entity and keep those with most right answers."""
+        if self._config.shortlist is None or self._config.shortlist >= len(candidates.entities):
+            return candidates
+        first = {t.attribute: t for t in reversed(candidates.asking) if t.partition == TRAIN_SPLIT}
+        answers = self._ask(replace(candidates, asking=tuple(first.values())))
+        columns = best_entities(answers, self._config.shortlist, seed=self._config.seed)
+        return replace(candidates, entities=tuple(candidates.entities[column] for column in columns))
 
     def _ask(self, candidates: _Candidates) -> Answers:
         return ask(

@@ -33,6 +33,7 @@ __all__ = [
     "Kept",
     "Progress",
     "ask",
+    "best_entities",
     "complete_in_chunks",
     "keep_above",
     "keep_best",
@@ -206,6 +207,15 @@ def keep_best(
         always = ranking.best(templates_always, among=own)
         rows.update({*ranking.best(templates_per_attribute, among=own)} & {*overall, *always})
     return Kept(tuple(sorted(rows)), tuple(columns))
+
+
+def best_entities(answers: Answers, total: int, *, seed: int) -> list[int]:
+    """Return the indices of the `total` entities with most right answers, shared out among the partitions.
+
+    An entity without any right answer is never among them; ties are broken by lot.
+    """
+    stream = numpy_stream(seed, "ties of the shortlist")
+    return _Ranking.of(answers.entities, answers.right.sum(axis=0), stream).best(total)
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,6 +57,10 @@ def build(
     max_entities: Annotated[
         int | None, typer.Option("--max-entities", help="Candidate entities per partition; bounds the time.")
     ] = None,
+    shortlist: Annotated[
+        int | None,
+        typer.Option("--shortlist", help="Entities asked everything, the best by one question per attribute."),
+    ] = None,
     max_new_tokens: Annotated[
         int | None, typer.Option("--max-new-tokens", help="Length of an answer.")
     ] = None,
@@ -90,6 +94,7 @@ def build(
         keep_entities=keep_entities,
         keep_templates=keep_templates,
         max_entities=max_entities,
+        shortlist=shortlist,
         max_new_tokens=max_new_tokens,
         match=match,
         train_pairs=train_pairs,

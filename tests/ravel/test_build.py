@@ -206,6 +206,21 @@ def test_a_subset_of_attributes_and_entities() -> None:
     assert instance.manifest.counts["entities"]["val"] == {"in_tables": 10, "candidates": 8, "kept": 8}
 
 
+def test_a_shortlist_spares_the_questions_about_unknown_entities() -> None:
+    tables = town_tables()
+    unknown, asked = town_name(4), []
+
+    def say(prompt: Prompt, said: str) -> str:
+        asked.append((prompt.entity, prompt.template))
+        return " no idea" if prompt.entity == unknown else said
+
+    config = BuildConfig(**{**SMALL.model_dump(), "shortlist": 36})
+    instance = build_instance(tables, TableAnswerer(tables, say), config)
+    assert len([template for entity, template in asked if entity == unknown]) == len(instance.attributes)
+    assert all(unknown not in found for found in instance.manifest.entities.values())
+    assert instance.manifest.counts["entities"]["val"] == {"in_tables": 10, "candidates": 9, "kept": 8}
+
+
 def test_progress_reaches_its_totals() -> None:
     last: dict[str, tuple[int, int]] = {}
 
