@@ -106,12 +106,12 @@ def test_from_folders_to_tables(tmp_path: Path) -> None:
     )
     found = run_suite(config, tmp_path / "run")
     assert {record.generalisation for record in found.scores} == set(GENERALISATIONS)
-    for record in found.scores:
-        if record.method == "no_op":
-            assert (record.cause, record.isolate) == (0, 1)
-        if record.method == "full_vector" and record.site == "block_output.0@entity_last":
-            assert record.isolate is not None
-            assert record.isolate < 1
+    nothing = [record for record in found.scores if record.method == "no_op"]
+    everything = [record for record in found.scores if record.method == "full_vector"]
+    assert {r.cause for r in nothing if r.n_cause} == {0}
+    assert {r.isolate for r in nothing if r.n_isolate} == {1}
+    assert {r.cause for r in nothing if not r.n_cause} <= {None}
+    assert any((record.isolate or 0) < 1 for record in everything)
     table = (tmp_path / "run" / "tables" / "main.md").read_text()
     assert all(f"{g} cause" in table for g in GENERALISATIONS)
 
