@@ -41,6 +41,7 @@ def test_the_plans_are_the_splits_of_the_schema() -> None:
 
 
 @given(st.integers(0, 60), st.lists(st.integers(0, 40), min_size=3, max_size=3))
+@settings(deadline=None)
 def test_places_are_shared_in_proportion(total: int, sizes: list[int]) -> None:
     by_partition = dict(zip(PARTITIONS, sizes, strict=True))
     shares = share_out(total, by_partition)
@@ -133,6 +134,7 @@ def test_a_wrong_answer_is_not_right() -> None:
 
 
 @given(rights, st.integers(1, 8))
+@settings(deadline=None)
 def test_the_best_of_each_partition_stay(right: np.ndarray, total: int) -> None:
     answers = answers_of(right)
     kept = keep_best(
@@ -164,7 +166,7 @@ def test_templates_stay_by_rank_over_the_kept_entities() -> None:
 
 
 @given(rights, st.sampled_from([0.3, 0.5, 0.75, 1.0]))
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 def test_whatever_stays_is_above_the_threshold_over_what_stays(right: np.ndarray, threshold: float) -> None:
     kept = keep_above(answers_of(right), threshold)
     block = right[np.ix_(kept.templates, kept.entities)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from answering_world import TableAnswerer, pieces, town_tables
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ravel.labels import distinct_within, extract_label, label_tokens_of
@@ -47,6 +47,7 @@ def test_numbers_keep_the_integer_part_with_its_sign(continuation: str, label: s
 
 
 @given(st.text('ab1 .,;"\n(-', max_size=24), st.booleans())
+@settings(deadline=None)
 def test_a_label_is_a_prefix_and_cutting_it_again_changes_nothing(continuation: str, numeric: bool) -> None:
     label = extract_label(continuation, numeric=numeric)
     assert continuation.startswith(label)
@@ -54,6 +55,7 @@ def test_a_label_is_a_prefix_and_cutting_it_again_changes_nothing(continuation: 
 
 
 @given(st.text("ab cd", min_size=1, max_size=20), st.integers(1, 20))
+@settings(deadline=None)
 def test_label_tokens_are_the_shortest_prefix_that_covers_the_label(text: str, length: int) -> None:
     answerer = TableAnswerer(town_tables())
     ids = tuple(int.from_bytes(piece.encode(), "big") for piece in pieces(text) if piece)

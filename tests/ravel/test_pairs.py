@@ -54,7 +54,7 @@ letters = st.lists(st.sampled_from(["a", "ab", "b", "cde", "cdf", "cdef"]), min_
 
 
 @given(letters, st.integers(1, 60), st.integers(0, 3), st.integers(0, 5))
-@settings(max_examples=80)
+@settings(max_examples=80, deadline=None)
 def test_every_pair_is_a_candidate_and_none_comes_twice(
     labels: list[str], total: int, per_kind: int, seed: int
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from answering_world import piece_offsets
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ravel.common.errors import SuiteError
@@ -46,6 +46,7 @@ def test_an_empty_span_is_refused() -> None:
 @given(
     st.text("abc ", min_size=1).filter(str.strip), st.text("ab\u00e9", min_size=1), st.text("xy.", max_size=9)
 )
+@settings(deadline=None)
 def test_the_tokens_up_to_the_position_spell_the_prompt_up_to_the_entity(
     before: str, entity: str, after: str
 ) -> None:

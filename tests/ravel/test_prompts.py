@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ravel.common.errors import SuiteError
@@ -14,6 +14,7 @@ plain = st.text(max_size=20).filter(lambda text: "%" not in text and "s" not in 
 
 
 @given(plain, plain, st.text(min_size=1, max_size=9))
+@settings(deadline=None)
 def test_the_span_holds_the_entity_and_the_rest_is_the_template(before: str, after: str, entity: str) -> None:
     prompt = fill(Template(f"{before}%s{after}", "A", "val"), entity)
     start, end = prompt.span
