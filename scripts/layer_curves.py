@@ -2,8 +2,8 @@
 
     python scripts/layer_curves.py --out docs/figures
 
-Scores are those of the validation split of held-out templates. Writes `layers_<type>.{png,svg}` and the numbers
-behind them, `layers_<type>.jsonl`.
+Scores are those of the validation split of held-out templates. Writes `layers_<type>.{png,svg}` and the
+numbers behind them, `layers_<type>.jsonl`.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from das.engine import EngineAnswerer
+from das.sites import Site
 from evaluation.plan import MethodSpec, SuiteConfig
 from evaluation.plots import LayerPoint, plot_layers
 from evaluation.records import ScoreRecord
 from evaluation.suite import run_suite_on
 from evaluation.target import TargetConfig
-from das.sites import Site
 from ravel.build import BuildConfig, build_instance
 from ravel.common.io import write_jsonl
 from ravel.tables import read_bundled
@@ -44,7 +44,7 @@ def curves(entity_type: str, size: int, scratch: Path) -> list[ScoreRecord]:
 
 
 def points(records: list[ScoreRecord]) -> list[LayerPoint]:
-    """Turn records into one curve per attribute for full_vector's cause, and one for mdas's mean disentangle."""
+    """Turn records into a curve per attribute for full_vector's cause, and one for mdas's disentangle."""
     made = [
         LayerPoint(f"full_vector cause: {r.attribute}", Site.parse(r.site).layer, r.cause, r.cause_interval)
         for r in records
