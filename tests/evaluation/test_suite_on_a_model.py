@@ -112,7 +112,7 @@ def test_from_folders_to_tables(tmp_path: Path) -> None:
     assert {r.isolate for r in nothing if r.n_isolate} == {1}
     assert {r.cause for r in nothing if not r.n_cause} <= {None}
     assert any((record.isolate or 0) < 1 for record in everything)
-    table = (tmp_path / "run" / "tables" / "main.md").read_text()
+    table = (tmp_path / "run" / "tables" / "main.md").read_text().replace("\\", "")
     assert all(f"{g} cause" in table for g in GENERALISATIONS)
 
 
