@@ -1,0 +1,145 @@
+"""Imports form an order: data files -> ravel -> das -> evaluation; foreign libraries stay at the edge."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from source_tree import ROOT, Import, imports, modules, package_of
+
+LAYERS = ("ravel", "das", "evaluation")
+
+LATE_IMPORTS = {
+    "ravel.instance": {"datasets": "takes seconds, and only those who ask for a Dataset need it"},
+    "ravel.release": {"datasets": "takes seconds, and only the hub reader needs it"},
+    "das.engine": {"das.engine.reference": "pyvene takes seconds, and only the oracle needs it"},
+}
+"""Imports inside functions, each with its reason; `evaluation.commands` says why it is excepted as a whole."""
+COMMANDS = "evaluation.commands."
+
+EDGES = {
+    "pyvene": {"das.engine.reference", "das.interop"},
+    "transformers": {
+        *(
+            "das.models.load",
+            "das.models.miniature",
+            "das.engine.direct",
+            "das.engine.reference",
+            "evaluation.commands._flags",
+        ),
+        *(f"das.models.{family}" for family in ("gemma2", "gpt2", "gpt_neox", "llama", "qwen2")),
+    },
+    "matplotlib": {"evaluation.plots"},
+    "datasets": {"ravel.instance", "ravel.release"},
+    "typer": {"evaluation.cli"},
+    "rich": {"evaluation.commands._output"},
+}
+"""The only modules that may import a third party; `evaluation.commands` may import typer too."""
+
+TORCH_FREE = (
+    "ravel",
+    *(m.name for m in modules() if package_of(m.name) == "ravel"),
+    *("evaluation.records", "evaluation.metrics", "evaluation.uncertainty", "evaluation.aggregate"),
+    *("evaluation.tables", "evaluation.summary", "evaluation.runs", "evaluation.plots", "evaluation.cli"),
+)
+
+
+def at_import() -> list[Import]:
+    """Imports that run when the module is loaded."""
+    return [found for found in imports() if not found.typing_only and not found.inside_function]
+
+
+def test_lower_layers_never_import_higher_ones() -> None:
+    wrong = [
+        f"{found.importer}, line {found.line} imports {found.imported}"
+        for found in imports()
+        if package_of(found.imported) in LAYERS
+        and LAYERS.index(package_of(found.imported)) > LAYERS.index(package_of(found.importer))
+    ]
+    assert wrong == []
+
+
+def test_only_the_command_line_imports_commands() -> None:
+    wrong = [
+        f"{found.importer}, line {found.line} imports {found.imported}"
+        for found in imports()
+        if found.imported.startswith(("evaluation.cli", "evaluation.commands"))
+        and not found.importer.startswith(("evaluation.cli", "evaluation.commands"))
+    ]
+    assert wrong == []
+
+
+def test_no_cycles_between_modules() -> None:
+    """Imports in functions count too, so that none can dodge a cycle."""
+    known = {module.name for module in modules()}
+    graph: dict[str, set[str]] = {name: set() for name in known}
+    for found in imports():
+        if found.imported in known and not found.typing_only:
+            graph[found.importer].add(found.imported)
+    assert cycle_in(graph) is None
+
+
+def cycle_in(graph: dict[str, set[str]]) -> list[str] | None:
+    """Return the nodes of a cycle, or None."""
+    done: set[str] = set()
+
+    def visit(node: str, path: list[str]) -> list[str] | None:
+        if node in path:
+            return [*path[path.index(node) :], node]
+        if node in done:
+            return None
+        for following in sorted(graph[node]):
+            if found := visit(following, [*path, node]):
+                return found
+        done.add(node)
+        return None
+
+    return next((found for node in sorted(graph) if (found := visit(node, []))), None)
+
+
+def test_the_cycle_finder_finds_cycles() -> None:
+    assert cycle_in({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
+    assert cycle_in({"a": {"b", "c"}, "b": {"c"}, "c": set()}) is None
+
+
+def test_imports_inside_functions_are_listed_with_a_reason() -> None:
+    late = {
+        (
+            found.importer,
+            package_of(found.imported) if package_of(found.imported) not in LAYERS else found.imported,
+        )
+        for found in imports()
+        if found.inside_function and not found.typing_only and not found.importer.startswith(COMMANDS)
+    }
+    listed = {(importer, imported) for importer, reasons in LATE_IMPORTS.items() for imported in reasons}
+    assert late == listed
+
+
+@pytest.mark.parametrize("library", EDGES)
+def test_third_parties_stay_at_the_edge(library: str) -> None:
+    importers = {
+        found.importer
+        for found in imports()
+        if package_of(found.imported) == library
+        and not (library == "typer" and found.importer.startswith(COMMANDS))
+    }
+    assert importers <= EDGES[library]
+
+
+def test_everything_below_the_models_imports_without_torch() -> None:
+    code = (
+        "import sys, importlib\n"
+        "sys.modules['torch'] = None\nsys.modules['transformers'] = None\nsys.modules['pyvene'] = None\n"
+        f"for name in {sorted(set(TORCH_FREE))!r}:\n    importlib.import_module(name)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, capture_output=True)
+
+
+def test_registries_find_their_members_without_torch_in_ravel() -> None:
+    code = (
+        "import sys\nsys.modules['torch'] = None\n"
+        "from ravel.entity_types import ENTITY_TYPES\nassert 'city' in ENTITY_TYPES\n"
+        "from ravel.tables import read_bundled\nassert read_bundled('city').attributes()\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, capture_output=True)
