@@ -15,7 +15,7 @@ LATE_IMPORTS = {
     "ravel.release": {"datasets": "takes seconds, and only the hub reader needs it"},
     "das.engine": {"das.engine.reference": "pyvene takes seconds, and only the oracle needs it"},
 }
-"""Imports inside functions, each with its reason; `evaluation.commands` says why it is excepted as a whole."""
+"""Imports inside functions, each with its reason; `evaluation.commands` states its own for all of it."""
 COMMANDS = "evaluation.commands."
 
 EDGES = {
