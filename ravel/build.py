@@ -203,12 +203,13 @@ class _Build:
         return self._instance(candidates, answers, kept, only_used(records, pairs), pairs)
 
     def _shortlisted(self, candidates: _Candidates) -> _Candidates:
-        """Ask one training template per attribute about every entity and keep those with most right answers."""
+        """Ask one training template per attribute about every entity; keep those with most right answers."""
         if self._config.shortlist is None or self._config.shortlist >= len(candidates.entities):
             return candidates
         first = {t.attribute: t for t in reversed(candidates.asking) if t.partition == TRAIN_SPLIT}
         answers = self._ask(replace(candidates, asking=tuple(first.values())))
         columns = best_entities(answers, self._config.shortlist, seed=self._config.seed)
+        refuse_ignorance(answers, Kept(tuple(range(len(answers.templates))), tuple(columns)))
         return replace(candidates, entities=tuple(candidates.entities[column] for column in columns))
 
     def _ask(self, candidates: _Candidates) -> Answers:

@@ -241,6 +241,14 @@ def test_a_model_that_knows_nothing_is_refused_with_counts() -> None:
     assert "Colour 0 of 280 right, Height 0 of 280 right" in str(caught.value)
 
 
+def test_a_shortlist_of_nobody_says_how_many_failed() -> None:
+    tables = town_tables()
+    ignorant = TableAnswerer(tables, lambda prompt, said: " no idea.")
+    config = SMALL.model_copy(update={"shortlist": 12})
+    with pytest.raises(SuiteError, match="40 of 40 entities and 0 of 2 templates failed"):
+        build_instance(tables, ignorant, config)
+
+
 def test_a_model_that_always_says_the_same_is_refused() -> None:
     tables = town_tables()
     monotonous = TableAnswerer(tables, lambda prompt, said: f" {COLOURS[0]}.")
