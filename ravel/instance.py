@@ -5,19 +5,16 @@ It knows nothing of how prompts were completed or pairs were drawn (that is `rav
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from ravel.common.errors import SuiteError, unknown_name
+from ravel.common.folders import new_folder
 from ravel.common.io import (
     canonical_json,
-    make_folder,
     read_json,
     read_jsonl,
     sha256_file,
@@ -194,14 +191,10 @@ class Instance:
                 came="one whose test splits are withheld",
                 todo="save the instance before withholding them",
             )
-        _refuse_used(folder)
-        make_folder(folder.parent)
-        # A sibling, so that the final rename stays inside one file system.
-        with _staging_folder(folder) as staging:
+        with new_folder(folder) as staging:
             for name, text in _contents(self._prompts, self._pairs).items():
                 write_text(staging / name, text)
             write_json(staging / _MANIFEST, self.manifest.to_json())
-            _move(staging, folder)
 
     @classmethod
     def load(cls, folder: Path) -> Instance:
@@ -357,45 +350,3 @@ def _hash_problems(folder: Path, manifest: Manifest) -> Iterable[str]:
             yield f"{name} is missing"
         elif sha256_file(path) != digest:
             yield f"{name} differs from its hash in the manifest"
-
-
-def _refuse_used(folder: Path) -> None:
-    if folder.is_dir() and not any(folder.iterdir()):
-        return
-    if folder.exists():
-        raise SuiteError(
-            expected=f"no folder, or an empty one, at {folder}",
-            came="one with files in it" if folder.is_dir() else "a file",
-            todo="choose another place or remove it first",
-        )
-
-
-@contextmanager
-def _staging_folder(folder: Path) -> Iterator[Path]:
-    """Yield a new sibling of `folder`, which is removed again if it was not moved away."""
-    try:
-        staging = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".part"))
-    except OSError as error:
-        raise _unwritable(folder, error) from None
-    try:
-        yield staging
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-
-
-def _move(staging: Path, folder: Path) -> None:
-    try:
-        staging.chmod(0o755)
-        if folder.is_dir():
-            folder.rmdir()
-        staging.replace(folder)
-    except OSError as error:
-        raise _unwritable(folder, error) from None
-
-
-def _unwritable(folder: Path, error: OSError) -> SuiteError:
-    return SuiteError(
-        expected=f"to be able to write {folder}",
-        came=error.strerror or str(error),
-        todo="choose another folder with --out, or free space and permissions there",
-    )
