@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,43 +31,35 @@ class DemoPlan:
     """The one site: the entity's last token, half-way up the bundled model."""
     size: int
     """Coordinates of das, mdas and random_subspace."""
-    training: dict[str, Any]
-    """Settings of das and mdas that differ from their defaults."""
+    training: Mapping[str, dict[str, Any]]
+    """Settings of das and mdas that differ from their defaults, by method."""
 
 
 _SITE = "block_output.2@entity_last"
 _SIZE = 32
 
 DEMO = DemoPlan(
-    build=BuildConfig(
-        selection="threshold",
-        accuracy_threshold=0.8,
-        shortlist=300,
-        max_new_tokens=6,
-        train_pairs=1000,
-        evaluation_pairs=160,
-    ),
+    build=BuildConfig(shortlist=160, max_new_tokens=6, train_pairs=1000, evaluation_pairs=160),
     site=_SITE,
     size=_SIZE,
-    training={"epochs": 3},
+    training={"das": {"epochs": 3}, "mdas": {"epochs": 3, "isolate_pairs_per_attribute": 400}},
 )
 """All six attributes of city."""
 
 QUICK = DemoPlan(
     build=BuildConfig(
-        attributes=("Country", "Continent", "Language"),
-        selection="threshold",
-        accuracy_threshold=0.8,
-        shortlist=150,
+        attributes=("Country", "Continent", "Language", "Timezone"),
+        max_entities=200,
+        shortlist=100,
         max_new_tokens=6,
-        train_pairs=500,
+        train_pairs=600,
         evaluation_pairs=120,
     ),
     site=_SITE,
     size=_SIZE,
-    training={"epochs": 2},
+    training={"das": {"epochs": 2}, "mdas": {"epochs": 2, "isolate_pairs_per_attribute": 300}},
 )
-"""Three attributes and fewer pairs: to see that an installation works."""
+"""Four attributes, fewer entities and pairs: to see in a minute that an installation works."""
 
 
 def run_demo(out: Path, *, quick: bool = False, progress: Progress = silent) -> RunSummary:
@@ -90,7 +83,7 @@ def run_demo_on(
 
 def suite_of(plan: DemoPlan, run: RunFolder) -> SuiteConfig:
     """Return the suite that a plan comes to: a user can edit the copy in the run and start from there."""
-    trained = tuple(MethodSpec(name=name, config=plan.training) for name in ("mdas", "das"))
+    trained = tuple(MethodSpec(name=name, config=config) for name, config in plan.training.items())
     return SuiteConfig(
         instance=str(run.instance),
         methods=trained,

@@ -1,4 +1,4 @@
-"""Every method of the suite: those that train (`das/methods/`) and the baselines (`evaluation/baselines/`)."""
+"""Every method of the suite: those that train (`das/methods/`) and baselines (`evaluation/baselines/`)."""
 
 from das.methods.base import Method, registered_name
 from ravel.common.registry import Registry

@@ -1,4 +1,4 @@
-"""Text in, records out: entity types, prompts, knowledge, interchange pairs, instances. Needs neither torch nor transformers."""
+"""Text in, records out: entity types, prompts, knowledge, pairs, instances. Needs no torch, no transformers."""
 
 from importlib.metadata import PackageNotFoundError, version
 

@@ -2,9 +2,9 @@
 
 One word, one meaning:
   partition        train / val / test: where an entity or a template was put, once and for all
-  generalisation   which part of a pair is held out: context (templates), entity (entities), entity_context (both)
-  split            a generalisation together with a partition, as in `context_test`; training pairs are `train`
-  source_kind      what the source prompt asks: the same attribute as the base, another one, or none (attribute-free text)
+  generalisation   what of a pair is held out: context (templates), entity (entities), entity_context (both)
+  split            a generalisation with a partition, as in `context_test`; training pairs are `train`
+  source_kind      what the source asks: the base's attribute, another one, or none (attribute-free text)
   label            the text a model answers with, cut where the answer ends
 """
 
@@ -83,7 +83,7 @@ class EntityType:
     licence: str
     """Licence of the facts, with the source."""
     bundled: bool
-    """True if facts and templates are shipped in `data/<name>/`; otherwise they come from a release folder."""
+    """True if facts and templates are shipped in `data/<name>/`; otherwise they come from a release."""
     release: bool
     """True if the official RAVEL release has this type."""
 
@@ -151,8 +151,8 @@ class Completion:
 class InterchangePair:
     """A base and a source prompt with both answers; it does not know which attribute will be the target.
 
-    For a target A the pair is a *cause* pair if the base template asks for A (expected: `if_swapped`), and an *isolate*
-    pair otherwise (expected: `if_unchanged`).
+    For a target A the pair is a *cause* pair if the base template asks for A (expected: `if_swapped`), and an
+    *isolate* pair otherwise (expected: `if_unchanged`).
     """
 
     pair_id: str

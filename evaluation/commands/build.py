@@ -59,7 +59,7 @@ def build(
     ] = None,
     shortlist: Annotated[
         int | None,
-        typer.Option("--shortlist", help="Entities asked everything, the best by one question per attribute."),
+        typer.Option("--shortlist", help="Entities asked everything: the best by a question each."),
     ] = None,
     max_new_tokens: Annotated[
         int | None, typer.Option("--max-new-tokens", help="Length of an answer.")

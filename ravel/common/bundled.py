@@ -1,4 +1,4 @@
-"""The one place that knows where the shipped data lies: inside the wheel, or beside the packages in a checkout."""
+"""The one place that knows where shipped data lies: in the wheel, or beside the packages in a checkout."""
 
 from __future__ import annotations
 

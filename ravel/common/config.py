@@ -1,4 +1,4 @@
-"""Base of every config: frozen, unknown keys refused, YAML both ways; it knows nothing of any particular setting."""
+"""Base of every config: frozen, unknown keys refused, YAML both ways; it knows no particular setting."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Config"]
 
 
 class Config(BaseModel):
-    """A frozen group of settings. `from_yaml(to_yaml(c)) == c` holds for every subclass (a test checks it)."""
+    """A frozen group of settings. `from_yaml(to_yaml(c)) == c` holds for each subclass (a test checks it)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -30,7 +30,7 @@ class Config(BaseModel):
 
     @classmethod
     def from_yaml(cls, text: str, *, origin: str = "the given text") -> Self:
-        """Read the config from YAML text. Raises SuiteError if it is not a mapping or a value does not fit."""
+        """Read the config from YAML text. Raises SuiteError if it is no mapping or a value does not fit."""
         try:
             values = yaml.safe_load(text)
         except yaml.YAMLError as error:

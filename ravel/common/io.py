@@ -1,4 +1,4 @@
-"""Reading and writing files: atomic writes, JSON Lines with line numbers in errors, hashes; no knowledge of content."""
+"""Files: atomic writes, JSON Lines with line numbers in errors, hashes; no knowledge of content."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def _bad_line(path: Path, number: int, came: str) -> SuiteError:
 
 
 def make_folder(path: Path) -> Path:
-    """Create a folder and its parents. Raises SuiteError where that is not permitted or a file stands there."""
+    """Create a folder and its parents. Raises SuiteError where that is not permitted or a file is there."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):

@@ -1,4 +1,4 @@
-"""What the bundled target model promises: size, tokenizer, knowledge, facts that lie where they are swapped."""
+"""What the bundled target model promises: size, tokenizer, knowledge, facts where they are swapped."""
 
 from __future__ import annotations
 
