@@ -1,4 +1,4 @@
-"""Text in, records out: entity types, prompts, knowledge, pairs, instances. Needs no torch, no transformers."""
+"""Text in, records out: entity types, prompts, knowledge, pairs, instances. Needs neither torch nor models."""
 
 from importlib.metadata import PackageNotFoundError, version
 
