@@ -23,7 +23,9 @@ def demo(
 ) -> None:
     """Go from facts to a disentanglement table: build an instance, fit five methods, score them.
 
-    Takes a few minutes on two cores, with bundled data and a bundled model. Example: ravel demo --out my-demo
+    Takes a few minutes on two cores, with bundled data and a bundled model.
+
+    Example: ravel demo --out my-demo
     """
     from evaluation.demo import run_demo
 

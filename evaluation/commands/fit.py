@@ -35,7 +35,7 @@ _ROUNDINGS: tuple[Rounding, ...] = get_args(Rounding)
 def fit(
     method: Annotated[str, typer.Argument(metavar="METHOD", help="As in `ravel list methods`.")],
     instance: InstanceFolder,
-    site: Annotated[str, typer.Option("--site", help="Such as block_output.3@entity_last.")],
+    site: Annotated[str, typer.Option("--site", help="Such as block_output.2@entity_last.")],
     out: Annotated[Path, typer.Option("--out", help="A new folder for the featurizer.")],
     attribute: Annotated[str | None, typer.Option("--attribute", help="The target attribute.")] = None,
     dim: Annotated[int | None, typer.Option("--dim", help="Number of coordinates.")] = None,
@@ -52,8 +52,7 @@ def fit(
 ) -> None:
     """Find the part of the vector at a site that carries an attribute, and save it.
 
-    Example: ravel fit mdas --instance city-instance --attribute Country --site block_output.3@entity_last
-    --dim 16 --out country-mdas
+    Example: ravel fit mdas --instance I --attribute Country --site block_output.2@entity_last --dim 8 --out F
     """
     from dataclasses import asdict
 
@@ -116,7 +115,7 @@ def score(
 ) -> None:
     """Score a featurizer on held-out pairs: cause, isolate, disentangle, with intervals.
 
-    Example: ravel score country-mdas --instance city-instance --split context
+    Example: ravel score F --instance I --split context
     """
     from evaluation.steps import ScoreRequest, score_folder
     from evaluation.uncertainty import DEFAULT_RESAMPLES

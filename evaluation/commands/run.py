@@ -65,7 +65,9 @@ def run(
 ) -> None:
     """Run a grid of methods, attributes, sites, sizes and seeds; go on with it where it was stopped.
 
-    Paths inside the suite are relative to the working folder. Example: ravel run suite.yaml --out city-run
+    Paths inside the suite are relative to the working folder.
+
+    Example: ravel run suite.yaml --out city-run
     """
     from evaluation.plan import SuiteConfig
     from evaluation.steps import plan_run, run_folder
@@ -116,9 +118,15 @@ def _print_plan(planned: list[PlannedCell], *, as_json: bool) -> None:
     if as_json:
         print_json(rows)
         return
-    print_rows(list(rows[0]), [["-" if value is None else value for value in row.values()] for row in rows])
+    print_rows(list(rows[0]), [[_shown(value) for value in row.values()] for row in rows])
     left = sum(not entry.finished for entry in planned)
     say(f"{len(planned)} cells, {left} of them to fit")
+
+
+def _shown(value: object) -> object:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "-" if value is None else value
 
 
 def print_run(summary: RunSummary) -> None:
