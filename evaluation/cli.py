@@ -33,6 +33,8 @@ class _Suite(TyperGroup):
             return super().invoke(ctx)
         except SuiteError as error:
             warn(str(error))
+        except PermissionError as error:
+            warn(_permission_paragraph(error))
         except (MemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
                 raise
@@ -58,6 +60,16 @@ def _memory_paragraph(error: Exception) -> str:
             expected="enough memory for this command",
             came=came,
             todo="lower --batch-tokens (for instance to a quarter), or load the model with --dtype bfloat16",
+        )
+    )
+
+
+def _permission_paragraph(error: PermissionError) -> str:
+    return str(
+        SuiteError(
+            expected=f"permission to use {error.filename or 'a file'}",
+            came=error.strerror or "none",
+            todo="choose another path, or change its permissions or its owner",
         )
     )
 

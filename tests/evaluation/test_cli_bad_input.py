@@ -432,6 +432,17 @@ def test_no_write_permission(
     refuse(args, ("no permission to write in", "--out"), tmp_path)
 
 
+def test_a_folder_that_may_not_even_be_looked_into(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_dir", closed)
+    done = ravel("data", "export", "city", "--out", tmp_path / "closed" / "out")
+    assert done.exit_code == 2
+    assert f"permission to use {tmp_path}" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
 def test_a_write_that_fails_half_way_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*args: object) -> None:
         raise OSError(28, "No space left on device")
