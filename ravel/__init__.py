@@ -1,4 +1,4 @@
-"""Text in, records out: entity types, prompts, knowledge, pairs, instances. Needs neither torch nor models."""
+"""Text in, records out: entity types, prompts, knowledge, pairs, instances. Needs no torch, runs no model."""
 
 from importlib.metadata import PackageNotFoundError, version
 

@@ -34,8 +34,9 @@ class MdasConfig(TrainingConfig, MethodConfig):
 
     cause_pairs: PositiveInt = 4000
     """Most training pairs of the target attribute (reference: 20,000); a larger population is sampled."""
-    isolate_pairs_per_attribute: PositiveInt = 1000
-    """Most training pairs of each other attribute (reference: 5,000)."""
+    isolate_pairs_per_attribute: PositiveInt | None = None
+    """Most training pairs of each other attribute; None: a quarter of the cause pairs, the proportion of the
+    reference (5,000 to 20,000), which is what weighs isolate against cause."""
     cause_weight: PositiveFloat | None = None
     """Share of the loss for all cause pairs together; None: by counts, as in the reference."""
     isolate_weight: PositiveFloat | None = None
@@ -105,14 +106,13 @@ class Mdas(Method):
         self, problem: Problem, config: MdasConfig
     ) -> tuple[list[TrainingPair], list[TrainingPair]]:
         seed, tokens = fit_seed(self, problem), config.label_tokens
-        instance, target = problem.instance, problem.attribute
-        limit, limit_each = config.cause_pairs, config.isolate_pairs_per_attribute
-        return (
-            cause_pairs(instance, target, TRAIN_SPLIT, limit=limit, seed=seed, label_tokens=tokens),
-            isolate_pairs(
-                instance, target, TRAIN_SPLIT, limit_each=limit_each, seed=seed, label_tokens=tokens
-            ),
+        instance, target, limit = problem.instance, problem.attribute, config.cause_pairs
+        causes = cause_pairs(instance, target, TRAIN_SPLIT, limit=limit, seed=seed, label_tokens=tokens)
+        each = config.isolate_pairs_per_attribute or max(1, len(causes) // 4)
+        isolates = isolate_pairs(
+            instance, target, TRAIN_SPLIT, limit_each=each, seed=seed, label_tokens=tokens
         )
+        return causes, isolates
 
     def _validation_pairs(self, problem: Problem, config: MdasConfig) -> list[TrainingPair]:
         seed, tokens, limit = fit_seed(self, problem), config.label_tokens, config.validation_pairs

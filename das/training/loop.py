@@ -46,11 +46,11 @@ class TrainingConfig(Config):
     """Most passes over the training pairs; early stopping may end sooner (reference: 3, never sooner)."""
     batch_size: PositiveInt = 32
     """Pairs per optimiser step (reference: 16)."""
-    learning_rate: PositiveFloat = 5e-3
+    learning_rate: PositiveFloat = 1e-2
     """Peak rate of AdamW (reference: 1e-4, which needs tens of thousands of steps)."""
     weight_decay: NonNegativeFloat = 0.0
     """Decoupled weight decay of AdamW (reference: 0)."""
-    schedule: ScheduleName = "constant"
+    schedule: ScheduleName = "cosine"
     """Learning rate after the warm-up: `constant` (reference), `linear` or `cosine` down to 0."""
     warmup_fraction: float = Field(default=0.05, ge=0.0, lt=1.0)
     """Share of all steps over which the rate rises linearly (reference: 0)."""
