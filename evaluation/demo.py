@@ -42,7 +42,7 @@ DEMO = DemoPlan(
     build=BuildConfig(shortlist=160, max_new_tokens=6, train_pairs=1000, evaluation_pairs=160),
     site=_SITE,
     size=_SIZE,
-    training={"das": {"epochs": 3}, "mdas": {"epochs": 3, "isolate_pairs_per_attribute": 400}},
+    training={},
 )
 """All six attributes of city."""
 
@@ -57,7 +57,7 @@ QUICK = DemoPlan(
     ),
     site=_SITE,
     size=_SIZE,
-    training={"das": {"epochs": 2}, "mdas": {"epochs": 2, "isolate_pairs_per_attribute": 300}},
+    training={"das": {"epochs": 2}, "mdas": {"epochs": 2}},
 )
 """Four attributes, fewer entities and pairs: to see in a minute that an installation works."""
 
