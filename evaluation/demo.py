@@ -42,7 +42,7 @@ DEMO = DemoPlan(
     build=BuildConfig(shortlist=160, max_new_tokens=6, train_pairs=1000, evaluation_pairs=160),
     site=_SITE,
     size=_SIZE,
-    training={},
+    training={"das": {}, "mdas": {}},
 )
 """All six attributes of city."""
 
