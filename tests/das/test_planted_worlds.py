@@ -65,12 +65,22 @@ def test_das_leaks_with_too_many_dimensions() -> None:
 @pytest.mark.parametrize(
     "method",
     [
-        Das(DasConfig(epochs=12, batch_size=128, learning_rate=0.3, cause_pairs=6400, patience=12)),
+        Das(
+            DasConfig(
+                epochs=12,
+                batch_size=128,
+                learning_rate=0.3,
+                schedule="constant",
+                cause_pairs=6400,
+                patience=12,
+            )
+        ),
         Mdas(
             MdasConfig(
                 epochs=6,
                 batch_size=128,
                 learning_rate=0.3,
+                schedule="constant",
                 cause_pairs=6400,
                 isolate_pairs_per_attribute=6400,
                 patience=6,
