@@ -2,8 +2,8 @@
 
     python scripts/measure_target_model.py --out docs/figures [--release PATH]
 
-For each bundled type: knowledge, a table at the middle site, full_vector and mdas over the layers (validation
-pairs of held-out templates). With the official release: the same table on its city data.
+For each bundled type: knowledge, tables at the middle site, full_vector over the layers (validation pairs of
+held-out templates). With the official release: the same tables on its city data.
 """
 
 from __future__ import annotations
@@ -29,26 +29,22 @@ from ravel.tables import Tables, read_bundled
 
 MIDDLE = 2
 SIZE = 32
-CLEAR = ("Country", "Continent", "Language", "Timezone")
 
 
 def site(layer: int) -> str:
     return f"block_output.{layer}@entity_last"
 
 
-def instance_of(tables: Tables, engine: Engine, pairs: int) -> Instance:
-    config = BuildConfig(shortlist=400, train_pairs=pairs, evaluation_pairs=200)
+def instance_of(tables: Tables, engine: Engine) -> Instance:
+    config = BuildConfig(shortlist=300, evaluation_pairs=200)
     return build_instance(tables, EngineAnswerer(engine), config)
 
 
-def compare(
-    instance: Instance, engine: Engine, out: Path, attributes: tuple[str, ...] | None = None
-) -> RunSummary:
+def compare(instance: Instance, engine: Engine, out: Path) -> RunSummary:
     """Run mdas, das and the floors at the middle site on both kinds of held-out pairs."""
     suite = SuiteConfig(
         instance="in memory",
         methods=(MethodSpec(name="mdas"), MethodSpec(name="das")),
-        attributes=attributes,
         sites=(site(MIDDLE),),
         sizes=(SIZE,),
         generalisations=("context", "entity"),
@@ -57,14 +53,12 @@ def compare(
 
 
 def over_layers(instance: Instance, engine: Engine, out: Path) -> list[ScoreRecord]:
-    """Score full_vector and a short mdas at every layer and return the validation records."""
-    short = {"epochs": 2, "cause_pairs": 1000, "isolate_pairs_per_attribute": 300}
+    """Score full_vector at every layer and return the validation records."""
     suite = SuiteConfig(
         instance="in memory",
-        methods=(MethodSpec(name="mdas", config=short), MethodSpec(name="full_vector")),
+        methods=(MethodSpec(name="full_vector"),),
         floors=False,
         sites=tuple(map(site, range(engine.target.n_layers))),
-        sizes=(SIZE,),
         generalisations=("context",),
     )
     records = run_suite_on(suite, out, instance, engine).scores
@@ -72,18 +66,11 @@ def over_layers(instance: Instance, engine: Engine, out: Path) -> list[ScoreReco
 
 
 def points(records: list[ScoreRecord]) -> list[LayerPoint]:
-    """Turn records into a curve per attribute for full_vector's cause, and one for mdas's disentangle."""
-    made = [
-        LayerPoint(f"full_vector cause: {r.attribute}", Site.parse(r.site).layer, r.cause, r.cause_interval)
-        for r in records
-        if r.method == "full_vector" and r.cause is not None
-    ]
-    found: dict[int, list[float]] = {}
-    for record in records:
-        if record.method == "mdas" and record.disentangle is not None:
-            found.setdefault(Site.parse(record.site).layer, []).append(record.disentangle)
-    return made + [
-        LayerPoint("mdas disentangle (mean)", layer, sum(v) / len(v)) for layer, v in found.items()
+    """Turn records into one curve of cause per attribute."""
+    return [
+        LayerPoint(record.attribute, Site.parse(record.site).layer, record.cause, record.cause_interval)
+        for record in records
+        if record.cause is not None
     ]
 
 
@@ -106,24 +93,18 @@ def report(summary: RunSummary, instance: Instance, heading: str) -> str:
     return "\n\n".join([*parts, "## Scores", *(render(table, "markdown") for table in tables)]) + "\n"
 
 
-def measure_type(tables: Tables, engine: Engine, out: Path, name: str, *, layers: bool) -> list[str]:
-    """Write the report (and the curves) of one set of facts; return what was written."""
+def measure_type(tables: Tables, engine: Engine, out: Path, name: str, *, layers: bool) -> None:
+    """Write the report (and the curves) of one set of facts."""
     with tempfile.TemporaryDirectory() as scratch:
-        instance = instance_of(tables, engine, 2000)
-        summary = compare(instance, engine, Path(scratch) / "middle")
-        write_text(out / f"{name}.md", report(summary, instance, f"The bundled model on {name}"))
-        written = [f"{name}.md"]
-        if name == "city":
-            four = compare(instance, engine, Path(scratch) / "four", CLEAR)
-            write_text(out / "city_four.md", render(main_table(four.scores, four.averages), "markdown"))
-            written.append("city_four.md")
+        instance = instance_of(tables, engine)
         if layers:
             records = over_layers(instance, engine, Path(scratch) / "layers")
             write_jsonl(out / f"layers_{name}.jsonl", (record.to_json() for record in records))
-            stem = out / f"layers_{name}"
-            label = "score on held-out templates (val)"
-            written += [path.name for path in plot_layers(points(records), stem, title=name, score=label)]
-    return written
+            plot_layers(
+                points(records), out / f"layers_{name}", title=name, score="cause of full_vector (val)"
+            )
+        summary = compare(instance, engine, Path(scratch) / "middle")
+        write_text(out / f"{name}.md", report(summary, instance, f"The bundled model on {name}"))
 
 
 def main() -> None:
@@ -133,13 +114,17 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--release", type=Path, help="folder of the official release")
     parser.add_argument("--model", default="bundled")
+    parser.add_argument("--only", nargs="*", help="names of the sets of facts to measure; all if left out")
     arguments = parser.parse_args()
     engine = TargetConfig(model=arguments.model).open()
     jobs = [(read_bundled(name), name, True) for name in ("city", "invented_person")]
     if arguments.release is not None:
         jobs.append((read_release(arguments.release, "city"), "official_city", False))
     for tables, name, layers in jobs:
-        print(*measure_type(tables, engine, arguments.out, name, layers=layers), sep="\n", flush=True)
+        if arguments.only and name not in arguments.only:
+            continue
+        measure_type(tables, engine, arguments.out, name, layers=layers)
+        print(f"{name} measured", flush=True)
 
 
 if __name__ == "__main__":
