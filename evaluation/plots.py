@@ -154,7 +154,10 @@ def _legend(figure: Figure) -> None:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, handle)
     if entries:
-        figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=5, frameon=False)
+        columns = 5 if len(entries) <= 5 else 3
+        figure.legend(
+            entries.values(), entries.keys(), loc="outside lower center", ncols=columns, frameon=False
+        )
 
 
 def _saved(figure: Figure, stem: Path) -> list[Path]:
