@@ -18,6 +18,7 @@ from evaluation.plan import SUITE_SCHEMA_VERSION, Cell
 from evaluation.records import Outcome
 from evaluation.runs import CellFolder, FolderWorkspace, Progress, RunFolder
 from evaluation.score import Subject
+from evaluation.shared import SharedTensors
 from ravel.common.io import read_json
 from ravel.common.registry import Registry
 from ravel.instance import Instance
@@ -103,7 +104,8 @@ def _fit(cell: Cell, bench: Bench, folder: CellFolder, progress: Progress) -> Fe
         size=cell.size or 0,
         seed=cell.seed,
     )
-    workspace = FolderWorkspace(folder, cell.label(), progress)
+    shared = SharedTensors(bench.run.shared)
+    workspace = FolderWorkspace(folder, cell.label(), progress, shared)
     return method_class(config).fit(problem, bench.engine, workspace)
 
 

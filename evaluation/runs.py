@@ -6,6 +6,7 @@ environment.json    fingerprints of instance and model, and each environment tha
 instance/           the instance, as `ravel build` wrote it
 cells/<id>/         cell.json (written last), featurizer.safetensors, featurizer.json, train_log.jsonl,
                     outcomes/<split>.jsonl, checkpoint/ (only while the cell is being fitted)
+shared/             what fits of several cells have in common, such as an autoencoder
 scores.jsonl        a record per cell, target attribute and split
 averages.jsonl      chosen points averaged over seeds, per attribute and over all attributes
 comparisons.jsonl   paired differences between methods
@@ -16,17 +17,22 @@ from __future__ import annotations
 
 import platform
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from evaluation.records import Outcome, read_outcomes
 from ravel import __version__
 from ravel.common.config import Config
 from ravel.common.errors import SuiteError
 from ravel.common.io import canonical_json, make_folder, read_json, write_json, write_jsonl, write_text
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from evaluation.shared import SharedTensors
 
 __all__ = [
     "CellFolder",
@@ -59,12 +65,15 @@ def silent(stage: str, done: int, total: int) -> None:
 class FolderWorkspace:
     """A fit's workspace on disk: checkpoints in `checkpoint/`, log rows in `train_log.jsonl`."""
 
-    def __init__(self, cell: CellFolder, label: str, progress: Progress) -> None:
+    def __init__(
+        self, cell: CellFolder, label: str, progress: Progress, shared: SharedTensors | None = None
+    ) -> None:
         self.folder: Path | None = make_folder(cell.checkpoint)
         """Where the fit keeps its checkpoints."""
         self._log = cell.train_log
         self._label = label
         self._progress = progress
+        self._shared = shared
         # A resumed fit repeats its earlier rows, so every attempt begins with an empty log.
         write_text(self._log, "")
 
@@ -76,6 +85,10 @@ class FolderWorkspace:
     def progress(self, done: int, total: int) -> None:
         """Pass the report on as stage `fit <cell>`."""
         self._progress(f"fit {self._label}", done, total)
+
+    def shared(self, key: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+        """Return what the run keeps under the key, or make it; without a store it is made each time."""
+        return make() if self._shared is None else self._shared.get(key, make)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +178,11 @@ class RunFolder:
     def comparisons(self) -> Path:
         """Comparison records."""
         return self.path / "comparisons.jsonl"
+
+    @property
+    def shared(self) -> Path:
+        """Folder of what several fits share."""
+        return self.path / "shared"
 
     @property
     def tables(self) -> Path:

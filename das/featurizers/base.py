@@ -23,6 +23,9 @@ class Featurizer(nn.Module, ABC):
 
     kind: str
     """Name of the class in saved files."""
+    keeps_error: bool = True
+    """Whether what the encoder loses stays with the base. False drops it, so that even an empty mask changes
+    the base: only for measuring what a lossy dictionary's reconstruction alone does."""
 
     @property
     @abstractmethod
@@ -54,10 +57,13 @@ class Featurizer(nn.Module, ABC):
 
         `base + (decode(mix) - decode(f_base))` with `mix = f_base + mask * (f_source - f_base)`. What the
         encoder loses (the complement of a subspace, the error of an autoencoder) stays with the base, so
-        `interchange(x, x)` is x exactly and an empty mask returns base exactly.
+        `interchange(x, x)` is x exactly and an empty mask returns base exactly. Without `keeps_error` the
+        result is `decode(mix)` alone.
         """
         wide_base = base.float()
         f_base = self.encode(wide_base)
         f_source = self.encode(source.to(device=base.device).float())
         mix = f_base + self.mask() * (f_source - f_base)
+        if not self.keeps_error:
+            return self.decode(mix).to(base.dtype)
         return (wide_base + (self.decode(mix) - self.decode(f_base))).to(base.dtype)

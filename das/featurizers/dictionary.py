@@ -52,7 +52,8 @@ class Dictionary(Featurizer):
     """Features `act((x - centre) @ encoder + encoder_bias)`, decoded as `f @ decoder + decoder_bias`.
 
     As sparse autoencoders are (Bricken et al. 2023; top-k: Gao et al. 2024, arXiv 2406.04093), except that
-    the reconstruction error is not dropped: `Featurizer.interchange` leaves it with the base.
+    the reconstruction error is not dropped: `Featurizer.interchange` leaves it with the base, unless
+    `keeps_error` is False.
     """
 
     kind = "dictionary"
@@ -82,10 +83,12 @@ class Dictionary(Featurizer):
         mask: Tensor,
         activation: Activation,
         centre: Tensor | None = None,
+        keeps_error: bool = True,
     ) -> None:
         """Keep all tensors as given, in float32. Raises SuiteError if a shape does not fit or the mask leaves
         [0, 1]."""
         super().__init__()
+        self.keeps_error = keeps_error
         middle = torch.zeros_like(decoder_bias) if centre is None else centre
         tensors = {
             "encoder": encoder,

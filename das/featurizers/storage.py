@@ -109,7 +109,11 @@ def _described(
 def _settings_of(featurizer: Featurizer) -> dict[str, Any]:
     """Return what a featurizer is besides its tensors."""
     if isinstance(featurizer, Dictionary):
-        return {"activation": featurizer.activation, "k": featurizer.k}
+        return {
+            "activation": featurizer.activation,
+            "k": featurizer.k,
+            "keeps_error": featurizer.keeps_error,
+        }
     return {}
 
 
@@ -216,7 +220,7 @@ def _check_finite(name: str, value: Tensor, origin: str) -> None:
 
 def _built(described: dict[str, Any], tensors: dict[str, Tensor], origin: Path) -> Featurizer:
     builders: dict[str, Callable[[dict[str, Tensor], dict[str, Any]], Featurizer]] = {
-        Subspace.kind: lambda t, settings: Subspace(t["basis"]),
+        Subspace.kind: lambda t, settings: Subspace(t["basis"], t.get("reader")),
         MaskedBasis.kind: lambda t, settings: MaskedBasis(t["weights"], t.get("basis")),
         Dictionary.kind: _dictionary,
     }
@@ -247,4 +251,6 @@ def _dictionary(tensors: dict[str, Tensor], settings: dict[str, Any]) -> Diction
         mask=tensors["weights"],
         activation=activation,
         centre=tensors["centre"],
+        # Files from before this setting have none; all of them kept the error.
+        keeps_error=settings.get("keeps_error", True),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,16 +26,18 @@ __all__ = [
     "fit_seed",
     "random_columns",
     "require_cause_pairs",
+    "shared_key",
     "train_subspace",
 ]
 
 
 def check_size(problem: Problem, engine: Engine) -> None:
-    """Raise SuiteError unless the model has the site's layer and 1 <= size <= d_model."""
+    """Raise SuiteError unless the model has the site's layer and 1 <= size <= its width."""
     problem.site.check(engine.target.n_layers)
-    if not 1 <= problem.size <= engine.target.d_model:
+    width = engine.target.width(problem.site)
+    if not 1 <= problem.size <= width:
         raise SuiteError(
-            expected=f"a size from 1 to {engine.target.d_model}, the width of {engine.target.name}",
+            expected=f"a size from 1 to {width}, the width of {engine.target.name} at {problem.site}",
             came=str(problem.size),
             todo="choose a smaller --dim" if problem.size > 0 else "choose a --dim of at least 1",
         )
@@ -82,6 +85,24 @@ def fit_identity(method: Method, problem: Problem, engine: Engine) -> str:
     return sha256_text(canonical_json(parts))
 
 
+def shared_key(what: str, problem: Problem, engine: Engine, *, attribute: str = "", **parts: Any) -> str:
+    """Return the key of what several fits share: the hash of its name, instance, model, site and `parts`.
+
+    Name the attribute, the seed and the settings among the parts exactly if they matter; sizes and attributes
+    that do not are what lets fits share. Give `what` as a word, for the file of a run is named after it.
+    """
+    identity = {
+        "what": what,
+        "attribute": attribute,
+        "site": str(problem.site),
+        "instance": problem.instance.fingerprint,
+        "model": engine.target.fingerprint,
+        "engine": engine.name,
+        **parts,
+    }
+    return f"{what}-{sha256_text(canonical_json(identity))[:16]}"
+
+
 def random_columns(width: int, size: int, seed: int) -> Tensor:
     """Return a Gaussian matrix [width, size] from its own generator; its span is uniform over all."""
     return torch.randn(width, size, generator=torch.Generator().manual_seed(seed))
@@ -100,7 +121,7 @@ def train_subspace(
 ) -> Featurizer:
     """Train a random subspace on the given pairs by the one training loop, and return it on the CPU."""
     seed = fit_seed(method, problem)
-    start = random_columns(engine.target.d_model, problem.size, derive_seed(seed, "start"))
+    start = random_columns(engine.target.width(problem.site), problem.size, derive_seed(seed, "start"))
     task = TrainingTask(
         training=training,
         validation=validation,

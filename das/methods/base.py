@@ -11,9 +11,17 @@ from das.featurizers.base import Featurizer
 from das.sites import Site
 from das.training.workspace import Workspace
 from ravel.common.config import Config
+from ravel.common.errors import SuiteError
 from ravel.instance import Instance
 
-__all__ = ["Method", "MethodConfig", "Problem", "Workspace"]
+__all__ = ["Method", "MethodConfig", "NotApplicableError", "Problem", "Workspace"]
+
+
+class NotApplicableError(SuiteError):
+    """This method has no answer to this problem, through no fault of the user: too few classes, say.
+
+    A suite writes the reason down, leaves a hole in the table and goes on; a single fit ends with it.
+    """
 
 
 class MethodConfig(Config):
@@ -48,7 +56,14 @@ class Method(ABC):
     needs_attribute: ClassVar[bool]
     """False if the featurizer is the same whatever the target (no_op, full_vector, random_subspace)."""
     needs_size: ClassVar[bool]
-    """False if the size follows from the method (no_op 0, full_vector d_model)."""
+    """False if the size follows from the method (no_op 0, full_vector d_model). A method that needs one may
+    find fewer coordinates than asked for, never more."""
+    needs_labels: ClassVar[bool] = False
+    """True if it learns from classes: values of the target that several training entities share."""
+    needs_pairs: ClassVar[bool] = False
+    """True if it learns from counterfactual pairs and so runs the model during the fit."""
+    draws: ClassVar[bool] = True
+    """False if nothing in the fit is random, so that one seed is as good as many."""
 
     def __init__(self, config: MethodConfig | None = None) -> None:
         """Take the settings, by default all defaults. Raises TypeError for the settings of another method."""
@@ -57,6 +72,10 @@ class Method(ABC):
             raise TypeError(
                 f"{self.name} takes a {self.config_class.__name__}, not a {type(self.config).__name__}"
             )
+
+    def largest_size(self, width: int) -> int:
+        """Return the largest size that makes sense where vectors have this width."""
+        return width
 
     @abstractmethod
     def fit(self, problem: Problem, engine: Engine, workspace: Workspace) -> Featurizer:

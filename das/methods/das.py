@@ -48,6 +48,7 @@ class Das(Method):
     config_class: ClassVar[type[MethodConfig]] = DasConfig
     needs_attribute: ClassVar[bool] = True
     needs_size: ClassVar[bool] = True
+    needs_pairs: ClassVar[bool] = True
 
     def fit(self, problem: Problem, engine: Engine, workspace: Workspace) -> Featurizer:
         """Return the trained `Subspace`.

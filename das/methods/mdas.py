@@ -77,6 +77,7 @@ class Mdas(Method):
     config_class: ClassVar[type[MethodConfig]] = MdasConfig
     needs_attribute: ClassVar[bool] = True
     needs_size: ClassVar[bool] = True
+    needs_pairs: ClassVar[bool] = True
 
     def fit(self, problem: Problem, engine: Engine, workspace: Workspace) -> Featurizer:
         """Return the trained `Subspace`.

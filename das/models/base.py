@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from das.sites import Site
+
 __all__ = ["ModelFamily", "TargetModel"]
 
 
@@ -52,6 +54,10 @@ class TargetModel:
     def d_model(self) -> int:
         """Width of the residual stream."""
         return int(self.model.config.hidden_size)
+
+    def width(self, site: Site) -> int:
+        """Length of the vector at a site."""
+        return self.d_model
 
     @property
     def device(self) -> torch.device:

@@ -308,7 +308,7 @@ class _Run:
         tally = _Tally()
         pairs = sorted(self.task.validation, key=_length)
         with torch.no_grad():
-            featurizer = self.trainable.current()
+            featurizer = self.trainable.evaluated()
             for batch in _chunks(pairs, 4 * self.config.batch_size):
                 tally.add(batch, self._run(batch, featurizer))
         return tally

@@ -24,6 +24,10 @@ class Trainable(nn.Module, ABC):
     def current(self) -> Featurizer:
         """Return the featurizer of this moment, through which gradients reach the parameters."""
 
+    def evaluated(self) -> Featurizer:
+        """Return the featurizer to validate: what `finished` would be now, on the parameters' device."""
+        return self.current()
+
     @abstractmethod
     def penalty(self) -> Tensor:
         """Return what is added to the loss, a scalar (0 where there is nothing to punish)."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
+
+from torch import Tensor
 
 __all__ = ["SilentWorkspace", "Workspace"]
 
@@ -22,6 +25,14 @@ class Workspace(Protocol):
         """Report that `done` of `total` steps are finished."""
         ...
 
+    def shared(self, key: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+        """Return the tensors that `make` makes, or made earlier for another fit with the same key.
+
+        The key must name all that determines them (`das.methods.alignment.shared_key`). For what several
+        sizes or attributes have in common: an autoencoder, the ranking of neurons, a basis.
+        """
+        ...
+
 
 class SilentWorkspace:
     """Keeps nothing and reports nothing: for fits that are neither watched nor resumed."""
@@ -33,3 +44,7 @@ class SilentWorkspace:
 
     def progress(self, done: int, total: int) -> None:
         """Drop the report."""
+
+    def shared(self, key: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+        """Make the tensors: nothing is kept."""
+        return make()

@@ -26,11 +26,12 @@ class FullVector(Method):
     config_class: ClassVar[type[MethodConfig]] = FullVectorConfig
     needs_attribute: ClassVar[bool] = False
     needs_size: ClassVar[bool] = False
+    draws: ClassVar[bool] = False
 
     def fit(self, problem: Problem, engine: Engine, workspace: Workspace) -> Featurizer:
         """Return a `MaskedBasis` with a full mask. Raises SuiteError if the model lacks the layer."""
         problem.site.check(engine.target.n_layers)
-        return MaskedBasis(torch.ones(engine.target.d_model), None)
+        return MaskedBasis(torch.ones(engine.target.width(problem.site)), None)
 
 
 METHOD = FullVector

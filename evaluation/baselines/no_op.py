@@ -26,11 +26,12 @@ class NoOp(Method):
     config_class: ClassVar[type[MethodConfig]] = NoOpConfig
     needs_attribute: ClassVar[bool] = False
     needs_size: ClassVar[bool] = False
+    draws: ClassVar[bool] = False
 
     def fit(self, problem: Problem, engine: Engine, workspace: Workspace) -> Featurizer:
         """Return a `MaskedBasis` with an empty mask. Raises SuiteError if the model lacks the layer."""
         problem.site.check(engine.target.n_layers)
-        return MaskedBasis(torch.zeros(engine.target.d_model), None)
+        return MaskedBasis(torch.zeros(engine.target.width(problem.site)), None)
 
 
 METHOD = NoOp

@@ -32,7 +32,7 @@ class RandomSubspace(Method):
         """Return a random `Subspace`. Raises SuiteError for a size beyond the model's width."""
         check_size(problem, engine)
         seed = derive_seed(fit_seed(self, problem), "draw")
-        columns = retract(random_columns(engine.target.d_model, problem.size, seed))
+        columns = retract(random_columns(engine.target.width(problem.site), problem.size, seed))
         return Subspace(columns.contiguous())
 
 

@@ -90,7 +90,7 @@ def test_swapping_a_vector_with_itself_changes_no_bit(
 def test_the_result_is_finished(method: Method, fitted: Featurizer) -> None:
     assert fitted.width == WIDTH
     if method.needs_size:
-        assert fitted.size == SIZE
+        assert fitted.size <= SIZE
     for value in fitted.state_dict().values():
         assert not value.requires_grad
         assert value.device.type == "cpu"
