@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_jsonl
@@ -22,19 +22,22 @@ __all__ = [
     "Interval",
     "Outcome",
     "ScoreRecord",
+    "ScoredKind",
     "read_averages",
     "read_comparisons",
     "read_outcomes",
     "read_scores",
 ]
 
-SCORE_SCHEMA_VERSION = 1
+SCORE_SCHEMA_VERSION = 2
 FLOORS: tuple[str, ...] = ("no_op", "full_vector", "random_subspace")
 """Methods that learn nothing of the attribute: rows that bound every other row from below or, for cause, from
 above."""
 NO_OP_DISENTANGLE = 0.5
 """What doing nothing scores: cause 0 and isolate 1. A lower score is worse than no intervention."""
 
+ScoredKind = SourceKind | Literal["all"]
+"""Which pairs a score counts: those of one source kind, or all of them."""
 Interval = tuple[float, float]
 _INTERVALS = ("cause_interval", "isolate_interval", "disentangle_interval")
 _TUPLES = (*_INTERVALS, "attributes", "seeds")
@@ -118,6 +121,8 @@ class ScoreRecord:
     """95 % cluster-bootstrap interval."""
     chosen: bool
     """True for the point that selection on validation pairs picked."""
+    source_kind: ScoredKind = "all"
+    """Which pairs count; a breakdown by kind is kept for chosen points on test pairs. New in version 2."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as plain values."""
@@ -169,6 +174,8 @@ class AverageRecord:
     """As `cause_interval`."""
     disentangle_interval: Interval | None
     """As `cause_interval`."""
+    source_kind: ScoredKind = "all"
+    """Which pairs count. New in version 2."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as plain values."""
@@ -213,6 +220,10 @@ class ComparisonRecord:
     """As `cause_interval`."""
     disentangle_interval: Interval | None
     """As `cause_interval`."""
+    disentangle_p: float | None = None
+    """Two-sided p-value of no difference in disentangle, by the paired cluster bootstrap. New in version 2."""
+    disentangle_p_adjusted: float | None = None
+    """The same, adjusted for all comparisons of this split at once (Holm 1979). New in version 2."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as plain values."""
@@ -294,7 +305,9 @@ def _floats(value: Any) -> Iterable[float]:
 
 def _check_fields(record: type[Any], row: dict[str, Any], origin: str) -> None:
     known = {field.name for field in fields(record)}
-    missing, unknown = sorted(known - row.keys()), sorted(row.keys() - known)
+    # A field with a default came later than the first schema: older files lack it.
+    needed = {field.name for field in fields(record) if field.default is MISSING}
+    missing, unknown = sorted(needed - row.keys()), sorted(row.keys() - known)
     if missing or unknown:
         raise SuiteError(
             expected=f"the fields of a {record.__name__} in {origin}",
