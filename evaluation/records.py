@@ -21,11 +21,13 @@ __all__ = [
     "ComparisonRecord",
     "Interval",
     "Outcome",
+    "Refusal",
     "ScoreRecord",
     "ScoredKind",
     "read_averages",
     "read_comparisons",
     "read_outcomes",
+    "read_refusals",
     "read_scores",
 ]
 
@@ -221,7 +223,8 @@ class ComparisonRecord:
     disentangle_interval: Interval | None
     """As `cause_interval`."""
     disentangle_p: float | None = None
-    """Two-sided p-value of no difference in disentangle, by the paired cluster bootstrap. New in version 2."""
+    """Two-sided p-value of no difference in disentangle, from the paired cluster bootstrap's standard error.
+    New in version 2."""
     disentangle_p_adjusted: float | None = None
     """The same, adjusted for all comparisons of this split at once (Holm 1979). New in version 2."""
 
@@ -236,7 +239,30 @@ class ComparisonRecord:
         return cls(**_checked(cls, row, origin))
 
 
-R = TypeVar("R", Outcome, ScoreRecord, AverageRecord, ComparisonRecord)
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """One line of `refusals.jsonl`: a method that had no answer for a target attribute, at no point of its
+    grid."""
+
+    method: str
+    """As on the command line."""
+    attribute: str
+    """The target attribute."""
+    reason: str
+    """What the method expected and what it found."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the refusal as plain values."""
+        return _plain(self)
+
+    @classmethod
+    def from_json(cls, row: dict[str, Any], *, origin: str) -> Refusal:
+        """Read a refusal. Raises SuiteError naming `origin` for missing or unknown fields."""
+        _check_fields(cls, row, origin)
+        return cls(**row)
+
+
+R = TypeVar("R", Outcome, ScoreRecord, AverageRecord, ComparisonRecord, Refusal)
 
 
 def read_outcomes(path: Path) -> list[Outcome]:
@@ -259,7 +285,12 @@ def read_comparisons(path: Path) -> list[ComparisonRecord]:
     return _read(ComparisonRecord, path)
 
 
-def _plain(record: Outcome | ScoreRecord | AverageRecord | ComparisonRecord) -> dict[str, Any]:
+def read_refusals(path: Path) -> list[Refusal]:
+    """Read `refusals.jsonl`. Raises SuiteError naming the line that does not fit."""
+    return _read(Refusal, path)
+
+
+def _plain(record: Outcome | ScoreRecord | AverageRecord | ComparisonRecord | Refusal) -> dict[str, Any]:
     # Records are flat; `dataclasses.asdict` copies deeply, which takes ten times as long.
     return {field.name: getattr(record, field.name) for field in fields(record)}
 

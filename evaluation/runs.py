@@ -10,6 +10,7 @@ shared/             what fits of several cells have in common, such as an autoen
 scores.jsonl        a record per cell, target attribute and split
 averages.jsonl      chosen points averaged over seeds, per attribute and over all attributes
 comparisons.jsonl   paired differences between methods
+refusals.jsonl      methods that had no answer for a target attribute, with the reason
 tables/  plots/
 """
 
@@ -178,6 +179,11 @@ class RunFolder:
     def comparisons(self) -> Path:
         """Comparison records."""
         return self.path / "comparisons.jsonl"
+
+    @property
+    def refusals(self) -> Path:
+        """Refusal records."""
+        return self.path / "refusals.jsonl"
 
     @property
     def shared(self) -> Path:
