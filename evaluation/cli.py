@@ -13,7 +13,8 @@ from evaluation.commands._output import Interrupted, say, warn
 from evaluation.commands.build import build
 from evaluation.commands.demo import demo
 from evaluation.commands.fit import fit, score
-from evaluation.commands.run import plot, run, table, verify
+from evaluation.commands.publish import plot, table
+from evaluation.commands.run import run, verify
 from ravel import __version__
 from ravel.common.errors import SuiteError
 

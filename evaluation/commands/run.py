@@ -1,14 +1,14 @@
-"""`ravel run`, `table`, `plot` and `verify`: runs as folders."""
+"""`ravel run` and `verify`: runs as folders."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from evaluation.commands._flags import AllowPickle, Json, TrustRemoteCode, given, one_of, target_config
+from evaluation.commands._flags import AllowPickle, Json, TrustRemoteCode, given, target_config
 from evaluation.commands._output import (
     keeping,
     print_json,
@@ -18,20 +18,16 @@ from evaluation.commands._output import (
     shown_progress,
     warn,
 )
-from evaluation.records import AverageRecord, ScoreRecord, read_averages, read_scores
+from evaluation.commands._runs import no_run
 from evaluation.runs import RunFolder
-from evaluation.tables import RENDERERS, Table, attribute_table, main_table, render
-from ravel.common.errors import SuiteError
+from evaluation.tables import attribute_table, main_table
 
 if TYPE_CHECKING:
     from evaluation.steps import PlannedCell
     from evaluation.suite import RunSummary
 
-__all__ = ["plot", "print_run", "run", "run_json", "table", "verify"]
+__all__ = ["print_run", "run", "run_json", "verify"]
 
-RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="Folder written by ravel run or ravel demo.")]
-PartitionName = Annotated[str, typer.Option("--partition", help="test, or val.")]
-_PARTITIONS: tuple[Literal["test"], Literal["val"]] = ("test", "val")
 _PROBLEMS = 2
 
 
@@ -76,7 +72,7 @@ def run(
     config = SuiteConfig.from_file(suite).model_copy(update=overrides)
     folder = out if out is not None else Path(f"{suite.stem}-run")
     if resume and not RunFolder(folder).config.is_file():
-        raise _no_run(folder, "leave --resume out to begin one")
+        raise no_run(folder, "leave --resume out to begin one")
     target = target_config(
         config.model,
         dtype=config.dtype,
@@ -96,10 +92,6 @@ def run(
         print_json(run_json(summary))
         return
     print_run(summary)
-
-
-def _no_run(folder: Path, todo: str) -> SuiteError:
-    return SuiteError(expected=f"a run in {folder}", came="a folder without config.yaml or none", todo=todo)
 
 
 def _print_plan(planned: list[PlannedCell], *, as_json: bool) -> None:
@@ -168,77 +160,6 @@ def _places(folder: Path) -> dict[str, Path]:
         "config": run_folder.config,
         "environment": run_folder.environment,
     }
-
-
-def table(
-    run_path: RunPath,
-    style: Annotated[str, typer.Option("--format", help="markdown, latex or csv.")] = "markdown",
-    name: Annotated[
-        str, typer.Option("--table", help="main: the average over attributes; attributes: each of them.")
-    ] = "main",
-    partition: PartitionName = "test",
-    as_json: Json = False,
-) -> None:
-    """Print a table of a run.
-
-    Example: ravel table city-run --format latex > table.tex
-    """
-    one_of("table format", style, RENDERERS)
-    makers = {"main": main_table, "attributes": attribute_table}
-    one_of("table", name, makers)
-    scores, averages = _records(run_path)
-    made: Table = makers[name](scores, averages, partition=one_of("partition", partition, _PARTITIONS))
-    if as_json:
-        print_json(asdict(made))
-        return
-    typer.echo(render(made, style), nl=False)
-
-
-def plot(
-    run_path: RunPath,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="Folder; by default the run's own plots/.")
-    ] = None,
-    partition: PartitionName = "test",
-    as_json: Json = False,
-) -> None:
-    """Draw cause against isolate, a marker per method, as PNG and SVG.
-
-    Example: ravel plot city-run
-    """
-    from evaluation.plots import plot_cause_isolate
-
-    kept = one_of("partition", partition, _PARTITIONS)
-    _, averages = _records(run_path)
-    if averages is None:
-        raise SuiteError(
-            expected=f"{RunFolder(run_path).averages.name} in {run_path}",
-            came="none",
-            todo="let the run finish first",
-        )
-    folder = RunFolder(run_path).plots if out is None else out
-    wanted = [record for record in averages if record.scope == "macro" and record.partition == kept]
-    suffix = "" if kept == "test" else f"_{kept}"
-    paths = plot_cause_isolate(wanted, folder / f"cause_isolate{suffix}")
-    if as_json:
-        print_json([str(path) for path in paths])
-        return
-    for path in paths:
-        say(str(path))
-
-
-def _records(run_path: Path) -> tuple[list[ScoreRecord], list[AverageRecord] | None]:
-    run_folder = RunFolder(run_path)
-    if not run_folder.config.is_file():
-        raise _no_run(run_path, "give the folder of a run")
-    if not run_folder.scores.is_file():
-        raise SuiteError(
-            expected=f"{run_folder.scores.name} in {run_path}",
-            came="none, for the run is not finished",
-            todo="go on with it: ravel run SUITE.yaml with the same --out",
-        )
-    scores = read_scores(run_folder.scores)
-    return scores, read_averages(run_folder.averages) if run_folder.averages.is_file() else None
 
 
 def verify(
