@@ -11,6 +11,7 @@ from torch import Tensor
 from das.engine.protocol import Engine
 from das.featurizers.base import Featurizer
 from das.methods.base import Method, Problem
+from das.training.examples import cause_pairs, isolate_pairs
 from das.training.loop import TrainingConfig, TrainingTask, train_featurizer
 from das.training.objective import LossWeights, TrainingPair
 from das.training.trainable import TrainableSubspace
@@ -24,8 +25,10 @@ __all__ = [
     "check_size",
     "fit_identity",
     "fit_seed",
+    "mixed_pairs",
     "random_columns",
     "require_cause_pairs",
+    "require_isolate_pairs",
     "shared_key",
     "train_subspace",
 ]
@@ -33,7 +36,7 @@ __all__ = [
 
 def check_size(problem: Problem, engine: Engine) -> None:
     """Raise SuiteError unless the model has the site's layer and 1 <= size <= its width."""
-    problem.site.check(engine.target.n_layers)
+    engine.target.check(problem.site)
     width = engine.target.width(problem.site)
     if not 1 <= problem.size <= width:
         raise SuiteError(
@@ -61,6 +64,37 @@ def require_cause_pairs(problem: Problem, pairs: Sequence[TrainingPair]) -> None
             came="an instance with none",
             todo="build the instance with more entities or templates, or choose another attribute",
         )
+
+
+def require_isolate_pairs(problem: Problem, pairs: Sequence[TrainingPair]) -> None:
+    """Raise SuiteError if there is no other attribute to leave alone."""
+    if not pairs:
+        raise SuiteError(
+            expected=f"training pairs of attributes other than {problem.attribute!r}",
+            came="an instance with none",
+            todo="use a method that trains on cause pairs only, or build the instance with more attributes",
+        )
+
+
+def mixed_pairs(
+    problem: Problem,
+    split: str,
+    *,
+    cause_limit: int,
+    isolate_limit_each: int | None,
+    seed: int,
+    label_tokens: int,
+) -> tuple[list[TrainingPair], list[TrainingPair]]:
+    """Return the cause pairs of the target and the isolate pairs of every other attribute in `split`.
+
+    `isolate_limit_each` bounds the pairs of each other attribute; None: a quarter of the cause pairs found,
+    the proportion of RAVEL's multi-task data (Huang et al. 2024, arXiv 2402.17700).
+    """
+    instance, target = problem.instance, problem.attribute
+    causes = cause_pairs(instance, target, split, limit=cause_limit, seed=seed, label_tokens=label_tokens)
+    each = max(1, len(causes) // 4) if isolate_limit_each is None else isolate_limit_each
+    isolates = isolate_pairs(instance, target, split, limit_each=each, seed=seed, label_tokens=label_tokens)
+    return causes, isolates
 
 
 def fit_seed(method: Method, problem: Problem) -> int:
