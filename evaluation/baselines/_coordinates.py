@@ -1,0 +1,121 @@
+"""What closed-form methods share: standardised principal coordinates and class means; it knows no model, no
+method and no prompts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from das.featurizers.subspace import Subspace
+from das.methods.base import NotApplicableError
+
+__all__ = [
+    "TOLERANCE",
+    "Coordinates",
+    "class_means",
+    "class_shares",
+    "fixed_signs",
+    "leading_subspace",
+    "one_hot",
+    "principal_coordinates",
+    "require_rank",
+    "significant",
+]
+
+TOLERANCE = 1e-6
+"""Singular values below this share of the largest count as zero: what float32 rounding of vectors leaves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Coordinates:
+    """Uncorrelated coordinates of vectors, by descending variance, with the way into them and back.
+
+    `values = (vectors - mean) readers` and, on the vectors they were made from, `vectors = mean + values
+    writers^T`, up to what is constant. `readers^T writers = I`. All in float64.
+    """
+
+    values: Tensor
+    """The vectors in these coordinates, centred, [n, rank]."""
+    variances: Tensor
+    """Variance of each coordinate, descending, [rank]; the variance of a neuron is 1 in these units."""
+    readers: Tensor
+    """Columns along which coordinates are read, [d_model, rank]."""
+    writers: Tensor
+    """Columns along which coordinates are written, [d_model, rank]."""
+
+
+def principal_coordinates(vectors: Tensor) -> Coordinates:
+    """Return the principal components of standardised vectors [n, d_model] that vary at all.
+
+    Each neuron is centred and divided by its standard deviation, so that its units do not matter; neurons
+    that are constant up to rounding are left out. With z the result and C [rank, d_model] the orthonormal
+    components, `values = z C^T`, `readers = C^T / std`, `writers = C^T * std`. Components whose standard
+    deviation is below `TOLERANCE` of the largest are dropped: dependent neurons, fewer vectors than neurons.
+    Raises NotApplicableError if nothing varies.
+    """
+    wide = vectors.double()
+    mean, std = wide.mean(dim=0), wide.std(dim=0, correction=0)
+    # Rounding to float32 moves a neuron in proportion to its size, so that is what "constant" is measured by.
+    varies = std > TOLERANCE * torch.maximum(mean.abs(), std.max())
+    inverse = torch.where(varies, 1 / std.where(varies, torch.ones_like(std)), 0.0)
+    scaled = (wide - mean) * inverse
+    variances, components = torch.linalg.eigh(scaled.mT @ scaled / len(scaled))
+    variances, components = variances.flip(0).clamp(min=0), fixed_signs(components.flip(1))
+    rank = significant(variances.sqrt())
+    require_rank(rank, came=f"{len(vectors)} vectors that are all the same")
+    variances, components = variances[:rank], components[:, :rank]
+    return Coordinates(
+        values=scaled @ components,
+        variances=variances,
+        readers=components * inverse[:, None],
+        writers=components * torch.where(varies, std, 0.0)[:, None],
+    )
+
+
+def fixed_signs(columns: Tensor) -> Tensor:
+    """Return the columns [d, k], each with the sign that makes its largest entry positive."""
+    largest = columns.gather(0, columns.abs().argmax(dim=0, keepdim=True))
+    return columns * torch.where(largest < 0, -1.0, 1.0).to(columns.dtype)
+
+
+def significant(singular: Tensor, *, scale: float = 0.0) -> int:
+    """Return how many of descending singular values [k] exceed `TOLERANCE` of the largest and of `scale`."""
+    if not singular.numel():
+        return 0
+    return int((singular > TOLERANCE * max(float(singular[0]), scale)).sum())
+
+
+def require_rank(rank: int, *, came: str) -> None:
+    """Raise NotApplicableError, with what came, if no direction is left."""
+    if rank == 0:
+        raise NotApplicableError(
+            expected="vectors that differ in at least one direction beyond rounding",
+            came=came,
+            todo="choose another site or attribute",
+        )
+
+
+def leading_subspace(readers: Tensor, writers: Tensor, size: int) -> Subspace:
+    """Return the oblique `Subspace` of the first `size` columns of both, or of all if there are fewer."""
+    return Subspace.oblique(readers[:, :size], writers[:, :size])
+
+
+def one_hot(labels: NDArray[np.int64], n_classes: int) -> Tensor:
+    """Return indicators of the classes, [n, n_classes] in float64."""
+    return torch.eye(n_classes, dtype=torch.float64)[torch.from_numpy(labels)]
+
+
+def class_shares(labels: NDArray[np.int64], n_classes: int) -> Tensor:
+    """Return the share of each class among the labels, [n_classes] in float64."""
+    return one_hot(labels, n_classes).mean(dim=0)
+
+
+def class_means(values: Tensor, labels: NDArray[np.int64], n_classes: int) -> Tensor:
+    """Return the mean of each class, [n_classes, d] in float64, for values [n, d]; zero for an empty class."""
+    indicators = one_hot(labels, n_classes)
+    counts = indicators.sum(dim=0)[:, None]
+    return indicators.mT @ values.double() / counts.clamp(min=1)
