@@ -43,6 +43,10 @@ def _stub_target(seed: int) -> TargetModel:
         name="planted",
         model_types=("planted",),
         blocks=lambda model: model.get_submodule("blocks"),  # type: ignore[arg-type,return-value]
+        attention=lambda block: block,
+        mlp=lambda block: block,
+        projection=lambda block: block,
+        n_heads=lambda config: 1,
         miniature=lambda: None,
     )
     return TargetModel(

@@ -7,13 +7,15 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from das.sites import Site, Stream
+
 __all__ = ["SourceKey", "VectorCache"]
 
 
 class SourceKey(NamedTuple):
     """What a vector depends on besides the model: a text and a place in it."""
 
-    stream: str
+    stream: Stream
     """The site's stream."""
     layer: int
     """The site's layer."""
@@ -21,6 +23,13 @@ class SourceKey(NamedTuple):
     """What the model read."""
     token: int
     """Index of the token."""
+    head: int | None = None
+    """The site's head."""
+
+    @property
+    def spot(self) -> Site:
+        """The site but for its position, which `token` stands for."""
+        return Site(layer=self.layer, stream=self.stream, head=self.head)
 
 
 class VectorCache:
@@ -40,7 +49,7 @@ class VectorCache:
         return len(self._vectors)
 
     def get(self, key: SourceKey) -> Tensor | None:
-        """Return the vector [d_model], or None if it is not kept."""
+        """Return the vector [width], or None if it is not kept."""
         vector = self._vectors.get(key)
         if vector is None:
             self.misses += 1
@@ -50,7 +59,7 @@ class VectorCache:
         return vector
 
     def put(self, key: SourceKey, vector: Tensor) -> None:
-        """Keep a vector [d_model]; the longest unused ones give way."""
+        """Keep a vector [width]; the longest unused ones give way."""
         old = self._vectors.pop(key, None)
         self._bytes += _size(vector) - (0 if old is None else _size(old))
         self._vectors[key] = vector

@@ -16,7 +16,7 @@ __all__ = ["check_featurizer", "check_pairs", "check_row_lengths", "check_sites"
 def check_sites(sites: Sequence[Site], target: TargetModel) -> None:
     """Raise SuiteError unless the target has every site."""
     for site in sites:
-        site.check(target.n_layers)
+        target.check(site)
 
 
 def check_pairs(pairs: Sequence[ForcedPair]) -> None:
@@ -30,13 +30,14 @@ def check_pairs(pairs: Sequence[ForcedPair]) -> None:
             )
 
 
-def check_featurizer(featurizer: Featurizer | None, target: TargetModel) -> None:
-    """Raise SuiteError unless the featurizer acts on vectors of the target's width."""
-    if featurizer is not None and featurizer.width != target.d_model:
+def check_featurizer(featurizer: Featurizer | None, target: TargetModel, site: Site) -> None:
+    """Raise SuiteError unless the featurizer acts on vectors of the site's width."""
+    width = target.width(site)
+    if featurizer is not None and featurizer.width != width:
         raise SuiteError(
-            expected=f"a featurizer for vectors of width {target.d_model}, as {target.name} has",
+            expected=f"a featurizer for vectors of width {width}, as {target.name} has at {site}",
             came=f"one for width {featurizer.width}",
-            todo="use the featurizer with the model it was made for",
+            todo="use the featurizer with the model and the stream it was made for",
         )
 
 

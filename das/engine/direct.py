@@ -27,7 +27,7 @@ __all__ = ["DirectEngine"]
 
 
 class DirectEngine:
-    """Runs a target model with forward hooks on its blocks.
+    """Runs a target model with forward hooks where its sites are.
 
     A source vector depends on the source prompt and the site alone, so each is computed once and kept, over
     pairs, epochs, target attributes and methods. Logits are projected at the label positions only.
@@ -55,19 +55,20 @@ class DirectEngine:
         """The kept source vectors."""
         self.encoder = PromptEncoder(target.tokenizer)
         """Tokenises prompts, once each."""
-        self._blocks = target.family.blocks(target.model)
         self._head: nn.Module = target.model.get_output_embeddings()
         self._padding_side = padding_side
         self._extra_padding = extra_padding
 
     def collect(self, prompts: Sequence[Prompt], sites: Sequence[Site]) -> dict[Site, Tensor]:
-        """Return the vectors at each site, [n_prompts, d_model] in float32; see the protocol."""
+        """Return the vectors at each site, [n_prompts, width] in float32; see the protocol.
+
+        One pass of a prompt serves all sites, and ends after the last of them.
+        """
         check_sites(sites, self.target)
-        empty = torch.zeros(0, self.target.d_model, device=self.target.device)
         keys = {site: [self._key(prompt, site) for prompt in prompts] for site in sites}
         found = self._vectors([key for of_site in keys.values() for key in of_site])
         return {
-            site: torch.stack([found[key] for key in of_site]) if of_site else empty
+            site: torch.stack([found[key] for key in of_site]) if of_site else self._no_vectors(site)
             for site, of_site in keys.items()
         }
 
@@ -92,7 +93,7 @@ class DirectEngine:
         protocol."""
         check_sites([site], self.target)
         check_pairs(pairs)
-        check_featurizer(featurizer, self.target)
+        check_featurizer(featurizer, self.target, site)
         if not pairs:
             return torch.zeros(0, 0, int(self.target.model.config.vocab_size), device=self.target.device)
         rows = self._forced_rows(pairs)
@@ -120,8 +121,8 @@ class DirectEngine:
         self, padded: PaddedRows, places: list[int], site: Site, featurizer: Featurizer, sources: Tensor
     ) -> Iterator[None]:
         positions = torch.tensor(places, device=padded.shifts.device) + padded.shifts
-        block = self._blocks[site.layer]
-        with rewritten(block, positions, lambda base: featurizer.interchange(base, sources)):
+        place = self.target.place(site)
+        with rewritten(place, positions, lambda base: featurizer.interchange(base, sources)):
             yield
 
     def _logits(self, padded: PaddedRows, wanted: Tensor) -> Tensor:
@@ -170,16 +171,17 @@ class DirectEngine:
         self, rows: list[tuple[int, ...]], keys: list[list[SourceKey]]
     ) -> dict[SourceKey, Tensor]:
         padded = self._pad(rows)
-        layers = sorted({key.layer for of_row in keys for key in of_row})
+        spots = dict.fromkeys(key.spot for of_row in keys for key in of_row)
         tokens = sorted({key.token for of_row in keys for key in of_row})
         column = {token: index for index, token in enumerate(tokens)}
         # A row too short for a wanted index reads its last token there; nobody asks for that value.
         places = torch.tensor([[min(token, len(row) - 1) for token in tokens] for row in rows])
         places = places.to(padded.shifts.device) + padded.shifts[:, None]
-        with captured({n: self._blocks[n] for n in layers}, dict.fromkeys(layers, places)) as vectors:
+        wanted = {spot: self.target.place(spot) for spot in spots}
+        with captured(wanted, dict.fromkeys(spots, places)) as vectors:
             self._forward(padded)
         return {
-            key: vectors[key.layer][row, column[key.token]].clone()
+            key: vectors[key.spot][row, column[key.token]].clone()
             for row, of_row in enumerate(keys)
             for key in of_row
         }
@@ -224,7 +226,10 @@ class DirectEngine:
 
     def _key(self, prompt: Prompt, site: Site) -> SourceKey:
         token = self.encoder.position(prompt, site.position)
-        return SourceKey(stream=site.stream, layer=site.layer, text=prompt.text, token=token)
+        return SourceKey(site.stream, site.layer, prompt.text, token, site.head)
+
+    def _no_vectors(self, site: Site) -> Tensor:
+        return torch.zeros(0, self.target.width(site), device=self.target.device)
 
     def _pad(self, rows: list[tuple[int, ...]]) -> PaddedRows:
         return pad_rows(rows, side=self._padding_side, extra=self._extra_padding, device=self.target.device)

@@ -3,13 +3,15 @@ its block ends."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
+
+from das.models.base import Place
 
 __all__ = ["captured", "gathered", "preserved", "rewritten"]
 
@@ -22,12 +24,15 @@ _HOOK_TABLES = (
 )
 
 
+Key = TypeVar("Key", bound=Hashable)
+
+
 class _ReachedError(Exception):
     """Ends a forward pass once the last wanted vector has been read."""
 
 
 def _hidden(output: Any) -> Tensor:
-    """Return a block's residual stream: newer transformers return it bare, older ones first in a tuple."""
+    """Return a module's hidden vectors: newer transformers return them bare, older ones first in a tuple."""
     hidden: Tensor = output[0] if isinstance(output, tuple) else output
     return hidden
 
@@ -44,45 +49,77 @@ def _removed_afterwards(handle: RemovableHandle) -> Iterator[None]:
         handle.remove()
 
 
+def _hooked(place: Place, act: Callable[[Tensor], Tensor | None]) -> RemovableHandle:
+    """Register `act` on what flows through a place, [batch, tokens, features]; what it returns, if anything,
+    flows on instead."""
+
+    def after(module: nn.Module, inputs: Any, output: Any) -> Any:
+        changed = act(_hidden(output))
+        return None if changed is None else _with_hidden(output, changed)
+
+    def before(module: nn.Module, inputs: Any) -> Any:
+        changed = act(_hidden(inputs))
+        return None if changed is None else _with_hidden(inputs, changed)
+
+    if place.side == "input":
+        return place.module.register_forward_pre_hook(before)
+    return place.module.register_forward_hook(after)
+
+
+def _place_of(where: nn.Module | Place) -> Place:
+    return where if isinstance(where, Place) else Place(where)
+
+
 @contextmanager
-def rewritten(block: nn.Module, positions: Tensor, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    """Within, the block's output at `positions` [batch] is replaced by `change` of it, [batch, d_model]."""
+def rewritten(
+    where: nn.Module | Place, positions: Tensor, change: Callable[[Tensor], Tensor]
+) -> Iterator[None]:
+    """Within, the vectors of a place at `positions` [batch] are replaced by `change` of them, [batch, width].
 
-    def hook(module: nn.Module, inputs: Any, output: Any) -> Any:
-        hidden = _hidden(output)
+    A bare module stands for the whole of its output.
+    """
+    place = _place_of(where)
+    columns = place.columns
+
+    def act(hidden: Tensor) -> Tensor:
         places = (torch.arange(len(positions), device=hidden.device), positions.to(hidden.device))
-        return _with_hidden(output, hidden.index_put(places, change(hidden[places])))
+        vectors = hidden[places]
+        if columns is None:
+            return hidden.index_put(places, change(vectors))
+        parts = (vectors[:, : columns.start], change(vectors[:, columns]), vectors[:, columns.stop :])
+        return hidden.index_put(places, torch.cat(parts, dim=1))
 
-    with _removed_afterwards(block.register_forward_hook(hook)):
+    with _removed_afterwards(_hooked(place, act)):
         yield
 
 
 @contextmanager
 def captured(
-    blocks: Mapping[int, nn.Module], positions: Mapping[int, Tensor], *, stop: bool = True
-) -> Iterator[dict[int, Tensor]]:
-    """Within, a forward pass fills the yielded dictionary: per layer the vectors [batch, n, d_model] in
-    float32.
+    places: Mapping[Key, nn.Module | Place], positions: Mapping[Key, Tensor], *, stop: bool = True
+) -> Iterator[dict[Key, Tensor]]:
+    """Within, a forward pass fills the yielded dictionary: per key the vectors [batch, n, width] in float32.
 
-    `blocks` and `positions` [batch, n] go by layer. With `stop` the pass ends silently after the last of
-    these layers, for nothing above it is wanted; the context ends there too.
+    `places` and `positions` [batch, n] go by any key, such as a layer or a site; a bare module stands for the
+    whole of its output. With `stop` the pass ends silently after the last of these places, for nothing after
+    it is wanted; the context ends there too.
     """
-    vectors: dict[int, Tensor] = {}
+    vectors: dict[Key, Tensor] = {}
 
-    def hook_for(layer: int) -> Callable[[nn.Module, Any, Any], None]:
-        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
-            hidden = _hidden(output)
-            where = positions[layer].to(hidden.device)
+    def reader(key: Key, columns: slice) -> Callable[[Tensor], None]:
+        def act(hidden: Tensor) -> None:
+            where = positions[key].to(hidden.device)
             rows = torch.arange(len(where), device=hidden.device)[:, None]
-            vectors[layer] = hidden[rows, where].detach().float()
-            if stop and len(vectors) == len(blocks):
+            vectors[key] = hidden[..., columns][rows, where].detach().float()
+            if stop and len(vectors) == len(places):
                 raise _ReachedError
 
-        return hook
+        return act
 
     with ExitStack() as stack:
-        for layer, block in blocks.items():
-            stack.enter_context(_removed_afterwards(block.register_forward_hook(hook_for(layer))))
+        for key, where in places.items():
+            place = _place_of(where)
+            act = reader(key, place.columns or slice(None))
+            stack.enter_context(_removed_afterwards(_hooked(place, act)))
         try:
             yield vectors
         except _ReachedError:

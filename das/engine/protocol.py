@@ -38,8 +38,8 @@ class Engine(Protocol):
     """The model that is run."""
 
     def collect(self, prompts: Sequence[Prompt], sites: Sequence[Site]) -> dict[Site, Tensor]:
-        """Return the vectors at each site, [n_prompts, d_model] in float32, in the order of `prompts`; no
-        gradient."""
+        """Return the vectors at each site, [n_prompts, width] in float32, in the order of `prompts`; no
+        gradient. The width is the target's at that site."""
         ...
 
     def complete(self, prompts: Sequence[Prompt], max_new_tokens: int) -> list[Completion]:

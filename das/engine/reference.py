@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -32,15 +33,41 @@ with contextlib.redirect_stdout(io.StringIO()):
 __all__ = ["ReferenceEngine"]
 
 
-class _Interchange(pyvene.TrainableIntervention, pyvene.DistributedRepresentationIntervention):
-    """Our featurizer's swap as pyvene sees it: vectors [batch, d_model] of base and source in, one out."""
+_ITS_NAMES = {
+    "block_output": "block_output",
+    "attention_output": "attention_output",
+    "mlp_output": "mlp_output",
+    "head_output": "head_attention_value_output",
+}
+"""pyvene's names of our streams. What it takes for the attention's output of GPT-2 is the dropout at its end,
+which hands its input on in a frozen model."""
 
-    def __init__(self, featurizer: Featurizer) -> None:
+
+class _Interchange(pyvene.TrainableIntervention, pyvene.DistributedRepresentationIntervention):
+    """Our featurizer's swap as pyvene sees it: vectors [batch, width] of base and source in, one out; only
+    `columns` of them are swapped."""
+
+    def __init__(self, featurizer: Featurizer, columns: slice) -> None:
         super().__init__()
         self.featurizer = featurizer
+        self.columns = columns
 
     def forward(self, base: Tensor, source: Tensor, subspaces: Any = None) -> Tensor:
-        return self.featurizer.interchange(base, source)
+        swapped = base.clone()
+        swapped[:, self.columns] = self.featurizer.interchange(base[:, self.columns], source[:, self.columns])
+        return swapped
+
+
+@dataclass(frozen=True, slots=True)
+class _Unit:
+    """What pyvene has to be told about a site."""
+
+    component: str
+    """Its own name of the stream, or the path of our module."""
+    head: int | None
+    """The head, if pyvene is to cut it out itself."""
+    columns: slice
+    """The site's part of the vector that pyvene hands over."""
 
 
 class ReferenceEngine:
@@ -51,6 +78,10 @@ class ReferenceEngine:
     returns hidden states; each call here puts them back. It reads an integer location as the whole batch's
     and stays so from then on; locations here are given for each row, and an engine never keeps a wrapped
     model between calls.
+
+    Where pyvene knows the model, sites go by its own names, and it cuts out a head by itself, so that our
+    places are checked against its. Where it does not, they go by the path of our module; then a head's swap
+    gets the whole input of the output projection and leaves the other heads' slices as they are.
     """
 
     name = "reference"
@@ -72,15 +103,14 @@ class ReferenceEngine:
         self._extra_padding = extra_padding
 
     def collect(self, prompts: Sequence[Prompt], sites: Sequence[Site]) -> dict[Site, Tensor]:
-        """Return the vectors at each site, [n_prompts, d_model] in float32; see the protocol."""
+        """Return the vectors at each site, [n_prompts, width] in float32; see the protocol."""
         check_sites(sites, self.target)
         found: dict[Site, list[Tensor]] = {site: [] for site in sites}
         with torch.inference_mode(False), torch.no_grad():
             for batch in _batches(prompts, self.batch_size):
                 for site in sites:
                     found[site].append(self._collect_batch(batch, site))
-        empty = torch.zeros(0, self.target.d_model, device=self.target.device)
-        return {site: torch.cat([empty, *vectors]) for site, vectors in found.items()}
+        return {site: torch.cat([self._no_vectors(site), *vectors]) for site, vectors in found.items()}
 
     def complete(self, prompts: Sequence[Prompt], max_new_tokens: int) -> list[Completion]:
         """Continue each prompt greedily with the model's own `generate`, one prompt at a time; see the
@@ -94,7 +124,7 @@ class ReferenceEngine:
         protocol."""
         check_sites([site], self.target)
         check_pairs(pairs)
-        check_featurizer(featurizer, self.target)
+        check_featurizer(featurizer, self.target, site)
         longest = max((len(pair.label_ids) for pair in pairs), default=0)
         parts = [torch.zeros(0, longest, int(self.target.model.config.vocab_size), device=self.target.device)]
         for batch in _batches(pairs, self.batch_size):
@@ -122,11 +152,12 @@ class ReferenceEngine:
         self, pairs: Sequence[ForcedPair], base: PaddedRows, site: Site, featurizer: Featurizer
     ) -> Tensor:
         source = self._pad(self._ids([pair.source for pair in pairs]))
+        unit = self._unit(site)
         locations = (
-            self._locations([pair.source for pair in pairs], source, site),
-            self._locations([pair.base for pair in pairs], base, site),
+            self._locations([pair.source for pair in pairs], source, site, unit),
+            self._locations([pair.base for pair in pairs], base, site, unit),
         )
-        with self._wrapped(site, _Interchange(featurizer)) as wrapped:
+        with self._wrapped(site, unit, _Interchange(featurizer, unit.columns)) as wrapped:
             _, swapped = wrapped(
                 base=_inputs(base),
                 sources=[_inputs(source)],
@@ -137,44 +168,46 @@ class ReferenceEngine:
 
     def _collect_batch(self, prompts: Sequence[Prompt], site: Site) -> Tensor:
         padded = self._pad(self._ids(prompts))
-        with self._memory(), self._wrapped(site, pyvene.CollectIntervention()) as wrapped:
+        unit = self._unit(site)
+        locations = self._locations(prompts, padded, site, unit)
+        with self._memory(), self._wrapped(site, unit, pyvene.CollectIntervention()) as wrapped:
             (_, collected), _ = wrapped(
-                base=_inputs(padded),
-                unit_locations={"sources->base": (None, self._locations(prompts, padded, site))},
+                base=_inputs(padded), unit_locations={"sources->base": (None, locations)}
             )
-        return torch.cat(list(collected)).reshape(len(prompts), -1).float()
+        return torch.cat(list(collected)).reshape(len(prompts), -1)[:, unit.columns].float()
 
     @contextlib.contextmanager
-    def _wrapped(self, site: Site, intervention: nn.Module) -> Iterator[Any]:
+    def _wrapped(self, site: Site, unit: _Unit, intervention: nn.Module) -> Iterator[Any]:
         """Yield the target wrapped by pyvene with one intervention; the target's own hooks are back
         afterwards."""
+        kind = "pos" if unit.head is None else "h.pos"
         config = pyvene.IntervenableConfig(
-            [
-                pyvene.RepresentationConfig(
-                    site.layer, self._component(site), "pos", 1, intervention=intervention
-                )
-            ]
+            [pyvene.RepresentationConfig(site.layer, unit.component, kind, 1, intervention=intervention)]
         )
         with preserved(self.target.model):
             yield pyvene.IntervenableModel(config, self.target.model)
 
-    def _component(self, site: Site) -> str:
-        """Return pyvene's own name of the site where it knows the model, so that ours is checked against
-        it."""
-        known = type_to_module_mapping.get(type(self.target.model), {})
-        if site.stream in known:
-            return site.stream
-        block = self.target.family.blocks(self.target.model)[site.layer]
-        path = next(name for name, module in self.target.model.named_modules() if module is block)
-        return f"{path}.output"
+    def _unit(self, site: Site) -> _Unit:
+        own_name = _ITS_NAMES[site.stream]
+        if own_name in type_to_module_mapping.get(type(self.target.model), {}):
+            return _Unit(own_name, site.head, slice(None))
+        place = self.target.place(site)
+        modules = self.target.model.named_modules()
+        path = next(name for name, module in modules if module is place.module)
+        return _Unit(f"{path}.{place.side}", None, place.columns or slice(None))
 
-    def _locations(self, prompts: Sequence[Prompt], padded: PaddedRows, site: Site) -> list[list[list[int]]]:
+    def _no_vectors(self, site: Site) -> Tensor:
+        return torch.zeros(0, self.target.width(site), device=self.target.device)
+
+    def _locations(self, prompts: Sequence[Prompt], padded: PaddedRows, site: Site, unit: _Unit) -> list[Any]:
+        """Return the token of each row in pyvene's form for one intervention: with a head, heads and tokens
+        apart."""
         shifts = padded.shifts.tolist()
-        places = [
+        tokens = [
             [self._encoder.position(prompt, site.position) + shift]
             for prompt, shift in zip(prompts, shifts, strict=True)
         ]
-        return [places]
+        return [tokens] if unit.head is None else [[[[unit.head]] * len(tokens), tokens]]
 
     def _complete_one(self, prompt: Prompt, max_new_tokens: int) -> Completion:
         ids = torch.tensor(self._ids([prompt]), device=self.target.device)

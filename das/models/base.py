@@ -5,19 +5,37 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
 from das.sites import Site
 
-__all__ = ["ModelFamily", "TargetModel"]
+__all__ = ["ModelFamily", "Place", "TargetModel", "part"]
+
+
+def part(path: str) -> Callable[[nn.Module], nn.Module]:
+    """Return a function from a block to its part at a dotted path, such as `self_attn.o_proj`."""
+    return lambda block: block.get_submodule(path)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a site's vector stands inside a model that is running."""
+
+    module: nn.Module
+    """The module whose output or input holds the vector."""
+    side: Literal["output", "input"] = "output"
+    """`output`: what the module returns, bare or first in a tuple; `input`: its first argument."""
+    columns: slice | None = None
+    """The vector's part of the last axis; None: the whole of it."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelFamily:
-    """Where a family keeps its blocks; one file per family in `das/models/`, bound to `FAMILY`."""
+    """Where a family keeps its blocks and their parts; one file per family in `das/models/`, bound to
+    `FAMILY`."""
 
     name: str
     """As in `ravel list models`: `gpt2`."""
@@ -25,6 +43,16 @@ class ModelFamily:
     """The `model_type` values of Hugging Face configs that this family serves."""
     blocks: Callable[[nn.Module], nn.ModuleList]
     """Returns the decoder blocks of a causal language model, in order."""
+    attention: Callable[[nn.Module], nn.Module]
+    """Returns the attention module of a block; its output, bare or first in a tuple, is
+    `attention_output`."""
+    mlp: Callable[[nn.Module], nn.Module]
+    """Returns the MLP module of a block; its output is `mlp_output`."""
+    projection: Callable[[nn.Module], nn.Module]
+    """Returns the output projection of a block's attention. Its one positional input holds the outputs of the
+    heads side by side, [batch, tokens, n_heads * head width]: each slice is a `head_output`."""
+    n_heads: Callable[[Any], int]
+    """Returns the number of heads of every attention, given the model's config."""
     miniature: Callable[[], Any]
     """Returns the config of a tiny random model for the contract tests: 4 layers, width at most 32,
     vocabulary 128."""
@@ -55,9 +83,35 @@ class TargetModel:
         """Width of the residual stream."""
         return int(self.model.config.hidden_size)
 
+    @property
+    def n_heads(self) -> int:
+        """Number of heads of every attention (of queries, where keys and values are shared)."""
+        return self.family.n_heads(self.model.config)
+
+    @property
+    def head_width(self) -> int:
+        """Length of one head's output: the config's `head_dim`, or else an equal share of the stream."""
+        return int(getattr(self.model.config, "head_dim", None) or self.d_model // self.n_heads)
+
     def width(self, site: Site) -> int:
         """Length of the vector at a site."""
-        return self.d_model
+        return self.d_model if site.head is None else self.head_width
+
+    def check(self, site: Site) -> None:
+        """Raise SuiteError unless the model has the site's layer and head."""
+        site.check(self.n_layers, None if site.head is None else self.n_heads)
+
+    def place(self, site: Site) -> Place:
+        """Return where a site's vector stands in the model. Raises SuiteError if the model lacks the site."""
+        self.check(site)
+        block = self.family.blocks(self.model)[site.layer]
+        if site.head is not None:
+            start = site.head * self.head_width
+            columns = slice(start, start + self.head_width)
+            return Place(self.family.projection(block), "input", columns)
+        if site.stream == "attention_output":
+            return Place(self.family.attention(block))
+        return Place(self.family.mlp(block) if site.stream == "mlp_output" else block)
 
     @property
     def device(self) -> torch.device:

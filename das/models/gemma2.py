@@ -1,11 +1,11 @@
-"""Gemma 2: where the blocks are, and a miniature with local and global layers and both soft caps."""
+"""Gemma 2: where the blocks and their parts are, and a miniature with local and global layers and soft caps."""
 
 from __future__ import annotations
 
 from torch import nn
 from transformers import Gemma2Config
 
-from das.models.base import ModelFamily
+from das.models.base import ModelFamily, part
 
 __all__ = ["FAMILY"]
 
@@ -37,4 +37,13 @@ def _miniature() -> Gemma2Config:
     )
 
 
-FAMILY = ModelFamily(name="gemma2", model_types=("gemma2",), blocks=_blocks, miniature=_miniature)
+FAMILY = ModelFamily(
+    name="gemma2",
+    model_types=("gemma2",),
+    blocks=_blocks,
+    attention=part("self_attn"),
+    mlp=part("mlp"),
+    projection=part("self_attn.o_proj"),
+    n_heads=lambda config: int(config.num_attention_heads),
+    miniature=_miniature,
+)

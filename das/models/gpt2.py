@@ -1,11 +1,11 @@
-"""GPT-2 and the models of its shape: where the blocks are, and a miniature."""
+"""GPT-2 and the models of its shape: where the blocks and their parts are, and a miniature."""
 
 from __future__ import annotations
 
 from torch import nn
 from transformers import GPT2Config
 
-from das.models.base import ModelFamily
+from das.models.base import ModelFamily, part
 
 __all__ = ["FAMILY"]
 
@@ -31,4 +31,13 @@ def _miniature() -> GPT2Config:
     )
 
 
-FAMILY = ModelFamily(name="gpt2", model_types=("gpt2",), blocks=_blocks, miniature=_miniature)
+FAMILY = ModelFamily(
+    name="gpt2",
+    model_types=("gpt2",),
+    blocks=_blocks,
+    attention=part("attn"),
+    mlp=part("mlp"),
+    projection=part("attn.c_proj"),
+    n_heads=lambda config: int(config.num_attention_heads),
+    miniature=_miniature,
+)

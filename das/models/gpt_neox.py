@@ -1,11 +1,11 @@
-"""GPT-NeoX, the shape of the Pythia models: where the blocks are, and a miniature."""
+"""GPT-NeoX, the shape of the Pythia models: where the blocks and their parts are, and a miniature."""
 
 from __future__ import annotations
 
 from torch import nn
 from transformers import GPTNeoXConfig
 
-from das.models.base import ModelFamily
+from das.models.base import ModelFamily, part
 
 __all__ = ["FAMILY"]
 
@@ -29,4 +29,13 @@ def _miniature() -> GPTNeoXConfig:
     )
 
 
-FAMILY = ModelFamily(name="gpt_neox", model_types=("gpt_neox",), blocks=_blocks, miniature=_miniature)
+FAMILY = ModelFamily(
+    name="gpt_neox",
+    model_types=("gpt_neox",),
+    blocks=_blocks,
+    attention=part("attention"),
+    mlp=part("mlp"),
+    projection=part("attention.dense"),
+    n_heads=lambda config: int(config.num_attention_heads),
+    miniature=_miniature,
+)

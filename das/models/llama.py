@@ -1,11 +1,11 @@
-"""Llama and the models of its shape: where the blocks are, and a miniature with grouped key-value heads."""
+"""Llama and the models of its shape: where the blocks and their parts are, and a miniature with grouped heads."""
 
 from __future__ import annotations
 
 from torch import nn
 from transformers import LlamaConfig
 
-from das.models.base import ModelFamily
+from das.models.base import ModelFamily, part
 
 __all__ = ["FAMILY"]
 
@@ -30,4 +30,13 @@ def _miniature() -> LlamaConfig:
     )
 
 
-FAMILY = ModelFamily(name="llama", model_types=("llama",), blocks=_blocks, miniature=_miniature)
+FAMILY = ModelFamily(
+    name="llama",
+    model_types=("llama",),
+    blocks=_blocks,
+    attention=part("self_attn"),
+    mlp=part("mlp"),
+    projection=part("self_attn.o_proj"),
+    n_heads=lambda config: int(config.num_attention_heads),
+    miniature=_miniature,
+)

@@ -1,11 +1,11 @@
-"""Qwen 2: where the blocks are, and a miniature with a narrow window below and a global view above."""
+"""Qwen 2: where the blocks and their parts are, and a miniature with narrow windows below a global view."""
 
 from __future__ import annotations
 
 from torch import nn
 from transformers import Qwen2Config
 
-from das.models.base import ModelFamily
+from das.models.base import ModelFamily, part
 
 __all__ = ["FAMILY"]
 
@@ -34,4 +34,13 @@ def _miniature() -> Qwen2Config:
     )
 
 
-FAMILY = ModelFamily(name="qwen2", model_types=("qwen2",), blocks=_blocks, miniature=_miniature)
+FAMILY = ModelFamily(
+    name="qwen2",
+    model_types=("qwen2",),
+    blocks=_blocks,
+    attention=part("self_attn"),
+    mlp=part("mlp"),
+    projection=part("self_attn.o_proj"),
+    n_heads=lambda config: int(config.num_attention_heads),
+    miniature=_miniature,
+)

@@ -30,7 +30,7 @@ class FullVector(Method):
 
     def fit(self, problem: Problem, engine: Engine, workspace: Workspace) -> Featurizer:
         """Return a `MaskedBasis` with a full mask. Raises SuiteError if the model lacks the layer."""
-        problem.site.check(engine.target.n_layers)
+        engine.target.check(problem.site)
         return MaskedBasis(torch.ones(engine.target.width(problem.site)), None)
 
 

@@ -30,7 +30,7 @@ class NoOp(Method):
 
     def fit(self, problem: Problem, engine: Engine, workspace: Workspace) -> Featurizer:
         """Return a `MaskedBasis` with an empty mask. Raises SuiteError if the model lacks the layer."""
-        problem.site.check(engine.target.n_layers)
+        engine.target.check(problem.site)
         return MaskedBasis(torch.zeros(engine.target.width(problem.site)), None)
 
 

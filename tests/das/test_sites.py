@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from das.sites import POSITIONS, STREAMS, Site
+from das.sites import POSITIONS, STREAMS, Position, Site, Stream
 from ravel.common.errors import SuiteError
 
 
-@given(st.integers(0, 999), st.sampled_from(STREAMS), st.sampled_from(POSITIONS))
-def test_what_is_written_is_read(layer: int, stream: str, position: str) -> None:
-    site = Site(layer, stream=stream, position=position)
+@given(st.integers(0, 999), st.sampled_from(STREAMS), st.sampled_from(POSITIONS), st.integers(0, 99))
+def test_what_is_written_is_read(layer: int, stream: Stream, position: Position, head: int) -> None:
+    site = Site(layer, stream, position, head if stream == "head_output" else None)
     assert Site.parse(str(site)) == site
 
 
