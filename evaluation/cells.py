@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from das.engine.protocol import Engine
 from das.featurizers.base import Featurizer
 from das.featurizers.storage import FeaturizerHeader, load_featurizer, save_featurizer
-from das.methods.base import Method, Problem
+from das.methods.base import Method, NotApplicableError, Problem
 from evaluation.judging import judge
 from evaluation.methods import METHODS
 from evaluation.plan import SUITE_SCHEMA_VERSION, Cell
@@ -23,7 +23,7 @@ from ravel.common.io import read_json
 from ravel.common.registry import Registry
 from ravel.instance import Instance
 
-__all__ = ["Bench", "cell_outcomes", "cell_subject", "judge_cell", "run_cell"]
+__all__ = ["Bench", "cell_outcomes", "cell_refusal", "cell_subject", "judge_cell", "run_cell"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +40,21 @@ class Bench:
     """How many of an answer's first tokens are compared."""
     methods: Registry[type[Method]] = METHODS
     """Where methods are looked up."""
+    fitting: Engine | None = None
+    """The engine that fits are given, where it is another: one that has vectors in store."""
 
     def without_test(self) -> Bench:
         """Return the same bench with the test splits withheld."""
-        return Bench(self.instance.without_test(), self.engine, self.run, self.label_tokens, self.methods)
+        return replace(self, instance=self.instance.without_test())
 
 
-def run_cell(cell: Cell, bench: Bench, splits: Sequence[str], progress: Progress) -> None:
+def run_cell(
+    cell: Cell, bench: Bench, splits: Sequence[str], progress: Progress, *, keep_refusal: bool = True
+) -> None:
     """Fit the cell and judge it on `splits`, leaving out what is done already; `cell.json` is written last.
 
+    Where the method has no answer the reason is written down and nothing is judged, or, without
+    `keep_refusal`, NotApplicableError is raised.
     A cell that was interrupted is fitted again, from its last checkpoint where the method keeps one, and ends
     in the same bytes, for a fit is a function of its problem.
     """
@@ -56,15 +62,23 @@ def run_cell(cell: Cell, bench: Bench, splits: Sequence[str], progress: Progress
     if folder.finished():
         judge_cell(cell, bench, splits, progress)
         return
-    featurizer = _fit(cell, bench, folder, progress)
+    try:
+        featurizer = _fit(cell, bench, folder, progress)
+    except NotApplicableError as refusal:
+        if not keep_refusal:
+            raise
+        folder.finish({**_describe(cell, bench, 0), "refused": str(refusal)})
+        return
     save_featurizer(featurizer, folder.path, _header(cell, bench))
     _judge(cell, bench, splits, featurizer, progress)
-    folder.finish(_describe(cell, bench, featurizer))
+    folder.finish(_describe(cell, bench, featurizer.size))
 
 
 def judge_cell(cell: Cell, bench: Bench, splits: Sequence[str], progress: Progress) -> None:
     """Judge a fitted cell on those of `splits` that it was not judged on yet."""
     folder = bench.run.cell(cell.cell_id)
+    if cell_refusal(cell, bench) is not None:
+        return
     missing = [split for split in splits if not folder.outcomes(split).is_file()]
     if missing:
         featurizer, _ = load_featurizer(
@@ -73,6 +87,12 @@ def judge_cell(cell: Cell, bench: Bench, splits: Sequence[str], progress: Progre
             instance_fingerprint=bench.instance.fingerprint,
         )
         _judge(cell, bench, missing, featurizer, progress)
+
+
+def cell_refusal(cell: Cell, bench: Bench) -> str | None:
+    """Return why a finished cell's method had no answer, or None if it had one."""
+    reason = read_json(bench.run.cell(cell.cell_id).header).get("refused")
+    return None if reason is None else str(reason)
 
 
 def cell_outcomes(cell: Cell, bench: Bench, split: str) -> list[Outcome]:
@@ -106,7 +126,7 @@ def _fit(cell: Cell, bench: Bench, folder: CellFolder, progress: Progress) -> Fe
     )
     shared = SharedTensors(bench.run.shared)
     workspace = FolderWorkspace(folder, cell.label(), progress, shared)
-    return method_class(config).fit(problem, bench.engine, workspace)
+    return method_class(config).fit(problem, bench.fitting or bench.engine, workspace)
 
 
 def _judge(
@@ -126,7 +146,7 @@ def _judge(
         folder.write_outcomes(split, outcomes)
 
 
-def _describe(cell: Cell, bench: Bench, featurizer: Featurizer) -> dict[str, Any]:
+def _describe(cell: Cell, bench: Bench, swapped: int) -> dict[str, Any]:
     return {
         "suite_schema": SUITE_SCHEMA_VERSION,
         "cell": cell.cell_id,
@@ -135,7 +155,7 @@ def _describe(cell: Cell, bench: Bench, featurizer: Featurizer) -> dict[str, Any
         "attribute": cell.attribute or "*",
         "site": str(cell.site),
         "size": "*" if cell.size is None else cell.size,
-        "swapped": featurizer.size,
+        "swapped": swapped,
         "seed": cell.seed,
         "label_tokens": bench.label_tokens,
         "model_fingerprint": bench.engine.target.fingerprint,

@@ -51,6 +51,8 @@ class MethodSpec(Config):
     """As in `ravel list methods`."""
     config: dict[str, Any] = Field(default_factory=dict)
     """Settings of the method; what is left out takes the method's default."""
+    sizes: tuple[PositiveInt, ...] | None = None
+    """Sizes of this method, where they are not the suite's: latents of a dictionary, say."""
 
 
 class SuiteConfig(Config):
@@ -78,9 +80,10 @@ class SuiteConfig(Config):
     """Such as `block_output.3@entity_last`; with several, one is chosen per method and attribute on
     validation."""
     sizes: tuple[PositiveInt, ...] = ()
-    """Numbers of coordinates, chosen among like sites; methods with a size of their own ignore them."""
-    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
-    """A fit per seed; scores are averaged over them."""
+    """Numbers of coordinates, chosen among like sites; methods with a size of their own ignore them, and a
+    size beyond the width of a site is left out there."""
+    seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
+    """A fit per seed; scores are averaged over them. Methods that draw nothing are fitted once."""
     generalisations: tuple[Generalisation, ...] = Field(default=GENERALISATIONS, min_length=1)
     """What is held out."""
     label_tokens: PositiveInt = DEFAULT_LABEL_TOKENS
@@ -158,14 +161,15 @@ def plan_cells(
     """Return every cell of a resolved config, in the order of its lists.
 
     A method that needs no attribute is fitted once for all of them, one that needs no size once for all
-    sizes; one that needs neither has nothing left to draw and is fitted for the first seed only. Raises
-    SuiteError for a site or size the model does not have, and for a model that did not give the instance's
-    labels.
+    sizes, and one that draws nothing for the first seed only. Raises SuiteError for a site that the model
+    does not have, a size that no site or no method has, and a model that did not give the instance's labels.
     """
     _check_target(instance, target)
     sites = [Site.parse(text) for text in config.sites]
     for site in sites:
-        site.check(target.n_layers)
+        target.check(site)
+    for spec in config.methods:
+        _check_sizes(spec, methods.get(spec.name), config, sites, target)
     cells = [
         cell
         for spec in config.methods
@@ -216,10 +220,10 @@ def _cells_of(
     target: TargetModel,
 ) -> Iterator[Cell]:
     setting = canonical_json(spec.config)
-    seeds = config.seeds if method.needs_attribute or method.needs_size else config.seeds[:1]
+    seeds = config.seeds if method.draws else config.seeds[:1]
     for attribute in _targets(method, config):
         for site in sites:
-            for size in _sizes(method, config, target):
+            for size in _sizes(spec, method, config, site, target):
                 for seed in seeds:
                     cell_id = _cell_id(
                         {
@@ -247,23 +251,46 @@ def _targets(method: type[Method], config: SuiteConfig) -> Sequence[str | None]:
     return config.attributes if method.needs_attribute else (None,)
 
 
-def _sizes(method: type[Method], config: SuiteConfig, target: TargetModel) -> Sequence[int | None]:
+def _sizes(
+    spec: MethodSpec, method: type[Method], config: SuiteConfig, site: Site, target: TargetModel
+) -> Sequence[int | None]:
     if not method.needs_size:
         return (None,)
-    if not config.sizes:
+    largest = _largest_size(spec, method, site, target)
+    return [size for size in _wanted_sizes(spec, config) if size <= largest]
+
+
+def _wanted_sizes(spec: MethodSpec, config: SuiteConfig) -> tuple[int, ...]:
+    return config.sizes if spec.sizes is None else spec.sizes
+
+
+def _largest_size(spec: MethodSpec, method: type[Method], site: Site, target: TargetModel) -> int:
+    settings = method.config_class.from_mapping(spec.config, origin=f"method {spec.name}")
+    return method(settings).largest_size(target.width(site))
+
+
+def _check_sizes(
+    spec: MethodSpec, method: type[Method], config: SuiteConfig, sites: Sequence[Site], target: TargetModel
+) -> None:
+    """Raise SuiteError for a method without a size, and for a size that fits it at no site."""
+    if not method.needs_size:
+        return
+    wanted = _wanted_sizes(spec, config)
+    if not wanted:
         raise SuiteError(
             expected=f"at least one size, for {method.name} needs one",
             came="an empty list",
             todo="add for instance `sizes: [16]` to the suite",
         )
-    too_large = [size for size in config.sizes if size > target.d_model]
+    largest = max(_largest_size(spec, method, site, target) for site in sites)
+    too_large = [size for size in wanted if size > largest]
     if too_large:
         raise SuiteError(
-            expected=f"sizes from 1 to {target.d_model}, the width of {target.name}",
+            expected=f"sizes from 1 to {largest}, the most that {method.name} has at the suite's sites of "
+            f"{target.name}",
             came=", ".join(map(str, too_large)),
-            todo="remove the larger sizes from the suite",
+            todo="remove the larger sizes, or give methods with more to choose from `sizes` of their own",
         )
-    return config.sizes
 
 
 def _check_target(instance: Instance, target: TargetModel) -> None:
@@ -279,7 +306,8 @@ def _check_target(instance: Instance, target: TargetModel) -> None:
 def _resolved_method(spec: MethodSpec, methods: Registry[type[Method]]) -> MethodSpec:
     config_class: type[MethodConfig] = methods.get(spec.name).config_class
     config = config_class.from_mapping(spec.config, origin=f"the suite's settings of method {spec.name!r}")
-    return MethodSpec(name=spec.name, config=config.model_dump(mode="json"))
+    sizes = None if spec.sizes is None else _unique(spec.sizes)
+    return MethodSpec(name=spec.name, config=config.model_dump(mode="json"), sizes=sizes)
 
 
 def _attributes(config: SuiteConfig, instance: Instance) -> tuple[str, ...]:

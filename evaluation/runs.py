@@ -284,7 +284,7 @@ def _lost(entry: Any, now: list[Any]) -> str:
         return f"without {_short(entry)}"
     for other in now:
         if other["name"] == entry["name"]:
-            old, new = entry["config"], other["config"]
+            old, new = ({**e["config"], "sizes": e.get("sizes")} for e in (entry, other))
             changed = [_difference(k, old.get(k), new.get(k), ()) for k in sorted(old | new)]
             return f"with {entry['name']} changed ({'; '.join(c for c in changed if c)})"
     return f"without {entry['name']}"

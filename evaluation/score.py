@@ -10,7 +10,7 @@ from das.featurizers.base import Featurizer
 from das.sites import Site
 from evaluation.judging import DEFAULT_LABEL_TOKENS, judge
 from evaluation.metrics import Rounding, scores
-from evaluation.records import SCORE_SCHEMA_VERSION, Outcome, ScoreRecord
+from evaluation.records import SCORE_SCHEMA_VERSION, Outcome, ScoredKind, ScoreRecord
 from evaluation.uncertainty import (
     DEFAULT_RESAMPLES,
     Clustered,
@@ -24,7 +24,7 @@ from ravel.common.seeds import numpy_stream
 from ravel.instance import Instance
 from ravel.schema import Generalisation, Partition, split_name
 
-__all__ = ["Subject", "score_featurizer", "score_outcomes", "split_resamples"]
+__all__ = ["Subject", "of_kind", "score_featurizer", "score_outcomes", "split_resamples"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +102,11 @@ def score_outcomes(
     partition: Partition,
     rounding: Rounding = "none",
     chosen: bool = False,
+    source_kind: ScoredKind = "all",
 ) -> ScoreRecord:
     """Score one target attribute on outcomes that were judged already; intervals are those of the unrounded
-    scores."""
+    scores. Only outcomes of `source_kind` count."""
+    outcomes = of_kind(outcomes, source_kind)
     point = scores(outcomes, attribute, rounding=rounding)
     intervals = sample_scores(outcomes, attribute, resamples).intervals()
     return ScoreRecord(
@@ -128,7 +130,15 @@ def score_outcomes(
         isolate_interval=intervals.isolate,
         disentangle_interval=intervals.disentangle,
         chosen=chosen,
+        source_kind=source_kind,
     )
+
+
+def of_kind(outcomes: Sequence[Outcome], source_kind: ScoredKind) -> Sequence[Outcome]:
+    """Return the outcomes whose sources are of a kind, all of them for `all`."""
+    if source_kind == "all":
+        return outcomes
+    return [outcome for outcome in outcomes if outcome.source_kind == source_kind]
 
 
 def split_resamples(pairs: Sequence[Clustered], split: str, *, n_resamples: int, seed: int) -> Resamples:

@@ -102,7 +102,7 @@ def fit_folder(
     (cell,) = plan_cells(config, instance, engine.target)
     work = RunFolder(unfinished_fit(out))
     bench = Bench(instance.without_test(), engine, work, DEFAULT_LABEL_TOKENS)
-    run_cell(cell, bench, (), progress)
+    run_cell(cell, bench, (), progress, keep_refusal=False)
     with new_folder(out) as staging:
         shutil.copytree(work.cell(cell.cell_id).path, staging, dirs_exist_ok=True)
     shutil.rmtree(work.path, ignore_errors=True)
@@ -184,7 +184,7 @@ def score_folder(
     )
     if not request.allow_foreign:
         _check_labels(instance, engine)
-    header.site.check(engine.target.n_layers)
+    engine.target.check(header.site)
     return score_featurizer(
         instance,
         engine,

@@ -3,6 +3,7 @@ throughout."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,13 +13,22 @@ from das.engine import make_engine
 from das.engine.protocol import Engine
 from das.methods.base import Method
 from das.models.load import load_target
-from evaluation.cells import Bench, cell_outcomes, cell_subject, judge_cell, run_cell
+from evaluation.activations import collect_vectors
+from evaluation.cells import Bench, cell_outcomes, cell_refusal, cell_subject, judge_cell, run_cell
 from evaluation.methods import METHODS
 from evaluation.plan import FREE, GROWING, Cell, SuiteConfig, check_splits, plan_cells, resolve
 from evaluation.plots import plot_cause_isolate
-from evaluation.records import FLOORS, AverageRecord, ComparisonRecord, Outcome, ScoreRecord
+from evaluation.records import (
+    FLOORS,
+    AverageRecord,
+    ComparisonRecord,
+    Outcome,
+    Refusal,
+    ScoredKind,
+    ScoreRecord,
+)
 from evaluation.runs import Progress, RunFolder, describe_environment, silent
-from evaluation.score import score_outcomes, split_resamples
+from evaluation.score import of_kind, score_outcomes, split_resamples
 from evaluation.selection import Criterion, Point, choose_point
 from evaluation.summary import Evidence, SplitContext, average_records, comparison_records, sample_methods
 from evaluation.tables import write_tables
@@ -26,7 +36,7 @@ from evaluation.uncertainty import Resamples
 from ravel.common.io import write_jsonl
 from ravel.common.registry import Registry
 from ravel.instance import Instance
-from ravel.schema import Generalisation, Partition, split_name
+from ravel.schema import SOURCE_KINDS, Generalisation, Partition, split_name
 
 __all__ = ["RunSummary", "SuiteConfig", "plan_cells", "run_cell", "run_suite", "run_suite_on"]
 
@@ -79,7 +89,7 @@ def run_suite_on(
     cells = plan_cells(config, instance, engine.target, methods=methods)
     check_splits(config, instance)
     run = _open(config, out, instance, engine)
-    bench = Bench(instance, engine, run, config.label_tokens, methods)
+    bench = _collect(Bench(instance, engine, run, config.label_tokens, methods), cells, progress)
     _fit_all(cells, bench, config, progress)
     # Until points are chosen nothing can read the test splits: the instance in hand does not hold them.
     validation = _Scorer(bench.without_test(), config)
@@ -102,12 +112,30 @@ def _open(config: SuiteConfig, out: Path, instance: Instance, engine: Engine) ->
     return run
 
 
+def _collect(bench: Bench, cells: Sequence[Cell], progress: Progress) -> Bench:
+    """Read every prompt at every site once, if some unfinished fit looks at vectors without running pairs."""
+    waiting = [
+        cell
+        for cell in cells
+        if bench.methods.get(cell.method).needs_labels and not bench.run.cell(cell.cell_id).finished()
+    ]
+    sites = list(dict.fromkeys(cell.site for cell in waiting))
+    if not sites:
+        return bench
+    withheld, report = bench.instance.without_test(), partial(progress, "activations")
+    return replace(bench, fitting=collect_vectors(withheld, bench.engine, sites, bench.run.shared, report))
+
+
 def _fit_all(cells: Sequence[Cell], bench: Bench, config: SuiteConfig, progress: Progress) -> None:
     withheld = bench.without_test()
     splits = [s for g in config.generalisations if withheld.instance.pairs(s := split_name(g, "val"))]
     for done, cell in enumerate(cells):
         progress("cells", done, len(cells))
+        began, news = time.monotonic(), not withheld.run.cell(cell.cell_id).finished()
         run_cell(cell, withheld, splits, progress)
+        if news:
+            took = time.monotonic() - began
+            progress(f"finished {cell.label()} in {took:.1f} s", done + 1, len(cells))
     progress("cells", len(cells), len(cells))
 
 
@@ -145,7 +173,12 @@ class _Scorer:
         return self._resamples[split]
 
     def records(
-        self, cell: Cell, attributes: Iterable[str], generalisation: Generalisation, partition: Partition
+        self,
+        cell: Cell,
+        attributes: Iterable[str],
+        generalisation: Generalisation,
+        partition: Partition,
+        source_kind: ScoredKind = "all",
     ) -> list[ScoreRecord]:
         """Return a record per target attribute that the cell serves; none if the split has no pairs."""
         split = split_name(generalisation, partition)
@@ -160,6 +193,7 @@ class _Scorer:
                 self.resamples(split),
                 generalisation=generalisation,
                 partition=partition,
+                source_kind=source_kind,
             )
             for attribute in attributes
             if cell.serves(attribute)
@@ -172,6 +206,8 @@ def select(cells: Sequence[Cell], scorer: _Scorer, config: SuiteConfig) -> Choic
     assert config.attributes is not None
     candidates: dict[tuple[str, str], dict[Point, list[ScoreRecord]]] = {}
     for cell in cells:
+        if cell_refusal(cell, scorer.bench) is not None:
+            continue
         served = [attribute for attribute in config.attributes if cell.serves(attribute)]
         for attribute in served:
             candidates.setdefault((cell.method, attribute), {}).setdefault(_point(cell), [])
@@ -189,6 +225,18 @@ def select(cells: Sequence[Cell], scorer: _Scorer, config: SuiteConfig) -> Choic
     }
 
 
+def refusals(cells: Sequence[Cell], bench: Bench, choice: Choice, config: SuiteConfig) -> list[Refusal]:
+    """Return the methods and attributes of which no cell has a featurizer, with the first cell's reason."""
+    assert config.attributes is not None
+    reasons: dict[tuple[str, str], str] = {}
+    for cell in cells:
+        reason = cell_refusal(cell, bench)
+        for attribute in config.attributes:
+            if reason is not None and cell.serves(attribute) and (cell.method, attribute) not in choice:
+                reasons.setdefault((cell.method, attribute), reason)
+    return [Refusal(method, attribute, reason) for (method, attribute), reason in sorted(reasons.items())]
+
+
 def _criterion(method: str) -> Criterion:
     # The row that says how much can be brought at all must be the most that can be brought.
     return "cause" if method == "full_vector" else "disentangle"
@@ -203,11 +251,17 @@ def finish(cells: Sequence[Cell], choice: Choice, scorer: _Scorer, config: Suite
     run = scorer.bench.run
     scores = _all_scores(cells, choice, scorer, config)
     averages, comparisons = _summaries(choice, scorer, config)
+    refused = refusals(cells, scorer.bench, choice, config)
     write_jsonl(run.scores, (record.to_json() for record in scores))
     write_jsonl(run.averages, (record.to_json() for record in averages))
     write_jsonl(run.comparisons, (record.to_json() for record in comparisons))
+    write_jsonl(run.refusals, (record.to_json() for record in refused))
     write_tables(scores, averages, run.tables)
-    test = [record for record in averages if record.scope == "macro" and record.partition == "test"]
+    test = [
+        record
+        for record in averages
+        if (record.scope, record.partition, record.source_kind) == ("macro", "test", "all")
+    ]
     plot_cause_isolate(test, run.plots / "cause_isolate")
     return RunSummary(run.path, config, tuple(scores), tuple(averages), tuple(comparisons))
 
@@ -222,15 +276,25 @@ def _all_scores(
     records = [
         replace(record, chosen=(record.cell, record.attribute) in chosen)
         for cell in cells
+        if cell_refusal(cell, scorer.bench) is None
         for generalisation in config.generalisations
         for partition in partitions
         if partition == "val" or cell.cell_id in tested
         for record in scorer.records(cell, config.attributes, generalisation, partition)
     ]
-    return sorted(records, key=_score_order)
+    by_kind = [
+        replace(record, chosen=True)
+        for (_, attribute), group in choice.items()
+        for cell in group
+        for generalisation in config.generalisations
+        for kind in SOURCE_KINDS
+        for record in scorer.records(cell, (attribute,), generalisation, "test", kind)
+        if record.n_cause or record.n_isolate
+    ]
+    return sorted([*records, *by_kind], key=_score_order)
 
 
-def _score_order(record: ScoreRecord) -> tuple[str, str, str, int, int, str, str, str]:
+def _score_order(record: ScoreRecord) -> tuple[str, str, str, int, int, str, str, str, str]:
     return (
         record.method,
         record.attribute,
@@ -240,6 +304,7 @@ def _score_order(record: ScoreRecord) -> tuple[str, str, str, int, int, str, str
         record.generalisation,
         record.partition,
         record.cell,
+        "" if record.source_kind == "all" else record.source_kind,
     )
 
 
@@ -259,7 +324,20 @@ def _summaries(
             averages += average_records(samples, context)
             if partition == "test":
                 comparisons += comparison_records(samples, context)
+                averages += _averages_by_kind(choice, scorer, split, context)
     return averages, comparisons
+
+
+def _averages_by_kind(
+    choice: Choice, scorer: _Scorer, split: str, context: SplitContext
+) -> list[AverageRecord]:
+    records = []
+    for kind in SOURCE_KINDS:
+        evidence = _evidence(choice, scorer.bench, split, kind)
+        samples = sample_methods(evidence, context.resamples)
+        found = average_records(samples, replace(context, source_kind=kind))
+        records += [record for record in found if record.n_cause or record.n_isolate]
+    return records
 
 
 def _split_context(scorer: _Scorer, generalisation: Generalisation, partition: Partition) -> SplitContext:
@@ -272,17 +350,19 @@ def _split_context(scorer: _Scorer, generalisation: Generalisation, partition: P
     )
 
 
-def _evidence(choice: Choice, bench: Bench, split: str) -> list[Evidence]:
+def _evidence(choice: Choice, bench: Bench, split: str, source_kind: ScoredKind = "all") -> list[Evidence]:
     return [
         Evidence(
             method,
             attribute,
             seeds=tuple(cell.seed for cell in group),
-            read=partial(_read_group, group, bench, split),
+            read=partial(_read_group, group, bench, split, source_kind),
         )
         for (method, attribute), group in choice.items()
     ]
 
 
-def _read_group(group: Sequence[Cell], bench: Bench, split: str) -> list[list[Outcome]]:
-    return [cell_outcomes(cell, bench, split) for cell in group]
+def _read_group(
+    group: Sequence[Cell], bench: Bench, split: str, source_kind: ScoredKind
+) -> list[Sequence[Outcome]]:
+    return [of_kind(cell_outcomes(cell, bench, split), source_kind) for cell in group]

@@ -4,12 +4,12 @@ nothing."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 from evaluation.aggregate import Macro, average_attributes, mean_over_seeds
-from evaluation.records import SCORE_SCHEMA_VERSION, AverageRecord, ComparisonRecord, Outcome
-from evaluation.uncertainty import Resamples, Sampled, difference
+from evaluation.records import SCORE_SCHEMA_VERSION, AverageRecord, ComparisonRecord, Outcome, ScoredKind
+from evaluation.uncertainty import Resamples, Sampled, difference, holm, p_value
 from ravel.schema import Generalisation, Partition
 
 __all__ = ["Evidence", "SplitContext", "average_records", "comparison_records", "sample_methods"]
@@ -29,6 +29,8 @@ class SplitContext:
     """`val` or `test`."""
     resamples: Resamples
     """Drawn once for the split."""
+    source_kind: ScoredKind = "all"
+    """Which pairs of the split count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +90,16 @@ def average_records(samples: Sequence[MethodSample], split: SplitContext) -> lis
 
 def comparison_records(samples: Sequence[MethodSample], split: SplitContext) -> list[ComparisonRecord]:
     """Return the paired difference of the macro averages for every two methods, over the attributes both
-    count."""
+    count; p-values are adjusted for all of them together."""
     records = []
     for first, second in combinations(sorted(samples, key=lambda s: s.method), 2):
         shared = sorted(set(first.macro.attributes) & set(second.macro.attributes))
         if shared:
             records.append(_comparison(first, second, tuple(shared), split))
-    return records
+    adjusted = holm([record.disentangle_p for record in records])
+    return [
+        replace(record, disentangle_p_adjusted=value) for record, value in zip(records, adjusted, strict=True)
+    ]
 
 
 def _average(
@@ -124,6 +129,7 @@ def _average(
         cause_interval=intervals.cause,
         isolate_interval=intervals.isolate,
         disentangle_interval=intervals.disentangle,
+        source_kind=split.source_kind,
     )
 
 
@@ -148,4 +154,5 @@ def _comparison(
         cause_interval=intervals.cause,
         isolate_interval=intervals.isolate,
         disentangle_interval=intervals.disentangle,
+        disentangle_p=p_value(point.disentangle, minus.draws.disentangle),
     )

@@ -10,6 +10,7 @@ template, contributes no spread of its own.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -35,7 +36,9 @@ __all__ = [
     "clusters_of",
     "difference",
     "draw_resamples",
+    "holm",
     "interval",
+    "p_value",
     "paired_difference",
     "sample_scores",
 ]
@@ -243,6 +246,37 @@ def interval(draws: FloatArray, level: float = LEVEL) -> Interval | None:
         return None
     low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+def p_value(difference: float | None, draws: FloatArray) -> float | None:
+    """Return the two-sided p-value of a difference of 0, or None where it is not defined.
+
+    The normal tail at the difference over the standard deviation of its bootstrap draws: the share of draws
+    beyond 0 can't fall below one in their number, too coarse for many comparisons at once. Where the draws do
+    not vary, 1 for a difference of 0 and 0 otherwise.
+    """
+    defined = draws[~np.isnan(draws)]
+    if difference is None or len(defined) < min(_FEWEST_DEFINED, len(draws)) or len(defined) < 2:
+        return None
+    spread = float(np.std(defined, ddof=1))
+    if spread == 0:
+        return 1.0 if difference == 0 else 0.0
+    return math.erfc(abs(difference) / spread / math.sqrt(2))
+
+
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """Return p-values adjusted so that the chance of any false finding among them stays below the level.
+
+    The step-down method of Holm (1979, Scandinavian Journal of Statistics 6): the k-th smallest of m is
+    multiplied by m - k + 1, and none is below a smaller one's. None stays None and counts for nothing.
+    """
+    known = sorted((p, index) for index, p in enumerate(p_values) if p is not None)
+    adjusted: list[float | None] = [None] * len(p_values)
+    highest = 0.0
+    for rank, (p, index) in enumerate(known):
+        highest = max(highest, min(1.0, (len(known) - rank) * p))
+        adjusted[index] = highest
+    return adjusted
 
 
 def _multiplicities(n: int, n_resamples: int, generator: np.random.Generator) -> FloatArray:

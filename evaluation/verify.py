@@ -27,7 +27,7 @@ _MARKS: Mapping[str, Kind] = {
     "manifest.json": "instance",
     "featurizer.json": "featurizer",
 }
-_NOT_HASHED = ("cell", "swapped")
+_NOT_HASHED = ("cell", "swapped", "refused")
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +142,8 @@ def _fingerprint_problems(run: RunFolder, instance: Instance) -> list[str]:
 
 def _run_cell_problems(cell: CellFolder, run: RunFolder, instance: Instance) -> list[str]:
     problems: list[str] = []
+    if _is_refused(cell):
+        return []
     try:
         _, header = load_featurizer(
             cell.path,
@@ -154,6 +156,11 @@ def _run_cell_problems(cell: CellFolder, run: RunFolder, instance: Instance) -> 
     for path in sorted(cell.path.glob("outcomes/*.jsonl")):
         problems += _errors_of(partial(_read_outcomes, cell, path.stem, instance))
     return [f"cell {cell.path.name}: {problem}" for problem in problems]
+
+
+def _is_refused(cell: CellFolder) -> bool:
+    stated = read_json(cell.header)
+    return isinstance(stated, dict) and isinstance(stated.get("refused"), str)
 
 
 def _read_outcomes(cell: CellFolder, split: str, instance: Instance) -> None:
@@ -221,7 +228,8 @@ def _group_problems(
         return [f"scores.jsonl, cell {cell.path.name}: {error}"]
     problems = []
     for record in group:
-        found = scores(outcomes, record.attribute)
+        counted = [o for o in outcomes if record.source_kind in ("all", o.source_kind)]
+        found = scores(counted, record.attribute)
         stated = (record.cause, record.isolate, record.disentangle, record.n_cause, record.n_isolate)
         if stated != (found.cause, found.isolate, found.disentangle, found.n_cause, found.n_isolate):
             problems.append(

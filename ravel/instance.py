@@ -129,6 +129,8 @@ class Instance:
     def without_test(self) -> Instance:
         """Return the same instance with the test splits withheld: their pairs, and prompts only they use."""
         withheld = frozenset(name for name in ALL_SPLITS if name.endswith("_test"))
+        if withheld <= self._withheld:
+            return self
         pairs = {name: found for name, found in self._pairs.items() if name not in withheld}
         used = _used_prompts(pair for found in pairs.values() for pair in found)
         prompts = {prompt_id: record for prompt_id, record in self._prompts.items() if prompt_id in used}

@@ -158,7 +158,8 @@ def macro(summary: RunSummary, method: str) -> dict[str, AverageRecord]:
     return {
         record.generalisation: record
         for record in summary.averages
-        if record.method == method and record.partition == "test" and record.scope == "macro"
+        if (record.method, record.partition, record.scope, record.source_kind)
+        == (method, "test", "macro", "all")
     }
 
 

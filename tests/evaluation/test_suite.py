@@ -39,6 +39,7 @@ def config(**changes: Any) -> SuiteConfig:
         "methods": [{"name": "das", "config": QUICK}, {"name": "mdas", "config": QUICK}],
         "sites": [str(SITE)],
         "sizes": [2, 6],
+        "seeds": [0],
         "generalisations": ["context"],
         "resamples": 200,
     }
@@ -86,7 +87,11 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> RunSummary:
 
 
 def test_the_table_says_what_the_world_is(finished: RunSummary) -> None:
-    macro = {r.method: r for r in finished.averages if r.scope == "macro" and r.partition == "test"}
+    macro = {
+        r.method: r
+        for r in finished.averages
+        if (r.scope, r.partition, r.source_kind) == ("macro", "test", "all")
+    }
     assert (macro["no_op"].cause, macro["no_op"].isolate) == (0, 1)
     assert macro["no_op"].disentangle_interval == (0.5, 0.5)
     assert macro["full_vector"].cause == 1
@@ -189,7 +194,11 @@ def test_added_seeds_add_cells_and_leave_the_others(tmp_path: Path) -> None:
     assert {r.seed for r in grown.scores if r.method == "mdas"} == {0, 1}
     assert {r.seed for r in grown.scores if r.method == "no_op"} == {0}
     macro = next(r for r in grown.averages if (r.method, r.scope, r.partition) == ("mdas", "macro", "test"))
-    per_seed = [r.cause or 0 for r in grown.scores if r.method == "mdas" and r.partition == "test"]
+    per_seed = [
+        r.cause or 0
+        for r in grown.scores
+        if (r.method, r.partition, r.source_kind) == ("mdas", "test", "all")
+    ]
     assert macro.cause == pytest.approx(sum(per_seed) / 2)
     with pytest.raises(SuiteError, match="seeds without 1"):
         run_suite_on(config(**small), tmp_path / "run", INSTANCE, Watched())
@@ -258,7 +267,7 @@ def test_no_test_prompt_is_run_before_everything_is_chosen(tmp_path: Path) -> No
         tested_at.append((stage.split(" ")[0], engine.tested))
 
     run_suite_on(config(), tmp_path / "run", INSTANCE, engine, progress=progress)
-    assert {stage for stage, _ in tested_at} == {"cells", "fit", "judge", "test"}
+    assert {stage for stage, _ in tested_at} == {"cells", "fit", "finished", "judge", "test"}
     assert max(tested for stage, tested in tested_at if stage == "cells") == 0
     assert engine.tested > 0
 
@@ -326,7 +335,10 @@ def test_a_resolved_config_is_whole_and_survives_yaml() -> None:
         ({"attributes": []}, "at least one target attribute"),
         ({"sites": ["block_output.7@entity_last"]}, "this model has 1 blocks; got layer 7"),
         ({"sites": ["block_output"]}, "stream.layer@position"),
-        ({"sizes": [2, 17]}, "sizes from 1 to 16, the width of planted; got 17"),
+        (
+            {"sizes": [2, 17]},
+            "sizes from 1 to 16, the most that das has at the suite's sites of planted; got 17",
+        ),
         ({"sizes": []}, "for das needs one; got an empty list"),
         ({"sizes": [0]}, "sizes.0"),
         ({"generalisations": ["entity"]}, "pairs in entity_test"),
