@@ -41,7 +41,7 @@ class Dbm(Method):
         """
         config = self.config
         assert isinstance(config, DbmConfig)
-        problem.site.check(engine.target.n_layers)
+        engine.target.check(problem.site)
         return train_cause_mask(
             self,
             problem,

@@ -41,7 +41,7 @@ class Mdbm(Method):
         """
         config = self.config
         assert isinstance(config, MdbmConfig)
-        problem.site.check(engine.target.n_layers)
+        engine.target.check(problem.site)
         return train_mixed_mask(
             self,
             problem,
