@@ -101,15 +101,15 @@ def _add_block(drawn: RichTable, rows: Sequence[Row], *, named: bool) -> None:
     for index, row in enumerate(rows):
         # A rule stands where the floors begin, and at the end of the block.
         last = index + 1 == len(rows) or rows[index + 1].floor != row.floor
-        cells = [_cell_text(cell, shared=n is not None) for cell, n in zip(row.cells, counts, strict=True)]
+        cells = [_cell_text(cell, shown=n) for cell, n in zip(row.cells, counts, strict=True)]
         drawn.add_row(*([""] if named else []), row.label, *cells, end_section=last)
 
 
-def _cell_text(cell: TableCell, *, shared: bool) -> str:
-    own_count = "" if shared else f"\nn={cell.n}"
+def _cell_text(cell: TableCell, *, shown: int | None) -> str:
     if cell.value is None:
-        return f"-{own_count}"
-    marks = ("*" if cell.best else "") + ("†" if cell.below_no_op else "")
+        return "-"
+    own_count = "" if cell.n == shown else f"\nn={cell.n}"
+    marks = ("*" if cell.best else "") + cell.marks
     interval = "" if cell.interval is None else f"\n{cell.interval[0]:.3f}-{cell.interval[1]:.3f}"
     return f"{marks}{cell.value:.3f}{interval}{own_count}"
 

@@ -1,4 +1,4 @@
-"""Tables: records become cells, cells become Markdown, CSV or LaTeX."""
+"""Tables: records become cells, cells become Markdown, LaTeX, CSV or HTML."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
-from evaluation.records import AverageRecord, ScoreRecord
-from evaluation.tables.build import attribute_table, main_table
+from evaluation.records import AverageRecord, ComparisonRecord, Refusal, ScoreRecord
+from evaluation.tables.build import attribute_table, kind_table, main_table, type_table
 from evaluation.tables.csv import to_csv
+from evaluation.tables.html import to_html
 from evaluation.tables.latex import to_latex
 from evaluation.tables.markdown import to_markdown
-from evaluation.tables.model import Column, Row, Table, TableCell
+from evaluation.tables.model import Column, Row, Table, TableCell, Versus
 from ravel.common.errors import unknown_name
 from ravel.common.io import write_text
 
@@ -21,17 +22,21 @@ __all__ = [
     "Row",
     "Table",
     "TableCell",
+    "Versus",
     "attribute_table",
+    "kind_table",
     "main_table",
     "render",
+    "run_tables",
+    "type_table",
     "write_tables",
 ]
 
 RENDERERS: Mapping[str, Callable[[Table], str]] = MappingProxyType(
-    {"markdown": to_markdown, "csv": to_csv, "latex": to_latex}
+    {"markdown": to_markdown, "latex": to_latex, "csv": to_csv, "html": to_html}
 )
 """Renderers by the name of the command line's `--format`."""
-_SUFFIXES = MappingProxyType({"markdown": ".md", "csv": ".csv", "latex": ".tex"})
+_SUFFIXES = MappingProxyType({"markdown": ".md", "latex": ".tex", "csv": ".csv", "html": ".html"})
 
 
 def render(table: Table, style: str) -> str:
@@ -41,13 +46,35 @@ def render(table: Table, style: str) -> str:
     return RENDERERS[style](table)
 
 
+def run_tables(
+    scores: Sequence[ScoreRecord],
+    averages: Sequence[AverageRecord] | None = None,
+    *,
+    comparisons: Sequence[ComparisonRecord] = (),
+    refusals: Sequence[Refusal] = (),
+) -> list[Table]:
+    """Return the tables of one run's test records: main, per attribute and, where points were scored by
+    source kind, per kind."""
+    tables = [
+        main_table(scores, averages, comparisons=comparisons, refusals=refusals),
+        attribute_table(scores, averages, refusals=refusals),
+    ]
+    if any(r.chosen and r.partition == "test" and r.source_kind != "all" for r in scores):
+        tables.append(kind_table(scores, averages, refusals=refusals))
+    return tables
+
+
 def write_tables(
-    scores: Sequence[ScoreRecord], averages: Sequence[AverageRecord] | None, folder: Path
+    scores: Sequence[ScoreRecord],
+    averages: Sequence[AverageRecord] | None,
+    folder: Path,
+    *,
+    comparisons: Sequence[ComparisonRecord] = (),
+    refusals: Sequence[Refusal] = (),
 ) -> list[Path]:
-    """Write the main table and the per-attribute table of the test records in every style; return the
-    paths."""
+    """Write `run_tables` in every style; return the paths."""
     paths = []
-    for table in (main_table(scores, averages), attribute_table(scores, averages)):
+    for table in run_tables(scores, averages, comparisons=comparisons, refusals=refusals):
         for style, suffix in _SUFFIXES.items():
             path = folder / f"{table.name}{suffix}"
             write_text(path, render(table, style))

@@ -3,26 +3,58 @@ nothing."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from evaluation.records import (
     FLOORS,
     NO_OP_DISENTANGLE,
-    SCORE_SCHEMA_VERSION,
     AverageRecord,
+    ComparisonRecord,
     Interval,
+    Refusal,
+    ScoredKind,
     ScoreRecord,
 )
+from evaluation.tables.marks import with_marks
+from evaluation.tables.means import averages_without_outcomes, mean
 from evaluation.tables.model import Column, Row, Table, TableCell
+from evaluation.tables.notes import floor_note, macro_notes, mark_notes, refusal_notes, run_notes, sites_text
 from ravel.common.errors import SuiteError
-from ravel.schema import GENERALISATIONS, Generalisation, Partition
+from ravel.schema import GENERALISATIONS, SOURCE_KINDS, Generalisation, Partition
 
-__all__ = ["SCORES", "attribute_table", "averages_without_outcomes", "main_table"]
+__all__ = [
+    "SCORES",
+    "attribute_table",
+    "averages_without_outcomes",
+    "kind_table",
+    "main_table",
+    "type_table",
+]
 
 SCORES = ("cause", "isolate", "disentangle")
-_PLURALS = {"context": "templates", "entity": "entities", "entity_context": "entities and templates"}
+_MEAN = "mean"
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What a table is made of, once the records that don't belong are gone."""
+
+    points: list[ScoreRecord]
+    """Chosen score records."""
+    averages: list[AverageRecord]
+    """Their means."""
+    refusals: Sequence[Refusal]
+    """Where a method had no answer."""
+
+    def generalisations(self) -> list[Generalisation]:
+        """The generalisations of the table, in their fixed order."""
+        present = {record.generalisation for record in self.averages}
+        return [g for g in GENERALISATIONS if g in present]
+
+    def subject(self) -> str:
+        """Entity type and model, as titles say them."""
+        return f"{self.points[0].entity_type} with {self.points[0].model}"
 
 
 def main_table(
@@ -30,24 +62,26 @@ def main_table(
     averages: Sequence[AverageRecord] | None = None,
     *,
     partition: Partition = "test",
+    comparisons: Sequence[ComparisonRecord] = (),
+    refusals: Sequence[Refusal] = (),
 ) -> Table:
     """Return the table method x generalisation x score, averaged over target attributes (macro).
 
     Without `averages` (they need the outcomes) the means are formed from `scores` and have no intervals; a
-    note says so. Raises SuiteError if there is no chosen record of the partition, or if records of several
-    models or types are mixed.
+    note says so. With `comparisons` each row says whether it differs from the best row and from no_op.
+    `refusals` say why a method's mean is over fewer attributes; such a mean is marked and is never the best.
+    Records of a single source kind are passed over. Raises SuiteError if there is no chosen record of the
+    partition, or if records of several models or types are mixed.
     """
-    chosen = _chosen(scores, partition)
-    found = _averages(chosen, averages, partition, "macro")
-    rows = _ordered([_row("", m, found, chosen) for m in _methods(found)])
-    entity_type, model = chosen[0].entity_type, chosen[0].model
+    found = _found(scores, averages, partition, "macro", refusals)
+    rows = _with_best(_rows("", found, found.averages, _refused_everywhere(found)))
     return Table(
         name="main",
-        title=f"Disentanglement on {entity_type} with {model}, mean over attributes, {partition} pairs",
+        title=f"Disentanglement on {found.subject()}, mean over attributes, {partition} pairs",
         block_header="",
         columns=_columns(found),
-        rows=tuple(_with_best(rows)),
-        notes=(*_macro_notes(found), *_notes(found, chosen, partition)),
+        rows=tuple(with_marks(rows, _columns(found), comparisons, partition)),
+        notes=_notes(found, partition, rows, comparisons, macro=True),
     )
 
 
@@ -56,228 +90,306 @@ def attribute_table(
     averages: Sequence[AverageRecord] | None = None,
     *,
     partition: Partition = "test",
+    refusals: Sequence[Refusal] = (),
 ) -> Table:
-    """Return the table of every target attribute, a block of methods each; otherwise as `main_table`."""
-    chosen = _chosen(scores, partition)
-    found = _averages(chosen, averages, partition, "attribute")
+    """Return the table of every target attribute, a block of methods each; otherwise as `main_table`.
+
+    A method that was refused for an attribute has an empty row there. There are no marks of difference, for
+    comparisons are made of means over attributes.
+    """
+    found = _found(scores, averages, partition, "attribute", refusals)
     rows: list[Row] = []
-    for attribute in sorted({record.attribute for record in chosen}):
-        own = [record for record in found if record.attributes == (attribute,)]
-        points = [record for record in chosen if record.attribute == attribute]
-        rows += _with_best(
-            _ordered([_row(attribute, m, own, points, _generalisations(found)) for m in _methods(own)])
-        )
-    entity_type, model = chosen[0].entity_type, chosen[0].model
+    for attribute in sorted({r.attribute for r in found.points} | {r.attribute for r in refusals}):
+        own = [record for record in found.averages if record.attributes == (attribute,)]
+        refused = {r.method for r in refusals if r.attribute == attribute}
+        rows += _with_best(_rows(attribute, found, own, refused, attribute))
     return Table(
         name="attributes",
-        title=f"Disentanglement per attribute of {entity_type} with {model}, {partition} pairs",
+        title=f"Disentanglement per attribute of {found.subject()}, {partition} pairs",
         block_header="attribute",
         columns=_columns(found),
         rows=tuple(rows),
-        notes=_notes(found, chosen, partition),
+        notes=_notes(found, partition, rows, ()),
     )
 
 
-def averages_without_outcomes(chosen: Sequence[ScoreRecord]) -> list[AverageRecord]:
-    """Average chosen score records over seeds, and over attributes; an interval survives only where nothing
-    is averaged."""
-    records: list[AverageRecord] = []
-    for method in sorted({r.method for r in chosen}):
-        for generalisation in GENERALISATIONS:
-            own = [r for r in chosen if r.method == method and r.generalisation == generalisation]
-            attributes = sorted({r.attribute for r in own})
-            parts = [_over_seeds([r for r in own if r.attribute == a]) for a in attributes]
-            records += parts
-            if parts:
-                records.append(_over_attributes(parts))
-    return records
+def kind_table(
+    scores: Sequence[ScoreRecord],
+    averages: Sequence[AverageRecord] | None = None,
+    *,
+    partition: Partition = "test",
+    refusals: Sequence[Refusal] = (),
+) -> Table:
+    """Return the table of every source kind, a block of methods each, averaged over target attributes.
+
+    Raises SuiteError if no chosen record of the partition is of a single kind; otherwise as `main_table`.
+    """
+    rows: list[Row] = []
+    parts: list[_Found] = []
+    for kind in _kinds(scores, partition):
+        part = _found(scores, averages, partition, "macro", refusals, kind)
+        parts.append(part)
+        rows += _with_best(_rows(kind, part, part.averages, _refused_everywhere(part)))
+    found = _Found(
+        [point for part in parts for point in part.points],
+        [average for part in parts for average in part.averages],
+        refusals,
+    )
+    return Table(
+        name="kinds",
+        title=f"Disentanglement per source kind on {found.subject()}, {partition} pairs",
+        block_header="source kind",
+        columns=_columns(found),
+        rows=tuple(_aligned(rows, parts, found)),
+        notes=_notes(found, partition, rows, (), macro=True),
+    )
 
 
-def _chosen(scores: Sequence[ScoreRecord], partition: Partition) -> list[ScoreRecord]:
-    chosen = [record for record in scores if record.chosen and record.partition == partition]
-    if not chosen:
+def type_table(
+    scores: Sequence[ScoreRecord],
+    averages: Sequence[AverageRecord] | None = None,
+    *,
+    partition: Partition = "test",
+    refusals: Mapping[str, Sequence[Refusal]] | None = None,
+) -> Table:
+    """Return the table method x generalisation x entity type of disentangle, with the unweighted mean over
+    types.
+
+    `scores` (and `averages`) are those of several runs, one per entity type, all on one model; `refusals`
+    are by entity type. A method that lacks a type, or an attribute of one, is marked and is never the best.
+    Raises SuiteError as `main_table`.
+    """
+    types = sorted({r.entity_type for r in scores if r.chosen and r.partition == partition})
+    parts = {
+        t: _found(
+            [r for r in scores if r.entity_type == t],
+            None if averages is None else [r for r in averages if r.entity_type == t],
+            partition,
+            "macro",
+            () if refusals is None else refusals.get(t, ()),
+        )
+        for t in types
+    }
+    found = _Found(
+        [point for part in parts.values() for point in part.points],
+        [average for part in parts.values() for average in part.averages],
+        tuple(refusal for part in parts.values() for refusal in part.refusals),
+    )
+    _check_mixed(found.points, {r.model for r in found.points}, partition, len(scores))
+    rows = _with_best([_type_row(m, parts, found) for m in _ordered(_methods(found.averages))])
+    return Table(
+        name="types",
+        title=f"Disentangle per entity type with {found.points[0].model}, {partition} pairs",
+        block_header="",
+        columns=_type_columns(found, types),
+        rows=tuple(rows),
+        notes=(
+            f"Mean over types: unweighted, over {', '.join(types)}; it has no interval.",
+            *(note for t, part in parts.items() for note in _of_type(t, macro_notes(part.averages))),
+            *_notes(found, partition, rows, ()),
+        ),
+    )
+
+
+def _of_type(entity_type: str, notes: Sequence[str]) -> list[str]:
+    return [f"{entity_type}: {note}" for note in notes]
+
+
+def _found(
+    scores: Sequence[ScoreRecord],
+    averages: Sequence[AverageRecord] | None,
+    partition: Partition,
+    scope: str,
+    refusals: Sequence[Refusal],
+    kind: ScoredKind = "all",
+) -> _Found:
+    points = [r for r in scores if r.chosen and r.partition == partition and r.source_kind == kind]
+    subjects = {f"{record.entity_type} with {record.model}" for record in points}
+    _check_mixed(points, subjects, partition, len(scores))
+    known = averages
+    if averages is None or not any(r.source_kind == kind for r in averages):
+        known = averages_without_outcomes(points)
+    assert known is not None
+    kept = [r for r in known if (r.scope, r.partition, r.source_kind) == (scope, partition, kind)]
+    return _Found(points, kept, refusals)
+
+
+def _check_mixed(points: Sequence[ScoreRecord], subjects: set[str], partition: Partition, total: int) -> None:
+    if not points:
         raise SuiteError(
             expected=f"chosen {partition} records to make a table of",
-            came=f"{len(scores)} records, none of which is chosen and of that partition",
+            came=f"{total} records, none of which is chosen and of that partition",
             todo="let the run finish first",
         )
-    kinds = sorted({f"{record.entity_type} with {record.model}" for record in chosen})
-    if len(kinds) > 1:
+    if len(subjects) > 1:
         raise SuiteError(
             expected="records of one entity type and one model per table",
-            came="; ".join(kinds),
+            came="; ".join(sorted(subjects)),
             todo="make one table for each",
         )
-    return chosen
 
 
-def _averages(
-    chosen: Sequence[ScoreRecord], averages: Sequence[AverageRecord] | None, partition: Partition, scope: str
-) -> list[AverageRecord]:
-    found = averages_without_outcomes(chosen) if averages is None else averages
-    return [record for record in found if record.scope == scope and record.partition == partition]
+def _kinds(scores: Sequence[ScoreRecord], partition: Partition) -> list[ScoredKind]:
+    present = {r.source_kind for r in scores if r.chosen and r.partition == partition}
+    kinds: list[ScoredKind] = [kind for kind in SOURCE_KINDS if kind in present]
+    if not kinds:
+        raise SuiteError(
+            expected=f"chosen {partition} records of single source kinds to make a table of",
+            came=f"{len(scores)} records, none of which is of one kind",
+            todo="use a run whose chosen points were scored by source kind; only test pairs are",
+        )
+    return kinds
 
 
-def _over_seeds(records: Sequence[ScoreRecord]) -> AverageRecord:
-    first, alone = records[0], len(records) == 1
-    return AverageRecord(
-        schema_version=SCORE_SCHEMA_VERSION,
-        method=first.method,
-        entity_type=first.entity_type,
-        model=first.model,
-        scope="attribute",
-        attributes=(first.attribute,),
-        seeds=tuple(sorted(r.seed for r in records)),
-        generalisation=first.generalisation,
-        partition=first.partition,
-        cause=_mean(r.cause for r in records),
-        isolate=_mean(r.isolate for r in records),
-        disentangle=_mean(r.disentangle for r in records),
-        n_cause=first.n_cause,
-        n_isolate=first.n_isolate,
-        cause_interval=first.cause_interval if alone else None,
-        isolate_interval=first.isolate_interval if alone else None,
-        disentangle_interval=first.disentangle_interval if alone else None,
-    )
-
-
-def _over_attributes(parts: Sequence[AverageRecord]) -> AverageRecord:
-    counted = [part for part in parts if part.disentangle is not None]
-    return replace(
-        parts[0],
-        scope="macro",
-        attributes=tuple(attribute for part in counted for attribute in part.attributes),
-        seeds=tuple(sorted({seed for part in parts for seed in part.seeds})),
-        cause=_mean(part.cause for part in counted),
-        isolate=_mean(part.isolate for part in counted),
-        disentangle=_mean(part.disentangle for part in counted),
-        n_cause=sum(part.n_cause for part in counted),
-        n_isolate=sum(part.n_isolate for part in counted),
-        cause_interval=None,
-        isolate_interval=None,
-        disentangle_interval=None,
-    )
-
-
-def _mean(values: Iterable[float | None]) -> float | None:
-    found = list(values)
-    defined = [value for value in found if value is not None]
-    return math.fsum(defined) / len(defined) if defined and len(defined) == len(found) else None
+def _refused_everywhere(found: _Found) -> set[str]:
+    """Methods without a single score: they have a row all the same, an empty one."""
+    return {r.method for r in found.refusals} - set(_methods(found.averages))
 
 
 def _methods(records: Sequence[AverageRecord]) -> list[str]:
     return sorted({record.method for record in records})
 
 
-def _generalisations(records: Sequence[AverageRecord]) -> list[Generalisation]:
-    present = {record.generalisation for record in records}
-    return [g for g in GENERALISATIONS if g in present]
+def _columns(found: _Found) -> tuple[Column, ...]:
+    entity_type = found.points[0].entity_type
+    return tuple(Column(g, score, score, entity_type) for g in found.generalisations() for score in SCORES)
 
 
-def _columns(records: Sequence[AverageRecord]) -> tuple[Column, ...]:
-    return tuple(Column(g, score) for g in _generalisations(records) for score in SCORES)
-
-
-def _row(
+def _rows(
     block: str,
-    method: str,
+    found: _Found,
     averages: Sequence[AverageRecord],
-    points: Sequence[ScoreRecord],
-    generalisations: Sequence[Generalisation] | None = None,
-) -> Row:
-    by_generalisation = {r.generalisation: r for r in averages if r.method == method}
-    wanted = _generalisations(averages) if generalisations is None else generalisations
-    cells = [_cell(by_generalisation.get(g), score) for g in wanted for score in SCORES]
-    detail = _detail([record for record in points if record.method == method])
-    return Row(block, method, detail, method in FLOORS, tuple(cells))
+    refused: set[str],
+    attribute: str | None = None,
+) -> list[Row]:
+    """Return the rows of a block: methods by name, then the floors in their own order."""
+    points = [r for r in found.points if attribute is None or r.attribute == attribute]
+    rows = []
+    for method in _ordered({*_methods(averages), *refused}):
+        own = {r.generalisation: r for r in averages if r.method == method}
+        cells = [
+            _cell(own.get(g), score, _all_attributes(averages, g))
+            for g in found.generalisations()
+            for score in SCORES
+        ]
+        detail = _detail([record for record in points if record.method == method])
+        rows.append(Row(block, method, detail, method in FLOORS, tuple(cells)))
+    return rows
 
 
-def _cell(record: AverageRecord | None, score: str) -> TableCell:
+def _ordered(methods: Sequence[str] | set[str]) -> list[str]:
+    return sorted(methods, key=lambda m: (FLOORS.index(m) + 1 if m in FLOORS else 0, m))
+
+
+def _all_attributes(averages: Sequence[AverageRecord], generalisation: Generalisation) -> set[str]:
+    return {a for r in averages if r.generalisation == generalisation for a in r.attributes}
+
+
+def _cell(record: AverageRecord | None, score: str, attributes: set[str]) -> TableCell:
     if record is None:
         return TableCell(None, None, 0)
     counts = {"cause": record.n_cause, "isolate": record.n_isolate}
     value: float | None = getattr(record, score)
     interval: Interval | None = getattr(record, f"{score}_interval")
-    below = score == "disentangle" and value is not None and value < NO_OP_DISENTANGLE
-    return TableCell(value, interval, counts.get(score, sum(counts.values())), below_no_op=below)
+    return TableCell(
+        value,
+        interval,
+        counts.get(score, sum(counts.values())),
+        below_no_op=score == "disentangle" and value is not None and value < NO_OP_DISENTANGLE,
+        fewer=value is not None and set(record.attributes) != attributes,
+    )
 
 
 def _detail(points: Sequence[ScoreRecord]) -> str:
-    sites = sorted({record.site for record in points})
     sizes = sorted({record.size for record in points})
     if not sizes:
         return ""
     span = str(sizes[0]) if len(sizes) == 1 else f"{sizes[0]}-{sizes[-1]}"
-    return f"{', '.join(sites)}; size {span}"
+    return f"{sites_text({record.site for record in points})}; size {span}"
 
 
-def _ordered(rows: Sequence[Row]) -> list[Row]:
-    """Methods by name, then the floors in their own order."""
-    return sorted(rows, key=lambda r: (FLOORS.index(r.label) + 1 if r.floor else 0, r.label))
+def _aligned(rows: Sequence[Row], parts: Sequence[_Found], found: _Found) -> list[Row]:
+    """Give every row a cell per column of the table, for a kind may lack a generalisation."""
+    at = {kind: part.generalisations() for part in parts for kind in {p.source_kind for p in part.points}}
+    aligned = []
+    for row in rows:
+        own = iter(row.cells)
+        have = next(found_there for kind, found_there in at.items() if kind == row.block)
+        cells = [
+            next(own) if g in have else TableCell(None, None, 0)
+            for g in found.generalisations()
+            for _ in SCORES
+        ]
+        aligned.append(replace(row, cells=tuple(cells)))
+    return aligned
+
+
+def _type_columns(found: _Found, types: Sequence[str]) -> tuple[Column, ...]:
+    columns = []
+    for generalisation in found.generalisations():
+        columns += [Column(generalisation, t, "disentangle", t) for t in types]
+        columns.append(Column(generalisation, _MEAN, "disentangle", ""))
+    return tuple(columns)
+
+
+def _type_row(method: str, parts: Mapping[str, _Found], found: _Found) -> Row:
+    cells: list[TableCell] = []
+    for generalisation in found.generalisations():
+        group = [_type_cell(method, generalisation, part) for part in parts.values()]
+        cells += [*group, _mean_cell(group)]
+    detail = _detail([record for record in found.points if record.method == method])
+    return Row("", method, detail, method in FLOORS, tuple(cells))
+
+
+def _type_cell(method: str, generalisation: Generalisation, part: _Found) -> TableCell:
+    own = (r for r in part.averages if (r.method, r.generalisation) == (method, generalisation))
+    return _cell(next(own, None), "disentangle", _all_attributes(part.averages, generalisation))
+
+
+def _mean_cell(group: Sequence[TableCell]) -> TableCell:
+    known = [cell for cell in group if cell.value is not None]
+    value = mean(cell.value for cell in known)
+    return TableCell(
+        value,
+        None,
+        sum(cell.n for cell in known),
+        below_no_op=value is not None and value < NO_OP_DISENTANGLE,
+        fewer=value is not None and (len(known) < len(group) or any(cell.fewer for cell in known)),
+    )
 
 
 def _with_best(rows: Sequence[Row]) -> list[Row]:
-    contenders = [row for row in rows if not row.floor]
+    contenders = [row for row in rows if not row.floor and any(c.value is not None for c in row.cells)]
     if len(contenders) < 2:
         return list(rows)
     tops = [_top(cells) for cells in zip(*(row.cells for row in contenders), strict=True)]
-    return [row if row.floor else _marked(row, tops) for row in rows]
+    return [row if row.floor else _best_marked(row, tops) for row in rows]
 
 
 def _top(cells: Sequence[TableCell]) -> float | None:
-    return max((cell.value for cell in cells if cell.value is not None), default=None)
+    return max((c.value for c in cells if c.value is not None and not c.fewer), default=None)
 
 
-def _marked(row: Row, tops: Sequence[float | None]) -> Row:
+def _best_marked(row: Row, tops: Sequence[float | None]) -> Row:
     marked = [
-        replace(cell, best=cell.value is not None and cell.value == top)
+        replace(cell, best=cell.value is not None and cell.value == top and not cell.fewer)
         for cell, top in zip(row.cells, tops, strict=True)
     ]
     return replace(row, cells=tuple(marked))
 
 
-def _macro_notes(records: Sequence[AverageRecord]) -> tuple[str, ...]:
-    groups = sorted({record.attributes for record in records}, key=lambda group: (-len(group), group))
-    notes = [f"Mean over {', '.join(groups[0]) or 'no attribute'}."] if groups else []
-    for group in groups[1:]:
-        rows = [f"{r.method} ({r.generalisation})" for r in records if r.attributes == group]
-        notes.append(f"Mean over {', '.join(group) or 'no attribute'} only: {', '.join(rows)}.")
-    return tuple(notes)
-
-
 def _notes(
-    records: Sequence[AverageRecord], points: Sequence[ScoreRecord], partition: Partition
+    found: _Found,
+    partition: Partition,
+    rows: Sequence[Row],
+    comparisons: Sequence[ComparisonRecord],
+    *,
+    macro: bool = False,
 ) -> tuple[str, ...]:
-    sites = sorted({record.site for record in points})
-    held_out = "; ".join(f"{g}: held-out {_PLURALS[g]}" for g in _generalisations(records))
-    seeds = sorted({seed for record in records for seed in record.seeds})
     return (
-        f"Scores on {partition} pairs; site and size were chosen on validation pairs. {held_out}.",
-        _interval_note(records),
-        f"Sites: {', '.join(sites)}. Seeds: {', '.join(map(str, seeds))}.",
-        *_floor_note(records),
-        *_below_note(records),
+        *(macro_notes(found.averages) if macro else ()),
+        *run_notes(found.points, found.averages, partition),
+        *floor_note(_methods(found.averages)),
+        *mark_notes(rows, compared=any(c.partition == partition for c in comparisons)),
+        *refusal_notes(found.refusals),
     )
-
-
-def _interval_note(records: Sequence[AverageRecord]) -> str:
-    has = [record.disentangle_interval is not None for record in records if record.disentangle is not None]
-    if not any(has):
-        return "No intervals: the outcomes they are drawn from were not at hand."
-    rest = "" if all(has) else " Where none is given, the outcomes were not at hand."
-    return f"In brackets: 95 % cluster bootstrap over entities and templates.{rest}"
-
-
-def _floor_note(records: Sequence[AverageRecord]) -> list[str]:
-    says = {
-        "no_op": "no_op swaps nothing",
-        "full_vector": "full_vector swaps the whole vector",
-        "random_subspace": "random_subspace swaps a random part",
-    }
-    present = [says[name] for name in FLOORS if name in _methods(records)]
-    return [f"Rows set apart learn nothing of the attribute: {', '.join(present)}."] if present else []
-
-
-def _below_note(records: Sequence[AverageRecord]) -> list[str]:
-    below = any(r.disentangle is not None and r.disentangle < NO_OP_DISENTANGLE for r in records)
-    return ["†: below 0.5, which is worse than doing nothing."] if below else []

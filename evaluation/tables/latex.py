@@ -24,39 +24,87 @@ _SPECIAL = {
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
     "†": r"$^\dagger$",
+    "‡": r"$^\ddagger$",
+    "§": r"\S{}",
     "–": "--",
+    "—": "---",
+    "‘": "`",
+    "’": "'",
+    '"': r"\textquotedbl{}",
 }
+_MARKS = {"†": r"\dagger", "‡": r"\ddagger", "=": "=", "§": r"\S"}
+_LONGEST = 40
+_WIDEST = 7
 
 
 def escape(text: str) -> str:
-    """Return text that LaTeX prints as it is; letters outside ASCII are left to the document's UTF-8
-    input."""
-    return "".join(_SPECIAL.get(character, character) for character in text)
+    """Return text that LaTeX prints as it is, on one line; letters outside ASCII are left to the document's
+    UTF-8 input."""
+    return "".join(_SPECIAL.get(character, character) for character in " ".join(text.splitlines()))
 
 
 def to_latex(table: Table) -> str:
-    """Return a `table` environment that needs only the booktabs package.
+    """Return a `table` environment that needs only the booktabs package or, with more lines than a page
+    holds, a `longtable`, which needs that package too.
 
     Each block begins with the numbers of pairs; each row has its values and, where there are intervals, a
-    second line with them; best in bold, floors in italics.
+    second line with them; best in bold, floors in italics. Many columns are set in a smaller type.
     """
     labels = 2 if table.block_header else 1
-    lines = [
+    body = [line for rows in blocks(table) for line in _block(rows, labels)]
+    whole = _long if len(body) > _LONGEST else _floating
+    return "\n".join(whole(table, labels, body)) + "\n"
+
+
+def _floating(table: Table, labels: int, body: list[str]) -> list[str]:
+    return [
         "% needs \\usepackage{booktabs}",
         r"\begin{table}[t]",
-        r"\centering\small\setlength{\tabcolsep}{3pt}",
-        rf"\caption{{{escape(table.title)}.}}",
-        rf"\label{{tab:{table.name}}}",
-        rf"\begin{{tabular}}{{{'l' * labels}{'c' * len(table.columns)}}}",
+        rf"\centering{_type(table)}",
+        *_caption(table),
+        rf"\begin{{tabular}}{{{_spec(table, labels)}}}",
         r"\toprule",
         *_header(table, labels),
-        *(line for rows in blocks(table) for line in _block(rows, labels)),
+        *body,
         r"\bottomrule",
         r"\end{tabular}",
-        *(rf"\par\footnotesize {escape(note)}" for note in table.notes),
+        *_notes(table),
         r"\end{table}",
     ]
-    return "\n".join(lines) + "\n"
+
+
+def _long(table: Table, labels: int, body: list[str]) -> list[str]:
+    head = [r"\toprule", *_header(table, labels)]
+    caption, label = _caption(table)
+    return [
+        "% needs \\usepackage{booktabs,longtable}",
+        rf"\begingroup{_type(table)}",
+        rf"\begin{{longtable}}{{{_spec(table, labels)}}}",
+        rf"{caption}{label}\\",
+        *(*head, r"\endfirsthead", *head, r"\endhead", r"\bottomrule", r"\endfoot"),
+        *body,
+        r"\end{longtable}",
+        *_notes(table),
+        r"\endgroup",
+    ]
+
+
+def _caption(table: Table) -> tuple[str, str]:
+    return rf"\caption{{{escape(table.title)}.}}", rf"\label{{tab:{table.name}}}"
+
+
+def _type(table: Table) -> str:
+    if len(table.columns) > _WIDEST:
+        return r"\scriptsize\setlength{\tabcolsep}{2pt}"
+    return r"\small\setlength{\tabcolsep}{3pt}"
+
+
+def _spec(table: Table, labels: int) -> str:
+    return "l" * labels + "c" * len(table.columns)
+
+
+def _notes(table: Table) -> list[str]:
+    return [rf"\par\footnotesize {escape(note)}" for note in table.notes]
 
 
 def _header(table: Table, labels: int) -> list[str]:
@@ -83,20 +131,20 @@ def _block(rows: Sequence[Row], labels: int) -> list[str]:
 
 def _row(row: Row, counts: list[int | None], indent: list[str]) -> list[str]:
     label = escape(row.label)
-    values = [_value(cell, shared=n is not None) for cell, n in zip(row.cells, counts, strict=True)]
+    values = [_value(cell, shown=n) for cell, n in zip(row.cells, counts, strict=True)]
     lines = [_line([*indent, rf"\textit{{{label}}}" if row.floor else label, *values])]
     if any(cell.interval is not None for cell in row.cells):
         lines.append(_line([*indent, "", *(_interval(cell) for cell in row.cells)]))
     return lines
 
 
-def _value(cell: TableCell, *, shared: bool) -> str:
-    own_count = "" if shared else " " + _small(f"$n={cell.n}$")
+def _value(cell: TableCell, *, shown: int | None) -> str:
     if cell.value is None:
-        return f"--{own_count}"
+        return "--"
+    own_count = "" if cell.n == shown else " " + _small(f"$n={cell.n}$")
     value = rf"\textbf{{{_number(cell.value)}}}" if cell.best else _number(cell.value)
-    mark = r"$^\dagger$" if cell.below_no_op else ""
-    return f"{value}{mark}{own_count}"
+    marks = "".join(_MARKS[mark] for mark in cell.marks)
+    return f"{value}{f'$^{{{marks}}}$' if marks else ''}{own_count}"
 
 
 def _interval(cell: TableCell) -> str:
@@ -111,7 +159,7 @@ def _number(value: float) -> str:
 
 
 def _small(text: str) -> str:
-    return rf"{{\scriptsize {text}}}"
+    return rf"{{\tiny {text}}}"
 
 
 def _line(parts: list[str]) -> str:

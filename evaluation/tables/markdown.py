@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from evaluation.tables.model import Row, Table, TableCell, blocks, shared_counts
 
 __all__ = ["to_markdown"]
+
+_SPECIAL = re.compile(r"[\\|_*`<>\[\]#~$]")
 
 
 def to_markdown(table: Table) -> str:
@@ -19,7 +22,7 @@ def to_markdown(table: Table) -> str:
     for rows in blocks(table):
         lines += [_line(cells if first else cells[1:]) for cells in _block(rows)]
     notes = "".join(f"- {_escaped(note)}\n" for note in table.notes)
-    return f"### {table.title}\n\n" + "\n".join(lines) + f"\n\n{notes}"
+    return f"### {_escaped(table.title)}\n\n" + "\n".join(lines) + f"\n\n{notes}"
 
 
 def _block(rows: Sequence[Row]) -> list[list[str]]:
@@ -32,18 +35,17 @@ def _block(rows: Sequence[Row]) -> list[list[str]]:
 
 def _row(row: Row, counts: list[int | None]) -> list[str]:
     label = _escaped(row.label)
-    cells = [_cell(cell, shared=n is not None) for cell, n in zip(row.cells, counts, strict=True)]
+    cells = [_cell(cell, shown=n) for cell, n in zip(row.cells, counts, strict=True)]
     return [f"*{label}*" if row.floor else label, *cells, _escaped(row.detail)]
 
 
-def _cell(cell: TableCell, *, shared: bool) -> str:
-    own_count = "" if shared else f" (n={cell.n})"
+def _cell(cell: TableCell, *, shown: int | None) -> str:
     if cell.value is None:
-        return f"–{own_count}"
+        return "–"
+    own_count = "" if cell.n == shown else f" (n={cell.n})"
     value = f"**{cell.value:.3f}**" if cell.best else f"{cell.value:.3f}"
-    mark = "†" if cell.below_no_op else ""
     interval = "" if cell.interval is None else f" [{cell.interval[0]:.3f}, {cell.interval[1]:.3f}]"
-    return f"{value}{mark}{interval}{own_count}"
+    return f"{value}{cell.marks}{interval}{own_count}"
 
 
 def _line(parts: list[str]) -> str:
@@ -51,6 +53,5 @@ def _line(parts: list[str]) -> str:
 
 
 def _escaped(text: str) -> str:
-    for character in ("\\", "|", "_", "*", "`", "<"):
-        text = text.replace(character, f"\\{character}")
-    return text
+    one_line = " ".join(text.splitlines())
+    return _SPECIAL.sub(r"\\\g<0>", one_line.replace("&", "&amp;"))

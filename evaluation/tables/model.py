@@ -6,10 +6,38 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Literal
 
 from evaluation.records import Interval
 
-__all__ = ["Column", "Row", "Table", "TableCell", "blocks", "shared_counts"]
+__all__ = [
+    "BELOW",
+    "DIFFERS",
+    "FEWER",
+    "TIED",
+    "Column",
+    "Row",
+    "Table",
+    "TableCell",
+    "Versus",
+    "blocks",
+    "shared_counts",
+]
+
+BELOW, TIED, DIFFERS, FEWER = "†", "=", "‡", "§"
+"""Marks: below doing nothing; not different from the best; different from no_op; a mean over fewer parts."""
+
+Relation = Literal["best", "tied", "differs"]
+
+
+@dataclass(frozen=True, slots=True)
+class Versus:
+    """How a number compares with another row's, by a paired test."""
+
+    relation: Relation
+    """`best`: it is the other row; `tied`: no difference was found; `differs`: one was."""
+    p: float | None = None
+    """Two-sided p-value, adjusted for all comparisons of the split; None for the row itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +51,23 @@ class TableCell:
     n: int
     """Number of pairs behind the value."""
     best: bool = False
-    """The highest of its column among rows that are no floors."""
+    """The highest of its column among rows that are no floors and lack no part."""
     below_no_op: bool = False
     """Lower than what doing nothing scores."""
+    fewer: bool = False
+    """A mean over fewer parts than other rows have, so that it can't be the best."""
+    vs_best: Versus | None = None
+    """Against the best of its column; None where that was not tested."""
+    vs_no_op: Versus | None = None
+    """Against doing nothing; None where that was not tested."""
+
+    @property
+    def marks(self) -> str:
+        """The signs that follow the number, each explained in the table's notes."""
+        tied = self.vs_best is not None and self.vs_best.relation == "tied"
+        differs = self.vs_no_op is not None and self.vs_no_op.relation == "differs"
+        shown = ((self.below_no_op, BELOW), (tied, TIED), (differs, DIFFERS), (self.fewer, FEWER))
+        return "".join(mark for wanted, mark in shown if wanted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +77,11 @@ class Column:
     group: str
     """What several columns have in common: the generalisation."""
     name: str
-    """Which score."""
+    """What sets it apart: the score or, where all columns hold one score, the entity type."""
+    score: str = ""
+    """Which score: `cause`, `isolate` or `disentangle`."""
+    entity_type: str = ""
+    """The entity type; empty for a mean over types."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +124,14 @@ def blocks(table: Table) -> list[list[Row]]:
 
 
 def shared_counts(rows: Sequence[Row]) -> list[int | None]:
-    """Return, per column, the number of pairs if all rows share it, otherwise None: then each cell must say
-    it."""
-    counts = [{cell.n for cell in cells} for cells in zip(*(row.cells for row in rows), strict=True)]
+    """Return, per column, the number of pairs that the rows share, None if they don't.
+
+    Cells without a value and means over fewer parts are passed over. A cell with another number than the
+    shared one must say its own.
+    """
+    counts = [{c.n for c in cells if _counts(c)} for cells in zip(*(row.cells for row in rows), strict=True)]
     return [found.pop() if len(found) == 1 else None for found in counts]
+
+
+def _counts(cell: TableCell) -> bool:
+    return cell.value is not None and not cell.fewer
