@@ -1,0 +1,249 @@
+"""What the page of a run says, as plain values read from its folder; it knows no HTML and computes no
+score."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evaluation.records import (
+    FLOORS,
+    AverageRecord,
+    ComparisonRecord,
+    Interval,
+    Refusal,
+    ScoreRecord,
+    read_averages,
+    read_comparisons,
+    read_refusals,
+    read_scores,
+)
+from evaluation.report.drawings import Drawing, read_drawings
+from evaluation.report.pairs import browser_of
+from evaluation.report.rows import KINDS, MEAN, Against, ReportRow, rows_of
+from evaluation.report.verdicts import Verdict, verdicts_of
+from evaluation.runs import RunFolder
+from evaluation.tables.build import SCORES, averages_without_outcomes
+from ravel.common.errors import SuiteError
+from ravel.common.io import read_json, read_text
+from ravel.instance import Instance
+from ravel.schema import GENERALISATIONS, PARTITIONS
+
+__all__ = ["Report", "read_report"]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Everything on the page."""
+
+    title: str
+    """Entity type and model."""
+    facts: tuple[tuple[str, str], ...]
+    """What the run is, as (name, value)."""
+    verdicts: tuple[Verdict, ...]
+    """The result in words, one per generalisation."""
+    drawings: tuple[Drawing, ...]
+    """The plots."""
+    refusals: tuple[Refusal, ...]
+    """Methods that had no answer."""
+    config: str
+    """The suite as YAML."""
+    environment: str
+    """Fingerprints and environments as JSON text; empty if unknown."""
+    notes: tuple[str, ...]
+    """What a reader must know beside the numbers."""
+    payload: Mapping[str, Any]
+    """Rows and pairs as plain values, for the script of the page."""
+
+
+def read_report(folder: Path) -> Report:
+    """Read a run. Raises SuiteError unless it is one and has scores; other absent files are left out."""
+    run = RunFolder(folder)
+    _refuse_unfinished(run)
+    scores = read_scores(run.scores)
+    chosen = _chosen(scores)
+    averages = read_averages(run.averages) if run.averages.is_file() else _averages(chosen)
+    comparisons = read_comparisons(run.comparisons) if run.comparisons.is_file() else []
+    instance = Instance.load(run.instance) if run.instance.is_dir() else None
+    attributes = _attributes(chosen, instance)
+    rows = rows_of(averages, chosen, comparisons)
+    browser = None if instance is None else browser_of(run, instance, chosen, attributes)
+    return Report(
+        title=f"{chosen[0].entity_type} · {chosen[0].model}",
+        facts=tuple(_facts(chosen, attributes, instance)),
+        verdicts=verdicts_of(rows),
+        drawings=read_drawings(run.plots),
+        refusals=tuple(read_refusals(run.refusals)) if run.refusals.is_file() else (),
+        config=read_text(run.config),
+        environment=read_text(run.environment) if run.environment.is_file() else "",
+        notes=tuple(_notes(rows, chosen, comparisons)),
+        payload={
+            "rows": [_plain(row) for row in rows],
+            "methods": _methods(run, chosen),
+            "attributes": list(attributes),
+            "generalisations": _present(GENERALISATIONS, [row.record.generalisation for row in rows]),
+            "partitions": _present(("test", "val"), [row.record.partition for row in rows]),
+            "kinds": _present(KINDS, [row.record.source_kind for row in rows]),
+            "pairs": browser,
+        },
+    )
+
+
+def _present(order: Sequence[str], found: Sequence[str]) -> list[str]:
+    return [name for name in order if name in found]
+
+
+def _refuse_unfinished(run: RunFolder) -> None:
+    if not run.config.is_file():
+        raise SuiteError(
+            expected=f"a run in {run.path}",
+            came="a folder without config.yaml or none",
+            todo="give the folder of a run",
+        )
+    if not run.scores.is_file():
+        raise SuiteError(
+            expected=f"{run.scores.name} in {run.path}",
+            came="none, for the run is not finished",
+            todo="go on with it: ravel run SUITE.yaml with the same --out",
+        )
+
+
+def _chosen(scores: Sequence[ScoreRecord]) -> list[ScoreRecord]:
+    chosen = [record for record in scores if record.chosen and record.source_kind == "all"]
+    if not chosen:
+        raise SuiteError(
+            expected="records of chosen points to make a page of",
+            came=f"{len(scores)} records, none of which is chosen",
+            todo="let the run finish first",
+        )
+    return chosen
+
+
+def _averages(chosen: Sequence[ScoreRecord]) -> list[AverageRecord]:
+    return [
+        average
+        for partition in PARTITIONS
+        for average in averages_without_outcomes([r for r in chosen if r.partition == partition])
+    ]
+
+
+def _attributes(chosen: Sequence[ScoreRecord], instance: Instance | None) -> tuple[str, ...]:
+    present = {record.attribute for record in chosen}
+    order = sorted(present) if instance is None else instance.attributes
+    return (*(a for a in order if a in present), *sorted(present - set(order)))
+
+
+def _plain(row: ReportRow) -> dict[str, Any]:
+    record = row.record
+    return {
+        "method": record.method,
+        "floor": row.floor,
+        "attribute": row.attribute,
+        "generalisation": record.generalisation,
+        "partition": record.partition,
+        "kind": record.source_kind,
+        **{
+            score: _score(getattr(record, score), getattr(record, f"{score}_interval"), best)
+            for score, best in zip(SCORES, row.best, strict=True)
+        },
+        "n_cause": record.n_cause,
+        "n_isolate": record.n_isolate,
+        "below": row.below_no_op,
+        "best": _difference(row.against_best),
+        "no_op": _difference(row.against_no_op),
+        "detail": row.detail,
+        "seeds": len(record.seeds),
+    }
+
+
+def _score(value: float | None, interval: Interval | None, best: bool) -> dict[str, Any]:
+    ends = None if interval is None else [_short(end) for end in interval]
+    return {"value": _short(value), "interval": ends, "best": best}
+
+
+def _difference(found: Against | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    return {
+        "other": found.other,
+        "difference": _short(found.difference),
+        "p": found.p,
+        "differs": found.differs,
+    }
+
+
+def _short(value: float | None) -> float | None:
+    # Sorting must not tie what differs, and six digits are beyond what any count of pairs resolves.
+    return None if value is None else round(value, 6)
+
+
+def _methods(run: RunFolder, chosen: Sequence[ScoreRecord]) -> list[dict[str, Any]]:
+    cells = {record.method: record.cell for record in chosen}
+    ordered = sorted(cells, key=lambda name: (FLOORS.index(name) + 1 if name in FLOORS else 0, name))
+    return [
+        {"name": name, "floor": name in FLOORS, "family": _family(name, run.cell(cells[name]).path)}
+        for name in ordered
+    ]
+
+
+def _family(method: str, cell: Path) -> str:
+    """Say what a method chooses among, from the featurizer that it left."""
+    if method in FLOORS:
+        return "floors and ceiling"
+    header = cell / "featurizer.json"
+    if not header.is_file():
+        return "other"
+    described = read_json(header)
+    kind = described.get("kind") if isinstance(described, dict) else None
+    if kind == "masked_basis":
+        return "rotated coordinates" if "basis" in described.get("tensors", {}) else "neurons"
+    return {"subspace": "subspaces", "dictionary": "dictionary latents"}.get(str(kind), "other")
+
+
+def _facts(
+    chosen: Sequence[ScoreRecord], attributes: Sequence[str], instance: Instance | None
+) -> list[tuple[str, str]]:
+    methods = {record.method for record in chosen}
+    sites = sorted({record.site for record in chosen})
+    facts = [
+        ("Entity type", chosen[0].entity_type),
+        ("Target model", chosen[0].model),
+        ("Attributes", ", ".join(attributes)),
+        ("Methods", f"{len(methods - set(FLOORS))} and {len(methods & set(FLOORS))} floors or ceilings"),
+        ("Chosen sites", ", ".join(sites)),
+        ("Seeds", ", ".join(str(seed) for seed in sorted({record.seed for record in chosen}))),
+    ]
+    if instance is not None:
+        counts = [f"{split} {len(instance.pairs(split))}" for split in instance.splits()]
+        facts += [("Pairs", ", ".join(counts)), ("Instance", instance.fingerprint[:16])]
+    return facts
+
+
+def _notes(
+    rows: Sequence[ReportRow], chosen: Sequence[ScoreRecord], comparisons: Sequence[ComparisonRecord]
+) -> list[str]:
+    notes = [
+        "Cause: share of the target attribute's pairs that give the source's answer. Isolate: share of the "
+        "other attributes' pairs that keep the base's answer. Disentangle: the mean of both. Best in bold.",
+        "Site, size and setting were chosen on validation pairs; test pairs were judged for the chosen points.",
+    ]
+    if any(row.record.disentangle_interval is not None for row in rows):
+        notes.append("Below each score: its 95 % interval, a cluster bootstrap over entities and templates.")
+    else:
+        notes.append("No intervals: the outcomes they are drawn from were not at hand.")
+    if any(found.disentangle_p_adjusted is not None for found in comparisons):
+        notes.append("p: paired cluster bootstrap of disentangle, adjusted for all comparisons of the split.")
+    elif comparisons:
+        notes.append("This run has no p-values; two rows differ where the paired 95 % interval excludes 0.")
+    if any(row.floor for row in rows):
+        notes.append("Floors and ceilings learn nothing of the attribute; they bound the other rows.")
+    if any(row.below_no_op for row in rows):
+        notes.append("†: below 0.5, which is worse than doing nothing.")
+    groups = {row.record.attributes for row in rows if row.attribute == MEAN}
+    if len(groups) > 1:
+        notes.append(
+            "Not every mean is over the same attributes: some methods have no answer for some."
+        )
+    return notes

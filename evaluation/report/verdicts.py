@@ -1,0 +1,129 @@
+"""The result of a run in plain words, one verdict per generalisation; recorded comparisons decide."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from evaluation.records import Interval
+from evaluation.report.rows import MEAN, ReportRow
+from ravel.schema import GENERALISATIONS, Generalisation
+
+__all__ = ["HELD_OUT", "Verdict", "verdicts_of"]
+
+HELD_OUT: dict[Generalisation, str] = {
+    "context": "New templates",
+    "entity": "New entities",
+    "entity_context": "New entities in new templates",
+}
+"""What a generalisation holds out, as a heading."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Which method leads where, and what that means."""
+
+    generalisation: Generalisation
+    """What is held out."""
+    partition: str
+    """Which pairs were counted."""
+    method: str | None
+    """The method with the highest disentangle; None if only floors were run."""
+    value: float | None
+    """Its disentangle."""
+    interval: Interval | None
+    """95 % interval of it."""
+    sentences: tuple[str, ...]
+    """The rest, in words."""
+
+
+def verdicts_of(rows: Sequence[ReportRow]) -> tuple[Verdict, ...]:
+    """Return a verdict per generalisation from the means over attributes on test pairs, else validation."""
+    means = [row for row in rows if row.attribute == MEAN and row.record.source_kind == "all"]
+    partition = "test" if any(row.record.partition == "test" for row in means) else "val"
+    found = []
+    for generalisation in GENERALISATIONS:
+        own = [
+            row
+            for row in means
+            if (row.record.generalisation, row.record.partition) == (generalisation, partition)
+        ]
+        if own:
+            found.append(_verdict(own, generalisation, partition))
+    return tuple(found)
+
+
+def _verdict(rows: Sequence[ReportRow], generalisation: Generalisation, partition: str) -> Verdict:
+    learned = [row for row in rows if not row.floor and row.record.disentangle is not None]
+    floors = [sentence for sentence in (_floors(rows), _ceiling(rows)) if sentence]
+    if not learned:
+        said = ("No method with a score was run beside the floors.", *floors)
+        return Verdict(generalisation, partition, None, None, None, said)
+    leader = max(learned, key=lambda row: row.record.disentangle or 0.0)
+    others = [row for row in learned if row is not leader]
+    said = (*_rivals(others), *_worth(leader), *_below(learned), *floors)
+    record = leader.record
+    return Verdict(
+        generalisation, partition, record.method, record.disentangle, record.disentangle_interval, said
+    )
+
+
+def _rivals(others: Sequence[ReportRow]) -> list[str]:
+    if not others:
+        return ["It is the only method beside the floors."]
+    compared = [row for row in others if row.against_best is not None]
+    tied = [row.record.method for row in compared if row.against_best and not row.against_best.differs]
+    unknown = [row.record.method for row in others if row.against_best is None]
+    said = []
+    if tied:
+        said.append(f"Statistically tied with {_listed(tied)}.")
+    elif compared:
+        rest = "the other method" if len(compared) == 1 else f"each of {len(compared)} other methods"
+        said.append(f"It differs from {rest}{_by(compared)}.")
+    if unknown:
+        said.append(f"Not compared with {_listed(unknown)}.")
+    return said
+
+
+def _by(rows: Sequence[ReportRow]) -> str:
+    adjusted = all(row.against_best is not None and row.against_best.p is not None for row in rows)
+    return " (adjusted p below 0.05)" if adjusted else " (the paired interval excludes 0)"
+
+
+def _worth(leader: ReportRow) -> list[str]:
+    found = leader.against_no_op
+    if found is None:
+        return []
+    if not found.differs:
+        return [f"It does not differ from doing nothing ({found.difference:+.3f})."]
+    word = "above" if found.difference > 0 else "below"
+    return [f"That is {abs(found.difference):.3f} {word} doing nothing, and the difference is significant."]
+
+
+def _below(learned: Sequence[ReportRow]) -> list[str]:
+    worse = [row.record.method for row in learned if row.below_no_op]
+    return [f"Worse than doing nothing: {_listed(worse)}."] if worse else []
+
+
+def _floors(rows: Sequence[ReportRow]) -> str:
+    says = {"no_op": "doing nothing scores", "random_subspace": "a random subspace"}
+    parts = [
+        f"{words} {row.record.disentangle:.3f}"
+        for method, words in says.items()
+        for row in rows
+        if row.record.method == method and row.record.disentangle is not None
+    ]
+    text = ", ".join(parts)
+    return f"Floors: {text}." if text else ""
+
+
+def _ceiling(rows: Sequence[ReportRow]) -> str:
+    for row in rows:
+        if row.record.method == "full_vector" and row.record.cause is not None:
+            return f"Ceiling: swapping the whole vector reaches cause {row.record.cause:.3f}."
+    return ""
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = sorted(names)
+    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
