@@ -14,6 +14,7 @@ from ravel.common.io import read_jsonl
 from ravel.schema import Generalisation, Partition, SourceKind
 
 __all__ = [
+    "ADDED_FLOORS",
     "FLOORS",
     "NO_OP_DISENTANGLE",
     "SCORE_SCHEMA_VERSION",
@@ -32,7 +33,9 @@ __all__ = [
 ]
 
 SCORE_SCHEMA_VERSION = 2
-FLOORS: tuple[str, ...] = ("no_op", "full_vector", "random_subspace")
+ADDED_FLOORS: tuple[str, ...] = ("no_op", "full_vector", "random_subspace")
+"""Floors that make sense in every suite."""
+FLOORS: tuple[str, ...] = (*ADDED_FLOORS, "sae_reconstruction")
 """Methods that learn nothing of the attribute: rows that bound every other row from below or, for cause, from
 above."""
 NO_OP_DISENTANGLE = 0.5
