@@ -243,7 +243,5 @@ def _notes(
         notes.append("†: below 0.5, which is worse than doing nothing.")
     groups = {row.record.attributes for row in rows if row.attribute == MEAN}
     if len(groups) > 1:
-        notes.append(
-            "Not every mean is over the same attributes: some methods have no answer for some."
-        )
+        notes.append("Not every mean is over the same attributes: some methods have no answer for some.")
     return notes
