@@ -1,4 +1,4 @@
-"""Gemma 2: where the blocks and their parts are, and a miniature with local and global layers and soft caps."""
+"""Gemma 2: where the blocks and their parts are, and a miniature with two kinds of layers and soft caps."""
 
 from __future__ import annotations
 

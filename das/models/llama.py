@@ -1,4 +1,4 @@
-"""Llama and the models of its shape: where the blocks and their parts are, and a miniature with grouped heads."""
+"""Llama and its like: where the blocks and their parts are, and a miniature with grouped key-value heads."""
 
 from __future__ import annotations
 

@@ -1,11 +1,12 @@
-"""Every engine on every model family and position: one battery, so that a new family is tested the moment it
-exists."""
+"""Every engine on every model family, stream and position: one battery, so that a new family is tested the
+moment it exists."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 import pytest
@@ -16,12 +17,27 @@ from das.engine import DirectEngine, Engine, ForcedPair, make_engine
 from das.engine.reference import ReferenceEngine
 from das.featurizers import Activation, Dictionary, Featurizer, MaskedBasis, Subspace, retract
 from das.models import FAMILIES, TargetModel
-from das.sites import POSITIONS, Site
+from das.models.miniature import random_target
+from das.sites import POSITIONS, STREAMS, Position, Site, Stream
 
 FAMILY_NAMES = FAMILIES.names()
 PADDINGS = [("left", 0), ("left", 3), ("right", 0), ("right", 3)]
+KINDS = ("subspace", "neurons", "rotated", "dictionary")
 # float32 sums in another order; the engines share no batch shape.
 RELATIVE = 1e-4
+
+
+def at(stream: Stream, layer: int = 1, position: Position = "entity_last") -> Site:
+    """A site of a stream; another head in every layer."""
+    return Site(layer, stream, position, head=3 - layer if stream == "head_output" else None)
+
+
+EVERYWHERE = [
+    at(stream, layer, position)
+    for stream in STREAMS
+    for layer in ((0, 2, 3) if stream == "block_output" else (0, 3))
+    for position in POSITIONS
+]
 
 
 @pytest.fixture(params=FAMILY_NAMES)
@@ -106,15 +122,12 @@ def count_hooks(model: nn.Module) -> int:
     return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules())
 
 
-@pytest.mark.parametrize("position", POSITIONS)
-@pytest.mark.parametrize("layer", [0, 2, 3])
-def test_engines_agree_on_logits(
-    target: TargetModel, pairs: list[ForcedPair], position: Any, layer: int
-) -> None:
-    site = Site(layer, position=position)
+@pytest.mark.parametrize("site", EVERYWHERE, ids=str)
+def test_engines_agree_on_logits(target: TargetModel, pairs: list[ForcedPair], site: Site) -> None:
     direct, reference = DirectEngine(target), ReferenceEngine(target)
-    for free in free_featurizers(target.d_model).values():
-        _, featurizer = free.fresh()
+    free = free_featurizers(target.width(site))
+    for kind in KINDS if site.stream == "block_output" else ("rotated",):
+        _, featurizer = free[kind].fresh()
         with torch.no_grad():
             close(
                 direct.interchange_logits(pairs, site, featurizer),
@@ -122,10 +135,15 @@ def test_engines_agree_on_logits(
             )
 
 
-@pytest.mark.parametrize("kind", ["subspace", "neurons", "rotated", "dictionary"])
-def test_engines_agree_on_gradients(target: TargetModel, pairs: list[ForcedPair], kind: str) -> None:
-    free = free_featurizers(target.d_model)[kind]
-    site = Site(1)
+@pytest.mark.parametrize(
+    ("kind", "stream"),
+    [*((kind, STREAMS[0]) for kind in KINDS), *(("subspace", stream) for stream in STREAMS[1:])],
+)
+def test_engines_agree_on_gradients(
+    target: TargetModel, pairs: list[ForcedPair], kind: str, stream: Stream
+) -> None:
+    site = at(stream)
+    free = free_featurizers(target.width(site))[kind]
     logits, found = gradients(DirectEngine(target), pairs, site, free)
     expected_logits, expected = gradients(ReferenceEngine(target), pairs, site, free)
     close(logits, expected_logits)
@@ -141,18 +159,32 @@ def test_engines_agree_on_vectors_and_completions(
     target: TargetModel, pairs: list[ForcedPair], position: Any
 ) -> None:
     prompts = [pair.base for pair in pairs]
-    sites = [Site(0, position=position), Site(3, position=position)]
+    sites = [at(stream, layer, position) for stream in STREAMS for layer in (0, 3)]
     direct, reference = DirectEngine(target), ReferenceEngine(target)
     found, expected = direct.collect(prompts, sites), reference.collect(prompts, sites)
     for site in sites:
         assert found[site].dtype == torch.float32
+        assert found[site].shape == (len(prompts), target.width(site))
         close(found[site], expected[site])
     assert direct.complete(prompts, 6) == reference.complete(prompts, 6)
 
 
-@pytest.mark.parametrize(("side", "extra"), PADDINGS)
-def test_padding_changes_nothing(target: TargetModel, pairs: list[ForcedPair], side: Any, extra: int) -> None:
-    site, subspace = Site(1), Subspace(torch.eye(target.d_model)[:, :4])
+def subspace_at(target: TargetModel, site: Site, size: int = 4) -> Subspace:
+    return Subspace(torch.eye(target.width(site))[:, :size])
+
+
+@pytest.mark.parametrize(
+    ("side", "extra", "stream"),
+    [
+        *((side, extra, STREAMS[0]) for side, extra in PADDINGS),
+        *((side, 3, stream) for stream in STREAMS[1:] for side in ("left", "right")),
+    ],
+)
+def test_padding_changes_nothing(
+    target: TargetModel, pairs: list[ForcedPair], side: Any, extra: int, stream: Stream
+) -> None:
+    site = at(stream)
+    subspace = subspace_at(target, site)
     plain = DirectEngine(target).interchange_logits(pairs, site, subspace)
     for engine in (
         DirectEngine(target, padding_side=side, extra_padding=extra),
@@ -165,9 +197,13 @@ def test_padding_changes_nothing(target: TargetModel, pairs: list[ForcedPair], s
         )
 
 
+@pytest.mark.parametrize("stream", STREAMS)
 @pytest.mark.parametrize("name", ["direct", "reference"])
-def test_batch_size_and_order_change_nothing(target: TargetModel, pairs: list[ForcedPair], name: str) -> None:
-    site, subspace = Site(1), Subspace(torch.eye(target.d_model)[:, :4])
+def test_batch_size_and_order_change_nothing(
+    target: TargetModel, pairs: list[ForcedPair], name: str, stream: Stream
+) -> None:
+    site = at(stream)
+    subspace = subspace_at(target, site)
     single: Engine = DirectEngine(target, 1) if name == "direct" else ReferenceEngine(target, 1)
     whole = make_engine(name, target).interchange_logits(pairs, site, subspace)
     close(single.interchange_logits(pairs, site, subspace), whole)
@@ -177,20 +213,26 @@ def test_batch_size_and_order_change_nothing(target: TargetModel, pairs: list[Fo
 
 
 @pytest.mark.parametrize("name", ["direct", "reference"])
-@pytest.mark.parametrize("position", POSITIONS)
+@pytest.mark.parametrize(
+    ("position", "stream"), [*product(POSITIONS, STREAMS[:1]), *product(POSITIONS[:1], STREAMS[1:])]
+)
 def test_a_prompt_as_its_own_source_changes_nothing(
-    target: TargetModel, pairs: list[ForcedPair], name: str, position: Any
+    target: TargetModel, pairs: list[ForcedPair], name: str, position: Any, stream: Stream
 ) -> None:
-    engine, site = make_engine(name, target), Site(2, position=position)
+    engine, site = make_engine(name, target), at(stream, 2, position)
     own = [replace(pair, source=pair.base) for pair in pairs]
     untouched = engine.interchange_logits(own, site, None)
-    for free in free_featurizers(target.d_model).values():
+    for free in free_featurizers(target.width(site)).values():
         close(engine.interchange_logits(own, site, free.fresh()[1]).detach(), untouched)
 
 
+@pytest.mark.parametrize("stream", STREAMS)
 @pytest.mark.parametrize("name", ["direct", "reference"])
-def test_an_empty_choice_changes_no_bit(target: TargetModel, pairs: list[ForcedPair], name: str) -> None:
-    engine, site, d = make_engine(name, target), Site(1), target.d_model
+def test_an_empty_choice_changes_no_bit(
+    target: TargetModel, pairs: list[ForcedPair], name: str, stream: Stream
+) -> None:
+    engine, site = make_engine(name, target), at(stream)
+    d = target.width(site)
     nothing = engine.interchange_logits(pairs, site, None)
     for empty in (
         MaskedBasis(torch.zeros(d)),
@@ -200,9 +242,13 @@ def test_an_empty_choice_changes_no_bit(target: TargetModel, pairs: list[ForcedP
         assert torch.equal(engine.interchange_logits(pairs, site, empty), nothing)
 
 
+@pytest.mark.parametrize("stream", STREAMS)
 @pytest.mark.parametrize("name", ["direct", "reference"])
-def test_full_rank_is_the_plain_swap(target: TargetModel, pairs: list[ForcedPair], name: str) -> None:
-    engine, site, d = make_engine(name, target), Site(1), target.d_model
+def test_full_rank_is_the_plain_swap(
+    target: TargetModel, pairs: list[ForcedPair], name: str, stream: Stream
+) -> None:
+    engine, site = make_engine(name, target), at(stream)
+    d = target.width(site)
     rotation = retract(torch.randn(d, d, generator=torch.Generator().manual_seed(0)))
     swapped = engine.interchange_logits(pairs, site, MaskedBasis(torch.ones(d)))
     assert (swapped - engine.interchange_logits(pairs, site, None)).abs().max() > 1e-2
@@ -240,11 +286,16 @@ class BrokenError(Exception):
     """Raised on purpose inside a swap."""
 
 
+@pytest.mark.parametrize("stream", STREAMS)
 @pytest.mark.parametrize("name", ["direct", "reference"])
-def test_hooks_are_gone_after_an_exception(target: TargetModel, pairs: list[ForcedPair], name: str) -> None:
+def test_hooks_are_gone_after_an_exception(
+    target: TargetModel, pairs: list[ForcedPair], name: str, stream: Stream
+) -> None:
+    site = at(stream)
+
     class Broken(Featurizer):
         kind = "broken"
-        width = target.d_model
+        width = target.width(site)
         size = 1
 
         def encode(self, vectors: Tensor) -> Tensor:
@@ -258,11 +309,11 @@ def test_hooks_are_gone_after_an_exception(target: TargetModel, pairs: list[Forc
 
     engine = make_engine(name, target)
     before = count_hooks(target.model)
-    untouched = engine.interchange_logits(pairs, Site(1), None)
+    untouched = engine.interchange_logits(pairs, site, None)
     with pytest.raises(BrokenError):
-        engine.interchange_logits(pairs, Site(1), Broken())
+        engine.interchange_logits(pairs, site, Broken())
     assert count_hooks(target.model) == before
-    assert torch.equal(engine.interchange_logits(pairs, Site(1), None), untouched)
+    assert torch.equal(engine.interchange_logits(pairs, site, None), untouched)
 
 
 @pytest.mark.parametrize("name", ["direct", "reference"])
@@ -279,7 +330,7 @@ def test_the_users_own_hooks_survive(target: TargetModel, pairs: list[ForcedPair
         states = model(ids, output_hidden_states=True).hidden_states
         engine = make_engine(name, target)
         engine.interchange_logits(pairs, Site(1), Subspace(torch.eye(target.d_model)[:, :2]))
-        engine.collect([pairs[0].base], [Site(2)])
+        engine.collect([pairs[0].base], [at(stream, 2) for stream in STREAMS])
         engine.complete([pairs[0].base], 2)
         calls.clear()
         after = model(ids, output_hidden_states=True).hidden_states
@@ -316,8 +367,12 @@ def blocks_that_return_tuples(target: TargetModel) -> Iterator[None]:
             del block.forward
 
 
-def test_blocks_may_return_a_tensor_or_a_tuple(target: TargetModel, pairs: list[ForcedPair]) -> None:
-    site, subspace = Site(1), Subspace(torch.eye(target.d_model)[:, :4])
+@pytest.mark.parametrize("stream", STREAMS)
+def test_blocks_may_return_a_tensor_or_a_tuple(
+    target: TargetModel, pairs: list[ForcedPair], stream: Stream
+) -> None:
+    site = at(stream)
+    subspace = subspace_at(target, site)
     prompts = [pair.base for pair in pairs]
     bare = DirectEngine(target)
     logits, vectors = bare.interchange_logits(pairs, site, subspace), bare.collect(prompts, [site])
@@ -325,3 +380,86 @@ def test_blocks_may_return_a_tensor_or_a_tuple(target: TargetModel, pairs: list[
         packed = DirectEngine(target)
         assert torch.equal(packed.interchange_logits(pairs, site, subspace), logits)
         assert torch.equal(packed.collect(prompts, [site])[site], vectors[site])
+
+
+def heads_of(target: TargetModel, layer: int) -> list[Site]:
+    return [Site(layer, "head_output", head=head) for head in range(target.n_heads)]
+
+
+def norms_after(block: nn.Module) -> tuple[nn.Module, nn.Module]:
+    """What stands between attention or MLP and the residual stream: norms in Gemma 2, else nothing."""
+    if hasattr(block, "post_feedforward_layernorm"):
+        return block.get_submodule("post_attention_layernorm"), block.post_feedforward_layernorm
+    return nn.Identity(), nn.Identity()
+
+
+@pytest.mark.parametrize("layer", [1, 3])
+def test_a_block_adds_its_attentions_and_its_mlps_outputs(
+    target: TargetModel, pairs: list[ForcedPair], layer: int
+) -> None:
+    """residual(L) = residual(L - 1) + attention(L) + mlp(L), with Gemma 2's norms before each sum."""
+    sites = [Site(layer - 1), Site(layer, "attention_output"), Site(layer, "mlp_output"), Site(layer)]
+    found = DirectEngine(target).collect([pair.base for pair in pairs], sites)
+    before, attention, mlp, after = (found[site] for site in sites)
+    after_attention, after_mlp = norms_after(target.family.blocks(target.model)[layer])
+    with torch.no_grad():
+        close(before + after_attention(attention) + after_mlp(mlp), after)
+
+
+def test_the_heads_side_by_side_make_the_attentions_output(
+    target: TargetModel, pairs: list[ForcedPair]
+) -> None:
+    sites, whole = heads_of(target, 2), Site(2, "attention_output")
+    found = DirectEngine(target).collect([pair.base for pair in pairs], [*sites, whole])
+    projection = target.family.projection(target.family.blocks(target.model)[2])
+    with torch.no_grad():
+        close(projection(torch.cat([found[site] for site in sites], dim=1)), found[whole])
+
+
+@pytest.mark.parametrize("name", ["direct", "reference"])
+def test_swapping_the_only_head_is_swapping_the_attentions_output(
+    target: TargetModel, pairs: list[ForcedPair], name: str
+) -> None:
+    config = target.family.miniature()
+    config.num_attention_heads = 1
+    if hasattr(config, "num_key_value_heads"):
+        config.num_key_value_heads = 1
+    single = random_target(config, name=f"one-head-{target.family.name}")
+    engine, head, whole = make_engine(name, single), heads_of(single, 1), Site(1, "attention_output")
+    assert len(head) == 1
+    swaps = [
+        engine.interchange_logits(pairs, site, MaskedBasis(torch.ones(single.width(site))))
+        for site in (*head, whole)
+    ]
+    assert (swaps[0] - engine.interchange_logits(pairs, whole, None)).abs().max() > 1e-2
+    close(swaps[0], swaps[1])
+
+
+@pytest.mark.parametrize("stream", STREAMS)
+def test_a_swap_at_the_entity_reaches_the_end_through_the_layers_after_it(
+    target: TargetModel, pairs: list[ForcedPair], stream: Stream
+) -> None:
+    """In the last block nothing reads the entity's place any more, whatever the stream."""
+    engine, last = DirectEngine(target), at(stream, 3)
+    full = MaskedBasis(torch.ones(target.width(last)))
+    ahead = [pair for pair in pairs if not pair.base.text.endswith(pair.base.entity)]
+    assert len(ahead) > 2
+    nothing = engine.interchange_logits(ahead, last, None)
+    assert torch.equal(engine.interchange_logits(ahead, last, full), nothing)
+    assert not torch.equal(engine.interchange_logits(ahead, at(stream, 2), full), nothing)
+
+
+@pytest.mark.parametrize("stream", STREAMS[1:])
+def test_without_its_own_names_pyvene_finds_our_modules(
+    target: TargetModel, pairs: list[ForcedPair], stream: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A family unknown to pyvene goes by paths, and a head by its slice of the projection's input."""
+    site, engine = at(stream), ReferenceEngine(target)
+    free = free_featurizers(target.width(site))["subspace"]
+    logits, (gradient,) = gradients(engine, pairs, site, free)
+    vectors = engine.collect([pair.base for pair in pairs], [site])[site]
+    monkeypatch.setattr("das.engine.reference.type_to_module_mapping", {})
+    found_logits, (found_gradient,) = gradients(engine, pairs, site, free)
+    close(found_logits, logits)
+    close(found_gradient, gradient)
+    close(engine.collect([pair.base for pair in pairs], [site])[site], vectors)

@@ -11,8 +11,10 @@ import torch
 from transformers import GPT2Config
 
 from das.models import FAMILIES, TargetModel
+from das.models.expansion import expand_sites
 from das.models.load import load_target, memory_guard, target_from
 from das.models.miniature import character_tokenizer, miniature, random_target
+from das.sites import Site
 from ravel.common.errors import SuiteError
 
 TargetMaker = Callable[[str], TargetModel]
@@ -53,6 +55,88 @@ def test_a_miniature_is_tiny_frozen_and_in_eval_mode(name: str, target_of: Targe
     assert not target.model.training
     assert not any(p.requires_grad for p in target.model.parameters())
     assert target.model.config.model_type in target.family.model_types
+
+
+def test_the_heads_fill_what_the_output_projection_reads(name: str, target_of: TargetMaker) -> None:
+    target = target_of(name)
+    ids, block = torch.tensor([[1, 5, 6]]), target.family.blocks(target.model)[1]
+    widths: list[int] = []
+    handle = target.family.projection(block).register_forward_pre_hook(
+        lambda module, inputs: widths.append(inputs[0].shape[-1])
+    )
+    target.model(ids)
+    handle.remove()
+    assert widths == [target.n_heads * target.head_width]
+
+
+def test_a_place_is_a_part_of_its_own_block(name: str, target_of: TargetMaker) -> None:
+    target = target_of(name)
+    block = target.family.blocks(target.model)[2]
+    assert target.place(Site(2)).module is block
+    parts = [target.place(Site(2, "attention_output")), target.place(Site(2, "mlp_output"))]
+    head = target.place(Site(2, "head_output", head=1))
+    assert head.columns == slice(target.head_width, 2 * target.head_width)
+    assert head.side == "input"
+    assert {part.module for part in parts} < set(block.modules())
+    assert head.module in set(parts[0].module.modules())
+    assert target.width(Site(2, "head_output", head=1)) == target.head_width
+    assert target.width(Site(2, "mlp_output")) == target.d_model
+
+
+def test_a_head_or_layer_of_another_model_has_no_place(small_target: TargetModel) -> None:
+    with pytest.raises(SuiteError, match="a head from 0 to 3"):
+        small_target.place(Site(2, "head_output", head=4))
+    with pytest.raises(SuiteError, match="a layer from 0 to 3"):
+        small_target.check(Site(4, "mlp_output"))
+
+
+@pytest.mark.parametrize(
+    ("patterns", "sites"),
+    [
+        (["block_output.3@entity_last"], ["block_output.3@entity_last"]),
+        (["block_output.*@prompt_last"], [f"block_output.{n}@prompt_last" for n in range(4)]),
+        (
+            ["mlp_output.2-3@entity_last", "attention_output.0@entity_last", "mlp_output.1-2@entity_last"],
+            [
+                "mlp_output.2@entity_last",
+                "mlp_output.3@entity_last",
+                "attention_output.0@entity_last",
+                "mlp_output.1@entity_last",
+            ],
+        ),
+        (["head_output.2.*@prompt_last"], [f"head_output.2.{n}@prompt_last" for n in range(4)]),
+        (
+            ["head_output.0-1.1-2@entity_last"],
+            [f"head_output.{n}.{h}@entity_last" for n in (0, 1) for h in (1, 2)],
+        ),
+        ([], []),
+    ],
+)
+def test_patterns_of_sites_are_spelt_out(
+    small_target: TargetModel, patterns: list[str], sites: list[str]
+) -> None:
+    assert expand_sites(patterns, small_target) == sites
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [
+        ("block_output@entity_last", r"an ascending range such as 0-2, or \* for all"),
+        ("*.1@entity_last", "ascending range"),
+        ("block_output.3-1@entity_last", "ascending range"),
+        ("block_output.1-@entity_last", "ascending range"),
+        ("block_output.2-4@entity_last", "a layer from 0 to 3"),
+        ("block_output.0-99999999@entity_last", "layer 4 in"),
+        ("head_output.1.4@entity_last", "a head from 0 to 3"),
+        ("head_output.*@entity_last", "head_output with a head"),
+        ("mlp_output.*.*@entity_last", "only head_output has heads"),
+        ("block_outputs.*@entity_last", "did you mean 'block_output'"),
+        ("block_output.*@entity_lst", "did you mean 'entity_last'"),
+    ],
+)
+def test_other_patterns_are_refused(small_target: TargetModel, pattern: str, message: str) -> None:
+    with pytest.raises(SuiteError, match=message):
+        expand_sites([pattern], small_target)
 
 
 def test_a_miniature_depends_on_its_seed_only(name: str) -> None:
