@@ -10,10 +10,11 @@ from pydantic import Field, PositiveInt, field_validator
 
 from das.methods.base import Method, MethodConfig
 from das.models.base import TargetModel
+from das.models.expansion import expand_sites
 from das.sites import Site
 from evaluation.judging import DEFAULT_LABEL_TOKENS
 from evaluation.methods import METHODS
-from evaluation.records import FLOORS
+from evaluation.records import ADDED_FLOORS
 from evaluation.uncertainty import DEFAULT_RESAMPLES
 from ravel.common.config import Config
 from ravel.common.errors import SuiteError, unknown_name
@@ -77,7 +78,8 @@ class SuiteConfig(Config):
     attributes: tuple[str, ...] | None = None
     """Target attributes; None for all of the instance."""
     sites: tuple[str, ...] = Field(min_length=1)
-    """Such as `block_output.3@entity_last`; with several, one is chosen per method and attribute on
+    """Such as `block_output.3@entity_last`, or patterns: `block_output.*@entity_last` for all layers,
+    `head_output.0-2.*@prompt_last`; with several sites, one is chosen per method and attribute on
     validation."""
     sizes: tuple[PositiveInt, ...] = ()
     """Numbers of coordinates, chosen among like sites; methods with a size of their own ignore them, and a
@@ -132,22 +134,29 @@ class Cell:
 
 
 def resolve(
-    config: SuiteConfig, instance: Instance, *, methods: Registry[type[Method]] = METHODS
+    config: SuiteConfig,
+    instance: Instance,
+    target: TargetModel,
+    *,
+    methods: Registry[type[Method]] = METHODS,
 ) -> SuiteConfig:
-    """Spell out what the config leaves to defaults: floors, attributes, and every setting of every method.
+    """Spell out what the config leaves open: floors, attributes, patterns of sites, settings of methods.
 
-    Duplicates are dropped. Raises SuiteError for an unknown method, setting or attribute.
+    Duplicates are dropped. Raises SuiteError for an unknown method, setting or attribute, and for a site
+    that the model does not have.
     """
     listed = [spec.name for spec in config.methods]
     extra = [
-        MethodSpec(name=name) for name in FLOORS if config.floors and name not in listed and name in methods
+        MethodSpec(name=name)
+        for name in ADDED_FLOORS
+        if config.floors and name not in listed and name in methods
     ]
     specs = [_resolved_method(spec, methods) for spec in (*config.methods, *extra)]
     return config.model_copy(
         update={
             "methods": _unique(specs),
             "attributes": _attributes(config, instance),
-            "sites": _unique([str(Site.parse(text)) for text in config.sites]),
+            "sites": tuple(expand_sites(config.sites, target)),
             "sizes": _unique(config.sizes),
             "seeds": _unique(config.seeds),
             "generalisations": tuple(g for g in GENERALISATIONS if g in config.generalisations),

@@ -11,6 +11,7 @@ from typing import Any
 from das.engine import EngineAnswerer
 from das.engine.protocol import Engine
 from das.featurizers.storage import FeaturizerHeader, load_featurizer
+from das.models.base import TargetModel
 from evaluation.cells import Bench, run_cell
 from evaluation.judging import DEFAULT_LABEL_TOKENS
 from evaluation.methods import METHODS
@@ -97,8 +98,9 @@ def fit_folder(
         raise _left_out(f"a number of coordinates, for {method.name} needs one", "--dim")
     check_new_folder(out)
     instance = Instance.load(instance_folder)
-    config = _suite_of_one(request, instance)
+    _check_dim(request.size)
     engine = target.open()
+    config = _suite_of_one(request, instance, engine.target)
     (cell,) = plan_cells(config, instance, engine.target)
     work = RunFolder(unfinished_fit(out))
     bench = Bench(instance.without_test(), engine, work, DEFAULT_LABEL_TOKENS)
@@ -118,7 +120,7 @@ def _left_out(expected: str, flag: str) -> SuiteError:
     return SuiteError(expected=expected, came="none", todo=f"give it with {flag}")
 
 
-def _suite_of_one(request: FitRequest, instance: Instance) -> SuiteConfig:
+def _suite_of_one(request: FitRequest, instance: Instance, target: TargetModel) -> SuiteConfig:
     attributes = instance.attributes[:1] if request.attribute is None else (request.attribute,)
     config = SuiteConfig(
         instance="",
@@ -126,18 +128,17 @@ def _suite_of_one(request: FitRequest, instance: Instance) -> SuiteConfig:
         floors=False,
         attributes=attributes,
         sites=(request.site,),
-        sizes=_sizes(request.size),
+        sizes=() if request.size is None else (request.size,),
         seeds=(request.seed,),
     )
-    return resolve(config, instance)
+    return resolve(config, instance, target)
 
 
-def _sizes(size: int | None) -> tuple[int, ...]:
+def _check_dim(size: int | None) -> None:
     if size is not None and size < 1:
         raise SuiteError(
             expected="at least one coordinate", came=str(size), todo="choose a --dim of 1 or more"
         )
-    return () if size is None else (size,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,8 +251,8 @@ class PlannedCell:
 def plan_run(config: SuiteConfig, out: Path, target: TargetConfig) -> list[PlannedCell]:
     """Return every cell of a suite without running any. Raises SuiteError as `run_folder` does."""
     instance = Instance.load(Path(config.instance))
-    resolved = resolve(config, instance)
-    cells = plan_cells(resolved, instance, target.open().target)
+    model = target.open().target
+    cells = plan_cells(resolve(config, instance, model), instance, model)
     run = RunFolder(out)
     return [PlannedCell(cell, run.cell(cell.cell_id).finished()) for cell in cells]
 

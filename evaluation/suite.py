@@ -85,7 +85,7 @@ def run_suite_on(
 ) -> RunSummary:
     """Run a suite on an instance and an engine that are in memory; `config.instance` and `config.model` are
     not read."""
-    config = resolve(config, instance, methods=methods)
+    config = resolve(config, instance, engine.target, methods=methods)
     cells = plan_cells(config, instance, engine.target, methods=methods)
     check_splits(config, instance)
     run = _open(config, out, instance, engine)

@@ -91,6 +91,7 @@ def suite_text(world: World, **changes: object) -> str:
         "methods": [{"name": "das", "config": FAST}],
         "sites": [SITE],
         "sizes": [4],
+        "seeds": [0],
         "generalisations": ["context", "entity"],
         "resamples": 20,
     }

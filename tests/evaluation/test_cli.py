@@ -26,7 +26,7 @@ COMMANDS = [
 SCORE_FIELDS = {
     *("schema_version", "cell", "method", "entity_type", "attribute", "model", "site", "size", "seed"),
     *("generalisation", "partition", "cause", "isolate", "disentangle", "n_cause", "n_isolate"),
-    *("cause_interval", "isolate_interval", "disentangle_interval", "chosen"),
+    *("cause_interval", "isolate_interval", "disentangle_interval", "chosen", "source_kind"),
 }
 
 

@@ -176,10 +176,10 @@ CASES = [
         ("did you mean 'context'",),
     ),
     Case("unknown partition", lambda w, f: [*score_args(w, f), "--partition", "train"], ("val",)),
-    Case("unknown table format", lambda w, f: ["table", f, "--format", "html"], ("markdown",)),
+    Case("unknown table format", lambda w, f: ["table", f, "--format", "xlsx"], ("markdown",)),
     # Sites and sizes
     Case("no site", fitting(site="layer3"), ("stream.layer@position", "'layer3'")),
-    Case("unknown stream", fitting(site="block_outptu.1@entity_last"), ("did you mean 'block_output'?",)),
+    Case("unknown stream", fitting(site="block_outptu.1@entity_last"), ("did you mean 'block_output'",)),
     Case("unknown position", fitting(site="block_output.1@entity_first"), ("entity_last", "prompt_last")),
     Case(
         "layer out of range", fitting(site="block_output.4@entity_last"), ("a layer from 0 to 3", "layer 4")

@@ -219,18 +219,18 @@ def test_a_refused_cell_is_not_tried_again(finished: RunSummary) -> None:
 
 def test_methods_may_have_sizes_of_their_own() -> None:
     spec = {"name": "wide", "sizes": [3, 60]}
-    config = resolve(_config(methods=["looker", spec]), INSTANCE, methods=METHODS)
+    config = resolve(_config(methods=["looker", spec]), INSTANCE, WORLD.target, methods=METHODS)
     cells = plan_cells(config, INSTANCE, WORLD.target, methods=METHODS)
     sizes = {name: {cell.size for cell in cells if cell.method == name} for name in ("looker", "wide")}
     assert sizes == {"looker": {2, 4}, "wide": {3, 60}}
     asked = _config(methods=[{"name": "wide", "sizes": [65]}])
-    too_large = resolve(asked, INSTANCE, methods=METHODS)
+    too_large = resolve(asked, INSTANCE, WORLD.target, methods=METHODS)
     with pytest.raises(SuiteError, match="sizes from 1 to 64, the most that wide has"):
         plan_cells(too_large, INSTANCE, WORLD.target, methods=METHODS)
 
 
 def test_what_draws_nothing_is_fitted_for_one_of_the_three_seeds() -> None:
-    config = resolve(_config(), INSTANCE, methods=METHODS)
+    config = resolve(_config(), INSTANCE, WORLD.target, methods=METHODS)
     assert config.seeds == (0, 1, 2)
     cells = plan_cells(config, INSTANCE, WORLD.target, methods=METHODS)
     assert {cell.seed for cell in cells} == {0}
