@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -15,11 +16,12 @@ from das.featurizers import MaskedBasis, Subspace, retract
 from das.models import FAMILIES, TargetModel
 from das.models.load import target_from
 from das.models.miniature import character_tokenizer, miniature
-from das.sites import Site
+from das.sites import STREAMS, Site
 from ravel.common.errors import SuiteError
 
 PromptMaker = Callable[..., Any]
 SITE = Site(1)
+HEADS = [Site(1, "head_output", head=head) for head in range(4)]
 
 
 @pytest.fixture
@@ -69,6 +71,60 @@ def test_one_pass_serves_all_sites_of_a_prompt(small_target: TargetModel, pairs:
     for site in sites:
         alone = DirectEngine(small_target).collect(prompts, [site])[site]
         torch.testing.assert_close(found[site], alone, rtol=0, atol=1e-5)
+
+
+def test_one_pass_serves_every_stream_and_its_vectors_differ(
+    small_target: TargetModel, pairs: list[ForcedPair]
+) -> None:
+    sites = [*HEADS, *(Site(1, stream) for stream in STREAMS if stream != "head_output"), Site(0)]
+    prompts = [pair.base for pair in pairs]
+    engine = DirectEngine(small_target)
+    with counted(small_target) as rows:
+        found = engine.collect(prompts, sites)
+        again = engine.collect(prompts, sites[::-1])
+    assert sum(rows) == len(pairs)
+    assert len(engine.cache) == len(sites) * len(pairs)
+    for site in sites:
+        assert torch.equal(found[site], again[site])
+        alone = DirectEngine(small_target).collect(prompts, [site])[site]
+        torch.testing.assert_close(found[site], alone, rtol=0, atol=1e-5)
+    for head, other in pairwise(HEADS):
+        assert not torch.allclose(found[head], found[other])
+
+
+@pytest.mark.parametrize(
+    ("site", "runs"),
+    [
+        (Site(1, "head_output", head=0), {"attention": False, "mlp": False, "next": False}),
+        (Site(1, "attention_output"), {"attention": True, "mlp": False, "next": False}),
+        (Site(1, "mlp_output"), {"attention": True, "mlp": True, "next": False}),
+        (Site(1), {"attention": True, "mlp": True, "next": False}),
+        (Site(2), {"attention": True, "mlp": True, "next": True}),
+    ],
+    ids=str,
+)
+def test_a_pass_ends_after_the_last_site(
+    small_target: TargetModel, pairs: list[ForcedPair], site: Site, runs: dict[str, bool]
+) -> None:
+    family, blocks = small_target.family, small_target.family.blocks(small_target.model)
+    # Whether the module begins; the output projection is the last thing an attention does.
+    modules = {
+        "attention": family.projection(blocks[1]),
+        "mlp": family.mlp(blocks[1]),
+        "next": blocks[2],
+    }
+    begun = dict.fromkeys(modules, False)
+
+    def note(name: str) -> Callable[[Any, Any, Any], None]:
+        return lambda module, inputs, output: begun.update({name: True})
+
+    handles = [module.register_forward_hook(note(name)) for name, module in modules.items()]
+    try:
+        DirectEngine(small_target).collect([pairs[0].base], [Site(0), site])
+    finally:
+        for handle in handles:
+            handle.remove()
+    assert begun == runs
 
 
 def test_a_full_memory_changes_no_result(small_target: TargetModel, pairs: list[ForcedPair]) -> None:
@@ -155,6 +211,7 @@ def test_nothing_in_nothing_out(small_target: TargetModel) -> None:
     engine = DirectEngine(small_target)
     assert engine.interchange_logits([], SITE, None).shape == (0, 0, 128)
     assert engine.collect([], [SITE])[SITE].shape == (0, small_target.d_model)
+    assert engine.collect([], HEADS)[HEADS[1]].shape == (0, small_target.head_width)
 
 
 @pytest.mark.parametrize("name", ENGINES)
@@ -168,6 +225,10 @@ def test_what_does_not_fit_is_refused(
         engine.collect([pairs[0].base], [Site(4)])
     with pytest.raises(SuiteError, match=r"width 32.*one for width 8"):
         engine.interchange_logits(pairs, SITE, Subspace(torch.eye(8)[:, :2]))
+    with pytest.raises(SuiteError, match="a head from 0 to 3"):
+        engine.collect([pairs[0].base], [Site(1, "head_output", head=4)])
+    with pytest.raises(SuiteError, match=r"width 8.*head_output\.1\.0@entity_last.*one for width 32"):
+        engine.interchange_logits(pairs, HEADS[0], swap(small_target))
     with pytest.raises(SuiteError, match="at least one label token"):
         engine.interchange_logits([ForcedPair(pairs[0].base, pairs[0].source, ())], SITE, None)
     long = make_prompt("%s" + "x" * 200, "Rome")

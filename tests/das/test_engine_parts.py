@@ -15,6 +15,7 @@ from torch import nn
 from das.engine.batch import PromptEncoder, pad_rows, plan_batches
 from das.engine.cache import SourceKey, VectorCache
 from das.engine.hooks import captured, gathered, preserved, rewritten
+from das.models.base import Place
 from das.models.miniature import character_tokenizer
 from ravel.common.errors import SuiteError
 
@@ -146,6 +147,10 @@ class Double(nn.Module):
         return 2 * hidden
 
 
+ROWS = torch.tensor([[0, 1], [0, 1]])
+"""Both tokens of two rows."""
+
+
 def hooks_of(model: nn.Module) -> int:
     return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules())
 
@@ -169,6 +174,31 @@ def test_capturing_reads_several_layers_and_stops_after_the_last() -> None:
     assert hooks_of(model) == 0
 
 
+def test_columns_of_an_input_are_read_and_written_alone() -> None:
+    model, hidden = Stack(), torch.arange(12.0).reshape(2, 2, 3)
+    place = Place(model.blocks[1], "input", slice(1, 2))
+    with (
+        rewritten(place, torch.tensor([0, 1]), lambda vectors: vectors + 100),
+        captured({"part": place, "whole": model.blocks[0]}, {"part": ROWS, "whole": ROWS}, stop=False) as got,
+    ):
+        out = model(hidden)
+    assert (out / 2 - hidden - 3).tolist() == [[[0, 100, 0], [0, 0, 0]], [[0, 0, 0], [0, 100, 0]]]
+    # Whoever hooks later sees what was written.
+    assert got["part"].tolist() == [[[102], [5]], [[8], [111]]]
+    assert got["whole"].tolist() == (hidden + 1).tolist()
+    assert hooks_of(model) == 0
+
+
+def test_capturing_an_input_stops_before_its_module() -> None:
+    model, ran = Stack(), []
+    for number, block in enumerate(model.blocks):
+        block.register_forward_hook(lambda m, i, o, number=number: ran.append(number))
+    with captured({"in": Place(model.blocks[1], "input")}, {"in": ROWS}) as got:
+        model(torch.zeros(2, 2, 1))
+    assert got["in"][:, :, 0].tolist() == [[1, 1], [1, 1]]
+    assert ran == [0]
+
+
 def test_gathering_shows_the_head_only_what_is_wanted() -> None:
     model, hidden = Stack(), torch.arange(6.0).reshape(2, 3, 1)
     with gathered(model.head, torch.tensor([[0, 2], [1, 1]])):
@@ -183,6 +213,8 @@ def test_no_hook_outlives_an_exception() -> None:
         raise ArithmeticError
 
     with pytest.raises(ArithmeticError), rewritten(model.blocks[0], one, fail):
+        model(torch.zeros(1, 1, 1))
+    with pytest.raises(ArithmeticError), rewritten(Place(model.blocks[0], "input"), one, fail):
         model(torch.zeros(1, 1, 1))
     with pytest.raises(ArithmeticError), captured({0: model.blocks[0]}, {0: one[None]}):
         raise ArithmeticError
@@ -219,3 +251,17 @@ def test_the_longest_unused_vector_gives_way() -> None:
     assert len(cache) == 2
     cache.clear()
     assert len(cache) == 0
+
+
+def test_streams_and_heads_are_kept_apart() -> None:
+    cache = VectorCache(max_bytes=1 << 10)
+    keys = [
+        SourceKey("block_output", 0, "text", 0),
+        SourceKey("mlp_output", 0, "text", 0),
+        SourceKey("head_output", 0, "text", 0, 0),
+        SourceKey("head_output", 0, "text", 0, 1),
+    ]
+    for number, key in enumerate(keys):
+        cache.put(key, torch.tensor([float(number)]))
+    for number, key in enumerate(keys):
+        assert cache.get(key) == number
