@@ -5,11 +5,20 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, Protocol, get_args
 
 from ravel.common.errors import SuiteError, unknown_name
 
-__all__ = ["POSITIONS", "STREAMS", "Position", "Site", "Stream", "position_named", "stream_named"]
+__all__ = [
+    "POSITIONS",
+    "STREAMS",
+    "Position",
+    "Site",
+    "SiteSpace",
+    "Stream",
+    "position_named",
+    "stream_named",
+]
 
 Stream = Literal["block_output", "attention_output", "mlp_output", "head_output"]
 Position = Literal["entity_last", "prompt_last"]
@@ -104,3 +113,35 @@ class Site:
     def __str__(self) -> str:
         head = "" if self.head is None else f".{self.head}"
         return f"{self.stream}.{self.layer}{head}@{self.position}"
+
+
+class SiteSpace(Protocol):
+    """What has sites: a loaded model, or the mere shape of one."""
+
+    @property
+    def name(self) -> str:
+        """As the user calls it."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal for equal models."""
+        ...
+
+    @property
+    def n_layers(self) -> int:
+        """Number of blocks."""
+        ...
+
+    @property
+    def n_heads(self) -> int:
+        """Attention heads of a block."""
+        ...
+
+    def width(self, site: Site) -> int:
+        """Return the length of the vector at a site."""
+        ...
+
+    def check(self, site: Site) -> None:
+        """Raise SuiteError unless the site is there."""
+        ...

@@ -7,15 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from das.engine import EngineAnswerer
 from das.engine.protocol import Engine
+from evaluation.built_run import run_built
 from evaluation.plan import MethodSpec, SuiteConfig
 from evaluation.runs import Progress, RunFolder, silent
-from evaluation.suite import RunSummary, run_suite_on
+from evaluation.suite import RunSummary
 from evaluation.target import TargetConfig
-from ravel.build import BuildConfig, build_instance
-from ravel.common.errors import SuiteError
-from ravel.instance import Instance
+from ravel.build import BuildConfig
 from ravel.tables import Tables, read_bundled
 
 __all__ = ["DEMO", "QUICK", "DemoPlan", "run_demo", "run_demo_on"]
@@ -75,10 +73,8 @@ def run_demo_on(
     out: Path, plan: DemoPlan, tables: Tables, engine: Engine, *, progress: Progress = silent
 ) -> RunSummary:
     """Run a plan on tables and an engine that are in memory, or go on with it where it was stopped."""
-    run = RunFolder(out)
-    _refuse_foreign(run)
-    instance = _instance(run, plan, tables, engine, progress)
-    return run_suite_on(suite_of(plan, run), out, instance, engine, progress=progress)
+    suite = suite_of(plan, RunFolder(out))
+    return run_built(out, tables, plan.build, suite, engine, progress=progress)
 
 
 def suite_of(plan: DemoPlan, run: RunFolder) -> SuiteConfig:
@@ -89,28 +85,6 @@ def suite_of(plan: DemoPlan, run: RunFolder) -> SuiteConfig:
         methods=trained,
         sites=(plan.site,),
         sizes=(plan.size,),
+        seeds=(0,),
         generalisations=("context", "entity"),
     )
-
-
-def _instance(run: RunFolder, plan: DemoPlan, tables: Tables, engine: Engine, progress: Progress) -> Instance:
-    if not run.instance.is_dir():
-        return build_instance(tables, EngineAnswerer(engine), plan.build, progress)
-    instance = Instance.load(run.instance)
-    if instance.manifest.config != plan.build.model_dump(mode="json"):
-        raise SuiteError(
-            expected=f"a demo of this kind in {run.path}",
-            came="one built with other settings",
-            todo="choose another --out, or give --quick exactly if the first time had it",
-        )
-    return instance
-
-
-def _refuse_foreign(run: RunFolder) -> None:
-    # The suite refuses these too, but only after a minute of building.
-    if run.path.exists() and not run.config.is_file() and (run.path.is_file() or any(run.path.iterdir())):
-        raise SuiteError(
-            expected=f"a new folder, an empty one or an earlier demo at {run.path}",
-            came="other files",
-            todo="choose another --out",
-        )

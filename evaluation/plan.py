@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from pydantic import Field, PositiveInt, field_validator
 
 from das.methods.base import Method, MethodConfig
-from das.models.base import TargetModel
 from das.models.expansion import expand_sites
-from das.sites import Site
+from das.sites import Site, SiteSpace
 from evaluation.judging import DEFAULT_LABEL_TOKENS
 from evaluation.methods import METHODS
 from evaluation.records import ADDED_FLOORS
@@ -29,6 +28,7 @@ __all__ = [
     "SUITE_SCHEMA_VERSION",
     "Cell",
     "MethodSpec",
+    "PlannedOn",
     "SuiteConfig",
     "check_splits",
     "plan_cells",
@@ -104,6 +104,35 @@ class SuiteConfig(Config):
         return tuple({"name": entry} if isinstance(entry, str) else entry for entry in value)
 
 
+class PlannedOn(Protocol):
+    """What a plan must know of an instance: a whole one, or what will be built."""
+
+    @property
+    def entity_type(self) -> str:
+        """The entity type."""
+        ...
+
+    @property
+    def attributes(self) -> tuple[str, ...]:
+        """The attributes that pairs ask for."""
+        ...
+
+    @property
+    def model_name(self) -> str:
+        """Name of the model that gave the labels."""
+        ...
+
+    @property
+    def model_fingerprint(self) -> str:
+        """Fingerprint of that model."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Fingerprint of the content."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Cell:
     """One fit: a method with its settings on one target attribute, site, size and seed."""
@@ -135,8 +164,8 @@ class Cell:
 
 def resolve(
     config: SuiteConfig,
-    instance: Instance,
-    target: TargetModel,
+    instance: PlannedOn,
+    target: SiteSpace,
     *,
     methods: Registry[type[Method]] = METHODS,
 ) -> SuiteConfig:
@@ -165,7 +194,7 @@ def resolve(
 
 
 def plan_cells(
-    config: SuiteConfig, instance: Instance, target: TargetModel, *, methods: Registry[type[Method]] = METHODS
+    config: SuiteConfig, instance: PlannedOn, target: SiteSpace, *, methods: Registry[type[Method]] = METHODS
 ) -> tuple[Cell, ...]:
     """Return every cell of a resolved config, in the order of its lists.
 
@@ -225,8 +254,8 @@ def _cells_of(
     method: type[Method],
     config: SuiteConfig,
     sites: Sequence[Site],
-    instance: Instance,
-    target: TargetModel,
+    instance: PlannedOn,
+    target: SiteSpace,
 ) -> Iterator[Cell]:
     setting = canonical_json(spec.config)
     seeds = config.seeds if method.draws else config.seeds[:1]
@@ -261,7 +290,7 @@ def _targets(method: type[Method], config: SuiteConfig) -> Sequence[str | None]:
 
 
 def _sizes(
-    spec: MethodSpec, method: type[Method], config: SuiteConfig, site: Site, target: TargetModel
+    spec: MethodSpec, method: type[Method], config: SuiteConfig, site: Site, target: SiteSpace
 ) -> Sequence[int | None]:
     if not method.needs_size:
         return (None,)
@@ -273,13 +302,13 @@ def _wanted_sizes(spec: MethodSpec, config: SuiteConfig) -> tuple[int, ...]:
     return config.sizes if spec.sizes is None else spec.sizes
 
 
-def _largest_size(spec: MethodSpec, method: type[Method], site: Site, target: TargetModel) -> int:
+def _largest_size(spec: MethodSpec, method: type[Method], site: Site, target: SiteSpace) -> int:
     settings = method.config_class.from_mapping(spec.config, origin=f"method {spec.name}")
     return method(settings).largest_size(target.width(site))
 
 
 def _check_sizes(
-    spec: MethodSpec, method: type[Method], config: SuiteConfig, sites: Sequence[Site], target: TargetModel
+    spec: MethodSpec, method: type[Method], config: SuiteConfig, sites: Sequence[Site], target: SiteSpace
 ) -> None:
     """Raise SuiteError for a method without a size, and for a size that fits it at no site."""
     if not method.needs_size:
@@ -302,7 +331,7 @@ def _check_sizes(
         )
 
 
-def _check_target(instance: Instance, target: TargetModel) -> None:
+def _check_target(instance: PlannedOn, target: SiteSpace) -> None:
     if instance.model_fingerprint != target.fingerprint:
         raise SuiteError(
             expected=f"the model that gave the instance's labels, {instance.model_name} "
@@ -319,7 +348,7 @@ def _resolved_method(spec: MethodSpec, methods: Registry[type[Method]]) -> Metho
     return MethodSpec(name=spec.name, config=config.model_dump(mode="json"), sizes=sizes)
 
 
-def _attributes(config: SuiteConfig, instance: Instance) -> tuple[str, ...]:
+def _attributes(config: SuiteConfig, instance: PlannedOn) -> tuple[str, ...]:
     wanted = instance.attributes if config.attributes is None else _unique(config.attributes)
     for attribute in wanted:
         if attribute not in instance.attributes:

@@ -6,8 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from das.models.base import TargetModel
-from das.sites import Site, position_named, stream_named
+from das.sites import Site, SiteSpace, position_named, stream_named
 from ravel.common.errors import SuiteError
 
 __all__ = ["expand_sites"]
@@ -18,7 +17,7 @@ _PATTERN = re.compile(
 )
 
 
-def expand_sites(patterns: Sequence[str], target: TargetModel) -> list[str]:
+def expand_sites(patterns: Sequence[str], target: SiteSpace) -> list[str]:
     """Return the sites that the patterns name, as listed, each pattern's ascending; repeated ones once.
 
     A pattern is a site in which a layer or head may be `*` (all of the model) or a range with both ends:
@@ -28,7 +27,7 @@ def expand_sites(patterns: Sequence[str], target: TargetModel) -> list[str]:
     return list(dict.fromkeys(str(site) for pattern in patterns for site in _sites(pattern, target)))
 
 
-def _sites(pattern: str, target: TargetModel) -> list[Site]:
+def _sites(pattern: str, target: SiteSpace) -> list[Site]:
     match = _PATTERN.fullmatch(pattern)
     if match is None:
         raise _malformed(pattern)
