@@ -1,0 +1,144 @@
+"""How long a suite will take and how much memory it needs, before anything runs; it runs no suite.
+
+Work is counted in passes of one pair through the model: a judged pair is one or two, a training pair one
+forward pass and a backward pass, which counts as two more. A pass takes two floating-point operations per
+weight and token.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from das.methods.base import Method
+from das.sites import Site
+from das.training.loop import TrainingConfig
+from evaluation.plan import Cell, SuiteConfig
+from evaluation.preset import ModelShape
+from ravel.common.registry import Registry
+
+__all__ = ["Estimate", "PairCounts", "cell_passes", "estimate"]
+
+_JUDGED = 1.4
+"""Passes per judged pair: the second answer is forced only where the first leaves it open."""
+_TRAINED = 3.0
+"""Passes per training pair: forward, and backward at twice the cost."""
+_TOKENS = 32
+"""Tokens of a prompt with its forced label, roughly."""
+_ATTRIBUTION_PASSES = 3.0
+"""Passes per pair of a method that ranks features by gradients, per step of its integral."""
+_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+_LOGITS_CHUNK = 2**27
+"""Bytes that a chunk's logits may take while judging."""
+_CACHES = 2**30
+"""Bytes of kept vectors, at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class PairCounts:
+    """Pairs of an instance, per attribute."""
+
+    train: int
+    """Training pairs of an attribute."""
+    evaluation: int
+    """Pairs of an attribute in one held-out split."""
+    attributes: int
+    """Number of attributes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a suite will cost."""
+
+    cells: int
+    """Cells that are still to be fitted."""
+    passes: float
+    """Passes of a pair through the model."""
+    seconds: float
+    """Passes over the rate."""
+    rate: float
+    """Passes per second that was assumed or measured."""
+    memory: int
+    """Peak memory in bytes: weights, logits, activations under training, kept vectors."""
+
+    def sentence(self) -> str:
+        """Say it in one line."""
+        return (
+            f"{self.cells} cells to fit, {self.passes:,.0f} passes of a pair at {self.rate:,.0f} a second: "
+            f"about {_duration(self.seconds)}, peak memory about {self.memory / 2**30:.1f} GiB"
+        )
+
+
+def estimate(
+    cells: Sequence[Cell],
+    config: SuiteConfig,
+    counts: PairCounts,
+    shape: ModelShape,
+    *,
+    rate: float,
+    methods: Registry[type[Method]],
+) -> Estimate:
+    """Estimate the cost of fitting and judging `cells` of a resolved config, at `rate` passes a second.
+
+    The chosen points' test pairs are counted; fits that look at vectors only are not, for they take no pass.
+    """
+    by_method = Counter(cell.method for cell in cells)
+    total = sum(cell_passes(cell, config, counts, methods=methods) for cell in cells)
+    test = counts.evaluation * counts.attributes * len(config.generalisations) * _JUDGED
+    chosen = sum(
+        test * len(config.seeds if methods.get(name).draws else (0,)) * _targets(name, counts, methods)
+        for name in by_method
+    )
+    passes = total + chosen
+    return Estimate(len(cells), passes, passes / rate, rate, _memory(cells, config, shape))
+
+
+def _targets(name: str, counts: PairCounts, methods: Registry[type[Method]]) -> int:
+    return counts.attributes if methods.get(name).needs_attribute else 1
+
+
+def cell_passes(
+    cell: Cell, config: SuiteConfig, counts: PairCounts, *, methods: Registry[type[Method]]
+) -> float:
+    """Return the passes of fitting one cell and judging its validation splits."""
+    judged = counts.evaluation * counts.attributes * len(config.generalisations) * _JUDGED
+    return judged + _fit_passes(cell, counts, methods)
+
+
+def _fit_passes(cell: Cell, counts: PairCounts, methods: Registry[type[Method]]) -> float:
+    method = methods.get(cell.method)
+    settings = method.config_class.from_yaml(cell.setting, origin=f"cell {cell.cell_id}")
+    if not method.needs_pairs:
+        return 0.0
+    causes = min(counts.train, int(getattr(settings, "cause_pairs", counts.train)))
+    each = getattr(settings, "isolate_pairs_per_attribute", None) or causes // 4
+    pairs = causes + (counts.attributes - 1) * min(counts.train, int(each))
+    if not isinstance(settings, TrainingConfig):
+        return pairs * _ATTRIBUTION_PASSES * int(getattr(settings, "steps", 1))
+    validation = min(counts.evaluation, settings.validation_pairs) * counts.attributes
+    return settings.epochs * (pairs * _TRAINED + validation)
+
+
+def _memory(cells: Sequence[Cell], config: SuiteConfig, shape: ModelShape) -> int:
+    bytes_each = _BYTES.get(config.dtype, 4)
+    weights = shape.parameters * bytes_each
+    # Under training a block keeps about sixteen vectors of the stream's width per token.
+    deepest = min((cell.site.layer for cell in cells), default=0)
+    layers = max(shape.layers - deepest, 1)
+    training = 32 * _TOKENS * shape.width * 16 * layers * bytes_each
+    training += 32 * config.label_tokens * shape.vocabulary * 4 * 3
+    return weights + max(training, _LOGITS_CHUNK) + _kept(cells, shape)
+
+
+def _kept(cells: Sequence[Cell], shape: ModelShape) -> int:
+    sites: set[Site] = {cell.site for cell in cells}
+    return min(_CACHES, sum(10_000 * shape.size_at(site) * 4 for site in sites))
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"

@@ -1,0 +1,230 @@
+"""Reads the named suites of `evaluation/presets/` and lays published figures beside ours; it runs nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any, Literal
+
+from pydantic import Field, NonNegativeFloat, PositiveInt
+
+from das.sites import Site
+from evaluation.plan import MethodSpec, SuiteConfig
+from evaluation.records import ScoreRecord
+from ravel.build import BuildConfig
+from ravel.common.config import Config
+from ravel.common.errors import unknown_name
+from ravel.schema import Generalisation
+
+__all__ = [
+    "ModelShape",
+    "Preset",
+    "Published",
+    "PublishedRow",
+    "beside_published",
+    "preset_named",
+    "preset_names",
+    "published_markdown",
+]
+
+_PACKAGE = "evaluation.presets"
+_SUFFIX = ".yaml"
+_SCORES: tuple[Literal["cause"], Literal["isolate"], Literal["disentangle"]] = (
+    "cause",
+    "isolate",
+    "disentangle",
+)
+
+
+class ModelShape(Config):
+    """How large a model is: enough to plan for it without its weights."""
+
+    layers: PositiveInt
+    """Number of blocks."""
+    width: PositiveInt
+    """Width of the residual stream."""
+    heads: PositiveInt
+    """Attention heads of a block."""
+    head_width: PositiveInt
+    """Length of a head's output."""
+    vocabulary: PositiveInt
+    """Number of tokens."""
+    parameters: PositiveInt
+    """Number of weights, rounded."""
+
+    def size_at(self, site: Site) -> int:
+        """Return the length of the vector at a site."""
+        return self.width if site.head is None else self.head_width
+
+
+class Published(Config):
+    """One published figure."""
+
+    method: str
+    """Our name of the method."""
+    attribute: str
+    """The target attribute, or in words what was averaged over."""
+    generalisation: Generalisation
+    """What is held out."""
+    size: PositiveInt | None = None
+    """Number of coordinates, where stated."""
+    site: str | None = None
+    """Where, if figures of several sites were published."""
+    cause: float | None = None
+    """Published cause, from 0 to 1."""
+    isolate: float | None = None
+    """Published isolate, from 0 to 1."""
+    disentangle: float | None = None
+    """Published disentangle, from 0 to 1."""
+    tolerance: NonNegativeFloat
+    """How far ours may lie from it and still count as a reproduction; our judgement, for data differ."""
+
+
+class Preset(Config):
+    """A suite with the instance it runs on and the figures it is meant to reproduce."""
+
+    summary: str
+    """One line for `ravel list presets`."""
+    entity_type: str
+    """The entity type of the instance."""
+    further_entity_types: tuple[str, ...] = ()
+    """Other types of the same publication, each a run of its own."""
+    data: str
+    """Where the facts come from, as `ravel build --data` takes it."""
+    build: dict[str, Any] = Field(default_factory=dict)
+    """Settings of the build that differ from the defaults."""
+    suite: dict[str, Any]
+    """Settings of the suite, without `instance`."""
+    shape: ModelShape
+    """The model's size."""
+    source: str
+    """Where the published figures stand."""
+    notes: tuple[str, ...] = ()
+    """What is unknown or different, as sentences."""
+    published: tuple[Published, ...]
+    """The figures; empty for suites of our own."""
+
+    def build_config(self) -> BuildConfig:
+        """Return the settings of the build. Raises SuiteError if they don't fit."""
+        return BuildConfig.from_mapping(self.build, origin="the preset's build")
+
+    def suite_config(self, instance: str) -> SuiteConfig:
+        """Return the suite on an instance. Raises SuiteError if its settings don't fit."""
+        return SuiteConfig.from_mapping({**self.suite, "instance": instance}, origin="the preset's suite")
+
+    def methods(self) -> tuple[MethodSpec, ...]:
+        """Return the suite's methods."""
+        return self.suite_config("").methods
+
+
+def preset_names() -> list[str]:
+    """Return the names of all presets, sorted."""
+    files = resources.files(_PACKAGE).iterdir()
+    return sorted(file.name.removesuffix(_SUFFIX) for file in files if file.name.endswith(_SUFFIX))
+
+
+def preset_named(name: str) -> Preset:
+    """Return a preset. Raises SuiteError with near misses for an unknown name."""
+    if name not in preset_names():
+        raise unknown_name("preset", name, preset_names())
+    file = resources.files(_PACKAGE) / f"{name}{_SUFFIX}"
+    return Preset.from_yaml(file.read_text(encoding="utf-8"), origin=f"the preset {name!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedRow:
+    """A published figure with ours beside it."""
+
+    published: Published
+    """What was published."""
+    score: Literal["cause", "isolate", "disentangle"]
+    """Which of its scores."""
+    ours: float | None
+    """Mean over seeds at the nearest point that was scored; None if this run has no such row."""
+    size: int | None
+    """Size of that point."""
+    site: str | None
+    """Site of that point."""
+    partition: str | None
+    """`test` where it is the chosen point, `val` where it was only validated."""
+
+    @property
+    def value(self) -> float:
+        """The published figure."""
+        found = getattr(self.published, self.score)
+        assert isinstance(found, float)
+        return found
+
+    @property
+    def reproduced(self) -> bool | None:
+        """Whether ours lies within the tolerance; None without ours."""
+        return None if self.ours is None else abs(self.ours - self.value) <= self.published.tolerance
+
+
+def beside_published(preset: Preset, scores: Sequence[ScoreRecord]) -> list[PublishedRow]:
+    """Return a row per published figure, with ours at the same point.
+
+    Test records are taken where the point was chosen, else validation records; where the size or the site is
+    not stated, or was not scored, any of the method's points counts, the chosen one first.
+    """
+    return [
+        _row(published, score, scores)
+        for published in preset.published
+        for score in _SCORES
+        if getattr(published, score) is not None
+    ]
+
+
+def _row(
+    published: Published, score: Literal["cause", "isolate", "disentangle"], scores: Sequence[ScoreRecord]
+) -> PublishedRow:
+    own = [
+        record
+        for record in scores
+        if (record.method, record.attribute, record.generalisation, record.source_kind)
+        == (published.method, published.attribute, published.generalisation, "all")
+        and (published.site is None or record.site == published.site)
+        and (published.size is None or record.size == published.size)
+    ]
+    for partition in ("test", "val"):
+        at = [r for r in own if r.partition == partition and (r.chosen or partition == "val")]
+        if at:
+            best = max(at, key=lambda r: (r.chosen, r.disentangle or 0.0))
+            group = [r for r in at if (r.site, r.size) == (best.site, best.size)]
+            mean = _mean(getattr(record, score) for record in group)
+            return PublishedRow(published, score, mean, best.size, best.site, partition)
+    return PublishedRow(published, score, None, None, None, None)
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return math.fsum(known) / len(known) if known else None
+
+
+def published_markdown(preset: Preset, rows: Sequence[PublishedRow]) -> str:
+    """Return the published figures beside ours as Markdown, with source, tolerances and notes."""
+    header = ("method", "attribute", "split", "point", "score", "published", "ours", "on", "within")
+    body = [
+        (
+            row.published.method,
+            row.published.attribute,
+            row.published.generalisation,
+            ", ".join(filter(None, (row.published.site, _size_text(row)))) or "-",
+            row.score,
+            f"{row.value:.3f} ± {row.published.tolerance:g}",
+            "-" if row.ours is None else f"{row.ours:.3f}",
+            row.partition or "-",
+            {True: "yes", False: "no", None: "-"}[row.reproduced],
+        )
+        for row in rows
+    ]
+    lines = [" | ".join(cells) for cells in (header, ("---",) * len(header), *body)]
+    table = "\n".join(f"| {line} |" for line in lines)
+    notes = "\n".join(f"- {note}" for note in preset.notes)
+    return f"Published figures beside ours. Source: {preset.source}.\n\n{table}\n\n{notes}\n"
+
+
+def _size_text(row: PublishedRow) -> str:
+    return "" if row.published.size is None else f"size {row.published.size}"
