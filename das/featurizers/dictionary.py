@@ -137,6 +137,48 @@ class Dictionary(Featurizer):
         """Return the weight of each feature, [n_features]."""
         return self.weights
 
+    @property
+    def n_features(self) -> int:
+        """Number of features, chosen or not."""
+        return int(self.encoder.shape[1])
+
+    def with_mask(self, mask: Tensor, *, keeps_error: bool = True) -> Dictionary:
+        """Return the same dictionary with another choice, `mask` [n_features], through which gradients pass.
+
+        Tensors are shared, not copied. Raises SuiteError for a mask of another shape or outside [0, 1].
+        """
+        return Dictionary(
+            encoder=self.encoder,
+            encoder_bias=self.encoder_bias,
+            decoder=self.decoder,
+            decoder_bias=self.decoder_bias,
+            centre=self.centre,
+            mask=mask,
+            activation=Activation(self.activation, self.k, self.threshold),
+            keeps_error=keeps_error,
+        )
+
+    def pruned(self) -> Dictionary:
+        """Return a dictionary of the features with a weight above 0 only, that swaps as this one does.
+
+        What is not swapped cancels out where the error is kept, so that a dictionary of which few features
+        are chosen needs little room and time. With `top_k` features compete, and without the error all of
+        them count: then the dictionary itself is returned.
+        """
+        if self.activation == "top_k" or not self.keeps_error:
+            return self
+        kept = (self.weights > 0).nonzero()[:, 0]
+        threshold = None if self.threshold is None else self.threshold[kept]
+        return Dictionary(
+            encoder=self.encoder[:, kept],
+            encoder_bias=self.encoder_bias[kept],
+            decoder=self.decoder[kept],
+            decoder_bias=self.decoder_bias,
+            centre=self.centre,
+            mask=self.weights[kept],
+            activation=Activation(self.activation, self.k, threshold),
+        )
+
 
 def _check_shapes(tensors: dict[str, Tensor]) -> None:
     encoder = tensors["encoder"]

@@ -14,6 +14,9 @@ LATE_IMPORTS = {
     "ravel.instance": {"datasets": "takes seconds, and only those who ask for a Dataset need it"},
     "ravel.release": {"datasets": "takes seconds, and only the hub reader needs it"},
     "das.engine": {"das.engine.reference": "pyvene takes seconds, and only the oracle needs it"},
+    "evaluation.baselines._pretrained_sae": {
+        "sae_lens": "an optional extra that takes seconds, and only the hub's autoencoders need it"
+    },
 }
 """Imports inside functions, each with its reason; `evaluation.commands` states its own for all of it."""
 COMMANDS = "evaluation.commands."
@@ -30,10 +33,11 @@ EDGES = {
         ),
         *(f"das.models.{family}" for family in ("gemma2", "gpt2", "gpt_neox", "llama", "qwen2")),
     },
-    "matplotlib": {"evaluation.plots"},
+    "matplotlib": {"evaluation.plots.canvas"},
     "datasets": {"ravel.instance", "ravel.release"},
     "typer": {"evaluation.cli"},
     "rich": {"evaluation.commands._output"},
+    "sae_lens": {"evaluation.baselines._pretrained_sae"},
 }
 """The only modules that may import a third party; `evaluation.commands` may import typer too."""
 

@@ -84,7 +84,9 @@ def test_swapping_a_vector_with_itself_changes_no_bit(
     fitted: Featurizer, vectors: tuple[Tensor, Tensor]
 ) -> None:
     for vector in vectors:
-        assert torch.equal(fitted.interchange(vector, vector), vector)
+        # Without its error a dictionary can bring back no more than it reconstructs.
+        same = vector if fitted.keeps_error else fitted.decode(fitted.encode(vector))
+        assert torch.equal(fitted.interchange(vector, vector), same)
 
 
 def test_the_result_is_finished(method: Method, fitted: Featurizer) -> None:
@@ -126,9 +128,12 @@ def test_swapping_nothing_returns_the_base_and_everything_the_source(
     fitted: Featurizer, vectors: tuple[Tensor, Tensor]
 ) -> None:
     base, source = vectors
-    if fitted.size == 0:
+    if not fitted.keeps_error:
+        if fitted.size == 0:
+            assert torch.equal(fitted.interchange(base, source), fitted.decode(fitted.encode(base)))
+    elif fitted.size == 0:
         assert torch.equal(fitted.interchange(base, source), base)
-    elif fitted.size == WIDTH:
+    elif fitted.size == WIDTH and isinstance(fitted, Subspace | MaskedBasis):
         torch.testing.assert_close(fitted.interchange(base, source), source, atol=1e-5, rtol=1e-5)
 
 
