@@ -1,0 +1,135 @@
+"""All tables and figures of a finished run, from the files of its folder; no model is loaded and nothing is
+scored again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from das.featurizers.storage import load_featurizer
+from evaluation.angles import AngleRecord, FittedPart, angle_records
+from evaluation.entanglement import EntanglementRecord, entanglement_records
+from evaluation.plots import PlotInputs, TrainingLog, write_plots
+from evaluation.records import (
+    ScoreRecord,
+    read_averages,
+    read_comparisons,
+    read_outcomes,
+    read_refusals,
+    read_scores,
+)
+from evaluation.runs import RunFolder
+from evaluation.tables import write_tables
+from ravel.common.io import read_jsonl, write_jsonl
+from ravel.schema import split_name
+
+__all__ = ["plot_inputs", "publish_plots", "publish_tables", "write_publication"]
+
+
+def write_publication(run: RunFolder) -> list[Path]:
+    """Write all tables and figures of a run whose records are written; return the paths.
+
+    Reads `scores.jsonl` and what else there is of `averages.jsonl`, `comparisons.jsonl`, `refusals.jsonl` and
+    the chosen cells. Equal folders give equal files.
+    """
+    return [*publish_tables(run), *publish_plots(run)]
+
+
+def publish_tables(run: RunFolder) -> list[Path]:
+    """Write the tables of a run into its `tables/`; return the paths."""
+    return write_tables(
+        read_scores(run.scores),
+        read_averages(run.averages) if run.averages.is_file() else None,
+        run.tables,
+        comparisons=read_comparisons(run.comparisons) if run.comparisons.is_file() else (),
+        refusals=read_refusals(run.refusals) if run.refusals.is_file() else (),
+    )
+
+
+def publish_plots(
+    run: RunFolder, folder: Path | None = None, names: Sequence[str] | None = None
+) -> list[Path]:
+    """Write the figures of these names (by default all) into `folder` (by default the run's `plots/`).
+
+    The numbers behind the heat maps go beside them, as `entanglement.jsonl` and `angles.jsonl`. Returns the
+    paths of the figures; raises SuiteError for an unknown name.
+    """
+    place = run.plots if folder is None else folder
+    inputs = plot_inputs(run)
+    for name, records in (("entanglement", inputs.entanglement), ("angles", inputs.angles)):
+        if records and (names is None or name in names):
+            write_jsonl(place / f"{name}.jsonl", (record.to_json() for record in records))
+    return write_plots(inputs, place, names)
+
+
+def plot_inputs(run: RunFolder) -> PlotInputs:
+    """Read from a run what its figures are drawn from."""
+    scores = read_scores(run.scores)
+    chosen = [r for r in scores if r.chosen and r.partition == "test" and r.source_kind == "all"]
+    return PlotInputs(
+        scores=scores,
+        averages=read_averages(run.averages) if run.averages.is_file() else (),
+        entanglement=_entanglement(run, chosen),
+        angles=_angles(run, chosen),
+        logs=_logs(run, chosen),
+    )
+
+
+def _entanglement(run: RunFolder, chosen: Sequence[ScoreRecord]) -> list[EntanglementRecord]:
+    """Read each cell's outcomes once; a cell may be the chosen one of several attributes."""
+    served: dict[tuple[str, str], list[ScoreRecord]] = {}
+    for record in chosen:
+        split = split_name(record.generalisation, record.partition)
+        served.setdefault((record.cell, split), []).append(record)
+    records: list[EntanglementRecord] = []
+    for (cell, split), group in served.items():
+        path = run.cell(cell).outcomes(split)
+        if not path.is_file():
+            continue
+        one = group[0]
+        found = entanglement_records(
+            read_outcomes(path),
+            one.attribute,
+            method=one.method,
+            entity_type=one.entity_type,
+            model=one.model,
+            site=one.site,
+            size=one.size,
+            seed=one.seed,
+            generalisation=one.generalisation,
+            partition=one.partition,
+        )
+        records += [replace(record, swapped=other.attribute) for other in group for record in found]
+    return sorted(records, key=lambda r: (r.method, r.generalisation, r.swapped, r.asked, r.seed))
+
+
+def _angles(run: RunFolder, chosen: Sequence[ScoreRecord]) -> list[AngleRecord]:
+    parts = []
+    for cell in _cells(chosen):
+        folder = run.cell(cell).path
+        if (folder / "featurizer.json").is_file():
+            featurizer, header = load_featurizer(folder)
+            # What swaps the whole vector, whatever the attribute, overlaps with itself: no news.
+            if header.attribute != "*" or featurizer.size < featurizer.width:
+                parts.append(
+                    FittedPart(header.method, header.attribute, header.seed, str(header.site), featurizer)
+                )
+    return angle_records(sorted(parts, key=lambda p: (p.method, p.attribute, p.seed, p.site)))
+
+
+def _logs(run: RunFolder, chosen: Sequence[ScoreRecord]) -> list[TrainingLog]:
+    logs = []
+    by_cell = {r.cell: r for r in chosen}
+    for cell in _cells(chosen):
+        path = run.cell(cell).train_log
+        record = by_cell[cell]
+        shared = len({r.attribute for r in chosen if r.cell == cell}) > 1
+        if path.is_file():
+            rows = tuple(row for _, row in read_jsonl(path))
+            logs.append(TrainingLog(record.method, "*" if shared else record.attribute, record.seed, rows))
+    return sorted(logs, key=lambda log: (log.method, log.attribute, log.seed))
+
+
+def _cells(chosen: Sequence[ScoreRecord]) -> list[str]:
+    return sorted({record.cell for record in chosen})
