@@ -68,7 +68,7 @@ class TrainableBoundary(Trainable):
         return MaskedBasis(boundary_mask(self.share, rotation.shape[0], self.temperature), rotation)
 
     def n_within(self) -> int:
-        """Return how many coordinates lie within the boundary, that is where the soft mask exceeds one half."""
+        """Return how many coordinates lie within the boundary: where the soft mask exceeds one half."""
         width = self.rotation.shape[0]
         return int((boundary_mask(self.share.detach(), width, self.temperature) > 0.5).sum())
 

@@ -1,4 +1,4 @@
-"""Neurons ranked by the gradient of the answer: what each would bring of the target, less what it disturbs."""
+"""Neurons ranked by the gradient of the answer: what each brings of the target, less its leak."""
 
 from __future__ import annotations
 
