@@ -23,7 +23,7 @@ from evaluation.records import (
 from evaluation.report.drawings import Drawing, read_drawings
 from evaluation.report.pairs import browser_of
 from evaluation.report.rows import KINDS, MEAN, Against, ReportRow, rows_of
-from evaluation.report.verdicts import Verdict, verdicts_of
+from evaluation.report.verdicts import Verdict, headline_of, verdicts_of
 from evaluation.runs import RunFolder
 from evaluation.tables.build import SCORES, averages_without_outcomes
 from ravel.common.errors import SuiteError
@@ -42,6 +42,8 @@ class Report:
     """Entity type and model."""
     facts: tuple[tuple[str, str], ...]
     """What the run is, as (name, value)."""
+    headline: str
+    """The result in one sentence."""
     verdicts: tuple[Verdict, ...]
     """The result in words, one per generalisation."""
     drawings: tuple[Drawing, ...]
@@ -70,10 +72,12 @@ def read_report(folder: Path) -> Report:
     attributes = _attributes(chosen, instance)
     rows = rows_of(averages, chosen, comparisons)
     browser = None if instance is None else browser_of(run, instance, chosen, attributes)
+    verdicts = verdicts_of(rows)
     return Report(
         title=f"{chosen[0].entity_type} · {chosen[0].model}",
         facts=tuple(_facts(chosen, attributes, instance)),
-        verdicts=verdicts_of(rows),
+        headline=headline_of(verdicts),
+        verdicts=verdicts,
         drawings=read_drawings(run.plots),
         refusals=tuple(read_refusals(run.refusals)) if run.refusals.is_file() else (),
         config=read_text(run.config),
@@ -211,7 +215,10 @@ def _facts(
         ("Entity type", chosen[0].entity_type),
         ("Target model", chosen[0].model),
         ("Attributes", ", ".join(attributes)),
-        ("Methods", f"{len(methods - set(FLOORS))} and {len(methods & set(FLOORS))} floors or ceilings"),
+        (
+            "Methods",
+            f"{len(methods - set(FLOORS))}, with {len(methods & set(FLOORS))} floors and ceilings",
+        ),
         ("Chosen sites", ", ".join(sites)),
         ("Seeds", ", ".join(str(seed) for seed in sorted({record.seed for record in chosen}))),
     ]
@@ -227,7 +234,7 @@ def _notes(
     notes = [
         "Cause: share of the target attribute's pairs that give the source's answer. Isolate: share of the "
         "other attributes' pairs that keep the base's answer. Disentangle: the mean of both. Best in bold.",
-        "Site, size and setting were chosen on validation pairs; test pairs were judged for the chosen points.",
+        "Site, size and setting were chosen on validation pairs; test pairs then judged the chosen points.",
     ]
     if any(row.record.disentangle_interval is not None for row in rows):
         notes.append("Below each score: its 95 % interval, a cluster bootstrap over entities and templates.")

@@ -160,8 +160,8 @@
 
   function countCell(row) {
     const seeds = row.seeds > 1 ? `, ${row.seeds} seeds` : "";
-    return make("td", { class: "number-cell" }, grouped(row.n_cause),
-      make("small", {}, `cause; isolate ${grouped(row.n_isolate)}${seeds}`));
+    return make("td", { class: "number-cell" }, `${grouped(row.n_cause)} + ${grouped(row.n_isolate)}`,
+      make("small", {}, `cause + isolate${seeds}`));
   }
 
   function detailCell(row) {
@@ -229,10 +229,10 @@
 
   function setUpResults() {
     const families = [...new Set(data.methods.map((method) => method.family))].sort();
-    const means = data.rows.some((row) => row.attribute === "") ? [["", "mean over attributes"]] : [];
+    const means = data.rows.some((row) => row.attribute === "") ? [["", "the mean"]] : [];
     const attributes = data.attributes.map((name) => [name, name]);
     const any = (options, text) => (options.length > 1 ? [[ANY, text], ...options] : options);
-    fillSelect(byId("results-attribute"), [...means, [ANY, "mean and each attribute"], ...attributes]);
+    fillSelect(byId("results-attribute"), [...means, [ANY, "mean and each"], ...attributes]);
     fillSelect(byId("results-generalisation"), [[ANY, "any"], ...worded(data.generalisations, HELD_OUT)]);
     fillSelect(byId("results-partition"), any(worded(data.partitions, PARTITIONS), "both"));
     fillSelect(byId("results-kind"), any(worded(data.kinds, KINDS), "every breakdown"));
@@ -252,7 +252,9 @@
   // ------------------------------------------------------------------ forms
 
   function listen(form, changed) {
-    byId(form).addEventListener("input", changed);
+    const only = (tag) => (event) => event.target.tagName === tag && changed();
+    byId(form).addEventListener("change", only("SELECT"));
+    byId(form).addEventListener("input", only("INPUT"));
     byId(form).addEventListener("submit", (event) => event.preventDefault());
   }
 

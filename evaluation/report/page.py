@@ -28,6 +28,7 @@ def to_html(report: Report) -> str:
         title=escape(f"{report.title} · RAVEL-bench report"),
         heading=escape(report.title),
         style=_asset("page.css"),
+        headline=escape(report.headline),
         verdicts="".join(_verdict(verdict) for verdict in report.verdicts),
         refusals=_refusals(report.refusals),
         facts="".join(_fact(name, value) for name, value in report.facts),

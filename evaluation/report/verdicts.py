@@ -9,7 +9,7 @@ from evaluation.records import Interval
 from evaluation.report.rows import MEAN, ReportRow
 from ravel.schema import GENERALISATIONS, Generalisation
 
-__all__ = ["HELD_OUT", "Verdict", "verdicts_of"]
+__all__ = ["HELD_OUT", "Verdict", "headline_of", "verdicts_of"]
 
 HELD_OUT: dict[Generalisation, str] = {
     "context": "New templates",
@@ -33,6 +33,8 @@ class Verdict:
     """Its disentangle."""
     interval: Interval | None
     """95 % interval of it."""
+    tied: tuple[str, ...]
+    """Methods that can't be told apart from it."""
     sentences: tuple[str, ...]
     """The rest, in words."""
 
@@ -53,26 +55,50 @@ def verdicts_of(rows: Sequence[ReportRow]) -> tuple[Verdict, ...]:
     return tuple(found)
 
 
+def headline_of(verdicts: Sequence[Verdict]) -> str:
+    """Return the verdicts as one sentence: who leads everywhere, or who leads where; ties are named."""
+    led = [verdict for verdict in verdicts if verdict.method is not None]
+    if not led:
+        return "No method with a score was run beside the floors."
+    score = "separates the attributes best (highest disentangle, mean over attributes)"
+    if len({(verdict.method, verdict.tied) for verdict in led}) == 1:
+        places = _listed([HELD_OUT[verdict.generalisation].lower() for verdict in led], ordered=True)
+        return f"On {places}, {_leader(led[0])} {score}."
+    parts = [f"{_leader(v)} on {HELD_OUT[v.generalisation].lower()}" for v in led]
+    return f"What {score}: {'; '.join(parts)}."
+
+
+def _leader(verdict: Verdict) -> str:
+    tied = f" (tied with {_listed(verdict.tied)})" if verdict.tied else ""
+    return f"{verdict.method}{tied}"
+
+
 def _verdict(rows: Sequence[ReportRow], generalisation: Generalisation, partition: str) -> Verdict:
     learned = [row for row in rows if not row.floor and row.record.disentangle is not None]
     floors = [sentence for sentence in (_floors(rows), _ceiling(rows)) if sentence]
     if not learned:
         said = ("No method with a score was run beside the floors.", *floors)
-        return Verdict(generalisation, partition, None, None, None, said)
+        return Verdict(generalisation, partition, None, None, None, (), said)
     leader = max(learned, key=lambda row: row.record.disentangle or 0.0)
     others = [row for row in learned if row is not leader]
-    said = (*_rivals(others), *_worth(leader), *_below(learned), *floors)
+    tied = tuple(sorted(r.record.method for r in others if r.against_best and not r.against_best.differs))
+    said = (*_rivals(others, tied), *_worth(leader), *_below(learned), *floors)
     record = leader.record
     return Verdict(
-        generalisation, partition, record.method, record.disentangle, record.disentangle_interval, said
+        generalisation=generalisation,
+        partition=partition,
+        method=record.method,
+        value=record.disentangle,
+        interval=record.disentangle_interval,
+        tied=tied,
+        sentences=said,
     )
 
 
-def _rivals(others: Sequence[ReportRow]) -> list[str]:
+def _rivals(others: Sequence[ReportRow], tied: Sequence[str]) -> list[str]:
     if not others:
         return ["It is the only method beside the floors."]
     compared = [row for row in others if row.against_best is not None]
-    tied = [row.record.method for row in compared if row.against_best and not row.against_best.differs]
     unknown = [row.record.method for row in others if row.against_best is None]
     said = []
     if tied:
@@ -124,6 +150,6 @@ def _ceiling(rows: Sequence[ReportRow]) -> str:
     return ""
 
 
-def _listed(names: Sequence[str]) -> str:
-    shown = sorted(names)
+def _listed(names: Sequence[str], *, ordered: bool = False) -> str:
+    shown = list(names) if ordered else sorted(names)
     return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
