@@ -18,13 +18,13 @@ from evaluation.plan import Cell, SuiteConfig
 from evaluation.preset import ModelShape
 from ravel.common.registry import Registry
 
-__all__ = ["Estimate", "PairCounts", "cell_passes", "estimate"]
+__all__ = ["TOKENS_OF_A_PAIR", "Estimate", "PairCounts", "cell_passes", "estimate"]
 
 _JUDGED = 1.4
 """Passes per judged pair: the second answer is forced only where the first leaves it open."""
 _TRAINED = 3.0
 """Passes per training pair: forward, and backward at twice the cost."""
-_TOKENS = 32
+TOKENS_OF_A_PAIR = 32
 """Tokens of a prompt with its forced label, roughly."""
 _ATTRIBUTION_PASSES = 3.0
 """Passes per pair of a method that ranks features by gradients, per step of its integral."""
@@ -126,7 +126,7 @@ def _memory(cells: Sequence[Cell], config: SuiteConfig, shape: ModelShape) -> in
     # Under training a block keeps about sixteen vectors of the stream's width per token.
     deepest = min((cell.site.layer for cell in cells), default=0)
     layers = max(shape.layers - deepest, 1)
-    training = 32 * _TOKENS * shape.width * 16 * layers * bytes_each
+    training = 32 * TOKENS_OF_A_PAIR * shape.width * 16 * layers * bytes_each
     training += 32 * config.label_tokens * shape.vocabulary * 4 * 3
     return weights + max(training, _LOGITS_CHUNK) + _kept(cells, shape)
 

@@ -12,11 +12,13 @@ from das.engine import EngineAnswerer
 from das.engine.protocol import Engine
 from das.featurizers.storage import FeaturizerHeader, load_featurizer
 from das.models.base import TargetModel
+from evaluation.built_run import run_built
 from evaluation.cells import Bench, run_cell
 from evaluation.judging import DEFAULT_LABEL_TOKENS
 from evaluation.methods import METHODS
 from evaluation.metrics import Rounding
-from evaluation.plan import Cell, MethodSpec, SuiteConfig, plan_cells, resolve
+from evaluation.plan import MethodSpec, SuiteConfig, plan_cells, resolve
+from evaluation.preset import beside_published, preset_named, published_markdown
 from evaluation.records import ScoreRecord
 from evaluation.runs import Progress, RunFolder, silent
 from evaluation.score import Subject, score_featurizer
@@ -26,19 +28,18 @@ from evaluation.uncertainty import DEFAULT_RESAMPLES
 from ravel.build import BuildConfig, build_instance
 from ravel.common.errors import SuiteError
 from ravel.common.folders import check_new_folder, new_folder
-from ravel.common.io import canonical_json, read_json, sha256_text
+from ravel.common.io import canonical_json, read_json, sha256_text, write_text
 from ravel.instance import Instance
 from ravel.schema import Generalisation, Partition
 from ravel.sources import open_tables
 
 __all__ = [
     "FitRequest",
-    "PlannedCell",
     "ScoreRequest",
     "build_folder",
     "fit_folder",
-    "plan_run",
     "run_folder",
+    "run_preset",
     "score_folder",
     "unfinished_fit",
 ]
@@ -238,28 +239,37 @@ def _cell_of(folder: Path) -> str:
     return sha256_text(canonical_json(read_json(folder / "featurizer.json")))[:16]
 
 
-@dataclass(frozen=True, slots=True)
-class PlannedCell:
-    """A cell of a suite and whether a run folder has it already."""
-
-    cell: Cell
-    """The cell."""
-    finished: bool
-    """True if it will not be fitted again."""
-
-
-def plan_run(config: SuiteConfig, out: Path, target: TargetConfig) -> list[PlannedCell]:
-    """Return every cell of a suite without running any. Raises SuiteError as `run_folder` does."""
-    instance = Instance.load(Path(config.instance))
-    model = target.open().target
-    cells = plan_cells(resolve(config, instance, model), instance, model)
-    run = RunFolder(out)
-    return [PlannedCell(cell, run.cell(cell.cell_id).finished()) for cell in cells]
-
-
 def run_folder(
     config: SuiteConfig, out: Path, target: TargetConfig, progress: Progress = silent
 ) -> RunSummary:
     """Run a suite in the folder `out`, or go on with it there, with the model as `target` says."""
     instance = Instance.load(Path(config.instance))
     return run_suite_on(config, out, instance, target.open(), progress=progress)
+
+
+def run_preset(
+    name: str,
+    out: Path,
+    target: TargetConfig,
+    instance_folder: Path | None = None,
+    progress: Progress = silent,
+) -> RunSummary:
+    """Build a preset's instance, or take the one given, and run its suite in `out`; `target` says how the
+    model is opened.
+
+    Where figures were published, `tables/published.md` lays ours beside them. Raises SuiteError for an
+    unknown name, a model or data that can't be read, and a folder that holds something else.
+    """
+    preset = preset_named(name)
+    run = RunFolder(out)
+    if instance_folder is not None:
+        config = preset.suite_config(str(instance_folder))
+        summary = run_folder(config, out, target, progress)
+    else:
+        tables = open_tables(preset.data, preset.entity_type)
+        suite = preset.suite_config(str(run.instance))
+        summary = run_built(out, tables, preset.build_config(), suite, target.open(), progress=progress)
+    if preset.published:
+        rows = beside_published(preset, summary.scores)
+        write_text(run.tables / "published.md", published_markdown(preset, rows))
+    return summary

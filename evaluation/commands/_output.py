@@ -140,6 +140,15 @@ def _is_detail(stage: str) -> bool:
     return " " in stage and stage.split(" ", 1)[0] in ("fit", "judge")
 
 
+def _is_finished(stage: str) -> bool:
+    """Tell whether a report says that a cell was just finished: each gets a line of its own."""
+    return stage.startswith("finished ")
+
+
+def _finished_line(stage: str, done: int, total: int) -> str:
+    return f"[{done}/{total}] {stage.removeprefix('finished ')}"
+
+
 class _Bars:
     """A bar per stage; the fits and judgements inside cells share one bar."""
 
@@ -149,6 +158,9 @@ class _Bars:
         self._detail = ""
 
     def report(self, stage: str, done: int, total: int) -> None:
+        if _is_finished(stage):
+            self._progress.console.print(_finished_line(stage, done, total), markup=False, highlight=False)
+            return
         key = "detail" if _is_detail(stage) else stage
         if key not in self._bars:
             self._bars[key] = self._progress.add_task(stage, total=total)
@@ -167,6 +179,9 @@ class _Lines:
 
     def report(self, stage: str, done: int, total: int) -> None:
         now = time.monotonic()
+        if _is_finished(stage):
+            typer.echo(_finished_line(stage, done, total), err=True)
+            return
         began = self._started.setdefault(stage, now)
         if now - self._spoken < _SECONDS_BETWEEN_LINES:
             return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -10,9 +10,12 @@ from evaluation.commands._flags import Json
 from evaluation.commands._output import print_json, print_rows
 from ravel.entity_types import ENTITY_TYPES
 
+if TYPE_CHECKING:
+    from das.methods.base import Method
+
 __all__ = ["app"]
 
-app = typer.Typer(no_args_is_help=True, help="What can be named: methods, models, entity types.")
+app = typer.Typer(no_args_is_help=True, help="What can be named: methods, models, entity types, presets.")
 
 
 @app.command()
@@ -29,11 +32,23 @@ def methods(as_json: Json = False) -> None:
             "summary": method.summary,
             "needs_attribute": method.needs_attribute,
             "needs_size": method.needs_size,
+            "needs_labels": method.needs_labels,
+            "needs_pairs": method.needs_pairs,
+            "learns_from": _learns_from(method),
             "settings": method.config_class().model_dump(mode="json"),
         }
         for method in METHODS
     ]
-    _print(rows, {"method": "name", "summary": "summary", "settings": "settings"}, as_json=as_json)
+    _print(
+        rows,
+        {"method": "name", "summary": "summary", "learns from": "learns_from", "settings": "settings"},
+        as_json=as_json,
+    )
+
+
+def _learns_from(method: type[Method]) -> str:
+    parts = [("class labels", method.needs_labels), ("pairs", method.needs_pairs)]
+    return " and ".join(name for name, needed in parts if needed) or "neither"
 
 
 @app.command()
@@ -63,6 +78,28 @@ def entity_types(as_json: Json = False) -> None:
         for entity_type in ENTITY_TYPES
     ]
     _print(rows, {"type": "name", "description": "description", "attributes": "attributes"}, as_json=as_json)
+
+
+@app.command()
+def presets(as_json: Json = False) -> None:
+    """List the presets: suites with a name, and what they reproduce.
+
+    Example: ravel list presets
+    """
+    from evaluation.preset import preset_named, preset_names
+
+    rows = [
+        {
+            "name": name,
+            "summary": preset.summary,
+            "model": preset.suite_config("").model,
+            "published": len(preset.published),
+            "source": preset.source,
+        }
+        for name, preset in ((name, preset_named(name)) for name in preset_names())
+    ]
+    columns = {"preset": "name", "summary": "summary", "model": "model", "published figures": "published"}
+    _print(rows, columns, as_json=as_json)
 
 
 def _print(rows: list[dict[str, Any]], columns: dict[str, str], *, as_json: bool) -> None:

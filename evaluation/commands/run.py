@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import resource
+import sys
+import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,24 +25,36 @@ from evaluation.commands._output import (
 from evaluation.commands._runs import no_run
 from evaluation.runs import RunFolder
 from evaluation.tables import attribute_table, main_table
+from ravel.common.errors import SuiteError
 
 if TYPE_CHECKING:
-    from evaluation.steps import PlannedCell
+    from evaluation.planning import PlannedCell, RunPlan
     from evaluation.suite import RunSummary
 
 __all__ = ["print_run", "run", "run_json", "verify"]
 
 _PROBLEMS = 2
+_COMPARED = 30
+"""Comparisons that are printed one by one; the marks of the table say as much of more methods."""
 
 
 def run(
     suite: Annotated[
-        Path, typer.Argument(metavar="SUITE.yaml", help="Methods, attributes, sites, sizes, seeds.")
-    ],
+        Path | None, typer.Argument(metavar="[SUITE.yaml]", help="Methods, attributes, sites, sizes, seeds.")
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option("--preset", help="A suite with a name, as in `ravel list presets`.")
+    ] = None,
+    instance: Annotated[
+        Path | None,
+        typer.Option("--instance", help="With --preset: an instance to take in place of building it."),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder of the run; by default named after the suite.")
     ] = None,
-    plan: Annotated[bool, typer.Option("--plan", help="Only show what would be fitted.")] = False,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Only show what would be fitted, with its time and memory.")
+    ] = False,
     resume: Annotated[
         bool,
         typer.Option(
@@ -46,7 +62,7 @@ def run(
         ),
     ] = False,
     engine: Annotated[
-        str | None, typer.Option("--engine", help="direct or reference; overrides the suite.")
+        str | None, typer.Option("--engine", help="direct, resume or reference; overrides the suite.")
     ] = None,
     device: Annotated[
         str | None, typer.Option("--device", help="cpu, cuda, ...; overrides the suite.")
@@ -61,18 +77,30 @@ def run(
 ) -> None:
     """Run a grid of methods, attributes, sites, sizes and seeds; go on with it where it was stopped.
 
-    Paths inside the suite are relative to the working folder.
+    Give a suite's file or the name of a preset. Paths inside the suite are relative to the working folder.
+    A preset builds its own instance, inside the folder of the run, unless one is given.
 
     Example: ravel run suite.yaml --out city-run
     """
     from evaluation.plan import SuiteConfig
-    from evaluation.steps import plan_run, run_folder
+    from evaluation.planning import plan_preset, plan_run
+    from evaluation.preset import preset_named
+    from evaluation.steps import run_folder, run_preset
 
-    overrides = given(engine=engine, device=device, batch_tokens=batch_tokens)
-    config = SuiteConfig.from_file(suite).model_copy(update=overrides)
-    folder = out if out is not None else Path(f"{suite.stem}-run")
+    _check_sources(suite, preset, instance)
+    folder = out if out is not None else Path(f"{preset or (suite and suite.stem)}-run")
     if resume and not RunFolder(folder).config.is_file():
         raise no_run(folder, "leave --resume out to begin one")
+    if plan and preset is not None and instance is None:
+        _print_plan(plan_preset(preset, folder), as_json=as_json)
+        return
+    overrides = given(engine=engine, device=device, batch_tokens=batch_tokens)
+    if preset is not None:
+        config = preset_named(preset).suite_config("" if instance is None else str(instance))
+    else:
+        assert suite is not None
+        config = SuiteConfig.from_file(suite)
+    config = config.model_copy(update=overrides)
     target = target_config(
         config.model,
         dtype=config.dtype,
@@ -86,33 +114,88 @@ def run(
         _print_plan(plan_run(config, folder, target), as_json=as_json)
         return
     kept = f"Finished cells are kept in {folder}; the same command goes on from there."
+    began = time.monotonic()
     with keeping(kept), shown_progress() as progress:
-        summary = run_folder(config, folder, target, progress)
+        if preset is not None:
+            summary = run_preset(preset, folder, target, instance, progress)
+        else:
+            summary = run_folder(config, folder, target, progress)
+    cost = {"seconds": time.monotonic() - began, "peak_memory_bytes": _peak_memory()}
     if as_json:
-        print_json(run_json(summary))
+        print_json({**run_json(summary), **cost})
         return
     print_run(summary)
+    minutes, gibibytes = cost["seconds"] / 60, cost["peak_memory_bytes"] / 2**30
+    say(f"{'took:':<14}{minutes:.1f} min, peak memory {gibibytes:.2f} GiB")
 
 
-def _print_plan(planned: list[PlannedCell], *, as_json: bool) -> None:
-    rows = [
-        {
-            "cell": entry.cell.cell_id,
-            "method": entry.cell.method,
-            "attribute": entry.cell.attribute,
-            "site": str(entry.cell.site),
-            "size": entry.cell.size,
-            "seed": entry.cell.seed,
-            "finished": entry.finished,
-        }
-        for entry in planned
-    ]
+def _check_sources(suite: Path | None, preset: str | None, instance: Path | None) -> None:
+    if (suite is None) == (preset is None):
+        raise SuiteError(
+            expected="either the file of a suite or --preset with a name",
+            came="neither" if suite is None else "both",
+            todo="write a suite (docs/run-folder.md), or see `ravel list presets`",
+        )
+    if instance is not None and preset is None:
+        raise SuiteError(
+            expected="--instance together with --preset",
+            came="a suite's file, which names its own instance",
+            todo="change `instance` in the file",
+        )
+
+
+def _peak_memory() -> int:
+    """Return the most memory this process has held, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
+
+
+_LISTED = 60
+"""Cells up to which a plan lists each; a longer one is summed up per method."""
+
+
+def _print_plan(plan: RunPlan, *, as_json: bool) -> None:
+    rows = [_plan_row(entry) for entry in plan.cells]
     if as_json:
-        print_json(rows)
+        print_json({"cells": rows, "estimate": asdict(plan.estimate), "assumed": plan.assumed})
         return
-    print_rows(list(rows[0]), [[_shown(value) for value in row.values()] for row in rows])
-    left = sum(not entry.finished for entry in planned)
-    say(f"{len(planned)} cells, {left} of them to fit")
+    if len(rows) <= _LISTED:
+        print_rows(list(rows[0]), [[_shown(value) for value in row.values()] for row in rows])
+    else:
+        print_rows(["method", "cells", "finished", "sites", "sizes"], _summed(plan.cells))
+    left = sum(not entry.finished for entry in plan.cells)
+    say(f"{len(plan.cells)} cells, {left} of them to fit")
+    say(plan.estimate.sentence())
+    say(f"Rate {plan.assumed}. Fits that look at vectors only are not counted.")
+
+
+def _plan_row(entry: PlannedCell) -> dict[str, Any]:
+    return {
+        "cell": entry.cell.cell_id,
+        "method": entry.cell.method,
+        "attribute": entry.cell.attribute,
+        "site": str(entry.cell.site),
+        "size": entry.cell.size,
+        "seed": entry.cell.seed,
+        "finished": entry.finished,
+    }
+
+
+def _summed(cells: Sequence[PlannedCell]) -> list[list[object]]:
+    rows: list[list[object]] = []
+    for method in dict.fromkeys(entry.cell.method for entry in cells):
+        own = [entry for entry in cells if entry.cell.method == method]
+        sizes = sorted({entry.cell.size for entry in own if entry.cell.size is not None})
+        rows.append(
+            [
+                method,
+                len(own),
+                sum(entry.finished for entry in own),
+                len({entry.cell.site for entry in own}),
+                ", ".join(map(str, sizes)) or "-",
+            ]
+        )
+    return rows
 
 
 def _shown(value: object) -> object:
@@ -125,7 +208,7 @@ def print_run(summary: RunSummary) -> None:
     """Print the tables of a finished run, what differs between methods, and where everything lies."""
     print_table(main_table(summary.scores, summary.averages))
     print_table(attribute_table(summary.scores, summary.averages))
-    for comparison in summary.comparisons:
+    for comparison in summary.comparisons if len(summary.comparisons) <= _COMPARED else ():
         interval = comparison.disentangle_interval
         if comparison.disentangle is not None and interval is not None:
             say(
@@ -157,6 +240,7 @@ def _places(folder: Path) -> dict[str, Path]:
         "plots": run_folder.plots,
         "featurizers": folder / "cells",
         "instance": run_folder.instance,
+        "refusals": run_folder.refusals,
         "config": run_folder.config,
         "environment": run_folder.environment,
     }

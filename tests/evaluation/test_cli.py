@@ -143,7 +143,11 @@ def test_run_again_changes_no_byte(world: World, finished: Path) -> None:
 def test_plan_tells_what_is_finished(world: World, finished: Path) -> None:
     (finished.parent / "more.yaml").write_text(suite_text(world, seeds=[0, 1]))
     planned = loaded("run", finished.parent / "more.yaml", "--out", finished, "--plan")
-    by_seed = {seed: [cell["finished"] for cell in planned if cell["seed"] == seed] for seed in (0, 1)}
+    assert planned["estimate"]["cells"] == 3
+    assert planned["estimate"]["seconds"] > 0
+    assert planned["estimate"]["memory"] > 0
+    cells = planned["cells"]
+    by_seed = {seed: [cell["finished"] for cell in cells if cell["seed"] == seed] for seed in (0, 1)}
     assert by_seed == {0: [True] * 5, 1: [False] * 3}
 
 

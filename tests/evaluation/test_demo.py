@@ -9,7 +9,7 @@ import pytest
 from cli_world import ATTRIBUTES, FAST, SITE, World, ravel
 from demo_expectations import METHODS, check_demo
 
-import evaluation.demo
+import evaluation.built_run
 from das.engine.protocol import Engine
 from evaluation.demo import DEMO, QUICK, DemoPlan, run_demo_on
 from evaluation.records import read_scores
@@ -63,7 +63,7 @@ def test_a_finished_demo_is_read_again(
     def fail(*args: object) -> None:
         raise AssertionError("built or fitted again")
 
-    monkeypatch.setattr(evaluation.demo, "build_instance", fail)
+    monkeypatch.setattr(evaluation.built_run, "build_instance", fail)
     monkeypatch.setattr("evaluation.cells.save_featurizer", fail)
     assert run_demo_on(tmp_path / "demo", TINY, tables, engine) == first
     assert contents(tmp_path / "demo") == before
@@ -88,7 +88,7 @@ def test_a_demo_of_another_kind_or_foreign_files_are_refused(
 ) -> None:
     run_demo_on(tmp_path / "demo", TINY, tables, engine)
     other = DemoPlan(TINY.build.model_copy(update={"seed": 1}), TINY.site, TINY.size, TINY.training)
-    with pytest.raises(SuiteError, match="one built with other settings"):
+    with pytest.raises(SuiteError, match="one whose instance was built with other settings"):
         run_demo_on(tmp_path / "demo", other, tables, engine)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("mine")

@@ -1,0 +1,183 @@
+"""What a run would do and what it would cost, from a suite or a preset; it fits nothing."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from das.engine.protocol import Engine
+from das.featurizers.masked import MaskedBasis
+from das.sites import Site
+from das.training.examples import cause_pairs
+from evaluation.estimate import TOKENS_OF_A_PAIR, Estimate, PairCounts, estimate
+from evaluation.methods import METHODS
+from evaluation.plan import Cell, SuiteConfig, check_splits, plan_cells, resolve
+from evaluation.preset import ModelShape, preset_named
+from evaluation.runs import RunFolder
+from evaluation.target import TargetConfig
+from ravel.entity_types import ENTITY_TYPES
+from ravel.instance import Instance
+from ravel.schema import TRAIN_SPLIT
+
+__all__ = ["PlannedCell", "RunPlan", "measured_rate", "plan_preset", "plan_run"]
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedCell:
+    """A cell of a suite and whether a run folder has it already."""
+
+    cell: Cell
+    """The cell."""
+    finished: bool
+    """True if it will not be fitted again."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlan:
+    """What a run would do."""
+
+    cells: tuple[PlannedCell, ...]
+    """Every cell of the suite."""
+    estimate: Estimate
+    """Cost of those that are not finished."""
+    assumed: str
+    """Where the rate behind the estimate comes from."""
+
+
+def plan_run(config: SuiteConfig, out: Path, target: TargetConfig) -> RunPlan:
+    """Return every cell of a suite and what the rest will cost, measured on a few pairs; none is run.
+
+    Raises SuiteError as `run_folder` does.
+    """
+    instance = Instance.load(Path(config.instance))
+    engine = target.open()
+    model = engine.target
+    resolved = resolve(config, instance, model)
+    cells = plan_cells(resolved, instance, model)
+    check_splits(resolved, instance)
+    rate = measured_rate(instance, engine, Site.parse(resolved.sites[0]))
+    shape = ModelShape(
+        layers=model.n_layers,
+        width=model.d_model,
+        heads=model.n_heads,
+        head_width=model.head_width,
+        vocabulary=int(model.model.config.vocab_size),
+        parameters=sum(parameter.numel() for parameter in model.model.parameters()),
+    )
+    return _planned(cells, resolved, _counts(instance), shape, RunFolder(out), rate, "measured here, now")
+
+
+def plan_preset(name: str, out: Path) -> RunPlan:
+    """Return the cells and the cost of a preset; neither its model nor its data are read.
+
+    The rate is an assumption, stated in the plan. Raises SuiteError for an unknown name.
+    """
+    preset = preset_named(name)
+    build, config = preset.build_config(), preset.suite_config("")
+    attributes = build.attributes or tuple(a.name for a in ENTITY_TYPES.get(preset.entity_type).attributes)
+    target = _Unloaded(config.model, preset.shape)
+    planned_on = _Unbuilt(preset.entity_type, attributes, config.model, target.fingerprint, "not built yet")
+    resolved = resolve(config, planned_on, target)
+    cells = plan_cells(resolved, planned_on, target)
+    counts = PairCounts(build.train_pairs, build.evaluation_pairs, len(attributes))
+    flops = _CPU_FLOPS if config.device == "cpu" else _GPU_FLOPS
+    rate = flops / (2 * preset.shape.parameters * TOKENS_OF_A_PAIR)
+    assumed = (
+        f"assumed: {flops / 1e12:g} TFLOP/s sustained on {config.device}, {TOKENS_OF_A_PAIR} tokens a row"
+    )
+    return _planned(cells, resolved, counts, preset.shape, RunFolder(out), rate, assumed)
+
+
+_GPU_FLOPS = 1e14
+"""Operations a second that a current data-centre GPU sustains in bfloat16, about a third of its peak."""
+_CPU_FLOPS = 1e11
+"""The same of two CPU cores in float32."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Unloaded:
+    """The shape of a model whose weights are not here, in place of a loaded one."""
+
+    name: str
+    shape: ModelShape
+
+    @property
+    def fingerprint(self) -> str:
+        return "not loaded"
+
+    @property
+    def n_layers(self) -> int:
+        return self.shape.layers
+
+    @property
+    def n_heads(self) -> int:
+        return self.shape.heads
+
+    def width(self, site: Site) -> int:
+        return self.shape.size_at(site)
+
+    def check(self, site: Site) -> None:
+        site.check(self.shape.layers, None if site.head is None else self.shape.heads)
+
+
+@dataclass(frozen=True, slots=True)
+class _Unbuilt:
+    """An instance that is still to be built."""
+
+    entity_type: str
+    attributes: tuple[str, ...]
+    model_name: str
+    model_fingerprint: str
+    fingerprint: str
+
+
+def _planned(
+    cells: Sequence[Cell],
+    config: SuiteConfig,
+    counts: PairCounts,
+    shape: ModelShape,
+    run: RunFolder,
+    rate: float,
+    assumed: str,
+) -> RunPlan:
+    planned = tuple(PlannedCell(cell, run.cell(cell.cell_id).finished()) for cell in cells)
+    waiting = [entry.cell for entry in planned if not entry.finished]
+    cost = estimate(waiting, config, counts, shape, rate=rate, methods=METHODS)
+    return RunPlan(planned, cost, assumed)
+
+
+def _counts(instance: Instance) -> PairCounts:
+    def largest(split: str) -> int:
+        found = Counter(pair.attribute for pair in instance.pairs(split))
+        return max(found.values(), default=0)
+
+    held_out = [s for s in instance.splits() if s.endswith("_val")]
+    return PairCounts(
+        train=largest(TRAIN_SPLIT),
+        evaluation=max((largest(split) for split in held_out), default=0),
+        attributes=len(instance.attributes),
+    )
+
+
+def measured_rate(instance: Instance, engine: Engine, site: Site) -> float:
+    """Return how many passes of a pair the engine makes in a second, on up to 256 training pairs."""
+    width = engine.target.width(site)
+    swap = MaskedBasis(torch.ones(width)).to(engine.target.device)
+    examples = [
+        pair.forced
+        for attribute in instance.attributes
+        for pair in cause_pairs(instance, attribute, TRAIN_SPLIT, limit=64, seed=0, label_tokens=3)
+    ][:256]
+    rates = []
+    for _ in range(2):
+        began = time.perf_counter()
+        with torch.no_grad():
+            engine.interchange_logits(examples, site, swap)
+        rates.append(len(examples) / max(time.perf_counter() - began, 1e-9))
+    # The first call reads the sources and warms up; the second is what most of a run looks like.
+    return rates[-1]
