@@ -51,15 +51,15 @@ class Coordinates:
 def principal_coordinates(vectors: Tensor) -> Coordinates:
     """Return the principal components of standardised vectors [n, d_model] that vary at all.
 
-    Each neuron is centred and divided by its standard deviation, so that its units do not matter; neurons
-    that are constant up to rounding are left out. With z the result and C [rank, d_model] the orthonormal
-    components, `values = z C^T`, `readers = C^T / std`, `writers = C^T * std`. Components whose standard
-    deviation is below `TOLERANCE` of the largest are dropped: dependent neurons, fewer vectors than neurons.
+    Each neuron is centred and divided by its standard deviation, so that its units do not matter. Neurons
+    that are constant up to rounding, of their own mean or of the liveliest neuron, are left out. With
+    z [n, d_model] standardised vectors and C [rank, d_model] orthonormal components, `values = z C^T`,
+    `readers = C^T / std` and `writers = C^T * std`. Components whose standard deviation is below `TOLERANCE`
+    of the largest are dropped: dependent neurons, fewer vectors than neurons.
     Raises NotApplicableError if nothing varies.
     """
     wide = vectors.double()
     mean, std = wide.mean(dim=0), wide.std(dim=0, correction=0)
-    # Rounding to float32 moves a neuron in proportion to its size, so that is what "constant" is measured by.
     varies = std > TOLERANCE * torch.maximum(mean.abs(), std.max())
     inverse = torch.where(varies, 1 / std.where(varies, torch.ones_like(std)), 0.0)
     scaled = (wide - mean) * inverse
@@ -115,7 +115,7 @@ def class_shares(labels: NDArray[np.int64], n_classes: int) -> Tensor:
 
 
 def class_means(values: Tensor, labels: NDArray[np.int64], n_classes: int) -> Tensor:
-    """Return the mean of each class, [n_classes, d] in float64, for values [n, d]; zero for an empty class."""
+    """Return the mean of each class, [n_classes, d] in float64, for values [n, d]; zero where empty."""
     indicators = one_hot(labels, n_classes)
     counts = indicators.sum(dim=0)[:, None]
     return indicators.mT @ values.double() / counts.clamp(min=1)

@@ -1,10 +1,10 @@
-"""What least-squares concept erasure would erase, as a subspace to swap; the closed form is concept-erasure's."""
+"""What least-squares concept erasure would erase, as a subspace to swap; concept-erasure has the closed form
+and knows no swaps."""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
-import torch
 from concept_erasure import LeaceFitter
 from pydantic import PositiveInt
 from torch import Tensor
