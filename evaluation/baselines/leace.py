@@ -36,14 +36,14 @@ class LeaceConfig(MethodConfig):
 
 
 class Leace(Method):
-    """Least-squares concept erasure (Belrose et al. 2023, arXiv 2306.03819, theorem 4.3): its erased part.
+    """Least-squares concept erasure (Belrose et al. 2023, arXiv 2306.03819, section 4): its erased part.
 
     With W = Sigma_xx^(-1/2) and U the left singular vectors of W Sigma_xz (z: one-hot classes), the erased
     part of a vector is `W^+ U U^T W x`; here it is swapped instead of removed: read along W U, written along
     W^+ U. At full rank, one column less than there are classes, removing it leaves equal class means, so
     that no linear classifier beats the majority. A smaller `size` keeps the leading singular vectors and the
     guarantee only for them. Departures: vectors are standardised first, which changes nothing without
-    shrinkage (the theorem holds in all units at once); the package's limit on the trace of the covariance is
+    shrinkage (the optimum is the same in all units); the package's limit on the trace of the covariance is
     off, for it mixes the projection with another.
     """
 

@@ -35,10 +35,10 @@ class MeanDifferenceConfig(MethodConfig):
 class MeanDifference(Method):
     """Swaps the span of the centred class means, or its `size` principal directions.
 
-    The many-valued form of the difference of two means (Marks and Tegmark 2024, arXiv 2310.06824, mass-mean
-    direction; Belrose 2023 shows that removing it guards against every linear classifier, as in arXiv
-    2306.03819, section 4). Every class counts once, however many vectors it has. At most one column less
-    than there are classes, so the result may be smaller than asked for.
+    The many-valued form of the difference of two means, as in mass-mean probes (Marks and Tegmark 2023, arXiv
+    2310.06824). Removing all of it leaves equal class means, and so nothing to a linear classifier (Belrose
+    et al. 2023, arXiv 2306.03819). Every class counts once, however many vectors it has. At most one column
+    less than there are classes, so the result may be smaller than asked for.
     """
 
     name: ClassVar[str] = "mean_difference"
