@@ -5,22 +5,25 @@ from __future__ import annotations
 from das.engine.answering import EngineAnswerer
 from das.engine.direct import DirectEngine
 from das.engine.protocol import Engine, ForcedPair
+from das.engine.resume import ResumeEngine
 from das.models.base import TargetModel
 from ravel.common.errors import unknown_name
 
-__all__ = ["ENGINES", "DirectEngine", "Engine", "EngineAnswerer", "ForcedPair", "make_engine"]
+__all__ = ["ENGINES", "DirectEngine", "Engine", "EngineAnswerer", "ForcedPair", "ResumeEngine", "make_engine"]
 
-ENGINES = ("direct", "reference")
+ENGINES = ("direct", "reference", "resume")
 """Names of the engines, as on the command line."""
 
 
 def make_engine(name: str, target: TargetModel, *, batch_tokens: int = 16_384) -> Engine:
     """Return an engine by name. Raises SuiteError for a name that is not in `ENGINES`.
 
-    `batch_tokens` bounds one forward pass of the direct engine; the reference has its own plain batches.
+    `batch_tokens` bounds one forward pass of `direct` and `resume`; the reference has its own plain batches.
     """
     if name == "direct":
         return DirectEngine(target, batch_tokens)
+    if name == "resume":
+        return ResumeEngine(target, batch_tokens)
     if name == "reference":
         # pyvene and what it pulls in take seconds to import, and only the oracle needs it.
         from das.engine.reference import ReferenceEngine

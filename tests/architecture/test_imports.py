@@ -28,6 +28,7 @@ EDGES = {
             "das.models.load",
             "das.models.miniature",
             "das.engine.direct",
+            "das.engine.prefix",
             "das.engine.reference",
             "evaluation.commands._flags",
         ),
