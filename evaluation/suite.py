@@ -17,7 +17,7 @@ from evaluation.activations import collect_vectors
 from evaluation.cells import Bench, cell_outcomes, cell_refusal, cell_subject, judge_cell, run_cell
 from evaluation.methods import METHODS
 from evaluation.plan import FREE, GROWING, Cell, SuiteConfig, check_splits, plan_cells, resolve
-from evaluation.plots import plot_cause_isolate
+from evaluation.publication import write_publication
 from evaluation.records import (
     FLOORS,
     AverageRecord,
@@ -27,11 +27,11 @@ from evaluation.records import (
     ScoredKind,
     ScoreRecord,
 )
+from evaluation.report import write_report
 from evaluation.runs import Progress, RunFolder, describe_environment, silent
 from evaluation.score import of_kind, score_outcomes, split_resamples
 from evaluation.selection import Criterion, Point, choose_point
 from evaluation.summary import Evidence, SplitContext, average_records, comparison_records, sample_methods
-from evaluation.tables import write_tables
 from evaluation.uncertainty import Resamples
 from ravel.common.io import write_jsonl
 from ravel.common.registry import Registry
@@ -247,7 +247,7 @@ def _point(cell: Cell) -> Point:
 
 
 def finish(cells: Sequence[Cell], choice: Choice, scorer: _Scorer, config: SuiteConfig) -> RunSummary:
-    """Write scores, averages, comparisons, tables and plots from the outcomes of every judged cell."""
+    """Write scores, averages, comparisons, tables, plots and the page from the outcomes of judged cells."""
     run = scorer.bench.run
     scores = _all_scores(cells, choice, scorer, config)
     averages, comparisons = _summaries(choice, scorer, config)
@@ -256,13 +256,8 @@ def finish(cells: Sequence[Cell], choice: Choice, scorer: _Scorer, config: Suite
     write_jsonl(run.averages, (record.to_json() for record in averages))
     write_jsonl(run.comparisons, (record.to_json() for record in comparisons))
     write_jsonl(run.refusals, (record.to_json() for record in refused))
-    write_tables(scores, averages, run.tables)
-    test = [
-        record
-        for record in averages
-        if (record.scope, record.partition, record.source_kind) == ("macro", "test", "all")
-    ]
-    plot_cause_isolate(test, run.plots / "cause_isolate")
+    write_publication(run)
+    write_report(run.path)
     return RunSummary(run.path, config, tuple(scores), tuple(averages), tuple(comparisons))
 
 
