@@ -10,7 +10,7 @@ from pathlib import Path
 from das.featurizers.storage import load_featurizer
 from evaluation.angles import AngleRecord, FittedPart, angle_records
 from evaluation.entanglement import EntanglementRecord, entanglement_records
-from evaluation.plots import PlotInputs, TrainingLog, write_plots
+from evaluation.plots import PLOTS, PlotInputs, TrainingLog, write_plots
 from evaluation.records import (
     ScoreRecord,
     read_averages,
@@ -21,6 +21,7 @@ from evaluation.records import (
 )
 from evaluation.runs import RunFolder
 from evaluation.tables import write_tables
+from evaluation.tables.means import averages_without_outcomes
 from ravel.common.io import read_jsonl, write_jsonl
 from ravel.schema import split_name
 
@@ -56,23 +57,24 @@ def publish_plots(
     paths of the figures; raises SuiteError for an unknown name.
     """
     place = run.plots if folder is None else folder
-    inputs = plot_inputs(run)
+    inputs = plot_inputs(run, names)
     for name, records in (("entanglement", inputs.entanglement), ("angles", inputs.angles)):
-        if records and (names is None or name in names):
+        if records:
             write_jsonl(place / f"{name}.jsonl", (record.to_json() for record in records))
     return write_plots(inputs, place, names)
 
 
-def plot_inputs(run: RunFolder) -> PlotInputs:
-    """Read from a run what its figures are drawn from."""
+def plot_inputs(run: RunFolder, names: Sequence[str] | None = None) -> PlotInputs:
+    """Read from a run what the figures of these names (by default all) are drawn from."""
+    wanted = set(PLOTS if names is None else names)
     scores = read_scores(run.scores)
     chosen = [r for r in scores if r.chosen and r.partition == "test" and r.source_kind == "all"]
     return PlotInputs(
         scores=scores,
-        averages=read_averages(run.averages) if run.averages.is_file() else (),
-        entanglement=_entanglement(run, chosen),
-        angles=_angles(run, chosen),
-        logs=_logs(run, chosen),
+        averages=read_averages(run.averages) if run.averages.is_file() else averages_without_outcomes(chosen),
+        entanglement=_entanglement(run, chosen) if "entanglement" in wanted else (),
+        angles=_angles(run, chosen) if "angles" in wanted else (),
+        logs=_logs(run, chosen) if "training" in wanted else (),
     )
 
 

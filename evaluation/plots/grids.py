@@ -3,6 +3,7 @@ computes no score."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from evaluation.plots.style import (
     family_colour,
     legend_below,
     styles,
+    titled,
 )
 from evaluation.records import FLOORS, ScoreRecord
 from ravel.schema import GENERALISATIONS, Generalisation
@@ -27,6 +29,8 @@ from ravel.schema import GENERALISATIONS, Generalisation
 __all__ = ["plot_layer_grid", "plot_size_grid"]
 
 _FAINT = "#DADADA"
+_LETTERS = 21
+_MOST_TICKS = 9
 
 
 def plot_size_grid(scores: Sequence[ScoreRecord], generalisation: Generalisation, stem: Path) -> list[Path]:
@@ -47,22 +51,24 @@ def plot_size_grid(scores: Sequence[ScoreRecord], generalisation: Generalisation
         for index, method in enumerate(learned):
             axes = figure.add_subplot(rows, columns, index + 1)
             _size_panel(axes, method, curves)
-            outer = (index % columns == 0, index + columns >= len(learned))
-            _outer_labels(axes, left=outer[0], bottom=outer[1])
-        figure.suptitle(_size_title(generalisation, columns))
+            _outer_ticks(axes, left=index % columns == 0, bottom=index + columns >= len(learned))
+            if index // columns + 1 < rows:
+                axes.set_xlabel("")
+        titled(figure, _size_title(generalisation))
         legend_below(figure, columns=min(4, columns + 1), handles=_size_legend(figure, learned))
         return saved(figure, stem)
 
 
-def _size_title(generalisation: Generalisation, columns: int) -> str:
+def _size_title(generalisation: Generalisation) -> str:
     what = f"Cause against isolate over sizes, {HELD_OUT[generalisation]}"
-    glue = ", " if columns > 3 else "\n"
-    return f"{what}{glue}validation pairs at the chosen sites"
+    return f"{what}, validation pairs at the chosen sites"
 
 
 def _size_panel(axes: Any, method: str, curves: Mapping[str, SizeCurve]) -> None:
     frame(axes, "")
-    axes.set_title(method, color=family_colour(family_of(method)))
+    # A long name must not run into that of the next panel.
+    size = min(7.5, 7.5 * _LETTERS / max(len(method), 1))
+    axes.set_title(method, color=family_colour(family_of(method)), fontsize=size)
     axes.set_xticks([0, 0.5, 1])
     axes.set_yticks([0, 0.5, 1])
     for other, curve in curves.items():
@@ -105,32 +111,31 @@ def _ring(axes: Any, curve: SizeCurve, colour: str) -> None:
 
 
 def _end_labels(axes: Any, curve: SizeCurve) -> None:
-    """Write the sizes at both ends of the curve, towards the inside of the panel."""
+    """Write the sizes at both ends of the curve, on its lower side unless the panel ends there."""
     ends = dict.fromkeys((curve.points[0], curve.points[-1])) if curve.points else {}
     if len(ends) == 2:
         first, last = ends
         if abs(first.cause - last.cause) + abs(first.isolate - last.isolate) < 0.2:
             ends = {last: None}
     for point in ends:
-        right = point.cause > 0.5
-        below = point.isolate > 0.25
+        left, below = point.cause > 0.15, point.isolate > 0.15
         axes.annotate(
             point.label(),
             (point.cause, point.isolate),
-            xytext=(-5 if right else 5, -5 if below else 5),
+            xytext=(-3 if left else 4, -3 if below else 4),
             textcoords="offset points",
-            ha="right" if right else "left",
+            ha="right" if left else "left",
             va="top" if below else "bottom",
             fontsize=6,
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.4},
         )
 
 
-def _outer_labels(axes: Any, *, left: bool, bottom: bool) -> None:
+def _outer_ticks(axes: Any, *, left: bool, bottom: bool) -> None:
     if not left:
         axes.set_ylabel("")
         axes.set_yticklabels([])
     if not bottom:
-        axes.set_xlabel("")
         axes.set_xticklabels([])
 
 
@@ -159,6 +164,7 @@ def plot_layer_grid(scores: Sequence[ScoreRecord], place: str, stem: Path) -> li
     floors = grouped.pop("floors", [])
     if sum(map(len, grouped.values())) <= FEW:
         grouped = {"": [m for own in grouped.values() for m in own]}
+    limits = _limits([value for curve in curves.values() for value in curve.values()])
     with drawing():
         figure = new_figure(1.9 * len(panels) + 1.5, 1.6 * len(grouped) + 0.8)
         for row, (family, own) in enumerate(grouped.items()):
@@ -166,10 +172,11 @@ def plot_layer_grid(scores: Sequence[ScoreRecord], place: str, stem: Path) -> li
                 axes = figure.add_subplot(len(grouped), len(panels), row * len(panels) + column + 1)
                 _layer_panel(axes, {m: curves[m, generalisation] for m in [*own, *floors]})
                 _layer_frame(axes, generalisation if not row else "", family if not column else None)
+                axes.set_ylim(*limits)
                 if row + 1 == len(grouped):
                     axes.set_xlabel("layer")
             _row_legend(axes, own)
-        figure.suptitle(f"Disentangle over layers, {place}\nvalidation pairs, best size of each layer")
+        titled(figure, f"Disentangle over layers, {place}\nvalidation pairs, best size of each layer")
         handles = _handles(figure)
         legend_below(figure, columns=4, handles={f: handles[f] for f in floors if f in handles})
         return saved(figure, stem)
@@ -188,11 +195,19 @@ def _layer_panel(axes: Any, curves: Mapping[str, Mapping[int, float]]) -> None:
             linewidth=0.9 if method in FLOORS else 1.2,
             label=method,
         )
-    axes.set_xticks(sorted({layer for curve in curves.values() for layer in curve}))
+    layers = sorted({layer for curve in curves.values() for layer in curve})
+    axes.set_xticks(layers[:: -(-len(layers) // _MOST_TICKS)] if layers else [])
+
+
+def _limits(values: Sequence[float]) -> tuple[float, float]:
+    """Return the limits that all panels share, in tenths, a little wider than the values."""
+    low = math.floor(10 * min(values, default=0.0) - 0.3) / 10
+    high = math.ceil(10 * max(values, default=1.0) + 0.3) / 10
+    return max(low, -0.03), min(high, 1.03)
 
 
 def _layer_frame(axes: Any, title: str, family: str | None) -> None:
-    axes.set(ylim=(-0.03, 1.03), title=title, yticks=[0, 0.25, 0.5, 0.75, 1])
+    axes.set_title(title)
     axes.grid(**GRID)
     if family is None:
         axes.set_yticklabels([])

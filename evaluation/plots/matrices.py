@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evaluation.plots.canvas import PAGE, drawing, new_figure, saved
-from evaluation.plots.style import HELD_OUT
+from evaluation.plots.style import HELD_OUT, titled
 
 if TYPE_CHECKING:
     from evaluation.angles import AngleRecord
@@ -58,7 +58,7 @@ def plot_entanglement(records: Sequence[EntanglementRecord], stem: Path, *, fami
         matrices,
         stem,
         title=f"{family + ': ' if family else ''}what changed when an attribute was swapped\n"
-        f"{held_out}, {partition} pairs; above: answer changed, below: source's answer given, in %",
+        f"{held_out}, {partition} pairs; upper number: answer changed, lower: source's answer given, in %",
         axes=("swapped", "asked"),
         scale="share of answers that changed",
     )
@@ -78,7 +78,7 @@ def plot_angles(records: Sequence[AngleRecord], stem: Path, *, family: str = "")
         matrices,
         stem,
         title=f"{family + ': ' if family else ''}overlap of what is swapped, by attribute and seed\n"
-        "mean squared cosine of the principal angles, in %; grey: at different sites",
+        "mean squared cosine of the principal angles, in %; grey: itself, or at another site",
         axes=("", ""),
         scale="mean squared cosine",
     )
@@ -127,7 +127,7 @@ def _grid(
     longest = max((len(m.rows) for m in matrices), default=1)
     side = min(max(0.27 * longest, 1.3), (PAGE - 1.4) / columns if longest <= _MOST_WITH_TEXT else 2.6)
     with drawing():
-        figure = new_figure(max(side * columns + 1.6, 4.0), (side + 0.35) * rows + 1.5)
+        figure = new_figure(max(side * columns + 1.6, 4.0), (side + 0.35) * rows)
         image = None
         for index, matrix in enumerate(matrices):
             panel = figure.add_subplot(rows, columns, index + 1)
@@ -145,7 +145,8 @@ def _grid(
             bar = figure.colorbar(image, ax=figure.axes, shrink=0.7, aspect=30, pad=0.02)
             bar.set_label(scale)
             bar.outline.set_linewidth(0.4)
-        figure.suptitle(title)
+        lines = titled(figure, title)
+        figure.set_figheight((side + 0.35) * rows + 0.75 + 0.14 * lines + (0.22 if axes[1] else 0.0))
         return saved(figure, stem)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.plots.canvas import drawing, new_figure, saved
-from evaluation.plots.style import FLOOR_COLOUR, GRID, Style, legend_below, styles
+from evaluation.plots.style import FLOOR_COLOUR, GRID, Style, legend_below, styles, titled
 from evaluation.records import NO_OP_DISENTANGLE, AverageRecord, Interval
 from ravel.schema import GENERALISATIONS
 
@@ -51,7 +51,10 @@ def plot_cause_isolate(averages: Sequence[AverageRecord], stem: Path) -> list[Pa
             for method in looks:
                 if method in own:
                     _point(axes, own[method], looks[method])
-        legend_below(figure, columns=min(len(looks), 2 * max(len(panels), 1)) or None)
+        partitions = ", ".join(sorted({r.partition for r in averages}))
+        titled(figure, f"Cause against isolate of the chosen points, {partitions} pairs" if averages else "")
+        wide = (3 if len(looks) <= 6 else 2) * max(len(panels), 1)
+        legend_below(figure, columns=min(len(looks), wide) or None)
         return saved(figure, stem)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from textwrap import wrap
 from typing import Any
 
 from evaluation.families import by_family
@@ -19,6 +20,7 @@ __all__ = [
     "legend_below",
     "slug",
     "styles",
+    "titled",
 ]
 
 # Okabe and Ito's palette: told apart with every common form of colour blindness, and in grey by its markers.
@@ -31,6 +33,7 @@ _FAMILY_COLOURS = {
     "dictionaries": "#CC79A7",
     "other methods": "#000000",
 }
+_LETTERS_PER_INCH = 14.0
 FLOOR_COLOUR = "#767676"
 """Grey, for what learns nothing."""
 _FLOOR_MARKERS = ("1", "2", "3", "4", "+", "x")
@@ -101,6 +104,14 @@ def legend_below(figure: Any, *, columns: int | None = None, handles: dict[str, 
     if entries:
         wide = columns or (min(len(entries), 5) if len(entries) <= 5 or len(entries) > 9 else 3)
         figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=wide, frameon=False)
+
+
+def titled(figure: Any, text: str) -> int:
+    """Write a title over all axes, its lines broken where the figure ends; return how many lines it has."""
+    widest = max(20, int(_LETTERS_PER_INCH * figure.get_figwidth()))
+    lines = [part for line in text.splitlines() for part in wrap(line, widest)]
+    figure.suptitle("\n".join(lines))
+    return len(lines)
 
 
 def slug(text: str) -> str:

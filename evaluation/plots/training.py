@@ -74,6 +74,7 @@ def _panel(axes: Any, logs: Sequence[TrainingLog], measure: str, looks: Mapping[
         axes.text(
             0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", va="center", color="#767676"
         )
+        axes.set_xticks([])
 
 
 def _line(axes: Any, log: TrainingLog, measure: str, style: Style, *, first: bool) -> bool:
