@@ -204,6 +204,18 @@ class RunFolder:
         """Return the folder of a cell, which need not exist."""
         return CellFolder(self.path / "cells" / cell_id)
 
+    def finished_cells(self) -> list[dict[str, Any]]:
+        """Return the header of every finished cell, by id; a header that can't be read is left out."""
+        found = []
+        for header in sorted(self.path.glob("cells/*/cell.json")):
+            try:
+                content = read_json(header)
+            except SuiteError:
+                continue
+            if isinstance(content, dict):
+                found.append(content)
+        return found
+
     def open(
         self,
         config: Config,

@@ -33,6 +33,7 @@ from evaluation.score import of_kind, score_outcomes, split_resamples
 from evaluation.selection import Criterion, Point, choose_point
 from evaluation.summary import Evidence, SplitContext, average_records, comparison_records, sample_methods
 from evaluation.uncertainty import Resamples
+from ravel.common.errors import SuiteError
 from ravel.common.io import write_jsonl
 from ravel.common.registry import Registry
 from ravel.instance import Instance
@@ -88,7 +89,7 @@ def run_suite_on(
     config = resolve(config, instance, engine.target, methods=methods)
     cells = plan_cells(config, instance, engine.target, methods=methods)
     check_splits(config, instance)
-    run = _open(config, out, instance, engine)
+    run = _open(config, out, instance, engine, cells)
     bench = _collect(Bench(instance, engine, run, config.label_tokens, methods), cells, progress)
     _fit_all(cells, bench, config, progress)
     # Until points are chosen nothing can read the test splits: the instance in hand does not hold them.
@@ -98,18 +99,44 @@ def run_suite_on(
     return finish(cells, choice, _Scorer(bench, config), config)
 
 
-def _open(config: SuiteConfig, out: Path, instance: Instance, engine: Engine) -> RunFolder:
+def _open(
+    config: SuiteConfig, out: Path, instance: Instance, engine: Engine, cells: Sequence[Cell]
+) -> RunFolder:
     run = RunFolder(out)
     fingerprints = {
         "instance_fingerprint": instance.fingerprint,
         "model_fingerprint": engine.target.fingerprint,
     }
-    run.open(config, fingerprints=fingerprints, growing=GROWING, free=FREE)
+    try:
+        run.open(config, fingerprints=fingerprints, growing=GROWING, free=FREE)
+    except SuiteError as refusal:
+        raise _with_orphans(refusal, run, cells) from None
     environment = describe_environment(device=config.device, dtype=config.dtype, engine=engine.name)
     run.record_environment(fingerprints, environment)
     if not run.instance.exists():
         instance.save(run.instance)
     return run
+
+
+_NAMED_ORPHANS = 5
+
+
+def _with_orphans(refusal: SuiteError, run: RunFolder, cells: Sequence[Cell]) -> SuiteError:
+    """Add to a refused config which finished cells it would leave behind."""
+    known = {cell.cell_id for cell in cells}
+    orphans = [header for header in run.finished_cells() if header.get("cell") not in known]
+    if not orphans:
+        return refusal
+    names = [
+        f"{h.get('method')} {h.get('attribute')} {h.get('site')} size {h.get('size')} seed {h.get('seed')}"
+        for h in orphans[:_NAMED_ORPHANS]
+    ]
+    more = f" and {len(orphans) - len(names)} more" if len(orphans) > len(names) else ""
+    return SuiteError(
+        expected=refusal.expected,
+        came=f"{refusal.came}; finished cells that no longer belong: {', '.join(names)}{more}",
+        todo=refusal.todo,
+    )
 
 
 def _collect(bench: Bench, cells: Sequence[Cell], progress: Progress) -> Bench:

@@ -207,8 +207,16 @@ def test_added_seeds_add_cells_and_leave_the_others(tmp_path: Path) -> None:
         if (r.method, r.partition, r.source_kind) == ("mdas", "test", "all")
     ]
     assert macro.cause == pytest.approx(sum(per_seed) / 2)
-    with pytest.raises(SuiteError, match="seeds without 1"):
+    with pytest.raises(SuiteError, match="seeds without 1") as refused:
         run_suite_on(config(**small), tmp_path / "run", INSTANCE, Watched())
+    # Cells of the seed that went; random_subspace draws too, no_op does not.
+    named = "finished cells that no longer belong: "
+    assert named in str(refused.value)
+    orphans = str(refused.value).split(named)[1]
+    assert "mdas A" in orphans
+    assert "seed 1" in orphans
+    assert "seed 0" not in orphans
+    assert "no_op" not in orphans
 
 
 @pytest.mark.parametrize(
