@@ -41,7 +41,7 @@ class BoundlessDasConfig(BoundaryConfig, MdasConfig):
     isolate: bool = False
     """Train on the isolate pairs of every other attribute too, as MDAS does; without, those settings of MDAS
     that concern them do nothing."""
-    epochs: PositiveInt = 4
+    epochs: PositiveInt = 3
     """Passes over the training pairs (reference: 3)."""
     validation_pairs: NonNegativeInt = 0
     """Most validation pairs of the target attribute and of each other one; 0 keeps the last epoch."""

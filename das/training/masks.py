@@ -29,8 +29,9 @@ class MaskConfig(Config):
     """Between the two: `linear` (reference), or `geometric`, which falls by equal factors."""
     anneal_fraction: float = Field(default=1.0, gt=0.0, le=1.0)
     """Share of all steps over which the temperature goes from start to end (reference: 1)."""
-    l1_penalty: NonNegativeFloat = 1e-3
-    """What one feature that is on adds to the loss, in nats: the factor of the sum of the soft mask."""
+    l1_penalty: NonNegativeFloat = 3e-3
+    """What one feature that is on adds to the loss, in nats: the factor of the sum of the soft mask
+    (reference: 1e-3 for some thousands of neurons)."""
 
 
 def temperature_at(

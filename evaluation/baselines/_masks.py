@@ -47,7 +47,7 @@ class MaskTrainingConfig(MaskConfig, TrainingConfig):
     trained, and accuracy alone would keep features that the penalty has yet to remove.
     """
 
-    epochs: PositiveInt = 4
+    epochs: PositiveInt = 3
     """Passes over the training pairs (reference: 3)."""
     learning_rate: PositiveFloat = 5e-2
     """Peak rate of AdamW (reference: 1e-3)."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -77,7 +78,7 @@ def test_temperature_falls_from_start_to_end(
     ]
     assert found[0] == pytest.approx(start)
     assert found[-1] == pytest.approx(end)
-    assert all(later <= earlier * (1 + 1e-9) for earlier, later in zip(found, found[1:], strict=False))
+    assert all(later <= earlier * (1 + 1e-9) for earlier, later in pairwise(found))
 
 
 # --- mask
