@@ -14,6 +14,7 @@ from evaluation.commands.build import build
 from evaluation.commands.demo import demo
 from evaluation.commands.fit import fit, score
 from evaluation.commands.publish import plot, table
+from evaluation.commands.report import card, report
 from evaluation.commands.run import run, verify
 from ravel import __version__
 from ravel.common.errors import SuiteError
@@ -106,6 +107,8 @@ app.command()(score)
 app.command()(run)
 app.command()(table)
 app.command()(plot)
+app.command()(report)
+app.command()(card)
 app.command()(verify)
 app.add_typer(listing.app, name="list")
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from evaluation.families import by_family, family_of
 from evaluation.records import (
     FLOORS,
     AverageRecord,
@@ -25,9 +26,10 @@ from evaluation.report.pairs import browser_of
 from evaluation.report.rows import KINDS, MEAN, Against, ReportRow, rows_of
 from evaluation.report.verdicts import Verdict, headline_of, verdicts_of
 from evaluation.runs import RunFolder
-from evaluation.tables.build import SCORES, averages_without_outcomes
+from evaluation.tables.build import SCORES
+from evaluation.tables.means import averages_without_outcomes
 from ravel.common.errors import SuiteError
-from ravel.common.io import read_json, read_text
+from ravel.common.io import read_text
 from ravel.instance import Instance
 from ravel.schema import GENERALISATIONS, PARTITIONS
 
@@ -85,7 +87,8 @@ def read_report(folder: Path) -> Report:
         notes=tuple(_notes(rows, chosen, comparisons)),
         payload={
             "rows": [_plain(row) for row in rows],
-            "methods": _methods(run, chosen),
+            "methods": _methods(chosen),
+            "families": list(by_family(record.method for record in chosen)),
             "attributes": list(attributes),
             "generalisations": _present(GENERALISATIONS, [row.record.generalisation for row in rows]),
             "partitions": _present(("test", "val"), [row.record.partition for row in rows]),
@@ -183,27 +186,10 @@ def _short(value: float | None) -> float | None:
     return None if value is None else round(value, 6)
 
 
-def _methods(run: RunFolder, chosen: Sequence[ScoreRecord]) -> list[dict[str, Any]]:
-    cells = {record.method: record.cell for record in chosen}
-    ordered = sorted(cells, key=lambda name: (FLOORS.index(name) + 1 if name in FLOORS else 0, name))
-    return [
-        {"name": name, "floor": name in FLOORS, "family": _family(name, run.cell(cells[name]).path)}
-        for name in ordered
-    ]
-
-
-def _family(method: str, cell: Path) -> str:
-    """Say what a method chooses among, from the featurizer that it left."""
-    if method in FLOORS:
-        return "floors and ceiling"
-    header = cell / "featurizer.json"
-    if not header.is_file():
-        return "other"
-    described = read_json(header)
-    kind = described.get("kind") if isinstance(described, dict) else None
-    if kind == "masked_basis":
-        return "rotated coordinates" if "basis" in described.get("tensors", {}) else "neurons"
-    return {"subspace": "subspaces", "dictionary": "dictionary latents"}.get(str(kind), "other")
+def _methods(chosen: Sequence[ScoreRecord]) -> list[dict[str, Any]]:
+    names = {record.method for record in chosen}
+    ordered = sorted(names, key=lambda name: (FLOORS.index(name) + 1 if name in FLOORS else 0, name))
+    return [{"name": n, "floor": n in FLOORS, "family": family_of(n)} for n in ordered]
 
 
 def _facts(

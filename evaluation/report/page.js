@@ -31,6 +31,11 @@
     return made;
   }
 
+  /** Let a long name break where its parts meet. */
+  function breakable(name) {
+    return name.split(/(?<=[_@])/).flatMap((part) => [part, make("wbr")]).slice(0, -1);
+  }
+
   function fillSelect(select, options) {
     select.replaceChildren(...options.map(([value, text]) => make("option", { value }, text)));
     // A choice of one is no choice, but it tells what is shown.
@@ -107,8 +112,9 @@
 
   function methodCell(row) {
     const name = judged.has(row.method)
-      ? make("a", { href: pairsAddressOf(row), title: "Show what it answered, pair by pair" }, row.method)
-      : row.method;
+      ? make("a", { href: pairsAddressOf(row), title: "Show what it answered, pair by pair" },
+        ...breakable(row.method))
+      : make("span", {}, ...breakable(row.method));
     return make("th", { scope: "row" }, name, make("small", {}, family.get(row.method) ?? ""));
   }
 
@@ -166,7 +172,7 @@
 
   function detailCell(row) {
     const [sites, size] = row.detail.split("; ");
-    return make("td", { class: "where" }, sites ?? "", make("small", {}, size ?? ""));
+    return make("td", { class: "where" }, ...breakable(sites ?? ""), make("small", {}, size ?? ""));
   }
 
   function rowsShown() {
@@ -228,7 +234,6 @@
   }
 
   function setUpResults() {
-    const families = [...new Set(data.methods.map((method) => method.family))].sort();
     const means = data.rows.some((row) => row.attribute === "") ? [["", "the mean"]] : [];
     const attributes = data.attributes.map((name) => [name, name]);
     const any = (options, text) => (options.length > 1 ? [[ANY, text], ...options] : options);
@@ -236,7 +241,7 @@
     fillSelect(byId("results-generalisation"), [[ANY, "any"], ...worded(data.generalisations, HELD_OUT)]);
     fillSelect(byId("results-partition"), any(worded(data.partitions, PARTITIONS), "both"));
     fillSelect(byId("results-kind"), any(worded(data.kinds, KINDS), "every breakdown"));
-    fillSelect(byId("results-family"), [[ANY, "any"], ...families.map((name) => [name, name])]);
+    fillSelect(byId("results-family"), [[ANY, "any"], ...data.families.map((name) => [name, name])]);
     listen("results-filters", () => {
       results = { ...results, ...valuesOf("results-filters") };
       allRows = false;

@@ -126,7 +126,7 @@ class TestTable:
         browser.choose("#results-generalisation", "entity")
         assert browser.texts("#results-count") == ["5 of 60 rows"]
         assert set(browser.texts("#results-body td:nth-child(2)")) == {ATTRIBUTES[2]}
-        browser.choose("#results-family", "floors and ceiling")
+        browser.choose("#results-family", "floors")
         assert sorted(methods(browser)) == ["full_vector", "no_op"]
         browser.write("#results-find", "FULL")
         assert methods(browser) == ["full_vector"]
