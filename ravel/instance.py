@@ -48,6 +48,8 @@ ALL_SPLITS: tuple[str, ...] = (TRAIN_SPLIT, *evaluation_splits())
 """Every split an instance can have, in the order of tables."""
 
 _MANIFEST = "manifest.json"
+_CARD = "README.md"
+"""What hubs show of a folder; it is no part of the instance and may lie beside it."""
 _PROMPTS = "prompts.jsonl"
 
 
@@ -270,7 +272,7 @@ def verify_instance(folder: Path) -> list[str]:
     except SuiteError as error:
         return [str(error)]
     found = {str(path.relative_to(folder).as_posix()) for path in folder.rglob("*") if path.is_file()}
-    extra = sorted(found - set(manifest.files) - {_MANIFEST})
+    extra = sorted(found - set(manifest.files) - {_MANIFEST, _CARD})
     problems = [
         *_hash_problems(folder, manifest),
         *(f"{name} is not named in the manifest" for name in extra),

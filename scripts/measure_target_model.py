@@ -47,6 +47,7 @@ def compare(instance: Instance, engine: Engine, out: Path) -> RunSummary:
         methods=(MethodSpec(name="mdas"), MethodSpec(name="das")),
         sites=(site(MIDDLE),),
         sizes=(SIZE,),
+        seeds=(0,),
         generalisations=("context", "entity"),
     )
     return run_suite_on(suite, out, instance, engine)

@@ -84,7 +84,7 @@ def principal_basis(vectors: Tensor) -> Tensor:
     """
     wide = vectors.double()
     centred = wide - wide.mean(dim=0)
-    columns = torch.linalg.eigh(centred.mT @ centred).eigenvectors.flip(1)
+    columns: Tensor = torch.linalg.eigh(centred.mT @ centred).eigenvectors.flip(1)
     largest = columns.gather(0, columns.abs().argmax(dim=0, keepdim=True))
     return (columns * largest.sign()).float().contiguous()
 

@@ -1,0 +1,67 @@
+"""Copy what docs/findings.md shows from the folder of a finished comparison: nothing there is typed by hand.
+
+    python scripts/keep_comparison.py RUN NAME --out docs/figures
+
+Writes NAME_main.md, NAME_attributes.md and NAME_kinds.md with the suite that gave them, and the figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from evaluation.plan import SuiteConfig
+from evaluation.runs import RunFolder
+from ravel.common.io import read_json, read_text, write_bytes, write_text
+
+TABLES = ("main", "attributes", "kinds")
+FIGURES = ("cause_isolate", "layers", "sizes", "entanglement_mdas", "angles_mdas", "angles_das")
+
+
+def header(run: RunFolder, name: str, table: str) -> str:
+    """Say which suite, data and environment a table comes from."""
+    config = SuiteConfig.from_file(run.config)
+    environment = read_json(run.environment)
+    packages = environment["environments"][-1]["packages"]
+    seeds = ", ".join(map(str, config.seeds))
+    sites, sizes = ", ".join(config.sites), ", ".join(map(str, config.sizes))
+    manifest = json.loads(read_text(run.instance / "manifest.json"))
+    return "\n".join(
+        [
+            f"# {name}: {table}",
+            "",
+            "Written by `scripts/keep_comparison.py` from a run of `ravel run`.",
+            "",
+            f"- sites {sites}; sizes {sizes}; seeds {seeds}; engine {config.engine}",
+            f"- instance {environment['instance_fingerprint'][:12]} of {manifest['entity_type']}, "
+            f"model {config.model} ({environment['model_fingerprint'][:12]})",
+            f"- torch {packages['torch']}, transformers {packages['transformers']}",
+            "",
+        ]
+    )
+
+
+def keep(run: RunFolder, name: str, out: Path) -> None:
+    """Copy the tables and figures of a run."""
+    for table in TABLES:
+        body = read_text(run.tables / f"{table}.md")
+        write_text(out / f"{name}_{table}.md", f"{header(run, name, table)}\n{body}")
+    for figure in sorted(run.plots.glob("*.png")):
+        if figure.stem in FIGURES:
+            write_bytes(out / f"{name}_{figure.name}", figure.read_bytes())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("run", type=Path)
+    parser.add_argument("name")
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
+    keep(RunFolder(arguments.run), arguments.name, arguments.out)
+
+
+if __name__ == "__main__":
+    main()
