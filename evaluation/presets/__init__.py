@@ -1,1 +1,1 @@
-"""Suites with a name: what they reproduce, with which settings, and what was published; one YAML file each."""
+"""Named suites: what they reproduce, with which settings, and what was published; one YAML file each."""

@@ -70,7 +70,7 @@ class TestInstance:
         card, made = instance_card(instance), Instance.load(instance)
         assert f"| `context_test` | {len(made.pairs('context_test'))} | 24 | 24 | 24 |" in card
         assert made.fingerprint in card
-        # Six templates, two per attribute: 27 of a split's 72 sources ask for what the base asks for; four splits.
+        # Six templates, two per attribute: 27 of the 72 sources of a split ask for what the base asks for.
         assert "`same_attribute` 108, `other_attribute` 180" in card
         assert "`attribute_free` 0" in card
 
