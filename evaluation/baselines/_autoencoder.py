@@ -6,12 +6,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn, optim
-from torch.autograd.function import FunctionCtx
 
 from das.featurizers.dictionary import Activation, ActivationKind, Dictionary
 from das.training.schedules import learning_rate_at
@@ -30,6 +29,8 @@ _WARMUP = 0.05
 """Share of the steps over which the learning rate rises."""
 _SPARSITY_RAMP = 0.25
 """Share of the steps over which the penalty of a latent that fires rises from 0."""
+_THRESHOLD_FACTOR = 10.0
+"""How much faster the logarithm of a threshold moves than a weight."""
 _LAST_REVIVAL = 0.75
 """Share of the steps after which no latent is revived, so that the revived ones have time to settle."""
 
@@ -48,15 +49,15 @@ class AutoencoderConfig(Config):
     """Weight of the sum of a vector's features, for `relu`."""
     l0_penalty: NonNegativeFloat = 0.002
     """Weight of the number of a vector's features, for `jump_relu`."""
-    bandwidth: PositiveFloat = 0.05
+    bandwidth: PositiveFloat = 0.1
     """Width of the rectangle through which thresholds get gradients, for `jump_relu`."""
     first_threshold: PositiveFloat = 0.05
     """Every latent's threshold before training, for `jump_relu`."""
-    steps: PositiveInt = 1500
+    steps: PositiveInt = 1000
     """Optimiser steps."""
     batch_size: PositiveInt = 128
     """Vectors per step."""
-    learning_rate: PositiveFloat = 2e-3
+    learning_rate: PositiveFloat = 5e-3
     """Peak rate of Adam; it falls as a cosine."""
     revivals: NonNegativeInt = 6
     """How many times, evenly spread, latents that have not fired since the last time start anew."""
@@ -178,10 +179,13 @@ class _Training:
         self.encoder_bias = nn.Parameter(torch.zeros(n_latents))
         self.bias = nn.Parameter(torch.zeros(width))
         self.log_threshold = nn.Parameter(torch.full((n_latents,), math.log(config.first_threshold)))
+        # A threshold starts at one value for every latent and may have to grow tenfold.
         self.optimiser = optim.Adam(
-            [self.decoder, self.encoder, self.encoder_bias, self.bias, self.log_threshold],
+            [
+                {"params": [self.decoder, self.encoder, self.encoder_bias, self.bias], "factor": 1.0},
+                {"params": [self.log_threshold], "factor": _THRESHOLD_FACTOR},
+            ],
             lr=config.learning_rate,
-            betas=(0.9, 0.999),
         )
         self.fired = torch.zeros(n_latents, dtype=torch.bool)
         self.batches = self._batches()
@@ -199,7 +203,7 @@ class _Training:
         """Take one optimiser step and, where one is due, revive the dead."""
         config = self.config
         for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate_at(
+            group["lr"] = group["factor"] * learning_rate_at(
                 number,
                 peak=config.learning_rate,
                 total_steps=config.steps,

@@ -254,8 +254,8 @@ def _check_form(described: _Described) -> None:
         raise SuiteError(
             expected=f"an autoencoder in {described.origin} that takes vectors as they are",
             came=f"normalize_activations {described.normalisation!r}",
-            todo="fold the normalisation into the weights with sae-lens, where it is one factor or one matrix; "
-            "one that differs from vector to vector can't be swapped latent by latent",
+            todo="fold it into the weights with sae-lens where it is one factor or one matrix; one that "
+            "differs from vector to vector can't be undone latent by latent",
         )
 
 
