@@ -159,8 +159,9 @@ def _laid_out(parts: list[Tensor], order: list[int], lengths: Sequence[int]) -> 
     row, token = torch.tensor(order)[row].to(parts[0].device), token.to(parts[0].device)
     longest = max(lengths)
     table = parts[0].new_empty(len(lengths), longest, parts[0].shape[1])
-    blank = torch.arange(longest)[None, :] >= torch.tensor(lengths)[:, None]
-    table[blank.to(table.device)] = 0.0
+    blank = (torch.arange(longest)[None, :] >= torch.tensor(lengths)[:, None]).nonzero()
+    # By places, for a mask would be read and written over the whole table.
+    table[blank[:, 0].to(table.device), blank[:, 1].to(table.device)] = 0.0
     if parts[0].requires_grad:
         # A write in place per part would make the way back copy the whole table as often.
         parts = [torch.cat(parts)]
