@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from pydantic import NonNegativeInt, PositiveInt
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
 from das.engine.protocol import Engine
 from das.featurizers.base import Featurizer
@@ -43,6 +43,8 @@ class BoundlessDasConfig(BoundaryConfig, MdasConfig):
     that concern them do nothing."""
     epochs: PositiveInt = 3
     """Passes over the training pairs (reference: 3)."""
+    learning_rate: PositiveFloat = 3e-2
+    """Peak rate of AdamW for rotation and boundary (reference: 1e-3 and 1e-2)."""
     validation_pairs: NonNegativeInt = 0
     """Most validation pairs of the target attribute and of each other one; 0 keeps the last epoch."""
 
