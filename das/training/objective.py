@@ -75,7 +75,9 @@ def forced_labels(logits: Tensor, labels: Sequence[tuple[int, ...]]) -> ForcedLa
     ids = torch.tensor([[*label, *[0] * (longest - len(label))] for label in labels], device=logits.device)
     lengths = torch.tensor([len(label) for label in labels], device=logits.device)
     real = torch.arange(longest, device=logits.device)[None, :] < lengths[:, None]
-    per_token = functional.cross_entropy(logits.transpose(1, 2), ids, reduction="none")
+    # Flat rows: over a transposed table the softmax would stride through memory.
+    flat = functional.cross_entropy(logits.flatten(0, 1), ids.flatten(), reduction="none")
+    per_token = flat.view_as(ids)
     # `where` rather than a product: a filled position must not pass on a gradient, whatever stands there.
     per_pair = torch.where(real, per_token, per_token.new_zeros(())).sum(dim=1) / lengths
     with torch.no_grad():
