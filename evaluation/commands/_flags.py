@@ -40,7 +40,12 @@ Model = Annotated[
 ]
 Dtype = Annotated[str, typer.Option("--dtype", help="float32, bfloat16 or float16.")]
 Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, ...")]
-EngineName = Annotated[str, typer.Option("--engine", help="direct, or reference (pyvene, slow, the oracle).")]
+EngineName = Annotated[
+    str,
+    typer.Option(
+        "--engine", help="direct; resume, which computes nothing twice; reference (pyvene, slow, the oracle)."
+    ),
+]
 BatchTokens = Annotated[
     int,
     typer.Option(
