@@ -57,7 +57,9 @@ def _instance(
 
 def _refuse_foreign(run: RunFolder) -> None:
     # The suite refuses these too, but only after a minute of building.
-    if run.path.exists() and not run.config.is_file() and (run.path.is_file() or any(run.path.iterdir())):
+    if not run.path.exists() or run.config.is_file():
+        return
+    if run.path.is_file() or any(not entry.name.endswith(".part") for entry in run.path.iterdir()):
         raise SuiteError(
             expected=f"a new folder, an empty one or an earlier run of this kind at {run.path}",
             came="other files",

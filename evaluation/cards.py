@@ -120,7 +120,8 @@ def featurizer_card(folder: Path, scores: Sequence[ScoreRecord] | None = None) -
         _score_table(found),
         "## Use\n",
         f"```python\n{_LOAD_FEATURIZER}```\n",
-        f"The vectors are those of `{header.site}`. `ravel score . --instance INSTANCE` scores it again.\n",
+        f"The vectors are those of `{header.site}`. To score it again:\n",
+        "```bash\nravel score . --instance INSTANCE --split context\n```\n",
         "## Limits\n",
         _bullets(_FEATURIZER_LIMITS),
     ]

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from das.methods.base import Method
+from das.methods.base import Method, MethodConfig
 from das.sites import Site
 from das.training.loop import TrainingConfig
 from evaluation.plan import Cell, SuiteConfig
@@ -112,12 +112,21 @@ def _fit_passes(cell: Cell, counts: PairCounts, methods: Registry[type[Method]])
     if not method.needs_pairs:
         return 0.0
     causes = min(counts.train, int(getattr(settings, "cause_pairs", counts.train)))
-    each = getattr(settings, "isolate_pairs_per_attribute", None) or causes // 4
-    pairs = causes + (counts.attributes - 1) * min(counts.train, int(each))
+    pairs = causes + (counts.attributes - 1) * _isolates_each(settings, causes, counts)
     if not isinstance(settings, TrainingConfig):
         return pairs * _ATTRIBUTION_PASSES * int(getattr(settings, "steps", 1))
     validation = min(counts.evaluation, settings.validation_pairs) * counts.attributes
     return settings.epochs * (pairs * _TRAINED + validation)
+
+
+def _isolates_each(settings: MethodConfig, causes: int, counts: PairCounts) -> int:
+    """Return how many pairs of each other attribute are trained on; none where the method knows no such
+    setting."""
+    for name in ("isolate_pairs_per_attribute", "attribution_pairs_per_other"):
+        if name in type(settings).model_fields:
+            asked = getattr(settings, name)
+            return min(counts.train, causes // 4 if asked is None else int(asked))
+    return 0
 
 
 def _memory(cells: Sequence[Cell], config: SuiteConfig, shape: ModelShape) -> int:

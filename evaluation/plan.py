@@ -233,7 +233,8 @@ def check_splits(config: SuiteConfig, instance: Instance) -> None:
 
 def _leaves_a_choice(config: SuiteConfig) -> bool:
     names = [spec.name for spec in config.methods]
-    return len(config.sites) > 1 or len(config.sizes) > 1 or len(set(names)) < len(names)
+    sizes = max(len(_wanted_sizes(spec, config)) for spec in config.methods)
+    return len(config.sites) > 1 or sizes > 1 or len(set(names)) < len(names)
 
 
 def _check_validation(config: SuiteConfig, instance: Instance) -> None:

@@ -72,10 +72,11 @@ def plan_run(config: SuiteConfig, out: Path, target: TargetConfig) -> RunPlan:
     return _planned(cells, resolved, _counts(instance), shape, RunFolder(out), rate, "measured here, now")
 
 
-def plan_preset(name: str, out: Path) -> RunPlan:
+def plan_preset(name: str, out: Path, *, device: str | None = None) -> RunPlan:
     """Return the cells and the cost of a preset; neither its model nor its data are read.
 
-    The rate is an assumption, stated in the plan. Raises SuiteError for an unknown name.
+    The rate is an assumption about `device` (by default the preset's), stated in the plan. Which cells a run
+    has finished already can't be told without the instance. Raises SuiteError for an unknown name.
     """
     preset = preset_named(name)
     build, config = preset.build_config(), preset.suite_config("")
@@ -85,11 +86,10 @@ def plan_preset(name: str, out: Path) -> RunPlan:
     resolved = resolve(config, planned_on, target)
     cells = plan_cells(resolved, planned_on, target)
     counts = PairCounts(build.train_pairs, build.evaluation_pairs, len(attributes))
-    flops = _CPU_FLOPS if config.device == "cpu" else _GPU_FLOPS
+    runs_on = config.device if device is None else device
+    flops = _CPU_FLOPS if runs_on == "cpu" else _GPU_FLOPS
     rate = flops / (2 * preset.shape.parameters * TOKENS_OF_A_PAIR)
-    assumed = (
-        f"assumed: {flops / 1e12:g} TFLOP/s sustained on {config.device}, {TOKENS_OF_A_PAIR} tokens a row"
-    )
+    assumed = f"assumed: {flops / 1e12:g} TFLOP/s sustained on {runs_on}, {TOKENS_OF_A_PAIR} tokens a row"
     return _planned(cells, resolved, counts, preset.shape, RunFolder(out), rate, assumed)
 
 

@@ -6,19 +6,20 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib import resources
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import Field, NonNegativeFloat, PositiveInt
 
 from das.sites import Site
 from evaluation.plan import MethodSpec, SuiteConfig
-from evaluation.records import ScoreRecord
+from evaluation.records import AverageRecord, ScoreRecord
 from ravel.build import BuildConfig
 from ravel.common.config import Config
 from ravel.common.errors import unknown_name
 from ravel.schema import Generalisation
 
 __all__ = [
+    "MEAN_OVER_ATTRIBUTES",
     "ModelShape",
     "Preset",
     "Published",
@@ -31,11 +32,11 @@ __all__ = [
 
 _PACKAGE = "evaluation.presets"
 _SUFFIX = ".yaml"
-_SCORES: tuple[Literal["cause"], Literal["isolate"], Literal["disentangle"]] = (
-    "cause",
-    "isolate",
-    "disentangle",
-)
+MEAN_OVER_ATTRIBUTES = "mean over attributes"
+"""What `attribute` says where a publication gives the mean over all attributes of the type."""
+
+Score = Literal["cause", "isolate", "disentangle"]
+_SCORES: tuple[Score, ...] = get_args(Score)
 
 
 class ModelShape(Config):
@@ -139,7 +140,7 @@ class PublishedRow:
 
     published: Published
     """What was published."""
-    score: Literal["cause", "isolate", "disentangle"]
+    score: Score
     """Which of its scores."""
     ours: float | None
     """Mean over seeds at the nearest point that was scored; None if this run has no such row."""
@@ -163,14 +164,18 @@ class PublishedRow:
         return None if self.ours is None else abs(self.ours - self.value) <= self.published.tolerance
 
 
-def beside_published(preset: Preset, scores: Sequence[ScoreRecord]) -> list[PublishedRow]:
-    """Return a row per published figure, with ours at the same point.
+def beside_published(
+    preset: Preset, scores: Sequence[ScoreRecord], averages: Sequence[AverageRecord] = ()
+) -> list[PublishedRow]:
+    """Return a row per published figure, with ours at the nearest point.
 
-    Test records are taken where the point was chosen, else validation records; where the size or the site is
-    not stated, or was not scored, any of the method's points counts, the chosen one first.
+    Test records are taken where the point was chosen, else validation records. Of several sizes the nearest
+    to the published one counts, for a method may find fewer coordinates than asked; where the size or the
+    site is not stated, the chosen point comes first. A figure for `mean over attributes` is laid beside the
+    macro average of the test pairs.
     """
     return [
-        _row(published, score, scores)
+        _row(published, score, scores, averages)
         for published in preset.published
         for score in _SCORES
         if getattr(published, score) is not None
@@ -178,23 +183,36 @@ def beside_published(preset: Preset, scores: Sequence[ScoreRecord]) -> list[Publ
 
 
 def _row(
-    published: Published, score: Literal["cause", "isolate", "disentangle"], scores: Sequence[ScoreRecord]
+    published: Published, score: Score, scores: Sequence[ScoreRecord], averages: Sequence[AverageRecord]
 ) -> PublishedRow:
+    if published.attribute == MEAN_OVER_ATTRIBUTES:
+        return _mean_row(published, score, averages)
     own = [
         record
         for record in scores
         if (record.method, record.attribute, record.generalisation, record.source_kind)
         == (published.method, published.attribute, published.generalisation, "all")
         and (published.site is None or record.site == published.site)
-        and (published.size is None or record.size == published.size)
     ]
-    for partition in ("test", "val"):
-        at = [r for r in own if r.partition == partition and (r.chosen or partition == "val")]
-        if at:
-            best = max(at, key=lambda r: (r.chosen, r.disentangle or 0.0))
-            group = [r for r in at if (r.site, r.size) == (best.site, best.size)]
-            mean = _mean(getattr(record, score) for record in group)
-            return PublishedRow(published, score, mean, best.size, best.site, partition)
+    at = [r for r in own if r.partition == "val" or r.chosen]
+    if not at:
+        return PublishedRow(published, score, None, None, None, None)
+    best = min(at, key=lambda r: (_distance(r, published), r.partition != "test", -(r.disentangle or 0.0)))
+    group = [r for r in at if (r.site, r.size, r.partition) == (best.site, best.size, best.partition)]
+    mean = _mean(getattr(record, score) for record in group)
+    return PublishedRow(published, score, mean, best.size, best.site, best.partition)
+
+
+def _distance(record: ScoreRecord, published: Published) -> int:
+    return 0 if published.size is None else abs(record.size - published.size)
+
+
+def _mean_row(published: Published, score: Score, averages: Sequence[AverageRecord]) -> PublishedRow:
+    for record in averages:
+        if (record.scope, record.partition, record.source_kind) == ("macro", "test", "all") and (
+            (record.method, record.generalisation) == (published.method, published.generalisation)
+        ):
+            return PublishedRow(published, score, getattr(record, score), None, None, "test")
     return PublishedRow(published, score, None, None, None, None)
 
 
@@ -205,7 +223,7 @@ def _mean(values: Iterable[float | None]) -> float | None:
 
 def published_markdown(preset: Preset, rows: Sequence[PublishedRow]) -> str:
     """Return the published figures beside ours as Markdown, with source, tolerances and notes."""
-    header = ("method", "attribute", "split", "point", "score", "published", "ours", "on", "within")
+    header = ("method", "attribute", "split", "point", "score", "published", "ours", "at", "on", "within")
     body = [
         (
             row.published.method,
@@ -215,6 +233,7 @@ def published_markdown(preset: Preset, rows: Sequence[PublishedRow]) -> str:
             row.score,
             f"{row.value:.3f} ± {row.published.tolerance:g}",
             "-" if row.ours is None else f"{row.ours:.3f}",
+            "-" if row.size is None else f"size {row.size}",
             row.partition or "-",
             {True: "yes", False: "no", None: "-"}[row.reproduced],
         )

@@ -186,6 +186,11 @@ class RunFolder:
         return self.path / "refusals.jsonl"
 
     @property
+    def page(self) -> Path:
+        """The page of a finished run."""
+        return self.path / "report.html"
+
+    @property
     def shared(self) -> Path:
         """Folder of what several fits share."""
         return self.path / "shared"
@@ -238,7 +243,11 @@ class RunFolder:
             self._refuse_change(compared[0], compared[1], growing)
         self._refuse_other_fingerprints(fingerprints)
         make_folder(self.path)
-        write_text(self.config, config.to_yaml())
+        text = config.to_yaml()
+        if self.config.is_file() and self.config.read_text(encoding="utf-8") != text:
+            # Results of the smaller grid must not pass for those of the larger one.
+            self.scores.unlink(missing_ok=True)
+        write_text(self.config, text)
 
     def record_environment(self, fingerprints: Mapping[str, str], environment: Mapping[str, Any]) -> None:
         """Write fingerprints and, unless it is known already, this environment."""

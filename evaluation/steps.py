@@ -248,28 +248,23 @@ def run_folder(
 
 
 def run_preset(
-    name: str,
-    out: Path,
-    target: TargetConfig,
-    instance_folder: Path | None = None,
-    progress: Progress = silent,
+    name: str, config: SuiteConfig, out: Path, target: TargetConfig, progress: Progress = silent
 ) -> RunSummary:
-    """Build a preset's instance, or take the one given, and run its suite in `out`; `target` says how the
-    model is opened.
+    """Run a preset's suite in `out`, on the instance that `config` names, or on one that is built if it names
+    none; `target` says how the model is opened.
 
     Where figures were published, `tables/published.md` lays ours beside them. Raises SuiteError for an
     unknown name, a model or data that can't be read, and a folder that holds something else.
     """
     preset = preset_named(name)
     run = RunFolder(out)
-    if instance_folder is not None:
-        config = preset.suite_config(str(instance_folder))
+    if config.instance:
         summary = run_folder(config, out, target, progress)
     else:
         tables = open_tables(preset.data, preset.entity_type)
-        suite = preset.suite_config(str(run.instance))
+        suite = config.model_copy(update={"instance": str(run.instance)})
         summary = run_built(out, tables, preset.build_config(), suite, target.open(), progress=progress)
     if preset.published:
-        rows = beside_published(preset, summary.scores)
+        rows = beside_published(preset, summary.scores, summary.averages)
         write_text(run.tables / "published.md", published_markdown(preset, rows))
     return summary

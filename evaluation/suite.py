@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from das.engine import make_engine
 from das.engine.protocol import Engine
@@ -56,6 +57,8 @@ class RunSummary:
     """As in `averages.jsonl`."""
     comparisons: tuple[ComparisonRecord, ...]
     """As in `comparisons.jsonl`."""
+    refusals: tuple[Refusal, ...]
+    """As in `refusals.jsonl`."""
 
 
 Choice = Mapping[tuple[str, str], Sequence[Cell]]
@@ -66,8 +69,7 @@ def run_suite(config: SuiteConfig, out: Path, *, progress: Progress = silent) ->
     """Run a suite in the folder `out`, or go on with it there.
 
     Raises SuiteError for anything wrong with the config, the instance, the model or the folder, before a file
-    is written. After an interruption the same call goes on where it stopped and ends in the same bytes,
-    `environment.json` aside.
+    is written. After an interruption the same call goes on where it stopped; finished cells keep their bytes.
     """
     instance = Instance.load(Path(config.instance))
     target = load_target(config.model, dtype=config.dtype, device=config.device)
@@ -107,10 +109,13 @@ def _open(
         "instance_fingerprint": instance.fingerprint,
         "model_fingerprint": engine.target.fingerprint,
     }
+    orphans = _orphans(run, cells)
+    # What no finished cell came from may also be taken out again: a method that failed, say.
+    free = FREE if orphans else (*FREE, *GROWING)
     try:
-        run.open(config, fingerprints=fingerprints, growing=GROWING, free=FREE)
+        run.open(config, fingerprints=fingerprints, growing=GROWING, free=free)
     except SuiteError as refusal:
-        raise _with_orphans(refusal, run, cells) from None
+        raise _with_orphans(refusal, orphans) from None
     environment = describe_environment(device=config.device, dtype=config.dtype, engine=engine.name)
     run.record_environment(fingerprints, environment)
     if not run.instance.exists():
@@ -121,10 +126,14 @@ def _open(
 _NAMED_ORPHANS = 5
 
 
-def _with_orphans(refusal: SuiteError, run: RunFolder, cells: Sequence[Cell]) -> SuiteError:
-    """Add to a refused config which finished cells it would leave behind."""
+def _orphans(run: RunFolder, cells: Sequence[Cell]) -> list[dict[str, Any]]:
+    """Return the headers of finished cells that the plan no longer has."""
     known = {cell.cell_id for cell in cells}
-    orphans = [header for header in run.finished_cells() if header.get("cell") not in known]
+    return [header for header in run.finished_cells() if header.get("cell") not in known]
+
+
+def _with_orphans(refusal: SuiteError, orphans: Sequence[dict[str, Any]]) -> SuiteError:
+    """Add to a refused config which finished cells it would leave behind."""
     if not orphans:
         return refusal
     names = [
@@ -246,7 +255,10 @@ def select(cells: Sequence[Cell], scorer: _Scorer, config: SuiteConfig) -> Choic
         (method, attribute): [
             cell
             for cell in cells
-            if cell.method == method and cell.serves(attribute) and _point(cell) == point
+            if cell.method == method
+            and cell.serves(attribute)
+            and _point(cell) == point
+            and cell_refusal(cell, scorer.bench) is None
         ]
         for (method, attribute), point in points.items()
     }
@@ -279,13 +291,14 @@ def finish(cells: Sequence[Cell], choice: Choice, scorer: _Scorer, config: Suite
     scores = _all_scores(cells, choice, scorer, config)
     averages, comparisons = _summaries(choice, scorer, config)
     refused = refusals(cells, scorer.bench, choice, config)
-    write_jsonl(run.scores, (record.to_json() for record in scores))
     write_jsonl(run.averages, (record.to_json() for record in averages))
     write_jsonl(run.comparisons, (record.to_json() for record in comparisons))
     write_jsonl(run.refusals, (record.to_json() for record in refused))
+    # Last, for its presence says that a run is finished.
+    write_jsonl(run.scores, (record.to_json() for record in scores))
     write_publication(run)
     write_report(run.path)
-    return RunSummary(run.path, config, tuple(scores), tuple(averages), tuple(comparisons))
+    return RunSummary(run.path, config, tuple(scores), tuple(averages), tuple(comparisons), tuple(refused))
 
 
 def _all_scores(

@@ -17,6 +17,7 @@ from safetensors.torch import load
 from torch import Tensor
 
 from das.featurizers.dictionary import Activation, ActivationKind, Dictionary
+from das.methods.base import NotApplicableError
 from das.models.base import TargetModel
 from das.sites import Site, Stream
 from ravel.common.errors import SuiteError
@@ -262,7 +263,7 @@ def _check_form(described: _Described) -> None:
 def _check_place(described: _Described, site: Site, target: TargetModel) -> None:
     width = target.width(site)
     if described.d_in != width:
-        raise SuiteError(
+        raise NotApplicableError(
             expected=f"an autoencoder of width {width}, that of {target.name} at {site}",
             came=f"width {described.d_in} in {described.origin}",
             todo="choose an autoencoder of this model and site",
@@ -271,13 +272,13 @@ def _check_place(described: _Described, site: Site, target: TargetModel) -> None
     if not whole or site_of_hook(described.hook) != (site.stream, site.layer):
         found = site_of_hook(described.hook)
         meaning = f", which is {found[0]}.{found[1]}" if found and whole else ""
-        raise SuiteError(
+        raise NotApplicableError(
             expected=f"an autoencoder of {site.stream}.{site.layer} in {described.origin}",
             came=f"one of the hook {described.hook!r}{meaning}",
             todo="choose the autoencoder of this site, or the site of this autoencoder",
         )
     if site.stream != "block_output" and target.family.name in _NORM_AFTER:
-        raise SuiteError(
+        raise NotApplicableError(
             expected=f"an autoencoder of what {site.stream} is in {target.family.name}, before the norm",
             came=f"one of the hook {described.hook!r}, which is after it",
             todo="choose an autoencoder of the residual stream and a site block_output",
@@ -287,7 +288,7 @@ def _check_place(described: _Described, site: Site, target: TargetModel) -> None
 def _check_model(described: _Described, target: TargetModel) -> None:
     named, used = _plain_name(described.model), _plain_name(target.name)
     if named and named != used:
-        raise SuiteError(
+        raise NotApplicableError(
             expected=f"an autoencoder of {target.name}",
             came=f"one of {described.model} in {described.origin}",
             todo="choose another, or set other_model: true if the two are the same model by other names",

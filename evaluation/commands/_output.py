@@ -145,8 +145,19 @@ def _is_finished(stage: str) -> bool:
     return stage.startswith("finished ")
 
 
-def _finished_line(stage: str, done: int, total: int) -> str:
-    return f"[{done}/{total}] {stage.removeprefix('finished ')}"
+class _Cells:
+    """Counts the cells that this process finished, for an estimate that knows nothing of earlier ones."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._finished = 0
+
+    def line(self, stage: str, done: int, total: int) -> str:
+        """Return the line of a finished cell, with what is left at the pace so far."""
+        self._finished += 1
+        pace = (time.monotonic() - self._began) / self._finished
+        left = f", about {pace * (total - done) / 60:.0f} min left" if done < total else ""
+        return f"[{done}/{total}] {stage.removeprefix('finished ')}{left}"
 
 
 class _Bars:
@@ -156,10 +167,11 @@ class _Bars:
         self._progress = progress
         self._bars: dict[str, TaskID] = {}
         self._detail = ""
+        self._cells = _Cells()
 
     def report(self, stage: str, done: int, total: int) -> None:
         if _is_finished(stage):
-            self._progress.console.print(_finished_line(stage, done, total), markup=False, highlight=False)
+            self._progress.console.print(self._cells.line(stage, done, total), markup=False, highlight=False)
             return
         key = "detail" if _is_detail(stage) else stage
         if key not in self._bars:
@@ -176,11 +188,12 @@ class _Lines:
     def __init__(self) -> None:
         self._started: dict[str, float] = {}
         self._spoken = time.monotonic()
+        self._cells = _Cells()
 
     def report(self, stage: str, done: int, total: int) -> None:
         now = time.monotonic()
         if _is_finished(stage):
-            typer.echo(_finished_line(stage, done, total), err=True)
+            typer.echo(self._cells.line(stage, done, total), err=True)
             return
         began = self._started.setdefault(stage, now)
         if now - self._spoken < _SECONDS_BETWEEN_LINES:

@@ -92,7 +92,7 @@ def run(
     if resume and not RunFolder(folder).config.is_file():
         raise no_run(folder, "leave --resume out to begin one")
     if plan and preset is not None and instance is None:
-        _print_plan(plan_preset(preset, folder), as_json=as_json)
+        _print_plan(plan_preset(preset, folder, device=device), as_json=as_json)
         return
     overrides = given(engine=engine, device=device, batch_tokens=batch_tokens)
     if preset is not None:
@@ -117,7 +117,7 @@ def run(
     began = time.monotonic()
     with keeping(kept), shown_progress() as progress:
         if preset is not None:
-            summary = run_preset(preset, folder, target, instance, progress)
+            summary = run_preset(preset, config, folder, target, progress)
         else:
             summary = run_folder(config, folder, target, progress)
     cost = {"seconds": time.monotonic() - began, "peak_memory_bytes": _peak_memory()}
@@ -125,6 +125,8 @@ def run(
         print_json({**run_json(summary), **cost})
         return
     print_run(summary)
+    if preset is not None and (folder / "tables" / "published.md").is_file():
+        say((folder / "tables" / "published.md").read_text(encoding="utf-8"))
     minutes, gibibytes = cost["seconds"] / 60, cost["peak_memory_bytes"] / 2**30
     say(f"{'took:':<14}{minutes:.1f} min, peak memory {gibibytes:.2f} GiB")
 
@@ -206,8 +208,11 @@ def _shown(value: object) -> object:
 
 def print_run(summary: RunSummary) -> None:
     """Print the tables of a finished run, what differs between methods, and where everything lies."""
-    print_table(main_table(summary.scores, summary.averages))
-    print_table(attribute_table(summary.scores, summary.averages))
+    main = main_table(
+        summary.scores, summary.averages, comparisons=summary.comparisons, refusals=summary.refusals
+    )
+    print_table(main)
+    print_table(attribute_table(summary.scores, summary.averages, refusals=summary.refusals))
     for comparison in summary.comparisons if len(summary.comparisons) <= _COMPARED else ():
         interval = comparison.disentangle_interval
         if comparison.disentangle is not None and interval is not None:
@@ -226,6 +231,7 @@ def run_json(summary: RunSummary) -> dict[str, Any]:
         "out": str(summary.folder),
         "averages": [record.to_json() for record in summary.averages],
         "comparisons": [record.to_json() for record in summary.comparisons],
+        "refusals": [record.to_json() for record in summary.refusals],
         "files": {what: str(path) for what, path in _places(summary.folder).items()},
     }
 
@@ -236,6 +242,7 @@ def _places(folder: Path) -> dict[str, Path]:
         "scores": run_folder.scores,
         "averages": run_folder.averages,
         "comparisons": run_folder.comparisons,
+        "page": run_folder.page,
         "tables": run_folder.tables,
         "plots": run_folder.plots,
         "featurizers": folder / "cells",

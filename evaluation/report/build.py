@@ -232,6 +232,11 @@ def _notes(
         notes.append("This run has no p-values; two rows differ where the paired 95 % interval excludes 0.")
     if any(row.floor for row in rows):
         notes.append("Floors and ceilings learn nothing of the attribute; they bound the other rows.")
+    partial = sorted({row.record.method for row in rows if row.fewer})
+    if partial:
+        notes.append(
+            f"A mean over fewer attributes than the other rows', and so never the best: {', '.join(partial)}."
+        )
     if any(row.below_no_op for row in rows):
         notes.append("†: below 0.5, which is worse than doing nothing.")
     groups = {row.record.attributes for row in rows if row.attribute == MEAN}

@@ -17,7 +17,7 @@ from evaluation.records import (
 from evaluation.tables.build import SCORES
 from ravel.schema import GENERALISATIONS, PARTITIONS, SOURCE_KINDS
 
-__all__ = ["KINDS", "MEAN", "Against", "ReportRow", "against", "rows_of"]
+__all__ = ["KINDS", "MEAN", "Against", "ReportRow", "against", "contending", "leading", "rows_of"]
 
 MEAN = ""
 """Stands for the mean over attributes where an attribute would stand."""
@@ -64,6 +64,8 @@ class ReportRow:
     """Compared with the best row of its group; None for that row itself, and where nothing was compared."""
     against_no_op: Against | None
     """Compared with doing nothing."""
+    fewer: bool = False
+    """A mean over fewer attributes than other rows', for the method had no answer for the rest."""
 
     @property
     def below_no_op(self) -> bool:
@@ -127,10 +129,9 @@ def _group_rows(
     chosen: Sequence[ScoreRecord],
     comparisons: Sequence[ComparisonRecord],
 ) -> list[ReportRow]:
-    contenders = [record for record in records if record.method not in FLOORS]
+    contenders = contending(records)
     tops = [_top(contenders, score) for score in SCORES]
-    scored = [r for r in contenders if r.disentangle is not None]
-    leader = next((r.method for r in scored if r.disentangle == tops[2]), None)
+    leader = leading(contenders)
     marked = len(contenders) > 1
     return [
         ReportRow(
@@ -142,11 +143,25 @@ def _group_rows(
                 for score, top in zip(SCORES, tops, strict=True)
             ),
             detail=_detail(record, chosen),
-            against_best=against(record, leader, comparisons),
+            against_best=against(record, None if leader is None else leader.method, comparisons),
+            fewer=record.method not in FLOORS and record not in contenders,
             against_no_op=against(record, "no_op", comparisons),
         )
         for record in sorted(records, key=_method_order)
     ]
+
+
+def contending(records: Sequence[AverageRecord]) -> list[AverageRecord]:
+    """Return the rows that can be the best of their group: no floors, no means over fewer attributes than
+    the others', for those are not the same mean."""
+    most = max((len(record.attributes) for record in records), default=0)
+    return [r for r in records if r.method not in FLOORS and len(r.attributes) == most]
+
+
+def leading(contenders: Sequence[AverageRecord]) -> AverageRecord | None:
+    """Return the row with the highest disentangle, the first by name of several; None if none has a score."""
+    scored = [r for r in contenders if r.disentangle is not None]
+    return min(scored, key=lambda r: (-(r.disentangle or 0.0), r.method), default=None)
 
 
 def _top(records: Sequence[AverageRecord], score: str) -> float | None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from evaluation.records import Interval
-from evaluation.report.rows import MEAN, ReportRow
+from evaluation.report.rows import MEAN, ReportRow, contending, leading
 from ravel.schema import GENERALISATIONS, Generalisation
 
 __all__ = ["HELD_OUT", "Verdict", "headline_of", "verdicts_of"]
@@ -79,7 +79,8 @@ def _verdict(rows: Sequence[ReportRow], generalisation: Generalisation, partitio
     if not learned:
         said = ("No method with a score was run beside the floors.", *floors)
         return Verdict(generalisation, partition, None, None, None, (), said)
-    leader = max(learned, key=lambda row: row.record.disentangle or 0.0)
+    best = leading(contending([row.record for row in rows]))
+    leader = next((row for row in learned if row.record is best), learned[0])
     others = [row for row in learned if row is not leader]
     tied = tuple(sorted(r.record.method for r in others if r.against_best and not r.against_best.differs))
     said = (*_rivals(others, tied), *_worth(leader), *_below(learned), *floors)

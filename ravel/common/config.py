@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -62,12 +62,29 @@ def _readable(error: ValidationError, config: type[Config], origin: str) -> Suit
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        close = near_misses(key.rsplit(".", 1)[-1], config.model_fields)
+        known = _fields_at(config, first["loc"][:-1])
+        close = near_misses(key.rsplit(".", 1)[-1], known)
         hint = f"did you mean {' or '.join(map(repr, close))}? " if close else ""
-        todo = f"{hint}known settings: {', '.join(config.model_fields)}"
+        todo = f"{hint}known settings: {', '.join(known)}"
         return SuiteError(expected=f"only known settings in {origin}", came=f"{key!r}", todo=todo)
     return SuiteError(
         expected=f"a valid value for {key!r} in {origin}",
         came=f"{first.get('input')!r} ({first['msg']})",
         todo="change that value",
     )
+
+
+def _fields_at(config: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
+    """Return the settings known at a place inside a config; indices of lists lead nowhere else."""
+    current = config
+    for part in path:
+        if isinstance(part, str) and part in current.model_fields:
+            current = _config_in(current.model_fields[part].annotation) or current
+    return list(current.model_fields)
+
+
+def _config_in(annotation: Any) -> type[BaseModel] | None:
+    """Return the first config that an annotation names, such as the entries of a tuple."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := _config_in(part))), None)

@@ -58,6 +58,10 @@ def read_text(path: Path) -> str:
         raise SuiteError(
             expected=f"a readable file at {path}", came="no permission", todo="change the file's permissions"
         ) from None
+    except OSError as error:
+        raise SuiteError(
+            expected=f"a readable file at {path}", came=error.strerror or str(error), todo="check the path"
+        ) from None
     except UnicodeDecodeError as error:
         raise SuiteError(
             expected=f"UTF-8 text in {path}",

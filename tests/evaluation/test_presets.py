@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from outcome_world import score_record
+from outcome_world import average_record, score_record
 from typer.testing import CliRunner
 
 from das.sites import Site
@@ -17,6 +17,7 @@ from evaluation.methods import METHODS
 from evaluation.plan import Cell, SuiteConfig
 from evaluation.planning import plan_preset
 from evaluation.preset import (
+    MEAN_OVER_ATTRIBUTES,
     ModelShape,
     Preset,
     beside_published,
@@ -102,8 +103,32 @@ def test_published_figures_meet_ours_at_the_same_point() -> None:
     assert rows["mdas", 72, "cause"].ours is None
     assert rows["mdas", 72, "cause"].reproduced is None
     text = published_markdown(preset, list(rows.values()))
-    assert "| das | Country | context | size 72 | cause | 0.973 ± 0.05 | 0.950 | test | yes |" in text
+    line = "| das | Country | context | size 72 | cause | 0.973 ± 0.05 | 0.950 | size 72 | test | yes |"
+    assert line in text
     assert preset.source in text
+
+
+def test_the_nearest_size_counts_and_the_mean_over_attributes_is_the_macro_average() -> None:
+    preset = preset_named("llama-3-8b-hyperdas-mdas")
+    fewer = score_record(
+        method="mdas",
+        attribute="Country",
+        site="block_output.15@entity_last",
+        generalisation="context",
+        size=120,
+        partition="val",
+        chosen=False,
+        cause=0.81,
+        isolate=0.66,
+        disentangle=0.735,
+    )
+    mean = average_record(method="mdas", scope="macro", partition="test", cause=0.5, generalisation="context")
+    rows = {
+        (row.published.attribute, row.published.size, row.score): row
+        for row in beside_published(preset, [fewer], [mean])
+    }
+    assert (rows["Country", 128, "cause"].size, rows["Country", 128, "cause"].reproduced) == (120, True)
+    assert rows[MEAN_OVER_ATTRIBUTES, None, "cause"].ours == 0.5
 
 
 # --- estimates
@@ -125,6 +150,8 @@ def test_passes_by_hand() -> None:
     judged = 10 * 3 * 1.4
     assert cell_passes(_cell("no_op"), SUITE, COUNTS, methods=METHODS) == pytest.approx(judged)
     # MDAS: 40 cause pairs and 10 isolate pairs of each of two others, two epochs, 10 x 3 validated an epoch.
+    das = _cell("das", json.dumps({"cause_pairs": 40, "epochs": 2, "validation_pairs": 50}))
+    assert cell_passes(das, SUITE, COUNTS, methods=METHODS) == pytest.approx(judged + 2 * (40 * 3 + 30))
     mdas = _cell("mdas", json.dumps({"cause_pairs": 40, "epochs": 2, "validation_pairs": 50}))
     expected = judged + 2 * ((40 + 2 * 10) * 3 + 30)
     assert cell_passes(mdas, SUITE, COUNTS, methods=METHODS) == pytest.approx(expected)
