@@ -34,6 +34,9 @@ __all__ = [
 _VALIDATION_SPLITS = ("context_val", "entity_val")
 _FEWEST_ENTITIES = 2
 """Entities of which a class needs this many, or nothing can be learned of it but a name."""
+_LEAST_COVERED = 0.5
+"""Share of the training entities that the classes must cover: below it most values are names of one entity,
+and what is learned of the rest says little of the attribute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,17 +91,22 @@ def labelled_vectors(problem: Problem, engine: Engine, *, limit: int, seed: int 
     """Return at most `limit` training vectors at the problem's site with classes of its target attribute.
 
     Every training prompt counts, whatever it asks for. Values that a single entity has are left out. More
-    vectors than `limit` are sampled by `seed`. Raises NotApplicableError if fewer than two classes are left
-    (an open-vocabulary attribute, say), or if the vectors are all the same.
+    vectors than `limit` are sampled by `seed`; classes of which none is sampled are left out too. Raises
+    NotApplicableError if fewer than two classes are left or they cover less than half of the entities (an
+    open-vocabulary attribute, say), or if the vectors are all the same.
     """
     values = entity_values(problem.instance, problem.attribute, (TRAIN_SPLIT,))
     holders = Counter(values.values())
     classes = tuple(sorted(value for value, count in holders.items() if count >= _FEWEST_ENTITIES))
     dropped = tuple(sorted(set(holders) - set(classes)))
-    if len(classes) < 2:
-        raise _too_few(problem, classes, dropped)
+    covered = sum(holders[value] for value in classes)
+    if len(classes) < 2 or covered < _LEAST_COVERED * len(values):
+        raise _too_few(problem, classes, dropped, covered)
     records = [r for r in training_prompts(problem.instance) if values.get(r.prompt.entity) in classes]
     records = _sampled(records, limit, seed)
+    # A class without a vector would have a place in every classifier and no way to be learned.
+    sampled = {values[r.prompt.entity] for r in records}
+    classes = tuple(value for value in classes if value in sampled)
     found = _labelled(problem, engine, records, values, classes, dropped)
     _check_variation(problem, found.vectors)
     return found
@@ -162,9 +170,13 @@ def _check_variation(problem: Problem, vectors: Tensor) -> None:
         )
 
 
-def _too_few(problem: Problem, classes: Sequence[str], dropped: Sequence[str]) -> NotApplicableError:
+def _too_few(
+    problem: Problem, classes: Sequence[str], dropped: Sequence[str], covered: int
+) -> NotApplicableError:
     return NotApplicableError(
-        expected=f"at least two values of {problem.attribute!r}, each of two or more training entities",
-        came=f"{len(classes)}, and {len(dropped)} values that a single entity has",
+        expected=f"at least two values of {problem.attribute!r}, each of two or more training entities, "
+        "which together cover half of them",
+        came=f"{len(classes)} that cover {covered} of {covered + len(dropped)} entities, "
+        f"and {len(dropped)} values that a single entity has",
         todo="use a method that needs no class labels, or build the instance with more entities",
     )

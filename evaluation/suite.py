@@ -123,6 +123,10 @@ def _open(
     return run
 
 
+def _looks_at_vectors(method: type[Method]) -> bool:
+    return method.needs_labels or method.needs_vectors
+
+
 _NAMED_ORPHANS = 5
 
 
@@ -149,14 +153,13 @@ def _with_orphans(refusal: SuiteError, orphans: Sequence[dict[str, Any]]) -> Sui
 
 
 def _collect(bench: Bench, cells: Sequence[Cell], progress: Progress) -> Bench:
-    """Read every prompt at every site once, if some unfinished fit looks at vectors without running pairs."""
-    waiting = [
-        cell
-        for cell in cells
-        if bench.methods.get(cell.method).needs_labels and not bench.run.cell(cell.cell_id).finished()
-    ]
-    sites = list(dict.fromkeys(cell.site for cell in waiting))
-    if not sites:
+    """Read every prompt at every site once, if some fit looks at vectors and some is still to be done.
+
+    All such fits of a run are given the same stored vectors, whichever were finished before.
+    """
+    looking = [cell for cell in cells if _looks_at_vectors(bench.methods.get(cell.method))]
+    sites = list(dict.fromkeys(cell.site for cell in looking))
+    if all(bench.run.cell(cell.cell_id).finished() for cell in looking):
         return bench
     withheld, report = bench.instance.without_test(), partial(progress, "activations")
     return replace(bench, fitting=collect_vectors(withheld, bench.engine, sites, bench.run.shared, report))

@@ -60,6 +60,8 @@ class Method(ABC):
     find fewer coordinates than asked for, never more."""
     needs_labels: ClassVar[bool] = False
     """True if it learns from classes: values of the target that several training entities share."""
+    needs_vectors: ClassVar[bool] = False
+    """True if it looks at vectors of training prompts without their classes."""
     needs_pairs: ClassVar[bool] = False
     """True if it learns from counterfactual pairs and so runs the model during the fit."""
     draws: ClassVar[bool] = True

@@ -21,7 +21,7 @@ from das.methods.base import Method, MethodConfig, Problem
 from das.methods.mdas import MdasConfig
 from das.training.boundary import BoundaryConfig, TrainableBoundary
 from das.training.loop import TrainingTask, train_featurizer
-from das.training.objective import TrainingPair
+from das.training.objective import LossWeights, TrainingPair
 from das.training.workspace import Workspace
 from ravel.common.seeds import derive_seed
 from ravel.schema import TRAIN_SPLIT
@@ -41,8 +41,9 @@ class BoundlessDasConfig(BoundaryConfig, MdasConfig):
     isolate: bool = False
     """Train on the isolate pairs of every other attribute too, as MDAS does; without, those settings of MDAS
     that concern them do nothing."""
-    epochs: PositiveInt = 3
-    """Passes over the training pairs (reference: 3)."""
+    epochs: PositiveInt = 8
+    """Passes over the training pairs (reference: 3, of many more pairs): the width takes longer to fall than
+    the answer takes to come."""
     learning_rate: PositiveFloat = 3e-2
     """Peak rate of AdamW for rotation and boundary (reference: 1e-3 and 1e-2)."""
     validation_pairs: NonNegativeInt = 0
@@ -101,7 +102,7 @@ class BoundlessDas(Method):
             training=[*causes, *isolates],
             validation=[*held_out[0], *held_out[1]],
             site=problem.site,
-            weights=config.weights(len(causes), len(isolates)),
+            weights=config.weights(len(causes), len(isolates)) if config.isolate else LossWeights(),
             seed=fit_seed(self, problem),
             identity=fit_identity(self, problem, engine),
         )

@@ -29,7 +29,7 @@ class BoundaryConfig(Config):
     """Between the two: `linear` (reference), or `geometric`, which falls by equal factors."""
     anneal_fraction: float = Field(default=1.0, gt=0.0, le=1.0)
     """Share of all steps over which the temperature goes from start to end."""
-    width_penalty: NonNegativeFloat = 1.0
+    width_penalty: NonNegativeFloat = 3.0
     """What swapping every coordinate adds to the loss, in nats; fewer add their share (reference: 1)."""
 
 

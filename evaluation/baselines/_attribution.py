@@ -40,7 +40,7 @@ class AttributionConfig(Config):
     """`gradient`: the slope where nothing is swapped; `integrated`: its mean on the way to the full swap."""
     steps: PositiveInt = 8
     """Points on that way, for `integrated`."""
-    leak_weight: NonNegativeFloat = 1.0
+    leak_weight: NonNegativeFloat = 0.3
     """How much disturbing the other attributes counts against bringing the target; 0 ignores them."""
     attribution_pairs: PositiveInt = 512
     """Most training pairs of the target attribute; a larger population is sampled."""

@@ -13,9 +13,9 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 from torch import Tensor, nn, optim
 
 from das.featurizers.dictionary import Activation, ActivationKind, Dictionary
+from das.methods.base import NotApplicableError
 from das.training.schedules import learning_rate_at
 from ravel.common.config import Config
-from ravel.common.errors import SuiteError
 
 __all__ = [
     "AutoencoderConfig",
@@ -123,12 +123,12 @@ def train_dictionary(vectors: Tensor, config: AutoencoderConfig, seed: int) -> D
     2406.04093, equation 3) or `l0_penalty * #{f > 0}` (jump_relu; Rajamanoharan et al. 2024, arXiv
     2407.14435, equation 10). Rows of the decoder keep norm 1. Dead latents are revived as in Bricken et al.
     2023 (neuron resampling), for all three: an auxiliary loss gives a latent whose pre-activations are all
-    negative no gradient. Raises SuiteError for vectors that are all the same.
+    negative no gradient. Raises NotApplicableError for vectors that are all the same.
     """
     centre = vectors.double().mean(dim=0).float()
     scale = float((vectors - centre).double().square().sum(dim=1).mean().sqrt())
     if not scale > 1e-12:
-        raise SuiteError(
+        raise NotApplicableError(
             expected="vectors that differ, to train an autoencoder on",
             came=f"{len(vectors)} equal ones",
             todo="choose another site",

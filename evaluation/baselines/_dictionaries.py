@@ -5,6 +5,8 @@ It knows problems and settings; not how latents are chosen.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from torch import Tensor
 
@@ -21,6 +23,7 @@ from evaluation.baselines._autoencoder import (
 from evaluation.baselines._pretrained_sae import latents_of_pretrained, load_pretrained
 from evaluation.labelled import plain_vectors
 from ravel.common.errors import SuiteError
+from ravel.common.io import sha256_file
 from ravel.common.seeds import derive_seed, python_stream
 from ravel.instance import Instance
 
@@ -83,8 +86,15 @@ def site_dictionary(
 
 
 def dictionary_identity(config: AutoencoderConfig) -> dict[str, object]:
-    """Return the settings that determine a dictionary, for the key of what is computed from it."""
-    return config.model_dump(mode="json")
+    """Return what determines a dictionary, for the key of what is computed from it: its settings and, of a
+    pretrained one in a local folder, the hashes of its files."""
+    identity: dict[str, object] = config.model_dump(mode="json")
+    named = "" if config.pretrained is None else config.pretrained.removeprefix("lens:")
+    folder = Path(named).expanduser() if named else None
+    if folder is not None and folder.is_dir():
+        files = sorted(path for path in folder.iterdir() if path.is_file())
+        identity["files"] = {path.name: sha256_file(path) for path in files}
+    return identity
 
 
 def chosen(dictionary: Dictionary, places: Tensor, *, keeps_error: bool) -> Dictionary:

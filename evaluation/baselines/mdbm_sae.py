@@ -34,6 +34,7 @@ class MdbmSae(Method):
     config_class: ClassVar[type[MethodConfig]] = MdbmSaeConfig
     needs_attribute: ClassVar[bool] = True
     needs_size: ClassVar[bool] = False
+    needs_vectors: ClassVar[bool] = True
     needs_pairs: ClassVar[bool] = True
 
     def largest_size(self, width: int) -> int:

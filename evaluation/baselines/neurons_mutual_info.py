@@ -69,13 +69,19 @@ class NeuronsMutualInfo(RankedNeurons):
         return self.ranked(problem, engine, workspace, order)
 
 
+_SAME = 4
+"""Decimals, in standard deviations, to which vectors that count as equal agree."""
+
+
 def neuron_information(labelled: LabelledVectors, neighbours: int) -> tuple[NDArray[np.float64], int]:
     """Return the mutual information of each neuron with the class in nats, [d_model], and how many vectors
     differ."""
     units = units_of(labelled.vectors)
-    _, chosen = np.unique(labelled.vectors.numpy(), axis=0, return_index=True)
+    inputs = units.of(labelled.vectors).numpy()
+    # The same start of a prompt, read in another batch, differs by rounding.
+    _, chosen = np.unique(np.round(inputs, _SAME), axis=0, return_index=True)
     chosen = np.sort(chosen)
-    inputs = units.of(labelled.vectors).numpy()[chosen]
+    inputs = inputs[chosen]
     scores = mutual_information(inputs, labelled.labels[chosen], neighbours)
     return np.where(units.inverse.numpy() > 0, scores, 0.0), len(chosen)
 

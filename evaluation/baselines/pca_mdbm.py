@@ -40,6 +40,7 @@ class PcaMdbm(Method):
     config_class: ClassVar[type[MethodConfig]] = PcaMdbmConfig
     needs_attribute: ClassVar[bool] = True
     needs_size: ClassVar[bool] = False
+    needs_vectors: ClassVar[bool] = True
     needs_pairs: ClassVar[bool] = True
 
     def fit(self, problem: Problem, engine: Engine, workspace: Workspace) -> Featurizer:

@@ -33,7 +33,7 @@ class RlapConfig(MethodConfig):
     """Most training vectors; a larger population is sampled, always the same."""
     validation: PositiveInt = 1000
     """Most validation vectors, by which the projection is chosen."""
-    steps: PositiveInt = 200
+    steps: PositiveInt = 400
     """Most moves of the projection."""
     projection_rate: PositiveFloat = 0.1
     """Step of the projection, for vectors whose coordinates have mean square 1."""
@@ -47,7 +47,7 @@ class RlapConfig(MethodConfig):
     """Vectors per move."""
     predictor_steps: PositiveInt = 1
     """Moves of the classifier per move of the projection."""
-    judge_every: PositiveInt = 40
+    judge_every: PositiveInt = 80
     """Moves of the projection between two candidates."""
     margin: NonNegativeFloat = 0.0015
     """How far above the share of the commonest class the accuracy may lie when the game ends early."""
@@ -68,7 +68,7 @@ class Rlap(Method):
     knowledge (without any, on the training vectors); classes of one entity do not take part, so that the
     share of the commonest class is a bound that can be reached; P starts symmetric and positive
     semidefinite; vectors are centred and divided by one number, so that rates mean the same for every
-    model; 200 moves with momentum, larger rates and larger batches in place of up to 75,000. A move takes the
+    model; 400 moves with momentum, larger rates and larger batches in place of up to 75,000. A move takes the
     eigenvectors of a [d_model, d_model] matrix, the whole cost where vectors are wide.
     """
 

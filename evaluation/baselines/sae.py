@@ -64,6 +64,7 @@ class Sae(Method):
     config_class: ClassVar[type[MethodConfig]] = SaeConfig
     needs_attribute: ClassVar[bool] = True
     needs_size: ClassVar[bool] = True
+    needs_vectors: ClassVar[bool] = True
     needs_labels: ClassVar[bool] = True
 
     def largest_size(self, width: int) -> int:

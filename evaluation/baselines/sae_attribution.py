@@ -30,7 +30,7 @@ class SaeAttributionConfig(AttributionConfig, SwappingConfig):
 
 
 class SaeAttribution(Method):
-    """Swaps the latents with the highest attribution: cause minus `leak_weight` times leak.
+    """Swaps the latents with the highest attribution, if it is above 0: cause minus `leak_weight` times leak.
 
     Attribution of latents as in Marks et al. 2024 (arXiv 2403.19647), with the leak to other attributes
     taken off; see `feature_attribution`. Where the error is kept, gradients are taken through the latents
@@ -42,6 +42,7 @@ class SaeAttribution(Method):
     config_class: ClassVar[type[MethodConfig]] = SaeAttributionConfig
     needs_attribute: ClassVar[bool] = True
     needs_size: ClassVar[bool] = True
+    needs_vectors: ClassVar[bool] = True
     needs_pairs: ClassVar[bool] = True
 
     def largest_size(self, width: int) -> int:
@@ -81,7 +82,8 @@ class SaeAttribution(Method):
         )
         scores = workspace.shared(key, attribute)["attribution"]
         order = scores.argsort(descending=True, stable=True)
-        places = order[scores[order] != 0][: problem.size].cpu()
+        # A latent that would disturb more than it brings is worse than none.
+        places = order[scores[order] > 0][: problem.size].cpu()
         workspace.log({"phase": "latents", "chosen": " ".join(map(str, places.tolist()))})
         return chosen(dictionary.cpu(), places, keeps_error=config.keeps_error)
 

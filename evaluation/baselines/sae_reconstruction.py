@@ -32,6 +32,7 @@ class SaeReconstruction(Method):
     config_class: ClassVar[type[MethodConfig]] = SaeReconstructionConfig
     needs_attribute: ClassVar[bool] = False
     needs_size: ClassVar[bool] = False
+    needs_vectors: ClassVar[bool] = True
 
     def fit(self, problem: Problem, engine: Engine, workspace: Workspace) -> Featurizer:
         """Return a `Dictionary` of size 0 that does not keep its error. Raises SuiteError as

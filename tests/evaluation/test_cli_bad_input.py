@@ -177,6 +177,11 @@ CASES = [
     ),
     Case("unknown partition", lambda w, f: [*score_args(w, f), "--partition", "train"], ("val",)),
     Case("unknown table format", lambda w, f: ["table", f, "--format", "xlsx"], ("markdown",)),
+    Case(
+        "instance that is a file",
+        lambda w, f: replaced(fit_args(w, f / "out", "no_op"), "--instance", w.instance / "manifest.json"),
+        ("manifest.json", "check the path"),
+    ),
     # Sites and sizes
     Case("no site", fitting(site="layer3"), ("stream.layer@position", "'layer3'")),
     Case("unknown stream", fitting(site="block_outptu.1@entity_last"), ("did you mean 'block_output'",)),

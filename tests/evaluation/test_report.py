@@ -341,3 +341,15 @@ def test_assets_are_in_the_wheel() -> None:
     listed = {f.distribution_path for f in hatchling.WheelBuilder(str(ROOT)).recurse_included_files()}
     for name in ("page.html", "page.css", "page.js", "page.py"):
         assert f"evaluation/report/{name}" in listed
+
+
+def test_a_mean_over_fewer_attributes_is_never_the_best() -> None:
+    fewer = average_record(method="lda", attributes=("Country",), disentangle=0.95)
+    whole = average_record(method="mdas", disentangle=0.8)
+    tied = average_record(method="das", disentangle=0.8)
+    rows = {row.record.method: row for row in rows_of([fewer, whole, tied], [], [])}
+    assert rows["lda"].fewer
+    assert not any(rows["lda"].best)
+    assert rows["mdas"].best[2]
+    (verdict,) = verdicts_of(list(rows.values()))
+    assert verdict.method == "das"

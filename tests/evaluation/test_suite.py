@@ -344,7 +344,7 @@ def test_a_resolved_config_is_whole_and_survives_yaml() -> None:
             {"methods": [{"name": "mdas", "config": {"epoch": 3}}]},
             "'epoch'. To mend it: did you mean 'epochs'",
         ),
-        ({"methods": [{"name": "mdas", "confg": {}}]}, "confg"),
+        ({"methods": [{"name": "mdas", "confg": {}}]}, "did you mean 'config'"),
         ({"methods": []}, "methods"),
         ({"attributes": ["Continent"]}, "'Continent'. To mend it: known: A, B"),
         ({"attributes": []}, "at least one target attribute"),
@@ -390,3 +390,43 @@ def test_a_choice_needs_validation_pairs() -> None:
     with pytest.raises(SuiteError, match="cause and isolate pairs of 'A' in one of context_val"):
         check_splits(resolve(config(), blind, WORLD.target), blind)
     check_splits(resolve(config(sizes=[2]), blind, WORLD.target), blind)
+
+
+class _Failing(Method):
+    """A method that ends in an error of the user's making."""
+
+    name: ClassVar[str] = "failing"
+    summary: ClassVar[str] = "For tests"
+    config_class: ClassVar[type[MethodConfig]] = MethodConfig
+    needs_attribute: ClassVar[bool] = False
+    needs_size: ClassVar[bool] = False
+
+    def fit(self, problem: Problem, engine: Engine, workspace: Workspace) -> Featurizer:
+        """Fail."""
+        raise SuiteError(expected="something else", came="this", todo="take the method out")
+
+
+def test_a_method_that_failed_can_be_taken_out_and_nothing_is_lost(tmp_path: Path) -> None:
+    methods = Only(METHODS.get("mdas"), _Failing)
+    small = {"sizes": [2], "attributes": ["A"], "floors": False}
+    spec = {"name": "mdas", "config": QUICK}
+    with pytest.raises(SuiteError, match="take the method out"):
+        run_suite_on(
+            config(**small, methods=[spec, "failing"]), tmp_path / "run", INSTANCE, Watched(), methods=methods
+        )
+    engine = Watched()
+    before = content(tmp_path / "run" / "cells")
+    run_suite_on(config(**small, methods=[spec]), tmp_path / "run", INSTANCE, engine, methods=methods)
+    after = content(tmp_path / "run" / "cells")
+    fitted = {name: data for name, data in before.items() if name.endswith("cell.json")}
+    assert fitted
+    assert fitted.items() <= after.items()
+
+
+def test_scores_of_the_smaller_grid_do_not_pass_for_those_of_the_larger(tmp_path: Path) -> None:
+    small = {"methods": [{"name": "mdas", "config": QUICK}], "attributes": ["A"]}
+    run_suite_on(config(**small, sizes=[2]), tmp_path / "run", INSTANCE, Watched())
+    assert (tmp_path / "run" / "scores.jsonl").is_file()
+    with pytest.raises(KeyboardInterrupt):
+        run_suite_on(config(**small, sizes=[2, 3]), tmp_path / "run", INSTANCE, Watched(stop_after=3))
+    assert not (tmp_path / "run" / "scores.jsonl").exists()
