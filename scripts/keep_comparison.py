@@ -16,7 +16,13 @@ from evaluation.runs import RunFolder
 from ravel.common.io import read_json, read_text, write_bytes, write_text
 
 TABLES = ("main", "attributes", "kinds")
-FIGURES = ("cause_isolate", "layers", "sizes", "entanglement_mdas", "angles_mdas", "angles_das")
+FIGURES = (
+    "cause_isolate",
+    "layers_block_output_entity_last",
+    "sizes_context",
+    "entanglement_context_trained_subspaces",
+    "angles_trained_subspaces",
+)
 
 
 def header(run: RunFolder, name: str, table: str) -> str:

@@ -7,10 +7,11 @@ from pathlib import Path
 from evaluation.records import AverageRecord, read_averages, read_comparisons, read_scores
 
 METHODS = {"mdas", "das", "no_op", "full_vector", "random_subspace"}
+_TABLES = ("main", "attributes", "kinds")
 FILES = (
     *("config.yaml", "environment.json", "scores.jsonl", "averages.jsonl", "comparisons.jsonl"),
-    *("instance/manifest.json", "plots/cause_isolate.png", "plots/cause_isolate.svg"),
-    *(f"tables/{name}.{suffix}" for name in ("main", "attributes") for suffix in ("md", "csv", "tex")),
+    *("instance/manifest.json", "plots/cause_isolate.png", "plots/cause_isolate.svg", "report.html"),
+    *(f"tables/{name}.{suffix}" for name in _TABLES for suffix in ("md", "csv", "tex", "html")),
 )
 
 
@@ -37,7 +38,8 @@ def _averages(folder: Path, generalisation: str) -> dict[str, AverageRecord]:
     return {
         record.method: record
         for record in read_averages(folder / "averages.jsonl")
-        if (record.scope, record.partition, record.generalisation) == ("macro", "test", generalisation)
+        if (record.scope, record.partition, record.generalisation, record.source_kind)
+        == ("macro", "test", generalisation, "all")
     }
 
 

@@ -238,6 +238,16 @@ class TestCommandLines:
                 SuiteConfig.from_yaml(block.text, origin=str(page))
 
 
+def test_every_number_of_the_findings_stands_in_a_table_that_a_run_wrote() -> None:
+    text = (ROOT / "docs" / "findings.md").read_text(encoding="utf-8")
+    tables = "".join(p.read_text(encoding="utf-8") for p in sorted((ROOT / "docs/figures").glob("*_*.md")))
+    numbers = set(re.findall(r"(?<![\d.])0\.\d{2,}", text))
+    assert len(numbers) > 10
+    assert {number for number in numbers if number not in tables} == set()
+    for figure in re.findall(r"figures/[\w.]+\.png", text):
+        assert (ROOT / "docs" / figure).is_file(), figure
+
+
 def slug(heading: str) -> str:
     """Return the anchor that a heading gets on common hosts."""
     text = re.sub(r"&\w+;|[`*]", "", heading.strip().lower())

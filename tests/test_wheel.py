@@ -54,6 +54,13 @@ def test_the_wheel_holds_its_data_and_nothing_of_the_checkout(installed: Path, t
     assert str(ROOT) not in lines
 
 
+def test_the_wheel_holds_presets_and_plans_one(installed: Path, tmp_path: Path) -> None:
+    assert "gemma-2-2b-country" in run([installed / "ravel", "list", "presets"], tmp_path)
+    planned = run([installed / "ravel", "run", "--preset", "gemma-2-2b-country", "--plan"], tmp_path)
+    assert "cells to fit" in planned
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_wheel_runs_the_demo_in_an_empty_folder(installed: Path, tmp_path: Path) -> None:
     printed = run([installed / "ravel", "demo", "--quick"], tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["ravel-demo"]

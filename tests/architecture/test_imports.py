@@ -34,6 +34,7 @@ EDGES = {
         ),
         *(f"das.models.{family}" for family in ("gemma2", "gpt2", "gpt_neox", "llama", "qwen2")),
     },
+    "concept_erasure": {"evaluation.baselines.leace"},
     "matplotlib": {"evaluation.plots.canvas"},
     "datasets": {"ravel.instance", "ravel.release"},
     "typer": {"evaluation.cli"},
