@@ -149,14 +149,19 @@ class _Cells:
     """Counts the cells that this process finished, for an estimate that knows nothing of earlier ones."""
 
     def __init__(self) -> None:
-        self._began = time.monotonic()
+        self._began: float | None = None
         self._finished = 0
 
     def line(self, stage: str, done: int, total: int) -> str:
-        """Return the line of a finished cell, with what is left at the pace so far."""
-        self._finished += 1
-        pace = (time.monotonic() - self._began) / self._finished
-        left = f", about {pace * (total - done) / 60:.0f} min left" if done < total else ""
+        """Return the line of a finished cell, with what is left at the pace since the first one."""
+        now = time.monotonic()
+        left = ""
+        if self._began is None:
+            self._began = now
+        else:
+            self._finished += 1
+            pace = (now - self._began) / self._finished
+            left = f", about {pace * (total - done) / 60:.0f} min left" if done < total else ""
         return f"[{done}/{total}] {stage.removeprefix('finished ')}{left}"
 
 

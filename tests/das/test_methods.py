@@ -143,7 +143,9 @@ def test_training_reads_no_test_split(world: PlantedWorld) -> None:
 def test_a_size_the_model_does_not_have(
     world: PlantedWorld, instance: Instance, method: Method, size: int, todo: str
 ) -> None:
-    with pytest.raises(SuiteError, match=f"a size from 1 to 16, the width of planted at .*; got {size}.*{todo}"):
+    with pytest.raises(
+        SuiteError, match=f"a size from 1 to 16, the width of planted at .*; got {size}.*{todo}"
+    ):
         _fit(method, world, Problem(instance, "A", SITE, size, 0))
 
 

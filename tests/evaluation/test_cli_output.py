@@ -59,6 +59,22 @@ def test_progress_off_a_terminal_is_a_line_now_and_then(
     ]
 
 
+def test_each_finished_cell_has_a_line_with_what_is_left(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter([0.0, 100.0, 160.0, 220.0])
+    monkeypatch.setattr(_output.time, "monotonic", lambda: next(clock))
+    with shown_progress() as report:
+        # 97 cells were finished by an earlier process: they say nothing of the pace.
+        for done, name in ((98, "a"), (99, "b"), (101, "c")):
+            report(f"finished {name} in 1.0 s", done, 101)
+    assert capsys.readouterr().err.splitlines() == [
+        "[98/101] a in 1.0 s",
+        "[99/101] b in 1.0 s, about 2 min left",
+        "[101/101] c in 1.0 s",
+    ]
+
+
 def test_bars_share_a_row_for_what_happens_inside_cells() -> None:
     progress = Progress(console=Console(file=io.StringIO()))
     bars = _output._Bars(progress)
