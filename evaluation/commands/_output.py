@@ -196,10 +196,10 @@ class _Lines:
         self._cells = _Cells()
 
     def report(self, stage: str, done: int, total: int) -> None:
-        now = time.monotonic()
         if _is_finished(stage):
             typer.echo(self._cells.line(stage, done, total), err=True)
             return
+        now = time.monotonic()
         began = self._started.setdefault(stage, now)
         if now - self._spoken < _SECONDS_BETWEEN_LINES:
             return
