@@ -72,7 +72,7 @@ def require_isolate_pairs(problem: Problem, pairs: Sequence[TrainingPair]) -> No
         raise SuiteError(
             expected=f"training pairs of attributes other than {problem.attribute!r}",
             came="an instance with none",
-            todo="use a method that trains on cause pairs only, or build the instance with more attributes",
+            todo="use das, which trains on cause pairs only, or build the instance with more attributes",
         )
 
 

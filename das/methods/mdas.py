@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import ClassVar
 
 from pydantic import ConfigDict, PositiveFloat, PositiveInt, ValidationInfo, field_validator
@@ -13,15 +12,15 @@ from das.methods.alignment import (
     check_attribute,
     check_size,
     fit_seed,
+    mixed_pairs,
     require_cause_pairs,
+    require_isolate_pairs,
     train_subspace,
 )
 from das.methods.base import Method, MethodConfig, Problem
-from das.training.examples import cause_pairs, isolate_pairs
 from das.training.loop import TrainingConfig
 from das.training.objective import LossWeights, TrainingPair
 from das.training.workspace import Workspace
-from ravel.common.errors import SuiteError
 from ravel.schema import TRAIN_SPLIT
 
 __all__ = ["METHOD", "Mdas", "MdasConfig"]
@@ -89,9 +88,13 @@ class Mdas(Method):
         assert isinstance(config, MdasConfig)
         check_attribute(problem)
         check_size(problem, engine)
-        causes, isolates = self._training_pairs(problem, config)
+        causes, isolates = self._pairs(
+            problem, TRAIN_SPLIT, config.cause_pairs, config.isolate_pairs_per_attribute
+        )
         require_cause_pairs(problem, causes)
-        _require_isolate_pairs(problem, isolates)
+        require_isolate_pairs(problem, isolates)
+        limit = config.validation_pairs
+        held_out = self._pairs(problem, _VALIDATION_SPLIT, limit, limit)
         return train_subspace(
             self,
             problem,
@@ -99,37 +102,22 @@ class Mdas(Method):
             workspace,
             config,
             training=[*causes, *isolates],
-            validation=self._validation_pairs(problem, config),
+            validation=[*held_out[0], *held_out[1]],
             weights=config.weights(len(causes), len(isolates)),
         )
 
-    def _training_pairs(
-        self, problem: Problem, config: MdasConfig
+    def _pairs(
+        self, problem: Problem, split: str, limit: int, each: int | None
     ) -> tuple[list[TrainingPair], list[TrainingPair]]:
-        seed, tokens = fit_seed(self, problem), config.label_tokens
-        instance, target, limit = problem.instance, problem.attribute, config.cause_pairs
-        causes = cause_pairs(instance, target, TRAIN_SPLIT, limit=limit, seed=seed, label_tokens=tokens)
-        each = config.isolate_pairs_per_attribute or max(1, len(causes) // 4)
-        isolates = isolate_pairs(
-            instance, target, TRAIN_SPLIT, limit_each=each, seed=seed, label_tokens=tokens
-        )
-        return causes, isolates
-
-    def _validation_pairs(self, problem: Problem, config: MdasConfig) -> list[TrainingPair]:
-        seed, tokens, limit = fit_seed(self, problem), config.label_tokens, config.validation_pairs
-        instance, target, split = problem.instance, problem.attribute, _VALIDATION_SPLIT
-        return [
-            *cause_pairs(instance, target, split, limit=limit, seed=seed, label_tokens=tokens),
-            *isolate_pairs(instance, target, split, limit_each=limit, seed=seed, label_tokens=tokens),
-        ]
-
-
-def _require_isolate_pairs(problem: Problem, pairs: Sequence[TrainingPair]) -> None:
-    if not pairs:
-        raise SuiteError(
-            expected=f"training pairs of attributes other than {problem.attribute!r}",
-            came="an instance with none, where MDAS would be DAS",
-            todo="use das, or build the instance with more attributes",
+        config = self.config
+        assert isinstance(config, MdasConfig)
+        return mixed_pairs(
+            problem,
+            split,
+            cause_limit=limit,
+            isolate_limit_each=each,
+            seed=fit_seed(self, problem),
+            label_tokens=config.label_tokens,
         )
 
 
