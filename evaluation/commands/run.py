@@ -28,8 +28,10 @@ from evaluation.tables import attribute_table, main_table
 from ravel.common.errors import SuiteError
 
 if TYPE_CHECKING:
+    from evaluation.plan import SuiteConfig
     from evaluation.planning import PlannedCell, RunPlan
     from evaluation.suite import RunSummary
+    from evaluation.target import TargetConfig
 
 __all__ = ["print_run", "run", "run_json", "verify"]
 
@@ -82,10 +84,7 @@ def run(
 
     Example: ravel run suite.yaml --out city-run
     """
-    from evaluation.plan import SuiteConfig
     from evaluation.planning import plan_preset, plan_run
-    from evaluation.preset import preset_named
-    from evaluation.steps import run_folder, run_preset
 
     _check_sources(suite, preset, instance)
     folder = out if out is not None else Path(f"{preset or (suite and suite.stem)}-run")
@@ -94,13 +93,8 @@ def run(
     if plan and preset is not None and instance is None:
         _print_plan(plan_preset(preset, folder, device=device), as_json=as_json)
         return
-    overrides = given(engine=engine, device=device, batch_tokens=batch_tokens)
-    if preset is not None:
-        config = preset_named(preset).suite_config("" if instance is None else str(instance))
-    else:
-        assert suite is not None
-        config = SuiteConfig.from_file(suite)
-    config = config.model_copy(update=overrides)
+    config = _config_of(suite, preset, instance)
+    config = config.model_copy(update=given(engine=engine, device=device, batch_tokens=batch_tokens))
     target = target_config(
         config.model,
         dtype=config.dtype,
@@ -113,22 +107,39 @@ def run(
     if plan:
         _print_plan(plan_run(config, folder, target), as_json=as_json)
         return
-    kept = f"Finished cells are kept in {folder}; the same command goes on from there."
     began = time.monotonic()
-    with keeping(kept), shown_progress() as progress:
-        if preset is not None:
-            summary = run_preset(preset, config, folder, target, progress)
-        else:
-            summary = run_folder(config, folder, target, progress)
+    summary = _carried_out(preset, config, folder, target)
     cost = {"seconds": time.monotonic() - began, "peak_memory_bytes": _peak_memory()}
     if as_json:
         print_json({**run_json(summary), **cost})
         return
     print_run(summary)
-    if preset is not None and (folder / "tables" / "published.md").is_file():
-        say((folder / "tables" / "published.md").read_text(encoding="utf-8"))
+    published = folder / "tables" / "published.md"
+    if preset is not None and published.is_file():
+        say(published.read_text(encoding="utf-8"))
     minutes, gibibytes = cost["seconds"] / 60, cost["peak_memory_bytes"] / 2**30
     say(f"{'took:':<14}{minutes:.1f} min, peak memory {gibibytes:.2f} GiB")
+
+
+def _config_of(suite: Path | None, preset: str | None, instance: Path | None) -> SuiteConfig:
+    """Return the suite of a file or of a preset, the latter on the instance given or on none."""
+    from evaluation.plan import SuiteConfig
+    from evaluation.preset import preset_named
+
+    if preset is not None:
+        return preset_named(preset).suite_config("" if instance is None else str(instance))
+    assert suite is not None
+    return SuiteConfig.from_file(suite)
+
+
+def _carried_out(preset: str | None, config: SuiteConfig, folder: Path, target: TargetConfig) -> RunSummary:
+    from evaluation.steps import run_folder, run_preset
+
+    kept = f"Finished cells are kept in {folder}; the same command goes on from there."
+    with keeping(kept), shown_progress() as progress:
+        if preset is not None:
+            return run_preset(preset, config, folder, target, progress)
+        return run_folder(config, folder, target, progress)
 
 
 def _check_sources(suite: Path | None, preset: str | None, instance: Path | None) -> None:
