@@ -3,6 +3,7 @@ method and no prompts."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from das.engine.protocol import Engine
 from das.featurizers.subspace import Subspace
-from das.methods.base import NotApplicableError
+from das.methods.alignment import shared_key
+from das.methods.base import Method, NotApplicableError, Problem, Workspace
 
 __all__ = [
     "TOLERANCE",
@@ -23,6 +26,7 @@ __all__ = [
     "one_hot",
     "principal_coordinates",
     "require_rank",
+    "shared_subspace",
     "significant",
 ]
 
@@ -119,3 +123,23 @@ def class_means(values: Tensor, labels: NDArray[np.int64], n_classes: int) -> Te
     indicators = one_hot(labels, n_classes)
     counts = indicators.sum(dim=0)[:, None]
     return indicators.mT @ values.double() / counts.clamp(min=1)
+
+
+def shared_subspace(
+    method: Method,
+    problem: Problem,
+    engine: Engine,
+    workspace: Workspace,
+    directions: Callable[[], dict[str, Tensor]],
+) -> Subspace:
+    """Return the leading `size` of a method's `readers` and `writers`, shared by sizes; log their rank."""
+    key = shared_key(
+        method.name,
+        problem,
+        engine,
+        attribute=problem.attribute,
+        config=method.config.model_dump(mode="json"),
+    )
+    found = workspace.shared(key, directions)
+    workspace.log({"rank": found["readers"].shape[1]})
+    return leading_subspace(found["readers"], found["writers"], problem.size)

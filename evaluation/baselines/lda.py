@@ -11,15 +11,15 @@ from torch import Tensor
 
 from das.engine.protocol import Engine
 from das.featurizers.base import Featurizer
-from das.methods.alignment import check_attribute, check_size, shared_key
+from das.methods.alignment import check_attribute, check_size
 from das.methods.base import Method, MethodConfig, Problem, Workspace
 from evaluation.baselines._coordinates import (
     class_means,
     class_shares,
     fixed_signs,
-    leading_subspace,
     principal_coordinates,
     require_rank,
+    shared_subspace,
     significant,
 )
 from evaluation.labelled import LabelledVectors, labelled_vectors
@@ -75,12 +75,7 @@ class Lda(Method):
                 labelled_vectors(problem, engine, limit=config.vectors), shrinkage=config.shrinkage
             )
 
-        key = shared_key(
-            self.name, problem, engine, attribute=problem.attribute, config=config.model_dump(mode="json")
-        )
-        found = workspace.shared(key, directions)
-        workspace.log({"rank": found["readers"].shape[1]})
-        return leading_subspace(found["readers"], found["writers"], problem.size)
+        return shared_subspace(self, problem, engine, workspace, directions)
 
 
 def discriminants(labelled: LabelledVectors, *, shrinkage: float | None) -> dict[str, Tensor]:

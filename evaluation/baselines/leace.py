@@ -11,14 +11,14 @@ from torch import Tensor
 
 from das.engine.protocol import Engine
 from das.featurizers.base import Featurizer
-from das.methods.alignment import check_attribute, check_size, shared_key
+from das.methods.alignment import check_attribute, check_size
 from das.methods.base import Method, MethodConfig, Problem, Workspace
 from evaluation.baselines._coordinates import (
     TOLERANCE,
-    leading_subspace,
     one_hot,
     principal_coordinates,
     require_rank,
+    shared_subspace,
 )
 from evaluation.labelled import LabelledVectors, labelled_vectors
 
@@ -71,12 +71,7 @@ class Leace(Method):
                 labelled_vectors(problem, engine, limit=config.vectors), shrinkage=config.shrinkage
             )
 
-        key = shared_key(
-            self.name, problem, engine, attribute=problem.attribute, config=config.model_dump(mode="json")
-        )
-        found = workspace.shared(key, directions)
-        workspace.log({"rank": found["readers"].shape[1]})
-        return leading_subspace(found["readers"], found["writers"], problem.size)
+        return shared_subspace(self, problem, engine, workspace, directions)
 
 
 def erased_directions(labelled: LabelledVectors, *, shrinkage: bool) -> dict[str, Tensor]:
