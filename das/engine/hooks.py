@@ -41,6 +41,11 @@ def _with_hidden(output: Any, hidden: Tensor) -> Any:
     return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
 
 
+def _by_row(flowing: Tensor, rows: int) -> Tensor:
+    """Return vectors as [rows, tokens, features]: some modules see the first two axes as one."""
+    return flowing if flowing.dim() == 3 else flowing.unflatten(0, (rows, -1))
+
+
 @contextmanager
 def _removed_afterwards(handle: RemovableHandle) -> Iterator[None]:
     try:
@@ -81,13 +86,14 @@ def rewritten(
     place = _place_of(where)
     columns = place.columns
 
-    def act(hidden: Tensor) -> Tensor:
+    def act(flowing: Tensor) -> Tensor:
+        hidden = _by_row(flowing, len(positions))
         places = (torch.arange(len(positions), device=hidden.device), positions.to(hidden.device))
         vectors = hidden[places]
         if columns is None:
-            return hidden.index_put(places, change(vectors))
+            return hidden.index_put(places, change(vectors)).view_as(flowing)
         parts = (vectors[:, : columns.start], change(vectors[:, columns]), vectors[:, columns.stop :])
-        return hidden.index_put(places, torch.cat(parts, dim=1))
+        return hidden.index_put(places, torch.cat(parts, dim=1)).view_as(flowing)
 
     with _removed_afterwards(_hooked(place, act)):
         yield
@@ -106,7 +112,8 @@ def captured(
     vectors: dict[Key, Tensor] = {}
 
     def reader(key: Key, columns: slice) -> Callable[[Tensor], None]:
-        def act(hidden: Tensor) -> None:
+        def act(flowing: Tensor) -> None:
+            hidden = _by_row(flowing, len(positions[key]))
             where = positions[key].to(hidden.device)
             rows = torch.arange(len(where), device=hidden.device)[:, None]
             vectors[key] = hidden[..., columns][rows, where].detach().float()

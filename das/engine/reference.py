@@ -23,6 +23,7 @@ from das.featurizers.base import Featurizer
 from das.models.base import TargetModel
 from das.models.load import memory_guard
 from das.sites import Site
+from ravel.common.errors import SuiteError
 from ravel.schema import Completion, Prompt
 
 # Importing pyvene prints a line about a back-end not used here, which would spoil machine-readable output.
@@ -188,6 +189,13 @@ class ReferenceEngine:
             yield pyvene.IntervenableModel(config, self.target.model)
 
     def _unit(self, site: Site) -> _Unit:
+        reason = self.target.family.beyond_reference.get(site.stream)
+        if reason is not None:
+            raise SuiteError(
+                expected=f"a stream that the reference engine reaches in {self.target.family.name}",
+                came=f"{site.stream}: {reason}",
+                todo="use --engine direct",
+            )
         own_name = _ITS_NAMES[site.stream]
         if own_name in type_to_module_mapping.get(type(self.target.model), {}):
             return _Unit(own_name, site.head, slice(None))

@@ -3,21 +3,36 @@ pairs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
 from torch import nn
 
-from das.sites import Site
+from das.sites import Site, Stream
 
-__all__ = ["ModelFamily", "Place", "TargetModel", "part"]
+__all__ = ["ModelFamily", "Place", "TargetModel", "layers_at", "part"]
 
 
 def part(path: str) -> Callable[[nn.Module], nn.Module]:
     """Return a function from a block to its part at a dotted path, such as `self_attn.o_proj`."""
     return lambda block: block.get_submodule(path)
+
+
+def layers_at(path: str) -> Callable[[nn.Module], nn.ModuleList]:
+    """Return a function from a model to its blocks at a dotted path, such as `model.layers`."""
+
+    def layers(model: nn.Module) -> nn.ModuleList:
+        found = model.get_submodule(path)
+        assert isinstance(found, nn.ModuleList), f"{path} is a {type(found).__name__}"
+        return found
+
+    return layers
+
+
+def _attention_heads(config: Any) -> int:
+    return int(config.num_attention_heads)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +47,7 @@ class Place:
     """The vector's part of the last axis; None: the whole of it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFamily:
     """Where a family keeps its blocks and their parts; one file per family in `das/models/`, bound to
     `FAMILY`."""
@@ -42,20 +57,25 @@ class ModelFamily:
     model_types: tuple[str, ...]
     """The `model_type` values of Hugging Face configs that this family serves."""
     blocks: Callable[[nn.Module], nn.ModuleList]
-    """Returns the decoder blocks of a causal language model, in order."""
+    """Returns the decoder blocks of a causal language model, in order; `layers_at(path)` makes it."""
     attention: Callable[[nn.Module], nn.Module]
     """Returns the attention module of a block; its output, bare or first in a tuple, is
     `attention_output`."""
     mlp: Callable[[nn.Module], nn.Module]
-    """Returns the MLP module of a block; its output is `mlp_output`."""
+    """Returns the MLP module of a block; its output is `mlp_output`, [batch, tokens, d_model] or with the
+    first two axes flattened."""
     projection: Callable[[nn.Module], nn.Module]
     """Returns the output projection of a block's attention. Its one positional input holds the outputs of the
     heads side by side, [batch, tokens, n_heads * head width]: each slice is a `head_output`."""
-    n_heads: Callable[[Any], int]
-    """Returns the number of heads of every attention, given the model's config."""
     miniature: Callable[[], Any]
     """Returns the config of a tiny random model for the contract tests: 4 layers, width at most 32,
     vocabulary 128."""
+    n_heads: Callable[[Any], int] = _attention_heads
+    """Returns the number of heads of every attention, given the model's config."""
+    beyond_reference: Mapping[Stream, str] = field(default_factory=dict)
+    """Streams that pyvene can't reach in this family, each with the reason; `reference` refuses them."""
+    inferred: bool = False
+    """True if a program found the parts in an unknown model; such a target is tested before it runs."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from torch import nn
 from transformers import Gemma2Config
 
-from das.models.base import ModelFamily, part
+from das.models.base import ModelFamily, layers_at, part
 
 __all__ = ["FAMILY"]
-
-
-def _blocks(model: nn.Module) -> nn.ModuleList:
-    blocks: nn.ModuleList = model.model.layers  # type: ignore[union-attr, assignment]
-    return blocks
 
 
 def _miniature() -> Gemma2Config:
@@ -40,10 +34,9 @@ def _miniature() -> Gemma2Config:
 FAMILY = ModelFamily(
     name="gemma2",
     model_types=("gemma2",),
-    blocks=_blocks,
+    blocks=layers_at("model.layers"),
     attention=part("self_attn"),
     mlp=part("mlp"),
     projection=part("self_attn.o_proj"),
-    n_heads=lambda config: int(config.num_attention_heads),
     miniature=_miniature,
 )

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from torch import nn
 from transformers import GPT2Config
 
-from das.models.base import ModelFamily, part
+from das.models.base import ModelFamily, layers_at, part
 
 __all__ = ["FAMILY"]
-
-
-def _blocks(model: nn.Module) -> nn.ModuleList:
-    blocks: nn.ModuleList = model.transformer.h  # type: ignore[union-attr, assignment]
-    return blocks
 
 
 def _miniature() -> GPT2Config:
@@ -34,10 +28,9 @@ def _miniature() -> GPT2Config:
 FAMILY = ModelFamily(
     name="gpt2",
     model_types=("gpt2",),
-    blocks=_blocks,
+    blocks=layers_at("transformer.h"),
     attention=part("attn"),
     mlp=part("mlp"),
     projection=part("attn.c_proj"),
-    n_heads=lambda config: int(config.num_attention_heads),
     miniature=_miniature,
 )

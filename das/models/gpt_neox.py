@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from torch import nn
 from transformers import GPTNeoXConfig
 
-from das.models.base import ModelFamily, part
+from das.models.base import ModelFamily, layers_at, part
 
 __all__ = ["FAMILY"]
-
-
-def _blocks(model: nn.Module) -> nn.ModuleList:
-    blocks: nn.ModuleList = model.gpt_neox.layers  # type: ignore[union-attr, assignment]
-    return blocks
 
 
 def _miniature() -> GPTNeoXConfig:
@@ -32,10 +26,9 @@ def _miniature() -> GPTNeoXConfig:
 FAMILY = ModelFamily(
     name="gpt_neox",
     model_types=("gpt_neox",),
-    blocks=_blocks,
+    blocks=layers_at("gpt_neox.layers"),
     attention=part("attention"),
     mlp=part("mlp"),
     projection=part("attention.dense"),
-    n_heads=lambda config: int(config.num_attention_heads),
     miniature=_miniature,
 )

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from torch import nn
 from transformers import LlamaConfig
 
-from das.models.base import ModelFamily, part
+from das.models.base import ModelFamily, layers_at, part
 
 __all__ = ["FAMILY"]
-
-
-def _blocks(model: nn.Module) -> nn.ModuleList:
-    blocks: nn.ModuleList = model.model.layers  # type: ignore[union-attr, assignment]
-    return blocks
 
 
 def _miniature() -> LlamaConfig:
@@ -33,10 +27,9 @@ def _miniature() -> LlamaConfig:
 FAMILY = ModelFamily(
     name="llama",
     model_types=("llama",),
-    blocks=_blocks,
+    blocks=layers_at("model.layers"),
     attention=part("self_attn"),
     mlp=part("mlp"),
     projection=part("self_attn.o_proj"),
-    n_heads=lambda config: int(config.num_attention_heads),
     miniature=_miniature,
 )

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from torch import nn
 from transformers import Qwen2Config
 
-from das.models.base import ModelFamily, part
+from das.models.base import ModelFamily, layers_at, part
 
 __all__ = ["FAMILY"]
-
-
-def _blocks(model: nn.Module) -> nn.ModuleList:
-    blocks: nn.ModuleList = model.model.layers  # type: ignore[union-attr, assignment]
-    return blocks
 
 
 def _miniature() -> Qwen2Config:
@@ -37,10 +31,9 @@ def _miniature() -> Qwen2Config:
 FAMILY = ModelFamily(
     name="qwen2",
     model_types=("qwen2",),
-    blocks=_blocks,
+    blocks=layers_at("model.layers"),
     attention=part("self_attn"),
     mlp=part("mlp"),
     projection=part("self_attn.o_proj"),
-    n_heads=lambda config: int(config.num_attention_heads),
     miniature=_miniature,
 )

@@ -21,6 +21,10 @@ LATE_IMPORTS = {
 """Imports inside functions, each with its reason; `evaluation.commands` states its own for all of it."""
 COMMANDS = "evaluation.commands."
 
+MODEL_FAMILIES = (
+    *("gemma2", "gemma3", "gpt2", "gpt_neox", "gptj", "granite", "llama", "mistral", "olmo2", "opt"),
+    *("phi", "phi3", "qwen2", "qwen3", "stablelm"),
+)
 EDGES = {
     "pyvene": {"das.engine.reference", "das.interop"},
     "transformers": {
@@ -32,7 +36,7 @@ EDGES = {
             "das.engine.reference",
             "evaluation.commands._flags",
         ),
-        *(f"das.models.{family}" for family in ("gemma2", "gpt2", "gpt_neox", "llama", "qwen2")),
+        *(f"das.models.{family}" for family in MODEL_FAMILIES),
     },
     "concept_erasure": {"evaluation.baselines.leace"},
     "matplotlib": {"evaluation.plots.canvas"},

@@ -43,7 +43,10 @@ def saved(target_of: TargetMaker, tmp_path_factory: pytest.TempPathFactory) -> C
 
 
 def test_the_families_of_the_first_release_are_known() -> None:
-    assert FAMILIES.names() == ["gemma2", "gpt2", "gpt_neox", "llama", "qwen2"]
+    assert FAMILIES.names() == [
+        *("gemma2", "gemma3", "gpt2", "gpt_neox", "gptj", "granite", "llama", "mistral", "olmo2", "opt"),
+        *("phi", "phi3", "qwen2", "qwen3", "stablelm"),
+    ]
 
 
 def test_a_miniature_is_tiny_frozen_and_in_eval_mode(name: str, target_of: TargetMaker) -> None:
@@ -147,7 +150,7 @@ def test_a_miniature_depends_on_its_seed_only(name: str) -> None:
 
 
 def test_local_and_global_layers_stand_in_the_miniatures_of_those_shapes(target_of: TargetMaker) -> None:
-    for family in ("qwen2", "gemma2"):
+    for family in ("qwen2", "qwen3", "gemma2", "gemma3"):
         config = target_of(family).model.config
         assert set(config.layer_types) == {"sliding_attention", "full_attention"}
         assert config.sliding_window == 3
@@ -219,7 +222,7 @@ def test_an_unknown_family_names_the_known_ones_and_the_how_to(
     saved: Callable[[str], Path], tmp_path: Path
 ) -> None:
     folder = copied(saved("gpt2"), tmp_path)
-    for model_type in ("opt", "no_such_type"):
+    for model_type in ("mamba", "no_such_type"):
         edited_config(folder, model_type=model_type)
         with pytest.raises(SuiteError, match=r"gemma2, gpt2, .*docs/how-to/add-a-model-family\.md"):
             load_target(str(folder))
