@@ -42,7 +42,7 @@ PAGES = sorted(
 HOW_TOS = ROOT / "docs" / "how-to"
 NEW_IN_RECIPES = (
     "ravel/entity_types/river.py",
-    "das/models/mistral.py",
+    "das/models/starcoder2.py",
     "data/river/",
     "evaluation/baselines/top_variance.py",
 )
@@ -133,8 +133,8 @@ class TestPython:
         assert audit_tables(tables).glued_slots == ()
 
     def test_the_new_family_runs(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        (block,) = blocks_of(HOW_TOS / "add-a-model-family.md", "python")
-        family = run_block(block.text, "mistral")["FAMILY"]
+        block, _ = blocks_of(HOW_TOS / "add-a-model-family.md", "python")
+        family = run_block(block.text, "starcoder2")["FAMILY"]
         monkeypatch.setattr("das.models.load.FAMILIES", [family])
         target = miniature(family)
         base, source = (fill(Template("To %s we go", None, "train"), name) for name in ("Ulm", "Rome"))
@@ -144,6 +144,14 @@ class TestPython:
         assert not torch.equal(engine.interchange_logits([pair], Site(1), whole), plain)
         itself = ForcedPair(base, base, (5, 6))
         torch.testing.assert_close(engine.interchange_logits([itself], Site(1), whole), plain)
+
+    @needs_target
+    def test_the_laws_of_a_model_are_shown(self, capsys: pytest.CaptureFixture[str]) -> None:
+        _, block = blocks_of(HOW_TOS / "add-a-model-family.md", "python")
+        run_block(block.text, "look")["look_at"]("bundled")
+        assert (
+            "block_output.0 what stands after a block is the whole residual stream" in capsys.readouterr().out
+        )
 
     def test_the_new_method_finds_a_subspace(self) -> None:
         (block,) = blocks_of(HOW_TOS / "add-a-method.md", "python")

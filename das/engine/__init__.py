@@ -6,6 +6,7 @@ from das.engine.answering import EngineAnswerer
 from das.engine.direct import DirectEngine
 from das.engine.protocol import Engine, ForcedPair
 from das.engine.resume import ResumeEngine
+from das.engine.selftest import prove
 from das.models.base import TargetModel
 from ravel.common.errors import unknown_name
 
@@ -16,10 +17,18 @@ ENGINES = ("direct", "reference", "resume")
 
 
 def make_engine(name: str, target: TargetModel, *, batch_tokens: int = 16_384) -> Engine:
-    """Return an engine by name. Raises SuiteError for a name that is not in `ENGINES`.
+    """Return an engine by name. Raises SuiteError for a name that is not in `ENGINES`, and for a target of no
+    known family that fails the self-test.
 
     `batch_tokens` bounds one forward pass of `direct` and `resume`; the reference has its own plain batches.
     """
+    engine = _engine_called(name, target, batch_tokens)
+    if target.family.inferred:
+        prove(engine)
+    return engine
+
+
+def _engine_called(name: str, target: TargetModel, batch_tokens: int) -> Engine:
     if name == "direct":
         return DirectEngine(target, batch_tokens)
     if name == "resume":

@@ -17,6 +17,7 @@ from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
 from das.models import FAMILIES
 from das.models.base import ModelFamily, TargetModel
+from das.models.generic import infer_family
 from ravel.common.bundled import bundled_path
 from ravel.common.errors import SuiteError, unknown_name
 from ravel.common.io import canonical_json
@@ -58,14 +59,14 @@ def load_target(
 
     `name_or_path` is a hub id, a local folder or `bundled`. Weights are read from safetensors only, unless
     `allow_pickle`; a model's own code is run only with `trust_remote_code`. Raises SuiteError for a model
-    that can't be found, a family the suite does not know, a slow tokenizer, missing weights, and a device
+    that can't be found, one in which no blocks are found, a slow tokenizer, missing weights, and a device
     that is absent or full.
     """
     weights_dtype = _dtype_of(dtype)
     place = _device_of(device)
     source = _source_of(name_or_path)
     config = _read_config(source, name_or_path, trust_remote_code)
-    _family_of(config.model_type)
+    _check_family(config, trust_remote_code)
     tokenizer = _read_tokenizer(source, name_or_path, trust_remote_code)
     todo = "load it in a smaller dtype (--dtype bfloat16) or on another device (--device cpu)"
     with memory_guard(f"room for {name_or_path} on {device}", todo):
@@ -76,9 +77,12 @@ def load_target(
 def target_from(model: Any, tokenizer: Any, name: str) -> TargetModel:
     """Make a target of a causal language model already in memory; it is frozen and put in eval mode in place.
 
-    Raises SuiteError for an unknown family or a tokenizer without character offsets.
+    A model of no known family gets one that `infer_family` finds; it is tested when an engine is made for it.
+    Raises SuiteError where none is found, and for a tokenizer without character offsets.
     """
-    family = _family_of(model.config.model_type)
+    family = _registered(model.config.model_type) or infer_family(model)
+    if family is None:
+        raise _without_parts(model.config.model_type)
     if not getattr(tokenizer, "is_fast", False):
         raise SuiteError(
             expected=f"a fast tokenizer for {name}, since an entity's last token is found by offsets",
@@ -177,11 +181,30 @@ def _needs_own_code(name: str) -> SuiteError:
     )
 
 
-def _family_of(model_type: str) -> ModelFamily:
-    for family in FAMILIES:
-        if model_type in family.model_types:
-            return family
-    raise _unknown_family(f"model type {model_type!r}")
+def _registered(model_type: str) -> ModelFamily | None:
+    return next((family for family in FAMILIES if model_type in family.model_types), None)
+
+
+def _check_family(config: Any, trust_remote_code: bool) -> None:
+    """Raise SuiteError, before any weight is read, for a model whose blocks can't be found."""
+    if _registered(config.model_type) is not None:
+        return
+    try:
+        with torch.device("meta"):
+            skeleton = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
+    except Exception as error:  # noqa: BLE001, RUF100 - a model's own constructor may fail in any way
+        reason = " ".join(str(error).split())[:160]
+        raise _unknown_family(
+            f"model type {config.model_type!r}, of which none could be made: {reason}"
+        ) from None
+    if infer_family(skeleton) is None:
+        raise _without_parts(config.model_type)
+
+
+def _without_parts(model_type: str) -> SuiteError:
+    return _unknown_family(
+        f"model type {model_type!r}, in whose modules no blocks with attention and MLP were found"
+    )
 
 
 def _unknown_family(came: str) -> SuiteError:

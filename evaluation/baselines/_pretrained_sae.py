@@ -33,7 +33,7 @@ _KINDS: dict[str, ActivationKind] = {"standard": "relu", "topk": "top_k", "jumpr
 _TENSORS = ("W_enc", "b_enc", "W_dec", "b_dec")
 _SAME_MODEL = {"gpt2-small": "gpt2", "pythia-70m-v0": "pythia-70m"}
 """TransformerLens's names of models that the hub calls otherwise."""
-_NORM_AFTER = ("gemma2",)
+_NORM_AFTER = ("gemma2", "gemma3", "olmo2")
 """Families with a norm between a module's output and the stream: there TransformerLens's `hook_attn_out` and
 `hook_mlp_out` come after the norm, the suite's streams before it."""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import GPT2Config
+from transformers import AutoConfig, GPT2Config
 
 from das.models import FAMILIES, TargetModel
 from das.models.expansion import expand_sites
@@ -156,6 +156,26 @@ def test_local_and_global_layers_stand_in_the_miniatures_of_those_shapes(target_
         assert config.sliding_window == 3
 
 
+def test_a_gemma_3_config_of_the_hub_is_read_as_its_family(target_of: TargetMaker, tmp_path: Path) -> None:
+    """The hub's configs say a pattern where transformers 5 writes a list of layers, and two rotary bases."""
+    said = {
+        **{"architectures": ["Gemma3ForCausalLM"], "model_type": "gemma3_text", "attention_bias": False},
+        **{"cache_implementation": "hybrid", "bos_token_id": 2, "eos_token_id": [1, 106], "pad_token_id": 0},
+        **{"rope_local_base_freq": 10000, "rope_theta": 1000000, "rope_scaling": None, "vocab_size": 128},
+        **{"sliding_window": 3, "sliding_window_pattern": 6, "torch_dtype": "bfloat16", "head_dim": 12},
+        **{"hidden_size": 32, "num_hidden_layers": 7, "num_attention_heads": 4, "num_key_value_heads": 1},
+        **{"intermediate_size": 48, "query_pre_attn_scalar": 12, "max_position_embeddings": 128},
+    }
+    (tmp_path / "config.json").write_text(json.dumps(said))
+    config = AutoConfig.from_pretrained(tmp_path)
+    target = random_target(config, name="as on the hub")
+    assert target.family.name == "gemma3"
+    assert config.layer_types == [*["sliding_attention"] * 5, "full_attention", "sliding_attention"]
+    bases = {kind: rope["rope_theta"] for kind, rope in config.rope_parameters.items()}
+    assert bases == {"sliding_attention": 10000, "full_attention": 1000000}
+    assert (target.n_layers, target.n_heads, target.head_width) == (7, 4, 12)
+
+
 def test_loading_gives_back_the_same_model(
     name: str, target_of: TargetMaker, saved: Callable[[str], Path]
 ) -> None:
@@ -224,7 +244,7 @@ def test_an_unknown_family_names_the_known_ones_and_the_how_to(
     folder = copied(saved("gpt2"), tmp_path)
     for model_type in ("mamba", "no_such_type"):
         edited_config(folder, model_type=model_type)
-        with pytest.raises(SuiteError, match=r"gemma2, gpt2, .*docs/how-to/add-a-model-family\.md"):
+        with pytest.raises(SuiteError, match=r"gemma2, gemma3, .*docs/how-to/add-a-model-family\.md"):
             load_target(str(folder))
 
 
