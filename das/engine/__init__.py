@@ -22,10 +22,10 @@ def make_engine(name: str, target: TargetModel, *, batch_tokens: int = 16_384) -
 
     `batch_tokens` bounds one forward pass of `direct` and `resume`; the reference has its own plain batches.
     """
-    engine = _engine_called(name, target, batch_tokens)
     if target.family.inferred:
-        prove(engine)
-    return engine
+        # By an engine of its own, so that the one returned has seen no made-up prompt.
+        prove(_engine_called(name, target, batch_tokens))
+    return _engine_called(name, target, batch_tokens)
 
 
 def _engine_called(name: str, target: TargetModel, batch_tokens: int) -> Engine:
