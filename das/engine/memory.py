@@ -1,0 +1,400 @@
+"""How much memory there is and what kept states would take of it; it runs no model and knows no prompts."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from das.models.base import TargetModel
+from das.models.load import memory_guard
+from das.sites import Position, Site
+from ravel.common.errors import SuiteError
+
+__all__ = [
+    "CACHE_SHARE",
+    "CachePlan",
+    "CacheShape",
+    "Choice",
+    "SiteStates",
+    "StateCounts",
+    "batch_guard",
+    "bytes_per_token",
+    "cache_bytes",
+    "default_cache_bytes",
+    "first_block",
+    "free_bytes",
+    "lower_batch_tokens",
+    "parse_bytes",
+    "plan_cache",
+    "shape_of",
+    "site_states",
+    "tokens_that_fit",
+    "written_bytes",
+]
+
+CACHE_SHARE = 0.25
+"""Share of free memory that kept states may take where nothing else is said."""
+
+Choice = Literal["memory", "spill", "recompute"]
+"""Where states are kept: all in memory; what does not fit in a folder; what does not fit is made again."""
+
+_POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
+_SIZE = re.compile(
+    r"(?P<number>\d+(?:\.\d+)?)\s*(?P<prefix>[kmgt]?)(?P<binary>i?)(?P<byte>b?)", re.IGNORECASE
+)
+_UNKNOWN_MEMORY = 4 * 2**30
+"""Bytes taken for free where the system does not tell."""
+_SOURCE_BYTES = 4
+"""Bytes of a number of a source vector; they are kept in float32."""
+
+
+# --- sizes in words
+
+
+def parse_bytes(size: str | int) -> int:
+    """Return a number of bytes: 4GiB is 4 * 2**30, 500MB is 500 * 10**6, a bare number is bytes.
+
+    Raises SuiteError for a negative number and any other form.
+    """
+    match = _SIZE.fullmatch(str(size).strip())
+    if match is None or (match["binary"] and not match["prefix"]):
+        raise SuiteError(
+            expected="an amount of memory, 0 or more",
+            came=repr(size),
+            todo="write for instance 4GiB, 500MB, or 0 to keep nothing",
+        )
+    base = 1024 if match["binary"] else 1000
+    return int(Decimal(match["number"]) * base ** _POWERS[match["prefix"].lower()])
+
+
+def written_bytes(size: int) -> str:
+    """Return a number of bytes for people: 4294967296 is `4.0 GiB`."""
+    if size < 1024:
+        return f"{size} B"
+    for power, unit in enumerate(("KiB", "MiB", "GiB"), start=1):
+        # What would be rounded up to 1024.0 is written in the next unit.
+        if size < 1023.95 * 1024**power:
+            return f"{size / 1024**power:.1f} {unit}"
+    return f"{size / 1024**4:.1f} TiB"
+
+
+# --- what is free
+
+
+def free_bytes(device: torch.device | str = "cpu", *, root: Path = Path("/")) -> int:
+    """Return the bytes that this process can still take on a device.
+
+    On CUDA what the driver calls free, with what torch holds and does not use. Elsewhere main memory: what
+    Linux calls available, or less if a control group's limit leaves less; half of what is built in where the
+    system tells that only, and 4 GiB where it tells nothing. `root` is where `proc` and `sys` are.
+    """
+    place = torch.device(device)
+    if place.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(place)
+        return int(free) + torch.cuda.memory_reserved(place) - torch.cuda.memory_allocated(place)
+    available = _available(root)
+    if available is None:
+        return _half_of_all()
+    return max(0, min([available, *_group_rooms(root)]))
+
+
+def default_cache_bytes(device: torch.device | str = "cpu") -> int:
+    """Return the bytes that states may take by default: `CACHE_SHARE` of what is free on the device."""
+    return int(CACHE_SHARE * free_bytes(device))
+
+
+def cache_bytes(asked: str | None, device: torch.device | str = "cpu") -> int:
+    """Return the bytes that states may take: what was asked for, or else the default of the device."""
+    return default_cache_bytes(device) if asked is None else parse_bytes(asked)
+
+
+def _available(root: Path) -> int | None:
+    try:
+        text = (root / "proc/meminfo").read_text(encoding="ascii")
+    except OSError:
+        return None
+    found = re.search(r"^MemAvailable:\s*(\d+) kB", text, re.MULTILINE)
+    return None if found is None else int(found[1]) * 1024
+
+
+def _half_of_all() -> int:
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    except (AttributeError, ValueError, OSError):
+        return _UNKNOWN_MEMORY
+
+
+def _group_rooms(root: Path) -> list[int]:
+    """Return what each limited control group above this process still has, versions 1 and 2."""
+    try:
+        lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
+    rooms: list[int] = []
+    for _, controllers, path in (line.split(":", 2) for line in lines if line.count(":") >= 2):
+        mounted = root / "sys/fs/cgroup"
+        if not controllers:
+            rooms += _rooms_above(mounted, path, "memory.max", "memory.current", "inactive_file")
+        elif "memory" in controllers.split(","):
+            names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+            rooms += _rooms_above(mounted / "memory", path, *names)
+    return rooms
+
+
+def _rooms_above(mounted: Path, path: str, limit: str, usage: str, inactive: str) -> list[int]:
+    # Inside a container the path may be that of the host; its mount then shows the own group at the top.
+    folder, rooms = mounted / path.strip("/"), []
+    while folder == mounted or mounted in folder.parents:
+        try:
+            most, used = int((folder / limit).read_text()), int((folder / usage).read_text())
+            # Pages of files that nobody uses are given back before anything fails.
+            stat = re.search(rf"^{inactive} (\d+)$", (folder / "memory.stat").read_text(), re.MULTILINE)
+            rooms.append(most - used + (int(stat[1]) if stat else 0))
+        except (OSError, ValueError):
+            pass
+        folder = folder.parent
+    return rooms
+
+
+# --- what is needed
+
+
+@dataclass(frozen=True, slots=True)
+class CacheShape:
+    """As much of a model as memory depends on."""
+
+    layers: int
+    """Number of blocks."""
+    width: int
+    """Width of the residual stream."""
+    kv_width: int
+    """Width of all keys of a token in one block, and of all values: their heads times the length of one."""
+    mlp_width: int
+    """Width inside the MLP."""
+    vocabulary: int
+    """Number of tokens."""
+    bytes_each: int
+    """Bytes of a number in the model's dtype."""
+
+    def prefix_bytes(self, first_block: int) -> int:
+        """Return the bytes of a token before a site: its keys and values in `first_block` and above."""
+        return 2 * max(0, self.layers - first_block) * self.kv_width * self.bytes_each
+
+    @property
+    def suffix_bytes(self) -> int:
+        """Bytes of a token from a site on: its residual stream."""
+        return self.width * self.bytes_each
+
+
+def shape_of(target: TargetModel) -> CacheShape:
+    """Return the shape of a loaded model, read from its config and dtype."""
+    config = target.model.config
+    kv_heads = int(getattr(config, "num_key_value_heads", None) or target.n_heads)
+    inner = getattr(config, "intermediate_size", None) or getattr(config, "n_inner", None)
+    return CacheShape(
+        layers=target.n_layers,
+        width=target.d_model,
+        kv_width=kv_heads * target.head_width,
+        mlp_width=int(inner or 4 * target.d_model),
+        vocabulary=int(config.vocab_size),
+        bytes_each=target.dtype.itemsize,
+    )
+
+
+def first_block(site: Site) -> int:
+    """Return the first block that an interchange at the site can change."""
+    return site.layer + 1 if site.stream == "block_output" else site.layer
+
+
+@dataclass(frozen=True, slots=True)
+class StateCounts:
+    """How many different states there are at sites of one position."""
+
+    prefixes: int
+    """Different beginnings of rows, up to the site."""
+    prefix_tokens: int
+    """Their tokens, all together."""
+    suffixes: int
+    """Different rows: a base prompt with a label forced."""
+    suffix_tokens: int
+    """Their tokens from the site on, all together."""
+    sources: int
+    """Different source prompts."""
+
+
+@dataclass(frozen=True, slots=True)
+class SiteStates:
+    """What the states of one site take, in bytes."""
+
+    site: Site
+    """The site."""
+    prefixes: int
+    """Keys and values before the site."""
+    suffixes: int
+    """Residual streams from the site on."""
+    sources: int
+    """Source vectors."""
+
+    @property
+    def total(self) -> int:
+        """Prefixes and suffixes: what the limit of kept states is about."""
+        return self.prefixes + self.suffixes
+
+
+def site_states(site: Site, counts: StateCounts, shape: CacheShape) -> SiteStates:
+    """Return what the states of a site take."""
+    return SiteStates(
+        site=site,
+        prefixes=counts.prefix_tokens * shape.prefix_bytes(first_block(site)),
+        suffixes=counts.suffix_tokens * shape.suffix_bytes,
+        sources=counts.sources * shape.width * _SOURCE_BYTES,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class CachePlan:
+    """What keeping every state would take, what may be taken, and what follows."""
+
+    states: tuple[SiteStates, ...]
+    """Per site, in the order of the suite."""
+    budget: int
+    """Bytes that states may take in memory."""
+    choice: Choice
+    """What is done with states that do not fit."""
+    folder: Path | None
+    """Where they go if they spill."""
+    counted: str
+    """How the counts came about, as a clause."""
+    limited: str
+    """Where the budget comes from, as a clause."""
+
+    @property
+    def needed(self) -> int:
+        """Bytes of all states of all sites."""
+        return sum(states.total for states in self.states)
+
+    @property
+    def largest(self) -> int:
+        """Bytes of all states of the site that takes most; sites are mostly worked on one after another."""
+        return max((states.total for states in self.states), default=0)
+
+    @property
+    def source_bytes(self) -> int:
+        """Bytes of all source vectors of all sites."""
+        return sum(states.sources for states in self.states)
+
+    def text(self) -> str:
+        """Return the plan as one paragraph."""
+        return f"{self._needs()} {self._has()} {self._does()}"
+
+    def _needs(self) -> str:
+        sizes = ", ".join(f"{entry.site} {written_bytes(entry.total)}" for entry in self.states[:_NAMED])
+        more = f" and {len(self.states) - _NAMED} more" if len(self.states) > _NAMED else ""
+        return (
+            f"To keep every state of base rows takes {written_bytes(self.needed)} ({sizes}{more}), "
+            f"source vectors {written_bytes(self.source_bytes)}; {self.counted}."
+        )
+
+    def _has(self) -> str:
+        return f"States may take {written_bytes(self.budget)} of memory ({self.limited})."
+
+    def _does(self) -> str:
+        if self.choice == "memory":
+            return "All of them fit: each is computed once."
+        one = (
+            "The states of one site fit at a time, all of them do not"
+            if self.largest <= self.budget
+            else (f"{100 * self.budget / self.largest:.0f} % of the largest site's fit")
+        )
+        if self.choice == "spill":
+            return f"{one}: the rest spills to {self.folder}."
+        return (
+            f"{one}: the rest is computed again when it is needed. --cache-folder DIR would keep it on disk."
+        )
+
+
+_NAMED = 8
+"""Sites that the plan's paragraph names."""
+
+
+def plan_cache(
+    sites: Sequence[Site],
+    counts: Mapping[Position, StateCounts],
+    shape: CacheShape,
+    *,
+    budget: int,
+    folder: Path | None = None,
+    counted: str = "counted on the instance",
+    limited: str = "--cache-memory",
+) -> CachePlan:
+    """Return what keeping every state of these sites takes and what is done with what does not fit.
+
+    `counts` are needed for each position among the sites. Sites that share a first block and a position share
+    their states and are counted once.
+    """
+    different = {(first_block(site), site.position): site for site in reversed(sites)}
+    kept = [site for site in sites if different[first_block(site), site.position] is site]
+    states = tuple(site_states(site, counts[site.position], shape) for site in kept)
+    fits = sum(entry.total for entry in states) <= budget
+    choice: Choice = "memory" if fits else "recompute" if folder is None else "spill"
+    return CachePlan(states, budget, choice, folder, counted, limited)
+
+
+# --- one batch
+
+
+def bytes_per_token(shape: CacheShape, *, gradients: bool = False) -> int:
+    """Return about how much memory a token of a forward pass takes, on the high side.
+
+    Without gradients: the stream and the inside of the one block that runs, keys and values of all blocks,
+    float32 logits. With gradients every block keeps its inside.
+    """
+    inside = 6 * shape.width + 3 * shape.mlp_width + 4 * shape.kv_width
+    blocks = shape.layers if gradients else 1
+    kept = 2 * shape.layers * shape.kv_width
+    return (inside * blocks + kept) * shape.bytes_each + 2 * 4 * shape.vocabulary
+
+
+def tokens_that_fit(free: int, shape: CacheShape, *, gradients: bool = True) -> int:
+    """Return a number of tokens whose forward pass fits into `free` bytes with a half to spare: a power of
+    two, or 0 if not even 16 fit."""
+    tokens = free // (2 * bytes_per_token(shape, gradients=gradients))
+    return 0 if tokens < 16 else 1 << (tokens.bit_length() - 1)
+
+
+def lower_batch_tokens(batch_tokens: int, free: int, shape: CacheShape) -> str:
+    """Return what to do about a batch of `batch_tokens` that did not fit while `free` bytes were left."""
+    # What failed once fails again, however much seems to be free.
+    fit = min(tokens_that_fit(free, shape), 1 << max(batch_tokens // 2, 1).bit_length() - 1)
+    other = "load the model with --dtype bfloat16, or lower --cache-memory"
+    if fit < 16:
+        left = f"{written_bytes(free)} are left, too little for a batch of 16 tokens"
+        return f"free some memory ({left}), or {other}"
+    return (
+        f"lower --batch-tokens (now {batch_tokens}) to {fit}, which should fit "
+        f"({written_bytes(free)} are free, about {written_bytes(bytes_per_token(shape, gradients=True))} "
+        f"a token), or {other}"
+    )
+
+
+@contextmanager
+def batch_guard(batch_tokens: int, shape: CacheShape, device: torch.device | str) -> Iterator[None]:
+    """Turn running out of memory in one forward pass into a SuiteError that names a --batch-tokens that would
+    have fitted. Nothing is measured unless it fails."""
+    expected = f"room for a forward pass of {batch_tokens} tokens"
+    try:
+        with memory_guard(expected, "lower --batch-tokens"):
+            yield
+    except SuiteError as error:
+        if error.expected != expected:
+            raise
+        todo = lower_batch_tokens(batch_tokens, free_bytes(device), shape)
+        raise SuiteError(expected=expected, came=error.came, todo=todo) from None
