@@ -16,7 +16,7 @@ from pyvene.models.intervenable_modelcard import type_to_module_mapping
 from torch import Tensor, nn
 
 from das.engine import DirectEngine, Engine, ForcedPair, make_engine
-from das.engine.batch import PaddedRows
+from das.engine.batch import PaddedRows, PromptEncoder
 from das.engine.reference import ReferenceEngine
 from das.featurizers import Activation, Dictionary, Featurizer, MaskedBasis, Subspace, retract
 from das.models import FAMILIES, TargetModel
@@ -98,7 +98,8 @@ class TwoPassEngine(ReferenceEngine):
         return logits
 
     def _places(self, prompts: Sequence[Prompt], padded: PaddedRows, site: Site) -> list[int]:
-        tokens = [self._encoder.position(prompt, site.position) for prompt in prompts]
+        encoder = PromptEncoder(self.target.tokenizer)
+        tokens = [encoder.position(prompt, site.position) for prompt in prompts]
         width = padded.ids.shape[1]
         return [
             row * width + token + shift

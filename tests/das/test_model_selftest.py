@@ -111,10 +111,12 @@ def test_half_precision_has_wider_bounds() -> None:
 def test_nothing_is_left_behind(small_target: TargetModel) -> None:
     ids = torch.tensor([[1, 5, 6]])
     before = small_target.model(ids).logits
+    hooks = [dict(m._forward_hooks) | dict(m._forward_pre_hooks) for m in small_target.model.modules()]
     state = torch.random.get_rng_state()
     self_test(small_target)
     assert torch.equal(small_target.model(ids).logits, before)
-    assert not any(m._forward_hooks or m._forward_pre_hooks for m in small_target.model.modules())
+    left = [dict(m._forward_hooks) | dict(m._forward_pre_hooks) for m in small_target.model.modules()]
+    assert left == hooks
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
