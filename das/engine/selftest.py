@@ -115,7 +115,7 @@ def prove(engine: Engine) -> None:
         raise SuiteError(
             expected=f"a model that the engine {engine.name} can run",
             came=f"{target.name}, read as {target.family.name}, which fails with: {first_line}",
-            todo=f"try --engine direct, or declare the family in one file ({_HOW_TO})",
+            todo=_otherwise(engine),
         ) from error
 
 
@@ -142,8 +142,12 @@ def check_engine(engine: Engine) -> None:
         name = f"the engine {engine.name} answers as one row alone does"
         law = Law(name, str(site), _difference(found, expected), bound)
         if not law.holds:
-            todo = f"try --engine direct, or declare the family in one file ({_HOW_TO})"
-            raise _refusal(law, f"{target.name}, read as {target.family.name}", todo)
+            raise _refusal(law, f"{target.name}, read as {target.family.name}", _otherwise(engine))
+
+
+def _otherwise(engine: Engine) -> str:
+    other = "choose another model" if engine.name == "direct" else "try --engine direct"
+    return f"{other}, or declare the family in one file ({_HOW_TO})"
 
 
 class _Trial:
