@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from pydantic import Field, PositiveInt, field_validator
@@ -14,6 +15,7 @@ from das.sites import Site, SiteSpace
 from evaluation.judging import DEFAULT_LABEL_TOKENS
 from evaluation.methods import METHODS
 from evaluation.records import ADDED_FLOORS
+from evaluation.target import MemorySize
 from evaluation.uncertainty import DEFAULT_RESAMPLES
 from ravel.common.config import Config
 from ravel.common.errors import SuiteError, unknown_name
@@ -39,7 +41,7 @@ SUITE_SCHEMA_VERSION = 1
 GROWING = ("methods", "attributes", "sites", "sizes", "seeds", "generalisations")
 """Settings to which a later config of the same run may add entries: that adds cells and changes none."""
 
-FREE = ("instance", "model", "device", "batch_tokens")
+FREE = ("instance", "model", "device", "batch_tokens", "cache_memory", "cache_folder")
 """Settings that may change when a run is continued: instance and model are compared by fingerprint, the rest
 is no setting of the experiment."""
 
@@ -71,6 +73,10 @@ class SuiteConfig(Config):
     """The engine that runs it."""
     batch_tokens: PositiveInt = 16_384
     """Tokens of one forward pass at most; lower it where memory is short."""
+    cache_memory: MemorySize = None
+    """What kept states may take of memory, such as 4GiB; None for a quarter of what is free."""
+    cache_folder: Path | None = None
+    """Where states go that do not fit; None: they are computed again."""
     methods: tuple[MethodSpec, ...] = Field(min_length=1)
     """Names, or mappings with `name` and `config`."""
     floors: bool = True

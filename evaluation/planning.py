@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from das.engine.memory import CachePlan
 from das.engine.protocol import Engine
 from das.featurizers.masked import MaskedBasis
 from das.sites import Site
 from das.training.examples import cause_pairs
+from evaluation.cache_plan import planned_cache, preset_cache
 from evaluation.estimate import TOKENS_OF_A_PAIR, Estimate, PairCounts, estimate
 from evaluation.methods import METHODS
 from evaluation.plan import Cell, SuiteConfig, check_splits, plan_cells, resolve
@@ -47,6 +50,8 @@ class RunPlan:
     """Cost of those that are not finished."""
     assumed: str
     """Where the rate behind the estimate comes from."""
+    cache: CachePlan
+    """What the engine `resume` would keep, and where."""
 
 
 def plan_run(config: SuiteConfig, out: Path, target: TargetConfig) -> RunPlan:
@@ -69,28 +74,33 @@ def plan_run(config: SuiteConfig, out: Path, target: TargetConfig) -> RunPlan:
         vocabulary=int(model.model.config.vocab_size),
         parameters=sum(parameter.numel() for parameter in model.model.parameters()),
     )
-    return _planned(cells, resolved, _counts(instance), shape, RunFolder(out), rate, "measured here, now")
+    cache = planned_cache(resolved, instance, model)
+    run = RunFolder(out)
+    return _planned(cells, resolved, _counts(instance), shape, run, rate, "measured here, now", cache)
 
 
-def plan_preset(name: str, out: Path, *, device: str | None = None) -> RunPlan:
+def plan_preset(name: str, out: Path, overrides: Mapping[str, Any] | None = None) -> RunPlan:
     """Return the cells and the cost of a preset; neither its model nor its data are read.
 
-    The rate is an assumption about `device` (by default the preset's), stated in the plan. Which cells a run
-    has finished already can't be told without the instance. Raises SuiteError for an unknown name.
+    `overrides` are settings of the suite that differ from the preset's. The rate is an assumption about the
+    device, and the cache one about the instance; both are stated in the plan. Which cells a run has finished
+    already can't be told without the instance. Raises SuiteError for an unknown name and wrong settings.
     """
     preset = preset_named(name)
-    build, config = preset.build_config(), preset.suite_config("")
+    build, config = preset.build_config(), preset.suite_config("", overrides)
     attributes = build.attributes or tuple(a.name for a in ENTITY_TYPES.get(preset.entity_type).attributes)
     target = _Unloaded(config.model, preset.shape)
     planned_on = _Unbuilt(preset.entity_type, attributes, config.model, target.fingerprint, "not built yet")
     resolved = resolve(config, planned_on, target)
     cells = plan_cells(resolved, planned_on, target)
     counts = PairCounts(build.train_pairs, build.evaluation_pairs, len(attributes))
-    runs_on = config.device if device is None else device
-    flops = _CPU_FLOPS if runs_on == "cpu" else _GPU_FLOPS
+    flops = _CPU_FLOPS if config.device == "cpu" else _GPU_FLOPS
     rate = flops / (2 * preset.shape.parameters * TOKENS_OF_A_PAIR)
-    assumed = f"assumed: {flops / 1e12:g} TFLOP/s sustained on {runs_on}, {TOKENS_OF_A_PAIR} tokens a row"
-    return _planned(cells, resolved, counts, preset.shape, RunFolder(out), rate, assumed)
+    assumed = (
+        f"assumed: {flops / 1e12:g} TFLOP/s sustained on {config.device}, {TOKENS_OF_A_PAIR} tokens a row"
+    )
+    cache = preset_cache(resolved, build, len(attributes), preset.shape)
+    return _planned(cells, resolved, counts, preset.shape, RunFolder(out), rate, assumed, cache)
 
 
 _GPU_FLOPS = 1e14
@@ -144,11 +154,12 @@ def _planned(
     run: RunFolder,
     rate: float,
     assumed: str,
+    cache: CachePlan,
 ) -> RunPlan:
     planned = tuple(PlannedCell(cell, run.cell(cell.cell_id).finished()) for cell in cells)
     waiting = [entry.cell for entry in planned if not entry.finished]
     cost = estimate(waiting, config, counts, shape, rate=rate, methods=METHODS)
-    return RunPlan(planned, cost, assumed)
+    return RunPlan(planned, cost, assumed, cache)
 
 
 def _counts(instance: Instance) -> PairCounts:

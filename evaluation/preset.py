@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any, Literal, get_args
@@ -48,6 +48,8 @@ class ModelShape(Config):
     """Width of the residual stream."""
     heads: PositiveInt
     """Attention heads of a block."""
+    kv_heads: PositiveInt | None = None
+    """Heads of keys and values, where they are fewer; None: as many."""
     head_width: PositiveInt
     """Length of a head's output."""
     vocabulary: PositiveInt
@@ -111,9 +113,11 @@ class Preset(Config):
         """Return the settings of the build. Raises SuiteError if they don't fit."""
         return BuildConfig.from_mapping(self.build, origin="the preset's build")
 
-    def suite_config(self, instance: str) -> SuiteConfig:
-        """Return the suite on an instance. Raises SuiteError if its settings don't fit."""
-        return SuiteConfig.from_mapping({**self.suite, "instance": instance}, origin="the preset's suite")
+    def suite_config(self, instance: str, overrides: Mapping[str, Any] | None = None) -> SuiteConfig:
+        """Return the suite on an instance, with settings that differ from the preset's. Raises SuiteError if
+        its settings don't fit."""
+        settings = {**self.suite, **(overrides or {}), "instance": instance}
+        return SuiteConfig.from_mapping(settings, origin="the preset's suite")
 
     def methods(self) -> tuple[MethodSpec, ...]:
         """Return the suite's methods."""

@@ -54,7 +54,7 @@ class Progress(Protocol):
         """Report that `done` of `total` parts of `stage` are finished.
 
         Stages: `cells` and `test` count cells of the whole run; `fit <cell>` and `judge <cell>` count inside
-        one cell.
+        one cell. A stage `note <text>` counts nothing: it is a line for the user.
         """
         ...
 
@@ -316,8 +316,11 @@ def _short(value: Any) -> str:
     return text if len(text) <= 120 else text[:117] + "..."
 
 
-def describe_environment(*, device: str, dtype: str, engine: str) -> dict[str, Any]:
-    """Return versions, platform, device and engine: what may change numbers though it should not."""
+def describe_environment(*, device: str, dtype: str, engine: str, cache: str | None = None) -> dict[str, Any]:
+    """Return versions, platform, device and engine: what may change numbers though it should not.
+
+    `cache` says what an engine that keeps states does with those that do not fit into memory.
+    """
     return {
         "ravel_bench": __version__,
         "python": platform.python_version(),
@@ -326,6 +329,7 @@ def describe_environment(*, device: str, dtype: str, engine: str) -> dict[str, A
         "device": device,
         "dtype": dtype,
         "engine": engine,
+        **({} if cache is None else {"cache": cache}),
     }
 
 

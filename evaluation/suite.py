@@ -10,11 +10,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from das.engine import make_engine
+from das.engine import ResumeEngine, make_engine
+from das.engine.memory import CachePlan, parse_bytes
 from das.engine.protocol import Engine
 from das.methods.base import Method
 from das.models.load import load_target
 from evaluation.activations import collect_vectors
+from evaluation.cache_plan import planned_cache
 from evaluation.cells import Bench, cell_outcomes, cell_refusal, cell_subject, judge_cell, run_cell
 from evaluation.methods import METHODS
 from evaluation.plan import FREE, GROWING, Cell, SuiteConfig, check_splits, plan_cells, resolve
@@ -73,7 +75,13 @@ def run_suite(config: SuiteConfig, out: Path, *, progress: Progress = silent) ->
     """
     instance = Instance.load(Path(config.instance))
     target = load_target(config.model, dtype=config.dtype, device=config.device)
-    engine = make_engine(config.engine, target, batch_tokens=config.batch_tokens)
+    engine = make_engine(
+        config.engine,
+        target,
+        batch_tokens=config.batch_tokens,
+        cache_bytes=None if config.cache_memory is None else parse_bytes(config.cache_memory),
+        cache_folder=config.cache_folder,
+    )
     return run_suite_on(config, out, instance, engine, progress=progress)
 
 
@@ -91,7 +99,10 @@ def run_suite_on(
     config = resolve(config, instance, engine.target, methods=methods)
     cells = plan_cells(config, instance, engine.target, methods=methods)
     check_splits(config, instance)
-    run = _open(config, out, instance, engine, cells)
+    cache = planned_cache(config, instance, engine.target) if engine.name == ResumeEngine.name else None
+    run = _open(config, out, instance, engine, cells, cache)
+    if cache is not None:
+        progress(f"note cache: {cache.text()}", 0, 0)
     bench = _collect(Bench(instance, engine, run, config.label_tokens, methods), cells, progress)
     _fit_all(cells, bench, config, progress)
     # Until points are chosen nothing can read the test splits: the instance in hand does not hold them.
@@ -102,7 +113,12 @@ def run_suite_on(
 
 
 def _open(
-    config: SuiteConfig, out: Path, instance: Instance, engine: Engine, cells: Sequence[Cell]
+    config: SuiteConfig,
+    out: Path,
+    instance: Instance,
+    engine: Engine,
+    cells: Sequence[Cell],
+    cache: CachePlan | None,
 ) -> RunFolder:
     run = RunFolder(out)
     fingerprints = {
@@ -116,7 +132,12 @@ def _open(
         run.open(config, fingerprints=fingerprints, growing=GROWING, free=free)
     except SuiteError as refusal:
         raise _with_orphans(refusal, orphans) from None
-    environment = describe_environment(device=config.device, dtype=config.dtype, engine=engine.name)
+    environment = describe_environment(
+        device=config.device,
+        dtype=config.dtype,
+        engine=engine.name,
+        cache=None if cache is None else cache.choice,
+    )
     run.record_environment(fingerprints, environment)
     if not run.instance.exists():
         instance.save(run.instance)

@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
-from pydantic import PositiveInt
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, PositiveInt
 
 from das.engine import make_engine
+from das.engine.memory import parse_bytes
 from das.engine.protocol import Engine
 from das.models.load import load_target
 from ravel.common.config import Config
 
-__all__ = ["TargetConfig"]
+__all__ = ["MemorySize", "TargetConfig"]
+
+
+def _as_size(value: Any) -> Any:
+    """Check an amount of memory; a bare number of bytes, as YAML has it, becomes text."""
+    if isinstance(value, (str, int)) and not isinstance(value, bool):
+        parse_bytes(value)
+        return str(value)
+    return value
+
+
+MemorySize = Annotated[str | None, BeforeValidator(_as_size)]
+"""An amount of memory such as 4GiB, 500MB or a number of bytes; None leaves it open. Raises SuiteError for
+anything else."""
 
 
 class TargetConfig(Config):
@@ -25,6 +42,11 @@ class TargetConfig(Config):
     """The engine that runs it."""
     batch_tokens: PositiveInt = 16_384
     """Tokens of one forward pass at most; lower it where memory is short."""
+    cache_memory: MemorySize = None
+    """What the kept states of `resume` may take of memory, such as 4GiB; None for a quarter of what is free
+    when the model is loaded."""
+    cache_folder: Path | None = None
+    """Where states of `resume` go that do not fit; None: they are computed again."""
     trust_remote_code: bool = False
     """Run code that comes with the model."""
     allow_pickle: bool = False
@@ -39,4 +61,10 @@ class TargetConfig(Config):
             trust_remote_code=self.trust_remote_code,
             allow_pickle=self.allow_pickle,
         )
-        return make_engine(self.engine, target, batch_tokens=self.batch_tokens)
+        return make_engine(
+            self.engine,
+            target,
+            batch_tokens=self.batch_tokens,
+            cache_bytes=None if self.cache_memory is None else parse_bytes(self.cache_memory),
+            cache_folder=self.cache_folder,
+        )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from das.engine.answering import EngineAnswerer
 from das.engine.direct import DirectEngine
 from das.engine.protocol import Engine, ForcedPair
@@ -16,23 +18,39 @@ ENGINES = ("direct", "reference", "resume")
 """Names of the engines, as on the command line."""
 
 
-def make_engine(name: str, target: TargetModel, *, batch_tokens: int = 16_384) -> Engine:
+def make_engine(
+    name: str,
+    target: TargetModel,
+    *,
+    batch_tokens: int = 16_384,
+    cache_bytes: int | None = None,
+    cache_folder: Path | None = None,
+) -> Engine:
     """Return an engine by name. Raises SuiteError for a name that is not in `ENGINES`, and for a target of no
     known family that fails the self-test.
 
     `batch_tokens` bounds one forward pass of `direct` and `resume`; the reference has its own plain batches.
+    `cache_bytes` bounds what `resume` keeps in memory, None for a share of what is free; what does not fit
+    goes to `cache_folder`, or is computed again where that is None. Raises SuiteError for a folder that
+    another model or version wrote.
     """
     if target.family.inferred:
         # By an engine of its own, so that the one returned has seen no made-up prompt.
         prove(_engine_called(name, target, batch_tokens))
-    return _engine_called(name, target, batch_tokens)
+    return _engine_called(name, target, batch_tokens, cache_bytes, cache_folder)
 
 
-def _engine_called(name: str, target: TargetModel, batch_tokens: int) -> Engine:
+def _engine_called(
+    name: str,
+    target: TargetModel,
+    batch_tokens: int,
+    cache_bytes: int | None = None,
+    cache_folder: Path | None = None,
+) -> Engine:
     if name == "direct":
         return DirectEngine(target, batch_tokens)
     if name == "resume":
-        return ResumeEngine(target, batch_tokens)
+        return ResumeEngine(target, batch_tokens, state_bytes=cache_bytes, cache_folder=cache_folder)
     if name == "reference":
         # pyvene and what it pulls in take seconds to import, and only the oracle needs it.
         from das.engine.reference import ReferenceEngine

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -290,6 +290,19 @@ class CachePlan:
     def source_bytes(self) -> int:
         """Bytes of all source vectors of all sites."""
         return sum(states.sources for states in self.states)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plan's figures, in bytes, with its choice and its text."""
+        return {
+            "choice": self.choice,
+            "needed_bytes": self.needed,
+            "largest_site_bytes": self.largest,
+            "source_bytes": self.source_bytes,
+            "budget_bytes": self.budget,
+            "folder": None if self.folder is None else str(self.folder),
+            "sites": {str(entry.site): entry.total for entry in self.states},
+            "text": self.text(),
+        }
 
     def text(self) -> str:
         """Return the plan as one paragraph."""

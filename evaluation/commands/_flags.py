@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 __all__ = [
     "AllowPickle",
     "BatchTokens",
+    "CacheFolder",
+    "CacheMemory",
     "Data",
     "Device",
     "Dtype",
@@ -50,6 +52,20 @@ BatchTokens = Annotated[
     int,
     typer.Option(
         "--batch-tokens", min=1, help="Tokens of one forward pass at most; lower it if memory runs out."
+    ),
+]
+CacheMemory = Annotated[
+    str | None,
+    typer.Option(
+        "--cache-memory",
+        help="Memory for what --engine resume keeps, such as 4GiB; by default a quarter of what is free.",
+    ),
+]
+CacheFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--cache-folder",
+        help="Folder for what does not fit into --cache-memory; without one it is computed again.",
     ),
 ]
 TrustRemoteCode = Annotated[
@@ -91,6 +107,8 @@ def target_config(
     device: str,
     engine: str,
     batch_tokens: int,
+    cache_memory: str | None,
+    cache_folder: Path | None,
     trust_remote_code: bool,
     allow_pickle: bool,
 ) -> TargetConfig:
@@ -104,6 +122,8 @@ def target_config(
         device=device,
         engine=engine,
         batch_tokens=batch_tokens,
+        cache_memory=cache_memory,
+        cache_folder=cache_folder,
         trust_remote_code=trust_remote_code,
         allow_pickle=allow_pickle,
     )

@@ -145,6 +145,11 @@ def _is_finished(stage: str) -> bool:
     return stage.startswith("finished ")
 
 
+def _note_in(stage: str) -> str | None:
+    """Return the line that a report brings for the user, if it brings one."""
+    return stage.removeprefix("note ") if stage.startswith("note ") else None
+
+
 class _Cells:
     """Counts the cells that this process finished, for an estimate that knows nothing of earlier ones."""
 
@@ -175,6 +180,10 @@ class _Bars:
         self._cells = _Cells()
 
     def report(self, stage: str, done: int, total: int) -> None:
+        note = _note_in(stage)
+        if note is not None:
+            self._progress.console.print(note, markup=False, highlight=False)
+            return
         if _is_finished(stage):
             self._progress.console.print(self._cells.line(stage, done, total), markup=False, highlight=False)
             return
@@ -196,6 +205,10 @@ class _Lines:
         self._cells = _Cells()
 
     def report(self, stage: str, done: int, total: int) -> None:
+        note = _note_in(stage)
+        if note is not None:
+            typer.echo(note, err=True)
+            return
         if _is_finished(stage):
             typer.echo(self._cells.line(stage, done, total), err=True)
             return

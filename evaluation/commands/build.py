@@ -10,6 +10,8 @@ import typer
 from evaluation.commands._flags import (
     AllowPickle,
     BatchTokens,
+    CacheFolder,
+    CacheMemory,
     Data,
     Device,
     Dtype,
@@ -75,6 +77,8 @@ def build(
     device: Device = "cpu",
     engine: EngineName = "direct",
     batch_tokens: BatchTokens = 16_384,
+    cache_memory: CacheMemory = None,
+    cache_folder: CacheFolder = None,
     trust_remote_code: TrustRemoteCode = False,
     allow_pickle: AllowPickle = False,
     as_json: Json = False,
@@ -108,6 +112,8 @@ def build(
         device=device,
         engine=engine,
         batch_tokens=batch_tokens,
+        cache_memory=cache_memory,
+        cache_folder=cache_folder,
         trust_remote_code=trust_remote_code,
         allow_pickle=allow_pickle,
     )

@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from evaluation.commands._flags import AllowPickle, Json, TrustRemoteCode, given, target_config
+from evaluation.commands._flags import (
+    AllowPickle,
+    CacheFolder,
+    CacheMemory,
+    Json,
+    TrustRemoteCode,
+    given,
+    target_config,
+)
 from evaluation.commands._output import (
     keeping,
     print_json,
@@ -73,6 +81,8 @@ def run(
         int | None,
         typer.Option("--batch-tokens", min=1, help="Tokens of one forward pass; overrides the suite."),
     ] = None,
+    cache_memory: CacheMemory = None,
+    cache_folder: CacheFolder = None,
     trust_remote_code: TrustRemoteCode = False,
     allow_pickle: AllowPickle = False,
     as_json: Json = False,
@@ -90,17 +100,25 @@ def run(
     folder = out if out is not None else Path(f"{preset or (suite and suite.stem)}-run")
     if resume and not RunFolder(folder).config.is_file():
         raise no_run(folder, "leave --resume out to begin one")
+    overrides = given(
+        engine=engine,
+        device=device,
+        batch_tokens=batch_tokens,
+        cache_memory=cache_memory,
+        cache_folder=cache_folder,
+    )
     if plan and preset is not None and instance is None:
-        _print_plan(plan_preset(preset, folder, device=device), as_json=as_json)
+        _print_plan(plan_preset(preset, folder, overrides), as_json=as_json)
         return
-    config = _config_of(suite, preset, instance)
-    config = config.model_copy(update=given(engine=engine, device=device, batch_tokens=batch_tokens))
+    config = _config_of(suite, preset, instance).model_copy(update=overrides)
     target = target_config(
         config.model,
         dtype=config.dtype,
         device=config.device,
         engine=config.engine,
         batch_tokens=config.batch_tokens,
+        cache_memory=config.cache_memory,
+        cache_folder=config.cache_folder,
         trust_remote_code=trust_remote_code,
         allow_pickle=allow_pickle,
     )
@@ -170,7 +188,14 @@ _LISTED = 60
 def _print_plan(plan: RunPlan, *, as_json: bool) -> None:
     rows = [_plan_row(entry) for entry in plan.cells]
     if as_json:
-        print_json({"cells": rows, "estimate": asdict(plan.estimate), "assumed": plan.assumed})
+        print_json(
+            {
+                "cells": rows,
+                "estimate": asdict(plan.estimate),
+                "assumed": plan.assumed,
+                "cache": plan.cache.to_json(),
+            }
+        )
         return
     if len(rows) <= _LISTED:
         print_rows(list(rows[0]), [[_shown(value) for value in row.values()] for row in rows])
@@ -180,6 +205,7 @@ def _print_plan(plan: RunPlan, *, as_json: bool) -> None:
     say(f"{len(plan.cells)} cells, {left} of them to fit")
     say(plan.estimate.sentence())
     say(f"Rate {plan.assumed}. Fits that look at vectors only are not counted.")
+    say(f"Cache of the engine resume: {plan.cache.text()}")
 
 
 def _plan_row(entry: PlannedCell) -> dict[str, Any]:
