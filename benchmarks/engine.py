@@ -1,286 +1,349 @@
-"""Pairs per second of the direct engine against the reference, training and scoring, on the same batches.
+"""Pairs per second of our engines beside the public way, training and scoring, all sides in one run.
 
-    python benchmarks/engine.py [--quick] [--json PATH] [--threads N]
+    python benchmarks/engine.py [--quick] [--threads N] [--memory] [--json PATH] [--plot PATH] [--doc PAGE]
+    python benchmarks/engine.py --shape llama-1b --device cuda --dtype bfloat16
 
-Both engines answer the same batches in the same process, and their logits and gradients are compared before
-anything is timed. A figure is the median of several runs. `first` starts with no source vector known, as the
-first epoch of a first target does; `later` finds them all, as every further epoch, target attribute and
-method at that site does.
+Sides take turns, so that a busy machine slows all alike; a figure is the median of its repeats. What they
+answer is compared before anything is timed. `whole` is what a user waits for: a fit of three epochs, or the
+scoring of a split, by an engine that has kept nothing yet. `first` is its first epoch, `later` each further
+one, or the next method on the same pairs. The public way and `reference` keep nothing; they run a fixed
+random choice of the pairs.
 """
 
 from __future__ import annotations
 
 import argparse
-import platform
-import statistics
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
-from torch import Tensor
-from transformers import GPT2Config, Qwen2Config
+from cases import SHAPES, Case, Plan, bundled_case, family_case, forced_shorter, shape_case
+from figures import draw_rates, pages, report
+from flops import Work, work_of
+from measuring import environment, matmul_rate, median, peak_memory, put_between_markers
+from public_way import PublicWay, label_table, token_mean_loss
+from sides import EngineSide, PublicSide, Side, make_side, start_of
 
-from das.engine import DirectEngine, Engine, ForcedPair
-from das.engine.reference import ReferenceEngine
-from das.featurizers import Subspace, retract
-from das.models import TargetModel
-from das.models.load import BUNDLED, load_target
-from das.models.miniature import random_target
-from das.sites import Site
-from ravel.common.errors import SuiteError
+from das.engine import ForcedPair, make_engine
+from das.featurizers import Subspace
 from ravel.common.io import write_json
-from ravel.common.seeds import derive_seed, python_stream
-from ravel.schema import Prompt
 
-TEMPLATES = (
-    "%s is a city in",
-    "People in %s usually speak",
-    "The country to which %s belongs is",
-    "%s lies on the continent of",
-    "A traveller to %s sets the clock to",
-    "name: %s, country:",
-)
-SOURCES = ("I have been to %s.", "A letter from %s came.", "%s has its own")
-SYLLABLES = ("ka", "lo", "mer", "ti", "sun", "dra", "vel", "po", "ash", "bin")
-TOLERANCE = 1e-4
-"""Largest difference of the engines' results, relative to the largest number."""
+SIDES = ("public", "reference", "direct", "resume")
+QUICK_SIDES = ("public", "reference", "resume")
+WORK = ("training", "scoring")
+LOGITS_WITHIN = {torch.float32: 1e-4, torch.bfloat16: 5e-2, torch.float16: 1e-2}
+"""Largest difference of two engines' logits, relative to the largest logit."""
+LOSS_WITHIN = {torch.float32: 1e-3, torch.bfloat16: 5e-2, torch.float16: 1e-2}
+"""Largest difference of the public way's loss from ours on one batch, in nats."""
+VERDICTS_AT_LEAST = 0.98
+"""Share of equal verdicts below which nothing is timed: a near tie may fall either way, no more."""
+MDAS_PASSES = 3 * (20_000 + 25_000)
+"""Pairs of one MDAS run of the reference's size: three epochs over 20,000 cause and 25,000 isolate pairs."""
 
 
-@dataclass(frozen=True)
-class Plan:
-    """How much is run."""
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the command line asked for."""
 
-    pairs: int
-    """Pairs in one pass."""
-    sources: int
-    """Different source prompts among them, at most."""
-    repeats: int
-    """Timed runs of each figure."""
-    training_batch: int = 16
-    """Pairs in a training step, as in the reference."""
-    scoring_batch: int = 64
-    """Pairs in a scoring call."""
-    size: int = 16
-    """Dimension of the subspace."""
-
-
-@dataclass(frozen=True)
-class Case:
-    """A model and where it is intervened on."""
-
-    name: str
-    """As printed."""
-    target: TargetModel
-    """The model."""
-    site: Site
-    """A middle block at the entity's last token."""
+    cases: tuple[str, ...]
+    """Keys: `bundled`, a shape, or a family."""
+    quick: bool
+    """Fewer pairs and repeats."""
+    device: str
+    """Where models with random weights run."""
+    dtype: str
+    """The dtype of their weights."""
+    pad_to: int
+    """Padded length of the public way."""
+    train_pairs: int | None
+    """Cause pairs, if the plan's own are not wanted; then all six attributes take part."""
+    instance: Path | None
+    """A built instance for the bundled model."""
 
 
-def small_case() -> Case:
-    """Return the bundled model, or a random stand-in of its shape where it is not installed."""
-    try:
-        target = load_target(BUNDLED)
-    except SuiteError:
-        config = Qwen2Config(
-            vocab_size=2048,
-            hidden_size=192,
-            num_hidden_layers=6,
-            num_attention_heads=6,
-            num_key_value_heads=6,
-            intermediate_size=512,
-            max_position_embeddings=256,
-            use_sliding_window=True,
-            sliding_window=3,
-            layer_types=["sliding_attention"] * 5 + ["full_attention"],
-        )
-        target = random_target(config, name="stand-in for the bundled model, random weights")
-    return Case(target.name, target, Site(target.n_layers // 2))
+def plan_of(key: str, request: Request) -> Plan:
+    """Return how much of a case is run: as much as takes a few minutes on two cores."""
+    if key == "bundled" or torch.device(request.device).type == "cuda":
+        quick, full = Plan(600, 120, 40, 64, 3), Plan(2000, 512, 100, 128, 5, attributes=None)
+    else:
+        quick, full = Plan(48, 24, 12, 8, 3), Plan(200, 64, 12, 32, 5)
+    plan = quick if request.quick else full
+    if request.train_pairs is None:
+        return plan
+    return replace(plan, train_pairs=request.train_pairs, keep_entities=400, attributes=None)
 
 
-def gpt2_case() -> Case:
-    """Return a random GPT-2 of the smallest published shape: 12 layers, width 768, 50,257 tokens."""
-    target = random_target(GPT2Config(resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0), name="gpt2-12x768")
-    return Case("GPT-2 shape, 12 layers, width 768, random weights", target, Site(6))
+def case_of(key: str, request: Request) -> Case:
+    """Load or make the model of a case and its instance."""
+    plan = plan_of(key, request)
+    if key == "bundled":
+        return bundled_case(plan, folder=request.instance)
+    make = shape_case if key in SHAPES else family_case
+    return make(key, plan, device=request.device, dtype=request.dtype)
 
 
-def prompt_of(template: str, entity: str) -> Prompt:
-    """Fill a template."""
-    start = template.index("%s")
-    return Prompt(
-        text=template.replace("%s", entity),
-        template=template,
-        entity=entity,
-        attribute=None,
-        span=(start, start + len(entity)),
-    )
-
-
-def make_pairs(plan: Plan, vocabulary: int) -> list[ForcedPair]:
-    """Return pairs of invented names, label lengths 1 to 3, with a limited number of different sources."""
-    stream = python_stream(0, "benchmark")
-    names = ["".join(stream.choices(SYLLABLES, k=stream.randint(2, 4))).title() for _ in range(plan.pairs)]
-    sources = [prompt_of(stream.choice(SOURCES), name) for name in names[: plan.sources]]
-    return [
-        ForcedPair(
-            base=prompt_of(stream.choice(TEMPLATES), name),
-            source=stream.choice(sources),
-            label_ids=tuple(stream.randrange(3, min(vocabulary, 99)) for _ in range(stream.randint(1, 3))),
-        )
-        for name in names
-    ]
-
-
-def batched(pairs: list[ForcedPair], size: int) -> list[list[ForcedPair]]:
-    """Cut the pairs into batches, in order."""
-    return [pairs[start : start + size] for start in range(0, len(pairs), size)]
-
-
-def starting_weight(case: Case, plan: Plan) -> Tensor:
-    """Return the same free matrix for every engine and run."""
-    stream = torch.Generator().manual_seed(derive_seed(0, "weight"))
-    weight = torch.randn(case.target.d_model, plan.size, generator=stream)
-    return weight.to(case.target.device).requires_grad_()
-
-
-def train(engine: Engine, case: Case, plan: Plan, pairs: list[ForcedPair]) -> Tensor:
-    """Run forward and backward over every batch and return the summed gradient, [d_model, size]."""
-    weight = starting_weight(case, plan)
-    for batch in batched(pairs, plan.training_batch):
-        logits = engine.interchange_logits(batch, case.site, Subspace(retract(weight)))
-        width = logits.shape[1]
-        labels = torch.tensor([(pair.label_ids + (-100,) * width)[:width] for pair in batch])
-        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten().to(logits.device))
-        loss.backward()
-    assert weight.grad is not None
-    return weight.grad
-
-
-def score(engine: Engine, case: Case, plan: Plan, pairs: list[ForcedPair]) -> list[Tensor]:
-    """Run every batch forward and return the logits."""
-    with torch.no_grad():
-        subspace = Subspace(retract(starting_weight(case, plan)))
-        return [
-            engine.interchange_logits(batch, case.site, subspace)
-            for batch in batched(pairs, plan.scoring_batch)
-        ]
-
-
-def seconds(run: Callable[[], Any]) -> float:
-    """Return the time of a run."""
-    start = time.perf_counter()
-    run()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
-
-
-def medians(
-    run: Callable[[Engine], Any], direct: DirectEngine, reference: ReferenceEngine, repeats: int
-) -> dict[str, float]:
-    """Return the median seconds of each way, taken in turn so that a busy machine slows all alike."""
-    times: dict[str, list[float]] = {"reference": [], "first": [], "later": []}
-    for _ in range(repeats):
-        times["reference"].append(seconds(lambda: run(reference)))
-        direct.cache.clear()
-        times["first"].append(seconds(lambda: run(direct)))
-        times["later"].append(seconds(lambda: run(direct)))
-    return {way: statistics.median(values) for way, values in times.items()}
-
-
-def difference(found: Tensor, expected: Tensor) -> float:
-    """Return the largest difference relative to the largest number."""
-    return float((found - expected).abs().max() / expected.abs().max())
-
-
-def agreement(
-    case: Case, plan: Plan, pairs: list[ForcedPair], engines: dict[str, Engine]
-) -> dict[str, float]:
-    """Return how far the engines are apart in logits and gradients; stop if too far."""
-    direct, reference = engines["direct"], engines["reference"]
-    logits = zip(score(direct, case, plan, pairs), score(reference, case, plan, pairs), strict=True)
+def agreement(case: Case) -> dict[str, float]:
+    """Return how far the sides are apart; stop the program if that is too far."""
+    dtype = case.target.dtype
+    subspace = Subspace(start_of(case)).to(case.target.device)
+    pairs = [pair.forced for pair in case.sampled(case.training)[:32]]
+    logits = {name: _logits(case, name, pairs, subspace) for name in ("reference", "direct", "resume")}
+    scale = float(logits["reference"].abs().max())
     apart = {
-        "logits": max(difference(found, expected) for found, expected in logits),
-        "gradients": difference(train(direct, case, plan, pairs), train(reference, case, plan, pairs)),
+        f"logits_{name}": float((logits[name] - logits["reference"]).abs().max()) / scale
+        for name in ("direct", "resume")
     }
-    if max(apart.values()) > TOLERANCE:
+    if max(apart.values()) > LOGITS_WITHIN[dtype]:
         raise SystemExit(f"{case.name}: the engines disagree: {apart}")
+    way = PublicWay(case.target, case.site, size=case.plan.size)
+    labels = label_table([pair.label_ids for pair in pairs], logits["resume"].shape[1])
+    ours = float(token_mean_loss(logits["resume"], labels))
+    with way.wrapped(start_of(case)) as model:
+        apart["loss_public"] = abs(way.loss(model, pairs) - ours)
+    if apart["loss_public"] > LOSS_WITHIN[dtype]:
+        raise SystemExit(f"{case.name}: the public way's loss differs from {ours}: {apart}")
+    apart["equal_verdicts"] = _equal_verdicts(case, way)
+    if dtype == torch.float32 and apart["equal_verdicts"] < VERDICTS_AT_LEAST:
+        raise SystemExit(f"{case.name}: too many verdicts differ: {apart}")
     return apart
 
 
-def measure(case: Case, plan: Plan) -> dict[str, Any]:
-    """Return pairs per second of both engines and their ratios for one model."""
-    pairs = make_pairs(plan, int(case.target.model.config.vocab_size))
-    direct = DirectEngine(case.target)
-    reference = {
-        "training": ReferenceEngine(case.target, plan.training_batch),
-        "scoring": ReferenceEngine(case.target, plan.scoring_batch),
-    }
-    work: dict[str, Callable[[Engine], Any]] = {
-        "training": lambda engine: train(engine, case, plan, pairs),
-        "scoring": lambda engine: score(engine, case, plan, pairs),
-    }
-    apart = agreement(case, plan, pairs, {"direct": direct, "reference": reference["scoring"]})
-    rates: dict[str, dict[str, float]] = {}
-    for name, run in work.items():
-        clocks = medians(run, direct, reference[name], plan.repeats)
-        rates[name] = {way: len(pairs) / clock for way, clock in clocks.items()}
+def _logits(case: Case, engine: str, pairs: list[ForcedPair], subspace: Subspace) -> torch.Tensor:
+    with torch.no_grad():
+        return make_engine(engine, case.target).interchange_logits(pairs, case.site, subspace)
+
+
+def _equal_verdicts(case: Case, way: PublicWay) -> float:
+    """Judge with a fitted subspace, under which both answers occur, where the model knows anything."""
+    fitted = case.key == "bundled"
+    side = EngineSide(case, "resume")
+    featurizer = side.fitted() if fitted else Subspace(start_of(case))
+    assert isinstance(featurizer, Subspace)
+    outcomes = EngineSide(case, "resume", sampled=True).outcomes_with(featurizer)
+    ours = [(outcome.said_unchanged, outcome.said_swapped) for outcome in outcomes]
+    with way.wrapped(featurizer.basis) as model:
+        theirs = way.judge(model, case.sampled(case.asked))
+    return sum(a == b for a, b in zip(ours, theirs, strict=True)) / len(ours)
+
+
+AllRates = dict[str, dict[str, dict[str, list[float]]]]
+"""Rates of every repeat by work, side and kind."""
+
+
+def measure(case: Case, pad_to: int, threads: int, names: Sequence[str] = SIDES) -> dict[str, Any]:
+    """Compare the sides, time them in turns and return all that is known of a case."""
+    apart = agreement(case)
+    sides = {name: make_side(name, case, pad_to=pad_to) for name in names}
+    rates: AllRates = {work: {name: {} for name in sides} for work in WORK}
+    matmul: list[float] = []
+    for turn in range(case.plan.repeats):
+        matmul.append(matmul_rate(case.target.device, case.target.dtype))
+        for name, side in sides.items():
+            _progress(f"{case.name}: turn {turn + 1} of {case.plan.repeats}, {name}")
+            for work, found in _turn(side, threads).items():
+                for kind, rate in found.items():
+                    rates[work][name].setdefault(kind, []).append(rate)
     return {
-        "model": case.name,
+        "case": case.key,
+        "name": case.name,
         "site": str(case.site),
-        "pairs": len(pairs),
-        "different_sources": len({pair.source.text for pair in pairs}),
-        "repeats": plan.repeats,
-        "training_batch": plan.training_batch,
-        "scoring_batch": plan.scoring_batch,
-        "largest_relative_difference": apart,
+        "dtype": str(case.target.dtype).removeprefix("torch."),
+        "plan": asdict(case.plan),
+        "padded_to": pad_to,
+        "apart": apart,
+        "matmul_per_second": matmul,
         "pairs_per_second": rates,
-        "ratio_to_reference": {
-            name: {run: rate[run] / rate["reference"] for run in ("first", "later")}
-            for name, rate in rates.items()
+        "medians": {w: {s: _medians(kinds) for s, kinds in rates[w].items()} for w in WORK},
+        **_counts(case, rates, max(matmul)),
+    }
+
+
+def _turn(side: Side, threads: int) -> dict[str, dict[str, float]]:
+    found = {}
+    for work, run in (("training", side.fit), ("scoring", side.score)):
+        torch.set_num_threads(threads)
+        found[work] = run()
+    return found
+
+
+def _medians(kinds: dict[str, list[float]]) -> dict[str, float]:
+    return {kind: median(values) for kind, values in kinds.items()}
+
+
+def _counts(case: Case, rates: dict[str, Any], matmul: float) -> dict[str, Any]:
+    """Return what had to be computed, and the share of the machine's rate at which `resume` did that."""
+    training = [pair.forced for pair in case.training]
+    scored = [forced_shorter(pair) for pair in case.asked]
+    work = {
+        "training": work_of(case.target, case.site, training),
+        "scoring": work_of(case.target, case.site, scored),
+    }
+    pairs = {"training": training, "scoring": scored}
+    return {
+        "pairs": {name: _sizes(case, found) for name, found in pairs.items()},
+        "operations": {name: asdict(found) for name, found in work.items()},
+        "utilisation": {
+            name: _utilisation(found, len(pairs[name]), name, rates[name]["resume"], matmul, case.plan.epochs)
+            for name, found in work.items()
         },
     }
 
 
-def printed(result: dict[str, Any]) -> None:
-    """Print one model's figures."""
-    apart = result["largest_relative_difference"]
-    print(f"\n{result['model']}, {result['site']}, {result['pairs']} pairs, ", end="")
-    print(f"{result['different_sources']} sources, median of {result['repeats']}")
-    print(f"  same results: logits within {apart['logits']:.1e}, gradients within {apart['gradients']:.1e}")
-    print(f"  {'pairs per second':<18}{'reference':>11}{'direct first':>20}{'direct later':>20}")
-    for name, rate in result["pairs_per_second"].items():
-        ratio = result["ratio_to_reference"][name]
-        cells = [f"{rate[run]:.1f} ({ratio[run]:.2f} x)" for run in ("first", "later")]
-        print(f"  {name:<18}{rate['reference']:>11.1f}{cells[0]:>20}{cells[1]:>20}")
+def _sizes(case: Case, pairs: list[ForcedPair]) -> dict[str, float]:
+    encoder = make_engine("direct", case.target).encoder  # type: ignore[attr-defined]
+    lengths = [len(encoder.encode([pair.base.text])[0].ids) for pair in pairs]
+    starts = [encoder.position(pair.base, case.site.position) for pair in pairs]
+    return {
+        "pairs": len(pairs),
+        "different_bases": len({pair.base.text for pair in pairs}),
+        "different_rows": len({(pair.base.text, pair.label_ids) for pair in pairs}),
+        "different_sources": len({pair.source.text for pair in pairs}),
+        "mean_tokens": sum(lengths) / len(pairs),
+        "longest_tokens": max(lengths),
+        "mean_tokens_from_site": sum(n - s for n, s in zip(lengths, starts, strict=True)) / len(pairs),
+        "mean_label_tokens": sum(len(pair.label_ids) for pair in pairs) / len(pairs),
+    }
+
+
+def _utilisation(
+    work: Work, pairs: int, name: str, rates: dict[str, list[float]], matmul: float, epochs: int
+) -> dict[str, float]:
+    """`later`: nothing is left to fill. `whole`: the filling counts, in operations and in time."""
+    passes, times = (epochs, 2) if name == "training" else (1, 1)
+    later = times * work.least / pairs * median(rates["later"])
+    whole = (work.fill + passes * times * work.least) / (passes * pairs) * median(rates["whole"])
+    return {"later": later / matmul, "whole": whole / matmul}
+
+
+def peaks(request: Request, key: str, instance: Path | None, threads: int) -> dict[str, Any]:
+    """Return the peak memory of each side in bytes, each in a process of its own."""
+    return {name: _peak_of(request, key, name, instance, threads) for name in SIDES}
+
+
+def _peak_of(request: Request, key: str, side: str, instance: Path | None, threads: int) -> dict[str, int]:
+    command = [sys.executable, __file__, "--child", side, "--shape", key, "--threads", str(threads)]
+    command += ["--device", request.device, "--dtype", request.dtype, "--pad-to", str(request.pad_to)]
+    command += ["--quick"] if request.quick else []
+    command += [] if request.train_pairs is None else ["--train-pairs", str(request.train_pairs)]
+    command += [] if instance is None else ["--instance", str(instance)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    found: dict[str, int] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def child(request: Request, side: str, threads: int) -> None:
+    """Fit and score once and print this process's memory: with the model alone, and at its peak."""
+    case = case_of(request.cases[0], request)
+    before = peak_memory()
+    _turn(make_side(side, case, pad_to=request.pad_to), threads)
+    found = {"with_model": before, "peak": peak_memory()}
+    if case.target.device.type == "cuda":
+        found["device_peak"] = torch.cuda.max_memory_allocated()
+    print(json.dumps(found))
+
+
+def kinder(case: Case, pad_to: int, threads: int) -> dict[str, Any]:
+    """Return rates of two other readings of the public way: padded to the longest prompt of the batch's
+    kind only, and with the output before the swap generated too."""
+    found: dict[str, Any] = {}
+    for name, side in (
+        ("padded_to_longest", PublicSide(case, pad_to=1)),
+        ("original_output_too", PublicSide(case, pad_to=pad_to, original=True)),
+    ):
+        turns = [_turn(side, threads) for _ in range(3)]
+        found[name] = {work: median([turn[work]["whole"] for turn in turns]) for work in WORK}
+    return found
+
+
+def _progress(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="fewer pairs and runs, about two minutes")
+    parser.add_argument("--threads", type=int, help="threads of all sides (default: as `resume` chooses)")
+    parser.add_argument("--shape", action="append", choices=["bundled", *SHAPES], help="only these models")
+    parser.add_argument("--family", action="append", default=[], help="also a family, 8 x 512")
+    parser.add_argument("--device", default="cpu", help="where random-weight models run")
+    parser.add_argument("--dtype", default="float32", help="dtype of their weights")
+    parser.add_argument("--pad-to", type=int, default=64, help="padded length of the public way")
+    parser.add_argument("--train-pairs", type=int, help="cause pairs; 20000 is the reference's MDAS")
+    parser.add_argument("--instance", type=Path, help="instance for the bundled model (default: built now)")
+    parser.add_argument("--memory", action="store_true", help="also each side's peak memory")
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    parser.add_argument("--plot", type=Path, help="draw them to this path, as PNG and SVG")
+    parser.add_argument("--doc", type=Path, help="write the tables between the markers of this page")
+    parser.add_argument("--from-json", type=Path, help="measure nothing: tables and plot of an earlier run")
+    parser.add_argument("--child", choices=SIDES, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def _threads(wanted: int | None) -> int:
+    """Set the threads of all sides: as wanted, or as they stand once `resume` has been made."""
+    if wanted is None:
+        make_engine("resume", shape_case("llama-tiny", Plan(8, 4, 30, 4, 1)).target)
+        wanted = torch.get_num_threads()
+    torch.set_num_threads(wanted)
+    return wanted
+
+
+def run(request: Request, threads: int, *, memory: bool) -> dict[str, Any]:
+    """Measure every case."""
+    results = []
+    for key in request.cases:
+        case = case_of(key, request)
+        results.append(measure(case, request.pad_to, threads, QUICK_SIDES if request.quick else SIDES))
+        if not request.quick:
+            results[-1]["public_way_otherwise"] = kinder(case, request.pad_to, threads)
+        if memory:
+            with tempfile.TemporaryDirectory() as folder:
+                case.instance.save(Path(folder) / "instance")
+                kept = Path(folder) / "instance" if key == "bundled" else None
+                del case
+                results[-1]["memory"] = peaks(request, key, kept, threads)
+    return {
+        "schema_version": 2,
+        "quick": request.quick,
+        "mdas_passes": MDAS_PASSES,
+        "environment": environment(request.device),
+        "results": results,
+    }
 
 
 def main() -> None:
-    """Measure both models and print and write the figures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="fewer pairs and runs, about two minutes")
-    parser.add_argument("--json", type=Path, help="write the figures to this file")
-    parser.add_argument("--threads", type=int, help="threads of torch (default: its own choice)")
-    arguments = parser.parse_args()
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
-    plans = [Plan(64, 32, 3), Plan(16, 8, 3)] if arguments.quick else [Plan(256, 96, 5), Plan(64, 24, 5)]
-    results = []
-    for make, plan in zip((small_case, gpt2_case), plans, strict=True):
-        results.append(measure(make(), plan))
-        printed(results[-1])
-    if arguments.json:
-        environment = {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-            "threads": torch.get_num_threads(),
-            "processor": platform.processor() or platform.machine(),
-        }
-        write_json(arguments.json, {"schema_version": 1, "environment": environment, "results": results})
+    """Measure, print and write."""
+    arguments = _arguments()
+    defaults = ["bundled", "gpt2"] if not arguments.family else []
+    request = Request(
+        cases=(*(arguments.shape or defaults), *arguments.family),
+        quick=arguments.quick,
+        device=arguments.device,
+        dtype=arguments.dtype,
+        pad_to=arguments.pad_to,
+        train_pairs=arguments.train_pairs,
+        instance=arguments.instance,
+    )
+    if arguments.child:
+        child(request, arguments.child, _threads(arguments.threads))
+        return
+    if arguments.from_json is not None:
+        found = json.loads(arguments.from_json.read_text(encoding="utf-8"))
+    else:
+        found = run(request, _threads(arguments.threads), memory=arguments.memory)
+    print(report(found))
+    if arguments.json is not None:
+        write_json(arguments.json, found)
+    if arguments.plot is not None:
+        draw_rates(found, arguments.plot)
+    if arguments.doc is not None:
+        put_between_markers(arguments.doc, pages(found))
 
 
 if __name__ == "__main__":
