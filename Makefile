@@ -31,6 +31,7 @@ check: lint types test-fast
 
 bench: $(READY)           ## speed, both sides in one run
 	$(BIN)/python benchmarks/engine.py --quick
+	$(BIN)/python benchmarks/scaling.py --quick
 	$(BIN)/python benchmarks/build.py --quick
 
 wheel: $(READY)

@@ -134,14 +134,15 @@ class PublicWay:
 
         Afterwards the model has the hooks again that it had before, for wrapping takes them off.
         """
-        representation = pyvene.RepresentationConfig(
-            self.site.layer, self._component(), "pos", 1, low_rank_dimension=self.size
-        )
-        config = pyvene.IntervenableConfig(
-            [representation], intervention_types=pyvene.LowRankRotatedSpaceIntervention
-        )
         with preserved(self.target.model), torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(0, "public way"))
+            rotation = pyvene.LowRankRotatedSpaceIntervention(
+                embed_dim=self.target.d_model, low_rank_dimension=self.size
+            )
+            representation = pyvene.RepresentationConfig(
+                self.site.layer, self._component(), "pos", 1, intervention=rotation
+            )
+            config = pyvene.IntervenableConfig([representation])
             model = pyvene.IntervenableModel(config, self.target.model)
             model.set_device(self.target.device)
             model.disable_model_gradients()

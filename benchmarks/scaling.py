@@ -10,6 +10,8 @@ the work that can't be avoided, counted from shapes. Time should grow with that 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import ctypes
 import gc
 import json
 import random
@@ -112,7 +114,9 @@ def sweeps(pairs: int) -> list[Sweep]:
     fits = tuple(Point(count, middle, usual, count) for count in (1, 2, 4, 8))
     shared = tuple(
         Point(each, middle, make_pairs(pairs, bases=pairs // each, sources=pairs // each))
+        # More pairs per prompt than prompts would mean equal pairs, which are no further work.
         for each in (1, 2, 4, 8, 16)
+        if each * each <= pairs
     )
     return [
         Sweep("depth", "block of the site", depths),
@@ -143,11 +147,18 @@ def timed(engine_name: str, target: TargetModel, point: Point) -> tuple[float, i
 def _restart_peak() -> int:
     """Forget the peak so far and return the bytes in memory now; 0 where the system can't tell."""
     gc.collect()
+    _give_back()
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:
         return 0
     return _status("VmRSS")
+
+
+def _give_back() -> None:
+    """Hand freed memory back to the system, so that using it again is seen."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _peak() -> int:
