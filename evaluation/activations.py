@@ -14,7 +14,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from das.engine.protocol import Engine, ForcedPair
+from das.engine.labels import ForcedLabels
+from das.engine.protocol import Choice, Engine, FeaturizedPairs, ForcedPair
 from das.featurizers.base import Featurizer
 from das.models.base import TargetModel
 from das.sites import Site
@@ -58,6 +59,20 @@ class StoredVectors:
     ) -> Tensor:
         """Pass on to the engine."""
         return self._engine.interchange_logits(pairs, site, featurizer)
+
+    def forced_labels(self, groups: Sequence[FeaturizedPairs], site: Site) -> list[ForcedLabels]:
+        """Pass on to the engine."""
+        return self._engine.forced_labels(groups, site)
+
+    def said(
+        self, choices: Sequence[Choice], site: Site, featurizer: Featurizer | None
+    ) -> list[tuple[bool, bool]]:
+        """Pass on to the engine."""
+        return self._engine.said(choices, site, featurizer)
+
+    def tokens_after(self, pairs: Sequence[ForcedPair], site: Site) -> list[int]:
+        """Pass on to the engine."""
+        return self._engine.tokens_after(pairs, site)
 
 
 def collect_vectors(

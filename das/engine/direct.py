@@ -15,8 +15,11 @@ from torch import Tensor, nn
 from das.engine.batch import PaddedRows, PaddingSide, PromptEncoder, pad_rows, plan_batches
 from das.engine.cache import SourceKey, VectorCache
 from das.engine.checks import check_featurizer, check_pairs, check_row_lengths, check_sites
+from das.engine.completion import Completer, Settled
 from das.engine.hooks import captured, gathered, rewritten
-from das.engine.protocol import ForcedPair
+from das.engine.protocol import Decided, ForcedPair
+from das.engine.through_logits import ThroughLogits
+from das.engine.token_rows import token_rows
 from das.featurizers.base import Featurizer
 from das.models.base import TargetModel
 from das.models.load import memory_guard
@@ -26,7 +29,7 @@ from ravel.schema import Completion, Prompt
 __all__ = ["DirectEngine"]
 
 
-class DirectEngine:
+class DirectEngine(ThroughLogits):
     """Runs a target model with forward hooks where its sites are.
 
     A source vector depends on the source prompt and the site alone, so each is computed once and kept, over
@@ -34,6 +37,7 @@ class DirectEngine:
     """
 
     name = "direct"
+    _completer: Completer | None = None
 
     def __init__(
         self,
@@ -72,19 +76,26 @@ class DirectEngine:
             for site, of_site in keys.items()
         }
 
-    def complete(self, prompts: Sequence[Prompt], max_new_tokens: int) -> list[Completion]:
-        """Continue each prompt greedily, with the end token if it came; see the protocol."""
-        rows = [encoded.ids for encoded in self.encoder.encode([prompt.text for prompt in prompts])]
+    def complete(
+        self, prompts: Sequence[Prompt], max_new_tokens: int, decided: Decided | None = None
+    ) -> list[Completion]:
+        """Continue each prompt greedily, with the end token if it came; see the protocol.
+
+        Equal texts run once, and so does what many begin with (`Completer`).
+        """
+        rows = token_rows(self.target.tokenizer, self.encoder, [prompt.text for prompt in prompts])
         check_row_lengths([len(row) + max_new_tokens for row in rows], self.target)
-        # Equal texts have equal completions, and a batch of one length needs no mask while it grows.
-        unique = list(dict.fromkeys(rows))
-        lengths = [len(row) + max_new_tokens for row in unique]
-        completed: dict[tuple[int, ...], tuple[int, ...]] = {}
-        for batch in self._plan(lengths, exact=True):
-            chosen = [unique[row] for row in batch]
-            with self._memory(), torch.no_grad():
-                completed.update(zip(chosen, self._greedy(chosen, max_new_tokens), strict=True))
-        return [self._completion(completed[row]) for row in rows]
+        askers: dict[tuple[int, ...], list[int]] = {}
+        for place, row in enumerate(rows):
+            askers.setdefault(row, []).append(place)
+        if self._completer is None:
+            self._completer = Completer(self.target, self.batch_tokens)
+        unique = list(askers)
+        with self._memory():
+            new = self._completer.complete(unique, max_new_tokens, _all_decided(decided, list(askers.values())))
+        known: dict[tuple[int, ...], Completion] = {ids: self._completion(ids) for ids in dict.fromkeys(new)}
+        found = {row: known[ids] for row, ids in zip(unique, new, strict=True)}
+        return [found[row] for row in rows]
 
     def interchange_logits(
         self, pairs: Sequence[ForcedPair], site: Site, featurizer: Featurizer | None
@@ -186,25 +197,6 @@ class DirectEngine:
             for key in of_row
         }
 
-    def _greedy(self, rows: list[tuple[int, ...]], max_new_tokens: int) -> list[tuple[int, ...]]:
-        """Continue rows of one length; each ends with the first end token or after `max_new_tokens`."""
-        ends = torch.tensor(sorted(self.target.end_ids), device=self.target.device, dtype=torch.long)
-        step = torch.tensor(rows, device=self.target.device)
-        last = torch.full((len(rows), 1), step.shape[1] - 1, device=self.target.device)
-        done = torch.zeros(len(rows), dtype=torch.bool, device=self.target.device)
-        written: list[Tensor] = []
-        cache = None
-        while len(written) < max_new_tokens and not bool(done.all()):
-            with gathered(self._head, last):
-                output = self.target.model(input_ids=step, past_key_values=cache, use_cache=True)
-            cache = output.past_key_values
-            step = output.logits[:, -1].argmax(dim=-1, keepdim=True)
-            last = torch.zeros_like(last)
-            written.append(step)
-            done |= torch.isin(step[:, 0], ends)
-        continued = torch.cat(written, dim=1).tolist() if written else [[] for _ in rows]
-        return [_until_end(ids, self.target.end_ids) for ids in continued]
-
     def _completion(self, token_ids: tuple[int, ...]) -> Completion:
         text: str = self.target.tokenizer.decode(list(token_ids), skip_special_tokens=True)
         return Completion(text=text, token_ids=token_ids)
@@ -262,8 +254,8 @@ def _restored(rows: Tensor, order: list[int]) -> Tensor:
     return rows[inverse.to(rows.device)]
 
 
-def _until_end(token_ids: list[int], end_ids: frozenset[int]) -> tuple[int, ...]:
-    for index, token_id in enumerate(token_ids):
-        if token_id in end_ids:
-            return tuple(token_ids[: index + 1])
-    return tuple(token_ids)
+def _all_decided(decided: Decided | None, askers: Sequence[Sequence[int]]) -> Settled | None:
+    """Return a rule for rows from one for prompts: all prompts with a row's text must have enough."""
+    if decided is None:
+        return None
+    return lambda row, token_ids: all(decided(place, token_ids) for place in askers[row])

@@ -9,12 +9,13 @@ from typing import Protocol
 
 from torch import Tensor
 
+from das.engine.labels import ForcedLabels
 from das.featurizers.base import Featurizer
 from das.models.base import TargetModel
 from das.sites import Site
 from ravel.schema import Completion, Prompt
 
-__all__ = ["Engine", "ForcedPair"]
+__all__ = ["Choice", "Engine", "FeaturizedPairs", "ForcedPair"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +30,30 @@ class ForcedPair:
     """Token ids put after the base prompt; at least one."""
 
 
+@dataclass(frozen=True, slots=True)
+class FeaturizedPairs:
+    """Pairs that go through one featurizer."""
+
+    pairs: Sequence[ForcedPair]
+    """The pairs."""
+    featurizer: Featurizer | None
+    """What swaps; None: nothing is changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A base and a source prompt, and two answers of which each might be said."""
+
+    base: Prompt
+    """The prompt that is answered."""
+    source: Prompt
+    """The prompt whose vector at the site is brought in."""
+    answers: tuple[tuple[int, ...], tuple[int, ...]]
+    """Token ids of both, none empty."""
+
+
 class Engine(Protocol):
-    """Runs a target model. `reference`, `direct` and (later) `resume` agree on values and gradients."""
+    """Runs a target model. `reference`, `direct` and `resume` agree on values and gradients."""
 
     name: str
     """As on the command line: `direct`."""
@@ -42,8 +65,14 @@ class Engine(Protocol):
         gradient. The width is the target's at that site."""
         ...
 
-    def complete(self, prompts: Sequence[Prompt], max_new_tokens: int) -> list[Completion]:
-        """Continue each prompt greedily, in the order of `prompts`."""
+    def complete(
+        self, prompts: Sequence[Prompt], max_new_tokens: int, decided: Decided | None = None
+    ) -> list[Completion]:
+        """Continue each prompt greedily, in the order of `prompts`.
+
+        A completion may stop where `decided` says so, called with a prompt's place and all of its new token
+        ids so far; an engine may also ignore it.
+        """
         ...
 
     def interchange_logits(
@@ -55,4 +84,23 @@ class Engine(Protocol):
         end. With `featurizer=None` nothing is changed. Gradients flow to the featurizer's parameters only,
         where autograd is on.
         """
+        ...
+
+    def forced_labels(self, groups: Sequence[FeaturizedPairs], site: Site) -> list[ForcedLabels]:
+        """Return how the labels of each group fare under the group's own featurizer, in order.
+
+        The groups run together where the engine can; each result is what the group alone would give.
+        Gradients flow as in `interchange_logits`.
+        """
+        ...
+
+    def said(
+        self, choices: Sequence[Choice], site: Site, featurizer: Featurizer | None
+    ) -> list[tuple[bool, bool]]:
+        """Return for both answers whether, forced, each of their tokens is the likeliest at its place: just
+        then a greedy continuation begins with the answer. No gradient."""
+        ...
+
+    def tokens_after(self, pairs: Sequence[ForcedPair], site: Site) -> list[int]:
+        """Return for each pair how many tokens its base has from the site on, label included."""
         ...

@@ -19,6 +19,7 @@ from das.engine.batch import PaddedRows, PaddingSide, PromptEncoder, pad_rows
 from das.engine.checks import check_featurizer, check_pairs, check_row_lengths, check_sites
 from das.engine.hooks import preserved
 from das.engine.protocol import ForcedPair
+from das.engine.through_logits import ThroughLogits
 from das.featurizers.base import Featurizer
 from das.models.base import TargetModel
 from das.models.load import memory_guard
@@ -71,7 +72,7 @@ class _Unit:
     """The site's part of the vector that pyvene hands over."""
 
 
-class ReferenceEngine:
+class ReferenceEngine(ThroughLogits):
     """Runs a target model through pyvene 0.1.8, source pass and base pass for every pair, all logits
     computed.
 
@@ -99,7 +100,7 @@ class ReferenceEngine:
         self.target = target
         self.batch_size = batch_size
         """Pairs in one forward pass."""
-        self._encoder = PromptEncoder(target.tokenizer)
+        self.encoder = PromptEncoder(target.tokenizer)
         self._padding_side = padding_side
         self._extra_padding = extra_padding
 
@@ -212,7 +213,7 @@ class ReferenceEngine:
         apart."""
         shifts = padded.shifts.tolist()
         tokens = [
-            [self._encoder.position(prompt, site.position) + shift]
+            [self.encoder.position(prompt, site.position) + shift]
             for prompt, shift in zip(prompts, shifts, strict=True)
         ]
         return [tokens] if unit.head is None else [[[[unit.head]] * len(tokens), tokens]]
@@ -238,7 +239,7 @@ class ReferenceEngine:
         )
 
     def _ids(self, prompts: Sequence[Prompt]) -> list[tuple[int, ...]]:
-        return [encoded.ids for encoded in self._encoder.encode([prompt.text for prompt in prompts])]
+        return [encoded.ids for encoded in self.encoder.encode([prompt.text for prompt in prompts])]
 
     def _pad(self, rows: list[tuple[int, ...]]) -> PaddedRows:
         check_row_lengths([len(row) for row in rows], self.target)

@@ -4,22 +4,38 @@ positions and a featurizer; nothing of attributes, labels' meaning or methods.""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
+from itertools import accumulate
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from das.engine.checks import check_featurizer, check_pairs, check_sites
+from das.engine.arena import BookShelf
+from das.engine.blocks import CannotResumeError
+from das.engine.cache import SourceKey
+from das.engine.checks import check_featurizer, check_pairs, check_row_lengths, check_sites
 from das.engine.direct import DirectEngine
-from das.engine.prefix import Resumer, RowState, StateCache, join, plan_suffixes
-from das.engine.protocol import ForcedPair
+from das.engine.hooks import captured
+from das.engine.labels import ForcedLabels, is_likeliest, packed_labels
+from das.engine.layout import Row, plan_passes
+from das.engine.memory import default_cache_bytes
+from das.engine.protocol import Choice, FeaturizedPairs, ForcedPair
+from das.engine.resumer import Cut, Resumer
+from das.engine.spill import SpillFolder, model_identity
 from das.featurizers.base import Featurizer
 from das.models.base import TargetModel
 from das.sites import Site
+from ravel.schema import Prompt
 
 __all__ = ["ResumeEngine"]
 
 _CALL_TOKENS = 96
-"""Tokens whose run costs as much as a forward pass costs anyway, on a small model; it changes speed only."""
+"""Tokens whose run costs as much as a pass costs anyway, on a small model; it changes speed only."""
+_LOGITS = 2**25
+"""Numbers that the logits of a pass may hold (128 MiB): what bounds memory for large vocabularies."""
+_FEWEST_ROWS = 16
+"""Fewest vectors a featurizer is given, so that its products round alike however few there are."""
 
 
 class ResumeEngine(DirectEngine):
@@ -27,12 +43,14 @@ class ResumeEngine(DirectEngine):
 
     Tokens before the site see no change in any block, so that their keys and values are kept per prefix. The
     stream after the site's block is kept per base and label; the swap is put in there, and only tokens from
-    the site on run through the blocks above it. A row runs in full once per layer and position of a site, as
-    long as the memory lasts. Gradients flow through the resumed part alone.
+    the site on run through the blocks above it, and through the last one only those whose next token is asked
+    for. A row runs in full once per layer and position of a site, as long as the memory lasts. Gradients flow
+    through the resumed part alone.
 
-    Only the stream `block_output` resumes. At a site of another stream the engine answers by the path of
-    `DirectEngine`, and `fallbacks` tells so. A user's own hooks see, while it runs on, the tokens from the
-    site on. Collecting and completing are those of `DirectEngine`.
+    On a CPU a pair's result is the same to the bit whatever pairs stand beside it, in whatever order, with
+    states kept or made anew. A model whose blocks can't be called one by one is answered by the path of
+    `DirectEngine`, and `fallback` says why. A user's own hooks on blocks see, while it runs on, the tokens
+    from the site on. Completing is that of `DirectEngine`.
     """
 
     name = "resume"
@@ -43,131 +61,246 @@ class ResumeEngine(DirectEngine):
         batch_tokens: int = 16_384,
         *,
         cache_bytes: int = 1 << 28,
-        state_bytes: int = 1 << 30,
+        state_bytes: int | None = None,
+        cache_folder: Path | None = None,
     ) -> None:
         """`batch_tokens` bounds the tokens of one forward pass, `cache_bytes` the kept source vectors,
-        `state_bytes` the kept states of base rows."""
+        `state_bytes` the states of base rows kept in memory (None: a share of what is free). What does not
+        fit goes to `cache_folder`; without one it is made again. Raises SuiteError for a folder that another
+        model or version wrote."""
         super().__init__(target, batch_tokens, cache_bytes=cache_bytes)
-        self.states = StateCache(state_bytes)
+        limit = default_cache_bytes(target.device) if state_bytes is None else state_bytes
+        self.states = BookShelf(limit)
         """The kept states of base rows."""
-        self.fallbacks: dict[Site, str] = {}
-        """Sites that were asked for and can't resume, each with the reason."""
-        self._resumer = Resumer(target)
+        identity = model_identity(target.fingerprint, target.dtype, target.device)
+        spill = None if cache_folder is None else SpillFolder(cache_folder, identity)
+        self._resumer = Resumer(target, self.states, batch_tokens, spill)
+        self._vocabulary = int(target.model.config.vocab_size)
 
-    def resumes(self, site: Site) -> bool:
-        """Return whether interchanges at this site run on from kept states."""
-        return site.stream == "block_output"
+    @cached_property
+    def fallback(self) -> str | None:
+        """Why the model can't be resumed, which is found out when it is first asked; None if it can."""
+        try:
+            self._resumer.runner.prepare(1)
+        except CannotResumeError as error:
+            return str(error)
+        return None
 
     def interchange_logits(
         self, pairs: Sequence[ForcedPair], site: Site, featurizer: Featurizer | None
     ) -> Tensor:
         """Return the logits that predict each label token, [n_pairs, longest label, vocabulary]; see the
         protocol."""
-        if not pairs or not self.resumes(site):
-            if pairs:
-                self.fallbacks[site] = f"{site.stream} lies inside a block, where nothing is kept"
+        if not pairs or self.fallback is not None:
             return super().interchange_logits(pairs, site, featurizer)
-        check_sites([site], self.target)
-        check_pairs(pairs)
-        check_featurizer(featurizer, self.target, site)
-        rows = self._forced_rows(pairs)
-        starts = [self.encoder.position(pair.base, site.position) for pair in pairs]
-        states = self._states(rows, starts, site.layer)
-        sources = None if featurizer is None else self._sources(pairs, site)
-        lengths = [len(pair.label_ids) for pair in pairs]
-        parts, order = [], []
-        for batch in self._suffix_plan(rows, starts):
-            with self._memory():
-                incoming = None if sources is None else [sources[i] for i in batch]
-                part = self._resumed(
-                    [states[i] for i in batch], [lengths[i] for i in batch], site.layer, featurizer, incoming
+        packed = self._packed([FeaturizedPairs(pairs, featurizer)], site)
+        with self._memory():
+            return _laid_out(packed, [len(pair.label_ids) for pair in pairs])
+
+    def forced_labels(self, groups: Sequence[FeaturizedPairs], site: Site) -> list[ForcedLabels]:
+        """Return how the labels of each group fare under its own featurizer; see the protocol."""
+        if self.fallback is not None or not all(group.pairs for group in groups):
+            return super().forced_labels(groups, site)
+        packed = self._packed(groups, site)
+        labels = [[pair.label_ids for pair in group.pairs] for group in groups]
+        parts = packed.split([sum(map(len, of_group)) for of_group in labels])
+        with self._memory():
+            return [packed_labels(part, ids) for part, ids in zip(parts, labels, strict=True)]
+
+    def said(
+        self, choices: Sequence[Choice], site: Site, featurizer: Featurizer | None
+    ) -> list[tuple[bool, bool]]:
+        """Return for both answers whether they would be said; see the protocol.
+
+        Both run in one pass, for they share everything up to the prompt's last token. The vocabulary is asked
+        for an answer's later tokens only where its first one is the likeliest.
+        """
+        if self.fallback is not None or not choices:
+            return super().said(choices, site, featurizer)
+        self._check(site, [featurizer])
+        rows = self._rows_of([c.base for c in choices], [c.answers for c in choices], site)
+        found: list[tuple[bool, bool]] = [(False, False)] * len(rows)
+        for batch in self._passes(rows):
+            some = [choices[i] for i in batch]
+            with self._memory(), torch.no_grad():
+                here = [rows[i] for i in batch]
+                self._resumer.fill(here, self._cut(site))
+                swapped = self._swapped(
+                    here, [c.base for c in some], [c.source for c in some], site, featurizer
                 )
-                parts.append(part)
-                order.extend(batch)
-        with self._memory():
-            return _laid_out(parts, order, lengths)
+                asked = self._resumer.asked(here, self._cut(site), swapped)
+                for i, both in zip(batch, self._said(asked, some), strict=True):
+                    found[i] = both
+            self._resumer.settle()
+        return found
 
-    def _resumed(
-        self,
-        states: list[RowState],
-        lengths: list[int],
-        layer: int,
-        featurizer: Featurizer | None,
-        sources: list[Tensor] | None,
-    ) -> Tensor:
-        """Run a batch on; return the logits of all its label tokens one after the other, [n, vocabulary]."""
-        suffixes = join(states)
-        hidden = suffixes.hidden
-        if featurizer is not None and sources is not None:
-            # The site is the first token after the cut in every row.
-            swapped = featurizer.interchange(hidden[:, 0], torch.stack(sources))
-            hidden = torch.cat([swapped[:, None], hidden[:, 1:]], dim=1)
-        row, token = _spread(lengths)
-        first = torch.tensor(
-            [len(state.suffix) - length for state, length in zip(states, lengths, strict=True)]
+    def _said(self, asked: Tensor, choices: Sequence[Choice]) -> list[tuple[bool, bool]]:
+        """Judge vectors [n, d_model]: a choice's are those after its prompt, then its first answer's, then
+        its second's."""
+        counts = [1 + sum(len(answer) - 1 for answer in choice.answers) for choice in choices]
+        begins = [end - count for end, count in zip(accumulate(counts), counts, strict=True)]
+        firsts = self._runs_first(
+            asked,
+            [(begin, c.answers[k][0]) for begin, c in zip(begins, choices, strict=True) for k in (0, 1)],
         )
-        places = first[row] + token
-        return self._resumer.logits(suffixes, layer, hidden, row.to(hidden.device), places.to(hidden.device))
+        later: list[tuple[int, int]] = []
+        owners: list[int] = []
+        for i, (begin, choice) in enumerate(zip(begins, choices, strict=True)):
+            place = begin + 1
+            for k, answer in enumerate(choice.answers):
+                if firsts[2 * i + k]:
+                    later += [(place + j, token) for j, token in enumerate(answer[1:])]
+                    owners += [2 * i + k] * (len(answer) - 1)
+                place += len(answer) - 1
+        for owner, right in zip(owners, self._runs_first(asked, later), strict=True):
+            firsts[owner] = firsts[owner] and right
+        return list(zip(firsts[::2], firsts[1::2], strict=True))
 
-    def _sources(self, pairs: Sequence[ForcedPair], site: Site) -> list[Tensor]:
-        keys = [self._key(pair.source, site) for pair in pairs]
-        found = self._vectors(keys)
-        return [found[key] for key in keys]
+    def _runs_first(self, asked: Tensor, tokens: Sequence[tuple[int, int]]) -> list[bool]:
+        """Return for pairs of a place in `asked` and a token whether that token is the likeliest there."""
+        if not tokens:
+            return []
+        places = list(dict.fromkeys(place for place, _ in tokens))
+        row = {place: i for i, place in enumerate(places)}
+        logits = self._resumer.runner.logits(asked.index_select(0, torch.tensor(places, device=asked.device)))
+        rows = torch.tensor([row[place] for place, _ in tokens], device=asked.device)
+        ids = torch.tensor([token for _, token in tokens], device=asked.device)
+        found: list[bool] = is_likeliest(logits, rows, ids).tolist()
+        return found
 
-    def _states(self, rows: list[tuple[int, ...]], starts: list[int], layer: int) -> list[RowState]:
-        """Return what each row leaves behind, from memory where it is kept."""
-        cuts = list(zip(rows, starts, strict=True))
-        found: dict[tuple[tuple[int, ...], int], RowState] = {}
-        missing: list[tuple[tuple[int, ...], int]] = []
-        for row, start in dict.fromkeys(cuts):
-            prefix = self.states.get((layer, row[:start]))
-            suffix = self.states.get((layer, row, start))
-            if prefix is None or suffix is None:
-                missing.append((row, start))
-            else:
-                found[row, start] = RowState(prefix, suffix)
-        for batch in self._plan([len(row) for row, _ in missing]):
-            found.update(self._new_states([missing[i] for i in batch], layer))
-        return [found[cut] for cut in cuts]
-
-    def _new_states(
-        self, cuts: list[tuple[tuple[int, ...], int]], layer: int
-    ) -> dict[tuple[tuple[int, ...], int], RowState]:
+    def _packed(self, groups: Sequence[FeaturizedPairs], site: Site) -> Tensor:
+        """Return the logits of all label tokens, pair by pair and group by group, [n, vocabulary]."""
+        self._check(site, [group.featurizer for group in groups])
+        pairs = [pair for group in groups for pair in group.pairs]
+        check_pairs(pairs)
+        rows = self._rows_of([pair.base for pair in pairs], [(pair.label_ids,) for pair in pairs], site)
+        cut = self._cut(site)
         with self._memory():
-            new = self._resumer.states([row for row, _ in cuts], [start for _, start in cuts], layer)
-        for (row, start), state in zip(cuts, new, strict=True):
-            self.states.put((layer, row[:start]), state.prefix)
-            self.states.put((layer, row, start), state.suffix)
-        return dict(zip(cuts, new, strict=True))
+            self._resumer.fill(rows, cut)
+            swapped = self._swapped_groups(groups, rows, site)
+        parts, order = [], []
+        for batch in self._passes(rows):
+            with self._memory():
+                chosen = torch.tensor(batch, device=self.target.device)
+                changed = None if swapped is None else swapped.index_select(0, chosen)
+                asked = self._resumer.asked([rows[i] for i in batch], cut, changed)
+                parts.append(self._resumer.runner.logits(asked))
+            order.extend(batch)
+        self._resumer.settle()
+        return _in_order(parts, order, [row.asked for row in rows])
 
-    def _suffix_plan(self, rows: list[tuple[int, ...]], starts: list[int]) -> list[list[int]]:
-        lengths = [len(row) - start for row, start in zip(rows, starts, strict=True)]
-        return plan_suffixes(lengths, starts, batch_tokens=self.batch_tokens, call_tokens=_CALL_TOKENS)
+    def _swapped_groups(
+        self, groups: Sequence[FeaturizedPairs], rows: Sequence[Row], site: Site
+    ) -> Tensor | None:
+        """Swap each group by its own featurizer, so that a group's gradient never knows of the others."""
+        parts, end = [], 0
+        for group in groups:
+            begin, end = end, end + len(group.pairs)
+            bases, sources = [p.base for p in group.pairs], [p.source for p in group.pairs]
+            part = self._swapped(rows[begin:end], bases, sources, site, group.featurizer)
+            if part is not None:
+                parts.append(part)
+        if parts and len(parts) < len(groups):
+            raise ValueError("groups with and without a featurizer can't run together")
+        return torch.cat(parts) if parts else None
+
+    def _swapped(
+        self,
+        rows: Sequence[Row],
+        bases: Sequence[Prompt],
+        sources: Sequence[Prompt],
+        site: Site,
+        featurizer: Featurizer | None,
+    ) -> Tensor | None:
+        """Return what takes the place of the bases' own vectors at the site, [n, width]; None: they stay."""
+        if featurizer is None:
+            return None
+        source = self._stacked(sources, site)
+        if site.stream == "block_output":
+            base = self._resumer.vectors(rows, self._cut(site))
+        else:
+            base = self._stacked(bases, site).to(self.target.dtype)
+        few = max(0, _FEWEST_ROWS - len(base))
+        if few:
+            base, source = (torch.cat([v, v[-1:].expand(few, -1)]) for v in (base, source))
+        return featurizer.interchange(base, source)[: len(bases)]
+
+    def _stacked(self, prompts: Sequence[Prompt], site: Site) -> Tensor:
+        self.encoder.encode([prompt.text for prompt in prompts])
+        keys = [self._key(prompt, site) for prompt in prompts]
+        found = self._vectors(keys)
+        return torch.stack([found[key] for key in keys])
+
+    def _check(self, site: Site, featurizers: Sequence[Featurizer | None]) -> None:
+        check_sites([site], self.target)
+        for featurizer in featurizers:
+            check_featurizer(featurizer, self.target, site)
+
+    def _cut(self, site: Site) -> Cut:
+        inside = None if site.stream == "block_output" else self.target.place(site)
+        return Cut(site.layer, inside)
+
+    def _rows_of(
+        self, bases: Sequence[Prompt], labels: Sequence[tuple[tuple[int, ...], ...]], site: Site
+    ) -> list[Row]:
+        encoded = self.encoder.encode([base.text for base in bases])
+        rows = []
+        for prompt, base, given in zip(encoded, bases, labels, strict=True):
+            start = self.encoder.position(base, site.position)
+            first = prompt.ids + given[0][:-1]
+            second = given[1][:-1] if len(given) > 1 else ()
+            rows.append(Row(first + second, start, len(prompt.ids), len(first)))
+        check_row_lengths([len(row.ids) for row in rows], self.target)
+        return rows
+
+    def _passes(self, rows: Sequence[Row]) -> list[list[int]]:
+        return plan_passes(
+            [row.after for row in rows],
+            [row.start for row in rows],
+            batch_tokens=self.batch_tokens,
+            call_tokens=_CALL_TOKENS,
+            most_rows=_LOGITS // (self._vocabulary * max(row.asked for row in rows)),
+        )
+
+    def _read_batch(
+        self, rows: list[tuple[int, ...]], keys: list[list[SourceKey]]
+    ) -> dict[SourceKey, Tensor]:
+        if self.fallback is not None:
+            return super()._read_batch(rows, keys)
+        spots = dict.fromkeys(key.spot for of_row in keys for key in of_row)
+        tokens = sorted({key.token for of_row in keys for key in of_row})
+        column = {token: index for index, token in enumerate(tokens)}
+        # Nothing after the last wanted token is run.
+        cut = [row[: max(key.token for key in of_row) + 1] for row, of_row in zip(rows, keys, strict=True)]
+        places = torch.tensor([[min(token, len(row) - 1) for token in tokens] for row in cut])
+        wanted = {spot: self.target.place(spot) for spot in spots}
+        with captured(wanted, dict.fromkeys(spots, places.to(self.target.device))) as vectors:
+            self._resumer.read(cut)
+        return {
+            key: vectors[key.spot][row, column[key.token]].clone()
+            for row, of_row in enumerate(keys)
+            for key in of_row
+        }
 
 
-def _spread(lengths: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Return for every token of rows of these lengths its row and its place there, both [sum of lengths]."""
-    counts = torch.tensor(lengths)
-    row = torch.repeat_interleave(torch.arange(len(lengths)), counts)
-    return row, torch.arange(len(row)) - (counts.cumsum(0) - counts)[row]
+def _in_order(parts: list[Tensor], order: list[int], lengths: Sequence[int]) -> Tensor:
+    """Return rows [n, vocabulary], of which `lengths[i]` belong to i, by i; in `parts` i goes by `order`."""
+    packed = parts[0] if len(parts) == 1 else torch.cat(parts)
+    if order == sorted(order):
+        return packed
+    first, ends = {}, 0
+    for i in order:
+        first[i] = ends
+        ends += lengths[i]
+    places = [first[i] + j for i, length in enumerate(lengths) for j in range(length)]
+    return packed.index_select(0, torch.tensor(places, device=packed.device))
 
 
-def _laid_out(parts: list[Tensor], order: list[int], lengths: Sequence[int]) -> Tensor:
-    """Put logits [n, vocabulary], whose rows stand in `order`, into [rows, longest, vocabulary], zeros after
-    each row's own label."""
-    row, token = _spread([lengths[i] for i in order])
-    row, token = torch.tensor(order)[row].to(parts[0].device), token.to(parts[0].device)
-    longest = max(lengths)
-    table = parts[0].new_empty(len(lengths), longest, parts[0].shape[1])
-    blank = (torch.arange(longest)[None, :] >= torch.tensor(lengths)[:, None]).nonzero()
-    # By places, for a mask would be read and written over the whole table.
-    table[blank[:, 0].to(table.device), blank[:, 1].to(table.device)] = 0.0
-    if parts[0].requires_grad:
-        # A write in place per part would make the way back copy the whole table as often.
-        parts = [torch.cat(parts)]
-    ends = [0]
-    for part in parts:
-        ends.append(ends[-1] + len(part))
-        here = slice(ends[-2], ends[-1])
-        table.index_put_((row[here], token[here]), part)
-    return table
+def _laid_out(packed: Tensor, lengths: Sequence[int]) -> Tensor:
+    """Put logits [n, vocabulary] into [rows, longest, vocabulary], zeros after each row's own label."""
+    longest, vocabulary = max(lengths), packed.shape[1]
+    if min(lengths) < longest:
+        places = [i * longest + j for i, length in enumerate(lengths) for j in range(length)]
+        table = packed.new_zeros(len(lengths) * longest, vocabulary)
+        packed = table.index_copy(0, torch.tensor(places, device=packed.device), packed)
+    return packed.view(len(lengths), longest, vocabulary)

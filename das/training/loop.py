@@ -14,7 +14,8 @@ import torch
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, optim
 
-from das.engine.protocol import Engine
+from das.engine.labels import ForcedLabels
+from das.engine.protocol import Engine, FeaturizedPairs
 from das.featurizers.base import Featurizer
 from das.sites import Site
 from das.training.checkpoint import (
@@ -25,7 +26,7 @@ from das.training.checkpoint import (
     with_prefix,
     write_checkpoint,
 )
-from das.training.objective import ForcedLabels, LossWeights, TrainingPair, forced_labels, pooled_loss
+from das.training.objective import LossWeights, TrainingPair, pooled_loss
 from das.training.schedules import ScheduleName, learning_rate_at
 from das.training.trainable import Trainable
 from das.training.workspace import Workspace
@@ -96,28 +97,23 @@ def train_featurizer(
     return _Run(trainable, task, engine, workspace, config).finish()
 
 
-def batches(pairs: Sequence[TrainingPair], batch_size: int, stream: random.Random) -> list[list[int]]:
-    """Return the indices of `pairs` in shuffled batches, each index once, sizes as even as can be.
+def batches(lengths: Sequence[int], batch_size: int, stream: random.Random) -> list[list[int]]:
+    """Return the indices of pairs in shuffled batches, each index once, sizes as even as can be.
 
-    Pairs are shuffled, sorted by text length within pools of a few batches, cut, and the batches shuffled
-    again: little padding, yet mixed batches. No pair is dropped.
+    Pairs are shuffled, sorted by `lengths` (tokens from the site on) within pools of a few batches, cut, and
+    the batches shuffled again: little padding, yet mixed batches. No pair is dropped.
     """
-    order = list(range(len(pairs)))
+    order = list(range(len(lengths)))
     stream.shuffle(order)
     pool = batch_size * _POOL
     pooled = [
         index
         for start in range(0, len(order), pool)
-        for index in sorted(order[start : start + pool], key=lambda i: _length(pairs[i]))
+        for index in sorted(order[start : start + pool], key=lambda i: lengths[i])
     ]
     cut = _cut(pooled, batch_size)
     stream.shuffle(cut)
     return cut
-
-
-def _length(pair: TrainingPair) -> int:
-    """Characters of the base: a proxy for its tokens that needs no tokenizer."""
-    return len(pair.forced.base.text)
 
 
 def _cut(indices: list[int], batch_size: int) -> list[list[int]]:
@@ -213,7 +209,7 @@ class _Run:
         stream = python_stream(self.task.seed, "order", str(self.state.epoch))
         self.state.epoch += 1
         tally = _Tally()
-        for batch in batches(self.task.training, self.config.batch_size, stream):
+        for batch in batches(self._lengths(self.task.training), self.config.batch_size, stream):
             self._step([self.task.training[index] for index in batch], tally)
             if len(tally.batch_losses) == self.config.log_every:
                 self._log_training(tally)
@@ -236,10 +232,12 @@ class _Run:
         self.state.step += 1
         self.trainable.after_step(self.state.step / self.steps)
 
+    def _lengths(self, pairs: Sequence[TrainingPair]) -> list[int]:
+        return self.engine.tokens_after([pair.forced for pair in pairs], self.task.site)
+
     def _run(self, pairs: Sequence[TrainingPair], featurizer: Featurizer) -> ForcedLabels:
-        forced = [pair.forced for pair in pairs]
-        logits = self.engine.interchange_logits(forced, self.task.site, featurizer)
-        return forced_labels(logits, [pair.label_ids for pair in forced])
+        group = FeaturizedPairs([pair.forced for pair in pairs], featurizer)
+        return self.engine.forced_labels([group], self.task.site)[0]
 
     def _rate(self) -> float:
         return learning_rate_at(
@@ -306,7 +304,8 @@ class _Run:
 
     def _validation_tally(self) -> _Tally:
         tally = _Tally()
-        pairs = sorted(self.task.validation, key=_length)
+        lengths = self._lengths(self.task.validation)
+        pairs = [self.task.validation[i] for i in sorted(range(len(lengths)), key=lengths.__getitem__)]
         with torch.no_grad():
             featurizer = self.trainable.evaluated()
             for batch in _chunks(pairs, 4 * self.config.batch_size):

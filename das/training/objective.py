@@ -6,13 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 from torch import Tensor
-from torch.nn import functional
 
 from das.engine.protocol import ForcedPair
 
-__all__ = ["ForcedLabels", "LossWeights", "PairKind", "TrainingPair", "forced_labels", "pooled_loss"]
+__all__ = ["LossWeights", "PairKind", "TrainingPair", "pooled_loss"]
 
 PairKind = Literal["cause", "isolate"]
 
@@ -54,35 +52,6 @@ class LossWeights:
     def of(self, pairs: Sequence[TrainingPair]) -> list[float]:
         """Return each pair's weight, in order."""
         return [self.cause if pair.kind == "cause" else self.isolate for pair in pairs]
-
-
-@dataclass(frozen=True, slots=True)
-class ForcedLabels:
-    """How a batch's forced labels fared."""
-
-    cross_entropy: Tensor
-    """Mean over the label's own tokens, in nats, [n_pairs]; carries the gradient."""
-    correct: Tensor
-    """True where the argmax equals the label at each of its tokens, bool [n_pairs]."""
-
-
-def forced_labels(logits: Tensor, labels: Sequence[tuple[int, ...]]) -> ForcedLabels:
-    """Judge logits [n_pairs, longest label, vocabulary] against labels of their own lengths (none empty).
-
-    Each pair counts once, however long its label: the mean is over the label's tokens first.
-    """
-    longest = logits.shape[1]
-    ids = torch.tensor([[*label, *[0] * (longest - len(label))] for label in labels], device=logits.device)
-    lengths = torch.tensor([len(label) for label in labels], device=logits.device)
-    real = torch.arange(longest, device=logits.device)[None, :] < lengths[:, None]
-    # Flat rows: over a transposed table the softmax would stride through memory.
-    flat = functional.cross_entropy(logits.flatten(0, 1), ids.flatten(), reduction="none")
-    per_token = flat.view_as(ids)
-    # `where` rather than a product: a filled position must not pass on a gradient, whatever stands there.
-    per_pair = torch.where(real, per_token, per_token.new_zeros(())).sum(dim=1) / lengths
-    with torch.no_grad():
-        correct = ((logits.argmax(dim=-1) == ids) | ~real).all(dim=1)
-    return ForcedLabels(cross_entropy=per_pair, correct=correct)
 
 
 def pooled_loss(cross_entropy: Tensor, weights: Sequence[float]) -> Tensor:

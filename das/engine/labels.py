@@ -1,0 +1,70 @@
+"""How forced labels fare under logits: their cross entropy, and whether each is what would be said; no engine
+is known here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+__all__ = ["ForcedLabels", "forced_labels", "is_likeliest", "packed_labels"]
+
+
+@dataclass(frozen=True, slots=True)
+class ForcedLabels:
+    """How a batch's forced labels fared."""
+
+    cross_entropy: Tensor
+    """Mean over the label's own tokens, in nats, [n_pairs]; carries the gradient."""
+    correct: Tensor
+    """True where no token is likelier than the label's at each of its places, bool [n_pairs]."""
+
+
+def forced_labels(logits: Tensor, labels: Sequence[tuple[int, ...]]) -> ForcedLabels:
+    """Judge logits [n_pairs, longest label, vocabulary] against labels of their own lengths (none empty).
+
+    Each pair counts once, however long its label: the mean is over the label's tokens first.
+    """
+    lengths = torch.tensor([len(label) for label in labels])
+    real = torch.arange(logits.shape[1])[None, :] < lengths[:, None]
+    return packed_labels(logits[real.to(logits.device)], labels)
+
+
+def packed_labels(logits: Tensor, labels: Sequence[tuple[int, ...]]) -> ForcedLabels:
+    """Judge logits [all label tokens one after the other, vocabulary] as `forced_labels` does."""
+    device = logits.device
+    ids = torch.tensor([token for label in labels for token in label], device=device)
+    lengths = torch.tensor([len(label) for label in labels])
+    pair = torch.repeat_interleave(torch.arange(len(labels)), lengths).to(device)
+    per_token = functional.cross_entropy(logits, ids, reduction="none")
+    total = per_token.new_zeros(len(labels)).index_add(0, pair, per_token)
+    with torch.no_grad():
+        # The largest number alone is found many times faster than its place.
+        wrong = (logits.detach().gather(1, ids[:, None])[:, 0] < logits.detach().amax(dim=-1)).float()
+        missed = wrong.new_zeros(len(labels)).index_add_(0, pair, wrong)
+    return ForcedLabels(cross_entropy=total / lengths.to(device), correct=missed == 0)
+
+
+def is_likeliest(logits: Tensor, rows: Tensor, ids: Tensor) -> Tensor:
+    """Return whether the first largest of `logits` [n, vocabulary] is the one of `ids` [m] in row `rows` [m].
+
+    The same as comparing with `argmax`, but finding the largest number is many times faster than finding its
+    place; the place is looked for only where two numbers might be equal. `logits` must carry no gradient;
+    they are as before when this returns.
+    """
+    top = logits.amax(dim=-1)
+    own = logits[rows, ids]
+    found = own == top[rows]
+    hits, hit_ids = rows[found], ids[found]
+    logits[hits, hit_ids] = -torch.inf
+    tied = logits.amax(dim=-1) == top
+    logits[hits, hit_ids] = own[found]
+    lowest = torch.full_like(top, torch.inf).scatter_reduce(0, hits, hit_ids.to(top.dtype), "amin")
+    tied |= torch.zeros_like(tied).scatter(0, hits, hit_ids > lowest[hits])
+    for place in tied.nonzero().squeeze(1).tolist():
+        mine = rows == place
+        found[mine] = ids[mine] == logits[place].argmax()
+    return found

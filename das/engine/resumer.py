@@ -1,0 +1,318 @@
+"""Runs rows of token ids on from what they left behind in a model. It knows rows, blocks and places; no
+pairs, no labels' meaning and no featurizer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from das.engine.arena import Book, BookShelf
+from das.engine.blocks import BlockRunner, Tokens
+from das.engine.hooks import rewritten
+from das.engine.layout import Layout, Row, Slots, lay_out, plan_passes
+from das.engine.spill import SpillFolder, key_of
+from das.models.base import Place, TargetModel
+
+__all__ = ["Cut", "Resumer"]
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Where a change is made: after a block, or inside it."""
+
+    layer: int
+    """Index of the block."""
+    inside: Place | None
+    """The part of the block that is changed; None: what the block returns."""
+
+    @property
+    def first(self) -> int:
+        """The first block whose keys and values before the cut are needed."""
+        return self.layer + 1 if self.inside is None else self.layer
+
+    @property
+    def book(self) -> tuple[int, bool]:
+        """What is kept for this cut is kept for all with the same."""
+        return self.layer, self.inside is None
+
+
+class Resumer:
+    """Runs whole rows once per cut, and then runs on from what they left behind.
+
+    Kept are, per row and cut: keys and values of the tokens before the cut in the blocks above it, shared by
+    all rows that begin alike; and the residual stream after the block of the cut, from there on. A row's
+    results do not depend on the rows that run beside it nor on what was kept before (`Tokens` says where).
+    """
+
+    def __init__(
+        self, target: TargetModel, shelf: BookShelf, batch_tokens: int, spill: SpillFolder | None = None
+    ) -> None:
+        """`shelf` bounds what is kept in memory; what does not fit goes to `spill`, or is made again."""
+        self.runner = BlockRunner(target)
+        """Calls the model's blocks."""
+        self._target = target
+        self._shelf = shelf
+        self._batch_tokens = batch_tokens
+        self._spill = spill
+        self._on_disk: set[str] = set()
+
+    def fill(self, rows: Sequence[Row], cut: Cut) -> None:
+        """See to it that what these rows leave behind is there, until `settle`."""
+        self.runner.prepare(max(len(row.ids) for row in rows))
+        book = self._book(cut)
+        missing = [row for row in dict.fromkeys(rows) if not _is_there(row, book)]
+        if self._spill is not None and missing:
+            self._fetch(book, missing, cut, self._spill)
+            missing = [row for row in missing if not _is_there(row, book)]
+        lengths = [len(row.ids) for row in missing]
+        with torch.inference_mode(False), torch.no_grad():
+            for batch in plan_passes(
+                lengths, [0] * len(lengths), batch_tokens=self._batch_tokens, call_tokens=_FILL_CALL
+            ):
+                self._run_whole(book, [missing[i] for i in batch], cut)
+
+    def vectors(self, rows: Sequence[Row], cut: Cut) -> Tensor:
+        """Return what stands after the block of the cut at each row's cut, [rows, d_model]."""
+        book = self._book(cut)
+        slots = torch.tensor([book.suffixes[row] for row in rows], device=self._target.device)
+        return book.streams.columns[0].index_select(0, slots)
+
+    def asked(self, rows: Sequence[Row], cut: Cut, changed: Tensor | None) -> Tensor:
+        """Run rows on; return what comes out of the last block at every token asked for, row by row, [n,
+        d_model].
+
+        `changed` [rows, width] takes the place of the vectors at the cut; gradients flow to it. The rows are
+        one pass: all run together, and `fill` has been called for them.
+        """
+        book = self._book(cut)
+        kept = [Slots(book.prefixes[row.prefix], book.suffixes[row]) for row in rows]
+        layout = lay_out(rows, kept, self._target.device)
+        hidden = _gathered(book.streams.columns[0], layout.stream_slots)
+        if changed is not None:
+            if cut.inside is not None:
+                changed = self._left(book, rows, kept, cut.inside, cut, changed)
+            hidden = torch.cat([changed[:, None].to(hidden.dtype), hidden[:, 1:]], dim=1)
+        asked = self._run_on(hidden, layout, _Resumed(book, layout, cut.first), cut.layer)
+        return asked.flatten(0, 1).index_select(0, layout.answers)
+
+    def settle(self) -> None:
+        """Come back within the bounds of memory; to be called after each pass."""
+        book = self._shelf.crowded()
+        if book is None:
+            self._shelf.keep()
+            return
+        if self._spill is not None and self._spill.writes:
+            self._store(book, self._spill)
+        book.forget()
+
+    def read(self, rows: Sequence[tuple[int, ...]]) -> None:
+        """Run plain rows from their beginning, for whoever looks on from within."""
+        self.runner.prepare(max(map(len, rows)))
+        whole = [Row(row, 0, len(row), len(row)) for row in rows]
+        ids, tokens = self._whole(whole)
+        width = tokens.positions.shape[1]
+        hidden = self.runner.embedded(ids, tokens)
+        self.runner.run(hidden, range(self.runner.n_blocks), tokens, _Padding(tokens.n_keys - width))
+
+    def _book(self, cut: Cut) -> Book:
+        found = self._shelf.get(cut.book)
+        if found is not None:
+            return found
+        width = self._target.d_model
+        book = Book(
+            cut=cut.book,
+            keys=[part for pair in self.runner.key_widths[cut.first :] for part in pair],
+            streams=[width] if cut.inside is None else [width, width],
+            dtype=self._target.dtype,
+            device=self._target.device,
+        )
+        return self._shelf.put(cut.book, book)
+
+    def _left(
+        self, book: Book, rows: Sequence[Row], kept: Sequence[Slots], place: Place, cut: Cut, changed: Tensor
+    ) -> Tensor:
+        """Return what leaves the block of the cut, [rows, d_model], with a change made inside it."""
+        # Inside a block, only the token of the cut itself can differ from before.
+        ends = [row.start + 1 for row in rows]
+        alone = [Row(row.ids[:end], row.start, end, end) for row, end in zip(rows, ends, strict=True)]
+        layout = lay_out(alone, kept, self._target.device)
+        entering = _gathered(book.streams.columns[1], layout.stream_slots)
+        positions = torch.zeros(len(rows), dtype=torch.long, device=entering.device)
+        memory = _Resumed(book, layout, cut.first)
+        with rewritten(place, positions, lambda vectors: changed.to(vectors.dtype)):
+            left = self.runner.run(entering, range(cut.layer, cut.layer + 1), layout.tokens, memory)
+        return left[:, 0]
+
+    def _run_on(self, hidden: Tensor, layout: Layout, memory: _Resumed, layer: int) -> Tensor:
+        """Run from after block `layer` to the last; return the vectors at the tokens asked for."""
+        last = self.runner.n_blocks - 1
+        rows = torch.arange(len(hidden), device=hidden.device)[:, None]
+        if layer == last:
+            return hidden[rows, layout.asked]
+        hidden = self.runner.run(hidden, range(layer + 1, last), layout.tokens, memory)
+        if layout.asked.shape[1] * _WORTH_CHOOSING > hidden.shape[1]:
+            return self.runner.run(hidden, range(last, last + 1), layout.tokens, memory)[rows, layout.asked]
+        # Above the last block only the tokens asked for matter; of the others only what these look at.
+        self.runner.keys_only(hidden, last, layout.tokens, memory)
+        chosen = layout.tokens.chosen(layout.asked)
+        return self.runner.run(hidden[rows, layout.asked], range(last, last + 1), chosen, memory.done())
+
+    def _run_whole(self, book: Book, rows: Sequence[Row], cut: Cut) -> None:
+        ids, tokens = self._whole([Row(row.ids, 0, row.fork, row.second) for row in rows])
+        width = tokens.positions.shape[1]
+        harvest = _Harvest(book, cut.first, rows, tokens.n_keys, width)
+        entering = self.runner.run(self.runner.embedded(ids, tokens), range(cut.layer), tokens, harvest)
+        left = self.runner.run(entering, range(cut.layer, cut.layer + 1), tokens, harvest)
+        _keep_streams(book, rows, [left] if cut.inside is None else [left, entering])
+        above = range(cut.layer + 1, self.runner.n_blocks)
+        # The last block is run for its keys and values alone, and that only if some are new.
+        if above and harvest.wants:
+            left = self.runner.run(left, above[:-1], tokens, harvest)
+            self.runner.keys_only(left, above[-1], tokens, harvest)
+
+    def _whole(self, rows: Sequence[Row]) -> tuple[Tensor, Tokens]:
+        """Return ids [rows, tokens], padded by the row's last, and the places of rows without a cut."""
+        tokens = lay_out(rows, [Slots(0, 0)] * len(rows), self._target.device).tokens
+        width = tokens.positions.shape[1]
+        ids = [row.ids + row.ids[-1:] * (width - len(row.ids)) for row in rows]
+        return torch.tensor(ids, device=self._target.device), tokens
+
+    def _fetch(self, book: Book, rows: Sequence[Row], cut: Cut, spill: SpillFolder) -> None:
+        """Bring back from the disk what is there."""
+        prefixes = {_prefix_key(row.prefix, cut.book): row for row in rows}
+        suffixes = {_suffix_key(row, cut.book): row for row in rows}
+        found = spill.get([*prefixes, *suffixes])
+        self._on_disk.update(found)
+        with torch.inference_mode(False), torch.no_grad():
+            for key, state in found.items():
+                if key in suffixes and suffixes[key] not in book.suffixes:
+                    book.streams.fill(book.add_suffix(suffixes[key], len(state)), state)
+                elif key in prefixes and prefixes[key].prefix not in book.prefixes:
+                    book.keys.fill(book.add_prefix(prefixes[key].prefix, len(state)), state)
+
+    def _store(self, book: Book, spill: SpillFolder) -> None:
+        """Put on the disk what came last and is not there yet."""
+        prefixes, suffixes = book.added()
+        states = {
+            _prefix_key(tokens, book.cut): book.keys.run(book.prefixes[tokens], len(tokens))
+            for tokens in prefixes
+        } | {_suffix_key(row, book.cut): book.streams.run(book.suffixes[row], row.after) for row in suffixes}
+        new = {key: state for key, state in states.items() if key not in self._on_disk}
+        if new and spill.put(new):
+            self._on_disk.update(new)
+
+
+def _is_there(row: Row, book: Book) -> bool:
+    return row in book.suffixes and row.prefix in book.prefixes
+
+
+def _prefix_key(tokens: tuple[int, ...], cut: tuple[int, bool]) -> str:
+    return key_of(cut[0], f"keys {cut[1]}", tokens, len(tokens))
+
+
+def _suffix_key(row: Row, cut: tuple[int, bool]) -> str:
+    return key_of(cut[0], f"stream {cut[1]} {row.fork} {row.second}", row.ids, row.start)
+
+
+_WORTH_CHOOSING = 1.5
+"""A last block for the tokens asked for alone is run twice in part: worth it for so many times fewer."""
+_FILL_CALL = 256
+"""Tokens whose run costs as much as the calls of a run through the whole model."""
+
+
+def _gathered(column: Tensor, slots: Tensor) -> Tensor:
+    """Return the vectors at slots [rows, n], in memory of their own."""
+    return column.index_select(0, slots.flatten()).view(*slots.shape, column.shape[1])
+
+
+def _keep_streams(book: Book, rows: Sequence[Row], streams: Sequence[Tensor]) -> None:
+    """Put streams [rows, tokens, d_model] from each row's cut on into the book."""
+    width, device = streams[0].shape[1], streams[0].device
+    taken, slots = [], []
+    for i, row in enumerate(rows):
+        if row not in book.suffixes:
+            first = book.add_suffix(row, row.after)
+            taken.append(torch.arange(row.start, len(row.ids)) + i * width)
+            slots.append(torch.arange(first, first + row.after))
+    if taken:
+        where, places = torch.cat(slots).to(device), torch.cat(taken).to(device)
+        for column, stream in zip(book.streams.columns, streams, strict=True):
+            column.index_copy_(0, where, stream.flatten(0, 1).index_select(0, places))
+
+
+class _Padding:
+    """The memory of whole rows of which nothing is kept."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def met(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        return functional.pad(keys, (0, 0, 0, self._count)), functional.pad(values, (0, 0, 0, self._count))
+
+
+class _Harvest:
+    """The memory of whole rows: it keeps the keys and values before the cut in a book."""
+
+    def __init__(self, book: Book, first: int, rows: Sequence[Row], n_keys: int, width: int) -> None:
+        self._book = book
+        self._first = first
+        self._padding = _Padding(n_keys - width)
+        taken, slots = [torch.zeros(0, dtype=torch.long)], [torch.zeros(0, dtype=torch.long)]
+        for i, row in enumerate(rows):
+            if row.prefix in book.prefixes:
+                continue
+            start = book.add_prefix(row.prefix, row.start)
+            taken.append(torch.arange(row.start) + i * width)
+            slots.append(torch.arange(start, start + row.start))
+        self._taken, self._slots = torch.cat(taken), torch.cat(slots)
+        self.wants = len(self._slots) > 0
+        """Whether anything is to be kept."""
+
+    def met(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        if layer >= self._first:
+            columns = self._book.keys.columns[2 * (layer - self._first) :]
+            taken, slots = self._taken.to(keys.device), self._slots.to(keys.device)
+            for column, new in zip(columns, (keys, values), strict=False):
+                column.index_copy_(0, slots, _by_token(new).index_select(0, taken))
+        return self._padding.met(layer, keys, values)
+
+
+class _Resumed:
+    """The memory of rows that run on: kept keys and values, and the new ones after them."""
+
+    def __init__(self, book: Book, layout: Layout, first: int) -> None:
+        self._book = book
+        self._first = first
+        self._key_slots = layout.key_slots
+        slots = layout.tokens.slots
+        base = torch.arange(len(slots), device=slots.device)[:, None] * layout.key_slots.shape[1]
+        self._new_slots = (base + slots).flatten()
+        self._last: tuple[Tensor, Tensor] | None = None
+        self._is_done = False
+
+    def done(self) -> _Resumed:
+        """From now on the block that was met last is asked again, for some of its tokens: nothing is new."""
+        self._is_done = True
+        return self
+
+    def met(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        if self._is_done and self._last is not None:
+            return self._last
+        columns = self._book.keys.columns[2 * (layer - self._first) :]
+        self._last = self._joined(columns[0], keys), self._joined(columns[1], values)
+        return self._last
+
+    def _joined(self, column: Tensor, new: Tensor) -> Tensor:
+        rows, heads, _, width = new.shape
+        kept = column.index_select(0, self._key_slots.flatten())
+        kept.index_copy_(0, self._new_slots, _by_token(new))
+        return kept.view(rows, -1, heads, width).transpose(1, 2)
+
+
+def _by_token(parts: Tensor) -> Tensor:
+    """From [rows, heads, tokens, width] to [rows * tokens, heads * width]."""
+    return parts.transpose(1, 2).flatten(2).flatten(0, 1)

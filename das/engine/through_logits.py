@@ -1,0 +1,68 @@
+"""What an engine can do once it gives the logits of an interchange: the plain way of all that is made of
+them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from das.engine.batch import PromptEncoder
+from das.engine.labels import ForcedLabels, forced_labels
+from das.engine.protocol import Choice, FeaturizedPairs, ForcedPair
+from das.featurizers.base import Featurizer
+from das.sites import Site
+
+__all__ = ["ThroughLogits"]
+
+
+class ThroughLogits(ABC):
+    """Judges labels and answers by their logits, one featurizer and one answer at a time."""
+
+    encoder: PromptEncoder
+    """Tokenises prompts, once each."""
+
+    @abstractmethod
+    def interchange_logits(
+        self, pairs: Sequence[ForcedPair], site: Site, featurizer: Featurizer | None
+    ) -> Tensor:
+        """Return the logits that predict each label token; see the protocol."""
+
+    def forced_labels(self, groups: Sequence[FeaturizedPairs], site: Site) -> list[ForcedLabels]:
+        """Return how the labels of each group fare under its own featurizer; see the protocol."""
+        return [
+            forced_labels(
+                self.interchange_logits(group.pairs, site, group.featurizer),
+                [pair.label_ids for pair in group.pairs],
+            )
+            for group in groups
+        ]
+
+    def said(
+        self, choices: Sequence[Choice], site: Site, featurizer: Featurizer | None
+    ) -> list[tuple[bool, bool]]:
+        """Return for both answers whether they would be said; see the protocol."""
+        first, second = (self._greedy_labels(choices, which, site, featurizer) for which in (0, 1))
+        return list(zip(first, second, strict=True))
+
+    def tokens_after(self, pairs: Sequence[ForcedPair], site: Site) -> list[int]:
+        """Return for each pair how many tokens its base has from the site on, label included."""
+        bases = self.encoder.encode([pair.base.text for pair in pairs])
+        return [
+            len(base.ids) + len(pair.label_ids) - 1 - self.encoder.position(pair.base, site.position)
+            for base, pair in zip(bases, pairs, strict=True)
+        ]
+
+    def _greedy_labels(
+        self, choices: Sequence[Choice], which: int, site: Site, featurizer: Featurizer | None
+    ) -> list[bool]:
+        if not choices:
+            return []
+        pairs = [ForcedPair(c.base, c.source, c.answers[which]) for c in choices]
+        with torch.no_grad():
+            best = self.interchange_logits(pairs, site, featurizer).argmax(dim=-1).tolist()
+        return [
+            tuple(row[: len(pair.label_ids)]) == pair.label_ids for row, pair in zip(best, pairs, strict=True)
+        ]
