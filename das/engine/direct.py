@@ -6,7 +6,7 @@ It knows token ids, positions and a featurizer; nothing of attributes, labels' m
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
@@ -17,13 +17,14 @@ from das.engine.cache import SourceKey, VectorCache
 from das.engine.checks import check_featurizer, check_pairs, check_row_lengths, check_sites
 from das.engine.completion import Completer, Settled
 from das.engine.hooks import captured, gathered, rewritten
-from das.engine.protocol import Decided, ForcedPair
+from das.engine.memory import batch_guard, shape_of
+from das.engine.protocol import ForcedPair
 from das.engine.through_logits import ThroughLogits
 from das.engine.token_rows import token_rows
 from das.featurizers.base import Featurizer
 from das.models.base import TargetModel
-from das.models.load import memory_guard
 from das.sites import Site
+from ravel.knowledge import Decided
 from ravel.schema import Completion, Prompt
 
 __all__ = ["DirectEngine"]
@@ -59,6 +60,7 @@ class DirectEngine(ThroughLogits):
         """The kept source vectors."""
         self.encoder = PromptEncoder(target.tokenizer)
         """Tokenises prompts, once each."""
+        self._shape = shape_of(target)
         self._head: nn.Module = target.model.get_output_embeddings()
         self._padding_side = padding_side
         self._extra_padding = extra_padding
@@ -92,7 +94,9 @@ class DirectEngine(ThroughLogits):
             self._completer = Completer(self.target, self.batch_tokens)
         unique = list(askers)
         with self._memory():
-            new = self._completer.complete(unique, max_new_tokens, _all_decided(decided, list(askers.values())))
+            new = self._completer.complete(
+                unique, max_new_tokens, _all_decided(decided, list(askers.values()))
+            )
         known: dict[tuple[int, ...], Completion] = {ids: self._completion(ids) for ids in dict.fromkeys(new)}
         found = {row: known[ids] for row, ids in zip(unique, new, strict=True)}
         return [found[row] for row in rows]
@@ -230,11 +234,8 @@ class DirectEngine(ThroughLogits):
         enough = self.batch_tokens // 16
         return plan_batches(lengths, batch_tokens=self.batch_tokens, enough_tokens=enough, exact=exact)
 
-    def _memory(self) -> Any:
-        return memory_guard(
-            f"room for a forward pass of {self.batch_tokens} tokens",
-            f"lower --batch-tokens (now {self.batch_tokens}), or load the model with --dtype bfloat16",
-        )
+    def _memory(self) -> AbstractContextManager[None]:
+        return batch_guard(self.batch_tokens, self._shape, self.target.device)
 
 
 def _blank(logits: Tensor, lengths: list[int]) -> Tensor:

@@ -3,6 +3,7 @@ positions and a featurizer; nothing of attributes, labels' meaning or methods.""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from functools import cached_property
 from itertools import accumulate
@@ -12,7 +13,6 @@ import torch
 from torch import Tensor
 
 from das.engine.arena import BookShelf
-from das.engine.blocks import CannotResumeError
 from das.engine.cache import SourceKey
 from das.engine.checks import check_featurizer, check_pairs, check_row_lengths, check_sites
 from das.engine.direct import DirectEngine
@@ -30,6 +30,7 @@ from ravel.schema import Prompt
 
 __all__ = ["ResumeEngine"]
 
+_LOG = logging.getLogger(__name__)
 _CALL_TOKENS = 96
 """Tokens whose run costs as much as a pass costs anyway, on a small model; it changes speed only."""
 _LOGITS = 2**25
@@ -79,12 +80,14 @@ class ResumeEngine(DirectEngine):
 
     @cached_property
     def fallback(self) -> str | None:
-        """Why the model can't be resumed, which is found out when it is first asked; None if it can."""
-        try:
-            self._resumer.runner.prepare(1)
-        except CannotResumeError as error:
-            return str(error)
-        return None
+        """Why the model can't be resumed, which is found out when it is first asked; None if it can.
+
+        The reason is logged once, as a warning.
+        """
+        reason = self._resumer.refusal()
+        if reason is not None:
+            _LOG.warning("%s is run by the engine direct: %s", self.target.name, reason)
+        return reason
 
     def interchange_logits(
         self, pairs: Sequence[ForcedPair], site: Site, featurizer: Featurizer | None

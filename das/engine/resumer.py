@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from das.engine.arena import Book, BookShelf
-from das.engine.blocks import BlockRunner, Tokens
+from das.engine.blocks import BlockRunner, CannotResumeError, Tokens
 from das.engine.hooks import rewritten
 from das.engine.layout import Layout, Row, Slots, lay_out, plan_passes
 from das.engine.spill import SpillFolder, key_of
@@ -59,6 +59,40 @@ class Resumer:
         self._batch_tokens = batch_tokens
         self._spill = spill
         self._on_disk: set[str] = set()
+
+    def refusal(self) -> str | None:
+        """Return why this model can't be run on from kept states, or None if it can.
+
+        Rows are run on and compared with the model's own forward: a model whose blocks are not called as they
+        seem to be is found out here, whatever its family.
+        """
+        try:
+            self.runner.prepare(1)
+            apart = self._apart()
+        except CannotResumeError as error:
+            return str(error)
+        except (RuntimeError, TypeError, ValueError, AttributeError, IndexError, KeyError) as error:
+            # A model of a stranger may fail in any way when its blocks are called alone.
+            return f"calling its blocks alone fails: {' '.join(str(error).split())[:200]}"
+        bound = _EXACT if self._target.dtype == torch.float32 else _ROUGH
+        if apart <= bound:
+            return None
+        return f"its logits come out {apart:.2g} apart from its own (relative; allowed: {bound:g})"
+
+    def _apart(self) -> float:
+        """Return the largest difference of logits between rows run on and rows run whole, relative to the
+        largest logit."""
+        vocabulary, length = int(self._target.model.config.vocab_size), 12
+        ids = [tuple((7 * i * i + 3 * i + 5 * row) % vocabulary for i in range(length)) for row in (1, 2)]
+        rows = [Row(own, start, length - 3, length) for own, start in zip(ids, (2, 5), strict=True)]
+        cut = Cut(self.runner.n_blocks // 2, None)
+        with torch.inference_mode(False), torch.no_grad():
+            self.fill(rows, cut)
+            found = self.runner.logits(self.asked(rows, cut, None))
+            whole = self._target.model(input_ids=torch.tensor(ids, device=self._target.device))
+            expected = whole.logits[:, length - 4 :].flatten(0, 1).float()
+        self._shelf.clear()
+        return float((found - expected).abs().max() / expected.abs().max().clamp_min(1e-12))
 
     def fill(self, rows: Sequence[Row], cut: Cut) -> None:
         """See to it that what these rows leave behind is there, until `settle`."""
@@ -218,6 +252,8 @@ def _suffix_key(row: Row, cut: tuple[int, bool]) -> str:
     return key_of(cut[0], f"stream {cut[1]} {row.fork} {row.second}", row.ids, row.start)
 
 
+_EXACT, _ROUGH = 1e-3, 0.1
+"""Largest relative difference of logits in float32 and in half precision."""
 _WORTH_CHOOSING = 1.5
 """A last block for the tokens asked for alone is run twice in part: worth it for so many times fewer."""
 _FILL_CALL = 256
