@@ -60,10 +60,12 @@ def is_likeliest(logits: Tensor, rows: Tensor, ids: Tensor) -> Tensor:
     found = own == top[rows]
     hits, hit_ids = rows[found], ids[found]
     logits[hits, hit_ids] = -torch.inf
-    tied = logits.amax(dim=-1) == top
+    # A row without a hit has no tie that would matter.
+    tied = torch.zeros_like(top, dtype=torch.bool)
+    tied[hits] = (logits.amax(dim=-1) == top)[hits]
     logits[hits, hit_ids] = own[found]
     lowest = torch.full_like(top, torch.inf).scatter_reduce(0, hits, hit_ids.to(top.dtype), "amin")
-    tied |= torch.zeros_like(tied).scatter(0, hits, hit_ids > lowest[hits])
+    tied[hits[hit_ids > lowest[hits]]] = True
     for place in tied.nonzero().squeeze(1).tolist():
         mine = rows == place
         found[mine] = ids[mine] == logits[place].argmax()
