@@ -15,10 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from das.engine.protocol import ForcedPair
+from das.engine.through_logits import ThroughLogits
 from das.featurizers.base import Featurizer
 from das.models.base import ModelFamily, TargetModel
 from das.sites import Site
 from ravel.instance import Instance, PromptRecord
+from ravel.knowledge import Decided
 from ravel.schema import Completion, InterchangePair, Prompt
 
 WIDTH = 16
@@ -54,7 +56,7 @@ def _stub_target(seed: int) -> TargetModel:
     )
 
 
-class PlantedWorld:
+class PlantedWorld(ThroughLogits):
     """Codewords, directions and entities of one seed; an `Engine` whose vector depends on the entity only."""
 
     name = "planted"
@@ -108,7 +110,9 @@ class PlantedWorld:
         found = self.vectors[[int(prompt.entity[1:]) for prompt in prompts]]
         return dict.fromkeys(sites, found)
 
-    def complete(self, prompts: Sequence[Prompt], max_new_tokens: int) -> list[Completion]:
+    def complete(
+        self, prompts: Sequence[Prompt], max_new_tokens: int, decided: Decided | None = None
+    ) -> list[Completion]:
         """One token per prompt."""
         vectors = self.collect(prompts, [SITE])[SITE]
         ids = self.readout(vectors, [prompt.attribute for prompt in prompts]).argmax(dim=1)
@@ -122,6 +126,10 @@ class PlantedWorld:
         if featurizer is not None:
             base = featurizer.interchange(base, self.collect([pair.source for pair in pairs], [site])[site])
         return self.readout(base, [pair.base.attribute for pair in pairs])[:, None, :]
+
+    def tokens_after(self, pairs: Sequence[ForcedPair], site: Site) -> list[int]:
+        """Letters from the entity on: there are no tokens here."""
+        return [len(pair.base.text) - pair.base.span[0] for pair in pairs]
 
     def instance(self, *, n_pairs: int = 3200, n_held_out: int = 300) -> Instance:
         """Pairs of each attribute for training and held-out wordings, both answers always different."""

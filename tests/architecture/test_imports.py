@@ -31,8 +31,8 @@ EDGES = {
         *(
             "das.models.load",
             "das.models.miniature",
-            "das.engine.direct",
-            "das.engine.prefix",
+            "das.engine.blocks",
+            "das.engine.completion",
             "das.engine.reference",
             "evaluation.commands._flags",
         ),

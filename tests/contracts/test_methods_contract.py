@@ -11,6 +11,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from das.engine import make_engine
+from das.engine.labels import forced_labels
 from das.engine.protocol import ForcedPair
 from das.featurizers.base import Featurizer
 from das.featurizers.masked import MaskedBasis
@@ -22,7 +23,7 @@ from das.methods.mdas import Mdas, MdasConfig
 from das.models import FAMILIES
 from das.models.miniature import miniature
 from das.sites import Site
-from das.training.objective import LossWeights, TrainingPair, forced_labels, pooled_loss
+from das.training.objective import LossWeights, TrainingPair, pooled_loss
 from das.training.workspace import SilentWorkspace
 from evaluation.methods import METHODS
 from ravel.instance import Instance, PromptRecord

@@ -16,6 +16,7 @@ from safetensors.torch import save
 from torch import Tensor, optim
 
 from das.engine.protocol import ForcedPair
+from das.engine.through_logits import ThroughLogits
 from das.featurizers.base import Featurizer
 from das.featurizers.masked import MaskedBasis
 from das.featurizers.orthonormal import deviation
@@ -219,12 +220,13 @@ def test_the_width_s_price_pulls_the_boundary_down_and_the_swap_pushes_it() -> N
 # --- in the loop
 
 
-class _FailingEngine:
+class _FailingEngine(ThroughLogits):
     """The planted world; one call is interrupted."""
 
     def __init__(self, world: PlantedWorld, fail_at: int) -> None:
         self.name, self.target = world.name, world.target
         self.collect, self.complete = world.collect, world.complete
+        self.tokens_after = world.tokens_after  # type: ignore[method-assign]
         self._world, self._left = world, fail_at
 
     def interchange_logits(

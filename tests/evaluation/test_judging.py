@@ -1,4 +1,4 @@
-"""Judging agrees with a slow plain judge and with greedy generation, and never runs more than it must."""
+"""Judging agrees with a slow plain judge and with greedy generation, and asks about each pair once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from das.engine import DirectEngine
-from das.engine.protocol import ForcedPair
+from das.engine.protocol import Choice, ForcedPair
+from das.engine.through_logits import ThroughLogits
 from das.featurizers.base import Featurizer
 from das.featurizers.masked import MaskedBasis
 from das.models.base import TargetModel
@@ -29,26 +30,34 @@ SITE = Site(0)
 Ids = tuple[int, ...]
 
 
-class Speaker:
-    """An engine that says a fixed output for every (base, source) and counts the rows it was asked to run."""
+class Speaker(ThroughLogits):
+    """An engine that says a fixed output for every (base, source) and counts the choices it was given."""
 
     name = "speaker"
 
     def __init__(self, outputs: dict[tuple[str, str], Ids]) -> None:
         self.outputs = outputs
-        self.rows = 0
+        self.choices: list[int] = []
         self.target: Any = SimpleNamespace(device=torch.device("cpu"))
 
     def collect(self, prompts: Any, sites: Any) -> Any:
         raise NotImplementedError
 
-    def complete(self, prompts: Any, max_new_tokens: int) -> Any:
+    def complete(self, prompts: Any, max_new_tokens: int, decided: Any = None) -> Any:
         raise NotImplementedError
+
+    def tokens_after(self, pairs: Any, site: Site) -> Any:
+        raise NotImplementedError
+
+    def said(
+        self, choices: Sequence[Choice], site: Site, featurizer: Featurizer | None
+    ) -> list[tuple[bool, bool]]:
+        self.choices.append(len(choices))
+        return super().said(choices, site, featurizer)
 
     def interchange_logits(
         self, pairs: Sequence[ForcedPair], site: Site, featurizer: Featurizer | None
     ) -> Tensor:
-        self.rows += len(pairs)
         logits = torch.zeros(len(pairs), max(len(p.label_ids) for p in pairs), VOCABULARY)
         for row, pair in enumerate(pairs):
             said = self.outputs[pair.base.text, pair.source.text]
@@ -155,25 +164,9 @@ def test_any_labels_and_outputs_are_judged_as_by_the_plain_rule(label_tokens: in
     assert verdicts(cases, label_tokens) == [plain_verdict(*case, label_tokens) for case in cases]
 
 
-@pytest.mark.parametrize("said", [0, 1])
-def test_one_token_answers_cost_one_row_each(said: int) -> None:
-    labels = [((1,), (2,))] * 500
-    speaker = Speaker({(f"b{i} is in", f"s{i} is in"): labels[i][said] for i in range(500)})
-    judge(instance_of(labels), SPLIT, speaker, SITE, None)
-    assert speaker.rows == 500
-
-
-def test_the_likelier_answer_is_forced_first() -> None:
-    """Only the first chunk, of 64, pays for not knowing which one that is."""
-    labels = [((1, 2), (3, 4))] * 500
-    speaker = Speaker({(f"b{i} is in", f"s{i} is in"): (3, 4) for i in range(500)})
-    judge(instance_of(labels), SPLIT, speaker, SITE, None)
-    assert speaker.rows == 500 + 64
-
-
-def test_progress_ends_at_the_number_of_pairs() -> None:
-    labels = [((1,), (2,))] * 200
-    speaker = Speaker({(f"b{i} is in", f"s{i} is in"): (1,) for i in range(200)})
+def test_every_pair_is_asked_about_once_and_progress_ends_at_their_number() -> None:
+    labels = [((1, 2), (3, 4))] * 2500
+    speaker = Speaker({(f"b{i} is in", f"s{i} is in"): (3, 4) for i in range(len(labels))})
     seen: list[tuple[int, int]] = []
     judge(
         instance_of(labels),
@@ -183,7 +176,23 @@ def test_progress_ends_at_the_number_of_pairs() -> None:
         None,
         progress=lambda done, total: seen.append((done, total)),
     )
-    assert seen == [(64, 200), (200, 200)]
+    assert speaker.choices == [1024, 1024, 452]
+    assert seen == [(1024, 2500), (2048, 2500), (2500, 2500)]
+
+
+def test_an_engine_is_asked_for_the_first_tokens_only_more_where_answers_part_later() -> None:
+    asked: list[Choice] = []
+
+    class Noting(Speaker):
+        def said(
+            self, choices: Sequence[Choice], site: Site, featurizer: Featurizer | None
+        ) -> list[tuple[bool, bool]]:
+            asked.extend(choices)
+            return [(False, False)] * len(choices)
+
+    labels = [((1, 2, 3, 4), (5,)), ((1, 2, 3, 4, 5), (1, 2, 3, 6, 5))]
+    judge(instance_of(labels), SPLIT, Noting({}), SITE, None, label_tokens=2)
+    assert [choice.answers for choice in asked] == [((1, 2), (5,)), ((1, 2, 3, 4), (1, 2, 3, 6))]
 
 
 def test_answers_of_equal_ids_are_refused() -> None:
