@@ -15,13 +15,14 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from das.engine.labels import ForcedLabels
-from das.engine.protocol import Choice, Engine, FeaturizedPairs, ForcedPair
+from das.engine.protocol import Choice, Engine, FeaturizedPairs, ForcedPair, PromptPair
 from das.featurizers.base import Featurizer
 from das.models.base import TargetModel
 from das.sites import Site
 from ravel.common.errors import SuiteError
 from ravel.common.io import canonical_json, make_folder, sha256_text
 from ravel.instance import Instance
+from ravel.knowledge import Decided
 from ravel.schema import Completion, Prompt
 
 __all__ = ["StoredVectors", "collect_vectors"]
@@ -50,9 +51,11 @@ class StoredVectors:
             return self._engine.collect(prompts, sites)
         return {site: self._vectors[site][rows] for site in sites}
 
-    def complete(self, prompts: Sequence[Prompt], max_new_tokens: int) -> list[Completion]:
+    def complete(
+        self, prompts: Sequence[Prompt], max_new_tokens: int, decided: Decided | None = None
+    ) -> list[Completion]:
         """Pass on to the engine."""
-        return self._engine.complete(prompts, max_new_tokens)
+        return self._engine.complete(prompts, max_new_tokens, decided)
 
     def interchange_logits(
         self, pairs: Sequence[ForcedPair], site: Site, featurizer: Featurizer | None
@@ -69,6 +72,17 @@ class StoredVectors:
     ) -> list[tuple[bool, bool]]:
         """Pass on to the engine."""
         return self._engine.said(choices, site, featurizer)
+
+    def complete_swapped(
+        self,
+        pairs: Sequence[PromptPair],
+        site: Site,
+        featurizer: Featurizer | None,
+        max_new_tokens: int,
+        decided: Decided | None = None,
+    ) -> list[Completion]:
+        """Pass on to the engine."""
+        return self._engine.complete_swapped(pairs, site, featurizer, max_new_tokens, decided)
 
     def tokens_after(self, pairs: Sequence[ForcedPair], site: Site) -> list[int]:
         """Pass on to the engine."""

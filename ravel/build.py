@@ -30,12 +30,15 @@ from ravel.knowledge import (
     Answers,
     Kept,
     Progress,
+    Stop,
     ask,
     best_entities,
     complete_in_chunks,
+    finish,
     keep_above,
     keep_best,
     knowledge_of,
+    until_labelled,
 )
 from ravel.labelling import Cell, Labeller, cell_of, only_used, unanswered, with_position
 from ravel.matching import MatchMode
@@ -54,6 +57,9 @@ from ravel.schema import (
 from ravel.tables import Tables
 
 __all__ = ["BuildConfig", "SourceShares", "build_instance"]
+
+# A label takes about half as long again as a verdict, and an answer that is asked again all of it.
+_FEW_KEPT = 0.3
 
 Share = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -192,9 +198,10 @@ class _Build:
 
     def run(self) -> Instance:
         candidates = self._shortlisted(_candidates(self._tables, self._attributes, self._config))
-        answers = self._ask(candidates)
+        answers = self._ask(candidates, stop=_stop(candidates, self._config))
         kept = self._keep(answers)
         refuse_ignorance(answers, kept)
+        answers = self._finished(answers, kept)
         asked = self._asked(answers, kept)
         free = self._with_position(_free_cells(candidates, kept), stage="positions of texts")
         pairs = {plan.name: self._pairs(plan, asked, free) for plan in SPLIT_PLANS}
@@ -207,15 +214,28 @@ class _Build:
         if self._config.shortlist is None or self._config.shortlist >= len(candidates.entities):
             return candidates
         first = {t.attribute: t for t in reversed(candidates.asking) if t.partition == TRAIN_SPLIT}
-        answers = self._ask(replace(candidates, asking=tuple(first.values())))
+        answers = self._ask(replace(candidates, asking=tuple(first.values())), stop="judged")
         columns = best_entities(answers, self._config.shortlist, seed=self._config.seed)
         refuse_ignorance(answers, Kept(tuple(range(len(answers.templates))), tuple(columns)))
         return replace(candidates, entities=tuple(candidates.entities[column] for column in columns))
 
-    def _ask(self, candidates: _Candidates) -> Answers:
+    def _ask(self, candidates: _Candidates, *, stop: Stop) -> Answers:
         return ask(
             candidates.asking,
             candidates.entities,
+            entity_type=self._tables.entity_type,
+            answerer=self._answerer,
+            max_new_tokens=self._config.max_new_tokens,
+            mode=self._config.match,
+            progress=self._progress,
+            stop=stop,
+        )
+
+    def _finished(self, answers: Answers, kept: Kept) -> Answers:
+        """Complete what was only judged so far, now that it is known what is labelled."""
+        return finish(
+            answers,
+            kept,
             entity_type=self._tables.entity_type,
             answerer=self._answerer,
             max_new_tokens=self._config.max_new_tokens,
@@ -298,6 +318,7 @@ class _Build:
             max_new_tokens=self._config.max_new_tokens,
             progress=self._progress,
             stage="attribute-free texts",
+            decided=until_labelled(self._answerer),
         )
         return [
             self._labels.record(cell, answer, correct=None) or unanswered(cell)
@@ -372,6 +393,17 @@ def _candidates(tables: Tables, attributes: Sequence[str], config: BuildConfig) 
         entities=tuple(entities),
         glued=tuple(template.text for template in chosen if glues_letters(template)),
     )
+
+
+def _stop(candidates: _Candidates, config: BuildConfig) -> Stop:
+    """Return when answers may stop: once judged, if so few are kept that completing these again costs less
+    than the labels of all."""
+    if config.selection == "threshold":
+        return "labelled"
+    attributes = len({template.attribute for template in candidates.asking})
+    entities = config.keep_entities / max(1, len(candidates.entities))
+    templates = config.keep_templates * attributes / max(1, len(candidates.asking))
+    return "judged" if min(1, entities) * min(1, templates) < _FEW_KEPT else "labelled"
 
 
 def _spread(entities: Sequence[EntityFacts], most: int | None) -> Sequence[EntityFacts]:

@@ -6,15 +6,16 @@ It knows no labels, no pairs and no tensors: a model is whatever continues texts
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ravel.common.seeds import numpy_stream
-from ravel.matching import MatchMode
+from ravel.labels import label_is_settled
+from ravel.matching import MatchMode, NumberWithin, settled_verdict
 from ravel.partitions import asked_together, share_out
 from ravel.prompts import fill
 from ravel.schema import (
@@ -30,18 +31,30 @@ from ravel.schema import (
 __all__ = [
     "Answerer",
     "Answers",
+    "Decided",
     "Kept",
     "Progress",
+    "Stop",
     "ask",
     "best_entities",
     "complete_in_chunks",
+    "finish",
     "keep_above",
     "keep_best",
     "knowledge_of",
+    "until_labelled",
 ]
 
 Progress = Callable[[str, int, int], None]
 """Called with a stage's name, how much is done and how much there is to do."""
+
+Decided = Callable[[int, tuple[int, ...]], bool]
+"""Called with a prompt's place and all of its new token ids so far; True if nothing is asked that more tokens
+could change. It must not depend on when or how often it is called."""
+
+Stop = Literal["never", "labelled", "judged"]
+"""When an answer may stop: at its end only, as soon as its verdict and its label can't change any more, or
+as soon as its verdict can't."""
 
 # Prompts per call of the answerer: long enough for it to group by length, short enough to report progress.
 _CHUNK = 4096
@@ -60,8 +73,13 @@ class Answerer(Protocol):
         """Equal for equal models, whatever their folder."""
         ...
 
-    def complete(self, prompts: Sequence[Prompt], max_new_tokens: int) -> list[Completion]:
-        """Continue each prompt greedily, in the order of `prompts`."""
+    def complete(
+        self, prompts: Sequence[Prompt], max_new_tokens: int, decided: Decided | None = None
+    ) -> list[Completion]:
+        """Continue each prompt greedily, in the order of `prompts`.
+
+        A completion may stop where `decided` says so; an answerer may also ignore it.
+        """
         ...
 
     def decode(self, token_ids: Sequence[int]) -> str:
@@ -87,6 +105,8 @@ class Answers:
     """Where something was asked, [n_templates, n_entities]."""
     right: NDArray[np.bool_]
     """Where the answer states the value, [n_templates, n_entities]; False where nothing was asked."""
+    cut: NDArray[np.bool_]
+    """Where an answer stopped once it was judged, [n_templates, n_entities]; its label may be missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,24 +128,94 @@ def ask(
     max_new_tokens: int,
     mode: MatchMode,
     progress: Progress,
+    stop: Stop = "never",
 ) -> Answers:
     """Complete every template with every entity and judge the answers.
 
     Left out: an entity without a value for the template's attribute, and partitions that meet in no split.
+    `stop` saves tokens and changes no verdict; after "judged", `finish` completes what is labelled.
     """
     asked = _askable(templates, entities)
-    where = [(int(row), int(column)) for row, column in np.argwhere(asked)]
-    prompts = (fill(templates[row], entities[column].entity) for row, column in where)
-    completions: list[list[Completion | None]] = [[None] * len(entities) for _ in templates]
-    right = np.zeros_like(asked)
-    judge = _Judge(entity_type, mode)
-    answers = complete_in_chunks(
-        prompts, len(where), answerer, max_new_tokens=max_new_tokens, progress=progress, stage="answers"
+    answers = Answers(
+        templates=tuple(templates),
+        entities=tuple(entities),
+        completions=((None,) * len(entities),) * len(templates),
+        asked=asked,
+        right=np.zeros_like(asked),
+        cut=np.zeros_like(asked),
     )
-    for (row, column), answer in zip(where, answers, strict=True):
+    judge = _Judge(entity_type, mode, answerer)
+    return _answered(
+        answers,
+        asked,
+        judge,
+        answerer=answerer,
+        max_new_tokens=max_new_tokens,
+        progress=progress,
+        stop=stop,
+        stage="answers",
+    )
+
+
+def finish(
+    answers: Answers,
+    kept: Kept,
+    *,
+    entity_type: EntityType,
+    answerer: Answerer,
+    max_new_tokens: int,
+    mode: MatchMode,
+    progress: Progress,
+) -> Answers:
+    """Complete the kept answers that stopped as soon as they were judged, so that all kept ones have their
+    labels."""
+    chosen = np.zeros_like(answers.cut)
+    chosen[np.ix_(kept.templates, kept.entities)] = True
+    return _answered(
+        answers,
+        chosen & answers.cut,
+        _Judge(entity_type, mode, answerer),
+        answerer=answerer,
+        max_new_tokens=max_new_tokens,
+        progress=progress,
+        stop="labelled",
+        stage="kept answers",
+    )
+
+
+def _answered(
+    answers: Answers,
+    chosen: NDArray[np.bool_],
+    judge: _Judge,
+    *,
+    answerer: Answerer,
+    max_new_tokens: int,
+    progress: Progress,
+    stop: Stop,
+    stage: str,
+) -> Answers:
+    """Return the answers with those at the `chosen` places asked (again), [n_templates, n_entities]."""
+    where = [(int(row), int(column)) for row, column in np.argwhere(chosen)]
+    if not where:
+        return answers
+    questions = judge.questions([(answers.templates[row], answers.entities[column]) for row, column in where])
+    watch = _Watch(judge, questions, labels=stop == "labelled")
+    completions = [list(of_row) for of_row in answers.completions]
+    right, cut = answers.right.copy(), answers.cut.copy()
+    found = complete_in_chunks(
+        (fill(answers.templates[row], answers.entities[column].entity) for row, column in where),
+        len(where),
+        answerer,
+        max_new_tokens=max_new_tokens,
+        progress=progress,
+        stage=stage,
+        decided=None if stop == "never" else watch.decided,
+    )
+    for place, ((row, column), answer) in enumerate(zip(where, found, strict=True)):
         completions[row][column] = answer
-        right[row, column] = judge.is_right(templates[row], entities[column], answer)
-    return Answers(tuple(templates), tuple(entities), tuple(map(tuple, completions)), asked, right)
+        right[row, column] = judge.is_right(questions[place], answer.text)
+        cut[row, column] = stop == "judged" and watch.stopped.get(place) == len(answer.token_ids)
+    return replace(answers, completions=tuple(map(tuple, completions)), right=right, cut=cut)
 
 
 def complete_in_chunks(
@@ -136,16 +226,38 @@ def complete_in_chunks(
     max_new_tokens: int,
     progress: Progress,
     stage: str,
+    decided: Decided | None = None,
 ) -> Iterator[Completion]:
-    """Yield the completion of each prompt in order, reporting progress; equal completions are one object."""
+    """Yield the completion of each prompt in order, reporting progress; equal completions are one object.
+
+    `decided` counts places over all chunks; it is called before the completion is yielded.
+    """
     seen: dict[Completion, Completion] = {}
     progress(stage, 0, total)
     done = 0
     while chunk := list(islice(prompts, _CHUNK)):
-        for answer in answerer.complete(chunk, max_new_tokens):
+        # Answerers of an older make take no third argument.
+        more = () if decided is None else (_from(decided, done),)
+        for answer in answerer.complete(chunk, max_new_tokens, *more):
             yield seen.setdefault(answer, answer)
         done += len(chunk)
         progress(stage, done, total)
+
+
+def _from(decided: Decided, first: int) -> Decided:
+    return lambda place, token_ids: decided(first + place, token_ids)
+
+
+def until_labelled(answerer: Answerer) -> Decided:
+    """Return a rule that lets answers to attribute-free texts stop as soon as their labels can't change."""
+    settled: dict[tuple[int, ...], bool] = {}
+
+    def decided(place: int, token_ids: tuple[int, ...]) -> bool:
+        if token_ids not in settled:
+            settled[token_ids] = label_is_settled(answerer.decode(token_ids))
+        return settled[token_ids]
+
+    return decided
 
 
 def _askable(templates: Sequence[Template], entities: Sequence[EntityFacts]) -> NDArray[np.bool_]:
@@ -158,21 +270,71 @@ def _askable(templates: Sequence[Template], entities: Sequence[EntityFacts]) -> 
     return asked
 
 
-class _Judge:
-    """Whether an answer is right, worked out once for each attribute, value and text."""
+_Question = tuple[str, str]
+"""An attribute and the value that answers it."""
 
-    def __init__(self, entity_type: EntityType, mode: MatchMode) -> None:
+
+class _Judge:
+    """Whether an answer is right, and when that is settled; worked out once for each question and text."""
+
+    def __init__(self, entity_type: EntityType, mode: MatchMode, answerer: Answerer) -> None:
         self._matchers = {attribute.name: attribute.matcher for attribute in entity_type.attributes}
         self._mode: MatchMode = mode
-        self._verdicts: dict[tuple[str, str, str], bool] = {}
+        self._decode = answerer.decode
+        self._verdicts: dict[tuple[_Question, str], bool] = {}
+        self._settled: dict[tuple[_Question, tuple[int, ...]], bool] = {}
+        self._labelled: dict[tuple[bool, tuple[int, ...]], bool] = {}
 
-    def is_right(self, template: Template, facts: EntityFacts, answer: Completion) -> bool:
-        attribute = template.attribute or ""
-        key = (attribute, dict(facts.values)[attribute], answer.text)
+    def questions(self, cells: Sequence[tuple[Template, EntityFacts]]) -> list[_Question]:
+        values: dict[str, dict[str, str]] = {}
+        for _, facts in cells:
+            if facts.entity not in values:
+                values[facts.entity] = dict(facts.values)
+        return [(name := t.attribute or "", values[facts.entity][name]) for t, facts in cells]
+
+    def is_right(self, question: _Question, text: str) -> bool:
+        key = (question, text)
         if key not in self._verdicts:
-            matcher = self._matchers[attribute]
-            self._verdicts[key] = matcher.matches(answer.text, key[1], mode=self._mode)
+            attribute, value = question
+            self._verdicts[key] = self._matchers[attribute].matches(text, value, mode=self._mode)
         return self._verdicts[key]
+
+    def is_settled(self, question: _Question, token_ids: tuple[int, ...]) -> bool:
+        """Say whether the verdict is the same whatever follows these tokens."""
+        key = (question, token_ids)
+        if key not in self._settled:
+            attribute, value = question
+            text = self._decode(token_ids)
+            verdict = settled_verdict(self._matchers[attribute], text, value, mode=self._mode)
+            self._settled[key] = verdict is not None
+        return self._settled[key]
+
+    def is_labelled(self, question: _Question, token_ids: tuple[int, ...]) -> bool:
+        """Say whether the label is the same whatever follows these tokens."""
+        key = (isinstance(self._matchers[question[0]], NumberWithin), token_ids)
+        if key not in self._labelled:
+            self._labelled[key] = label_is_settled(self._decode(token_ids), numeric=key[0])
+        return self._labelled[key]
+
+
+class _Watch:
+    """Decides when answers may stop and notes where it said so last."""
+
+    def __init__(self, judge: _Judge, questions: Sequence[_Question], *, labels: bool) -> None:
+        self._judge = judge
+        self._questions = questions
+        self._labels = labels
+        self.stopped: dict[int, int] = {}
+        """By place, after how many tokens."""
+
+    def decided(self, place: int, token_ids: tuple[int, ...]) -> bool:
+        question = self._questions[place]
+        if not self._judge.is_settled(question, token_ids):
+            return False
+        if self._labels and not self._judge.is_labelled(question, token_ids):
+            return False
+        self.stopped[place] = len(token_ids)
+        return True
 
 
 def keep_best(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-__all__ = ["distinct_within", "extract_label", "label_tokens_of"]
+__all__ = ["distinct_within", "extract_label", "label_is_settled", "label_tokens_of"]
 
 # What may stand before an answer's first word without ending it: blanks, line ends and one opening quote.
 _OPENING = re.compile(r"\s*\"?\s*")
@@ -35,6 +35,27 @@ def extract_label(continuation: str, *, numeric: bool = False) -> str:
     ending = _ENDINGS.search(continuation, _start_of_words(continuation))
     label = continuation[: ending.start()] if ending else continuation
     return label if any(letter.isalnum() for letter in label) else ""
+
+
+def label_is_settled(continuation: str, *, numeric: bool = False) -> bool:
+    """Return whether `extract_label` cuts the same label out of every text that begins with `continuation`.
+
+    False where it can't tell.
+    """
+    # A character of which only some bytes are there yet.
+    continuation = continuation.rstrip("\ufffd")
+    if numeric and (integer := _INTEGER.match(continuation)):
+        return integer.end() < len(continuation)
+    if numeric:
+        # Digits may still follow a sign, and what is no integer so far is cut by the rule for words.
+        if not continuation.strip().strip("+-\u2212"):
+            return False
+        if _FRACTION.search(continuation):
+            return True
+    ending = _ENDINGS.search(continuation, _start_of_words(continuation))
+    if ending is None:
+        return False
+    return ending.end() < len(continuation) or ending.group() in ('"', "\n", " (")
 
 
 def _start_of_words(continuation: str) -> int:

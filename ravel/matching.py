@@ -9,8 +9,9 @@ Every matcher answers in two modes:
 from __future__ import annotations
 
 import re
+import string
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from functools import lru_cache
@@ -19,13 +20,25 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from ravel.common.errors import SuiteError
 
-__all__ = ["Aliases", "AnyOf", "MatchMode", "Matcher", "NumberWithin", "Prefix", "UtcOffset"]
+__all__ = [
+    "Aliases",
+    "AnyOf",
+    "MatchMode",
+    "Matcher",
+    "NumberWithin",
+    "Prefix",
+    "Settling",
+    "UtcOffset",
+    "settled_verdict",
+]
 
 MatchMode = Literal["strict", "reference"]
 
 _OPENING = " \t\r\n\f\v\xa0\"'`“”‘’([{*/"
 _JOINERS = "-_/\u2010\u2011"
 _SHORTEST_PREFIX = 2
+# Besides the letters, the ASCII signs with which a combining mark makes one character.
+_ACCENTED = frozenset("<=>" + string.ascii_letters)
 
 
 @runtime_checkable
@@ -40,6 +53,28 @@ class Matcher(Protocol):
     def matches(self, continuation: str, value: str, *, mode: MatchMode = "strict") -> bool:
         """Return whether `continuation`, the text after the prompt, states `value`; a blank one never is."""
         ...
+
+
+@runtime_checkable
+class Settling(Protocol):
+    """A matcher that knows when a continuation that still grows can get one verdict only.
+
+    A matcher may do without: then its verdict is open until the continuation has ended.
+    """
+
+    def settled(self, continuation: str, value: str, *, mode: MatchMode = "strict") -> bool | None:
+        """Return what `matches` says to every text that begins with `continuation`, this one included, or
+        None if they may differ or if it can't tell."""
+        ...
+
+
+def settled_verdict(
+    matcher: Matcher, continuation: str, value: str, *, mode: MatchMode = "strict"
+) -> bool | None:
+    """Return the verdict on a continuation however it goes on, or None while it is open; see `Settling`."""
+    if not isinstance(matcher, Settling):
+        return None
+    return matcher.settled(continuation, value, mode=mode)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +122,30 @@ class Prefix:
             return False
         return _begins_with(said, wanted) or self._is_long_enough_part(said, wanted)
 
+    def settled(self, continuation: str, value: str, *, mode: MatchMode = "strict") -> bool | None:
+        """Return the verdict if no longer continuation can change it, else None."""
+        if _is_cut(continuation, mode):
+            return self.matches(continuation, value, mode=mode)
+        if mode == "reference":
+            return _reference_settled(continuation, value)
+        wanted = _without_leading(_clean(value), self.skip).rstrip(" /")
+        said = _unchanging(continuation)
+        if not wanted:
+            return False
+        if " " not in said and any(word.startswith(said) for word in self.skip):
+            return None
+        said = _without_leading(said, self.skip)
+        begins = _begins_settled(said, wanted)
+        return begins if begins is not False else self._part_settled(said, wanted)
+
+    def _part_settled(self, said: str, wanted: str) -> bool | None:
+        """Return whether a text that does not begin with the value gives a long enough part, if settled."""
+        if self.min_length is None:
+            return False
+        if re.search(r"[;|]|\.\s", said):
+            return self._is_long_enough_part(said, wanted)
+        return None if wanted.startswith(said.rstrip(" ,:/.")) else False
+
     def _is_long_enough_part(self, said: str, wanted: str) -> bool:
         part = re.split(r"[;|]|\.(?:\s|$)", said)[0].rstrip(" ,:/")
         if self.min_length is None or not self.min_length <= len(part) < len(wanted):
@@ -120,6 +179,17 @@ class AnyOf:
             return len(parts) > 1 and any(part.lower() in said for part in parts)
         return any(self.inner.matches(continuation, part, mode=mode) for part in parts)
 
+    def settled(self, continuation: str, value: str, *, mode: MatchMode = "strict") -> bool | None:
+        """Return the verdict if no longer continuation can change it, else None."""
+        if _is_cut(continuation, mode):
+            return self.matches(continuation, value, mode=mode)
+        parts = [part.strip() for part in value.split(",") if part.strip()]
+        if mode == "reference" and len(parts) > 1:
+            # A part may still come anywhere before the first double quote.
+            return None
+        names = [value] if mode == "reference" else [value, *parts]
+        return _any_settled(settled_verdict(self.inner, continuation, name, mode=mode) for name in names)
+
 
 @dataclass(frozen=True, slots=True)
 class Aliases:
@@ -147,6 +217,11 @@ class Aliases:
         if mode == "reference":
             return False
         return any(self.inner.matches(continuation, name, mode=mode) for name in self._other_names(value))
+
+    def settled(self, continuation: str, value: str, *, mode: MatchMode = "strict") -> bool | None:
+        """Return the verdict if no longer continuation can change it, else None."""
+        names = [value] if mode == "reference" else [value, *self._other_names(value)]
+        return _any_settled(settled_verdict(self.inner, continuation, name, mode=mode) for name in names)
 
     def _other_names(self, value: str) -> Iterator[str]:
         parts = {part.strip().casefold() for part in [value, *value.split(",")]}
@@ -185,6 +260,20 @@ class NumberWithin:
             wanted = abs(wanted)
         return said is not None and abs(said - wanted) <= self.within
 
+    def settled(self, continuation: str, value: str, *, mode: MatchMode = "strict") -> bool | None:
+        """Return the verdict if no longer continuation can change it, else None."""
+        wanted = _number(value)
+        if wanted is None or _is_cut(continuation, mode):
+            return self.matches(continuation, value, mode=mode)
+        found = _GROWING_NUMBER.match(_unchanging(continuation))
+        if mode == "reference" or found is None:
+            return None
+        if found["rest"] and not (found["digits"] and _MORE_OF_A_NUMBER.match(found["rest"])):
+            return self.matches(continuation, value, mode=mode)
+        # More digits and minutes only make it larger; S and W turn its sign, unless it has a minus already.
+        nearest = abs(wanted) if found["sign"] != "-" or wanted <= 0 else -wanted
+        return None if float(found["digits"] or 0) - nearest <= self.within else False
+
 
 @dataclass(frozen=True, slots=True)
 class UtcOffset:
@@ -216,6 +305,18 @@ class UtcOffset:
         name = _clean(value).replace("_", " ")
         return bool(name) and _begins_with(_clean(continuation).replace("_", " "), name)
 
+    def settled(self, continuation: str, value: str, *, mode: MatchMode = "strict") -> bool | None:
+        """Return the verdict if no longer continuation can change it, else None."""
+        if _is_cut(continuation, mode):
+            return self.matches(continuation, value, mode=mode)
+        if mode == "reference":
+            return None
+        said, name = _unchanging(continuation), _clean(value).replace("_", " ")
+        stated = _begins_settled(said.replace("_", " "), name) if name else False
+        # What begins like an offset may become one.
+        is_open = not said or said[0] in "ug+-±" or said[0].isdigit()
+        return None if stated is False and is_open else stated
+
 
 @lru_cache(maxsize=8192)
 def _clean(text: str) -> str:
@@ -223,6 +324,48 @@ def _clean(text: str) -> str:
     text = unicodedata.normalize("NFC", text).replace("\\/", "/").lstrip(_OPENING)
     text = re.split(r"[\"“”\r\n]", text, maxsplit=1)[0].replace("’", "'").replace("\u2212", "-")
     return " ".join(text.casefold().split())
+
+
+def _is_cut(text: str, mode: MatchMode) -> bool:
+    """Say whether the text goes on behind the mark at which cleaning cuts it."""
+    if mode == "reference":
+        return '"' in text
+    opened = unicodedata.normalize("NFC", text).replace("\\/", "/").lstrip(_OPENING)
+    return re.search(r"[\"“”\r\n]", opened) is not None
+
+
+def _unchanging(text: str) -> str:
+    """Clean the part of a growing text that stays as it is; a blank at its end is kept, as one."""
+    kept = _fixed(text)
+    cleaned = _clean(kept)
+    return cleaned + " " if cleaned and kept[-1].isspace() else cleaned
+
+
+def _fixed(text: str) -> str:
+    """Drop what more text could change: half a character, half an escape, a letter that may get an accent."""
+    kept = text.rstrip("\ufffd\\")
+    if not kept or kept[-1].isspace() or (kept[-1].isascii() and kept[-1] not in _ACCENTED):
+        return kept
+    end = len(kept)
+    while end and unicodedata.category(kept[end - 1]).startswith("M"):
+        end -= 1
+    return kept[: max(end - 1, 0)]
+
+
+def _begins_settled(said: str, wanted: str) -> bool | None:
+    """Return whether all that begins with `said` begins with the words `wanted`, or None if some do."""
+    if not said.startswith(wanted):
+        return None if wanted.startswith(said) else False
+    rest = said[len(wanted) :]
+    if not rest or rest in _JOINERS:
+        return None
+    return _ends_word(said, len(wanted))
+
+
+def _any_settled(verdicts: Iterable[bool | None]) -> bool | None:
+    """Return True if one is, None if one is open, else False."""
+    found = set(verdicts)
+    return True if True in found else None if None in found else False
 
 
 def _without_leading(text: str, words: tuple[str, ...]) -> str:
@@ -269,6 +412,23 @@ def _reference_prefix(continuation: str, value: str) -> bool:
         return said in wanted or said == "chinese"
     return said.startswith(wanted) or wanted.startswith(said)
 
+
+def _reference_settled(continuation: str, value: str) -> bool | None:
+    """Settle the plain rule; the exceptions, and letters whose lower case depends on the next, stay open."""
+    said, wanted = _reference_clean(_fixed(continuation)), value.lower().strip(' "')
+    if not wanted:
+        return False
+    if any(name in wanted for name in _REFERENCE_EXCEPTIONS) or "\u03a3" in continuation:
+        return None
+    if said.startswith(wanted):
+        return True
+    return None if wanted.startswith(said) else False
+
+
+_REFERENCE_EXCEPTIONS = ("united states", "united kingdom", "south korea", "north america", "mandarin")
+
+_GROWING_NUMBER = re.compile(r"(?P<sign>[-+])?\s*(?P<digits>\d*)(?P<rest>.*)", re.DOTALL)
+_MORE_OF_A_NUMBER = re.compile(r"[\s°ºdnsew]|\.(?!\D)")
 
 _NUMBER = re.compile(
     r"""(?P<sign>[-+])?\s*(?P<whole>\d+(?:\.\d+)?)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
+from ravel.knowledge import Decided
 from ravel.matching import NumberWithin, Prefix
 from ravel.schema import (
     PARTITIONS,
@@ -69,18 +70,33 @@ def town_tables(n_entities: int = 40, n_templates: int = 8) -> Tables:
 
 
 class TableAnswerer:
-    """Answers from the tables in words; its tokens are chunks of three letters with the blank before them."""
+    """Answers from the tables in words; its tokens are chunks of three letters with the blank before them.
 
-    def __init__(self, tables: Tables, say: Say | None = None) -> None:
+    It stops where it may, unless it is `deaf` to that.
+    """
+
+    def __init__(self, tables: Tables, say: Say | None = None, *, deaf: bool = False) -> None:
+        self.deaf = deaf
         self.name = "table"
         self.fingerprint = "f" * 64
         self.calls: list[str] = []
         self._values = {facts.entity: dict(facts.values) for facts in tables.entities}
         self._say = say
 
-    def complete(self, prompts: Sequence[Prompt], max_new_tokens: int) -> list[Completion]:
+    def complete(
+        self, prompts: Sequence[Prompt], max_new_tokens: int, decided: Decided | None = None
+    ) -> list[Completion]:
         self.calls += [prompt.text for prompt in prompts]
-        return [self._complete(prompt, max_new_tokens) for prompt in prompts]
+        whole = [self._complete(prompt, max_new_tokens) for prompt in prompts]
+        if decided is None or self.deaf:
+            return whole
+        return [self._until(place, answer, decided) for place, answer in enumerate(whole)]
+
+    def _until(self, place: int, answer: Completion, decided: Decided) -> Completion:
+        for count in range(1, len(answer.token_ids)):
+            if decided(place, ids := answer.token_ids[:count]):
+                return Completion(self.decode(ids), ids)
+        return answer
 
     def _complete(self, prompt: Prompt, max_new_tokens: int) -> Completion:
         true = self._values[prompt.entity].get(prompt.attribute or "", "")

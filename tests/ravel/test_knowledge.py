@@ -24,7 +24,8 @@ def answers_of(right: np.ndarray) -> Answers:
     templates = tuple(Template(f"{i} %s", "AB"[i % 2], PARTITIONS[i % 3]) for i in range(n_templates))
     entities = tuple(EntityFacts(f"e{i}", PARTITIONS[i % 3], (("A", "x"),)) for i in range(n_entities))
     row = (Completion("x", (1,)),) * n_entities
-    return Answers(templates, entities, (row,) * n_templates, np.ones_like(right), right)
+    nowhere = np.zeros_like(right)
+    return Answers(templates, entities, (row,) * n_templates, np.ones_like(right), right, nowhere)
 
 
 rights = (
