@@ -25,6 +25,7 @@ from das.models.base import TargetModel
 from das.models.load import memory_guard
 from das.sites import Site
 from ravel.common.errors import SuiteError
+from ravel.knowledge import Decided
 from ravel.schema import Completion, Prompt
 
 # Importing pyvene prints a line about a back-end not used here, which would spoil machine-readable output.
@@ -114,9 +115,11 @@ class ReferenceEngine(ThroughLogits):
                     found[site].append(self._collect_batch(batch, site))
         return {site: torch.cat([self._no_vectors(site), *vectors]) for site, vectors in found.items()}
 
-    def complete(self, prompts: Sequence[Prompt], max_new_tokens: int) -> list[Completion]:
-        """Continue each prompt greedily with the model's own `generate`, one prompt at a time; see the
-        protocol."""
+    def complete(
+        self, prompts: Sequence[Prompt], max_new_tokens: int, decided: Decided | None = None
+    ) -> list[Completion]:
+        """Continue each prompt greedily with the model's own `generate`, one prompt at a time and to its end,
+        whatever is decided; see the protocol."""
         return [self._complete_one(prompt, max_new_tokens) for prompt in prompts]
 
     def interchange_logits(
