@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import partial, wraps
 from itertools import product
 from typing import Any
 
@@ -15,7 +15,7 @@ import torch
 from pyvene.models.intervenable_modelcard import type_to_module_mapping
 from torch import Tensor, nn
 
-from das.engine import DirectEngine, Engine, ForcedPair, make_engine
+from das.engine import ENGINES, DirectEngine, Engine, ForcedPair, ResumeEngine, make_engine
 from das.engine.batch import PaddedRows, PromptEncoder
 from das.engine.reference import ReferenceEngine
 from das.featurizers import Activation, Dictionary, Featurizer, MaskedBasis, Subspace, retract
@@ -114,6 +114,15 @@ def oracle(target: TargetModel, *settings: Any, **more: Any) -> ReferenceEngine:
 
 def engine_called(name: str, target: TargetModel) -> Engine:
     return oracle(target) if name == "reference" else make_engine(name, target)
+
+
+def engine_of_single_rows(name: str, target: TargetModel) -> Engine:
+    made: dict[str, Callable[..., Engine]] = {
+        "direct": DirectEngine,
+        "reference": oracle,
+        "resume": ResumeEngine,
+    }
+    return made[name](target, 1)
 
 
 @pytest.fixture(scope="session")
@@ -269,13 +278,13 @@ def test_padding_changes_nothing(
 
 
 @pytest.mark.parametrize("stream", STREAMS)
-@pytest.mark.parametrize("name", ["direct", "reference"])
+@pytest.mark.parametrize("name", ENGINES)
 def test_batch_size_and_order_change_nothing(
     target: TargetModel, pairs: list[ForcedPair], name: str, stream: Stream
 ) -> None:
     site = at(stream)
     subspace = subspace_at(target, site)
-    single: Engine = DirectEngine(target, 1) if name == "direct" else oracle(target, 1)
+    single = engine_of_single_rows(name, target)
     whole = engine_called(name, target).interchange_logits(pairs, site, subspace)
     close(single.interchange_logits(pairs, site, subspace), whole)
     order = [3, 0, 5, 2, 4, 1]
@@ -283,7 +292,7 @@ def test_batch_size_and_order_change_nothing(
     close(shuffled, whole[order])
 
 
-@pytest.mark.parametrize("name", ["direct", "reference"])
+@pytest.mark.parametrize("name", ENGINES)
 @pytest.mark.parametrize(
     ("position", "stream"), [*product(POSITIONS, STREAMS[:1]), *product(POSITIONS[:1], STREAMS[1:])]
 )
@@ -298,7 +307,7 @@ def test_a_prompt_as_its_own_source_changes_nothing(
 
 
 @pytest.mark.parametrize("stream", STREAMS)
-@pytest.mark.parametrize("name", ["direct", "reference"])
+@pytest.mark.parametrize("name", ENGINES)
 def test_an_empty_choice_changes_no_bit(
     target: TargetModel, pairs: list[ForcedPair], name: str, stream: Stream
 ) -> None:
@@ -314,7 +323,7 @@ def test_an_empty_choice_changes_no_bit(
 
 
 @pytest.mark.parametrize("stream", STREAMS)
-@pytest.mark.parametrize("name", ["direct", "reference"])
+@pytest.mark.parametrize("name", ENGINES)
 def test_full_rank_is_the_plain_swap(
     target: TargetModel, pairs: list[ForcedPair], name: str, stream: Stream
 ) -> None:
@@ -327,7 +336,7 @@ def test_full_rank_is_the_plain_swap(
     close(engine.interchange_logits(pairs, site, MaskedBasis(torch.ones(d), rotation)), swapped)
 
 
-@pytest.mark.parametrize("name", ["direct", "reference"])
+@pytest.mark.parametrize("name", ENGINES)
 def test_a_full_swap_before_the_last_prompt_token_is_read_by_it(
     target: TargetModel, pairs: list[ForcedPair], name: str
 ) -> None:
@@ -339,7 +348,7 @@ def test_a_full_swap_before_the_last_prompt_token_is_read_by_it(
     close(swapped, own)
 
 
-@pytest.mark.parametrize("name", ["direct", "reference"])
+@pytest.mark.parametrize("name", ENGINES)
 def test_rows_end_with_zeros_after_their_label(
     target: TargetModel, pairs: list[ForcedPair], name: str
 ) -> None:
@@ -358,7 +367,7 @@ class BrokenError(Exception):
 
 
 @pytest.mark.parametrize("stream", STREAMS)
-@pytest.mark.parametrize("name", ["direct", "reference"])
+@pytest.mark.parametrize("name", ENGINES)
 def test_hooks_are_gone_after_an_exception(
     target: TargetModel, pairs: list[ForcedPair], name: str, stream: Stream
 ) -> None:
@@ -387,7 +396,7 @@ def test_hooks_are_gone_after_an_exception(
     assert torch.equal(engine.interchange_logits(pairs, site, None), untouched)
 
 
-@pytest.mark.parametrize("name", ["direct", "reference"])
+@pytest.mark.parametrize("name", ENGINES)
 def test_the_users_own_hooks_survive(target: TargetModel, pairs: list[ForcedPair], name: str) -> None:
     """pyvene takes foreign hooks away, among them those by which transformers returns hidden states."""
     ids = torch.tensor([[1, 5, 6]])
@@ -424,14 +433,18 @@ def blocks_that_return_tuples(target: TargetModel) -> Iterator[None]:
     def unpack(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
         return (inputs[0][0], *inputs[1:]) if inputs and isinstance(inputs[0], tuple) else None
 
-    def packed(inner: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[Any, ...]:
-        output = inner(*args, **kwargs)
-        return output if isinstance(output, tuple) else (output, None)
+    def packed(inner: Callable[..., Any]) -> Callable[..., tuple[Any, ...]]:
+        @wraps(inner)
+        def forward(*args: Any, **kwargs: Any) -> tuple[Any, ...]:
+            output = inner(*args, **kwargs)
+            return output if isinstance(output, tuple) else (output, None)
+
+        return forward
 
     blocks = list(target.family.blocks(target.model))
     handles = [module.register_forward_pre_hook(unpack) for module in target.model.modules()]
     for block in blocks:
-        block.forward = partial(packed, block.forward)
+        block.forward = packed(block.forward)
     try:
         yield
     finally:
@@ -442,16 +455,17 @@ def blocks_that_return_tuples(target: TargetModel) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("stream", STREAMS)
+@pytest.mark.parametrize("name", ["direct", "resume"])
 def test_blocks_may_return_a_tensor_or_a_tuple(
-    target: TargetModel, pairs: list[ForcedPair], stream: Stream
+    target: TargetModel, pairs: list[ForcedPair], name: str, stream: Stream
 ) -> None:
     site = at(stream)
     subspace = subspace_at(target, site)
     prompts = [pair.base for pair in pairs]
-    bare = DirectEngine(target)
+    bare = make_engine(name, target)
     logits, vectors = bare.interchange_logits(pairs, site, subspace), bare.collect(prompts, [site])
     with blocks_that_return_tuples(target):
-        packed = DirectEngine(target)
+        packed = make_engine(name, target)
         assert torch.equal(packed.interchange_logits(pairs, site, subspace), logits)
         assert torch.equal(packed.collect(prompts, [site])[site], vectors[site])
 
@@ -492,7 +506,7 @@ def test_the_heads_side_by_side_make_the_attentions_output(
         close(projection(torch.cat([found[site] for site in sites], dim=1)), found[whole])
 
 
-@pytest.mark.parametrize("name", ["direct", "reference"])
+@pytest.mark.parametrize("name", ENGINES)
 def test_swapping_the_only_head_is_swapping_the_attentions_output(
     target: TargetModel, pairs: list[ForcedPair], name: str
 ) -> None:
@@ -512,11 +526,12 @@ def test_swapping_the_only_head_is_swapping_the_attentions_output(
 
 
 @pytest.mark.parametrize("stream", STREAMS)
+@pytest.mark.parametrize("name", ["direct", "resume"])
 def test_a_swap_at_the_entity_reaches_the_end_through_the_layers_after_it(
-    target: TargetModel, pairs: list[ForcedPair], stream: Stream
+    target: TargetModel, pairs: list[ForcedPair], name: str, stream: Stream
 ) -> None:
     """In the last block nothing reads the entity's place any more, whatever the stream."""
-    engine, last = DirectEngine(target), at(stream, 3)
+    engine, last = make_engine(name, target), at(stream, 3)
     full = MaskedBasis(torch.ones(target.width(last)))
     ahead = [pair for pair in pairs if not pair.base.text.endswith(pair.base.entity)]
     assert len(ahead) > 2
