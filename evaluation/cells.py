@@ -11,19 +11,20 @@ from typing import Any
 from das.engine.protocol import Engine
 from das.featurizers.base import Featurizer
 from das.featurizers.storage import FeaturizerHeader, load_featurizer, save_featurizer
-from das.methods.base import Method, NotApplicableError, Problem
+from das.methods.base import Method, NotApplicableError, Problem, TrainedMethod
+from das.training.loop import Training, train_together
 from evaluation.judging import judge
 from evaluation.methods import METHODS
 from evaluation.plan import SUITE_SCHEMA_VERSION, Cell
 from evaluation.records import Outcome
-from evaluation.runs import CellFolder, FolderWorkspace, Progress, RunFolder
+from evaluation.runs import FolderWorkspace, Progress, RunFolder
 from evaluation.score import Subject
 from evaluation.shared import SharedTensors
 from ravel.common.io import read_json
 from ravel.common.registry import Registry
 from ravel.instance import Instance
 
-__all__ = ["Bench", "cell_outcomes", "cell_refusal", "cell_subject", "judge_cell", "run_cell"]
+__all__ = ["Bench", "cell_outcomes", "cell_refusal", "cell_subject", "judge_cell", "run_cells"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,36 +43,43 @@ class Bench:
     """Where methods are looked up."""
     fitting: Engine | None = None
     """The engine that fits are given, where it is another: one that has vectors in store."""
+    tolerance: bool = True
+    """Whether an answer that is close counts where the attribute's matcher lets it."""
 
     def without_test(self) -> Bench:
         """Return the same bench with the test splits withheld."""
         return replace(self, instance=self.instance.without_test())
 
 
-def run_cell(
-    cell: Cell, bench: Bench, splits: Sequence[str], progress: Progress, *, keep_refusal: bool = True
+def run_cells(
+    cells: Sequence[Cell],
+    bench: Bench,
+    splits: Sequence[str],
+    progress: Progress,
+    *,
+    keep_refusal: bool = True,
 ) -> None:
-    """Fit the cell and judge it on `splits`, leaving out what is done already; `cell.json` is written last.
+    """Fit the cells and judge them on `splits`, leaving out what is done; `cell.json` is written last.
 
-    Where the method has no answer the reason is written down and nothing is judged, or, without
-    `keep_refusal`, NotApplicableError is raised.
+    Trainings go on side by side: what they ask at one site runs in the same passes of the model, and each
+    ends as it would alone. Where a method has no answer the reason is written down and nothing is judged, or,
+    without `keep_refusal`, NotApplicableError is raised.
     A cell that was interrupted is fitted again, from its last checkpoint where the method keeps one, and ends
     in the same bytes, for a fit is a function of its problem.
     """
-    folder = bench.run.cell(cell.cell_id)
-    if folder.finished():
+    waiting = [cell for cell in cells if not bench.run.cell(cell.cell_id).finished()]
+    for cell, found in zip(waiting, _fits(waiting, bench, progress), strict=True):
+        folder = bench.run.cell(cell.cell_id)
+        if isinstance(found, Featurizer):
+            save_featurizer(found, folder.path, _header(cell, bench))
+            _judge(cell, bench, splits, found, progress)
+            folder.finish(_describe(cell, bench, found.size))
+        elif keep_refusal:
+            folder.finish({**_describe(cell, bench, 0), "refused": str(found)})
+        else:
+            raise found
+    for cell in cells:
         judge_cell(cell, bench, splits, progress)
-        return
-    try:
-        featurizer = _fit(cell, bench, folder, progress)
-    except NotApplicableError as refusal:
-        if not keep_refusal:
-            raise
-        folder.finish({**_describe(cell, bench, 0), "refused": str(refusal)})
-        return
-    save_featurizer(featurizer, folder.path, _header(cell, bench))
-    _judge(cell, bench, splits, featurizer, progress)
-    folder.finish(_describe(cell, bench, featurizer.size))
 
 
 def judge_cell(cell: Cell, bench: Bench, splits: Sequence[str], progress: Progress) -> None:
@@ -114,9 +122,18 @@ def cell_subject(cell: Cell, bench: Bench) -> Subject:
     )
 
 
-def _fit(cell: Cell, bench: Bench, folder: CellFolder, progress: Progress) -> Featurizer:
+def _fits(cells: Sequence[Cell], bench: Bench, progress: Progress) -> list[Featurizer | NotApplicableError]:
+    """Return what each cell's method finds, or why it has no answer."""
+    engine = bench.fitting or bench.engine
+    return train_together([_fitting(cell, bench, engine, progress) for cell in cells], engine)
+
+
+def _fitting(
+    cell: Cell, bench: Bench, engine: Engine, progress: Progress
+) -> Training[Featurizer | NotApplicableError]:
     method_class = bench.methods.get(cell.method)
     config = method_class.config_class.from_mapping(json.loads(cell.setting), origin=f"cell {cell.cell_id}")
+    method = method_class(config)
     problem = Problem(
         instance=bench.instance.without_test(),
         attribute=cell.attribute or bench.instance.attributes[0],
@@ -125,8 +142,13 @@ def _fit(cell: Cell, bench: Bench, folder: CellFolder, progress: Progress) -> Fe
         seed=cell.seed,
     )
     shared = SharedTensors(bench.run.shared)
-    workspace = FolderWorkspace(folder, cell.label(), progress, shared)
-    return method_class(config).fit(problem, bench.fitting or bench.engine, workspace)
+    workspace = FolderWorkspace(bench.run.cell(cell.cell_id), cell.label(), progress, shared)
+    try:
+        if isinstance(method, TrainedMethod):
+            return (yield from method.training(problem, engine, workspace))
+        return method.fit(problem, engine, workspace)
+    except NotApplicableError as refusal:
+        return refusal
 
 
 def _judge(
@@ -141,6 +163,7 @@ def _judge(
             cell.site,
             featurizer,
             label_tokens=bench.label_tokens,
+            tolerance=bench.tolerance,
             progress=lambda done, total: progress(f"judge {cell.label()}", done, total),
         )
         folder.write_outcomes(split, outcomes)
@@ -158,6 +181,7 @@ def _describe(cell: Cell, bench: Bench, swapped: int) -> dict[str, Any]:
         "swapped": swapped,
         "seed": cell.seed,
         "label_tokens": bench.label_tokens,
+        "tolerance": bench.tolerance,
         "model_fingerprint": bench.engine.target.fingerprint,
         "instance_fingerprint": bench.instance.fingerprint,
     }

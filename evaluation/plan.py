@@ -41,7 +41,7 @@ SUITE_SCHEMA_VERSION = 1
 GROWING = ("methods", "attributes", "sites", "sizes", "seeds", "generalisations")
 """Settings to which a later config of the same run may add entries: that adds cells and changes none."""
 
-FREE = ("instance", "model", "device", "batch_tokens", "cache_memory", "cache_folder")
+FREE = ("instance", "model", "device", "batch_tokens", "cache_memory", "cache_folder", "fit_together")
 """Settings that may change when a run is continued: instance and model are compared by fingerprint, the rest
 is no setting of the experiment."""
 
@@ -77,6 +77,9 @@ class SuiteConfig(Config):
     """What kept states may take of memory, such as 4GiB; None for a quarter of what is free."""
     cache_folder: Path | None = None
     """Where states go that do not fit; None: they are computed again."""
+    fit_together: PositiveInt = 8
+    """How many trainings at one site go on side by side; it changes the time, and on a CPU no bit of what
+    comes out."""
     methods: tuple[MethodSpec, ...] = Field(min_length=1)
     """Names, or mappings with `name` and `config`."""
     floors: bool = True
@@ -96,6 +99,9 @@ class SuiteConfig(Config):
     """What is held out."""
     label_tokens: PositiveInt = DEFAULT_LABEL_TOKENS
     """How many of an answer's first tokens are compared."""
+    tolerance: bool = True
+    """Let an answer that is close count where the attribute's matcher does, as for latitudes; False compares
+    tokens for every attribute."""
     resamples: PositiveInt = DEFAULT_RESAMPLES
     """Bootstrap resamples behind each interval."""
     seed: int = 0
@@ -280,6 +286,7 @@ def _cells_of(
                             "size": "*" if size is None else size,
                             "seed": seed,
                             "label_tokens": config.label_tokens,
+                            "tolerance": config.tolerance,
                             "model_fingerprint": target.fingerprint,
                             "instance_fingerprint": instance.fingerprint,
                         }

@@ -13,7 +13,7 @@ from das.engine.protocol import Engine
 from das.featurizers.storage import FeaturizerHeader, load_featurizer
 from das.models.base import TargetModel
 from evaluation.built_run import run_built
-from evaluation.cells import Bench, run_cell
+from evaluation.cells import Bench, run_cells
 from evaluation.judging import DEFAULT_LABEL_TOKENS
 from evaluation.methods import METHODS
 from evaluation.metrics import Rounding
@@ -105,7 +105,7 @@ def fit_folder(
     (cell,) = plan_cells(config, instance, engine.target)
     work = RunFolder(unfinished_fit(out))
     bench = Bench(instance.without_test(), engine, work, DEFAULT_LABEL_TOKENS)
-    run_cell(cell, bench, (), progress, keep_refusal=False)
+    run_cells([cell], bench, (), progress, keep_refusal=False)
     with new_folder(out) as staging:
         shutil.copytree(work.cell(cell.cell_id).path, staging, dirs_exist_ok=True)
     shutil.rmtree(work.path, ignore_errors=True)
@@ -154,6 +154,8 @@ class ScoreRequest:
     """Target attributes; empty for the featurizer's own, or for all where it serves all."""
     label_tokens: int = DEFAULT_LABEL_TOKENS
     """How many of an answer's first tokens are compared."""
+    tolerance: bool = True
+    """Let an answer that is close count where the attribute's matcher does."""
     rounding: Rounding = "none"
     """`reference` rounds each template's accuracy to two decimals first."""
     resamples: int = DEFAULT_RESAMPLES
@@ -196,6 +198,7 @@ def score_folder(
         partition=request.partition,
         attributes=request.attributes or _own_attributes(header, instance),
         label_tokens=request.label_tokens,
+        tolerance=request.tolerance,
         n_resamples=request.resamples,
         seed=request.seed,
         rounding=request.rounding,

@@ -13,11 +13,12 @@ from typing import Any
 from das.engine import ResumeEngine, make_engine
 from das.engine.memory import CachePlan, parse_bytes
 from das.engine.protocol import Engine
-from das.methods.base import Method
+from das.methods.base import Method, TrainedMethod
 from das.models.load import load_target
+from das.sites import Site
 from evaluation.activations import collect_vectors
 from evaluation.cache_plan import planned_cache
-from evaluation.cells import Bench, cell_outcomes, cell_refusal, cell_subject, judge_cell, run_cell
+from evaluation.cells import Bench, cell_outcomes, cell_refusal, cell_subject, judge_cell, run_cells
 from evaluation.methods import METHODS
 from evaluation.plan import FREE, GROWING, Cell, SuiteConfig, check_splits, plan_cells, resolve
 from evaluation.publication import write_publication
@@ -42,7 +43,7 @@ from ravel.common.registry import Registry
 from ravel.instance import Instance
 from ravel.schema import SOURCE_KINDS, Generalisation, Partition, split_name
 
-__all__ = ["RunSummary", "SuiteConfig", "plan_cells", "run_cell", "run_suite", "run_suite_on"]
+__all__ = ["RunSummary", "SuiteConfig", "plan_cells", "run_suite", "run_suite_on"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +104,8 @@ def run_suite_on(
     run = _open(config, out, instance, engine, cells, cache)
     if cache is not None:
         progress(f"note cache: {cache.text()}", 0, 0)
-    bench = _collect(Bench(instance, engine, run, config.label_tokens, methods), cells, progress)
+    bench = Bench(instance, engine, run, config.label_tokens, methods, tolerance=config.tolerance)
+    bench = _collect(bench, cells, progress)
     _fit_all(cells, bench, config, progress)
     # Until points are chosen nothing can read the test splits: the instance in hand does not hold them.
     validation = _Scorer(bench.without_test(), config)
@@ -189,14 +191,33 @@ def _collect(bench: Bench, cells: Sequence[Cell], progress: Progress) -> Bench:
 def _fit_all(cells: Sequence[Cell], bench: Bench, config: SuiteConfig, progress: Progress) -> None:
     withheld = bench.without_test()
     splits = [s for g in config.generalisations if withheld.instance.pairs(s := split_name(g, "val"))]
-    for done, cell in enumerate(cells):
+    done = 0
+    for group in _groups(cells, bench, config.fit_together):
         progress("cells", done, len(cells))
-        began, news = time.monotonic(), not withheld.run.cell(cell.cell_id).finished()
-        run_cell(cell, withheld, splits, progress)
-        if news:
-            took = time.monotonic() - began
-            progress(f"finished {cell.label()} in {took:.1f} s", done + 1, len(cells))
+        began = time.monotonic()
+        new = [cell for cell in group if not withheld.run.cell(cell.cell_id).finished()]
+        run_cells(group, withheld, splits, progress)
+        took = time.monotonic() - began
+        for number, cell in enumerate(new, start=done + 1):
+            progress(f"finished {cell.label()} in {took / len(new):.1f} s", number, len(cells))
+        done += len(group)
     progress("cells", len(cells), len(cells))
+
+
+def _groups(cells: Sequence[Cell], bench: Bench, most: int) -> list[list[Cell]]:
+    """Return the cells in groups to be fitted side by side: trainings at one site, all others alone."""
+    groups: list[list[Cell]] = []
+    open_at: dict[Site, list[Cell]] = {}
+    for cell in cells:
+        trains = issubclass(bench.methods.get(cell.method), TrainedMethod)
+        found = open_at.get(cell.site) if trains else None
+        if found is None or len(found) == most:
+            found = []
+            groups.append(found)
+            if trains:
+                open_at[cell.site] = found
+        found.append(cell)
+    return groups
 
 
 def _open_test(

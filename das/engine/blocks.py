@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -189,16 +189,13 @@ class BlockRunner:
             found.append(next(iter(_named(inner, args, kwargs).values())))
             raise _EnoughError
 
-        with _replaced(self.blocks[0], first):
-            try:
-                self._target.model(
-                    input_ids=ids,
-                    attention_mask=_no_mask(ids.device),
-                    position_ids=tokens.positions,
-                    use_cache=False,
-                )
-            except _EnoughError:
-                pass
+        with _replaced(self.blocks[0], first), suppress(_EnoughError):
+            self._target.model(
+                input_ids=ids,
+                attention_mask=_no_mask(ids.device),
+                position_ids=tokens.positions,
+                use_cache=False,
+            )
         return found[0]
 
     def run(self, hidden: Tensor, blocks: range, tokens: Tokens, memory: Memory) -> Tensor:
@@ -211,10 +208,8 @@ class BlockRunner:
 
     def keys_only(self, hidden: Tensor, block: int, tokens: Tokens, memory: Memory) -> None:
         """Run a block until `memory` has met its keys and values."""
-        try:
+        with suppress(_EnoughError):
             self._one(block, hidden, tokens, _Kept(_Stopping(memory)), {})
-        except _EnoughError:
-            pass
 
     def _one(
         self, index: int, hidden: Tensor, tokens: Tokens, cache: _Kept, placed: dict[int, Tensor]

@@ -188,9 +188,8 @@ class Resumer:
         if layer == last:
             return hidden[rows, layout.asked]
         hidden = self.runner.run(hidden, range(layer + 1, last), layout.tokens, memory)
-        if layout.asked.shape[1] * _WORTH_CHOOSING > hidden.shape[1]:
-            return self.runner.run(hidden, range(last, last + 1), layout.tokens, memory)[rows, layout.asked]
-        # Above the last block only the tokens asked for matter; of the others only what these look at.
+        # Above the last block only the tokens asked for matter; of the others only what these look at. That
+        # is done even where it saves nothing: gradients would add up in another order.
         self.runner.keys_only(hidden, last, layout.tokens, memory)
         chosen = layout.tokens.chosen(layout.asked)
         return self.runner.run(hidden[rows, layout.asked], range(last, last + 1), chosen, memory.done())
@@ -254,8 +253,6 @@ def _suffix_key(row: Row, cut: tuple[int, bool]) -> str:
 
 _EXACT, _ROUGH = 1e-3, 0.1
 """Largest relative difference of logits in float32 and in half precision."""
-_WORTH_CHOOSING = 1.5
-"""A last block for the tokens asked for alone is run twice in part: worth it for so many times fewer."""
 _FILL_CALL = 256
 """Tokens whose run costs as much as the calls of a run through the whole model."""
 

@@ -12,7 +12,8 @@ from das.engine.protocol import Engine
 from das.featurizers.base import Featurizer
 from das.methods.base import Method, Problem
 from das.training.examples import cause_pairs, isolate_pairs
-from das.training.loop import TrainingConfig, TrainingTask, train_featurizer
+from das.training.loop import Training, TrainingConfig, TrainingTask
+from das.training.loop import training as training_of
 from das.training.objective import LossWeights, TrainingPair
 from das.training.trainable import TrainableSubspace
 from das.training.workspace import Workspace
@@ -152,8 +153,8 @@ def train_subspace(
     training: Sequence[TrainingPair],
     validation: Sequence[TrainingPair],
     weights: LossWeights,
-) -> Featurizer:
-    """Train a random subspace on the given pairs by the one training loop, and return it on the CPU."""
+) -> Training[Featurizer]:
+    """Train a random subspace on the given pairs; return it on the CPU."""
     seed = fit_seed(method, problem)
     start = random_columns(engine.target.width(problem.site), problem.size, derive_seed(seed, "start"))
     task = TrainingTask(
@@ -165,4 +166,4 @@ def train_subspace(
         identity=fit_identity(method, problem, engine),
     )
     trainable = TrainableSubspace(start).to(engine.target.device)
-    return train_featurizer(trainable, task, engine, workspace, config)
+    return training_of(trainable, task, engine, workspace, config)

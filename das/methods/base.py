@@ -9,12 +9,13 @@ from typing import ClassVar
 from das.engine.protocol import Engine
 from das.featurizers.base import Featurizer
 from das.sites import Site
+from das.training.loop import Training, train_together
 from das.training.workspace import Workspace
 from ravel.common.config import Config
 from ravel.common.errors import SuiteError
 from ravel.instance import Instance
 
-__all__ = ["Method", "MethodConfig", "NotApplicableError", "Problem", "Workspace"]
+__all__ = ["Method", "MethodConfig", "NotApplicableError", "Problem", "TrainedMethod", "Workspace"]
 
 
 class NotApplicableError(SuiteError):
@@ -82,6 +83,18 @@ class Method(ABC):
     @abstractmethod
     def fit(self, problem: Problem, engine: Engine, workspace: Workspace) -> Featurizer:
         """Return the finished featurizer. Equal problems give equal featurizers, to the byte."""
+
+
+class TrainedMethod(Method):
+    """A method that trains its featurizer by the one training loop, alone or side by side with others."""
+
+    @abstractmethod
+    def training(self, problem: Problem, engine: Engine, workspace: Workspace) -> Training[Featurizer]:
+        """Return the training that comes to the finished featurizer; nothing runs before it is begun."""
+
+    def fit(self, problem: Problem, engine: Engine, workspace: Workspace) -> Featurizer:
+        """Return the finished featurizer. Raises what `training` raises."""
+        return train_together([self.training(problem, engine, workspace)], engine)[0]
 
 
 def registered_name(method: type[Method]) -> str:

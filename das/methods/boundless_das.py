@@ -17,10 +17,10 @@ from das.methods.alignment import (
     require_cause_pairs,
     require_isolate_pairs,
 )
-from das.methods.base import Method, MethodConfig, Problem
+from das.methods.base import MethodConfig, Problem, TrainedMethod
 from das.methods.mdas import MdasConfig
 from das.training.boundary import BoundaryConfig, TrainableBoundary
-from das.training.loop import TrainingTask, train_featurizer
+from das.training.loop import Training, TrainingTask, training
 from das.training.objective import LossWeights, TrainingPair
 from das.training.workspace import Workspace
 from ravel.common.seeds import derive_seed
@@ -50,7 +50,7 @@ class BoundlessDasConfig(BoundaryConfig, MdasConfig):
     """Most validation pairs of the target attribute and of each other one; 0 keeps the last epoch."""
 
 
-class BoundlessDas(Method):
+class BoundlessDas(TrainedMethod):
     """Boundless distributed alignment search (Wu et al. 2023, arXiv 2305.08809) at one site, for one
     attribute.
 
@@ -67,8 +67,8 @@ class BoundlessDas(Method):
     needs_size: ClassVar[bool] = False
     needs_pairs: ClassVar[bool] = True
 
-    def fit(self, problem: Problem, engine: Engine, workspace: Workspace) -> Featurizer:
-        """Return a `Subspace` of the size that was found, which may be 0.
+    def training(self, problem: Problem, engine: Engine, workspace: Workspace) -> Training[Featurizer]:
+        """Train a `Subspace` of the size that was found, which may be 0.
 
         Raises SuiteError for an unknown attribute or layer, a target without training pairs, or, with
         `isolate`, an instance without training pairs of any other attribute.
@@ -78,7 +78,8 @@ class BoundlessDas(Method):
         check_attribute(problem)
         engine.target.check(problem.site)
         trainable = self._start(problem, engine, config)
-        found = train_featurizer(trainable, self._task(problem, engine, config), engine, workspace, config)
+        task = self._task(problem, engine, config)
+        found = yield from training(trainable, task, engine, workspace, config)
         workspace.log(
             {"phase": "boundary", "on": trainable.n_within(), "share": float(trainable.share.detach())}
         )

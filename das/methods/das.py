@@ -15,9 +15,9 @@ from das.methods.alignment import (
     require_cause_pairs,
     train_subspace,
 )
-from das.methods.base import Method, MethodConfig, Problem
+from das.methods.base import MethodConfig, Problem, TrainedMethod
 from das.training.examples import cause_pairs
-from das.training.loop import TrainingConfig
+from das.training.loop import Training, TrainingConfig
 from das.training.objective import LossWeights
 from das.training.workspace import Workspace
 from ravel.schema import TRAIN_SPLIT
@@ -34,7 +34,7 @@ class DasConfig(TrainingConfig, MethodConfig):
     """Most training pairs of the target attribute (reference: 20,000); a larger population is sampled."""
 
 
-class Das(Method):
+class Das(TrainedMethod):
     """Distributed alignment search (Geiger et al. 2024, arXiv 2303.02536) at one site, for one attribute.
 
     Minimises the cross entropy of the source entity's answer over the target's cause pairs, over orthonormal
@@ -50,8 +50,8 @@ class Das(Method):
     needs_size: ClassVar[bool] = True
     needs_pairs: ClassVar[bool] = True
 
-    def fit(self, problem: Problem, engine: Engine, workspace: Workspace) -> Featurizer:
-        """Return the trained `Subspace`.
+    def training(self, problem: Problem, engine: Engine, workspace: Workspace) -> Training[Featurizer]:
+        """Train a `Subspace`.
 
         Raises SuiteError for an unknown attribute, a size beyond the model's width, or a target without
         training pairs.
@@ -69,15 +69,17 @@ class Das(Method):
         validation = cause_pairs(
             instance, target, _VALIDATION_SPLIT, limit=config.validation_pairs, seed=seed, label_tokens=tokens
         )
-        return train_subspace(
-            self,
-            problem,
-            engine,
-            workspace,
-            config,
-            training=training,
-            validation=validation,
-            weights=LossWeights(),
+        return (
+            yield from train_subspace(
+                self,
+                problem,
+                engine,
+                workspace,
+                config,
+                training=training,
+                validation=validation,
+                weights=LossWeights(),
+            )
         )
 
 

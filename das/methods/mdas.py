@@ -17,8 +17,8 @@ from das.methods.alignment import (
     require_isolate_pairs,
     train_subspace,
 )
-from das.methods.base import Method, MethodConfig, Problem
-from das.training.loop import TrainingConfig
+from das.methods.base import MethodConfig, Problem, TrainedMethod
+from das.training.loop import Training, TrainingConfig
 from das.training.objective import LossWeights, TrainingPair
 from das.training.workspace import Workspace
 from ravel.schema import TRAIN_SPLIT
@@ -60,7 +60,7 @@ class MdasConfig(TrainingConfig, MethodConfig):
         )
 
 
-class Mdas(Method):
+class Mdas(TrainedMethod):
     """Multi-task distributed alignment search (Huang et al. 2024, arXiv 2402.17700, section 4) at one site.
 
     One cross entropy over the pooled pairs: the target's cause pairs towards the source entity's answer,
@@ -78,8 +78,8 @@ class Mdas(Method):
     needs_size: ClassVar[bool] = True
     needs_pairs: ClassVar[bool] = True
 
-    def fit(self, problem: Problem, engine: Engine, workspace: Workspace) -> Featurizer:
-        """Return the trained `Subspace`.
+    def training(self, problem: Problem, engine: Engine, workspace: Workspace) -> Training[Featurizer]:
+        """Train a `Subspace`.
 
         Raises SuiteError for an unknown attribute, a size beyond the model's width, a target without training
         pairs, or an instance without training pairs of any other attribute.
@@ -95,15 +95,17 @@ class Mdas(Method):
         require_isolate_pairs(problem, isolates)
         limit = config.validation_pairs
         held_out = self._pairs(problem, _VALIDATION_SPLIT, limit, limit)
-        return train_subspace(
-            self,
-            problem,
-            engine,
-            workspace,
-            config,
-            training=[*causes, *isolates],
-            validation=[*held_out[0], *held_out[1]],
-            weights=config.weights(len(causes), len(isolates)),
+        return (
+            yield from train_subspace(
+                self,
+                problem,
+                engine,
+                workspace,
+                config,
+                training=[*causes, *isolates],
+                validation=[*held_out[0], *held_out[1]],
+                weights=config.weights(len(causes), len(isolates)),
+            )
         )
 
     def _pairs(

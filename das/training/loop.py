@@ -1,14 +1,16 @@
-"""The one training loop: a trainable gives the featurizer, an engine the logits, a workspace takes reports.
+"""The one training loop: a trainable gives the featurizer, an engine judges labels, a workspace is told.
 
-It knows no method, no model and no instance.
+A training is a generator that says what it wants judged next, so that several can go on side by side in the
+same passes of the model. It knows no method, no model and no instance.
 """
 
 from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from typing import TypeAlias, TypeVar
 
 import torch
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
@@ -34,7 +36,16 @@ from ravel.common.config import Config
 from ravel.common.errors import SuiteError
 from ravel.common.seeds import python_stream
 
-__all__ = ["TrainingConfig", "TrainingTask", "batches", "train_featurizer"]
+__all__ = [
+    "Ask",
+    "Training",
+    "TrainingConfig",
+    "TrainingTask",
+    "batches",
+    "train_featurizer",
+    "train_together",
+    "training",
+]
 
 _POOL = 16
 """Batches that are sorted by length together: enough to leave little padding, few enough to stay mixed."""
@@ -83,10 +94,36 @@ class TrainingTask:
     """Hash of all that determines the result; a checkpoint with another one is refused."""
 
 
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What a training wants judged next."""
+
+    group: FeaturizedPairs
+    """The pairs and the featurizer of the moment."""
+    site: Site
+    """Where the featurizer acts."""
+    learns: bool
+    """Whether the answer must carry a gradient: then the training gives its loss next, a scalar, and goes on
+    once that has been sent back through the featurizer."""
+
+
+Found = TypeVar("Found")
+Training: TypeAlias = Generator["Ask | Tensor", "ForcedLabels | None", Found]
+"""A training that goes on by itself but for what it asks, and returns what it found."""
+
+
 def train_featurizer(
     trainable: Trainable, task: TrainingTask, engine: Engine, workspace: Workspace, config: TrainingConfig
 ) -> Featurizer:
-    """Train and return the finished featurizer of the epoch that was best on the validation pairs.
+    """Train and return the finished featurizer of the epoch that was best on the validation pairs; see
+    `training`."""
+    return train_together([training(trainable, task, engine, workspace, config)], engine)[0]
+
+
+def training(
+    trainable: Trainable, task: TrainingTask, engine: Engine, workspace: Workspace, config: TrainingConfig
+) -> Training[Featurizer]:
+    """Train, asking for judgements; return the finished featurizer of the best epoch.
 
     Best is the highest mean of cause and isolate accuracy (of those kinds that are there), ties broken by the
     lower validation loss, then by the earlier epoch. With `workspace.folder` set, each epoch ends in a
@@ -94,7 +131,46 @@ def train_featurizer(
     featurizer, to the byte. Raises SuiteError if the loss is no longer finite, or for a checkpoint of another
     fit.
     """
-    return _Run(trainable, task, engine, workspace, config).finish()
+    return (yield from _Run(trainable, task, engine, workspace, config).finish())
+
+
+def train_together(trainings: Sequence[Training[Found]], engine: Engine) -> list[Found]:
+    """Run trainings side by side, what they ask at one site in one go; return what they found, in order.
+
+    Each result is what the training alone would come to: a group of pairs is judged as it would be by itself,
+    and no gradient of one reaches another (to the byte where the engine says so).
+    """
+    found: dict[int, Found] = {}
+    asks: dict[int, Ask] = {}
+
+    def go_on(index: int, answer: ForcedLabels | None) -> Tensor | None:
+        """Return the loss if the training gives one now; note what it asks or what it found."""
+        try:
+            said = trainings[index].send(answer)
+        except StopIteration as end:
+            found[index] = end.value
+            return None
+        if isinstance(said, Tensor):
+            return said
+        asks[index] = said
+        return None
+
+    for index in range(len(trainings)):
+        go_on(index, None)
+    while asks:
+        now, asks = asks, {}
+        for site, learns in dict.fromkeys((ask.site, ask.learns) for ask in now.values()):
+            together = [i for i, ask in now.items() if (ask.site, ask.learns) == (site, learns)]
+            with torch.set_grad_enabled(learns):
+                answers = engine.forced_labels([now[i].group for i in together], site)
+                losses = [go_on(i, answer) for i, answer in zip(together, answers, strict=True)]
+                given = [loss for loss in losses if loss is not None]
+                if given:
+                    torch.stack(given).sum().backward()
+            for i, loss in zip(together, losses, strict=True):
+                if loss is not None:
+                    go_on(i, None)
+    return [found[index] for index in range(len(trainings))]
 
 
 def batches(lengths: Sequence[int], batch_size: int, stream: random.Random) -> list[list[int]]:
@@ -194,23 +270,23 @@ class _Run:
         self.state = _Progress()
         self.best: dict[str, Tensor] = {}
 
-    def finish(self) -> Featurizer:
+    def finish(self) -> Training[Featurizer]:
         """Resume if there is something to resume, train to the end, return the best."""
         self._resume()
         while self.state.epoch < self.config.epochs and self.state.stale < self.config.patience:
-            self._train_epoch()
-            self._validate()
+            yield from self._train_epoch()
+            yield from self._validate()
             self._save()
         self.workspace.progress(self.steps, self.steps)
         self.trainable.load_state_dict(self.best)
         return self.trainable.finished()
 
-    def _train_epoch(self) -> None:
+    def _train_epoch(self) -> Training[None]:
         stream = python_stream(self.task.seed, "order", str(self.state.epoch))
         self.state.epoch += 1
         tally = _Tally()
         for batch in batches(self._lengths(self.task.training), self.config.batch_size, stream):
-            self._step([self.task.training[index] for index in batch], tally)
+            yield from self._step([self.task.training[index] for index in batch], tally)
             if len(tally.batch_losses) == self.config.log_every:
                 self._log_training(tally)
                 tally = _Tally()
@@ -218,14 +294,16 @@ class _Run:
         if tally.batch_losses:
             self._log_training(tally)
 
-    def _step(self, pairs: Sequence[TrainingPair], tally: _Tally) -> None:
+    def _step(self, pairs: Sequence[TrainingPair], tally: _Tally) -> Training[None]:
         for group in self.optimiser.param_groups:
             group["lr"] = self._rate()
         with torch.enable_grad():
-            outcome = self._run(pairs, self.trainable.current())
+            featurizer = self.trainable.current()
+        outcome = yield from self._ask(pairs, featurizer, learns=True)
+        with torch.enable_grad():
             loss = pooled_loss(outcome.cross_entropy, self.task.weights.of(pairs)) + self.trainable.penalty()
-            self.optimiser.zero_grad(set_to_none=True)
-            loss.backward()
+        self.optimiser.zero_grad(set_to_none=True)
+        yield loss
         tally.batch_losses.append(self._finite(float(loss.detach())))
         tally.add(pairs, outcome)
         self.optimiser.step()
@@ -235,9 +313,13 @@ class _Run:
     def _lengths(self, pairs: Sequence[TrainingPair]) -> list[int]:
         return self.engine.tokens_after([pair.forced for pair in pairs], self.task.site)
 
-    def _run(self, pairs: Sequence[TrainingPair], featurizer: Featurizer) -> ForcedLabels:
+    def _ask(
+        self, pairs: Sequence[TrainingPair], featurizer: Featurizer, *, learns: bool
+    ) -> Training[ForcedLabels]:
         group = FeaturizedPairs([pair.forced for pair in pairs], featurizer)
-        return self.engine.forced_labels([group], self.task.site)[0]
+        outcome = yield Ask(group, self.task.site, learns)
+        assert outcome is not None
+        return outcome
 
     def _rate(self) -> float:
         return learning_rate_at(
@@ -274,12 +356,12 @@ class _Run:
         self.state.rows.append(row)
         self.workspace.log(row)
 
-    def _validate(self) -> None:
+    def _validate(self) -> Training[None]:
         """Keep this epoch if it is the best so far; without validation pairs the latest is."""
         if not self.task.validation:
             self._keep()
             return
-        tally = self._validation_tally()
+        tally = yield from self._validation_tally()
         accuracies = tally.accuracies()
         accuracy = sum(accuracies.values()) / len(accuracies)
         loss = self._finite(sum(tally.loss.values()) / sum(tally.count.values()))
@@ -302,14 +384,15 @@ class _Run:
             }
         )
 
-    def _validation_tally(self) -> _Tally:
+    def _validation_tally(self) -> Training[_Tally]:
         tally = _Tally()
         lengths = self._lengths(self.task.validation)
         pairs = [self.task.validation[i] for i in sorted(range(len(lengths)), key=lengths.__getitem__)]
         with torch.no_grad():
             featurizer = self.trainable.evaluated()
-            for batch in _chunks(pairs, 4 * self.config.batch_size):
-                tally.add(batch, self._run(batch, featurizer))
+        for batch in _chunks(pairs, 4 * self.config.batch_size):
+            outcome = yield from self._ask(batch, featurizer, learns=False)
+            tally.add(batch, outcome)
         return tally
 
     def _keep(self) -> None:

@@ -24,7 +24,7 @@ from das.methods.base import Method, Problem, Workspace
 from das.methods.das import DasConfig
 from das.methods.mdas import MdasConfig
 from das.training.examples import cause_pairs
-from das.training.loop import TrainingConfig, TrainingTask, train_featurizer
+from das.training.loop import Training, TrainingConfig, TrainingTask, training
 from das.training.masks import MaskConfig, TrainableMask, mask_margin
 from das.training.objective import LossWeights, TrainingPair
 from ravel.schema import TRAIN_SPLIT
@@ -72,8 +72,8 @@ def train_cause_mask(
     *,
     make: Callable[[Tensor], Featurizer],
     n_features: int,
-) -> Featurizer:
-    """Return the featurizer whose hard mask brings the source's answer at the least number of features.
+) -> Training[Featurizer]:
+    """Train the featurizer whose hard mask brings the source's answer at the least number of features.
 
     `make` turns a mask [n_features] on the engine's device into a featurizer. The decision's margin is
     logged. Raises SuiteError for an unknown attribute or one without training pairs.
@@ -100,7 +100,7 @@ def train_cause_mask(
         seed=fit_seed(method, problem),
         identity=fit_identity(method, problem, engine),
     )
-    return _train(task, engine, workspace, config, make=make, n_features=n_features)
+    return (yield from _train(task, engine, workspace, config, make=make, n_features=n_features))
 
 
 def train_mixed_mask(
@@ -112,8 +112,8 @@ def train_mixed_mask(
     *,
     make: Callable[[Tensor], Featurizer],
     n_features: int,
-) -> Featurizer:
-    """Return the featurizer whose hard mask brings the source's answer and leaves the other attributes alone.
+) -> Training[Featurizer]:
+    """Train the featurizer whose hard mask brings the source's answer and leaves the other attributes alone.
 
     As `train_cause_mask`, with the isolate pairs of every other attribute mixed in as MDAS does. Raises
     SuiteError also for an instance without any.
@@ -142,7 +142,7 @@ def train_mixed_mask(
         seed=fit_seed(method, problem),
         identity=fit_identity(method, problem, engine),
     )
-    return _train(task, engine, workspace, config, make=make, n_features=n_features)
+    return (yield from _train(task, engine, workspace, config, make=make, n_features=n_features))
 
 
 def _train(
@@ -153,8 +153,8 @@ def _train(
     *,
     make: Callable[[Tensor], Featurizer],
     n_features: int,
-) -> Featurizer:
+) -> Training[Featurizer]:
     trainable = TrainableMask(make, n_features, config).to(engine.target.device)
-    found = train_featurizer(trainable, task, engine, workspace, config)
+    found = yield from training(trainable, task, engine, workspace, config)
     workspace.log(mask_margin(trainable))
     return found

@@ -9,7 +9,8 @@ from torch import Tensor
 from das.engine.protocol import Engine
 from das.featurizers.base import Featurizer
 from das.featurizers.masked import MaskedBasis
-from das.methods.base import Method, MethodConfig, Problem, Workspace
+from das.methods.base import MethodConfig, Problem, TrainedMethod, Workspace
+from das.training.loop import Training
 from evaluation.baselines._masks import CauseMaskConfig, train_cause_mask
 
 __all__ = ["METHOD", "Dbm", "DbmConfig"]
@@ -19,7 +20,7 @@ class DbmConfig(CauseMaskConfig):
     """Settings of DBM."""
 
 
-class Dbm(Method):
+class Dbm(TrainedMethod):
     """Differential binary masking (De Cao et al. 2020, arXiv 2004.14992) over the neurons of one site.
 
     Minimises the cross entropy of the source entity's answer over the target's cause pairs plus a price per
@@ -34,22 +35,24 @@ class Dbm(Method):
     needs_size: ClassVar[bool] = False
     needs_pairs: ClassVar[bool] = True
 
-    def fit(self, problem: Problem, engine: Engine, workspace: Workspace) -> Featurizer:
-        """Return a `MaskedBasis` of neurons with a hard mask, which may be empty.
+    def training(self, problem: Problem, engine: Engine, workspace: Workspace) -> Training[Featurizer]:
+        """Train a `MaskedBasis` of neurons with a hard mask, which may be empty.
 
         Raises SuiteError for an unknown attribute or layer, or a target without training pairs.
         """
         config = self.config
         assert isinstance(config, DbmConfig)
         engine.target.check(problem.site)
-        return train_cause_mask(
-            self,
-            problem,
-            engine,
-            workspace,
-            config,
-            make=_neurons,
-            n_features=engine.target.width(problem.site),
+        return (
+            yield from train_cause_mask(
+                self,
+                problem,
+                engine,
+                workspace,
+                config,
+                make=_neurons,
+                n_features=engine.target.width(problem.site),
+            )
         )
 
 

@@ -9,7 +9,8 @@ from torch import Tensor
 from das.engine.protocol import Engine
 from das.featurizers.base import Featurizer
 from das.featurizers.masked import MaskedBasis
-from das.methods.base import Method, MethodConfig, Problem, Workspace
+from das.methods.base import MethodConfig, Problem, TrainedMethod, Workspace
+from das.training.loop import Training
 from evaluation.baselines._masks import MixedMaskConfig, train_mixed_mask
 
 __all__ = ["METHOD", "Mdbm", "MdbmConfig"]
@@ -19,7 +20,7 @@ class MdbmConfig(MixedMaskConfig):
     """Settings of MDBM."""
 
 
-class Mdbm(Method):
+class Mdbm(TrainedMethod):
     """Multi-task differential binary masking over the neurons of one site, the MDBM row of RAVEL.
 
     The mask of DBM, trained on one cross entropy over the pooled pairs, as MDAS is (Huang et al. 2024, arXiv
@@ -33,8 +34,8 @@ class Mdbm(Method):
     needs_size: ClassVar[bool] = False
     needs_pairs: ClassVar[bool] = True
 
-    def fit(self, problem: Problem, engine: Engine, workspace: Workspace) -> Featurizer:
-        """Return a `MaskedBasis` of neurons with a hard mask, which may be empty.
+    def training(self, problem: Problem, engine: Engine, workspace: Workspace) -> Training[Featurizer]:
+        """Train a `MaskedBasis` of neurons with a hard mask, which may be empty.
 
         Raises SuiteError for an unknown attribute or layer, a target without training pairs, or an instance
         without training pairs of any other attribute.
@@ -42,14 +43,16 @@ class Mdbm(Method):
         config = self.config
         assert isinstance(config, MdbmConfig)
         engine.target.check(problem.site)
-        return train_mixed_mask(
-            self,
-            problem,
-            engine,
-            workspace,
-            config,
-            make=_neurons,
-            n_features=engine.target.width(problem.site),
+        return (
+            yield from train_mixed_mask(
+                self,
+                problem,
+                engine,
+                workspace,
+                config,
+                make=_neurons,
+                n_features=engine.target.width(problem.site),
+            )
         )
 
 

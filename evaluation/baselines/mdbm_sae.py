@@ -10,7 +10,8 @@ from das.engine.protocol import Engine
 from das.featurizers.base import Featurizer
 from das.featurizers.dictionary import Dictionary
 from das.methods.alignment import check_attribute
-from das.methods.base import Method, MethodConfig, Problem, Workspace
+from das.methods.base import MethodConfig, Problem, TrainedMethod, Workspace
+from das.training.loop import Training
 from evaluation.baselines._dictionaries import SwappingConfig, most_latents, site_dictionary
 from evaluation.baselines._masks import MixedMaskConfig, train_mixed_mask
 
@@ -21,7 +22,7 @@ class MdbmSaeConfig(MixedMaskConfig, SwappingConfig):
     """Settings of mdbm_sae: those of mdbm, and the dictionary's."""
 
 
-class MdbmSae(Method):
+class MdbmSae(TrainedMethod):
     """Differential binary masking over latents, trained on the target's cause and the others' isolate pairs.
 
     As in the RAVEL task of SAEBench (Karvonen et al. 2025, arXiv 2503.09532), with `mdbm`'s training.
@@ -42,8 +43,8 @@ class MdbmSae(Method):
         assert isinstance(self.config, MdbmSaeConfig)
         return most_latents(width, self.config.autoencoder)
 
-    def fit(self, problem: Problem, engine: Engine, workspace: Workspace) -> Featurizer:
-        """Return a `Dictionary` with a hard mask, which may be empty.
+    def training(self, problem: Problem, engine: Engine, workspace: Workspace) -> Training[Featurizer]:
+        """Train a `Dictionary` with a hard mask, which may be empty.
 
         Raises SuiteError as `mdbm` does, and whatever loading or training the dictionary does.
         """
@@ -56,7 +57,7 @@ class MdbmSae(Method):
         def make(mask: Tensor) -> Featurizer:
             return here.with_mask(mask, keeps_error=config.keeps_error)
 
-        found = train_mixed_mask(
+        found = yield from train_mixed_mask(
             self, problem, engine, workspace, config, make=make, n_features=here.n_features
         )
         assert isinstance(found, Dictionary)

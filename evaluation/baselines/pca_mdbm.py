@@ -12,7 +12,8 @@ from das.engine.protocol import Engine
 from das.featurizers.base import Featurizer
 from das.featurizers.masked import MaskedBasis
 from das.methods.alignment import shared_key
-from das.methods.base import Method, MethodConfig, Problem, Workspace
+from das.methods.base import MethodConfig, Problem, TrainedMethod, Workspace
+from das.training.loop import Training
 from evaluation.baselines._masks import MixedMaskConfig, train_mixed_mask
 from evaluation.labelled import plain_vectors
 from ravel.common.seeds import derive_seed
@@ -27,7 +28,7 @@ class PcaMdbmConfig(MixedMaskConfig):
     """Most training vectors of which the components are taken."""
 
 
-class PcaMdbm(Method):
+class PcaMdbm(TrainedMethod):
     """MDBM over all principal components of the training vectors, an orthonormal basis of the whole space.
 
     The components come from the plain covariance, not from standardised vectors, so that the basis is a
@@ -43,8 +44,8 @@ class PcaMdbm(Method):
     needs_vectors: ClassVar[bool] = True
     needs_pairs: ClassVar[bool] = True
 
-    def fit(self, problem: Problem, engine: Engine, workspace: Workspace) -> Featurizer:
-        """Return a `MaskedBasis` of components with a hard mask, which may be empty.
+    def training(self, problem: Problem, engine: Engine, workspace: Workspace) -> Training[Featurizer]:
+        """Train a `MaskedBasis` of components with a hard mask, which may be empty.
 
         Raises SuiteError for an unknown attribute or layer, a target without training pairs, or an instance
         without training pairs of any other attribute.
@@ -53,14 +54,16 @@ class PcaMdbm(Method):
         assert isinstance(config, PcaMdbmConfig)
         engine.target.check(problem.site)
         basis = self._basis(problem, engine, workspace).to(engine.target.device)
-        return train_mixed_mask(
-            self,
-            problem,
-            engine,
-            workspace,
-            config,
-            make=lambda mask: MaskedBasis(mask, basis),
-            n_features=len(basis),
+        return (
+            yield from train_mixed_mask(
+                self,
+                problem,
+                engine,
+                workspace,
+                config,
+                make=lambda mask: MaskedBasis(mask, basis),
+                n_features=len(basis),
+            )
         )
 
     def _basis(self, problem: Problem, engine: Engine, workspace: Workspace) -> Tensor:

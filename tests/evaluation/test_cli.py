@@ -14,7 +14,7 @@ from cli_world import SITE, World, build_args, fit_args, ravel, score_args, suit
 
 import evaluation.cells
 import evaluation.steps
-from evaluation.cells import run_cell
+from evaluation.cells import run_cells
 from evaluation.records import read_scores
 from ravel.common.errors import SuiteError
 
@@ -186,11 +186,11 @@ def test_an_interrupted_run_says_what_is_kept_and_ends_in_the_same_bytes(
         calls.append(args)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        run_cell(*args)
+        run_cells(*args)
 
     suite = finished.parent / "suite.yaml"
     with monkeypatch.context() as patch:
-        patch.setattr("evaluation.suite.run_cell", interrupted)
+        patch.setattr("evaluation.suite.run_cells", interrupted)
         stopped = ravel("run", suite, "--out", tmp_path / "run")
     assert stopped.exit_code == 130
     said = [line for line in stopped.stderr.strip().splitlines() if not line.startswith("[")]
