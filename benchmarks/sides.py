@@ -152,8 +152,8 @@ class EngineSide:
         return self.outcomes_with(Subspace(start_of(self._case, seed)))
 
     def outcomes_with(self, featurizer: Featurizer) -> list[Outcome]:
-        """Judge the pairs of the scored split."""
-        return judge(self._instance, SPLIT, self._engine, self._case.site, featurizer)
+        """Judge the pairs of the scored split, all by their tokens, as the public way does."""
+        return judge(self._instance, SPLIT, self._engine, self._case.site, featurizer, tolerance=False)
 
     def fitted(self) -> Featurizer:
         """Return the featurizer after all epochs."""

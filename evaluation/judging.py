@@ -2,21 +2,23 @@
 no score.
 
 A greedy output begins with a label exactly when, with that label forced after the prompt, each forced
-position's argmax is the label's token. No text is generated, so judging by a tolerance matcher (latitude
-within two degrees) is not done here.
+position's argmax is the label's token, so that no text has to be generated. Where an answer that comes close
+counts as well (latitude within two degrees), the model says freely what it will and the matcher judges.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
-from das.engine.protocol import Choice, Engine
+from das.engine.answering import EngineAnswerer
+from das.engine.protocol import Choice, Engine, PromptPair
 from das.featurizers.base import Featurizer
 from das.sites import Site
 from evaluation.records import Outcome
+from evaluation.tolerance import ToleranceRule, tolerance_rules
 from ravel.common.errors import SuiteError
 from ravel.instance import Instance
 from ravel.schema import InterchangePair
@@ -26,6 +28,8 @@ __all__ = ["DEFAULT_LABEL_TOKENS", "judge"]
 DEFAULT_LABEL_TOKENS = 3
 _CHUNK = 1024
 """Pairs between two reports of progress."""
+_ANSWER_TOKENS = 8
+"""Length of a free answer where the instance does not say how long those behind its labels were."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,27 +51,85 @@ def judge(
     featurizer: Featurizer | None,
     *,
     label_tokens: int = DEFAULT_LABEL_TOKENS,
+    tolerance: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Outcome]:
     """Judge every pair of `split` exactly once and return the outcomes in the order of the pairs.
 
     The first `label_tokens` ids of each answer are compared, more where the two differ only later. Where one
     answer begins with the other (`1` and `19`), the longer one that matches was said, so both flags are never
-    true. With `featurizer=None` nothing is interchanged; any other one is moved to the model's device. Raises
-    SuiteError for a withheld split, or a pair whose answers have the same ids.
+    true. With `tolerance`, pairs that ask for an attribute whose matcher has one are judged by what the model
+    freely says instead (`ToleranceRule`). With `featurizer=None` nothing is interchanged; any other one is
+    moved to the model's device. Raises SuiteError for a withheld split, or a pair whose answers have the same
+    ids.
     """
     cases = [_case(instance, pair, label_tokens) for pair in instance.pairs(split)]
     placed = None if featurizer is None else featurizer.to(engine.target.device)
-    outcomes: list[Outcome] = []
-    while len(outcomes) < len(cases):
-        chunk = cases[len(outcomes) : len(outcomes) + _CHUNK]
+    rules = tolerance_rules(instance.entity_type) if tolerance else {}
+    forced = [i for i, case in enumerate(cases) if case.pair.attribute not in rules]
+    free = [i for i, case in enumerate(cases) if case.pair.attribute in rules]
+    speaker = _Speaker(engine, site, placed, rules, _answer_tokens(instance, [cases[i] for i in free]))
+    found: dict[int, Outcome] = {}
+    for numbers, said_by in ((forced, speaker.forced), (free, speaker.free)):
+        for start in range(0, len(numbers), _CHUNK):
+            chunk = numbers[start : start + _CHUNK]
+            some = [cases[i] for i in chunk]
+            found.update(zip(chunk, map(_outcome, some, said_by(some)), strict=True))
+            if progress is not None:
+                progress(len(found), len(cases))
+    return [found[i] for i in range(len(cases))]
+
+
+@dataclass(frozen=True, slots=True)
+class _Speaker:
+    """What the model says under one interchange, judged in either way."""
+
+    engine: Engine
+    """Runs the model."""
+    site: Site
+    """Where vectors are interchanged."""
+    featurizer: Featurizer | None
+    """What swaps; None: nothing is changed."""
+    rules: Mapping[str, ToleranceRule]
+    """By attribute, for those that are judged by a free answer."""
+    answer_tokens: int
+    """Length of a free answer."""
+
+    def forced(self, cases: Sequence[_Case]) -> list[tuple[bool, bool]]:
+        """Return for each case whether `if_unchanged` and whether `if_swapped` was said, by forced labels."""
         with torch.inference_mode():
-            said = engine.said([case.choice for case in chunk], site, placed)
-        outcomes += [_outcome(case, *both) for case, both in zip(chunk, said, strict=True)]
-        if progress is not None:
-            progress(len(outcomes), len(cases))
-    assert [o.pair_id for o in outcomes] == [c.pair.pair_id for c in cases]
-    return outcomes
+            said = self.engine.said([case.choice for case in cases], self.site, self.featurizer)
+        return [_longer_only(case.choice, *both) for case, both in zip(cases, said, strict=True)]
+
+    def free(self, cases: Sequence[_Case]) -> list[tuple[bool, bool]]:
+        """Return the same by what the model says freely, as far as it must be known."""
+        rules = [self.rules[case.pair.attribute] for case in cases]
+        decode = EngineAnswerer(self.engine).decode
+        settled: dict[tuple[ToleranceRule, tuple[int, ...]], bool] = {}
+
+        def decided(place: int, token_ids: tuple[int, ...]) -> bool:
+            key = (rules[place], token_ids)
+            if key not in settled:
+                settled[key] = rules[place].settled(decode(token_ids))
+            return settled[key]
+
+        pairs = [PromptPair(case.choice.base, case.choice.source) for case in cases]
+        with torch.inference_mode():
+            answers = self.engine.complete_swapped(
+                pairs, self.site, self.featurizer, self.answer_tokens, decided
+            )
+        return [
+            rule.verdict(answer.text, case.pair.if_unchanged, case.pair.if_swapped)
+            for rule, answer, case in zip(rules, answers, cases, strict=True)
+        ]
+
+
+def _answer_tokens(instance: Instance, cases: Sequence[_Case]) -> int:
+    """Return how many tokens a free answer has: as many as those behind the labels, so that a model that is
+    left alone says its labels."""
+    stated = instance.manifest.config.get("max_new_tokens")
+    labels = (instance.prompt(i).label_ids for case in cases for i in (case.pair.base, case.pair.swapped))
+    return max([stated if isinstance(stated, int) else _ANSWER_TOKENS, *map(len, labels)])
 
 
 def _case(instance: Instance, pair: InterchangePair, label_tokens: int) -> _Case:
@@ -90,10 +152,16 @@ def _common_length(first: Sequence[int], second: Sequence[int]) -> int:
     return n
 
 
-def _outcome(case: _Case, said_unchanged: bool, said_swapped: bool) -> Outcome:
-    unchanged, swapped = case.choice.answers
-    both = said_unchanged and said_swapped
-    longer_is_swapped = len(swapped) > len(unchanged)
+def _longer_only(choice: Choice, said_unchanged: bool, said_swapped: bool) -> tuple[bool, bool]:
+    """Of two answers that were said, one of which begins with the other, keep the longer."""
+    unchanged, swapped = choice.answers
+    if said_unchanged and said_swapped:
+        return len(unchanged) >= len(swapped), len(swapped) > len(unchanged)
+    return said_unchanged, said_swapped
+
+
+def _outcome(case: _Case, said: tuple[bool, bool]) -> Outcome:
+    said_unchanged, said_swapped = said
     return Outcome(
         pair_id=case.pair.pair_id,
         attribute=case.pair.attribute,
@@ -101,6 +169,6 @@ def _outcome(case: _Case, said_unchanged: bool, said_swapped: bool) -> Outcome:
         base_entity=case.pair.base_entity,
         source_entity=case.pair.source_entity,
         source_kind=case.pair.source_kind,
-        said_swapped=said_swapped and not (both and not longer_is_swapped),
-        said_unchanged=said_unchanged and not (both and longer_is_swapped),
+        said_swapped=said_swapped,
+        said_unchanged=said_unchanged,
     )

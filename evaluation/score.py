@@ -57,6 +57,7 @@ def score_featurizer(
     partition: Partition,
     attributes: Sequence[str],
     label_tokens: int = DEFAULT_LABEL_TOKENS,
+    tolerance: bool = True,
     n_resamples: int = DEFAULT_RESAMPLES,
     seed: int = 0,
     rounding: Rounding = "none",
@@ -64,8 +65,8 @@ def score_featurizer(
 ) -> list[ScoreRecord]:
     """Judge a featurizer on one split, once, and score it for each target attribute.
 
-    `seed` is the root of the bootstrap's stream. Raises SuiteError for an unknown attribute or a split
-    without pairs.
+    `label_tokens` and `tolerance` are those of `judge`; `seed` is the root of the bootstrap's stream. Raises
+    SuiteError for an unknown attribute or a split without pairs.
     """
     for attribute in attributes:
         if attribute not in instance.attributes:
@@ -75,7 +76,14 @@ def score_featurizer(
     split = split_name(generalisation, partition)
     require_pairs(instance, split)
     outcomes = judge(
-        instance, split, engine, subject.site, featurizer, label_tokens=label_tokens, progress=progress
+        instance,
+        split,
+        engine,
+        subject.site,
+        featurizer,
+        label_tokens=label_tokens,
+        tolerance=tolerance,
+        progress=progress,
     )
     resamples = split_resamples(outcomes, split, n_resamples=n_resamples, seed=seed)
     return [

@@ -25,6 +25,7 @@ __all__ = [
     "AnyOf",
     "MatchMode",
     "Matcher",
+    "Measuring",
     "NumberWithin",
     "Prefix",
     "Settling",
@@ -52,6 +53,16 @@ class Matcher(Protocol):
 
     def matches(self, continuation: str, value: str, *, mode: MatchMode = "strict") -> bool:
         """Return whether `continuation`, the text after the prompt, states `value`; a blank one never is."""
+        ...
+
+
+@runtime_checkable
+class Measuring(Protocol):
+    """A matcher that can say how far off a continuation is."""
+
+    def distance(self, continuation: str, value: str) -> float | None:
+        """Return how far what the continuation states, in strict mode, is from the value; None if one of them
+        can't be measured."""
         ...
 
 
@@ -250,7 +261,7 @@ class NumberWithin:
 
     def matches(self, continuation: str, value: str, *, mode: MatchMode = "strict") -> bool:
         """Return whether the continuation gives a number close to the value; other values are never met."""
-        wanted = _number(value)
+        wanted = _number(_clean(value))
         if wanted is None:
             return False
         said = _number(_clean(continuation))
@@ -260,9 +271,14 @@ class NumberWithin:
             wanted = abs(wanted)
         return said is not None and abs(said - wanted) <= self.within
 
+    def distance(self, continuation: str, value: str) -> float | None:
+        """Return the degrees between the number that the continuation begins with and the value, or None."""
+        said, wanted = _number(_clean(continuation)), _number(_clean(value))
+        return None if said is None or wanted is None else abs(said - wanted)
+
     def settled(self, continuation: str, value: str, *, mode: MatchMode = "strict") -> bool | None:
         """Return the verdict if no longer continuation can change it, else None."""
-        wanted = _number(value)
+        wanted = _number(_clean(value))
         if wanted is None or _is_cut(continuation, mode):
             return self.matches(continuation, value, mode=mode)
         found = _GROWING_NUMBER.match(_unchanging(continuation))

@@ -18,7 +18,8 @@ from das.engine.checks import check_featurizer, check_pairs, check_row_lengths, 
 from das.engine.completion import Completer, Settled
 from das.engine.hooks import captured, gathered, rewritten
 from das.engine.memory import batch_guard, shape_of
-from das.engine.protocol import ForcedPair
+from das.engine.protocol import ForcedPair, PromptPair
+from das.engine.swapped_completion import SwappedRow, complete_swapped_rows
 from das.engine.through_logits import ThroughLogits
 from das.engine.token_rows import token_rows
 from das.featurizers.base import Featurizer
@@ -100,6 +101,44 @@ class DirectEngine(ThroughLogits):
         known: dict[tuple[int, ...], Completion] = {ids: self._completion(ids) for ids in dict.fromkeys(new)}
         found = {row: known[ids] for row, ids in zip(unique, new, strict=True)}
         return [found[row] for row in rows]
+
+    def complete_swapped(
+        self,
+        pairs: Sequence[PromptPair],
+        site: Site,
+        featurizer: Featurizer | None,
+        max_new_tokens: int,
+        decided: Decided | None = None,
+    ) -> list[Completion]:
+        """Continue each base greedily after the interchange, with the end token if it came; see the protocol.
+
+        Equal pairs run once, and a new token runs alone: the rest of its row is in the model's own cache.
+        """
+        check_sites([site], self.target)
+        check_featurizer(featurizer, self.target, site)
+        if featurizer is None:
+            return self.complete([pair.base for pair in pairs], max_new_tokens, decided)
+        rows = [encoded.ids for encoded in self.encoder.encode([pair.base.text for pair in pairs])]
+        self.encoder.encode([pair.source.text for pair in pairs])
+        check_row_lengths([len(row) + max_new_tokens for row in rows], self.target)
+        askers: dict[tuple[tuple[int, ...], int, SourceKey], list[int]] = {}
+        for i, (row, pair) in enumerate(zip(rows, pairs, strict=True)):
+            asked = (row, self.encoder.position(pair.base, site.position), self._key(pair.source, site))
+            askers.setdefault(asked, []).append(i)
+        sources = self._vectors([key for _, _, key in askers])
+        with self._memory():
+            new = complete_swapped_rows(
+                [SwappedRow(row, place, sources[key]) for row, place, key in askers],
+                self.target,
+                site,
+                featurizer,
+                max_new_tokens,
+                batch_tokens=self.batch_tokens,
+                settled=_all_decided(decided, list(askers.values())),
+            )
+        known = {ids: self._completion(ids) for ids in dict.fromkeys(new)}
+        found = {i: known[ids] for of_row, ids in zip(askers.values(), new, strict=True) for i in of_row}
+        return [found[i] for i in range(len(pairs))]
 
     def interchange_logits(
         self, pairs: Sequence[ForcedPair], site: Site, featurizer: Featurizer | None

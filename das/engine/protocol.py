@@ -13,9 +13,10 @@ from das.engine.labels import ForcedLabels
 from das.featurizers.base import Featurizer
 from das.models.base import TargetModel
 from das.sites import Site
+from ravel.knowledge import Decided
 from ravel.schema import Completion, Prompt
 
-__all__ = ["Choice", "Engine", "FeaturizedPairs", "ForcedPair"]
+__all__ = ["Choice", "Engine", "FeaturizedPairs", "ForcedPair", "PromptPair"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,16 @@ class Choice:
     """The prompt whose vector at the site is brought in."""
     answers: tuple[tuple[int, ...], tuple[int, ...]]
     """Token ids of both, none empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class PromptPair:
+    """A base and a source prompt, with nothing forced after the base."""
+
+    base: Prompt
+    """The prompt that is continued."""
+    source: Prompt
+    """The prompt whose vector at the site is brought in."""
 
 
 class Engine(Protocol):
@@ -99,6 +110,21 @@ class Engine(Protocol):
     ) -> list[tuple[bool, bool]]:
         """Return for both answers whether, forced, each of their tokens is the likeliest at its place: just
         then a greedy continuation begins with the answer. No gradient."""
+        ...
+
+    def complete_swapped(
+        self,
+        pairs: Sequence[PromptPair],
+        site: Site,
+        featurizer: Featurizer | None,
+        max_new_tokens: int,
+        decided: Decided | None = None,
+    ) -> list[Completion]:
+        """Continue each base greedily, in the order of `pairs`, after the interchange at the site's position
+        in the base; new tokens are not interchanged.
+
+        `decided` as in `complete`. With `featurizer=None` nothing is changed. No gradient.
+        """
         ...
 
     def tokens_after(self, pairs: Sequence[ForcedPair], site: Site) -> list[int]:

@@ -11,9 +11,12 @@ from torch import Tensor
 
 from das.engine.batch import PromptEncoder
 from das.engine.labels import ForcedLabels, forced_labels
-from das.engine.protocol import Choice, FeaturizedPairs, ForcedPair
+from das.engine.protocol import Choice, FeaturizedPairs, ForcedPair, PromptPair
 from das.featurizers.base import Featurizer
+from das.models.base import TargetModel
 from das.sites import Site
+from ravel.knowledge import Decided
+from ravel.schema import Completion
 
 __all__ = ["ThroughLogits"]
 
@@ -21,6 +24,8 @@ __all__ = ["ThroughLogits"]
 class ThroughLogits(ABC):
     """Judges labels and answers by their logits, one featurizer and one answer at a time."""
 
+    target: TargetModel
+    """The model that is run."""
     encoder: PromptEncoder
     """Tokenises prompts, once each."""
 
@@ -46,6 +51,33 @@ class ThroughLogits(ABC):
         """Return for both answers whether they would be said; see the protocol."""
         first, second = (self._greedy_labels(choices, which, site, featurizer) for which in (0, 1))
         return list(zip(first, second, strict=True))
+
+    def complete_swapped(
+        self,
+        pairs: Sequence[PromptPair],
+        site: Site,
+        featurizer: Featurizer | None,
+        max_new_tokens: int,
+        decided: Decided | None = None,
+    ) -> list[Completion]:
+        """Continue each base greedily after the interchange; see the protocol.
+
+        For every new token the row runs again with those before it forced; `decided` is ignored.
+        """
+        said: list[tuple[int, ...]] = [() for _ in pairs]
+        live = list(range(len(pairs)))
+        for _ in range(max_new_tokens):
+            if not live:
+                break
+            # The last token of a label is predicted and never read: any id will do there.
+            forced = [ForcedPair(pairs[i].base, pairs[i].source, (*said[i], 0)) for i in live]
+            with torch.no_grad():
+                best = self.interchange_logits(forced, site, featurizer)[:, -1].argmax(dim=-1).tolist()
+            for i, token in zip(live, best, strict=True):
+                said[i] += (token,)
+            live = [i for i in live if said[i][-1] not in self.target.end_ids]
+        decode = self.target.tokenizer.decode
+        return [Completion(decode(list(ids), skip_special_tokens=True), ids) for ids in said]
 
     def tokens_after(self, pairs: Sequence[ForcedPair], site: Site) -> list[int]:
         """Return for each pair how many tokens its base has from the site on, label included."""

@@ -102,6 +102,12 @@ def score(
     label_tokens: Annotated[
         int, typer.Option("--label-tokens", min=1, help="How many of an answer's first tokens are compared.")
     ] = 3,
+    tolerance: Annotated[
+        bool,
+        typer.Option(
+            "--tolerance/--no-tolerance", help="Whether an answer that is close counts, as for latitudes."
+        ),
+    ] = True,
     rounding: Annotated[
         str, typer.Option("--rounding", help="none, or reference: as the paper's code.")
     ] = "none",
@@ -133,6 +139,7 @@ def score(
         partition=one_of("partition to score", partition, [p for p in PARTITIONS if p != "train"]),
         attributes=tuple(attribute or ()),
         label_tokens=label_tokens,
+        tolerance=tolerance,
         rounding=one_of("rounding", rounding, _ROUNDINGS),
         resamples=resamples or DEFAULT_RESAMPLES,
         seed=seed,
