@@ -102,12 +102,9 @@ class Resumer:
         if self._spill is not None and missing:
             self._fetch(book, missing, cut, self._spill)
             missing = [row for row in missing if not _is_there(row, book)]
-        lengths = [len(row.ids) for row in missing]
         with torch.inference_mode(False), torch.no_grad():
-            for batch in plan_passes(
-                lengths, [0] * len(lengths), batch_tokens=self._batch_tokens, call_tokens=_FILL_CALL
-            ):
-                self._run_whole(book, [missing[i] for i in batch], cut)
+            for batch in self._plan([row.after for row in missing], [row.start for row in missing]):
+                self._run_new(book, [missing[i] for i in batch], cut)
 
     def vectors(self, rows: Sequence[Row], cut: Cut) -> Tensor:
         """Return what stands after the block of the cut at each row's cut, [rows, d_model]."""
@@ -194,25 +191,64 @@ class Resumer:
         chosen = layout.tokens.chosen(layout.asked)
         return self.runner.run(hidden[rows, layout.asked], range(last, last + 1), chosen, memory.done())
 
-    def _run_whole(self, book: Book, rows: Sequence[Row], cut: Cut) -> None:
-        ids, tokens = self._whole([Row(row.ids, 0, row.fork, row.second) for row in rows])
-        width = tokens.positions.shape[1]
-        harvest = _Harvest(book, cut.first, rows, tokens.n_keys, width)
-        entering = self.runner.run(self.runner.embedded(ids, tokens), range(cut.layer), tokens, harvest)
-        left = self.runner.run(entering, range(cut.layer, cut.layer + 1), tokens, harvest)
+    def _run_new(self, book: Book, rows: Sequence[Row], cut: Cut) -> None:
+        """Run rows for the first time: what stands before their cuts once, and on top of it what comes after,
+        up to the block of the cut."""
+        below = Book(
+            cut=cut.book,
+            keys=[part for pair in self.runner.key_widths[: cut.layer + 1] for part in pair],
+            streams=[],
+            dtype=self._target.dtype,
+            device=self._target.device,
+        )
+        prefixes = list(dict.fromkeys(row.prefix for row in rows))
+        new = [prefix for prefix in prefixes if prefix not in book.prefixes]
+        for some, upto in (
+            (new, self.runner.n_blocks),
+            ([p for p in prefixes if p not in new], cut.layer + 1),
+        ):
+            for batch in self._plan([len(prefix) for prefix in some], [0] * len(some)):
+                self._run_prefixes(book, below, [some[i] for i in batch], cut, upto)
+        layout = lay_out(rows, [Slots(below.prefixes[row.prefix], 0) for row in rows], self._target.device)
+        ids = self._ids([row.ids[row.start :] for row in rows], layout.tokens)
+        memory = _Resumed(below, layout, 0)
+        entering = self.runner.run(
+            self.runner.embedded(ids, layout.tokens), range(cut.layer), layout.tokens, memory
+        )
+        left = self.runner.run(entering, range(cut.layer, cut.layer + 1), layout.tokens, memory)
         _keep_streams(book, rows, [left] if cut.inside is None else [left, entering])
-        above = range(cut.layer + 1, self.runner.n_blocks)
-        # The last block is run for its keys and values alone, and that only if some are new.
-        if above and harvest.wants:
-            left = self.runner.run(left, above[:-1], tokens, harvest)
-            self.runner.keys_only(left, above[-1], tokens, harvest)
+
+    def _run_prefixes(
+        self, book: Book, below: Book, prefixes: Sequence[tuple[int, ...]], cut: Cut, upto: int
+    ) -> None:
+        """Run beginnings of rows through the blocks before `upto`, and keep their keys and values."""
+        ids, tokens = self._whole([Row(prefix or (0,), 0, 1, max(1, len(prefix))) for prefix in prefixes])
+        harvest = _Harvest(tokens, prefixes)
+        harvest.keeps_in(below, range(cut.layer + 1))
+        if upto == self.runner.n_blocks:
+            harvest.keeps_in(book, range(cut.first, upto))
+        if not any(prefixes):
+            return
+        last = range(cut.first, upto)[-1:]
+        hidden = self.runner.embedded(ids, tokens)
+        hidden = self.runner.run(hidden, range(upto - len(last)), tokens, harvest)
+        # Of the last block only the keys and values are wanted.
+        for block in last:
+            self.runner.keys_only(hidden, block, tokens, harvest)
+
+    def _plan(self, lengths: Sequence[int], starts: Sequence[int]) -> list[list[int]]:
+        return plan_passes(lengths, starts, batch_tokens=self._batch_tokens, call_tokens=_FILL_CALL)
+
+    def _ids(self, rows: Sequence[tuple[int, ...]], tokens: Tokens) -> Tensor:
+        """Return ids [rows, tokens], padded by the row's last."""
+        width = tokens.positions.shape[1]
+        padded = [row + row[-1:] * (width - len(row)) for row in rows]
+        return torch.tensor(padded, device=self._target.device)
 
     def _whole(self, rows: Sequence[Row]) -> tuple[Tensor, Tokens]:
-        """Return ids [rows, tokens], padded by the row's last, and the places of rows without a cut."""
+        """Return ids [rows, tokens] and the places of rows without a cut."""
         tokens = lay_out(rows, [Slots(0, 0)] * len(rows), self._target.device).tokens
-        width = tokens.positions.shape[1]
-        ids = [row.ids + row.ids[-1:] * (width - len(row.ids)) for row in rows]
-        return torch.tensor(ids, device=self._target.device), tokens
+        return self._ids([row.ids for row in rows], tokens), tokens
 
     def _fetch(self, book: Book, rows: Sequence[Row], cut: Cut, spill: SpillFolder) -> None:
         """Bring back from the disk what is there."""
@@ -263,13 +299,13 @@ def _gathered(column: Tensor, slots: Tensor) -> Tensor:
 
 
 def _keep_streams(book: Book, rows: Sequence[Row], streams: Sequence[Tensor]) -> None:
-    """Put streams [rows, tokens, d_model] from each row's cut on into the book."""
+    """Put streams [rows, tokens from the cut on, d_model] into the book."""
     width, device = streams[0].shape[1], streams[0].device
     taken, slots = [], []
     for i, row in enumerate(rows):
         if row not in book.suffixes:
             first = book.add_suffix(row, row.after)
-            taken.append(torch.arange(row.start, len(row.ids)) + i * width)
+            taken.append(torch.arange(row.after) + i * width)
             slots.append(torch.arange(first, first + row.after))
     if taken:
         where, places = torch.cat(slots).to(device), torch.cat(taken).to(device)
@@ -288,29 +324,27 @@ class _Padding:
 
 
 class _Harvest:
-    """The memory of whole rows: it keeps the keys and values before the cut in a book."""
+    """The memory of rows that begin: it keeps the keys and values of all their tokens in books."""
 
-    def __init__(self, book: Book, first: int, rows: Sequence[Row], n_keys: int, width: int) -> None:
-        self._book = book
-        self._first = first
-        self._padding = _Padding(n_keys - width)
-        taken, slots = [torch.zeros(0, dtype=torch.long)], [torch.zeros(0, dtype=torch.long)]
-        for i, row in enumerate(rows):
-            if row.prefix in book.prefixes:
-                continue
-            start = book.add_prefix(row.prefix, row.start)
-            taken.append(torch.arange(row.start) + i * width)
-            slots.append(torch.arange(start, start + row.start))
-        self._taken, self._slots = torch.cat(taken), torch.cat(slots)
-        self.wants = len(self._slots) > 0
-        """Whether anything is to be kept."""
+    def __init__(self, tokens: Tokens, rows: Sequence[tuple[int, ...]]) -> None:
+        width = tokens.positions.shape[1]
+        self._rows = rows
+        self._padding = _Padding(tokens.n_keys - width)
+        taken = [torch.arange(len(row)) + i * width for i, row in enumerate(rows)]
+        self._taken = torch.cat(taken).to(tokens.positions.device)
+        self._kept: list[tuple[Book, range, Tensor]] = []
+
+    def keeps_in(self, book: Book, blocks: range) -> None:
+        """Keep those of `blocks` in a book whose first columns are those of the first of them."""
+        slots = [torch.arange(len(row)) + book.add_prefix(row, len(row)) for row in self._rows]
+        self._kept.append((book, blocks, torch.cat(slots).to(self._taken.device)))
 
     def met(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        if layer >= self._first:
-            columns = self._book.keys.columns[2 * (layer - self._first) :]
-            taken, slots = self._taken.to(keys.device), self._slots.to(keys.device)
-            for column, new in zip(columns, (keys, values), strict=False):
-                column.index_copy_(0, slots, _by_token(new).index_select(0, taken))
+        for book, blocks, slots in self._kept:
+            if layer in blocks:
+                columns = book.keys.columns[2 * (layer - blocks.start) :]
+                for column, new in zip(columns, (keys, values), strict=False):
+                    column.index_copy_(0, slots, _by_token(new).index_select(0, self._taken))
         return self._padding.met(layer, keys, values)
 
 
