@@ -28,6 +28,7 @@ from evaluation.judging import DEFAULT_LABEL_TOKENS
 from ravel.build import BuildConfig, build_instance
 from ravel.common.seeds import derive_seed, python_stream
 from ravel.instance import Instance
+from ravel.knowledge import Decided
 from ravel.schema import Completion, Prompt
 from ravel.tables import Tables, read_bundled
 
@@ -144,7 +145,9 @@ class _Oracle:
         self._real = EngineAnswerer(make_engine("direct", target))
         self.name, self.fingerprint = target.name, target.fingerprint
 
-    def complete(self, prompts: Sequence[Prompt], max_new_tokens: int) -> list[Completion]:
+    def complete(
+        self, prompts: Sequence[Prompt], max_new_tokens: int, decided: Decided | None = None
+    ) -> list[Completion]:
         """Say the entity's value and a full stop, or that it is there."""
         return [self._answer(prompt, max_new_tokens) for prompt in prompts]
 

@@ -232,7 +232,7 @@ def _peak_of(request: Request, key: str, side: str, instance: Path | None, threa
     command += ["--quick"] if request.quick else []
     command += [] if request.train_pairs is None else ["--train-pairs", str(request.train_pairs)]
     command += [] if instance is None else ["--instance", str(instance)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     found: dict[str, int] = json.loads(done.stdout.splitlines()[-1])
     return found
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import gc
 import os
 import platform
 import re
@@ -27,6 +30,7 @@ __all__ = [
     "median",
     "peak_memory",
     "put_between_markers",
+    "restart_peak",
 ]
 
 T = TypeVar("T")
@@ -87,9 +91,30 @@ def _processor() -> str:
 
 
 def peak_memory() -> int:
-    """Return the most bytes this process has had in memory so far."""
+    """Return the most bytes this process has had in memory, since its start or since `restart_peak`."""
+    # On Linux `ru_maxrss` of a child begins at what its parent had.
+    if found := _status("VmHWM"):
+        return found
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return used if sys.platform == "darwin" else used * 1024
+
+
+def restart_peak() -> int:
+    """Forget the peak so far and return the bytes in memory now; 0 where the system can't tell."""
+    gc.collect()
+    # Freed memory goes back to the system, so that using it again is seen.
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+        return _status("VmRSS")
+    return 0
+
+
+def _status(field: str) -> int:
+    status = Path("/proc/self/status")
+    found = re.search(rf"{field}:\s+(\d+) kB", status.read_text()) if status.is_file() else None
+    return int(found.group(1)) * 1024 if found else 0
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

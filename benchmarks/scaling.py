@@ -10,12 +10,8 @@ the work that can't be avoided, counted from shapes. Time should grow with that 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import ctypes
-import gc
 import json
 import random
-import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +22,7 @@ import torch
 from cases import random_llama
 from figures import draw_scaling, scaling_page
 from flops import work_of
-from measuring import clocked, environment, median, put_between_markers
+from measuring import clocked, environment, median, peak_memory, put_between_markers, restart_peak
 
 from das.engine import ForcedPair, make_engine
 from das.featurizers import retract
@@ -128,7 +124,7 @@ def sweeps(pairs: int) -> list[Sweep]:
 
 def timed(engine_name: str, target: TargetModel, point: Point) -> tuple[float, int]:
     """Return the seconds per 1000 pairs of a point, and by how many bytes memory grew at most."""
-    before = _restart_peak()
+    before = restart_peak()
     engine = make_engine(engine_name, target)
 
     def run() -> None:
@@ -141,53 +137,31 @@ def timed(engine_name: str, target: TargetModel, point: Point) -> tuple[float, i
             train_featurizer(trainable, task, engine, SilentWorkspace(), config)
 
     seconds, _ = clocked(run, target.device)
-    return 1000 * seconds / (len(point.pairs) * point.fits), max(0, _peak() - before)
-
-
-def _restart_peak() -> int:
-    """Forget the peak so far and return the bytes in memory now; 0 where the system can't tell."""
-    gc.collect()
-    _give_back()
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        return 0
-    return _status("VmRSS")
-
-
-def _give_back() -> None:
-    """Hand freed memory back to the system, so that using it again is seen."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)
-
-
-def _peak() -> int:
-    return _status("VmHWM")
-
-
-def _status(field: str) -> int:
-    status = Path("/proc/self/status")
-    found = re.search(rf"{field}:\s+(\d+) kB", status.read_text()) if status.is_file() else None
-    return int(found.group(1)) * 1024 if found else 0
+    return 1000 * seconds / (len(point.pairs) * point.fits), max(0, peak_memory() - before)
 
 
 def measure(target: TargetModel, sweep: Sweep, repeats: int) -> dict[str, Any]:
-    """Return all that is known of a sweep: both engines in turns, and the work counted from shapes."""
-    points = []
-    for point in sweep.points:
-        print(f"{sweep.label}: {point.value}", file=sys.stderr, flush=True)
-        turns = [{name: timed(name, target, point) for name in ENGINES} for _ in range(repeats)]
-        work = work_of(target, point.site, [pair.forced for pair in point.pairs])
-        passes = point.fits * len(point.pairs)
-        points.append(
-            {
-                "value": point.value,
-                "pairs": len(point.pairs),
-                "operations_per_1000": 1000 * (work.fill + point.fits * 2 * work.least) / passes,
-                "engines": {name: _summary([turn[name] for turn in turns]) for name in ENGINES},
-            }
-        )
+    """Return all that is known of a sweep. A turn takes every point and engine, so that load hits all."""
+    turns = []
+    for turn in range(repeats):
+        print(f"{sweep.label}: turn {turn + 1} of {repeats}", file=sys.stderr, flush=True)
+        turns.append([{name: timed(name, target, point) for name in ENGINES} for point in sweep.points])
+    points = [
+        {
+            "value": point.value,
+            "pairs": len(point.pairs),
+            "operations_per_1000": _operations(target, point),
+            "engines": {name: _summary([turn[i][name] for turn in turns]) for name in ENGINES},
+        }
+        for i, point in enumerate(sweep.points)
+    ]
     return {"key": sweep.key, "label": sweep.label, "engines": list(ENGINES), "points": points}
+
+
+def _operations(target: TargetModel, point: Point) -> float:
+    """Return the unavoidable operations of 1000 pairs: what is filled once, and each fit forward and back."""
+    work = work_of(target, point.site, [pair.forced for pair in point.pairs])
+    return 1000 * (work.fill + point.fits * 2 * work.least) / (point.fits * len(point.pairs))
 
 
 def _summary(turns: Sequence[tuple[float, int]]) -> dict[str, Any]:
