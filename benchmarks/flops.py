@@ -12,7 +12,7 @@ they are small beside the matrix products; leaving them out makes a utilisation 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from das.engine.batch import PromptEncoder
@@ -110,18 +110,32 @@ def pair_flops(
     )
 
 
-def fill_flops(shape: Shape, site_layer: int, rows: Iterable[tuple[int, int]], sources: Iterable[int]) -> int:
+Ids = tuple[int, ...]
+"""Token ids of a row from its beginning."""
+
+
+def fill_flops(shape: Shape, site_layer: int, rows: Iterable[tuple[int, Ids]], sources: Iterable[Ids]) -> int:
     """Return the operations of what is computed once: the states of rows and the source vectors.
 
-    `rows` are (position of the site, length) of each different base with its label: tokens before the site
-    go through all blocks, the others through those up to the site's. `sources` are the positions of the
-    sites in the different source prompts, which go that far and that deep.
+    `rows` are (position of the site, ids) of bases with their labels: tokens before the site go through all
+    blocks, the others through those up to the site's. `sources` are the ids up to the site's token, which go
+    that deep. What begins alike is the same computation up to where it differs, and counts once.
     """
+    shallow: set[Ids] = set()
+    deep: set[Ids] = set()
+    for position, ids in rows:
+        shallow.update(_beginnings(ids))
+        deep.update(_beginnings(ids[:position]))
+    for ids in sources:
+        shallow.update(_beginnings(ids))
     below, above = range(site_layer + 1), range(site_layer + 1, len(shape.matrices))
-    total = 0
-    for position, length in rows:
-        total += row_flops(shape, below, range(length)) + row_flops(shape, above, range(position))
-    return total + sum(row_flops(shape, below, range(position + 1)) for position in sources)
+    return sum(row_flops(shape, below, [len(ids) - 1]) for ids in shallow) + sum(
+        row_flops(shape, above, [len(ids) - 1]) for ids in deep
+    )
+
+
+def _beginnings(ids: Ids) -> Iterable[Ids]:
+    return (ids[:end] for end in range(1, len(ids) + 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,20 +151,18 @@ class Work:
 
 
 def work_of(target: TargetModel, site: Site, pairs: Sequence[ForcedPair]) -> Work:
-    """Count the operations of interchanges at a site. Equal pairs and equal rows count once."""
+    """Count the operations of interchanges at a site. Equal pairs and equal beginnings count once."""
     shape, encoder = shape_of(target), PromptEncoder(target.tokenizer)
-    lengths: Callable[[str], int] = lambda text: len(encoder.encode([text])[0].ids)  # noqa: E731
-    unique = {(pair.base, pair.source, pair.label_ids): pair for pair in pairs}.values()
     counts = {True: 0, False: 0}
-    for pair in unique:
-        where = (site.layer, encoder.position(pair.base, site.position), lengths(pair.base.text))
+    rows: set[tuple[int, Ids]] = set()
+    sources: set[Ids] = set()
+    for pair in dict.fromkeys(pairs):
+        base, source = (found.ids for found in encoder.encode([pair.base.text, pair.source.text]))
+        position = encoder.position(pair.base, site.position)
+        rows.add((position, base + pair.label_ids[:-1]))
+        sources.add(source[: encoder.position(pair.source, site.position) + 1])
         for least in counts:
-            counts[least] += pair_flops(shape, *where, len(pair.label_ids), least=least)
-    rows = {(pair.base, pair.label_ids[:-1]) for pair in pairs}
-    fill = fill_flops(
-        shape,
-        site.layer,
-        ((encoder.position(b, site.position), lengths(b.text) + len(label)) for b, label in rows),
-        (encoder.position(source, site.position) for source in {pair.source for pair in pairs}),
-    )
-    return Work(fill, counts[False], counts[True])
+            counts[least] += pair_flops(
+                shape, site.layer, position, len(base), len(pair.label_ids), least=least
+            )
+    return Work(fill_flops(shape, site.layer, rows, sources), counts[False], counts[True])

@@ -73,7 +73,14 @@ def test_filling_runs_rows_up_to_the_site_and_sources_to_their_token() -> None:
     below = sum(200 + 4 * (p + 1) for p in range(3))
     before = 2 * (200 + 4 * 1)
     source = (200 + 4 * 1) + (200 + 4 * 2)
-    assert fill_flops(PLAIN, 0, rows=[(1, 3)], sources=[1]) == below + before + source
+    assert fill_flops(PLAIN, 0, rows=[(1, (7, 8, 9))], sources=[(5, 6)]) == below + before + source
+
+
+def test_what_begins_alike_is_filled_once() -> None:
+    alone = fill_flops(PLAIN, 0, rows=[(1, (7, 8, 9))], sources=[])
+    # The source is a beginning of the row; a row with another end costs its last token.
+    assert fill_flops(PLAIN, 0, rows=[(1, (7, 8, 9))], sources=[(7, 8)]) == alone
+    assert fill_flops(PLAIN, 0, rows=[(1, (7, 8, 9)), (1, (7, 8, 4))], sources=[]) == alone + 200 + 4 * 3
 
 
 @pytest.fixture
@@ -89,5 +96,6 @@ def test_work_counts_what_differs_once(pairs: list[ForcedPair]) -> None:
     assert once == twice
     # Labels of one token are never run, so that the first two pairs share a row and a source.
     assert work_of(target, site, pairs[:2]).fill == work_of(target, site, pairs[:1]).fill
-    assert once.fill == 2 * work_of(target, site, pairs[:1]).fill
+    # Turned round, the pair fills what is new to it: its base's end and the beginning that was a source's.
+    assert work_of(target, site, pairs[:1]).fill < once.fill < 2 * work_of(target, site, pairs[:1]).fill
     assert 0 < once.least < once.forward
