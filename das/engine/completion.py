@@ -3,6 +3,7 @@ drop out. It knows no texts, no sites and no featurizers."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -26,7 +27,7 @@ Settled = Callable[[int, Row], bool]
 """Called with a row's place and all of its new token ids so far; True ends the row there."""
 
 # With fewer rows behind it, running a shared beginning on its own and copying what it leaves costs too much.
-_SHARERS = 16
+_SHARERS = 8
 # On a CPU more tokens in a call are no faster, and fall out of its caches.
 _CALL_TOKENS = 2048
 # Tokens from which on a call takes no rows of another length: below it costs mostly what it costs empty.
@@ -35,10 +36,51 @@ _ENOUGH_TOKENS = 512
 _ROOM = 4
 # The largest number of a block is found far faster than its place, so the place is sought in one block.
 _BLOCK = 64
-_SHARED_LIVE = 0.25
-_COMPACT = 0.6
+# Rows that run together wait for others once fewer than this share of them go on ...
+_TOO_FEW = 0.25
+# ... and leave the done ones behind below this one: copying costs less than running them.
+_MOSTLY_LIVE = 0.6
+# Between calls that much memory stays at hand.
+_KEPT_BYTES = 1 << 28
+# How far the logits of the made-up rows may lie apart, relative to the largest.
 _TOLERANCES = {torch.float64: 1e-4, torch.float32: 1e-3}
 _COARSE = 5e-2
+
+
+class _Buffers:
+    """Memory that is used again: fresh pages cost more than what is written to them."""
+
+    def __init__(self) -> None:
+        self._free: dict[torch.dtype, list[Tensor]] = {}
+
+    def take(self, like: Tensor, *shape: int) -> Tensor:
+        """Return room of that shape with any content, of the dtype and on the device of `like`."""
+        size = math.prod(shape)
+        free = self._free.setdefault(like.dtype, [])
+        fitting = [buffer for buffer in free if buffer.numel() >= size]
+        if fitting:
+            buffer = min(fitting, key=Tensor.numel)
+            free[:] = [other for other in free if other is not buffer]
+        else:
+            buffer = like.new_empty(_rounded(size))
+        return buffer[:size].view(shape)
+
+    def give(self, room: Tensor) -> None:
+        """Take room back; nobody may read or write it any more."""
+        whole = room.new_empty(0).set_(room.untyped_storage())
+        self._free.setdefault(room.dtype, []).append(whole)
+
+    def trim(self, most: int) -> None:
+        """Let go of everything, if it is more than `most` bytes."""
+        free = [buffer for of_dtype in self._free.values() for buffer in of_dtype]
+        if sum(buffer.numel() * buffer.element_size() for buffer in free) > most:
+            self._free.clear()
+
+
+def _rounded(size: int) -> int:
+    """Round up by less than a quarter, so that later requests of about that size fit."""
+    step = 2 ** max(0, size.bit_length() - 3)
+    return -(-size // step) * step
 
 
 class _GrowingLayer(DynamicLayer):  # type: ignore[misc]
@@ -47,8 +89,9 @@ class _GrowingLayer(DynamicLayer):  # type: ignore[misc]
     A token's heads lie side by side in memory, [rows, room, heads, width]: rows and tokens are copied whole.
     """
 
-    def __init__(self, room: int) -> None:
+    def __init__(self, room: int, buffers: _Buffers) -> None:
         super().__init__()
+        self._buffers = buffers
         self.room = room
         self.length = 0
         self.is_initialized = True
@@ -59,8 +102,15 @@ class _GrowingLayer(DynamicLayer):  # type: ignore[misc]
 
     def start(self, rows: int, keys: Tensor, values: Tensor) -> None:
         """Make room for that many rows with heads and widths as in `keys`, `values` [.., heads, width]."""
-        self.keys = keys.new_empty(rows, self.room, *keys.shape[-2:])
-        self.values = values.new_empty(rows, self.room, *values.shape[-2:])
+        self.keys = self._buffers.take(keys, rows, self.room, *keys.shape[-2:])
+        self.values = self._buffers.take(values, rows, self.room, *values.shape[-2:])
+
+    def release(self) -> None:
+        """Give the memory back; nothing of it may be read any more."""
+        for kept in (self.keys, self.values):
+            if kept is not None:
+                self._buffers.give(kept)
+        self.keys = self.values = None
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> Any:
         """Keep the new keys and values; return all, [rows, heads, tokens, width]."""
@@ -82,6 +132,7 @@ class _GrowingLayer(DynamicLayer):  # type: ignore[misc]
         self.start(len(old[0]), *old)
         for new, kept in zip((self.keys, self.values), old, strict=True):
             new[:, : self.length] = kept[:, : self.length]
+            self._buffers.give(kept)
 
 
 @dataclass(slots=True)
@@ -104,6 +155,11 @@ class _Running:
     def length(self) -> int:
         """Number of columns that are kept, padding included."""
         return self.layers[0].length
+
+    def release(self) -> None:
+        """Give all memory back."""
+        for layer in self.layers:
+            layer.release()
 
 
 def shared_cuts(rows: Sequence[Row], sharers: int) -> list[int]:
@@ -138,8 +194,9 @@ class Completer:
     """
 
     def __init__(self, target: TargetModel, batch_tokens: int = 16_384, *, sharers: int = _SHARERS) -> None:
-        """`batch_tokens` bounds the tokens that are kept at a time, padding and new tokens included;
-        `sharers` is the least number of rows for which a beginning runs on its own."""
+        """`batch_tokens` bounds the tokens whose keys and values are kept at a time, padding and new tokens
+        included; while rows are put together, half as many again. `sharers` is the least number of rows for
+        which a beginning runs on its own."""
         self.target = target
         self.batch_tokens = batch_tokens
         """Tokens that are kept at a time, at most (but at least one row)."""
@@ -148,6 +205,9 @@ class Completer:
         on_cpu = target.device.type == "cpu"
         self.call_tokens = min(batch_tokens, _CALL_TOKENS) if on_cpu else batch_tokens
         """Tokens in one call at most, where a row is not longer."""
+        self.held_tokens = batch_tokens // 2
+        """Tokens that wait at most until rows of many batches run on together."""
+        self._buffers = _Buffers()
         self._narrows = True
         self._shares: bool | None = None
 
@@ -175,6 +235,7 @@ class Completer:
                 run.with_shared_beginnings()
             else:
                 run.whole_rows()
+        self._buffers.trim(_KEPT_BYTES)
         return [tuple(ids) for ids in run.written]
 
     def logits(self, running: _Running) -> Tensor:
@@ -208,7 +269,7 @@ class Completer:
 
     def layers(self, room: int) -> list[_GrowingLayer]:
         """Return an empty cache with that much room per row."""
-        return [_GrowingLayer(room) for _ in range(self.target.n_layers)]
+        return [_GrowingLayer(room, self._buffers) for _ in range(self.target.n_layers)]
 
     def _agrees(self, *, narrows: bool = True) -> bool:
         """Say whether two made-up rows get the logits of whole rows: behind beginnings of different lengths,
@@ -271,9 +332,9 @@ class _Run:
                 batch, suffix, kept, [numbers[self._rows[row][: cuts[row]]] for row in batch]
             )
             self._step(running)
-            held += [running] if running.live else []
-            if sum(len(one.rows) * (one.length + _ROOM) for one in held) > self._owner.batch_tokens // 2:
-                held = self._go_on(held, until=_SHARED_LIVE)
+            held += self._kept([running])
+            if sum(len(one.rows) * (one.length + _ROOM) for one in held) > self._owner.held_tokens:
+                held = self._go_on(held, until=_TOO_FEW)
         while held:
             held = self._go_on(held, until=0)
 
@@ -317,9 +378,8 @@ class _Run:
             joins = own[row] == suffix or (
                 len(batch) * suffix < _ENOUGH_TOKENS and len(self._rows[row]) >= suffix
             )
-            many = (len(batch) + 1) * suffix > owner.call_tokens or (
-                len(batch) + 1
-            ) * width > owner.batch_tokens
+            count = len(batch) + 1
+            many = count * suffix > owner.call_tokens or count * width > owner.held_tokens
             if batch and (many or not joins):
                 yield batch
                 batch, width = [], len(self._rows[row]) + self._most
@@ -368,10 +428,17 @@ class _Run:
         running = self._together(held)
         least = until * len(running.rows)
         while len(running.live) > least:
-            if len(running.live) < _COMPACT * len(running.rows):
+            if len(running.live) < _MOSTLY_LIVE * len(running.rows):
                 running = self._together([running])
             self._step(running)
-        return [running] if running.live else []
+        return self._kept([running])
+
+    def _kept(self, running: list[_Running]) -> list[_Running]:
+        """Return those of which some rows go on, and give the memory of the others back."""
+        for one in running:
+            if not one.live:
+                one.release()
+        return [one for one in running if one.live]
 
     def _together(self, held: list[_Running]) -> _Running:
         """Return the rows that go on as one, without the others."""
@@ -388,6 +455,8 @@ class _Run:
                 _put(layer.keys[rows], length, old.keys[:, : one.length].index_select(0, chosen))
                 _put(layer.values[rows], length, old.values[:, : one.length].index_select(0, chosen))
                 start = rows.stop
+        for one in held:
+            one.release()
         return _Running(
             rows=[one.rows[place] for one in held for place in one.live],
             layers=layers,

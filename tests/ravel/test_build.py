@@ -279,3 +279,15 @@ def test_the_config_survives_yaml_and_refuses_nonsense() -> None:
         BuildConfig.from_yaml("keep_entites: 3")
     with pytest.raises(SuiteError, match=r"at least one share must be above 0"):
         BuildConfig.from_yaml("source_shares: {same_attribute: 0, other_attribute: 0, attribute_free: 0}")
+
+
+@pytest.mark.parametrize("kept", [4, 32])
+@pytest.mark.parametrize("selection", ["reference", "threshold"])
+def test_early_stops_leave_no_trace_in_the_files(kept: int, selection: str, tmp_path: Path) -> None:
+    config = SMALL.model_copy(update={"keep_entities": kept, "keep_templates": 3, "selection": selection})
+    tables = town_tables(120)
+    for name, deaf in (("early", False), ("late", True)):
+        build_instance(tables, TableAnswerer(tables, deaf=deaf), config).save(tmp_path / name)
+    early = {path.name: path.read_bytes() for path in (tmp_path / "early").rglob("*") if path.is_file()}
+    late = {path.name: path.read_bytes() for path in (tmp_path / "late").rglob("*") if path.is_file()}
+    assert early == late

@@ -8,7 +8,18 @@ from answering_world import TOWN, TableAnswerer, town_tables
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ravel.knowledge import Answers, ask, complete_in_chunks, keep_above, keep_best, knowledge_of
+from ravel.knowledge import (
+    Answers,
+    Kept,
+    Stop,
+    ask,
+    complete_in_chunks,
+    finish,
+    keep_above,
+    keep_best,
+    knowledge_of,
+)
+from ravel.labels import extract_label
 from ravel.partitions import SPLIT_PLANS, asked_together, share_out
 from ravel.prompts import fill
 from ravel.schema import PARTITIONS, Completion, EntityFacts, Prompt, Template, evaluation_splits
@@ -213,3 +224,87 @@ def test_ties_fall_to_the_lot_and_not_to_the_first() -> None:
 
     assert kept(0) == kept(0) != kept(1)
     assert max(kept(0)) > 9
+
+
+def asked(stop: Stop, answerer: TableAnswerer) -> Answers:
+    """Ask everything of the made-up towns."""
+    tables = town_tables()
+    templates = (*tables.templates_for("Colour"), *tables.templates_for("Height"))
+    return ask(
+        templates,
+        tables.entities,
+        entity_type=TOWN,
+        answerer=answerer,
+        max_new_tokens=8,
+        mode="strict",
+        progress=quiet,
+        stop=stop,
+    )
+
+
+def wrong_at_times(prompt: Prompt, said: str) -> str:
+    """Say something else to every third entity."""
+    return " purple. So it is" if len(prompt.entity) and sum(map(ord, prompt.entity)) % 3 == 0 else said
+
+
+def size(answers: Answers) -> int:
+    """Count the tokens of all answers."""
+    return sum(len(answer.token_ids) for row in answers.completions for answer in row if answer)
+
+
+def numeric(template: Template) -> bool:
+    return template.attribute == "Height"
+
+
+def test_stopping_early_changes_no_verdict_and_saves_tokens() -> None:
+    tables = town_tables()
+    whole, labelled, judged = (
+        asked(stop, TableAnswerer(tables, wrong_at_times)) for stop in ("never", "labelled", "judged")
+    )
+    assert (labelled.right == whole.right).all()
+    assert (judged.right == whole.right).all()
+    assert 0 < whole.right.sum() < whole.asked.sum()
+    assert size(judged) < size(labelled) < size(whole)
+    assert judged.cut.any()
+    assert not whole.cut.any()
+    assert not labelled.cut.any()
+
+
+def test_an_answer_that_stopped_when_labelled_has_the_label_of_the_whole() -> None:
+    tables = town_tables()
+    whole = asked("never", TableAnswerer(tables))
+    labelled = asked("labelled", TableAnswerer(tables))
+    for template, ours, theirs in zip(whole.templates, labelled.completions, whole.completions, strict=True):
+        for short, long in zip(ours, theirs, strict=True):
+            assert (short is None) == (long is None)
+            if short is not None and long is not None:
+                assert long.token_ids[: len(short.token_ids)] == short.token_ids
+                of_both = [extract_label(said.text, numeric=numeric(template)) for said in (short, long)]
+                assert of_both[0] == of_both[1] != ""
+
+
+def test_only_kept_answers_that_were_cut_are_asked_again() -> None:
+    tables = town_tables()
+    answerer = TableAnswerer(tables, wrong_at_times)
+    judged = asked("judged", answerer)
+    before = len(answerer.calls)
+    kept = Kept((0, 3), (1, 4, 6))
+    settings_of = {"entity_type": TOWN, "max_new_tokens": 8, "mode": "strict", "progress": quiet}
+    done = finish(judged, kept, answerer=answerer, **settings_of)
+    block = np.ix_(kept.templates, kept.entities)
+    assert len(answerer.calls) - before == judged.cut[block].sum() > 0
+    assert not done.cut[block].any()
+    assert done.cut.sum() == judged.cut.sum() - judged.cut[block].sum()
+    assert (done.right == judged.right).all()
+    whole = asked("labelled", TableAnswerer(tables, wrong_at_times))
+    for row in range(len(done.templates)):
+        for column in range(len(done.entities)):
+            inside = row in kept.templates and column in kept.entities and judged.cut[row, column]
+            expected = whole if inside else judged
+            assert done.completions[row][column] == expected.completions[row][column]
+
+
+def test_an_answerer_that_stops_nowhere_leaves_nothing_to_finish() -> None:
+    answers = asked("judged", TableAnswerer(town_tables(), deaf=True))
+    assert not answers.cut.any()
+    assert size(answers) == size(asked("never", TableAnswerer(town_tables())))

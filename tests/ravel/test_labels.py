@@ -7,7 +7,7 @@ from answering_world import TableAnswerer, pieces, town_tables
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ravel.labels import distinct_within, extract_label, label_tokens_of
+from ravel.labels import distinct_within, extract_label, label_is_settled, label_tokens_of
 
 
 @pytest.mark.parametrize(
@@ -77,3 +77,35 @@ def test_a_beginning_of_the_other_label_is_not_distinct() -> None:
     assert not distinct_within((1, 2, 3, 4), (1, 2, 3, 5), 3)
     assert distinct_within((1, 2, 3, 4), (1, 2, 3, 5), 4)
     assert distinct_within((1,), (2, 1), 3)
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    st.text(st.sampled_from(' \n".,;(andX5-+°\ufffd'), max_size=8),
+    st.booleans(),
+    st.lists(st.text(st.sampled_from(' \n".,;(andX5-+°'), max_size=4)),
+)
+def test_a_settled_label_stays_as_it_is(text: str, numeric: bool, more: list[str]) -> None:
+    if label_is_settled(text, numeric=numeric) and not text.endswith("\ufffd"):
+        label = extract_label(text, numeric=numeric)
+        assert all(extract_label(text + rest, numeric=numeric) == label for rest in more)
+
+
+@pytest.mark.parametrize(
+    ("text", "numeric", "settled"),
+    [
+        (" France", False, False),
+        (" France.", False, False),
+        (" France. ", False, True),
+        (' France"', False, True),
+        (" France and", False, False),
+        (" France and ", False, True),
+        (" U.S.", False, False),
+        (" 52", True, False),
+        (" 52.", True, True),
+        (" -", True, False),
+        (" north", True, False),
+    ],
+)
+def test_when_a_label_is_settled(text: str, numeric: bool, settled: bool) -> None:
+    assert label_is_settled(text, numeric=numeric) == settled

@@ -10,7 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ravel.common.errors import SuiteError
-from ravel.matching import Aliases, AnyOf, Matcher, NumberWithin, Prefix, UtcOffset
+from ravel.matching import (
+    Aliases,
+    AnyOf,
+    Matcher,
+    MatchMode,
+    NumberWithin,
+    Prefix,
+    UtcOffset,
+    settled_verdict,
+)
 
 WINTER = date(2024, 1, 15)
 SUMMER = date(2024, 7, 15)
@@ -285,3 +294,93 @@ class TestUtcOffset:
     def test_a_value_that_is_no_zone_counts_by_name_only(self) -> None:
         assert UtcOffset(at=WINTER).matches("Moon/Tycho", "Moon/Tycho")
         assert not UtcOffset(at=WINTER).matches("+1", "../../etc/passwd")
+
+
+GROWING = st.text(st.sampled_from(" \n\"'.,;-_/\\(=Ttheanr5380NSw+°é\u0301\ufffdΣ"), max_size=6)
+PIECES = st.sampled_from(
+    ("", "the ", "France", "Fran", "United States", "usa", "to eat", "; now", "grass", "52", "-8", "UTC+1")
+)
+TEXTS = st.tuples(GROWING, PIECES, GROWING, PIECES, GROWING).map("".join)
+VALUES = st.sampled_from(
+    ("France", "the Netherlands", "United States", "to eat, grass", "52", "-8", "0", "Europe/Paris", "e", "")
+)
+SETTLING: tuple[Matcher, ...] = (
+    *MATCHERS,
+    Prefix(min_length=4, skip=("to",)),
+    Prefix(skip=(), min_length=2, whole_words=False),
+    Aliases((("France", ("Gaul", "to eat")),), inner=AnyOf()),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Exactly:
+    """A matcher of a user's own, which settles nothing."""
+
+    tolerance: bool = False
+
+    def matches(self, continuation: str, value: str, *, mode: str = "strict") -> bool:
+        return continuation.strip() == value
+
+
+class TestSettled:
+    @settings(max_examples=400, deadline=None)
+    @given(
+        st.sampled_from(SETTLING), st.sampled_from(("strict", "reference")), VALUES, TEXTS, st.lists(TEXTS)
+    )
+    def test_no_text_that_goes_on_gets_another_verdict(
+        self, matcher: Matcher, mode: MatchMode, value: str, text: str, more: list[str]
+    ) -> None:
+        verdict = settled_verdict(matcher, text, value, mode=mode)
+        if verdict is not None:
+            for rest in ("", *more):
+                assert matcher.matches(text + rest, value, mode=mode) == verdict, rest
+
+    @pytest.mark.parametrize(
+        ("matcher", "value", "text", "verdict"),
+        [
+            (Prefix(), "France", " ", None),
+            (Prefix(), "France", " Fran", None),
+            (Prefix(), "France", " France", None),
+            (Prefix(), "France", " France-", None),
+            (Prefix(), "France", " France.", True),
+            (Prefix(), "France", " France ", True),
+            (Prefix(), "France", " Franceville", False),
+            (Prefix(), "France", " Germ", False),
+            (Prefix(), "France", " th", None),
+            (Prefix(), "France", " the Germ", False),
+            (Prefix(), "France", " Frank\ufffd", None),
+            (Prefix(), "France", " Frankf\ufffd", False),
+            (Prefix(), "fé", "fe", None),
+            (Prefix(min_length=4, skip=("to",)), "eat grass", " eat gr", None),
+            (Prefix(min_length=4, skip=("to",)), "eat grass", " eat green", False),
+            (AnyOf(), "English, German", " German,", True),
+            (AnyOf(), "English, German", " Ger", None),
+            (AnyOf(), "English, German", " Dutch", False),
+            (Aliases((("United States", ("USA",)),)), "United States", " USA ", True),
+            (NumberWithin(), "8", " 5", None),
+            (NumberWithin(), "8", " 52", False),
+            (NumberWithin(), "50", " 52", None),
+            (NumberWithin(), "50", " 52, ", True),
+            (NumberWithin(), "50", ' 52"', True),
+            (NumberWithin(), "50", " -", False),
+            (NumberWithin(), "50", " about", False),
+            (NumberWithin(), "-50", " 52", None),
+            (UtcOffset(at=WINTER), "Europe/Paris", " Europe/", None),
+            (UtcOffset(at=WINTER), "Europe/Paris", " Europe/Lond", False),
+            (UtcOffset(at=WINTER), "Europe/Paris", " Europe/Paris\n", True),
+            (UtcOffset(at=WINTER), "Europe/Paris", " UTC+1", None),
+            (Exactly(), "France", " Germany\n", None),
+        ],
+    )
+    def test_by_hand(self, matcher: Matcher, value: str, text: str, verdict: bool | None) -> None:
+        assert settled_verdict(matcher, text, value) is verdict
+
+    def test_the_reference_rule_settles_as_well_but_for_its_exceptions(self) -> None:
+        def settled(text: str, value: str) -> bool | None:
+            return settled_verdict(Prefix(), text, value, mode="reference")
+
+        assert settled("France is", "France") is True
+        assert settled("Fr", "France") is None
+        assert settled("Germ", "France") is False
+        assert settled("Germ", "North America") is None
+        assert settled('Germ"', "North America") is False
