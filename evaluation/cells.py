@@ -13,7 +13,7 @@ from das.featurizers.base import Featurizer
 from das.featurizers.storage import FeaturizerHeader, load_featurizer, save_featurizer
 from das.methods.base import Method, NotApplicableError, Problem, TrainedMethod
 from das.training.loop import Training, train_together
-from evaluation.judging import judge
+from evaluation.judging import NaturalAnswers, judge
 from evaluation.methods import METHODS
 from evaluation.plan import SUITE_SCHEMA_VERSION, Cell
 from evaluation.records import Outcome
@@ -41,6 +41,8 @@ class Bench:
     """How many of an answer's first tokens are compared."""
     methods: Registry[type[Method]] = METHODS
     """Where methods are looked up."""
+    natural: NaturalAnswers | None = None
+    """What the model says by itself, kept for all cells."""
     fitting: Engine | None = None
     """The engine that fits are given, where it is another: one that has vectors in store."""
     tolerance: bool = True
@@ -164,6 +166,7 @@ def _judge(
             featurizer,
             label_tokens=bench.label_tokens,
             tolerance=bench.tolerance,
+            natural=bench.natural,
             progress=lambda done, total: progress(f"judge {cell.label()}", done, total),
         )
         folder.write_outcomes(split, outcomes)

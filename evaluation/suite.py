@@ -19,6 +19,7 @@ from das.sites import Site
 from evaluation.activations import collect_vectors
 from evaluation.cache_plan import planned_cache
 from evaluation.cells import Bench, cell_outcomes, cell_refusal, cell_subject, judge_cell, run_cells
+from evaluation.judging import NaturalAnswers
 from evaluation.methods import METHODS
 from evaluation.plan import FREE, GROWING, Cell, SuiteConfig, check_splits, plan_cells, resolve
 from evaluation.publication import write_publication
@@ -104,7 +105,15 @@ def run_suite_on(
     run = _open(config, out, instance, engine, cells, cache)
     if cache is not None:
         progress(f"note cache: {cache.text()}", 0, 0)
-    bench = Bench(instance, engine, run, config.label_tokens, methods, tolerance=config.tolerance)
+    bench = Bench(
+        instance,
+        engine,
+        run,
+        config.label_tokens,
+        methods,
+        tolerance=config.tolerance,
+        natural=NaturalAnswers(engine),
+    )
     bench = _collect(bench, cells, progress)
     _fit_all(cells, bench, config, progress)
     # Until points are chosen nothing can read the test splits: the instance in hand does not hold them.

@@ -123,6 +123,7 @@ class ResumeEngine(DirectEngine):
         self._check(site, [featurizer])
         rows = self._rows_of([c.base for c in choices], [c.answers for c in choices], site)
         found: list[tuple[bool, bool]] = [(False, False)] * len(rows)
+        self._ahead(rows, [c.source for c in choices], site, featurizer)
         for batch in self._passes(rows):
             some = [choices[i] for i in batch]
             with self._memory(), torch.no_grad():
@@ -136,6 +137,16 @@ class ResumeEngine(DirectEngine):
                     found[i] = both
             self._resumer.settle()
         return found
+
+    def _ahead(
+        self, rows: Sequence[Row], sources: Sequence[Prompt], site: Site, featurizer: Featurizer | None
+    ) -> None:
+        """Run for the first time what passes would run one by one, if there is room for all of it."""
+        with self._memory(), torch.no_grad():
+            if self._resumer.fits(rows, self._cut(site)):
+                self._resumer.fill(rows, self._cut(site))
+            if featurizer is not None:
+                self._stacked(sources, site)
 
     def _said(self, asked: Tensor, choices: Sequence[Choice]) -> list[tuple[bool, bool]]:
         """Judge vectors [n, d_model]: a choice's are those after its prompt, then its first answer's, then

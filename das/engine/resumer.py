@@ -102,9 +102,18 @@ class Resumer:
         if self._spill is not None and missing:
             self._fetch(book, missing, cut, self._spill)
             missing = [row for row in missing if not _is_there(row, book)]
-        with torch.inference_mode(False), torch.no_grad():
-            for batch in self._plan([row.after for row in missing], [row.start for row in missing]):
-                self._run_new(book, [missing[i] for i in batch], cut)
+        if missing:
+            with torch.inference_mode(False), torch.no_grad():
+                self._run_new(book, missing, cut)
+
+    def fits(self, rows: Sequence[Row], cut: Cut) -> bool:
+        """Return whether what these rows leave behind fits in memory all together."""
+        book = self._book(cut)
+        missing = [row for row in dict.fromkeys(rows) if not _is_there(row, book)]
+        before = sum(len(prefix) for prefix in {row.prefix for row in missing} - book.prefixes.keys())
+        after = sum(row.after for row in missing)
+        needed = before * book.keys.slot_bytes + after * book.streams.slot_bytes
+        return book.bytes + needed <= self._shelf.max_bytes
 
     def vectors(self, rows: Sequence[Row], cut: Cut) -> Tensor:
         """Return what stands after the block of the cut at each row's cut, [rows, d_model]."""
@@ -202,19 +211,21 @@ class Resumer:
             device=self._target.device,
         )
         prefixes = list(dict.fromkeys(row.prefix for row in rows))
+        known = [prefix for prefix in prefixes if prefix in book.prefixes]
         new = [prefix for prefix in prefixes if prefix not in book.prefixes]
-        for some, upto in (
-            (new, self.runner.n_blocks),
-            ([p for p in prefixes if p not in new], cut.layer + 1),
-        ):
+        for some, upto in ((new, self.runner.n_blocks), (known, cut.layer + 1)):
             for batch in self._plan([len(prefix) for prefix in some], [0] * len(some)):
                 self._run_prefixes(book, below, [some[i] for i in batch], cut, upto)
+        for batch in self._plan([row.after for row in rows], [row.start for row in rows]):
+            self._run_suffixes(book, below, [rows[i] for i in batch], cut)
+
+    def _run_suffixes(self, book: Book, below: Book, rows: Sequence[Row], cut: Cut) -> None:
+        """Run what comes after the cuts up to the block of the cut, and keep the stream."""
         layout = lay_out(rows, [Slots(below.prefixes[row.prefix], 0) for row in rows], self._target.device)
         ids = self._ids([row.ids[row.start :] for row in rows], layout.tokens)
         memory = _Resumed(below, layout, 0)
-        entering = self.runner.run(
-            self.runner.embedded(ids, layout.tokens), range(cut.layer), layout.tokens, memory
-        )
+        entering = self.runner.embedded(ids, layout.tokens)
+        entering = self.runner.run(entering, range(cut.layer), layout.tokens, memory)
         left = self.runner.run(entering, range(cut.layer, cut.layer + 1), layout.tokens, memory)
         _keep_streams(book, rows, [left] if cut.inside is None else [left, entering])
 

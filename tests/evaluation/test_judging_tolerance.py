@@ -18,7 +18,7 @@ from das.featurizers.base import Featurizer
 from das.featurizers.masked import MaskedBasis
 from das.models.base import TargetModel
 from das.sites import Site
-from evaluation.judging import judge
+from evaluation.judging import NaturalAnswers, judge
 from evaluation.metrics import scores
 from evaluation.tolerance import ToleranceRule, tolerance_rules
 from ravel.instance import Instance, PromptRecord
@@ -330,3 +330,17 @@ def test_a_real_model_is_judged_as_by_whole_answers_forced_token_by_token(
     found = judge(instance, SPLIT, DirectEngine(small_target), site, half)
     assert found == judge(instance, SPLIT, Slow(small_target), site, half)
     assert any(o.attribute == "Latitude" and not o.said_unchanged for o in found)
+
+
+def test_what_a_model_says_by_itself_is_a_short_cut_and_no_more(
+    small_target: TargetModel, make_prompt: Callable[..., Prompt]
+) -> None:
+    """With natural answers known, few pairs are completed, and every outcome is the same."""
+    engine = DirectEngine(small_target)
+    instance = model_instance(engine, make_prompt)
+    natural = NaturalAnswers(engine)
+    halves = [(torch.arange(small_target.d_model) % n == 0).float() for n in (1, 2, 8)]
+    for featurizer in (None, *(MaskedBasis(mask, None) for mask in halves)):
+        for site in (Site(2, position="prompt_last"), Site(1)):
+            plain = judge(instance, SPLIT, engine, site, featurizer)
+            assert judge(instance, SPLIT, engine, site, featurizer, natural=natural) == plain

@@ -176,7 +176,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
 def test_a_run_killed_again_and_again_gets_there(finished: RunSummary, tmp_path: Path) -> None:
     for _ in range(40):
         try:
-            run_suite_on(config(), tmp_path / "run", INSTANCE, Watched(15))
+            run_suite_on(config(), tmp_path / "run", INSTANCE, Watched(100))
             break
         except KeyboardInterrupt:
             continue
