@@ -38,7 +38,7 @@ class TargetConfig(Config):
     """Dtype of the model's weights."""
     device: str = "cpu"
     """Where the model runs."""
-    engine: str = "direct"
+    engine: str = "resume"
     """The engine that runs it."""
     batch_tokens: PositiveInt = 16_384
     """Tokens of one forward pass at most; lower it where memory is short."""

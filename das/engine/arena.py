@@ -37,7 +37,7 @@ class Arena:
     @property
     def bytes(self) -> int:
         """What the slots in use need."""
-        return self.used * self.slot_bytes
+        return (self.used - 1) * self.slot_bytes
 
     def reserve(self, count: int) -> int:
         """Return the first of `count` new slots."""
@@ -60,6 +60,9 @@ class Arena:
     def cut(self, used: int) -> None:
         """Give back all slots from `used` on."""
         self.used = used
+        room = max(used, _FIRST_SLOTS)
+        if self.columns and len(self.columns[0]) > 2 * room:
+            self.columns = [_grown(column[:used], room) for column in self.columns]
 
 
 def _grown(column: Tensor, room: int) -> Tensor:
@@ -162,6 +165,11 @@ class BookShelf:
         """Keep all that is there in the last used book."""
         if self._books:
             next(reversed(self._books.values())).keep()
+
+    def drop(self) -> None:
+        """Forget what came since the last `keep` in the last used book."""
+        if self._books:
+            next(reversed(self._books.values())).forget()
 
     def crowded(self) -> Book | None:
         """Let older books go until the limit is met; return the last used one if it alone is too large."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["ForcedLabels", "forced_labels", "is_likeliest", "packed_labels"]
+__all__ = ["ForcedLabels", "forced_labels", "is_likeliest", "likeliest", "packed_labels"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +36,8 @@ def forced_labels(logits: Tensor, labels: Sequence[tuple[int, ...]]) -> ForcedLa
 def packed_labels(logits: Tensor, labels: Sequence[tuple[int, ...]]) -> ForcedLabels:
     """Judge logits [all label tokens one after the other, vocabulary] as `forced_labels` does."""
     device = logits.device
-    ids = torch.tensor([token for label in labels for token in label], device=device)
-    lengths = torch.tensor([len(label) for label in labels])
+    ids = torch.tensor([token for label in labels for token in label], device=device, dtype=torch.long)
+    lengths = torch.tensor([len(label) for label in labels], dtype=torch.long)
     pair = torch.repeat_interleave(torch.arange(len(labels)), lengths).to(device)
     per_token = functional.cross_entropy(logits, ids, reduction="none")
     total = per_token.new_zeros(len(labels)).index_add(0, pair, per_token)
@@ -69,4 +69,13 @@ def is_likeliest(logits: Tensor, rows: Tensor, ids: Tensor) -> Tensor:
     for place in tied.nonzero().squeeze(1).tolist():
         mine = rows == place
         found[mine] = ids[mine] == logits[place].argmax()
+    return found
+
+
+def likeliest(logits: Tensor) -> list[int]:
+    """Return the first largest token of each row of `logits` [n, vocabulary]."""
+    if logits.device.type == "cpu":
+        # Many times faster than torch's own on a CPU.
+        return [int(token) for token in logits.detach().numpy().argmax(axis=1)]
+    found: list[int] = logits.argmax(dim=-1).tolist()
     return found

@@ -17,21 +17,22 @@ from das.engine.cache import SourceKey
 from das.engine.checks import check_featurizer, check_pairs, check_row_lengths, check_sites
 from das.engine.direct import DirectEngine
 from das.engine.hooks import captured
-from das.engine.labels import ForcedLabels, is_likeliest, packed_labels
+from das.engine.labels import ForcedLabels, is_likeliest, likeliest, packed_labels
 from das.engine.layout import Row, plan_passes
 from das.engine.memory import default_cache_bytes
-from das.engine.protocol import Choice, FeaturizedPairs, ForcedPair
+from das.engine.protocol import Choice, FeaturizedPairs, ForcedPair, PromptPair
 from das.engine.resumer import Cut, Resumer
 from das.engine.spill import SpillFolder, model_identity
 from das.featurizers.base import Featurizer
 from das.models.base import TargetModel
 from das.sites import Site
-from ravel.schema import Prompt
+from ravel.knowledge import Decided
+from ravel.schema import Completion, Prompt
 
 __all__ = ["ResumeEngine"]
 
 _LOG = logging.getLogger(__name__)
-_CALL_TOKENS = 96
+_CALL_TOKENS = 192
 """Tokens whose run costs as much as a pass costs anyway, on a small model; it changes speed only."""
 _LOGITS = 2**25
 """Numbers that the logits of a pass may hold (128 MiB): what bounds memory for large vocabularies."""
@@ -48,10 +49,11 @@ class ResumeEngine(DirectEngine):
     for. A row runs in full once per layer and position of a site, as long as the memory lasts. Gradients flow
     through the resumed part alone.
 
-    On a CPU a pair's result is the same to the bit whatever pairs stand beside it, in whatever order, with
-    states kept or made anew. A model whose blocks can't be called one by one is answered by the path of
-    `DirectEngine`, and `fallback` says why. A user's own hooks on blocks see, while it runs on, the tokens
-    from the site on. Completing is that of `DirectEngine`.
+    On a CPU in float32 a pair's result is the same to the bit whatever pairs stand beside it, in whatever
+    order, with states kept or made anew, for models that use torch's own attention (`sdpa`, not `eager`). A
+    model whose blocks can't be called one by one is answered by the path of `DirectEngine`, and `fallback`
+    says why. A user's own hooks on blocks see, while it runs on, the tokens from the site on, and those on
+    the first and last block a call more. Completing without an interchange is that of `DirectEngine`.
     """
 
     name = "resume"
@@ -102,7 +104,8 @@ class ResumeEngine(DirectEngine):
 
     def forced_labels(self, groups: Sequence[FeaturizedPairs], site: Site) -> list[ForcedLabels]:
         """Return how the labels of each group fare under its own featurizer; see the protocol."""
-        if self.fallback is not None or not all(group.pairs for group in groups):
+        mixed = len({group.featurizer is None for group in groups}) != 1
+        if self.fallback is not None or mixed or not all(group.pairs for group in groups):
             return super().forced_labels(groups, site)
         packed = self._packed(groups, site)
         labels = [[pair.label_ids for pair in group.pairs] for group in groups]
@@ -137,6 +140,68 @@ class ResumeEngine(DirectEngine):
                     found[i] = both
             self._resumer.settle()
         return found
+
+    def complete_swapped(
+        self,
+        pairs: Sequence[PromptPair],
+        site: Site,
+        featurizer: Featurizer | None,
+        max_new_tokens: int,
+        decided: Decided | None = None,
+    ) -> list[Completion]:
+        """Continue each base greedily after the interchange, with the end token if it came; see the protocol.
+
+        Every new token is read with all rows that still go on in one pass, from the site on. What such rows
+        leave behind is not kept.
+        """
+        if self.fallback is not None or featurizer is None or not pairs:
+            return super().complete_swapped(pairs, site, featurizer, max_new_tokens, decided)
+        self._check(site, [featurizer])
+        bases = [pair.base for pair in pairs]
+        rows = self._rows_of(bases, [((0,),)] * len(pairs), site)
+        check_row_lengths([len(row.ids) + max_new_tokens for row in rows], self.target)
+        with self._memory(), torch.no_grad():
+            self._resumer.fill(rows, self._cut(site))
+            swapped = self._swapped(rows, bases, [pair.source for pair in pairs], site, featurizer)
+        self._resumer.settle()
+        said: list[tuple[int, ...]] = [()] * len(rows)
+        live = list(range(len(rows))) if max_new_tokens else []
+        while live:
+            for i, token in zip(live, self._next_tokens(rows, said, live, site, swapped), strict=True):
+                said[i] += (token,)
+            live = [
+                i
+                for i in live
+                if said[i][-1] not in self.target.end_ids
+                and len(said[i]) < max_new_tokens
+                and not (decided is not None and decided(i, said[i]))
+            ]
+        return [self._completion(ids) for ids in said]
+
+    def _next_tokens(
+        self,
+        rows: Sequence[Row],
+        said: Sequence[tuple[int, ...]],
+        live: Sequence[int],
+        site: Site,
+        swapped: Tensor | None,
+    ) -> list[int]:
+        """Return the likeliest token after each live row and what it has said so far."""
+        grown = [
+            Row(ids, rows[i].start, len(ids), len(ids)) for i in live for ids in (rows[i].ids + said[i],)
+        ]
+        tokens = [0] * len(grown)
+        for batch in self._passes(grown):
+            with self._memory(), torch.no_grad():
+                some = [grown[j] for j in batch]
+                self._resumer.fill(some, self._cut(site))
+                chosen = torch.tensor([live[j] for j in batch], device=self.target.device)
+                changed = None if swapped is None else swapped.index_select(0, chosen)
+                logits = self._resumer.runner.logits(self._resumer.asked(some, self._cut(site), changed))
+                for j, token in zip(batch, likeliest(logits), strict=True):
+                    tokens[j] = token
+            self._resumer.drop()
+        return tokens
 
     def _ahead(
         self, rows: Sequence[Row], sources: Sequence[Prompt], site: Site, featurizer: Featurizer | None
@@ -214,8 +279,6 @@ class ResumeEngine(DirectEngine):
             part = self._swapped(rows[begin:end], bases, sources, site, group.featurizer)
             if part is not None:
                 parts.append(part)
-        if parts and len(parts) < len(groups):
-            raise ValueError("groups with and without a featurizer can't run together")
         return torch.cat(parts) if parts else None
 
     def _swapped(

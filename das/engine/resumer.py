@@ -99,12 +99,19 @@ class Resumer:
         self.runner.prepare(max(len(row.ids) for row in rows))
         book = self._book(cut)
         missing = [row for row in dict.fromkeys(rows) if not _is_there(row, book)]
-        if self._spill is not None and missing:
-            self._fetch(book, missing, cut, self._spill)
-            missing = [row for row in missing if not _is_there(row, book)]
-        if missing:
+        if not missing:
+            return
+        try:
             with torch.inference_mode(False), torch.no_grad():
-                self._run_new(book, missing, cut)
+                if self._spill is not None:
+                    self._fetch(book, missing, cut, self._spill)
+                    missing = [row for row in missing if not _is_there(row, book)]
+                if missing:
+                    self._run_new(book, missing, cut)
+        except BaseException:
+            # Slots that were given out and not filled must not be taken for states later.
+            book.forget()
+            raise
 
     def fits(self, rows: Sequence[Row], cut: Cut) -> bool:
         """Return whether what these rows leave behind fits in memory all together."""
@@ -148,6 +155,10 @@ class Resumer:
         if self._spill is not None and self._spill.writes:
             self._store(book, self._spill)
         book.forget()
+
+    def drop(self) -> None:
+        """Forget what came since the last `settle`."""
+        self._shelf.drop()
 
     def read(self, rows: Sequence[tuple[int, ...]]) -> None:
         """Run plain rows from their beginning, for whoever looks on from within."""
@@ -267,12 +278,11 @@ class Resumer:
         suffixes = {_suffix_key(row, cut.book): row for row in rows}
         found = spill.get([*prefixes, *suffixes])
         self._on_disk.update(found)
-        with torch.inference_mode(False), torch.no_grad():
-            for key, state in found.items():
-                if key in suffixes and suffixes[key] not in book.suffixes:
-                    book.streams.fill(book.add_suffix(suffixes[key], len(state)), state)
-                elif key in prefixes and prefixes[key].prefix not in book.prefixes:
-                    book.keys.fill(book.add_prefix(prefixes[key].prefix, len(state)), state)
+        for key, state in found.items():
+            if key in suffixes and suffixes[key] not in book.suffixes:
+                book.streams.fill(book.add_suffix(suffixes[key], len(state)), state)
+            elif key in prefixes and prefixes[key].prefix not in book.prefixes:
+                book.keys.fill(book.add_prefix(prefixes[key].prefix, len(state)), state)
 
     def _store(self, book: Book, spill: SpillFolder) -> None:
         """Put on the disk what came last and is not there yet."""

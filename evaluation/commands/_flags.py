@@ -45,7 +45,7 @@ Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, ...")]
 EngineName = Annotated[
     str,
     typer.Option(
-        "--engine", help="direct; resume, which computes nothing twice; reference (pyvene, slow, the oracle)."
+        "--engine", help="resume, which computes nothing twice; direct; reference (pyvene, slow, the oracle)."
     ),
 ]
 BatchTokens = Annotated[

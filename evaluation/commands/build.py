@@ -75,7 +75,7 @@ def build(
     ] = None,
     dtype: Dtype = "float32",
     device: Device = "cpu",
-    engine: EngineName = "direct",
+    engine: EngineName = "resume",
     batch_tokens: BatchTokens = 16_384,
     cache_memory: CacheMemory = None,
     cache_folder: CacheFolder = None,

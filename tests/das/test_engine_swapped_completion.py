@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from das.engine import DirectEngine, ResumeEngine, make_engine
+from das.engine import DirectEngine, make_engine
 from das.engine.protocol import PromptPair
 from das.engine.through_logits import ThroughLogits
 from das.featurizers import MaskedBasis, Subspace, retract
@@ -181,7 +181,7 @@ def test_equal_pairs_run_once_and_a_new_token_runs_alone(
 
 def test_rows_that_are_done_are_dropped(small_target: TargetModel, make_prompt: PromptMaker) -> None:
     """Ten rows of one length, nine of which have enough after a token."""
-    engine, seen = ResumeEngine(small_target), []
+    engine, seen = DirectEngine(small_target), []
     bases = [make_prompt("%s is a", name) for name in "ABCDEFGHIJ"]
     pairs = [PromptPair(base, bases[0]) for base in bases]
     featurizer = subspace(small_target.d_model, 4)
