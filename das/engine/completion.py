@@ -79,7 +79,7 @@ class _Buffers:
 
 def _rounded(size: int) -> int:
     """Round up by less than a quarter, so that later requests of about that size fit."""
-    step = 2 ** max(0, size.bit_length() - 3)
+    step = 1 << max(0, size.bit_length() - 3)
     return -(-size // step) * step
 
 
@@ -107,10 +107,10 @@ class _GrowingLayer(DynamicLayer):  # type: ignore[misc]
 
     def release(self) -> None:
         """Give the memory back; nothing of it may be read any more."""
-        for kept in (self.keys, self.values):
-            if kept is not None:
-                self._buffers.give(kept)
-        self.keys = self.values = None
+        if self.keys is not None and self.values is not None:
+            self._buffers.give(self.keys)
+            self._buffers.give(self.values)
+        self.keys = self.values = None  # type: ignore[assignment]
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> Any:
         """Keep the new keys and values; return all, [rows, heads, tokens, width]."""
