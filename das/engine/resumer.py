@@ -221,7 +221,10 @@ class Resumer:
             dtype=self._target.dtype,
             device=self._target.device,
         )
-        prefixes = list(dict.fromkeys(row.prefix for row in rows))
+        if any(row.start == 0 for row in rows):
+            for at in (below, book):
+                at.add_prefix((), 0)
+        prefixes = list(dict.fromkeys(row.prefix for row in rows if row.start))
         known = [prefix for prefix in prefixes if prefix in book.prefixes]
         new = [prefix for prefix in prefixes if prefix not in book.prefixes]
         for some, upto in ((new, self.runner.n_blocks), (known, cut.layer + 1)):
@@ -244,13 +247,11 @@ class Resumer:
         self, book: Book, below: Book, prefixes: Sequence[tuple[int, ...]], cut: Cut, upto: int
     ) -> None:
         """Run beginnings of rows through the blocks before `upto`, and keep their keys and values."""
-        ids, tokens = self._whole([Row(prefix or (0,), 0, 1, max(1, len(prefix))) for prefix in prefixes])
+        ids, tokens = self._whole([Row(prefix, 0, 1, len(prefix)) for prefix in prefixes])
         harvest = _Harvest(tokens, prefixes)
         harvest.keeps_in(below, range(cut.layer + 1))
         if upto == self.runner.n_blocks:
             harvest.keeps_in(book, range(cut.first, upto))
-        if not any(prefixes):
-            return
         last = range(cut.first, upto)[-1:]
         hidden = self.runner.embedded(ids, tokens)
         hidden = self.runner.run(hidden, range(upto - len(last)), tokens, harvest)
