@@ -40,6 +40,10 @@ _BLOCK = 64
 _TOO_FEW = 0.25
 # ... and leave the done ones behind below this one: copying costs less than running them.
 _MOSTLY_LIVE = 0.6
+# Lengths that differ by less run together; to pad more costs more than calls with fewer rows.
+_ALIKE = 5
+# So few rows run together whatever their lengths.
+_FEW_ROWS = 128
 # Between calls that much memory stays at hand.
 _KEPT_BYTES = 1 << 28
 # How far the logits of the made-up rows may lie apart, relative to the largest.
@@ -79,7 +83,7 @@ class _Buffers:
 
 def _rounded(size: int) -> int:
     """Round up by less than a quarter, so that later requests of about that size fit."""
-    step = 1 << max(0, size.bit_length() - 3)
+    step = 1 << max(0, (size - 1).bit_length())
     return -(-size // step) * step
 
 
@@ -333,10 +337,10 @@ class _Run:
             )
             self._step(running)
             held += self._kept([running])
-            if sum(len(one.rows) * (one.length + _ROOM) for one in held) > self._owner.held_tokens:
-                held = self._go_on(held, until=_TOO_FEW)
+            while sum(len(one.rows) * (one.length + _ROOM) for one in held) > self._owner.held_tokens:
+                held = self._run_most(held)
         while held:
-            held = self._go_on(held, until=0)
+            held = self._run_most(held)
 
     def beginnings(self, beginnings: Sequence[Row]) -> list[tuple[Tensor, Tensor]]:
         """Return each block's keys and values of the beginnings, [beginnings, longest, heads, width] each."""
@@ -371,19 +375,23 @@ class _Run:
         owner = self._owner
         own = {row: len(self._rows[row]) - cut for row, cut in cuts.items()}
         batch: list[int] = []
-        longest = 0
+        shortest = longest = 0
         for row in sorted(cuts, key=lambda row: (-own[row], len(self._rows[row]))):
             suffix = own[batch[0]] if batch else own[row]
             width = max(longest, len(self._rows[row]) + self._most)
             joins = own[row] == suffix or (
                 len(batch) * suffix < _ENOUGH_TOKENS and len(self._rows[row]) >= suffix
             )
+            # Beginnings of other lengths are padded to the longest, which costs less than a call, but not much.
+            joins = joins and (len(batch) * suffix < _ENOUGH_TOKENS or width <= shortest + _ALIKE)
             count = len(batch) + 1
             many = count * suffix > owner.call_tokens or count * width > owner.held_tokens
             if batch and (many or not joins):
                 yield batch
                 batch, width = [], len(self._rows[row]) + self._most
-            batch, longest = [*batch, row], width
+            shortest = width if not batch else shortest
+            batch.append(row)
+            longest = width
         if batch:
             yield batch
 
@@ -422,6 +430,19 @@ class _Run:
         if token in self._ends or len(ids) >= self._most:
             return False
         return self._settled is None or not self._settled(row, tuple(ids))
+
+    def _run_most(self, held: list[_Running]) -> list[_Running]:
+        """Run those rows together that are of about one length and most, or all if that is few; return all
+        that still go on."""
+        if sum(len(one.live) for one in held) <= _FEW_ROWS:
+            return self._go_on(held, until=0)
+        counts: dict[int, int] = {}
+        for one in held:
+            counts[one.length // _ALIKE] = counts.get(one.length // _ALIKE, 0) + len(one.live)
+        most = max(counts, key=counts.__getitem__)
+        chosen = [one for one in held if one.length // _ALIKE == most]
+        others = [one for one in held if one.length // _ALIKE != most]
+        return others + self._go_on(chosen, until=_TOO_FEW)
 
     def _go_on(self, held: list[_Running], *, until: float) -> list[_Running]:
         """Run rows together until that share of them is left; return these, still as one."""
