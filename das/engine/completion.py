@@ -382,7 +382,7 @@ class _Run:
             joins = own[row] == suffix or (
                 len(batch) * suffix < _ENOUGH_TOKENS and len(self._rows[row]) >= suffix
             )
-            # Beginnings of other lengths are padded to the longest, which costs less than a call, but not much.
+            # Beginnings are padded to the longest: that costs less than a call, but not much less.
             joins = joins and (len(batch) * suffix < _ENOUGH_TOKENS or width <= shortest + _ALIKE)
             count = len(batch) + 1
             many = count * suffix > owner.call_tokens or count * width > owner.held_tokens
