@@ -130,3 +130,8 @@ class Engine(Protocol):
     def tokens_after(self, pairs: Sequence[ForcedPair], site: Site) -> list[int]:
         """Return for each pair how many tokens its base has from the site on, label included."""
         ...
+
+    def run_ahead(self, pairs: Sequence[ForcedPair], site: Site) -> None:
+        """Run now, in large batches, what all these pairs will need again and again, as far as there is room
+        to keep it; no result depends on it."""
+        ...

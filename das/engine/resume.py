@@ -126,7 +126,7 @@ class ResumeEngine(DirectEngine):
         self._check(site, [featurizer])
         rows = self._rows_of([c.base for c in choices], [c.answers for c in choices], site)
         found: list[tuple[bool, bool]] = [(False, False)] * len(rows)
-        self._ahead(rows, [c.source for c in choices], site, featurizer)
+        self._ahead(rows, [] if featurizer is None else [c.source for c in choices], site)
         for batch in self._passes(rows):
             some = [choices[i] for i in batch]
             with self._memory(), torch.no_grad():
@@ -203,14 +203,20 @@ class ResumeEngine(DirectEngine):
             self._resumer.drop()
         return tokens
 
-    def _ahead(
-        self, rows: Sequence[Row], sources: Sequence[Prompt], site: Site, featurizer: Featurizer | None
-    ) -> None:
-        """Run for the first time what passes would run one by one, if there is room for all of it."""
+    def run_ahead(self, pairs: Sequence[ForcedPair], site: Site) -> None:
+        """Run these pairs' bases and sources for the first time, if there is room for all; see the
+        protocol."""
+        if self.fallback is None and pairs:
+            self._check(site, [])
+            bases, labels = [pair.base for pair in pairs], [(pair.label_ids,) for pair in pairs]
+            self._ahead(self._rows_of(bases, labels, site), [pair.source for pair in pairs], site)
+            self._resumer.settle()
+
+    def _ahead(self, rows: Sequence[Row], sources: Sequence[Prompt], site: Site) -> None:
         with self._memory(), torch.no_grad():
             if self._resumer.fits(rows, self._cut(site)):
                 self._resumer.fill(rows, self._cut(site))
-            if featurizer is not None:
+            if sources:
                 self._stacked(sources, site)
 
     def _said(self, asked: Tensor, choices: Sequence[Choice]) -> list[tuple[bool, bool]]:

@@ -79,6 +79,9 @@ class ThroughLogits(ABC):
         decode = self.target.tokenizer.decode
         return [Completion(decode(list(ids), skip_special_tokens=True), ids) for ids in said]
 
+    def run_ahead(self, pairs: Sequence[ForcedPair], site: Site) -> None:  # noqa: B027
+        """Do nothing: an engine that keeps states overrides this."""
+
     def tokens_after(self, pairs: Sequence[ForcedPair], site: Site) -> list[int]:
         """Return for each pair how many tokens its base has from the site on, label included."""
         bases = self.encoder.encode([pair.base.text for pair in pairs])

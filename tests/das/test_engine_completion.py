@@ -3,13 +3,12 @@ early; what is left to the plain way."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
-from conftest import PromptMaker, TargetMaker
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import processors
@@ -23,6 +22,8 @@ from das.models import FAMILIES, TargetModel
 from das.models.miniature import character_tokenizer, random_target
 from ravel.common.errors import SuiteError
 
+PromptMaker = Callable[..., Any]
+TargetMaker = Callable[[str], TargetModel]
 # Sums in another order move logits by this share of the largest; a smaller lead is a tie.
 NEAR_TIE = 1e-4
 

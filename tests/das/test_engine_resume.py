@@ -32,10 +32,10 @@ from das.engine import DirectEngine, ForcedPair, ResumeEngine, make_engine, spil
 from das.engine.layout import padded_width
 from das.engine.protocol import Choice, FeaturizedPairs
 from das.engine.spill import SpillFolder
-from das.featurizers import MaskedBasis
+from das.featurizers import MaskedBasis, Subspace
 from das.models import FAMILIES, TargetModel
 from das.models.load import target_from
-from das.models.miniature import character_tokenizer, miniature
+from das.models.miniature import character_tokenizer, miniature, random_target
 from das.sites import POSITIONS, STREAMS, Position, Site, Stream
 from ravel.common.errors import SuiteError
 
@@ -697,3 +697,18 @@ def test_half_precision_keeps_its_dtype_inside(pairs: list[ForcedPair], family: 
         assert found.dtype == torch.float32
         assert engine.states.bytes > 0
         close(found, DirectEngine(target).interchange_logits(pairs, site, swap), 0.05)
+
+
+def test_a_site_at_the_first_token_has_nothing_before_it(make_prompt: PromptMaker) -> None:
+    """No token stands before the entity, in some rows or in all: without a token that begins every text."""
+    target = random_target(FAMILIES.get("qwen2").miniature(), name="no beginning", add_bos=False)
+    first, later = make_prompt("%s is in", "X"), make_prompt("The city of %s is in", "Ulm")
+    direct, resume = DirectEngine(target), ResumeEngine(target)
+    featurizer = Subspace(torch.eye(target.d_model)[:, :4])
+    for pairs in (
+        [ForcedPair(first, later, (5, 6))],
+        [ForcedPair(first, later, (5, 6)), ForcedPair(later, first, (7,))],
+    ):
+        resume.run_ahead(pairs, Site(1))
+        expected = direct.interchange_logits(pairs, Site(1), featurizer)
+        close(resume.interchange_logits(pairs, Site(1), featurizer), expected)
