@@ -116,7 +116,7 @@ def _arguments() -> argparse.Namespace:
 
 def _case(name: str, *, quick: bool, repeats: int) -> dict[str, Any]:
     target = _target(name)
-    # A large model gets a sixteenth of the prompts, so that a turn takes a minute rather than a quarter hour.
+    # A large model gets a sixteenth of the prompts: a turn takes a minute or two rather than half an hour.
     work = _work(small=quick or target.d_model >= 512)
     ways: dict[str, Callable[[], Outcome]] = {
         "plain": lambda: _plain(target, work),
