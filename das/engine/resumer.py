@@ -16,6 +16,7 @@ from das.engine.hooks import rewritten
 from das.engine.layout import Layout, Row, Slots, lay_out, plan_passes
 from das.engine.spill import SpillFolder, key_of
 from das.models.base import Place, TargetModel
+from das.models.load import memory_guard
 
 __all__ = ["Cut", "Resumer"]
 
@@ -67,8 +68,10 @@ class Resumer:
         seem to be is found out here, whatever its family.
         """
         try:
-            self.runner.prepare(1)
-            apart = self._apart()
+            # To run out of memory says nothing about the model.
+            with memory_guard("room for a few tokens at once", "lower --batch-tokens or --cache-memory"):
+                self.runner.prepare(1)
+                apart = self._apart()
         except CannotResumeError as error:
             return str(error)
         except (RuntimeError, TypeError, ValueError, AttributeError, IndexError, KeyError) as error:
