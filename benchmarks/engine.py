@@ -72,7 +72,7 @@ def plan_of(key: str, request: Request) -> Plan:
     if key == "bundled" or torch.device(request.device).type == "cuda":
         quick, full = Plan(600, 120, 40, 64, 3), Plan(2000, 512, 100, 128, 5, attributes=None)
     else:
-        quick, full = Plan(48, 24, 12, 8, 3), Plan(200, 64, 12, 32, 5)
+        quick, full = Plan(48, 24, 12, 8, 5), Plan(200, 64, 12, 32, 5)
     plan = quick if request.quick else full
     if request.train_pairs is None:
         return plan
