@@ -50,12 +50,17 @@ class Arena:
 
     def run(self, first: int, count: int) -> Tensor:
         """Return the vectors of `count` slots, all columns side by side, [count, sum of widths]."""
+        if not self.columns:
+            # Above the last block there is nothing to keep.
+            return torch.zeros(count, 0)
         return torch.cat([column[first : first + count] for column in self.columns], dim=1)
 
     def fill(self, first: int, vectors: Tensor) -> None:
         """Put vectors [count, sum of widths] into slots from `first` on."""
-        for column, part in zip(self.columns, vectors.split(self.widths, dim=1), strict=True):
-            column[first : first + len(vectors)] = part
+        end = 0
+        for column, width in zip(self.columns, self.widths, strict=True):
+            begin, end = end, end + width
+            column[first : first + len(vectors)] = vectors[:, begin:end]
 
     def cut(self, used: int) -> None:
         """Give back all slots from `used` on."""
