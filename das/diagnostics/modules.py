@@ -1,0 +1,71 @@
+"""Finds the linear layers and norms of a block by looking through its modules; where a family keeps attention and
+MLP is known from its declaration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from torch import Tensor, nn
+
+from das.methods.base import NotApplicableError
+from das.models.base import TargetModel
+
+__all__ = ["check_plain", "linear_layers", "mlp_output", "norms", "weight_of"]
+
+
+def linear_layers(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Yield the names and modules of all linear layers in a module, itself included, in order.
+
+    A linear layer is what has a weight matrix and no parts, and is no embedding.
+    """
+    for name, found in module.named_modules():
+        weight = getattr(found, "weight", None)
+        is_matrix = isinstance(weight, Tensor) and weight.ndim == 2
+        if is_matrix and not isinstance(found, nn.Embedding) and not list(found.children()):
+            yield name, found
+
+
+def norms(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Yield the names and modules of all norms in a module: what has no parts and is called so by its class."""
+    for name, found in module.named_modules():
+        if "norm" in type(found).__name__.lower() and not list(found.children()):
+            yield name, found
+
+
+def weight_of(linear: nn.Module) -> Tensor:
+    """Return a linear layer's weight as [n_out, n_in]; GPT-2 and its kin keep it the other way round."""
+    weight = linear.weight
+    assert isinstance(weight, Tensor), f"{type(linear).__name__} is no linear layer"
+    turned = not isinstance(linear, nn.Linear) and hasattr(linear, "nf") and weight.shape[1] == linear.nf
+    return (weight.mT if turned else weight).detach()
+
+
+def mlp_output(target: TargetModel, layer: int) -> nn.Module:
+    """Return the last linear layer of a block's MLP: what hidden units flow into, [..., n_units] to the stream.
+
+    Raises NotApplicableError for a mixture of experts, whose units are not side by side, and for an MLP
+    without a linear layer.
+    """
+    block = target.family.blocks(target.model)[layer]
+    mlp = target.family.mlp(block)
+    check_plain(mlp, f"the MLP of block {layer} of {target.name}")
+    found = [linear for _, linear in linear_layers(mlp) if weight_of(linear).shape[0] == target.d_model]
+    if not found:
+        raise NotApplicableError(
+            expected=f"a linear layer in the MLP of block {layer} of {target.name} that writes the stream",
+            came=f"none in {type(mlp).__name__}",
+            todo="leave the diagnostics that look at hidden units out for this model",
+        )
+    return found[-1]
+
+
+def check_plain(module: nn.Module, what: str) -> None:
+    """Raise NotApplicableError if a module keeps several matrices in one parameter, as experts do, or has a
+    list of like parts."""
+    stacked = any(parameter.ndim > 2 for parameter in module.parameters())
+    if stacked or any(isinstance(found, nn.ModuleList) for found in module.modules()):
+        raise NotApplicableError(
+            expected=f"one dense layer after the other in {what}",
+            came="a mixture of experts",
+            todo="leave the diagnostics that look at linear layers out for this model",
+        )

@@ -1,0 +1,209 @@
+"""A subspace taken apart by what a linear reader sees of it, and the patches that use one part each; it knows
+matrices only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from das.diagnostics.linear_patch import LinearPatch
+from das.diagnostics.share import Share
+from das.featurizers.base import Featurizer
+from das.featurizers.orthonormal import check_orthonormal, retract
+from das.featurizers.subspace import Subspace
+from ravel.common.errors import SuiteError
+
+__all__ = [
+    "PART_TOLERANCE",
+    "PATCHES",
+    "TOLERANCE",
+    "Parts",
+    "energy_tolerance",
+    "linear_effects",
+    "null_share",
+    "patches",
+    "row_space",
+    "soft_null_share",
+    "split",
+]
+
+TOLERANCE = 1e-6
+"""Singular values of a reader at or below this share of its largest count as zero."""
+PART_TOLERANCE = 1e-4
+"""A direction of a part counts in the normalised patches if it keeps more than this share of its length."""
+PATCHES = ("row", "row_unnormalised", "null", "null_unnormalised", "cross")
+"""Names of the patches of a basis and a reader."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The columns of a basis, each split in two. Neither part is brought back to length 1."""
+
+    row: Tensor
+    """What the reader can see of each column, its projection on the reader's row space, [d, k]."""
+    null: Tensor
+    """The rest of each column, in the reader's null space, [d, k]; `row + null` is the basis."""
+
+
+def row_space(reader_matrix: Tensor, tolerance: float = TOLERANCE) -> Tensor:
+    """Return orthonormal columns that span what a reader [n_out, d] sees, [d, rank] in float64.
+
+    They are the right singular vectors with a singular value above `tolerance` times the largest. Raises
+    SuiteError for what is no matrix of finite numbers.
+    """
+    directions, values = _directions(reader_matrix)
+    return directions[:, _seen(values, tolerance)]
+
+
+def split(basis: Tensor, reader_matrix: Tensor, tolerance: float = TOLERANCE) -> Parts:
+    """Split a basis [d, k] with orthonormal columns by a reader [n_out, d]: v = r + n for each column v.
+
+    r = P v with P the projection on the reader's row space (`row_space`), n = v - r, both in float64. A
+    larger `tolerance` counts directions that the reader hardly sees as not seen (`energy_tolerance`). The
+    parts have the lengths that v has there, so |r|^2 + |n|^2 = 1: no renormalising (arXiv 2311.17030 for one
+    column; here for any number). Raises SuiteError for a basis of another width or without orthonormal
+    columns.
+    """
+    wide = _checked(basis, reader_matrix)
+    seen = row_space(reader_matrix, tolerance)
+    row = seen @ (seen.mT @ wide)
+    return Parts(row=row, null=wide - row)
+
+
+def patches(basis: Tensor, reader_matrix: Tensor, tolerance: float = TOLERANCE) -> Mapping[str, Featurizer]:
+    """Return the five patches of a basis [d, k] and a reader [n_out, d], by the names in `PATCHES`.
+
+    With the parts r and n of `split`, D = source - base, and columns side by side:
+
+    - `row`: the projection on the span of r. Its columns are made orthonormal again, so a part of length 0.2
+      counts as a whole direction.
+    - `row_unnormalised`: h + r r^T D, with the lengths that r has.
+    - `null`, `null_unnormalised`: the same of n. For a purely linear reader neither has any effect.
+    - `cross`: h + r n^T D. The coefficient is collected where the reader sees nothing and written where it
+      sees: the mechanism suspected of an illusion, by itself.
+
+    A reader moves under the full patch by its move under `row_unnormalised` plus that under `cross`. The
+    normalised ones have fewer columns than the basis where a part loses rank (`PART_TOLERANCE`), and may have
+    none. The numbers of the two normalisations differ greatly for the same subspace (Wu et al. 2024, arXiv
+    2401.12631), so that one without the name of its normalisation says nothing.
+    """
+    parts = split(basis, reader_matrix, tolerance)
+    return {
+        "row": Subspace(_orthonormal(parts.row)),
+        "row_unnormalised": LinearPatch(parts.row, parts.row),
+        "null": Subspace(_orthonormal(parts.null)),
+        "null_unnormalised": LinearPatch(parts.null, parts.null),
+        "cross": LinearPatch(writers=parts.row, readers=parts.null),
+    }
+
+
+def linear_effects(
+    basis: Tensor, reader_matrix: Tensor, delta: Tensor, tolerance: float = TOLERANCE
+) -> dict[str, Tensor]:
+    """Return by how much a purely linear reader's outputs move under each patch and under the `full` one.
+
+    `delta` [..., d] is source - base; each effect is [..., n_out], in float64 throughout. `full` is that of
+    the whole basis; the other names are those of `patches`.
+    """
+    wide, reader = _checked(basis, reader_matrix), reader_matrix.detach().double().cpu()
+    parts = split(basis, reader_matrix, tolerance)
+    row, null = _orthonormal(parts.row), _orthonormal(parts.null)
+    pairs = {
+        "full": (wide, wide),
+        "row": (row, row),
+        "row_unnormalised": (parts.row, parts.row),
+        "null": (null, null),
+        "null_unnormalised": (parts.null, parts.null),
+        "cross": (parts.row, parts.null),
+    }
+    change = delta.detach().double().cpu()
+    return {name: change @ readers @ (reader @ writers).mT for name, (writers, readers) in pairs.items()}
+
+
+def null_share(basis: Tensor, reader_matrix: Tensor, tolerance: float = TOLERANCE) -> Share:
+    """Return the share of a basis [d, k] in the null space of a reader [n_out, d]: the mean of |n|^2.
+
+    By chance it is the null space's share of all d dimensions. 0 for a basis without columns.
+    """
+    _, values = _directions(reader_matrix)
+    unseen = int((~_seen(values, tolerance)).sum())
+    null = split(basis, reader_matrix, tolerance).null
+    share = float(null.square().sum() / null.shape[1]) if null.shape[1] else 0.0
+    return Share(share=min(share, 1.0), chance=unseen / len(values), directions=unseen)
+
+
+def soft_null_share(basis: Tensor, reader_matrix: Tensor, energy: float = 0.01) -> Share:
+    """Return the share of a basis [d, k] in the directions that a reader [n_out, d] sees least.
+
+    Readers of real models have full rank, and then nothing is in the null space. The directions here are the
+    last right singular vectors, as many as together hold at most `energy` of the sum of squared singular
+    values: of a change without preferred direction the reader gets at most that share from them.
+    """
+    return null_share(basis, reader_matrix, energy_tolerance(reader_matrix, energy))
+
+
+def energy_tolerance(reader_matrix: Tensor, energy: float = 0.01) -> float:
+    """Return the tolerance for `split` and `patches` under which the null part is that of `soft_null_share`.
+
+    At least `TOLERANCE`. Raises SuiteError unless `energy` is in [0, 1).
+    """
+    if not 0.0 <= energy < 1.0:
+        raise SuiteError(
+            expected="a share of energy of at least 0 and below 1", came=str(energy), todo="give 0.01, say"
+        )
+    _, values = _directions(reader_matrix)
+    squares = values.square().flip(0)
+    total = squares.sum()
+    if not total > 0:
+        return TOLERANCE
+    count = int((squares.cumsum(0) <= energy * total).sum())
+    # Equal singular values stay together, on the side that the reader sees.
+    smallest_seen = float(values[len(values) - count - 1])
+    below = values[values < smallest_seen * (1 - TOLERANCE)]
+    return (
+        max(TOLERANCE, (float(below[0]) + smallest_seen) / 2 / float(values[0])) if len(below) else TOLERANCE
+    )
+
+
+def _directions(reader_matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Return all right singular vectors [d, d] and singular values [d], filled up with zeros, in float64."""
+    matrix = reader_matrix.detach().double().cpu()
+    if matrix.ndim != 2 or not matrix.shape[1] or not bool(matrix.isfinite().all()):
+        raise SuiteError(
+            expected="a reader's matrix [n_out, d_model] of finite numbers",
+            came=f"the shape {list(matrix.shape)}" if matrix.ndim != 2 else "other entries or no columns",
+            todo="take it from das.diagnostics.readers.next_readers",
+        )
+    width = matrix.shape[1]
+    if matrix.shape[0] > width:
+        matrix = torch.linalg.qr(matrix, mode="r").R
+    _, values, directions = torch.linalg.svd(matrix, full_matrices=True)
+    return directions.mT, torch.cat([values, values.new_zeros(width - len(values))])
+
+
+def _seen(values: Tensor, tolerance: float) -> Tensor:
+    seen: Tensor = values > tolerance * values.max()
+    return seen
+
+
+def _checked(basis: Tensor, reader_matrix: Tensor) -> Tensor:
+    if basis.ndim != 2 or reader_matrix.ndim != 2 or basis.shape[0] != reader_matrix.shape[1]:
+        raise SuiteError(
+            expected="a basis [d_model, k] and a reader [n_out, d_model] of one width",
+            came=f"the shapes {list(basis.shape)} and {list(reader_matrix.shape)}",
+            todo="use the readers of the site that the basis was found at",
+        )
+    check_orthonormal(basis, what="a basis")
+    return basis.detach().double().cpu()
+
+
+def _orthonormal(part: Tensor) -> Tensor:
+    """Return orthonormal columns that span a part's directions longer than `PART_TOLERANCE`, in float64."""
+    if not part.shape[1]:
+        return part
+    left, values, _ = torch.linalg.svd(part, full_matrices=False)
+    kept = left[:, values > PART_TOLERANCE]
+    return retract(kept) if kept.shape[1] else kept
