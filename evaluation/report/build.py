@@ -21,6 +21,7 @@ from evaluation.records import (
     read_refusals,
     read_scores,
 )
+from evaluation.report.diagnostics import DiagnosticsBlock, read_block
 from evaluation.report.drawings import Drawing, read_drawings
 from evaluation.report.pairs import browser_of
 from evaluation.report.rows import KINDS, MEAN, Against, ReportRow, rows_of
@@ -60,6 +61,8 @@ class Report:
     """What a reader must know beside the numbers."""
     payload: Mapping[str, Any]
     """Rows and pairs as plain values, for the script of the page."""
+    diagnostics: DiagnosticsBlock = DiagnosticsBlock()
+    """How far chosen subspaces can be trusted; empty where none was diagnosed."""
 
 
 def read_report(folder: Path) -> Report:
@@ -95,6 +98,7 @@ def read_report(folder: Path) -> Report:
             "kinds": _present(KINDS, [row.record.source_kind for row in rows]),
             "pairs": browser,
         },
+        diagnostics=read_block(run, chosen),
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from evaluation.records import Refusal
 from evaluation.report.build import Report
+from evaluation.report.diagnostics import diagnostics_html, diagnostics_link
 from evaluation.report.drawings import Drawing
 from evaluation.report.verdicts import HELD_OUT, Verdict
 
@@ -33,6 +34,8 @@ def to_html(report: Report) -> str:
         refusals=_refusals(report.refusals),
         facts="".join(_fact(name, value) for name, value in report.facts),
         notes="".join(f"<li>{escape(note)}</li>\n" for note in report.notes),
+        diagnostics=diagnostics_html(report.diagnostics),
+        diagnostics_link=diagnostics_link(report.diagnostics),
         plots=_plots(report.drawings),
         config=escape(report.config),
         environment=_environment(report.environment),
