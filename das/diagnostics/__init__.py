@@ -1,1 +1,1 @@
-"""Whether a found subspace is used by the model as it seems: parts, readers, natural states, hidden pathways."""
+"""Whether a model uses a found subspace as it seems to: parts, readers, natural states, hidden pathways."""

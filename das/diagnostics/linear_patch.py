@@ -1,5 +1,5 @@
-"""Adding along some columns what others read of a change: any matrix of that form, orthonormal or not; who made
-the columns is not known here."""
+"""Adding along some columns what others read of a change, orthonormal or not; who made the columns is not known
+here."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Finds the linear layers and norms of a block by looking through its modules; where a family keeps attention and
-MLP is known from its declaration."""
+"""Finds linear layers and norms by looking through modules; what they are for is not known here."""
 
 from __future__ import annotations
 
@@ -26,7 +25,7 @@ def linear_layers(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 
 def norms(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Yield the names and modules of all norms in a module: what has no parts and is called so by its class."""
+    """Yield the names and modules of all norms in a module: what has no parts and a class called so."""
     for name, found in module.named_modules():
         if "norm" in type(found).__name__.lower() and not list(found.children()):
             yield name, found
@@ -41,7 +40,7 @@ def weight_of(linear: nn.Module) -> Tensor:
 
 
 def mlp_output(target: TargetModel, layer: int) -> nn.Module:
-    """Return the last linear layer of a block's MLP: what hidden units flow into, [..., n_units] to the stream.
+    """Return the last linear layer of a block's MLP, which maps hidden units [..., n_units] to the stream.
 
     Raises NotApplicableError for a mixture of experts, whose units are not side by side, and for an MLP
     without a linear layer.
