@@ -16,9 +16,10 @@ from evaluation.runs import CellFolder, RunFolder
 from ravel.common.errors import SuiteError
 from ravel.common.io import canonical_json, read_json, sha256_text
 from ravel.instance import Instance, verify_instance
+from ravel.leaks import LEAK_CHECKS, Leak, find_leaks
 from ravel.schema import split_name
 
-__all__ = ["Kind", "Verification", "verify_artefact"]
+__all__ = ["Kind", "Verification", "leak_rows", "verify_artefact"]
 
 Kind = Literal["instance", "featurizer", "run"]
 
@@ -42,6 +43,9 @@ class Verification:
     """What is wrong, in words; empty if all is well."""
     notes: tuple[str, ...]
     """What is there, and what is merely unfinished."""
+    leaks: tuple[Leak, ...] | None = None
+    """What the leak checks found in the instance; an error is among the problems as well. None where none was
+    read: a featurizer has no instance, and a damaged one is not looked at."""
 
     @property
     def sound(self) -> bool:
@@ -52,13 +56,47 @@ class Verification:
 def verify_artefact(path: Path) -> Verification:
     """Check a folder written by `ravel build`, `fit` or `run`. Raises SuiteError if it is none of these."""
     kind = _kind_of(path)
-    checks: dict[Kind, Callable[[Path], tuple[list[str], list[str]]]] = {
+    checks: dict[Kind, Callable[[Path], _Found]] = {
         "instance": _check_instance,
         "featurizer": _check_featurizer,
         "run": _check_run,
     }
-    problems, notes = checks[kind](path)
-    return Verification(path, kind, tuple(problems), tuple(notes))
+    found = checks[kind](path)
+    errors = [leak.text for leak in found.leaks or () if leak.severity == "error"]
+    return Verification(path, kind, (*found.problems, *errors), tuple(found.notes), found.leaks)
+
+
+def leak_rows(found: Verification) -> list[dict[str, Any]]:
+    """Return every leak check with what it found, zeros included; no row where no instance was read.
+
+    `of` is what the check is about, None where it found nothing.
+    """
+    if found.leaks is None:
+        return []
+    by_kind = {leak.kind: leak for leak in found.leaks}
+    rows: list[dict[str, Any]] = []
+    for check in LEAK_CHECKS:
+        leak = by_kind.get(check.kind)
+        rows.append(
+            {
+                "check": check.kind,
+                "severity": check.severity,
+                "count": 0 if leak is None else leak.count,
+                "of": None if leak is None else leak.of,
+                "unit": check.unit,
+                "meaning": check.meaning,
+            }
+        )
+    return rows
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What a check of one kind of folder gives back."""
+
+    problems: list[str]
+    notes: list[str]
+    leaks: tuple[Leak, ...] | None = None
 
 
 def _kind_of(path: Path) -> Kind:
@@ -72,37 +110,39 @@ def _kind_of(path: Path) -> Kind:
     )
 
 
-def _check_instance(path: Path) -> tuple[list[str], list[str]]:
+def _check_instance(path: Path) -> _Found:
     problems = verify_instance(path)
     if problems:
-        return problems, []
+        return _Found(problems, [])
     instance = Instance.load(path)
     counts = ", ".join(f"{split} {len(instance.pairs(split))}" for split in instance.splits())
-    return [], [
+    notes = [
         f"{instance.entity_type} for {instance.model_name}, attributes {', '.join(instance.attributes)}",
         f"pairs: {counts}",
         f"fingerprint {instance.fingerprint}",
     ]
+    return _Found([], notes, find_leaks(instance))
 
 
-def _check_featurizer(path: Path) -> tuple[list[str], list[str]]:
+def _check_featurizer(path: Path) -> _Found:
     try:
         featurizer, header = load_featurizer(path)
     except SuiteError as error:
-        return [str(error)], []
-    return _cell_file_problems(CellFolder(path), header), [
+        return _Found([str(error)], [])
+    notes = [
         f"{featurizer.kind} of size {featurizer.size} in width {featurizer.width}, found by {header.method} "
         f"for {header.attribute} at {header.site}",
         f"target model {header.model} ({header.target_fingerprint[:12]}), "
         f"instance {header.instance_fingerprint[:12]}",
     ]
+    return _Found(_cell_file_problems(CellFolder(path), header), notes)
 
 
-def _check_run(path: Path) -> tuple[list[str], list[str]]:
+def _check_run(path: Path) -> _Found:
     run = RunFolder(path)
     problems = [*_errors_of(lambda: SuiteConfig.from_file(run.config)), *verify_instance(run.instance)]
     if problems:
-        return problems, []
+        return _Found(problems, [])
     instance = Instance.load(run.instance)
     problems += _fingerprint_problems(run, instance)
     cells = [CellFolder(folder) for folder in sorted(run.path.glob("cells/*")) if folder.is_dir()]
@@ -110,10 +150,11 @@ def _check_run(path: Path) -> tuple[list[str], list[str]]:
     for cell in finished:
         problems += _run_cell_problems(cell, run, instance)
     recorded, problems_of_scores = _score_problems(run, instance)
-    return [*problems, *problems_of_scores], [
+    notes = [
         f"{len(finished)} finished cells, {len(cells) - len(finished)} unfinished",
         f"{recorded} score records" if run.scores.is_file() else "no scores yet: the run is not finished",
     ]
+    return _Found([*problems, *problems_of_scores], notes, find_leaks(instance))
 
 
 def _errors_of(check: Callable[[], object]) -> list[str]:

@@ -6,9 +6,9 @@ It knows the model only as an `Answerer`; the steps themselves live in knowledge
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 from typing_extensions import Self
@@ -42,6 +42,7 @@ from ravel.knowledge import (
 )
 from ravel.labelling import Cell, Labeller, cell_of, only_used, unanswered, with_position
 from ravel.matching import MatchMode
+from ravel.mentions import mentions, same_text
 from ravel.pairs import DrawRules, Question, Sources, draw_pairs, interleave
 from ravel.partitions import SPLIT_PLANS, SplitPlan, asked_together
 from ravel.prompts import glues_letters
@@ -61,6 +62,7 @@ __all__ = ["BuildConfig", "SourceShares", "build_instance"]
 # A label takes about half as long again as a verdict, and an answer that is asked again all of it.
 _FEW_KEPT = 0.3
 
+T = TypeVar("T", EntityFacts, Template)
 Share = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -142,7 +144,8 @@ def build_instance(
     Departures from the published recipe (RAVEL, arXiv 2402.17700, code and public adaptations): entities
     and templates are ranked inside their partition, so that held-out splits are not empty by chance;
     prompts whose entity has no last token of its own, and templates that glue letters to the slot, are left
-    out and counted in the manifest; no label is dropped for having several words; nothing is truncated.
+    out and counted in the manifest, as is what would leak (`ravel.leaks`): what two partitions share, and
+    prompts that name their entity twice; no label is dropped for having several words; nothing is truncated.
 
     Raises SuiteError if an attribute is unknown, if the model knows too little for any entity or template
     to stay, or if no pairs can be drawn.
@@ -165,6 +168,9 @@ class _Candidates:
     entities: tuple[EntityFacts, ...]
     glued: tuple[str, ...]
     """Templates left out because letters follow the slot."""
+    twice: tuple[str, ...]
+    """Entities and templates left out because an earlier partition has them, up to case and blanks; and
+    attribute-free texts that are questions too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +209,7 @@ class _Build:
         refuse_ignorance(answers, kept)
         answers = self._finished(answers, kept)
         asked = self._asked(answers, kept)
-        free = self._with_position(_free_cells(candidates, kept), stage="positions of texts")
+        free = self._unnamed(self._with_position(_free_cells(candidates, kept), stage="positions of texts"))
         pairs = {plan.name: self._pairs(plan, asked, free) for plan in SPLIT_PLANS}
         refuse_no_pairs(pairs, answers, kept, self._counts)
         records = [known.record for known in asked] + self._say(free, pairs)
@@ -260,7 +266,7 @@ class _Build:
         answered = _answered(answers, kept)
         by_id = {one.cell.prompt_id: one for one in answered}
         asked = []
-        for cell in self._with_position([one.cell for one in answered], stage="positions"):
+        for cell in self._unnamed(self._with_position([one.cell for one in answered], stage="positions")):
             one = by_id[cell.prompt_id]
             record = self._labels.record(cell, one.answer, correct=one.correct)
             self._counts["without_label"] += record is None
@@ -274,11 +280,18 @@ class _Build:
         self._counts["without_position"] += len(cells) - len(found)
         return found
 
+    def _unnamed(self, cells: Sequence[Cell]) -> list[Cell]:
+        """Return the cells whose template does not name the entity a second time, outside the slot."""
+        found = [cell for cell in cells if not mentions(cell.template.text, cell.facts.entity)]
+        self._counts["named_twice"] += len(cells) - len(found)
+        return found
+
     def _pairs(
         self, plan: SplitPlan, asked: Sequence[_Asked], free: Sequence[Cell]
     ) -> tuple[InterchangePair, ...]:
         here = [known for known in asked if _belongs(known.cell, plan)]
         texts = [cell for cell in free if _belongs(cell, plan)]
+        barred = _barred([*(known.cell for known in here), *texts])
         groups = []
         for attribute in self._attributes:
             questions = _questions(here, attribute)
@@ -292,6 +305,7 @@ class _Build:
                     seed=self._config.seed,
                     split=plan.name,
                     attribute=attribute,
+                    barred=barred,
                 )
             )
         return interleave(groups, split=plan.name)
@@ -348,6 +362,7 @@ class _Build:
                 "templates": template_counts(answers, kept),
                 "attribute_free_texts": len(candidates.free),
                 "templates_with_glued_letters": list(candidates.glued),
+                **({"left_out_as_doubles": list(candidates.twice)} if candidates.twice else {}),
                 "prompts": self._prompt_counts(answers, records),
                 "pairs": {name: pair_counts(found) for name, found in pairs.items()},
             },
@@ -365,6 +380,7 @@ class _Build:
             "labelled": self._counts["labelled"],
             "dropped_without_label": self._counts["without_label"],
             "dropped_without_position": self._counts["without_position"],
+            **({"dropped_named_twice": named} if (named := self._counts["named_twice"]) else {}),
             "used": len(records),
         }
 
@@ -387,12 +403,29 @@ def _candidates(tables: Tables, attributes: Sequence[str], config: BuildConfig) 
     ]
     chosen = [t for t in tables.templates if t.attribute is None or t.attribute in attributes]
     usable = [template for template in chosen if not glues_letters(template)]
-    return _Candidates(
-        asking=tuple(template for template in usable if template.attribute is not None),
-        free=tuple(template for template in usable if template.attribute is None),
-        entities=tuple(entities),
+    asking = _held_once([t for t in usable if t.attribute is not None], lambda t: t.text)
+    asked = {same_text(template.text) for template in asking}
+    free = [t for t in usable if t.attribute is None and same_text(t.text) not in asked]
+    held = _held_once(entities, lambda facts: facts.entity)
+    found = _Candidates(
+        asking=tuple(asking),
+        free=tuple(_held_once(free, lambda t: t.text)),
+        entities=tuple(held),
         glued=tuple(template.text for template in chosen if glues_letters(template)),
+        twice=(),
     )
+    kept = {*found.asking, *found.free}
+    twice = [*(f.entity for f in entities if f not in held), *(t.text for t in usable if t not in kept)]
+    return replace(found, twice=tuple(twice))
+
+
+def _held_once(rows: Sequence[T], text_of: Callable[[T], str]) -> list[T]:
+    """Return the rows without those that an earlier partition has, up to case and blanks."""
+    first: dict[str, int] = {}
+    for row in rows:
+        name, place = same_text(text_of(row)), PARTITIONS.index(row.partition)
+        first[name] = min(place, first.get(name, place))
+    return [row for row in rows if PARTITIONS.index(row.partition) == first[same_text(text_of(row))]]
 
 
 def _stop(candidates: _Candidates, config: BuildConfig) -> Stop:
@@ -435,6 +468,18 @@ def _free_cells(candidates: _Candidates, kept: Kept) -> list[Cell]:
 
 def _belongs(cell: Cell, plan: SplitPlan) -> bool:
     return cell.template.partition == plan.templates and cell.facts.partition == plan.entities
+
+
+def _barred(cells: Sequence[Cell]) -> dict[str, frozenset[str]]:
+    """Return, for each entity that a template names outside its slot, the prompts of such templates."""
+    prompts: dict[str, list[str]] = {}
+    for cell in cells:
+        prompts.setdefault(cell.template.text, []).append(cell.prompt_id)
+    barred = {
+        entity: frozenset(i for text, ids in prompts.items() if mentions(text, entity) for i in ids)
+        for entity in {cell.facts.entity: None for cell in cells}
+    }
+    return {entity: ids for entity, ids in barred.items() if ids}
 
 
 def _questions(here: Sequence[_Asked], attribute: str) -> list[Question]:

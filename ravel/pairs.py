@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ravel.common.seeds import numpy_stream
 from ravel.instance import PromptRecord
 from ravel.labels import distinct_within
+from ravel.mentions import same_text
 from ravel.schema import SOURCE_KINDS, InterchangePair, SourceKind
 
 __all__ = ["DrawRules", "Question", "Sources", "draw_pairs", "interleave"]
@@ -52,6 +53,7 @@ def draw_pairs(
     seed: int,
     split: str,
     attribute: str,
+    barred: Mapping[str, Collection[str]] | None = None,
 ) -> list[InterchangePair]:
     """Draw the pairs of one attribute in one split, in the order they were drawn; `pair_id` is left empty.
 
@@ -61,13 +63,17 @@ def draw_pairs(
     equally often, however many entities share them (the weighting of RAVEL's samplers, arXiv 2402.17700,
     code). Its prompt is then drawn evenly.
 
-    Only pairs with another entity and a label that differs within `label_tokens` tokens are candidates. The
-    reference draws with replacement and filters afterwards, which gives doubles and uneven counts; here
-    candidates are filtered first and none is drawn twice. Where a kind runs out, the others take its place;
-    fewer than `total` pairs come back only if there are no more.
+    Only pairs with another entity and a label that differs within `label_tokens` tokens are candidates; a
+    name in another case is no other entity. `barred` gives, for a base entity, source prompts that it must
+    not meet, as those that speak of it. The reference draws with replacement and filters afterwards, which
+    gives doubles and uneven counts; here candidates are filtered first and none is drawn twice. Where a kind
+    runs out, the others take its place; fewer than `total` pairs come back only if there are no more.
     """
     stream = numpy_stream(seed, "pairs", split, attribute)
-    drawers = [_Drawer(question, sources, rules, attribute, stream) for question in questions]
+    drawers = [
+        _Drawer(question, sources, rules, attribute, stream, barred if barred is not None else {})
+        for question in questions
+    ]
     drawers = [drawers[index] for index in _shuffled(len(drawers), stream)]
     pairs: list[InterchangePair] = []
     while drawers and len(pairs) < rules.total:
@@ -97,6 +103,7 @@ class _Drawer:
         rules: DrawRules,
         attribute: str,
         stream: np.random.Generator,
+        barred: Mapping[str, Collection[str]],
     ) -> None:
         self._question = question
         self._attribute = attribute
@@ -105,7 +112,8 @@ class _Drawer:
         self._drawn = dict.fromkeys(self._shares, 0)
         self._classes, self._distinct = _label_classes(question.records, rules.label_tokens)
         self._weights = _balancing_weights(question.records, rules.smoothing)
-        self._remaining = {kind: _Remaining(question, sources.get(kind, {})) for kind in self._shares}
+        self._remaining = {kind: _Remaining(question, sources.get(kind, {}), barred) for kind in self._shares}
+        self._one_name = _one_name(question.records)
         self._queue = _shuffled(len(question.records), stream)
         self._turn = 0
 
@@ -131,7 +139,7 @@ class _Drawer:
     def _draw_source(self, base: int, kind: SourceKind) -> int | None:
         allowed = self._distinct[self._classes[base]][self._classes]
         weights = self._weights * allowed * self._remaining[kind].open_to(base)
-        weights[base] = 0.0
+        weights[self._one_name[base]] = 0.0
         bounds = np.cumsum(weights)
         if not bounds.size or bounds[-1] == 0.0:
             return None
@@ -159,11 +167,21 @@ class _Drawer:
 class _Remaining:
     """The source prompts of one kind that a base has not been paired with yet."""
 
-    def __init__(self, question: Question, sources: Mapping[str, Sequence[str]]) -> None:
+    def __init__(
+        self,
+        question: Question,
+        sources: Mapping[str, Sequence[str]],
+        barred: Mapping[str, Collection[str]],
+    ) -> None:
         self._sources = [tuple(sources.get(record.prompt.entity, ())) for record in question.records]
         self._any = np.array([bool(ids) for ids in self._sources], dtype=np.bool_)
         self._left: dict[tuple[int, int], list[str]] = {}
-        self._closed: dict[int, list[int]] = {}
+        self._barred = [frozenset(barred.get(record.prompt.entity, ())) for record in question.records]
+        self._closed: dict[int, list[int]] = {
+            base: [source for source in range(len(self._sources)) if not self._fit(base, source)]
+            for base, ids in enumerate(self._barred)
+            if ids
+        }
 
     def open_to(self, base: int) -> NDArray[np.bool_]:
         """Return which source entities still have a prompt for this base, [n_entities]."""
@@ -175,11 +193,23 @@ class _Remaining:
 
     def take(self, base: int, source: int, stream: np.random.Generator) -> str:
         """Draw one of the prompts evenly and cross it off."""
-        left = self._left.setdefault((base, source), list(self._sources[source]))
+        left = self._left.setdefault((base, source), self._fit(base, source))
         prompt_id = left.pop(int(stream.random() * len(left)))
         if not left:
             self._closed.setdefault(base, []).append(source)
         return prompt_id
+
+    def _fit(self, base: int, source: int) -> list[str]:
+        return [prompt_id for prompt_id in self._sources[source] if prompt_id not in self._barred[base]]
+
+
+def _one_name(records: Sequence[PromptRecord]) -> list[list[int]]:
+    """Return, for each record, which records have its entity, in whatever case; itself among them."""
+    groups: dict[str, list[int]] = {}
+    names = [same_text(record.prompt.entity) for record in records]
+    for index, name in enumerate(names):
+        groups.setdefault(name, []).append(index)
+    return [groups[name] for name in names]
 
 
 def _label_classes(

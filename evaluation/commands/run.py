@@ -296,18 +296,25 @@ def verify(
     ],
     as_json: Json = False,
 ) -> None:
-    """Check hashes, fingerprints, tensors, pairs and scores of a folder; exit with 2 if something is wrong.
+    """Check hashes, fingerprints, tensors, pairs, scores and leaks of a folder; exit with 2 for what is wrong.
 
     Example: ravel verify city-run
     """
-    from evaluation.verify import verify_artefact
+    from evaluation.verify import leak_rows, verify_artefact
 
     found = verify_artefact(path)
+    rows = leak_rows(found)
     if as_json:
-        print_json({**asdict(found), "path": str(found.path), "sound": found.sound})
+        print_json({**asdict(found), "path": str(found.path), "sound": found.sound, "checks": rows})
     else:
         for note in found.notes:
             say(note)
+        if rows:
+            shown = [[_shown(value) for value in row.values()] for row in rows]
+            print_rows(list(rows[0]), shown)
+        for leak in found.leaks or ():
+            if leak.severity == "note":
+                say(leak.text)
         say(f"{found.kind} in {found.path}: {'sound' if found.sound else f'{len(found.problems)} problems'}")
     for problem in found.problems:
         warn(problem)
