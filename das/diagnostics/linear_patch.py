@@ -1,5 +1,4 @@
-"""Adding along some columns what others read of a change, orthonormal or not; who made the columns is not known
-here."""
+"""Adding along some columns what others read of a change, orthonormal or not; who made them is not known."""
 
 from __future__ import annotations
 

@@ -1,10 +1,12 @@
-"""Which linear maps of a model read a site's vector next, found by following values through a forward pass; no
-subspace is known here."""
+"""Which linear maps of a model read a site's vector next, found by following values through a forward pass.
+
+It knows no subspace and no attribute.
+"""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -139,7 +141,7 @@ class _Flow:
         for name, module in self.modules.items():
             if _same(value, self.values.get(f"{name} out")):
                 before = self.from_stream(f"{name} in", streams)
-                return None if before is None else _linear_part(module) @ before
+                return None if before is None else _linear_part(module, before.shape[0]) @ before
         return None
 
 
@@ -200,7 +202,7 @@ class _Trace:
             return None
         source = "attention" if site.stream == "attention_output" else "mlp"
         after = [name for name in self._norms if self._reads(name, source)]
-        return _linear_part(self._norms[after[0]]) if after else None
+        return _linear_part(self._norms[after[0]], self._target.d_model) if after else None
 
     def _reads(self, norm: str, source: str) -> bool:
         return _same(self._flow.values[source], self._flow.values.get(f"{norm} in"))
@@ -239,7 +241,7 @@ def _ends(linears: Sequence[tuple[str, nn.Module]], projection: nn.Module, withi
     return {id(module) for module in (projection, *of_mlp[-1:])}
 
 
-def _both_sides(named: Sequence[tuple[str, nn.Module]] | Iterator[tuple[str, nn.Module]]) -> dict[str, Place]:
+def _both_sides(named: Iterable[tuple[str, nn.Module]]) -> dict[str, Place]:
     places: dict[str, Place] = {}
     for name, module in named:
         places[f"{name} in"] = Place(module, "input")
@@ -282,7 +284,7 @@ def _compressed(weight: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _linear_part(module: nn.Module) -> Tensor:
+def _linear_part(module: nn.Module, width: int) -> Tensor:
     """Return the linear map [n_out, n_in] that a linear layer is, or a norm up to a factor per vector.
 
     A norm gives every unit vector the same factor, so that its values there are the columns of the map,
@@ -290,17 +292,15 @@ def _linear_part(module: nn.Module) -> Tensor:
     """
     if "norm" not in type(module).__name__.lower():
         return weight_of(module).double().cpu()
-    wide = copy.deepcopy(module).double().cpu()
-    width = int(module.weight.numel()) if isinstance(getattr(module, "weight", None), Tensor) else 0
-    width = width or int(module.normalized_shape[0])
+    wide: Callable[[Tensor], Tensor] = copy.deepcopy(module).double().cpu()
     units = torch.eye(width, dtype=torch.float64) * width**0.5
     above, below = wide(units).double(), wide(-units).double()
-    matrix = ((above - below) / 2 / width**0.5).mT
+    matrix: Tensor = ((above - below) / 2 / width**0.5).mT
     _check_norm(wide, matrix, (above + below)[0] / 2)
     return matrix
 
 
-def _check_norm(norm: nn.Module, matrix: Tensor, bias: Tensor) -> None:
+def _check_norm(norm: Callable[[Tensor], Tensor], matrix: Tensor, bias: Tensor) -> None:
     """Raise NotApplicableError unless a norm is the linear map times a positive factor, plus the bias."""
     vector = torch.linspace(-1.0, 2.0, matrix.shape[1], dtype=torch.float64).sin() + 0.1
     real, linear = norm(vector[None])[0].double() - bias, matrix @ vector
