@@ -29,9 +29,11 @@ def mentions(template: str, words: str) -> bool:
     lower case, for `a nice view` does not speak of Nice. Words without a letter or digit are never found.
     """
     wanted = words.strip(" \t\n\"'")
+    # Nearly every search ends here, and there are as many as prompts.
+    if wanted[1:] not in template and wanted.upper() not in template:
+        return False
     if not any(letter.isalnum() for letter in wanted):
         return False
     own = template.replace(SLOT, "\0")
     forms = {wanted, wanted[:1].upper() + wanted[1:], wanted.upper()}
-    # The plain search settles nearly all; only its hits are looked at for where words end.
-    return any(form in own and re.search(rf"(?<!\w){re.escape(form)}(?!\w)", own) for form in forms)
+    return any(re.search(rf"(?<!\w){re.escape(form)}(?!\w)", own) for form in forms)

@@ -296,7 +296,7 @@ def verify(
     ],
     as_json: Json = False,
 ) -> None:
-    """Check hashes, fingerprints, tensors, pairs, scores and leaks of a folder; exit with 2 for what is wrong.
+    """Check hashes, fingerprints, tensors, pairs, scores and leaks of a folder; exit with 2 if any is wrong.
 
     Example: ravel verify city-run
     """
