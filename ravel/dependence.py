@@ -1,17 +1,19 @@
-"""How well one attribute tells another, how skewed and how new values are: from facts, or from a model's labels.
+"""How well one attribute tells another, how skewed and how new values are: from facts or a model's labels.
 
-It knows no scores and no pairs of methods. A label is compared after `normalised`; facts as they are written.
+It knows no scores. Labels are compared after `normalised`, facts as they are written.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import permutations
+from pathlib import Path
 from typing import Any, Literal
 
 from ravel.common.errors import SuiteError
+from ravel.common.io import read_jsonl
 from ravel.entity_types import ENTITY_TYPES
 from ravel.instance import Instance
 from ravel.schema import Partition
@@ -32,6 +34,9 @@ __all__ = [
     "normalised",
     "partitions_of_instance",
     "partitions_of_tables",
+    "preferred",
+    "read_dependence",
+    "read_skews",
     "skews",
     "values_of_instance",
     "values_of_tables",
@@ -69,7 +74,7 @@ class Dependence:
     majority: float
     """Share of entities with the commonest `told`: what guessing without knowing `given` scores."""
     share: float
-    """Share of entities whose `told` is the commonest among entities of equal `given`, themselves included."""
+    """Share of entities whose `told` is the commonest among those of equal `given`, themselves included."""
     left_out: float
     """The same when each entity is guessed from the others only; ties count their chance."""
     reduction: float | None
@@ -116,6 +121,21 @@ class Skew:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
+def read_dependence(path: Path) -> list[Dependence]:
+    """Read a file of dependence records. Raises SuiteError naming the line that does not fit."""
+    return [Dependence(**_checked(Dependence, row, f"{path}, line {line}")) for line, row in read_jsonl(path)]
+
+
+def read_skews(path: Path) -> list[Skew]:
+    """Read a file of skew records. Raises SuiteError naming the line that does not fit."""
+    return [Skew(**_checked(Skew, row, f"{path}, line {line}")) for line, row in read_jsonl(path)]
+
+
+def preferred(records: Sequence[Dependence]) -> list[Dependence]:
+    """Return the records of the facts or, if there are none, those of the labels."""
+    return [r for r in records if r.source == "facts"] or list(records)
+
+
 def normalised(label: str) -> str:
     """Return a label as its class is called: case, outer blanks, quotes and closing stops make no class."""
     return " ".join(label.split()).strip(" \"'.,;:").casefold()
@@ -132,9 +152,9 @@ def values_of_tables(tables: Tables) -> dict[str, dict[str, str]]:
 
 
 def values_of_instance(instance: Instance) -> dict[str, dict[str, str]]:
-    """Return what the model says of each entity: its commonest normalised label over the attribute's templates.
+    """Return what the model says of each entity: its commonest label over the attribute's templates.
 
-    The first in the alphabet among equals. Where templates ask for several formats of one value, as for time
+    Labels are `normalised`. The first in the alphabet among equals. Where templates ask for several formats of one value, as for time
     zones, two entities of equal value may differ here; `SameValue` compares within templates instead.
     """
     values: dict[str, dict[str, str]] = {name: {} for name in instance.attributes}
@@ -166,7 +186,7 @@ def partitions_of_instance(instance: Instance) -> dict[str, Partition]:
 
 
 def bundled_facts(instance: Instance) -> Tables | None:
-    """Return the facts shipped for the instance's type if every entity that a pair names is in them, else None.
+    """Return the facts shipped for the instance's type if they hold all its entities, else None.
 
     An instance does not hold the facts it was built from. Its labels remain what pairs are judged by.
     """
@@ -213,8 +233,8 @@ def bound_attributes(records: Iterable[Dependence]) -> dict[str, tuple[str, ...]
 class SameValue:
     """Tells whether two entities have the same value of an attribute, as the target model sees it.
 
-    First by the labels of templates that were asked of both: most of them decide. Then, where none was or they
-    are split evenly, by the facts. Then by each entity's commonest label. Labels come first because pairs are
+    First by the labels of templates that were asked of both: most of them decide. Then, where none was or
+    they are split evenly, by the facts. Then by each entity's commonest label. Labels come first because pairs are
     judged by them; within a template, because two templates may ask for two formats of one value.
     """
 
@@ -249,6 +269,17 @@ def _labels(instance: Instance) -> dict[tuple[str, str], dict[str, str]]:
         if attribute is not None and label:
             labels[attribute, record.prompt.entity][record.prompt.template] = label
     return dict(labels)
+
+
+def _checked(record: type[Any], row: dict[str, Any], origin: str) -> dict[str, Any]:
+    known = {field.name for field in fields(record)}
+    if row.keys() != known or row["schema_version"] != DEPENDENCE_SCHEMA_VERSION:
+        raise SuiteError(
+            expected=f"a {record.__name__} of schema version {DEPENDENCE_SCHEMA_VERSION} in {origin}",
+            came=f"version {row.get('schema_version')} with {', '.join(sorted(row))}",
+            todo="remove the file; it is made again from the instance",
+        )
+    return row
 
 
 def _dependence(values: Values, given: str, told: str, source: ValueSource) -> Dependence | None:
