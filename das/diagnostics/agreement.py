@@ -44,8 +44,8 @@ def subspace_of(featurizer: Featurizer) -> Tensor:
     """
     if not isinstance(featurizer, Subspace | MaskedBasis):
         raise SuiteError(
-            expected="a featurizer that swaps a linear subspace (subspace or masked_basis), for its projection is "
-            "taken apart",
+            expected="a featurizer that swaps a linear subspace (subspace or masked_basis), whose "
+            "projection can be taken apart",
             came=f"a {featurizer.kind}, whose swap is no projection",
             todo="diagnose a fit of das, mdas, boundless_das, dbm, pca or another linear method",
         )

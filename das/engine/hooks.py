@@ -13,7 +13,7 @@ from torch.utils.hooks import RemovableHandle
 
 from das.models.base import Place
 
-__all__ = ["captured", "gathered", "preserved", "rewritten"]
+__all__ = ["captured", "clipped", "gathered", "preserved", "rewritten"]
 
 _HOOK_TABLES = (
     "_forward_hooks",
@@ -96,6 +96,25 @@ def rewritten(
         return hidden.index_put(places, torch.cat(parts, dim=1)).view_as(flowing)
 
     with _removed_afterwards(_hooked(place, act)):
+        yield
+
+
+@contextmanager
+def clipped(where: nn.Module | Place, starts: Tensor, lowest: Tensor, highest: Tensor) -> Iterator[None]:
+    """Within, the vectors of a place are kept between `lowest` and `highest`, both [width].
+
+    In each row from token `starts` [batch] on; those before stay as they are. A bare module stands for its
+    output; a place's columns are not looked at.
+    """
+
+    def act(flowing: Tensor) -> Tensor:
+        hidden = _by_row(flowing, len(starts))
+        tokens = torch.arange(hidden.shape[1], device=hidden.device)
+        after = tokens[None, :, None] >= starts.to(hidden.device)[:, None, None]
+        bounded = hidden.clamp(lowest.to(hidden), highest.to(hidden))
+        return torch.where(after, bounded, hidden).view_as(flowing)
+
+    with _removed_afterwards(_hooked(_place_of(where), act)):
         yield
 
 
