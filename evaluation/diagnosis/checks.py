@@ -1,4 +1,4 @@
-"""Which checks a diagnosis passes, and its verdict in one line; it knows patches and measures as plain numbers.
+"""Which checks a diagnosis passes, and its verdict in one line; patches and measures are plain numbers.
 
 The thresholds are conventions of this suite. No paper proves one, and none of these checks proves or refutes
 an illusion by itself: each says where a subspace behaves unlike a variable that the model itself uses.
@@ -47,7 +47,7 @@ THRESHOLDS: dict[str, Threshold] = {
     "row_part": Threshold(
         0.8,
         "at least",
-        "share of cause that the part its readers see keeps; a fifth may be lost to estimation",
+        "share of cause kept by the part its readers see; a fifth may be lost to estimation",
     ),
     "null_part": Threshold(
         0.2, "at most", "share of cause that the part its readers cannot see has; it should have none"
@@ -64,24 +64,24 @@ THRESHOLDS: dict[str, Threshold] = {
     "beats_gradient": Threshold(
         0.0,
         "at least",
-        "disentangle beyond as many principal gradient directions, which nothing was fitted for",
+        "disentangle beyond as many gradient directions, which nothing was fitted for",
     ),
     "readout_share": Threshold(
-        0.5, "at most", "share of the subspace inside the answers' unembedding; more is rather an output knob"
+        0.5, "at most", "share of it inside the answers' unembedding, beyond chance; more is an output knob"
     ),
     "variance_share": Threshold(
         0.1, "at least", "natural variance along it over that of as many average directions; less is dormant"
     ),
     "dormant_share": Threshold(
-        0.5, "at most", "share of the swap along directions that hardly vary naturally"
+        0.5, "at most", "share of what is written along directions that hardly vary naturally, beyond chance"
     ),
     "mahalanobis": Threshold(
         0.1,
         "at most",
-        "share of patched states farther out than 99 % of natural ones; 0.01 is to be expected",
+        "share of patched states farther out than 99 % of natural ones; expect 0.01",
     ),
     "neighbours": Threshold(
-        0.1, "at most", "share of patched states lonelier than 99 % of natural ones; 0.01 is to be expected"
+        0.1, "at most", "share of patched states lonelier than 99 % of natural ones; expect 0.01"
     ),
     "overshoot": Threshold(
         1.25, "at most", "how far the answer is pushed, with the natural run of the source's entity at 1"
@@ -92,7 +92,7 @@ THRESHOLDS: dict[str, Threshold] = {
     "seeds_agree": Threshold(
         0.5,
         "at least",
-        "mean squared cosine between the subspaces of several seeds; chance has size over width",
+        "mean squared cosine between subspaces of several seeds; chance has size over width",
     ),
 }
 """All checks, in the order of the verdict."""
@@ -101,9 +101,9 @@ LEAST_CAUSE = 0.1
 """Cause below which shares of it say nothing."""
 
 
-def checks_of(patches: Sequence[PatchScore], measures: Sequence[Measure], width: int) -> tuple[Check, ...]:
+def checks_of(patches: Sequence[PatchScore], measures: Sequence[Measure]) -> tuple[Check, ...]:
     """Return every check in order; one whose numbers are missing does not apply, with the reason."""
-    desk = _Desk(patches, measures, width)
+    desk = _Desk(patches, measures)
     return (
         desk.beyond("beats_random", "random", "random subspaces of equal size"),
         desk.beyond("beats_shuffled", "shuffled", "the same method on shuffled labels"),
@@ -113,9 +113,11 @@ def checks_of(patches: Sequence[PatchScore], measures: Sequence[Measure], width:
         desk.neighbouring_sites(),
         desk.better("beats_readout", "readout", "readout directions"),
         desk.better("beats_gradient", "gradient", "gradient directions"),
-        desk.measured("readout_share", "{:.0%} of it lies in the answers' unembedding"),
+        desk.measured(
+            "readout_share", "{:.0%} of it, beyond chance, is answers' unembedding", "readout_excess"
+        ),
         desk.variance(),
-        desk.measured("dormant_share", "{:.0%} of the swap runs along dormant directions"),
+        desk.measured("dormant_share", "{:.0%} of the swap, beyond chance, is dormant", "dormant_excess"),
         desk.measured("mahalanobis", "{:.0%} of patched states lie farther out than 99 % of natural ones"),
         desk.measured("neighbours", "{:.0%} of patched states are lonelier than 99 % of natural ones"),
         desk.overshoot(),
@@ -145,8 +147,6 @@ class _Desk:
     """Of all patches."""
     measures: Sequence[Measure]
     """Of all measures."""
-    width: int
-    """Length of the vectors."""
 
     def beyond(self, name: str, other: str, words: str) -> Check:
         """Check that the subspace's cause is beyond that of another patch."""
@@ -162,13 +162,23 @@ class _Desk:
             return _missing(name, full)
         if full < LEAST_CAUSE:
             return _missing(name, f"the subspace itself brings a cause of {full:.2f}")
-        found = [p for p in self.patches if p.name == part]
+        found = [p for p in self.patches if p.name == part and p.about in self._counted()]
         shares = [(p.cause / full, p.about) for p in found if p.cause is not None]
         if not shares:
             return _missing(name, "; ".join(dict.fromkeys(p.reason for p in found)) or "no reader is known")
         value, reader = min(shares) if THRESHOLDS[name].sense == "at least" else max(shares)
         verb = "keeps" if part == "row" else "carries"
         return _check(name, value, f"{part} part ({reader}) {verb} {value:.0%} of cause")
+
+    def _counted(self) -> set[str]:
+        """Return the readers whose parts count: together they are all that reads the site next.
+
+        What the attention alone cannot see the MLP may read, and what the vocabulary cannot see is read by
+        the blocks before it; so these are shown and not counted, but for the vocabulary after the last block.
+        """
+        present = {p.about for p in self.patches if p.name == "row"}
+        nearest = present & {"projection", "next_block"} or present & {"unembedding"}
+        return {*nearest, *present & {"gradient", ""}}
 
     def full_vector(self) -> Check:
         """Check that no more cause is brought than the whole vector brings."""
@@ -199,9 +209,9 @@ class _Desk:
             return _missing(name, full, rival)
         return _check(name, full - rival, f"disentangle {full:.2f} against {rival:.2f} of as many {words}")
 
-    def measured(self, name: str, words: str) -> Check:
-        """Check a measure as it stands."""
-        value = self._measure(name)
+    def measured(self, name: str, words: str, measure: str | None = None) -> Check:
+        """Check a measure as it stands, by default the one of the check's name."""
+        value = self._measure(measure or name)
         return _missing(name, value) if isinstance(value, str) else _check(name, value, words.format(value))
 
     def variance(self) -> Check:

@@ -35,7 +35,8 @@ def leading_rows(rows: Tensor, energy: float) -> Tensor:
     _, values, directions = torch.linalg.svd(rows, full_matrices=False)
     held = values.square().cumsum(0) / values.square().sum()
     count = int((held < energy).sum()) + 1
-    return values[:count, None] * directions[:count]
+    kept: Tensor = values[:count, None] * directions[:count]
+    return kept
 
 
 def _batch_rows(pairs: Sequence[TellingPair], engine: Engine, site: Site) -> Tensor:

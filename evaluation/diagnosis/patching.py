@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -43,8 +43,6 @@ class Patcher:
     """How many of an answer's first tokens are compared."""
     tolerance: bool
     """Whether an answer that is close counts where the attribute's matcher lets it."""
-    report: Callable[[str], None]
-    """Told each patch's name before it is run."""
     base: Leaning = field(init=False)
     """How the model leans when nothing is patched."""
     natural: Leaning = field(init=False)
@@ -60,7 +58,6 @@ class Patcher:
         self, name: str, featurizer: Featurizer | None, about: str = "", *, at: Site | None = None
     ) -> Judged:
         """Patch, judge every pair of the sample, and score it for the target attribute."""
-        self.report(f"{name} {about}".strip())
         site = at or self.site
         outcomes = judge(
             self.sample.instance,

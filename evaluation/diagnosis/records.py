@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -167,18 +167,19 @@ class Diagnosis:
         not finite, or a newer schema."""
         values = _versioned(row, origin)
         _require_fields(cls, values, origin)
-        for name, part in _PARTS.items():
+        for name in _PARTS:
             if not isinstance(values[name], list):
                 raise _unfit(origin, f"{name} that are no list")
-            values[name] = tuple(_part(part, found, f"{name} of {origin}") for found in values[name])
-        return cls(**values)
+        parts = {
+            "patches": tuple(_part(PatchScore, found, origin) for found in values["patches"]),
+            "measures": tuple(_part(Measure, found, origin) for found in values["measures"]),
+            "checks": tuple(_part(Check, found, origin) for found in values["checks"]),
+        }
+        return cls(**{**values, **parts})
 
 
-_PARTS: Mapping[str, type[PatchScore | Measure | Check]] = {
-    "patches": PatchScore,
-    "measures": Measure,
-    "checks": Check,
-}
+_PARTS = ("patches", "measures", "checks")
+"""Fields of a diagnosis that hold typed rows."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,7 +61,7 @@ class Report:
     """What a reader must know beside the numbers."""
     payload: Mapping[str, Any]
     """Rows and pairs as plain values, for the script of the page."""
-    diagnostics: DiagnosticsBlock = DiagnosticsBlock()
+    diagnostics: DiagnosticsBlock
     """How far chosen subspaces can be trusted; empty where none was diagnosed."""
 
 

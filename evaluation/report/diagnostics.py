@@ -1,4 +1,4 @@
-"""The block of the page that says how far each chosen subspace can be trusted; it diagnoses nothing itself."""
+"""The block of the page that says how far each chosen subspace can be trusted; it diagnoses nothing."""
 
 from __future__ import annotations
 
@@ -142,4 +142,5 @@ def _undiagnosed(refused: Sequence[tuple[str, str, str]]) -> str:
         f"<li><b>{escape(method)}</b>, {escape(attribute)}: {escape(reason)}</li>\n"
         for method, attribute, reason in refused
     )
-    return f"<details><summary>{len(refused)} without a diagnosis, and why</summary>\n<ul>{items}</ul></details>\n"
+    summary = f"<summary>{len(refused)} without a diagnosis, and why</summary>"
+    return f"<details>{summary}\n<ul>{items}</ul></details>\n"
