@@ -12,6 +12,7 @@ from evaluation.commands import data, listing
 from evaluation.commands._output import Interrupted, say, warn
 from evaluation.commands.build import build
 from evaluation.commands.demo import demo
+from evaluation.commands.diagnose import diagnose
 from evaluation.commands.fit import fit, score
 from evaluation.commands.publish import plot, table
 from evaluation.commands.report import card, report
@@ -104,6 +105,7 @@ app.add_typer(data.app, name="data")
 app.command()(build)
 app.command()(fit)
 app.command()(score)
+app.command()(diagnose)
 app.command()(run)
 app.command()(table)
 app.command()(plot)

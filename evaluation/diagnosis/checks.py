@@ -6,7 +6,7 @@ an illusion by itself: each says where a subspace behaves unlike a variable that
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -37,7 +37,10 @@ class Threshold:
         return value >= self.value if self.sense == "at least" else value <= self.value
 
 
-THRESHOLDS: dict[str, Threshold] = {
+THRESHOLDS: Mapping[str, Threshold] = {
+    "beats_nothing": Threshold(
+        0.0, "at least", "disentangle beyond that of no patch; cause bought with isolate singles out nothing"
+    ),
     "beats_random": Threshold(
         0.1, "at least", "cause beyond random subspaces of equal size; with 200 pairs less is within chance"
     ),
@@ -59,12 +62,10 @@ THRESHOLDS: dict[str, Threshold] = {
         0.5, "at least", "the whole vector's cause here over the largest here or a layer away"
     ),
     "beats_readout": Threshold(
-        0.0, "at least", "disentangle beyond as many directions of the answers' unembedding"
+        0.0, "at least", "cause beyond that of as many directions of the answers' unembedding"
     ),
     "beats_gradient": Threshold(
-        0.0,
-        "at least",
-        "disentangle beyond as many gradient directions, which nothing was fitted for",
+        0.0, "at least", "cause beyond that of as many gradient directions, which nothing was fitted for"
     ),
     "readout_share": Threshold(
         0.5, "at most", "share of it inside the answers' unembedding, beyond chance; more is an output knob"
@@ -105,14 +106,15 @@ def checks_of(patches: Sequence[PatchScore], measures: Sequence[Measure]) -> tup
     """Return every check in order; one whose numbers are missing does not apply, with the reason."""
     desk = _Desk(patches, measures)
     return (
+        desk.beats_nothing(),
         desk.beyond("beats_random", "random", "random subspaces of equal size"),
         desk.beyond("beats_shuffled", "shuffled", "the same method on shuffled labels"),
         desk.part("row_part", "row"),
         desk.part("null_part", "null"),
         desk.full_vector(),
         desk.neighbouring_sites(),
-        desk.better("beats_readout", "readout", "readout directions"),
-        desk.better("beats_gradient", "gradient", "gradient directions"),
+        desk.beyond("beats_readout", "readout", "as many readout directions"),
+        desk.beyond("beats_gradient", "gradient", "as many gradient directions"),
         desk.measured(
             "readout_share", "{:.0%} of it, beyond chance, is answers' unembedding", "readout_excess"
         ),
@@ -202,12 +204,13 @@ class _Desk:
             name, here / most, f"the whole vector has cause {here:.2f} here, {most:.2f} a layer away"
         )
 
-    def better(self, name: str, other: str, words: str) -> Check:
-        """Check that the subspace disentangles no worse than directions nothing was fitted for."""
-        full, rival = self._disentangle("full"), self._disentangle(other)
-        if isinstance(full, str) or isinstance(rival, str):
-            return _missing(name, full, rival)
-        return _check(name, full - rival, f"disentangle {full:.2f} against {rival:.2f} of as many {words}")
+    def beats_nothing(self) -> Check:
+        """Check that the subspace disentangles no worse than no patch at all."""
+        full, nothing = self._disentangle("full"), self._disentangle("nothing")
+        if isinstance(full, str) or isinstance(nothing, str):
+            return _missing("beats_nothing", full, nothing)
+        words = f"disentangle {full:.2f} where no patch has {nothing:.2f}"
+        return _check("beats_nothing", full - nothing, words)
 
     def measured(self, name: str, words: str, measure: str | None = None) -> Check:
         """Check a measure as it stands, by default the one of the check's name."""

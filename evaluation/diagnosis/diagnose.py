@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 from pydantic import PositiveInt
 from torch import Tensor
@@ -24,7 +25,7 @@ from ravel.common.errors import unknown_name
 from ravel.instance import Instance
 from ravel.schema import Generalisation, Partition, split_name
 
-__all__ = ["DiagnosisConfig", "diagnose"]
+__all__ = ["DiagnosisConfig", "diagnose", "settings_of"]
 
 Report = Callable[[int, int], None]
 
@@ -48,6 +49,12 @@ class DiagnosisConfig(Config):
     """Let an answer that is close count where the attribute's matcher does."""
     seed: int = 0
     """Root of the streams that draw pairs, prompts and random subspaces."""
+
+
+def settings_of(config: DiagnosisConfig, *, siblings: int, shuffled: bool) -> dict[str, Any]:
+    """Return what a diagnosis rests on besides its pairs' split, as plain values."""
+    plain = config.model_dump(mode="json", exclude={"generalisation", "partition"})
+    return {**plain, "siblings": siblings, "shuffled": shuffled}
 
 
 def diagnose(
@@ -110,7 +117,7 @@ def diagnose(
         partition=config.partition,
         n_cause=sample.n_cause,
         n_isolate=sample.n_isolate,
-        settings=config.model_dump(mode="json", exclude={"generalisation", "partition"}),
+        settings=settings_of(config, siblings=len(siblings), shuffled=shuffled is not None),
         normalisation=NORMALISATION,
         patches=patches,
         measures=measures,

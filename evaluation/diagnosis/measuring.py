@@ -19,6 +19,7 @@ from das.diagnostics.share import Share
 from das.engine.protocol import Engine
 from das.featurizers.base import Featurizer
 from das.featurizers.masked import MaskedBasis
+from das.methods.base import NotApplicableError
 from evaluation.diagnosis.gradients import leading_rows
 from evaluation.diagnosis.patching import Judged, Patcher
 from evaluation.diagnosis.plan import GRADIENT, READER_ENERGY
@@ -35,8 +36,8 @@ LOUDER = 0.05
 """By how much an answer's probability must exceed that of a natural run to count as louder."""
 READOUT_ENERGY = 0.9
 """Share of the answers' unembedding rows, less their mean, that the readout directions hold."""
-FEWEST_FREE = 0.5
-"""Chance above which a share in a span says nothing: the span is most of the space."""
+MOST_CHANCE = 0.5
+"""Chance at which a share in a span says nothing: the span is most of the space."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +68,9 @@ class Evidence:
 
 def measures_of(found: Evidence) -> tuple[Measure, ...]:
     """Return all measures; what has no value says why."""
-    if not found.basis.shape[1]:
-        empty = "the featurizer swaps no direction"
-        return tuple(Measure(name, None, "", empty) for name in _NAMES)
+    reason = _nothing_to_measure(found)
+    if reason:
+        return tuple(Measure(name, None, "", reason) for name in _NAMES)
     return (
         *_natural(found),
         *_readouts(found),
@@ -78,6 +79,12 @@ def measures_of(found: Evidence) -> tuple[Measure, ...]:
         *_pathways(found),
         *_siblings(found),
     )
+
+
+def _nothing_to_measure(found: Evidence) -> str:
+    if not found.basis.shape[1]:
+        return "the featurizer swaps no direction"
+    return "" if found.patcher.sample.telling else "no token tells any pair's two answers apart"
 
 
 _NAMES = (
@@ -105,33 +112,36 @@ def _natural(found: Evidence) -> list[Measure]:
     source = vectors_of([pair.source for pair in telling], engine, site)
     patched = found.featurizer.to("cpu").interchange(base.float(), source.float()).double()
     return [
-        *_shares("variance", lambda: variance_share(found.basis, natural)),
-        *_shares("dormant", lambda: dormant_share(patched - base, natural)),
+        *_variance(found.basis, natural),
+        *_beyond_chance("dormant", lambda: dormant_share(patched - base, natural)),
         *_distances(natural, base, patched),
     ]
 
 
-def _shares(name: str, share: Callable[[], Share]) -> list[Measure]:
-    """Return a share, and what the check reads of it: over chance for variance, else beyond chance."""
-    second = f"{name}_ratio" if name == "variance" else f"{name}_excess"
+def _variance(basis: Tensor, natural: Tensor) -> list[Measure]:
+    try:
+        found = variance_share(basis, natural)
+    except SuiteError as refusal:
+        return [Measure(name, None, "", str(refusal)) for name in ("variance_share", "variance_ratio")]
+    return [
+        Measure("variance_share", found.share, f"by chance {found.chance:.3f}"),
+        Measure("variance_ratio", found.share / found.chance, "1 for as many average directions"),
+    ]
+
+
+def _beyond_chance(name: str, share: Callable[[], Share], most_chance: float = 1.0) -> list[Measure]:
+    """Return a share and how far it is beyond chance, from 0 to 1, unless chance is `most_chance` or more."""
+    plain, excess = f"{name}_share", f"{name}_excess"
     try:
         found = share()
     except SuiteError as refusal:
-        return [Measure(name, None, "", str(refusal)) for name in (f"{name}_share", second)]
-    detail = f"by chance {found.chance:.3f}"
-    plain = Measure(f"{name}_share", found.share, detail)
-    if name == "variance":
-        return [plain, Measure(second, found.share / found.chance, "1 for as many average directions")]
-    if found.chance > FEWEST_FREE:
-        reason = f"{found.directions} directions are {found.chance:.0%} of the space: a share says little"
-        if name == "readout":
-            return [plain, Measure(second, None, "", reason)]
-    beyond = (found.share - found.chance) / (1 - found.chance) if found.chance < 1 else None
-    reason = "" if beyond is not None else "the directions are the whole space"
-    return [
-        plain,
-        Measure(second, beyond, "(share - chance) / (1 - chance)" if beyond is not None else "", reason),
-    ]
+        return [Measure(each, None, "", str(refusal)) for each in (plain, excess)]
+    shown = Measure(plain, found.share, f"by chance {found.chance:.3f}")
+    if found.chance >= most_chance:
+        reason = f"{found.directions} directions are {found.chance:.0%} of the space: a share says nothing"
+        return [shown, Measure(excess, None, "", reason)]
+    beyond = max(0.0, found.share - found.chance) / (1 - found.chance)
+    return [shown, Measure(excess, beyond, "(share - chance) / (1 - chance), at least 0")]
 
 
 def _distances(natural: Tensor, base: Tensor, patched: Tensor) -> list[Measure]:
@@ -159,7 +169,7 @@ def _readouts(found: Evidence) -> list[Measure]:
         reason = "the site's vector is not in the units of the residual stream"
         return [Measure(name, None, "", reason) for name in ("readout_share", "readout_excess")]
     rows = found.readout
-    return _shares("readout", lambda: readout_share(found.basis, rows))
+    return _beyond_chance("readout", lambda: readout_share(found.basis, rows), MOST_CHANCE)
 
 
 def _unseen(found: Evidence) -> list[Measure]:
@@ -176,9 +186,6 @@ def _unseen(found: Evidence) -> list[Measure]:
 
 def _loudness(found: Evidence) -> list[Measure]:
     patcher, leaning = found.patcher, found.full.leaning
-    if not len(leaning.difference):
-        reason = "no token tells any pair's two answers apart"
-        return [Measure(name, None, "", reason) for name in ("fldd_above_one", "louder_than_natural")]
     turned = float((leaning.difference < 0).double().mean())
     return [
         Measure("fldd_above_one", turned, "share of cause pairs that lean to the source's answer (FLDD > 1)"),

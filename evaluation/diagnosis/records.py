@@ -201,6 +201,10 @@ class CellDiagnoses:
     undiagnosed: tuple[Undiagnosed, ...] = ()
     """Those that could not."""
 
+    def each(self) -> tuple[Diagnosis | Undiagnosed, ...]:
+        """Return both kinds, diagnoses first."""
+        return (*self.diagnoses, *self.undiagnosed)
+
 
 def write_diagnosis(path: Path, diagnosis: Diagnosis) -> None:
     """Write one diagnosis as JSON, wholly or not at all."""

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from das.engine.protocol import Engine, ForcedPair
 from das.featurizers.base import Featurizer
+from das.methods.base import NotApplicableError
 from das.sites import Site
-from ravel.common.errors import SuiteError
 from ravel.common.seeds import python_stream
 from ravel.instance import Instance
 from ravel.schema import TRAIN_SPLIT, InterchangePair, Prompt
@@ -81,12 +81,12 @@ def draw_sample(instance: Instance, attribute: str, split: str, *, limit: int, s
     """Return at most `limit` cause pairs and at most `limit` isolate pairs of `split`.
 
     The isolate pairs are shared out evenly among the other attributes. Equal arguments draw equal pairs.
-    Raises SuiteError if the split has no cause pair of the attribute.
+    Raises NotApplicableError if the split has no cause pair of the attribute.
     """
     pairs = instance.pairs(split)
     causes = _some([p for p in pairs if p.attribute == attribute], limit, seed, split, attribute)
     if not causes:
-        raise SuiteError(
+        raise NotApplicableError(
             expected=f"pairs in {split} whose base asks for {attribute!r}",
             came="none",
             todo="choose another --split, or an attribute of the instance with --attribute",
