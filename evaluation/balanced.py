@@ -11,12 +11,14 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from evaluation.aggregate import average_attributes, mean_of
 from evaluation.metrics import Answer, Measure, Scores, midpoint
 from evaluation.records import AverageRecord, Outcome
-from evaluation.strata import Strata, mean_draws, verdicts_of
+from evaluation.strata import Strata, verdicts_of, without_draws
 from evaluation.summary import Evidence, MethodSample, SplitContext, average_records
-from evaluation.uncertainty import Draws, Sampled
+from evaluation.uncertainty import Sampled, Spreads
 from ravel.common.errors import SuiteError
 from ravel.dependence import normalised
 from ravel.schema import InterchangePair
@@ -76,16 +78,17 @@ class BalancedScorer:
     def __init__(self, pairs: Sequence[InterchangePair], split: SplitContext) -> None:
         """`pairs` are all of the split."""
         self._split = split
+        self._pairs = pairs
         self._classes = classes_of(pairs)
         self._ids = [pair.pair_id for pair in pairs]
-        self._by_swapped = Strata(pairs, [self._classes[i][0] for i in self._ids], split.resamples)
-        self._by_unchanged = Strata(pairs, [self._classes[i][1] for i in self._ids], split.resamples)
+        self._attributes = sorted({pair.attribute for pair in pairs})
+        self._strata = {name: self._sorted(name) for name in self._attributes}
 
     def records(self, evidence: Sequence[Evidence]) -> list[AverageRecord]:
         """Return every method's balanced scores: per attribute the mean over seeds, and over attributes.
 
-        Records are as those of `averages.jsonl`, with intervals on the same resamples. Raises SuiteError
-        unless the evidence holds an outcome for each pair.
+        Records are as those of `averages.jsonl`, with intervals of the same kind. Raises SuiteError unless
+        the evidence holds an outcome for each pair.
         """
         samples = []
         for method in dict.fromkeys(e.method for e in evidence):
@@ -96,15 +99,21 @@ class BalancedScorer:
         return average_records(samples, self._split)
 
     def sampled(self, outcomes: Sequence[Outcome], attribute: str) -> Sampled:
-        """Score one target on the outcomes and in every resample."""
-        said = verdicts_of(outcomes, self._ids)
-        caused = self._by_swapped.draws(attribute, said.swapped)
-        others = [name for name in self._by_unchanged.attributes if name != attribute]
-        isolated = mean_draws(
-            [self._by_unchanged.draws(name, said.unchanged) for name in others], len(caused)
-        )
-        point = balanced_scores(outcomes, attribute, self._classes)
-        return Sampled(point, Draws(caused, isolated, (caused + isolated) / 2))
+        """Score one target on the outcomes, with what the intervals come from."""
+        point, said = balanced_scores(outcomes, attribute, self._classes), verdicts_of(outcomes, self._ids)
+        others = [name for name in self._attributes if name != attribute]
+        if attribute not in self._strata or not others:
+            return without_draws(point, Spreads(None, None, None))
+        right = np.where([pair.attribute == attribute for pair in self._pairs], said.swapped, said.unchanged)
+        cause, isolate = {attribute: 1.0}, {name: 1 / len(others) for name in others}
+        both = {name: weight / 2 for name, weight in (cause | isolate).items()}
+        strata = self._strata[attribute]
+        spreads = (strata.spread(right, weights) for weights in (cause, isolate, both))
+        return without_draws(point, Spreads(*spreads))
+
+    def _sorted(self, target: str) -> Strata:
+        expected = [self._classes[pair.pair_id][0 if pair.attribute == target else 1] for pair in self._pairs]
+        return Strata(self._pairs, expected, self._split.resamples.clusters)
 
     def _mean_over_seeds(self, evidence: Evidence) -> Sampled:
         parts = [self.sampled(outcomes, evidence.attribute) for outcomes in evidence.read()]

@@ -8,7 +8,6 @@ it does.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -16,11 +15,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from evaluation.metrics import isolate
+from evaluation.aggregate import mean_of
+from evaluation.metrics import Scores, isolate
 from evaluation.records import Interval, Outcome
-from evaluation.strata import Strata, Verdicts, mean_draws, verdicts_of
+from evaluation.strata import Strata, Verdicts, verdicts_of, without_draws
 from evaluation.summary import Evidence, SplitContext
-from evaluation.uncertainty import IntArray, interval
+from evaluation.uncertainty import IntArray, Spreads
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_jsonl
 from ravel.dependence import Dependence, SameValue, bound_attributes
@@ -216,21 +216,23 @@ class Breakdown:
     ) -> tuple[float | None, Interval | None]:
         cut = self._cut(wanted.by, wanted.part)
         names = sorted({self._pairs[i].attribute for i in inside})
+        weights = {name: 1 / len(names) for name in names}
         ids = [self._ids[i] for i in inside]
-        values, draws = [], []
+        parts = []
         for seed in seeds:
-            values.append(isolate([seed.outcomes[i] for i in ids], wanted.target).value)
-            kept = seed.verdicts.unchanged[cut.members]
-            draws.append(mean_draws([cut.strata.draws(name, kept) for name in names], 0))
-        defined = [value for value in values if value is not None]
-        return math.fsum(defined) / len(defined), interval(mean_draws(draws, 0))
+            kept = isolate([seed.outcomes[i] for i in ids], wanted.target).value
+            spread = cut.strata.spread(seed.verdicts.unchanged[cut.members], weights)
+            point = Scores(None, kept, None, n_cause=0, n_isolate=len(ids))
+            parts.append(without_draws(point, Spreads(None, spread, None)))
+        mean = mean_of(parts)
+        return mean.point.isolate, mean.intervals().isolate
 
     def _cut(self, by: str, part: Part) -> _Cut:
         if (by, part) not in self._cuts:
             wanted = part == "same"
             members = [i for i, stays in enumerate(self._staying(by)) if stays is wanted]
             pairs = [self._pairs[i] for i in members]
-            strata = Strata(pairs, [""] * len(pairs), self._split.resamples)
+            strata = Strata(pairs, [""] * len(pairs), self._split.resamples.clusters)
             self._cuts[by, part] = _Cut(np.array(members, dtype=np.int64), strata)
         return self._cuts[by, part]
 

@@ -12,17 +12,15 @@ from functools import lru_cache, partial
 from itertools import groupby
 from pathlib import Path
 
-from pydantic import ConfigDict, PositiveInt
+import numpy as np
 
 from evaluation.balanced import BalancedScorer
 from evaluation.breakdowns import Breakdown, BreakdownRecord, read_breakdowns
 from evaluation.records import AverageRecord, Outcome, ScoreRecord, read_averages, read_outcomes, read_scores
 from evaluation.runs import RunFolder
 from evaluation.summary import Evidence, SplitContext
-from evaluation.uncertainty import DEFAULT_RESAMPLES, clusters_of, draw_resamples
-from ravel.common.config import Config
+from evaluation.uncertainty import Resamples, clusters_of
 from ravel.common.io import write_jsonl
-from ravel.common.seeds import numpy_stream
 from ravel.dependence import (
     Dependence,
     SameValue,
@@ -57,17 +55,6 @@ class Derived:
     """How well one attribute tells another: by the facts if they are known, and by the labels."""
     skew: tuple[Skew, ...] = ()
     """How uneven and how new values are, from the same sources."""
-
-
-class _Resampling(Config):
-    """What of a suite's settings the intervals need."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    resamples: PositiveInt = DEFAULT_RESAMPLES
-    """Bootstrap resamples behind each interval."""
-    seed: int = 0
-    """Root of the stream they are drawn from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,14 +124,13 @@ def derive(run: RunFolder) -> Derived:
     dependence, skew = world_of(instance, tables)
     same = SameValue(instance, None if tables is None else values_of_tables(tables))
     scores = [r for r in read_scores(run.scores) if r.chosen and r.partition == "test"]
-    resampling = _Resampling.from_file(run.config)
     balanced: list[AverageRecord] = []
     breakdowns: list[BreakdownRecord] = []
     for generalisation in GENERALISATIONS:
         pairs = instance.pairs(split_name(generalisation, "test"))
         evidence = _evidence(run, scores, generalisation)
         if pairs and evidence:
-            split = _context(instance, generalisation, resampling)
+            split = _context(instance, generalisation)
             scorer = BalancedScorer(pairs, split)
             breakdown = Breakdown(pairs, same, preferred(dependence), split)
             # Method by method, so that outcomes are read once and few are in memory at a time.
@@ -170,16 +156,16 @@ def world_of(instance: Instance, tables: Tables | None) -> tuple[tuple[Dependenc
     return tuple(dependence), tuple(skew)
 
 
-def _context(instance: Instance, generalisation: Generalisation, resampling: _Resampling) -> SplitContext:
-    name = split_name(generalisation, "test")
-    # The stream of `evaluation.score.split_resamples`, which needs torch to import.
-    stream = numpy_stream(resampling.seed, "bootstrap", name)
+def _context(instance: Instance, generalisation: Generalisation) -> SplitContext:
+    clusters = clusters_of(instance.pairs(split_name(generalisation, "test")))
+    # Nothing here is resampled: these scores are weighted sums over pairs, and their intervals need no draws.
+    none = Resamples(clusters, np.zeros((0, len(clusters.entities))), np.zeros((0, len(clusters.templates))))
     return SplitContext(
         entity_type=instance.entity_type,
         model=instance.model_name,
         generalisation=generalisation,
         partition="test",
-        resamples=draw_resamples(clusters_of(instance.pairs(name)), resampling.resamples, stream),
+        resamples=none,
     )
 
 

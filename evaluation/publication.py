@@ -9,6 +9,7 @@ from pathlib import Path
 
 from das.featurizers.storage import load_featurizer
 from evaluation.angles import AngleRecord, FittedPart, angle_records
+from evaluation.derived import read_derived, write_derived
 from evaluation.entanglement import EntanglementRecord, entanglement_records
 from evaluation.plots import PLOTS, PlotInputs, TrainingLog, write_plots
 from evaluation.records import (
@@ -38,13 +39,19 @@ def write_publication(run: RunFolder) -> list[Path]:
 
 
 def publish_tables(run: RunFolder) -> list[Path]:
-    """Write the tables of a run into its `tables/`; return the paths."""
+    """Write the tables of a run into its `tables/`; return the paths.
+
+    The numbers behind those of balanced scores and of dependence go into the run's folder, as JSON Lines.
+    """
+    derived = write_derived(run)
     return write_tables(
         read_scores(run.scores),
         read_averages(run.averages) if run.averages.is_file() else None,
         run.tables,
         comparisons=read_comparisons(run.comparisons) if run.comparisons.is_file() else (),
         refusals=read_refusals(run.refusals) if run.refusals.is_file() else (),
+        balanced=derived.balanced,
+        breakdowns=derived.breakdowns,
     )
 
 
@@ -73,6 +80,7 @@ def plot_inputs(run: RunFolder, names: Sequence[str] | None = None) -> PlotInput
         scores=scores,
         averages=read_averages(run.averages) if run.averages.is_file() else averages_without_outcomes(chosen),
         entanglement=_entanglement(run, chosen) if "entanglement" in wanted else (),
+        dependence=read_derived(run).dependence if "entanglement" in wanted else (),
         angles=_angles(run, chosen) if "angles" in wanted else (),
         logs=_logs(run, chosen) if "training" in wanted else (),
     )

@@ -154,8 +154,9 @@ def values_of_tables(tables: Tables) -> dict[str, dict[str, str]]:
 def values_of_instance(instance: Instance) -> dict[str, dict[str, str]]:
     """Return what the model says of each entity: its commonest label over the attribute's templates.
 
-    Labels are `normalised`. The first in the alphabet among equals. Where templates ask for several formats of one value, as for time
-    zones, two entities of equal value may differ here; `SameValue` compares within templates instead.
+    Labels are `normalised`; among equals the first in the alphabet. Where templates ask for several formats
+    of one value, as for time zones, two entities of equal value may differ here; `SameValue` compares within
+    templates instead.
     """
     values: dict[str, dict[str, str]] = {name: {} for name in instance.attributes}
     for (attribute, entity), by_template in _labels(instance).items():
@@ -234,8 +235,8 @@ class SameValue:
     """Tells whether two entities have the same value of an attribute, as the target model sees it.
 
     First by the labels of templates that were asked of both: most of them decide. Then, where none was or
-    they are split evenly, by the facts. Then by each entity's commonest label. Labels come first because pairs are
-    judged by them; within a template, because two templates may ask for two formats of one value.
+    they are split evenly, by the facts. Then by each entity's commonest label. Labels come first because
+    pairs are judged by them; within a template, because two templates may ask for two formats of one value.
     """
 
     def __init__(self, instance: Instance, facts: Values | None = None) -> None:

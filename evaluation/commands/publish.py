@@ -12,6 +12,7 @@ import typer
 from evaluation.commands._flags import Json, one_of
 from evaluation.commands._output import print_json, say
 from evaluation.commands._runs import no_run
+from evaluation.derived import read_derived
 from evaluation.records import (
     AverageRecord,
     ComparisonRecord,
@@ -27,6 +28,8 @@ from evaluation.tables import (
     RENDERERS,
     Table,
     attribute_table,
+    balanced_table,
+    dependence_table,
     kind_table,
     main_table,
     render,
@@ -50,6 +53,8 @@ _ALL = "all"
 class _Records:
     """What is written down of a run."""
 
+    run: RunFolder
+    """Where it lies."""
     scores: list[ScoreRecord]
     """All of `scores.jsonl`."""
     averages: list[AverageRecord] | None
@@ -68,6 +73,7 @@ def table(
         typer.Option(
             "--table",
             help="main: the average over attributes; attributes: each of them; kinds: by source kind; "
+            "balanced: class-balanced scores; dependence: isolate where values stay and where they change; "
             "types: entity types, each from a run of its own.",
         ),
     ] = "main",
@@ -83,6 +89,8 @@ def table(
         "main": _main,
         "attributes": _attributes,
         "kinds": _kinds,
+        "balanced": _balanced,
+        "dependence": _dependence,
         "types": _types,
     }
     one_of("table", name, makers)
@@ -119,6 +127,28 @@ def _attributes(runs: Sequence[_Records], partition: Partition) -> Table:
 def _kinds(runs: Sequence[_Records], partition: Partition) -> Table:
     (run,) = runs
     return kind_table(run.scores, run.averages, partition=partition, refusals=run.refusals)
+
+
+def _balanced(runs: Sequence[_Records], partition: Partition) -> Table:
+    (run,) = runs
+    _only_test("balanced", partition)
+    balanced = read_derived(run.run).balanced
+    return balanced_table(run.scores, run.averages, balanced, refusals=run.refusals)
+
+
+def _dependence(runs: Sequence[_Records], partition: Partition) -> Table:
+    (run,) = runs
+    _only_test("dependence", partition)
+    return dependence_table(run.scores, read_derived(run.run).breakdowns)
+
+
+def _only_test(name: str, partition: Partition) -> None:
+    if partition != "test":
+        raise SuiteError(
+            expected=f"--partition test for the table {name}",
+            came=partition,
+            todo="leave --partition out: it is made of the test pairs of chosen points",
+        )
 
 
 def _types(runs: Sequence[_Records], partition: Partition) -> Table:
@@ -194,6 +224,7 @@ def _records(run_path: Path) -> _Records:
     _check_scored(run_path)
     run = RunFolder(run_path)
     return _Records(
+        run=run,
         scores=read_scores(run.scores),
         averages=read_averages(run.averages) if run.averages.is_file() else None,
         comparisons=read_comparisons(run.comparisons) if run.comparisons.is_file() else [],

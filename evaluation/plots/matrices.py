@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from evaluation.plots.canvas import PAGE, drawing, new_figure, saved
 from evaluation.plots.style import HELD_OUT, titled
+from ravel.dependence import preferred
 
 if TYPE_CHECKING:
     from evaluation.angles import AngleRecord
     from evaluation.entanglement import EntanglementRecord
+    from ravel.dependence import Dependence
 
 __all__ = ["plot_angles", "plot_entanglement"]
 
@@ -41,24 +43,42 @@ class _Matrix:
     """What is written into a cell."""
 
 
-def plot_entanglement(records: Sequence[EntanglementRecord], stem: Path, *, family: str = "") -> list[Path]:
+def plot_entanglement(
+    records: Sequence[EntanglementRecord],
+    stem: Path,
+    *,
+    family: str = "",
+    dependence: Sequence[Dependence] = (),
+) -> list[Path]:
     """Draw attribute x attribute, a panel per method: what the pairs of the column said once the row was
     swapped; return the paths.
 
     `records` are of one generalisation. The colour and the upper number are the share that no longer gave the
     base's answer; the lower number is the share that gave the source's; both in percent, means over seeds. A
     faithful method has 100 on the diagonal and 0 elsewhere.
+
+    With `dependence` a first panel on the same axes shows how well the row's attribute tells the column's in
+    the world: as colour the share of errors that knowing it avoids, as upper number the share guessed right,
+    each entity from the others, as lower number the share of the commonest value. Where it is dark, no swap
+    can change the one, keep the other, and leave a world that could be.
     """
     methods = list(dict.fromkeys(r.method for r in records))
     asked = tuple(sorted({r.asked for r in records}))
     matrices = [_entangled([r for r in records if r.method == m], m, asked) for m in methods]
+    world = _world(dependence, asked)
     held_out = HELD_OUT[records[0].generalisation] if records else ""
     partition = records[0].partition if records else ""
+    beside = (
+        "\nfirst panel: column guessed from row and, below, blindly, in %; colour: errors avoided"
+        if world
+        else ""
+    )
     return _grid(
-        matrices,
+        [*world, *matrices],
         stem,
         title=f"{family + ': ' if family else ''}what changed when an attribute was swapped\n"
-        f"{held_out}, {partition} pairs; upper number: answer changed, lower: source's answer given, in %",
+        f"{held_out}, {partition} pairs; upper: answer changed, lower: source's answer given, in %"
+        f"{beside}",
         axes=("swapped", "asked"),
         scale="share of answers that changed",
     )
@@ -89,6 +109,16 @@ def _entangled(records: Sequence[EntanglementRecord], method: str, asked: tuple[
     took = _means(records, lambda r: r.took)
     texts = {key: f"{100 * changed[key]:.0f}\n{100 * took[key]:.0f}" for key in changed}
     return _Matrix(method, asked, asked, changed, texts)
+
+
+def _world(dependence: Sequence[Dependence], asked: tuple[str, ...]) -> list[_Matrix]:
+    found = [d for d in preferred(dependence) if d.given in asked and d.told in asked]
+    if not found:
+        return []
+    values = {(d.given, d.told): max(0.0, d.reduction_left_out or 0.0) for d in found}
+    texts = {(d.given, d.told): f"{100 * d.left_out:.0f}\n{100 * d.majority:.0f}" for d in found}
+    source = "the facts" if found[0].source == "facts" else "the labels"
+    return [_Matrix(f"dependence in {source}", asked, asked, values, texts)]
 
 
 def _means(

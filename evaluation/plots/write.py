@@ -22,6 +22,7 @@ from ravel.schema import GENERALISATIONS
 if TYPE_CHECKING:
     from evaluation.angles import AngleRecord
     from evaluation.entanglement import EntanglementRecord
+    from ravel.dependence import Dependence
 
 __all__ = ["PLOTS", "PlotInputs", "write_plots"]
 
@@ -40,6 +41,8 @@ class PlotInputs:
     """Between the chosen cells of each method."""
     logs: Sequence[TrainingLog] = ()
     """Of the chosen cells."""
+    dependence: Sequence[Dependence] = ()
+    """Between the attributes in the world, to be seen beside `entanglement`."""
 
 
 def write_plots(inputs: PlotInputs, folder: Path, names: Sequence[str] | None = None) -> list[Path]:
@@ -96,7 +99,7 @@ def _entanglement(inputs: PlotInputs, folder: Path) -> list[Path]:
         for family, methods in by_family(r.method for r in own).items():
             records = [r for m in methods for r in own if r.method == m]
             stem = folder / f"entanglement_{generalisation}_{slug(family)}"
-            paths += plot_entanglement(records, stem, family=family)
+            paths += plot_entanglement(records, stem, family=family, dependence=inputs.dependence)
     return paths
 
 

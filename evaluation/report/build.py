@@ -21,6 +21,7 @@ from evaluation.records import (
     read_refusals,
     read_scores,
 )
+from evaluation.report.dependence import DependenceBlock, dependence_block
 from evaluation.report.diagnostics import DiagnosticsBlock, read_block
 from evaluation.report.drawings import Drawing, read_drawings
 from evaluation.report.pairs import browser_of
@@ -61,6 +62,8 @@ class Report:
     """What a reader must know beside the numbers."""
     payload: Mapping[str, Any]
     """Rows and pairs as plain values, for the script of the page."""
+    dependence: DependenceBlock
+    """How attributes hang together; empty for a run without an instance."""
     diagnostics: DiagnosticsBlock
     """How far chosen subspaces can be trusted; empty where none was diagnosed."""
 
@@ -78,13 +81,14 @@ def read_report(folder: Path) -> Report:
     rows = rows_of(averages, chosen, comparisons)
     browser = None if instance is None else browser_of(run, instance, chosen, attributes)
     verdicts = verdicts_of(rows)
+    refusals = tuple(read_refusals(run.refusals)) if run.refusals.is_file() else ()
     return Report(
         title=f"{chosen[0].entity_type} · {chosen[0].model}",
         facts=tuple(_facts(chosen, attributes, instance)),
         headline=headline_of(verdicts),
         verdicts=verdicts,
         drawings=read_drawings(run.plots),
-        refusals=tuple(read_refusals(run.refusals)) if run.refusals.is_file() else (),
+        refusals=refusals,
         config=read_text(run.config),
         environment=read_text(run.environment) if run.environment.is_file() else "",
         notes=tuple(_notes(rows, chosen, comparisons)),
@@ -98,6 +102,7 @@ def read_report(folder: Path) -> Report:
             "kinds": _present(KINDS, [row.record.source_kind for row in rows]),
             "pairs": browser,
         },
+        dependence=dependence_block(run, scores, averages, refusals),
         diagnostics=read_block(run, chosen),
     )
 

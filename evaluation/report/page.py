@@ -13,6 +13,7 @@ from typing import Any
 
 from evaluation.records import Refusal
 from evaluation.report.build import Report
+from evaluation.report.dependence import dependence_html, dependence_link
 from evaluation.report.diagnostics import diagnostics_html, diagnostics_link
 from evaluation.report.drawings import Drawing
 from evaluation.report.verdicts import HELD_OUT, Verdict
@@ -36,6 +37,8 @@ def to_html(report: Report) -> str:
         notes="".join(f"<li>{escape(note)}</li>\n" for note in report.notes),
         diagnostics=diagnostics_html(report.diagnostics),
         diagnostics_link=diagnostics_link(report.diagnostics),
+        dependence=dependence_html(report.dependence),
+        dependence_link=dependence_link(report.dependence),
         plots=_plots(report.drawings),
         config=escape(report.config),
         environment=_environment(report.environment),

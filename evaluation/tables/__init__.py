@@ -6,9 +6,17 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
+from evaluation.breakdowns import BreakdownRecord
 from evaluation.records import AverageRecord, ComparisonRecord, Refusal, ScoreRecord
-from evaluation.tables.build import attribute_table, kind_table, main_table, type_table
+from evaluation.tables.build import (
+    attribute_table,
+    balanced_table,
+    kind_table,
+    main_table,
+    type_table,
+)
 from evaluation.tables.csv import to_csv
+from evaluation.tables.dependence import dependence_table
 from evaluation.tables.html import to_html
 from evaluation.tables.latex import to_latex
 from evaluation.tables.markdown import to_markdown
@@ -24,6 +32,8 @@ __all__ = [
     "TableCell",
     "Versus",
     "attribute_table",
+    "balanced_table",
+    "dependence_table",
     "kind_table",
     "main_table",
     "render",
@@ -52,15 +62,21 @@ def run_tables(
     *,
     comparisons: Sequence[ComparisonRecord] = (),
     refusals: Sequence[Refusal] = (),
+    balanced: Sequence[AverageRecord] = (),
+    breakdowns: Sequence[BreakdownRecord] = (),
 ) -> list[Table]:
-    """Return the tables of one run's test records: main, per attribute and, where points were scored by
-    source kind, per kind."""
+    """Return the tables of one run's test records: main, per attribute and, where there are records for them,
+    per source kind, class-balanced, and by dependence."""
     tables = [
         main_table(scores, averages, comparisons=comparisons, refusals=refusals),
         attribute_table(scores, averages, refusals=refusals),
     ]
     if any(r.chosen and r.partition == "test" and r.source_kind != "all" for r in scores):
         tables.append(kind_table(scores, averages, refusals=refusals))
+    if balanced:
+        tables.append(balanced_table(scores, averages, balanced, refusals=refusals))
+    if breakdowns:
+        tables.append(dependence_table(scores, breakdowns))
     return tables
 
 
@@ -71,10 +87,20 @@ def write_tables(
     *,
     comparisons: Sequence[ComparisonRecord] = (),
     refusals: Sequence[Refusal] = (),
+    balanced: Sequence[AverageRecord] = (),
+    breakdowns: Sequence[BreakdownRecord] = (),
 ) -> list[Path]:
     """Write `run_tables` in every style; return the paths."""
     paths = []
-    for table in run_tables(scores, averages, comparisons=comparisons, refusals=refusals):
+    tables = run_tables(
+        scores,
+        averages,
+        comparisons=comparisons,
+        refusals=refusals,
+        balanced=balanced,
+        breakdowns=breakdowns,
+    )
+    for table in tables:
         for style, suffix in _SUFFIXES.items():
             path = folder / f"{table.name}{suffix}"
             write_text(path, render(table, style))

@@ -27,8 +27,11 @@ __all__ = [
     "SCORES",
     "attribute_table",
     "averages_without_outcomes",
+    "balanced_table",
+    "detail_of",
     "kind_table",
     "main_table",
+    "ordered_methods",
     "type_table",
 ]
 
@@ -145,6 +148,50 @@ def kind_table(
     )
 
 
+def balanced_table(
+    scores: Sequence[ScoreRecord],
+    averages: Sequence[AverageRecord] | None,
+    balanced: Sequence[AverageRecord],
+    *,
+    refusals: Sequence[Refusal] = (),
+) -> Table:
+    """Return the table of plain and class-balanced scores: a block each for the mean over attributes, then
+    for every attribute.
+
+    `balanced` are the records of `balanced.jsonl`, on test pairs. Raises SuiteError if there are none;
+    otherwise as `main_table`.
+    """
+    if not balanced:
+        raise SuiteError(
+            expected="balanced scores to make a table of",
+            came="none: they need the run's instance and the outcomes of its chosen points on test pairs",
+            todo="give a finished run's whole folder, with instance/ and cells/",
+        )
+    plain = _found(scores, averages, "test", "macro", refusals)
+    rows: list[Row] = []
+    for attribute in (None, *sorted({r.attribute for r in plain.points})):
+        scope = "macro" if attribute is None else "attribute"
+        refused = {r.method for r in refusals if attribute in (None, r.attribute)}
+        for name, known in (("", averages), (", balanced", balanced)):
+            part = _found(scores, known, "test", scope, refusals)
+            own = [r for r in part.averages if attribute is None or r.attributes == (attribute,)]
+            absent = refused - set(_methods(own)) if attribute is None else refused
+            block = f"{attribute or _MEAN}{name}"
+            rows += _with_best(_rows(block, plain, own, absent, attribute))
+    return Table(
+        name="balanced",
+        title=f"Plain and class-balanced disentanglement of {plain.subject()}, test pairs",
+        block_header="attribute",
+        columns=_columns(plain),
+        rows=tuple(rows),
+        notes=(
+            "Balanced: the mean over classes of the expected answer (the model's labels) of the share within "
+            "a class, then over templates; a common answer counts no more than a rare one.",
+            *_notes(plain, "test", rows, (), macro=True),
+        ),
+    )
+
+
 def type_table(
     scores: Sequence[ScoreRecord],
     averages: Sequence[AverageRecord] | None = None,
@@ -176,7 +223,7 @@ def type_table(
         tuple(refusal for part in parts.values() for refusal in part.refusals),
     )
     _check_mixed(found.points, {r.model for r in found.points}, partition, len(scores))
-    rows = _with_best([_type_row(m, parts, found) for m in _ordered(_methods(found.averages))])
+    rows = _with_best([_type_row(m, parts, found) for m in ordered_methods(_methods(found.averages))])
     return Table(
         name="types",
         title=f"Disentangle per entity type with {found.points[0].model}, {partition} pairs",
@@ -265,19 +312,20 @@ def _rows(
     """Return the rows of a block: methods by name, then the floors in their own order."""
     points = [r for r in found.points if attribute is None or r.attribute == attribute]
     rows = []
-    for method in _ordered({*_methods(averages), *refused}):
+    for method in ordered_methods({*_methods(averages), *refused}):
         own = {r.generalisation: r for r in averages if r.method == method}
         cells = [
             _cell(own.get(g), score, _all_attributes(averages, g))
             for g in found.generalisations()
             for score in SCORES
         ]
-        detail = _detail([record for record in points if record.method == method])
+        detail = detail_of([record for record in points if record.method == method])
         rows.append(Row(block, method, detail, method in FLOORS, tuple(cells)))
     return rows
 
 
-def _ordered(methods: Sequence[str] | set[str]) -> list[str]:
+def ordered_methods(methods: Sequence[str] | set[str]) -> list[str]:
+    """Return methods by name, then the floors in their own order."""
     return sorted(methods, key=lambda m: (FLOORS.index(m) + 1 if m in FLOORS else 0, m))
 
 
@@ -300,7 +348,8 @@ def _cell(record: AverageRecord | None, score: str, attributes: set[str]) -> Tab
     )
 
 
-def _detail(points: Sequence[ScoreRecord]) -> str:
+def detail_of(points: Sequence[ScoreRecord]) -> str:
+    """Return the sites and sizes of chosen points as text; empty if there are none."""
     sizes = sorted({record.size for record in points})
     if not sizes:
         return ""
@@ -337,7 +386,7 @@ def _type_row(method: str, parts: Mapping[str, _Found], found: _Found) -> Row:
     for generalisation in found.generalisations():
         group = [_type_cell(method, generalisation, part) for part in parts.values()]
         cells += [*group, _mean_cell(group)]
-    detail = _detail([record for record in found.points if record.method == method])
+    detail = detail_of([record for record in found.points if record.method == method])
     return Row("", method, detail, method in FLOORS, tuple(cells))
 
 
