@@ -9,9 +9,9 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from itertools import permutations
 from typing import Any
 
+from ravel.dependence import Dependence, dependences, values_of_tables
 from ravel.schema import SLOT, Partition, Template
 from ravel.tables import Tables
 
@@ -20,7 +20,6 @@ __all__ = [
     "AttributeTemplates",
     "AttributeValues",
     "AuditReport",
-    "Dependence",
     "NearDuplicates",
     "PartitionCounts",
     "audit_tables",
@@ -115,21 +114,6 @@ class AttributeValues:
 
 
 @dataclass(frozen=True, slots=True)
-class Dependence:
-    """How well one attribute tells another."""
-
-    given: str
-    """The attribute that is known."""
-    told: str
-    """The attribute that is guessed from it."""
-    share: float
-    """Share of entities whose `told` is the commonest one among the entities of equal `given`.
-
-    1.0 means that `given` implies `told`: no swap can change the one and leave the other as it is.
-    """
-
-
-@dataclass(frozen=True, slots=True)
 class NearDuplicates:
     """Different spellings that hardly differ."""
 
@@ -194,7 +178,7 @@ def audit_tables(tables: Tables) -> AuditReport:
         templates=tuple(_attribute_templates(tables, names)),
         attribute_free=_attribute_free(free, partition_of, names),
         values=tuple(_attribute_values(tables)),
-        dependences=tuple(_dependences(tables)),
+        dependences=tuple(dependences(values_of_tables(tables), "facts")),
         near_duplicates=(*_near_duplicate_entities(names), *_near_duplicate_values(tables)),
         glued_slots=tuple(template.text for template in tables.templates if _is_glued(template.text)),
         asked_and_free=tuple(t.text for t in asked if t.text in {f.text for f in free}),
@@ -306,21 +290,6 @@ def _reread(value: str, encoding: str) -> str | None:
         return None
 
 
-def _dependences(tables: Tables) -> Iterator[Dependence]:
-    columns = {
-        name: {entity: value for entity, value in column.items() if value.strip()}
-        for name, column in _columns(tables).items()
-    }
-    for given, told in permutations(columns, 2):
-        groups: dict[str, Counter[str]] = defaultdict(Counter)
-        for entity in columns[given].keys() & columns[told].keys():
-            groups[columns[given][entity]][columns[told][entity]] += 1
-        total = sum(group.total() for group in groups.values())
-        if total:
-            right = sum(max(group.values()) for group in groups.values())
-            yield Dependence(given, told, right / total)
-
-
 def _near_duplicate_entities(names: tuple[str, ...]) -> Iterator[NearDuplicates]:
     for group in _groups(names, str.casefold):
         yield NearDuplicates("entity", group)
@@ -406,7 +375,10 @@ def _share(share: float | None) -> str:
 def _dependence_lines(report: AuditReport) -> Iterator[str]:
     yield "dependence (share of entities for which the second follows from the first)"
     for part in report.dependences:
-        yield f"  {part.given} -> {part.told} {part.share:.2f}"
+        yield (
+            f"  {part.given} -> {part.told} {part.share:.2f} (each from the others {part.left_out:.2f}; "
+            f"blindly {part.majority:.2f})"
+        )
 
 
 def _spot_lines(report: AuditReport) -> Iterator[str]:
