@@ -54,8 +54,7 @@ def row_space(reader_matrix: Tensor, tolerance: float = TOLERANCE) -> Tensor:
     They are the right singular vectors with a singular value above `tolerance` times the largest. Raises
     SuiteError for what is no matrix of finite numbers.
     """
-    directions, values = _directions(reader_matrix)
-    return directions[:, _seen(values, tolerance)]
+    return _Seen.by(reader_matrix).rows(tolerance)
 
 
 def split(basis: Tensor, reader_matrix: Tensor, tolerance: float = TOLERANCE) -> Parts:
@@ -68,9 +67,7 @@ def split(basis: Tensor, reader_matrix: Tensor, tolerance: float = TOLERANCE) ->
     columns.
     """
     wide = _checked(basis, reader_matrix)
-    seen = row_space(reader_matrix, tolerance)
-    row = seen @ (seen.mT @ wide)
-    return Parts(row=row, null=wide - row)
+    return _Seen.by(reader_matrix).parts(wide, tolerance)
 
 
 def patches(basis: Tensor, reader_matrix: Tensor, tolerance: float = TOLERANCE) -> Mapping[str, Featurizer]:
@@ -128,11 +125,8 @@ def null_share(basis: Tensor, reader_matrix: Tensor, tolerance: float = TOLERANC
 
     By chance it is the null space's share of all d dimensions. 0 for a basis without columns.
     """
-    _, values = _directions(reader_matrix)
-    unseen = int((~_seen(values, tolerance)).sum())
-    null = split(basis, reader_matrix, tolerance).null
-    share = float(null.square().sum() / null.shape[1]) if null.shape[1] else 0.0
-    return Share(share=min(share, 1.0), chance=unseen / len(values), directions=unseen)
+    wide = _checked(basis, reader_matrix)
+    return _Seen.by(reader_matrix).null_share(wide, tolerance)
 
 
 def soft_null_share(basis: Tensor, reader_matrix: Tensor, energy: float = 0.01) -> Share:
@@ -142,7 +136,8 @@ def soft_null_share(basis: Tensor, reader_matrix: Tensor, energy: float = 0.01) 
     last right singular vectors, as many as together hold at most `energy` of the sum of squared singular
     values: of a change without preferred direction the reader gets at most that share from them.
     """
-    return null_share(basis, reader_matrix, energy_tolerance(reader_matrix, energy))
+    wide, seen = _checked(basis, reader_matrix), _Seen.by(reader_matrix)
+    return seen.null_share(wide, seen.tolerance(energy))
 
 
 def energy_tolerance(reader_matrix: Tensor, energy: float = 0.01) -> float:
@@ -150,11 +145,48 @@ def energy_tolerance(reader_matrix: Tensor, energy: float = 0.01) -> float:
 
     At least `TOLERANCE`. Raises SuiteError unless `energy` is in [0, 1).
     """
+    return _Seen.by(reader_matrix).tolerance(energy)
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A reader by how well it sees which direction."""
+
+    directions: Tensor
+    """All right singular vectors, best seen first, [d, d] in float64."""
+    values: Tensor
+    """Their singular values, [d]."""
+
+    @classmethod
+    def by(cls, reader_matrix: Tensor) -> _Seen:
+        return cls(*_directions(reader_matrix))
+
+    def rows(self, tolerance: float) -> Tensor:
+        return self.directions[:, : self.rank(tolerance)]
+
+    def rank(self, tolerance: float) -> int:
+        return int((self.values > tolerance * self.values[0]).sum())
+
+    def parts(self, basis: Tensor, tolerance: float) -> Parts:
+        seen = self.rows(tolerance)
+        row = seen @ (seen.mT @ basis)
+        return Parts(row=row, null=basis - row)
+
+    def null_share(self, basis: Tensor, tolerance: float) -> Share:
+        null, d = self.parts(basis, tolerance).null, len(self.values)
+        share = float(null.square().sum() / null.shape[1]) if null.shape[1] else 0.0
+        unseen = d - self.rank(tolerance)
+        return Share(share=min(share, 1.0), chance=unseen / d, directions=unseen)
+
+    def tolerance(self, energy: float) -> float:
+        return _tolerance(self.values, energy)
+
+
+def _tolerance(values: Tensor, energy: float) -> float:
     if not 0.0 <= energy < 1.0:
         raise SuiteError(
             expected="a share of energy of at least 0 and below 1", came=str(energy), todo="give 0.01, say"
         )
-    _, values = _directions(reader_matrix)
     squares = values.square().flip(0)
     total = squares.sum()
     if not total > 0:
@@ -182,11 +214,6 @@ def _directions(reader_matrix: Tensor) -> tuple[Tensor, Tensor]:
         matrix = torch.linalg.qr(matrix, mode="r").R
     _, values, directions = torch.linalg.svd(matrix, full_matrices=True)
     return directions.mT, torch.cat([values, values.new_zeros(width - len(values))])
-
-
-def _seen(values: Tensor, tolerance: float) -> Tensor:
-    seen: Tensor = values > tolerance * values.max()
-    return seen
 
 
 def _checked(basis: Tensor, reader_matrix: Tensor) -> Tensor:
