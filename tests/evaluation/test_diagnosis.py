@@ -1,4 +1,4 @@
-"""Diagnoses in a world whose answer is known: what is sound passes, what is planted to be unsound is named."""
+"""Diagnoses in a world whose answer is known: what is sound passes, planted traps are named."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_the_planted_trap_is_named_by_its_row_part(illusory: Illusory, diagnosed
     assert cause(found, "full") == 1.0
     assert cause(found, "row", "unembedding") < 0.05
     assert cause(found, "null", "unembedding") < 0.05
-    # What the whole patch writes is what the cross patch writes: the coefficient comes from where nothing reads.
+    # The whole effect is that of the cross patch: its coefficient comes from where nothing reads.
     assert cause(found, "cross", "unembedding") == 1.0
     assert "row_part" in failed(found)
     assert "row part" in found.verdict
@@ -247,7 +247,7 @@ def test_what_is_no_subspace_is_refused(sound: PlantedWorld, diagnosed: Diagnose
         mask=torch.ones(WIDTH),
         activation=Activation("relu"),
     )
-    with pytest.raises(SuiteError, match="swaps a linear subspace .* got a dictionary"):
+    with pytest.raises(SuiteError, match=r"swaps a linear subspace .* got a dictionary"):
         diagnosed(sound, dictionary)
 
 
@@ -290,7 +290,7 @@ def test_natural_runs_lean_to_the_source(sound: PlantedWorld) -> None:
     swapped = leanings(pairs, sound, SITE, MaskedBasis(torch.ones(WIDTH)))
     assert bool((base.difference > 0).all())
     assert bool((natural.difference < 0).all())
-    assert torch.equal(natural.difference, swapped.difference)
+    assert torch.allclose(natural.difference, swapped.difference, atol=1e-4)
     assert bool((natural.swapped_probability > 0.25).all())
 
 
