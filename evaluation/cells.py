@@ -12,6 +12,7 @@ from das.engine.protocol import Engine
 from das.featurizers.base import Featurizer
 from das.featurizers.storage import FeaturizerHeader, load_featurizer, save_featurizer
 from das.methods.base import Method, NotApplicableError, Problem, TrainedMethod
+from das.sites import Site
 from das.training.loop import Training, train_together
 from evaluation.judging import NaturalAnswers, judge
 from evaluation.methods import METHODS
@@ -24,7 +25,16 @@ from ravel.common.io import read_json
 from ravel.common.registry import Registry
 from ravel.instance import Instance
 
-__all__ = ["Bench", "cell_outcomes", "cell_refusal", "cell_subject", "judge_cell", "run_cells"]
+__all__ = [
+    "Bench",
+    "cell_outcomes",
+    "cell_refusal",
+    "cell_subject",
+    "describe_cell",
+    "groups_of",
+    "judge_cell",
+    "run_cells",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +63,22 @@ class Bench:
         return replace(self, instance=self.instance.without_test())
 
 
+def groups_of(cells: Sequence[Cell], bench: Bench, most: int) -> list[list[Cell]]:
+    """Return the cells in groups to be fitted side by side: trainings at one site, all others alone."""
+    groups: list[list[Cell]] = []
+    open_at: dict[Site, list[Cell]] = {}
+    for cell in cells:
+        trains = issubclass(bench.methods.get(cell.method), TrainedMethod)
+        found = open_at.get(cell.site) if trains else None
+        if found is None or len(found) == most:
+            found = []
+            groups.append(found)
+            if trains:
+                open_at[cell.site] = found
+        found.append(cell)
+    return groups
+
+
 def run_cells(
     cells: Sequence[Cell],
     bench: Bench,
@@ -75,9 +101,9 @@ def run_cells(
         if isinstance(found, Featurizer):
             save_featurizer(found, folder.path, _header(cell, bench))
             _judge(cell, bench, splits, found, progress)
-            folder.finish(_describe(cell, bench, found.size))
+            folder.finish(describe_cell(cell, bench, found.size))
         elif keep_refusal:
-            folder.finish({**_describe(cell, bench, 0), "refused": str(found)})
+            folder.finish({**describe_cell(cell, bench, 0), "refused": str(found)})
         else:
             raise found
     for cell in cells:
@@ -172,7 +198,8 @@ def _judge(
         folder.write_outcomes(split, outcomes)
 
 
-def _describe(cell: Cell, bench: Bench, swapped: int) -> dict[str, Any]:
+def describe_cell(cell: Cell, bench: Bench, swapped: int) -> dict[str, Any]:
+    """Return what `cell.json` says: all that determines the result, and how many coordinates are swapped."""
     return {
         "suite_schema": SUITE_SCHEMA_VERSION,
         "cell": cell.cell_id,
@@ -187,6 +214,7 @@ def _describe(cell: Cell, bench: Bench, swapped: int) -> dict[str, Any]:
         "tolerance": bench.tolerance,
         "model_fingerprint": bench.engine.target.fingerprint,
         "instance_fingerprint": bench.instance.fingerprint,
+        **({} if cell.control is None else {"control": cell.control}),
     }
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
-from evaluation.records import FLOORS
+from evaluation.records import FLOORS, is_control
 
-__all__ = ["FAMILIES", "OTHER", "by_family", "family_of"]
+__all__ = ["CONTROLLED", "FAMILIES", "OTHER", "by_family", "family_of"]
 
 OTHER = "other methods"
 _FLOORS = "floors"
+CONTROLLED = "controls"
+"""Rows of methods under a control, whatever the method."""
 FAMILIES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "trained subspaces": ("das", "mdas", "boundless_das"),
@@ -21,6 +23,7 @@ FAMILIES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "dictionaries": ("sae", "mdbm_sae"),
         OTHER: (),
         _FLOORS: FLOORS,
+        CONTROLLED: (),
     }
 )
 """Families in the order of drawings, each with names of methods or, with an underscore at the end, beginnings
@@ -29,6 +32,8 @@ of names."""
 
 def family_of(method: str) -> str:
     """Return a method's family: by its name, then by a beginning of it or `sae` in it, else `OTHER`."""
+    if is_control(method):
+        return CONTROLLED
     for family, names in FAMILIES.items():
         if method in names:
             return family

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,9 +12,10 @@ from pydantic import Field, PositiveInt, field_validator
 from das.methods.base import Method, MethodConfig
 from das.models.expansion import expand_sites
 from das.sites import Site, SiteSpace
+from evaluation.controls import CONTROLS
 from evaluation.judging import DEFAULT_LABEL_TOKENS
 from evaluation.methods import METHODS
-from evaluation.records import ADDED_FLOORS
+from evaluation.records import ADDED_FLOORS, control_row
 from evaluation.target import MemorySize
 from evaluation.uncertainty import DEFAULT_RESAMPLES
 from ravel.common.config import Config
@@ -25,6 +26,7 @@ from ravel.instance import Instance
 from ravel.schema import GENERALISATIONS, Generalisation, split_name
 
 __all__ = [
+    "ALL_CONTROLS",
     "FREE",
     "GROWING",
     "SUITE_SCHEMA_VERSION",
@@ -33,17 +35,25 @@ __all__ = [
     "PlannedOn",
     "SuiteConfig",
     "check_splits",
+    "control_cell",
     "plan_cells",
     "resolve",
 ]
 
 SUITE_SCHEMA_VERSION = 1
+CONTROL_SCHEMA_VERSION = 1
+"""Goes into the ids of controlled cells; a change of what a control does raises it."""
+ALL_CONTROLS = "all"
+"""Stands for every control in a suite's list."""
 GROWING = ("methods", "attributes", "sites", "sizes", "seeds", "generalisations")
 """Settings to which a later config of the same run may add entries: that adds cells and changes none."""
 
-FREE = ("instance", "model", "device", "batch_tokens", "cache_memory", "cache_folder", "fit_together")
-"""Settings that may change when a run is continued: instance and model are compared by fingerprint, the rest
-is no setting of the experiment."""
+FREE = (
+    *("instance", "model", "device", "batch_tokens", "cache_memory", "cache_folder", "fit_together"),
+    *("controls", "control_methods"),
+)
+"""Settings that may change when a run is continued: instance and model are compared by fingerprint, controls
+lie beside the grid and change no cell of it, the rest is no setting of the experiment."""
 
 
 class MethodSpec(Config):
@@ -106,6 +116,12 @@ class SuiteConfig(Config):
     """Bootstrap resamples behind each interval."""
     seed: int = 0
     """Root of the bootstrap's streams."""
+    controls: tuple[str, ...] = ()
+    """Controls that must fail, as in `ravel list controls`, or `all`; each adds a row to every controlled
+    method, at its chosen points and for the first seed."""
+    control_methods: tuple[str, ...] | None = None
+    """Methods that are controlled; None for those of the suite that learn from answers: from pairs or class
+    labels."""
 
     @field_validator("methods", mode="before")
     @classmethod
@@ -163,6 +179,8 @@ class Cell:
     """Number of coordinates asked for; None if it follows from the method."""
     seed: int
     """Root of the fit's random streams."""
+    control: str | None = None
+    """The control under which it is fitted and judged; None for a cell of the grid."""
 
     def serves(self, attribute: str) -> bool:
         """Tell whether this cell's outcomes score this target."""
@@ -171,7 +189,8 @@ class Cell:
     def label(self) -> str:
         """Name the cell for people."""
         size = "" if self.size is None else f" size {self.size}"
-        return f"{self.method} {self.attribute or 'every attribute'} {self.site}{size} seed {self.seed}"
+        name = self.method if self.control is None else control_row(self.method, self.control)
+        return f"{name} {self.attribute or 'every attribute'} {self.site}{size} seed {self.seed}"
 
 
 def resolve(
@@ -201,6 +220,8 @@ def resolve(
             "sizes": _unique(config.sizes),
             "seeds": _unique(config.seeds),
             "generalisations": tuple(g for g in GENERALISATIONS if g in config.generalisations),
+            "controls": _controls(config.controls),
+            "control_methods": _control_methods(config, [spec.name for spec in specs], methods),
         }
     )
 
@@ -294,6 +315,13 @@ def _cells_of(
                     yield Cell(cell_id, spec.name, setting, attribute, site, size, seed)
 
 
+def control_cell(cell: Cell, control: str) -> Cell:
+    """Return the cell of a control on a cell of the grid, with an id of its own that follows from the
+    latter's, which holds the seed."""
+    parts = {"control_schema": CONTROL_SCHEMA_VERSION, "control": control, "controlled": cell.cell_id}
+    return replace(cell, cell_id=_cell_id(parts), control=control)
+
+
 def _cell_id(parts: dict[str, Any]) -> str:
     return sha256_text(canonical_json(parts))[:16]
 
@@ -376,6 +404,34 @@ def _attributes(config: SuiteConfig, instance: PlannedOn) -> tuple[str, ...]:
             todo="name attributes in the suite, or build an instance with training and evaluation pairs",
         )
     return wanted
+
+
+def _controls(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the controls by name, in the order of the registry."""
+    if ALL_CONTROLS in names:
+        return tuple(CONTROLS.names())
+    return tuple(sorted({CONTROLS.get(name).name for name in names}))
+
+
+def _control_methods(
+    config: SuiteConfig, listed: Sequence[str], methods: Registry[type[Method]]
+) -> tuple[str, ...] | None:
+    """Return the controlled methods; what was left open stays open where there are no controls."""
+    if config.control_methods is not None:
+        for name in config.control_methods:
+            if name not in listed:
+                raise unknown_name("method of this suite to be controlled", name, listed)
+        return _unique(config.control_methods)
+    if not config.controls:
+        return None
+    learning = [n for n in _unique(listed) if methods.get(n).needs_pairs or methods.get(n).needs_labels]
+    if not learning:
+        raise SuiteError(
+            expected="a method that learns from answers, for the suite lists controls",
+            came=f"only {', '.join(_unique(listed))}",
+            todo="list a method such as mdas, name one in `control_methods`, or leave `controls` out",
+        )
+    return tuple(learning)
 
 
 def _unique(values: Sequence[Any]) -> tuple[Any, ...]:

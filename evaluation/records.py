@@ -15,6 +15,7 @@ from ravel.schema import Generalisation, Partition, SourceKind
 
 __all__ = [
     "ADDED_FLOORS",
+    "CONTROL_MARK",
     "FLOORS",
     "NO_OP_DISENTANGLE",
     "SCORE_SCHEMA_VERSION",
@@ -25,11 +26,14 @@ __all__ = [
     "Refusal",
     "ScoreRecord",
     "ScoredKind",
+    "control_row",
+    "is_control",
     "read_averages",
     "read_comparisons",
     "read_outcomes",
     "read_refusals",
     "read_scores",
+    "set_apart",
 ]
 
 SCORE_SCHEMA_VERSION = 2
@@ -38,6 +42,8 @@ ADDED_FLOORS: tuple[str, ...] = ("no_op", "full_vector", "random_subspace")
 FLOORS: tuple[str, ...] = (*ADDED_FLOORS, "sae_reconstruction")
 """Methods that learn nothing of the attribute: rows that bound every other row from below or, for cause, from
 above."""
+CONTROL_MARK = "~"
+"""Stands between a method and the control it is under, in the names of rows: `mdas~labels_shuffled`."""
 NO_OP_DISENTANGLE = 0.5
 """What doing nothing scores: cause 0 and isolate 1. A lower score is worse than no intervention."""
 
@@ -46,6 +52,21 @@ ScoredKind = SourceKind | Literal["all"]
 Interval = tuple[float, float]
 _INTERVALS = ("cause_interval", "isolate_interval", "disentangle_interval")
 _TUPLES = (*_INTERVALS, "attributes", "seeds")
+
+
+def control_row(method: str, control: str) -> str:
+    """Return the name of the row of a method under a control."""
+    return f"{method}{CONTROL_MARK}{control}"
+
+
+def is_control(method: str) -> bool:
+    """Tell whether a row is a control: it must fail, and is never compared with the others."""
+    return CONTROL_MARK in method
+
+
+def set_apart(method: str) -> bool:
+    """Tell whether a row can't be the best of a table: a floor, or a control."""
+    return method in FLOORS or is_control(method)
 
 
 @dataclass(frozen=True, slots=True)

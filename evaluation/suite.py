@@ -13,12 +13,21 @@ from typing import Any
 from das.engine import ResumeEngine, make_engine
 from das.engine.memory import CachePlan, parse_bytes
 from das.engine.protocol import Engine
-from das.methods.base import Method, TrainedMethod
+from das.methods.base import Method
 from das.models.load import load_target
-from das.sites import Site
 from evaluation.activations import collect_vectors
 from evaluation.cache_plan import planned_cache
-from evaluation.cells import Bench, cell_outcomes, cell_refusal, cell_subject, judge_cell, run_cells
+from evaluation.cells import (
+    Bench,
+    cell_outcomes,
+    cell_refusal,
+    cell_subject,
+    groups_of,
+    judge_cell,
+    run_cells,
+)
+from evaluation.control_records import CONTROL_CHECKS, ControlCheck
+from evaluation.control_runs import Choice, ControlResults, run_controls
 from evaluation.judging import NaturalAnswers
 from evaluation.methods import METHODS
 from evaluation.plan import FREE, GROWING, Cell, SuiteConfig, check_splits, plan_cells, resolve
@@ -63,10 +72,8 @@ class RunSummary:
     """As in `comparisons.jsonl`."""
     refusals: tuple[Refusal, ...]
     """As in `refusals.jsonl`."""
-
-
-Choice = Mapping[tuple[str, str], Sequence[Cell]]
-"""The chosen cells by (method, attribute), one per seed."""
+    controls: tuple[ControlCheck, ...] = ()
+    """As in `control_checks.jsonl`; none without controls."""
 
 
 def run_suite(config: SuiteConfig, out: Path, *, progress: Progress = silent) -> RunSummary:
@@ -120,7 +127,8 @@ def run_suite_on(
     validation = _Scorer(bench.without_test(), config)
     choice = select(cells, validation, config)
     _open_test(cells, choice, bench, config, progress)
-    return finish(cells, choice, _Scorer(bench, config), config)
+    controls = run_controls(choice, bench, config, progress)
+    return finish(cells, choice, _Scorer(bench, config), config, controls)
 
 
 def _open(
@@ -201,7 +209,7 @@ def _fit_all(cells: Sequence[Cell], bench: Bench, config: SuiteConfig, progress:
     withheld = bench.without_test()
     splits = [s for g in config.generalisations if withheld.instance.pairs(s := split_name(g, "val"))]
     done = 0
-    for group in _groups(cells, bench, config.fit_together):
+    for group in groups_of(cells, bench, config.fit_together):
         progress("cells", done, len(cells))
         began = time.monotonic()
         new = [cell for cell in group if not withheld.run.cell(cell.cell_id).finished()]
@@ -211,22 +219,6 @@ def _fit_all(cells: Sequence[Cell], bench: Bench, config: SuiteConfig, progress:
             progress(f"finished {cell.label()} in {took / len(new):.1f} s", number, len(cells))
         done += len(group)
     progress("cells", len(cells), len(cells))
-
-
-def _groups(cells: Sequence[Cell], bench: Bench, most: int) -> list[list[Cell]]:
-    """Return the cells in groups to be fitted side by side: trainings at one site, all others alone."""
-    groups: list[list[Cell]] = []
-    open_at: dict[Site, list[Cell]] = {}
-    for cell in cells:
-        trains = issubclass(bench.methods.get(cell.method), TrainedMethod)
-        found = open_at.get(cell.site) if trains else None
-        if found is None or len(found) == most:
-            found = []
-            groups.append(found)
-            if trains:
-                open_at[cell.site] = found
-        found.append(cell)
-    return groups
 
 
 def _open_test(
@@ -339,20 +331,41 @@ def _point(cell: Cell) -> Point:
     return Point(cell.site, cell.size, cell.setting)
 
 
-def finish(cells: Sequence[Cell], choice: Choice, scorer: _Scorer, config: SuiteConfig) -> RunSummary:
+def finish(
+    cells: Sequence[Cell], choice: Choice, scorer: _Scorer, config: SuiteConfig, controls: ControlResults
+) -> RunSummary:
     """Write scores, averages, comparisons, tables, plots and the page from the outcomes of judged cells."""
     run = scorer.bench.run
     scores = _all_scores(cells, choice, scorer, config)
     averages, comparisons = _summaries(choice, scorer, config)
-    refused = refusals(cells, scorer.bench, choice, config)
+    averages += controls.averages
+    refused = [*refusals(cells, scorer.bench, choice, config), *controls.refusals]
     write_jsonl(run.averages, (record.to_json() for record in averages))
     write_jsonl(run.comparisons, (record.to_json() for record in comparisons))
     write_jsonl(run.refusals, (record.to_json() for record in refused))
+    _write_checks(run, controls)
     # Last, for its presence says that a run is finished.
     write_jsonl(run.scores, (record.to_json() for record in scores))
     write_publication(run)
     write_report(run.path)
-    return RunSummary(run.path, config, tuple(scores), tuple(averages), tuple(comparisons), tuple(refused))
+    return RunSummary(
+        run.path,
+        config,
+        tuple(scores),
+        tuple(averages),
+        tuple(comparisons),
+        tuple(refused),
+        controls.checks,
+    )
+
+
+def _write_checks(run: RunFolder, controls: ControlResults) -> None:
+    path = run.path / CONTROL_CHECKS
+    if controls.checks:
+        write_jsonl(path, (check.to_json() for check in controls.checks))
+    else:
+        # Those of an earlier config that had controls.
+        path.unlink(missing_ok=True)
 
 
 def _all_scores(

@@ -9,10 +9,17 @@ from itertools import combinations
 
 from evaluation.aggregate import Macro, average_attributes, mean_over_seeds
 from evaluation.records import SCORE_SCHEMA_VERSION, AverageRecord, ComparisonRecord, Outcome, ScoredKind
-from evaluation.uncertainty import Resamples, Sampled, difference, holm, p_value
+from evaluation.uncertainty import Resamples, Sampled, difference, holm
 from ravel.schema import Generalisation, Partition
 
-__all__ = ["Evidence", "SplitContext", "average_records", "comparison_records", "sample_methods"]
+__all__ = [
+    "Evidence",
+    "MethodSample",
+    "SplitContext",
+    "average_records",
+    "comparison_records",
+    "sample_methods",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,5 +161,5 @@ def _comparison(
         cause_interval=intervals.cause,
         isolate_interval=intervals.isolate,
         disentangle_interval=intervals.disentangle,
-        disentangle_p=p_value(point.disentangle, minus.draws.disentangle),
+        disentangle_p=minus.disentangle_p(),
     )
