@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers import LlamaConfig
 
 from das.diagnostics.modules import mlp_output
+from das.diagnostics.natural import NaturalStates
 from das.diagnostics.patches import PATCHES, patches
 from das.diagnostics.pathway import (
     NaturalRanges,
@@ -245,6 +246,17 @@ def test_hidden_pathways_are_told_from_clean_subspaces(planted: Planted) -> None
     auroc = sum(above) / len(above)
     assert auroc == 1.0
     assert min(scores[0]) > 0.5 > 0.2 > max(scores[1])
+
+
+def test_distance_to_natural_states_does_not_tell_them_apart(planted: Planted) -> None:
+    engine = DirectEngine(planted.target)
+    natural = engine.collect(planted.prompts, [SITE])[SITE]
+    states = NaturalStates.fit(natural[::2], natural[1::2])
+    base, source = (engine.collect([pair[i] for pair in planted.pairs], [SITE])[SITE] for i in (0, 1))
+    for columns in (planted.idle + planted.dormant, planted.used):
+        patched = Subspace(columns[:, None] / columns.norm()).interchange(base, source)
+        assert float(states.mahalanobis_percentiles(patched).mean()) > 95
+        assert float(states.neighbour_percentiles(patched).mean()) > 80
 
 
 def test_the_cross_patch_does_alone_what_the_hidden_pathway_does(planted: Planted) -> None:
