@@ -81,8 +81,7 @@ class BalancedScorer:
         self._pairs = pairs
         self._classes = classes_of(pairs)
         self._ids = [pair.pair_id for pair in pairs]
-        self._attributes = sorted({pair.attribute for pair in pairs})
-        self._strata = {name: self._sorted(name) for name in self._attributes}
+        self._strata: dict[str, Strata] = {}
 
     def records(self, evidence: Sequence[Evidence]) -> list[AverageRecord]:
         """Return every method's balanced scores: per attribute the mean over seeds, and over attributes.
@@ -101,19 +100,22 @@ class BalancedScorer:
     def sampled(self, outcomes: Sequence[Outcome], attribute: str) -> Sampled:
         """Score one target on the outcomes, with what the intervals come from."""
         point, said = balanced_scores(outcomes, attribute, self._classes), verdicts_of(outcomes, self._ids)
-        others = [name for name in self._attributes if name != attribute]
-        if attribute not in self._strata or not others:
-            return without_draws(point, Spreads(None, None, None))
+        asked = {pair.attribute for pair in self._pairs}
+        others = sorted(asked - {attribute})
         right = np.where([pair.attribute == attribute for pair in self._pairs], said.swapped, said.unchanged)
-        cause, isolate = {attribute: 1.0}, {name: 1 / len(others) for name in others}
-        both = {name: weight / 2 for name, weight in (cause | isolate).items()}
-        strata = self._strata[attribute]
-        spreads = (strata.spread(right, weights) for weights in (cause, isolate, both))
+        cause = {attribute: 1.0} if attribute in asked else {}
+        isolate = {name: 1 / len(others) for name in others}
+        both = {n: weight / 2 for n, weight in (cause | isolate).items()} if cause and isolate else {}
+        strata = self._sorted(attribute)
+        spreads = (strata.spread(right, part) if part else None for part in (cause, isolate, both))
         return without_draws(point, Spreads(*spreads))
 
     def _sorted(self, target: str) -> Strata:
-        expected = [self._classes[pair.pair_id][0 if pair.attribute == target else 1] for pair in self._pairs]
-        return Strata(self._pairs, expected, self._split.resamples.clusters)
+        """Return the pairs in the classes of what is expected for this target."""
+        if target not in self._strata:
+            expected = [self._classes[p.pair_id][0 if p.attribute == target else 1] for p in self._pairs]
+            self._strata[target] = Strata(self._pairs, expected, self._split.resamples.clusters)
+        return self._strata[target]
 
     def _mean_over_seeds(self, evidence: Evidence) -> Sampled:
         parts = [self.sampled(outcomes, evidence.attribute) for outcomes in evidence.read()]
