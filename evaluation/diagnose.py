@@ -22,6 +22,7 @@ from evaluation.diagnosis.records import (
     read_cell_diagnoses,
     write_cell_diagnoses,
 )
+from evaluation.plan import SuiteConfig
 from evaluation.records import FLOORS, ScoreRecord, read_scores
 from evaluation.report import write_report
 from evaluation.runs import Progress, RunFolder, silent
@@ -147,13 +148,15 @@ def diagnose_run(
 ) -> list[RunRow]:
     """Diagnose every chosen subspace of a finished run and write `diagnostics.json` into its cell.
 
-    Floors and controls have no verdict and are passed over. What was diagnosed before with equal settings is
-    read and not done again, so that an interrupted call goes on where it stopped. A featurizer that is no
-    subspace is written down with the reason. In the end the page of the run is written anew. Raises
-    SuiteError for a folder without scores, another model than the run's, and a split without pairs.
+    Answers are judged as the run judged them. Floors and controls have no verdict and are passed over. What
+    was diagnosed before with equal settings is read and not done again, so that an interrupted call goes on
+    where it stopped. A featurizer that is no subspace is written down with the reason. In the end the page of
+    the run is written anew. Raises SuiteError for a folder without scores, another model than the run's, and a split without pairs.
     """
     run = RunFolder(folder)
     records = _chosen(run)
+    suite = SuiteConfig.from_file(run.config)
+    config = config.model_copy(update={"label_tokens": suite.label_tokens, "tolerance": suite.tolerance})
     instance, engine = Instance.load(run.instance), target.open()
     bench = _RunBench(run, instance, engine, config, records)
     cells = bench.cells()

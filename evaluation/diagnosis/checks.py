@@ -159,7 +159,8 @@ class _Desk:
 
     def part(self, name: str, part: str) -> Check:
         """Check the share of cause that a normalised part has: of several readers the worst one's."""
-        full = self._cause("full")
+        # Parts are those of an orthogonal swap, so that an oblique one is no measure of them.
+        full = self._cause("orthogonal" if any(p.name == "orthogonal" for p in self.patches) else "full")
         if isinstance(full, str):
             return _missing(name, full)
         if full < LEAST_CAUSE:

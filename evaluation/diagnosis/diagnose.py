@@ -15,7 +15,15 @@ from das.featurizers.base import Featurizer
 from evaluation.diagnosis.checks import NORMALISATION, checks_of, verdict_of
 from evaluation.diagnosis.measuring import Evidence, answer_rows, measures_of
 from evaluation.diagnosis.patching import Patcher, mean_scores, no_patch
-from evaluation.diagnosis.plan import Planned, beside, directions_of, parts_of, random_parts, readers_of
+from evaluation.diagnosis.plan import (
+    Planned,
+    beside,
+    directions_of,
+    orthogonal,
+    parts_of,
+    random_parts,
+    readers_of,
+)
 from evaluation.diagnosis.records import Diagnosis, PatchScore
 from evaluation.diagnosis.sample import draw_sample
 from evaluation.judging import DEFAULT_LABEL_TOKENS
@@ -180,7 +188,7 @@ def _patch(patcher: Patcher, plan: Planned, nothing: PatchScore) -> PatchScore:
 def _planned(found: Evidence, gradients: Tensor, missing: str, shuffled: Featurizer | None) -> list[Planned]:
     """Return all patches but the full one and the random ones."""
     size = int(found.basis.shape[1])
-    plans = list(parts_of(found.basis, found.readers, missing))
+    plans = [*orthogonal(found.featurizer, found.basis), *parts_of(found.basis, found.readers, missing)]
     plans.append(
         Planned("shuffled", "", shuffled, reason="" if shuffled else "none of the same method was given")
     )

@@ -29,6 +29,7 @@ __all__ = [
     "Planned",
     "beside",
     "directions_of",
+    "orthogonal",
     "parts_of",
     "random_parts",
     "readers_of",
@@ -93,6 +94,20 @@ def parts_of(basis: Tensor, readers: Sequence[Reader], missing: str) -> Iterator
     if missing:
         for name in ("row", "null"):
             yield Planned(name, "", None, reason=missing)
+
+
+def orthogonal(featurizer: Featurizer, basis: Tensor) -> Iterator[Planned]:
+    """Yield the orthogonal swap of the same directions where the featurizer's own is another one.
+
+    An oblique subspace reads along other columns than it writes, a soft mask swaps coordinates in part; the
+    parts against readers are those of the orthogonal swap and have to be compared with it.
+    """
+    oblique = isinstance(featurizer, Subspace) and featurizer.reader is not None
+    soft = isinstance(featurizer, MaskedBasis) and bool(
+        ((featurizer.weights > 0) & (featurizer.weights < 1)).any()
+    )
+    if oblique or soft:
+        yield Planned("orthogonal", "", Subspace(basis.float()))
 
 
 def random_parts(width: int, size: int, draws: int, seed: int) -> list[Featurizer]:

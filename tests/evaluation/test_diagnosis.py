@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -292,6 +292,27 @@ def test_natural_runs_lean_to_the_source(sound: PlantedWorld) -> None:
     assert bool((natural.difference < 0).all())
     assert torch.allclose(natural.difference, swapped.difference, atol=1e-4)
     assert bool((natural.swapped_probability > 0.25).all())
+
+
+def test_an_oblique_swap_is_held_against_an_orthogonal_one(sound: PlantedWorld, diagnosed: Diagnoser) -> None:
+    """Read a plane that says nothing, write A's: the swap brings little, its directions bring all."""
+    plane, foreign = sound.plane("A"), sound.directions[:, 8:10]
+    found = diagnosed(sound, Subspace.oblique(plane + 3 * foreign, plane))
+    part = found.check("row_part")
+    assert cause(found, "orthogonal") == 1.0
+    assert cause(found, "full") < 1.0
+    assert part is not None
+    assert part.value == pytest.approx(1.0)
+    assert diagnosed(sound, Subspace(plane)).patch("orthogonal") is None
+
+
+def test_the_pages_name_every_check_and_every_field() -> None:
+    docs = Path(__file__).resolve().parents[2] / "docs"
+    page = (docs / "how-to" / "diagnose-a-subspace.md").read_text(encoding="utf-8")
+    assert [name for name in THRESHOLDS if f"`{name}`" not in page] == []
+    section = (docs / "run-folder.md").read_text(encoding="utf-8").partition("diagnostics.json\n\nWritten")[2]
+    named = [field.name for kind in (Diagnosis, PatchScore, Measure, Check) for field in fields(kind)]
+    assert [name for name in named if f"`{name}`" not in section.partition("\n## ")[0]] == []
 
 
 def patch(name: str, cause: float, about: str = "", **more: float) -> PatchScore:
