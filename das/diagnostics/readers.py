@@ -158,9 +158,11 @@ class _Trace:
         within = {id(module) for module in self._attention.modules()}
         linears = [(name, linear) for name, linear in linear_layers(self._block)]
         writers = _ends(linears, family.projection(self._block), within)
-        self._attention_layers = [n for n, m in linears if id(m) in within and id(m) not in writers]
-        self._mlp_layers = [n for n, m in linears if id(m) not in within and id(m) not in writers]
-        self._layers = dict(linears)
+        width = target.d_model
+        fits = {id(m) for _, m in linears if id(m) not in writers and weight_of(m).shape[1] == width}
+        self._layers = {name: layer for name, layer in linears if id(layer) in fits}
+        self._attention_layers = [name for name, layer in self._layers.items() if id(layer) in within]
+        self._mlp_layers = [name for name, layer in self._layers.items() if id(layer) not in within]
         # Norms inside an attention come after its layers: those of queries and keys.
         self._norms = {name: norm for name, norm in norms(self._block) if id(norm) not in within}
         flowing = _run(target, self._places())

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from transformers import CohereConfig, Glm4Config, OlmoConfig, Starcoder2Config
 
 from das.diagnostics.modules import linear_layers, mlp_output, norms, weight_of
 from das.diagnostics.patches import patches, split
@@ -29,7 +30,10 @@ LAST = torch.tensor([4])
 
 def loud(name: str) -> TargetModel:
     """A miniature with random norms and biases."""
-    target = miniature(FAMILIES.get(name), seed=1)
+    return made_loud(miniature(FAMILIES.get(name), seed=1))
+
+
+def made_loud(target: TargetModel) -> TargetModel:
     generator = torch.Generator().manual_seed(3)
     for _, norm in norms(target.model):
         for parameter in norm.parameters():
@@ -134,6 +138,31 @@ def test_what_a_module_adds_is_read_as_its_readers_say(family: TargetModel, stre
     assert_reads(still, readers["attention"], reading_modules(still, 2, "attention"), changes)
     assert_reads(still, readers["mlp"], reading_modules(still, 1 if own_mlp else 2, "mlp"), changes)
     assert_reads(still, readers["unembedding"], [still.model.get_output_embeddings()], changes)
+
+
+@pytest.mark.parametrize("config_class", [CohereConfig, OlmoConfig, Glm4Config, Starcoder2Config])
+def test_families_that_are_not_registered_are_followed_too(config_class: Any) -> None:
+    """Side by side with a centred norm; norms without weights; norms on both sides; plain LayerNorms."""
+    config = config_class(
+        vocab_size=128,
+        hidden_size=32,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        intermediate_size=48,
+        bos_token_id=1,
+        eos_token_id=2,
+        pad_token_id=2,
+    )
+    with torch.no_grad():
+        target = made_loud(random_target(config, name=config_class.__name__))
+        still = quiet(target)
+    place = still.place(Site(1))
+    readers = {r.name: r for r in next_readers(target, Site(1))}
+    for name in ("attention", "mlp"):
+        assert_reads(still, readers[name], reading_modules(still, 2, name), lambda v: [(place, v)])
+    assert_reads(still, readers["unembedding"], [still.model.get_output_embeddings()], lambda v: [(place, v)])
 
 
 def parallel(target: TargetModel) -> bool:
