@@ -151,7 +151,8 @@ def diagnose_run(
     Answers are judged as the run judged them. Floors and controls have no verdict and are passed over. What
     was diagnosed before with equal settings is read and not done again, so that an interrupted call goes on
     where it stopped. A featurizer that is no subspace is written down with the reason. In the end the page of
-    the run is written anew. Raises SuiteError for a folder without scores, another model than the run's, and a split without pairs.
+    the run is written anew. Raises SuiteError for a folder without scores, another model than the run's, and
+    a split without pairs.
     """
     run = RunFolder(folder)
     records = _chosen(run)
