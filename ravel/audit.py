@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ravel.dependence import Dependence, dependences, values_of_tables
+from ravel.mentions import same_text
 from ravel.schema import SLOT, Partition, Template
 from ravel.tables import Tables
 
@@ -118,7 +119,7 @@ class NearDuplicates:
     """Different spellings that hardly differ."""
 
     what: str
-    """`entity`, or the attribute whose values they are."""
+    """`entity`, `template`, or the attribute whose values they are."""
     spellings: tuple[str, ...]
     """The spellings, sorted."""
 
@@ -147,6 +148,9 @@ class AuditReport:
     """Texts that stand both among an attribute's templates and among the attribute-free ones."""
     across_partitions: tuple[str, ...]
     """Those of `asked_and_free` that lie in two partitions: held-out templates that training may see."""
+    held_twice: tuple[NearDuplicates, ...]
+    """Entities, and templates of whatever kind, that differ in case and blanks at most and lie in two
+    partitions; a build keeps the earlier one only."""
     without_values: tuple[str, ...]
     """Attributes with templates but no values: nothing can be ranked or checked by them."""
     all_blank: tuple[str, ...]
@@ -183,6 +187,7 @@ def audit_tables(tables: Tables) -> AuditReport:
         glued_slots=tuple(template.text for template in tables.templates if _is_glued(template.text)),
         asked_and_free=tuple(t.text for t in asked if t.text in {f.text for f in free}),
         across_partitions=tuple(_across_partitions(asked, free)),
+        held_twice=tuple(_held_twice(tables)),
         without_values=tuple(_without_values(tables)),
         all_blank=tuple(f.entity for f in tables.entities if not any(value.strip() for _, value in f.values)),
     )
@@ -326,6 +331,20 @@ def _across_partitions(asked: list[Template], free: list[Template]) -> Iterator[
             yield template.text
 
 
+def _held_twice(tables: Tables) -> Iterator[NearDuplicates]:
+    rows = {
+        "entity": [(facts.entity, facts.partition) for facts in tables.entities],
+        "template": [(template.text, template.partition) for template in tables.templates],
+    }
+    for what, placed in rows.items():
+        groups: dict[str, list[tuple[str, Partition]]] = defaultdict(list)
+        for text, partition in placed:
+            groups[same_text(text)].append((text, partition))
+        for group in groups.values():
+            if len({partition for _, partition in group}) > 1:
+                yield NearDuplicates(what, tuple(sorted({text for text, _ in group})))
+
+
 def _without_values(tables: Tables) -> Iterator[str]:
     usable = tables.attributes()
     for attribute in tables.entity_type.attributes:
@@ -393,7 +412,9 @@ def _spot_lines(report: AuditReport) -> Iterator[str]:
     for what, found in spots.items():
         if found:
             yield f"  {what}: {len(found)}, such as {found[0]!r}"
+    for group in report.held_twice:
+        yield f"  in two partitions ({group.what}): {' / '.join(group.spellings)}"
     for group in report.near_duplicates:
         yield f"  nearly equal ({group.what}): {' / '.join(group.spellings)}"
-    if not report.near_duplicates and not any(spots.values()):
+    if not report.near_duplicates and not report.held_twice and not any(spots.values()):
         yield "  none"

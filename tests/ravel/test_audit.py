@@ -93,6 +93,10 @@ class TestByHand:
         )
         assert report.glued_slots == ("Two %ss",)
         assert report.asked_and_free == report.across_partitions == ("%s feels",)
+        assert report.held_twice == (
+            NearDuplicates("entity", ("Ice", "ice")),
+            NearDuplicates("template", ("%s feels",)),
+        )
         assert report.without_values == ("Texture",)
         assert report.all_blank == ("gap",)
 
@@ -244,3 +248,17 @@ class TestRelease:
         report = audited("nobel_prize_winner")
         assert (len(report.asked_and_free), len(report.across_partitions)) == (15, 6)
         assert not audited("city").asked_and_free
+
+    def test_what_lies_in_two_partitions(self) -> None:
+        counts = {
+            name: [part.what for part in audited(name).held_twice]
+            for name in ("city", "nobel_prize_winner", "verb", "physical_object", "occupation")
+        }
+        assert counts == {
+            "city": [],
+            "nobel_prize_winner": ["template"] * 7,
+            "verb": [],
+            "physical_object": ["entity", "template", "template"],
+            "occupation": [],
+        }
+        assert audited("physical_object").held_twice[0].spellings == ("Amethyst", "amethyst")

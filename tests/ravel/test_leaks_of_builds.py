@@ -11,6 +11,7 @@ from answering_world import TOWN, TableAnswerer, town_name, town_tables
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from leaking_world import counts, errors
+from release_data import RELEASE, needs_release
 
 from ravel.build import BuildConfig, build_instance
 from ravel.entity_types import ENTITY_TYPES
@@ -18,6 +19,7 @@ from ravel.import_pairs import instance_from_release_pairs
 from ravel.instance import Instance, PromptRecord
 from ravel.pairs import DrawRules, Question, draw_pairs
 from ravel.prompts import fill
+from ravel.release import read_release
 from ravel.release_pairs import ReleasePair, write_release_pairs
 from ravel.schema import (
     PARTITIONS,
@@ -86,6 +88,16 @@ def test_no_build_of_bundled_tables_leaks(name: str) -> None:
     assert len(instance.splits()) == 7
     assert errors(instance) == set()
     assert "left_out_as_doubles" not in instance.manifest.counts
+
+
+@needs_release
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [entity_type.name for entity_type in ENTITY_TYPES if entity_type.release])
+def test_no_build_of_the_release_leaks(name: str) -> None:
+    config = BuildConfig(max_entities=40, train_pairs=1000, evaluation_pairs=200)
+    instance = built(read_release(RELEASE, name), config)
+    assert errors(instance) == set()
+    assert instance.manifest.counts["prompts"]["dropped_named_twice"] > 0
 
 
 def test_what_does_not_leak_is_built_as_before() -> None:
