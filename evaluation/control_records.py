@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -94,7 +95,9 @@ class ControlCheck:
                 came=f"other fields: {', '.join(sorted(row.keys() ^ known))}",
                 todo="run the suite again with this version of ravel-bench",
             )
-        return cls(**{k: tuple(v) if k in _TUPLES and v is not None else v for k, v in row.items()})
+        values: dict[str, Any] = dict(row)
+        values.update({k: tuple(row[k]) for k in _TUPLES if row[k] is not None})
+        return cls(**values)
 
 
 def is_at_floor(difference: float | None, interval: Interval | None) -> bool | None:
@@ -112,7 +115,7 @@ def read_control_checks(path: Path) -> list[ControlCheck]:
     return [ControlCheck.from_json(row, origin=f"line {n} of {path}") for n, row in read_jsonl(path)]
 
 
-def control_sentences(checks: list[ControlCheck]) -> list[str]:
+def control_sentences(checks: Sequence[ControlCheck]) -> list[str]:
     """Return the means over attributes in words, a sentence each, and which single attributes are above their
     floor where they must not be."""
     said = [_sentence(check) for check in checks if check.attribute == EVERY_ATTRIBUTE]

@@ -105,7 +105,8 @@ class _Controlled:
             for view, generalisation in self._views():
                 self._judge(ordinary, cell, view, generalisation, progress)
         progress(stage, len(cells), len(cells))
-        checks, averages = [], []
+        checks: list[ControlCheck] = []
+        averages: list[AverageRecord] = []
         for view, generalisation in self._views():
             summed = self._summary(view, generalisation)
             checks += summed.checks

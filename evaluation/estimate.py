@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from das.methods.base import Method, MethodConfig
 from das.sites import Site
 from das.training.loop import TrainingConfig
+from evaluation.controls import CONTROLS
 from evaluation.plan import Cell, SuiteConfig
 from evaluation.preset import ModelShape
 from ravel.common.registry import Registry
 
-__all__ = ["TOKENS_OF_A_PAIR", "Estimate", "PairCounts", "cell_passes", "estimate"]
+__all__ = ["TOKENS_OF_A_PAIR", "Estimate", "PairCounts", "cell_passes", "control_cells", "estimate"]
 
 _JUDGED = 1.4
 """Passes per judged pair: the second answer is forced only where the first leaves it open."""
@@ -81,7 +82,8 @@ def estimate(
 ) -> Estimate:
     """Estimate the cost of fitting and judging `cells` of a resolved config, at `rate` passes a second.
 
-    The chosen points' test pairs are counted; fits that look at vectors only are not, for they take no pass.
+    The chosen points' test pairs are counted, and so are controls of methods that are still to be fitted;
+    fits that look at vectors only are not, for they take no pass.
     """
     by_method = Counter(cell.method for cell in cells)
     total = sum(cell_passes(cell, config, counts, methods=methods) for cell in cells)
@@ -90,8 +92,34 @@ def estimate(
         test * len(config.seeds if methods.get(name).draws else (0,)) * _targets(name, counts, methods)
         for name in by_method
     )
-    passes = total + chosen
+    controlled = sum(
+        _control_passes(control, cell, config, counts, methods)
+        for control, cell in control_cells(cells, config)
+    )
+    passes = total + chosen + controlled
     return Estimate(len(cells), passes, passes / rate, rate, _memory(cells, config, shape))
+
+
+def control_cells(cells: Sequence[Cell], config: SuiteConfig) -> list[tuple[str, Cell]]:
+    """Return for each control the cells it will be on: one per controlled method and attribute.
+
+    Which points those are is chosen on validation pairs; the first of the grid stands for them.
+    """
+    first: dict[tuple[str, str | None], Cell] = {}
+    for cell in cells:
+        if cell.method in (config.control_methods or ()):
+            first.setdefault((cell.method, cell.attribute), cell)
+    return [(control, cell) for control in config.controls for cell in first.values()]
+
+
+def _control_passes(
+    name: str, cell: Cell, config: SuiteConfig, counts: PairCounts, methods: Registry[type[Method]]
+) -> float:
+    """Return the passes of a control: its fit, and the test pairs of each view with those of its floor."""
+    control = CONTROLS.get(name)
+    judged = counts.evaluation * counts.attributes * len(config.generalisations) * _JUDGED
+    fitted = _fit_passes(cell, counts, methods) if control.refits else 0.0
+    return fitted + 2 * judged * len(control.views)
 
 
 def _targets(name: str, counts: PairCounts, methods: Registry[type[Method]]) -> int:

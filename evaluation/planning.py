@@ -17,7 +17,7 @@ from das.featurizers.masked import MaskedBasis
 from das.sites import Site
 from das.training.examples import cause_pairs
 from evaluation.cache_plan import planned_cache, preset_cache
-from evaluation.estimate import TOKENS_OF_A_PAIR, Estimate, PairCounts, estimate
+from evaluation.estimate import TOKENS_OF_A_PAIR, Estimate, PairCounts, control_cells, estimate
 from evaluation.methods import METHODS
 from evaluation.plan import Cell, SuiteConfig, check_splits, plan_cells, resolve
 from evaluation.preset import ModelShape, preset_named
@@ -52,6 +52,8 @@ class RunPlan:
     """Where the rate behind the estimate comes from."""
     cache: CachePlan
     """What the engine `resume` would keep, and where."""
+    controls: int = 0
+    """How many cells of controls there are, at points that are still to be chosen."""
 
 
 def plan_run(config: SuiteConfig, out: Path, target: TargetConfig) -> RunPlan:
@@ -159,7 +161,7 @@ def _planned(
     planned = tuple(PlannedCell(cell, run.cell(cell.cell_id).finished()) for cell in cells)
     waiting = [entry.cell for entry in planned if not entry.finished]
     cost = estimate(waiting, config, counts, shape, rate=rate, methods=METHODS)
-    return RunPlan(planned, cost, assumed, cache)
+    return RunPlan(planned, cost, assumed, cache, len(control_cells(cells, config)))
 
 
 def _counts(instance: Instance) -> PairCounts:

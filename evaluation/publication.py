@@ -9,6 +9,7 @@ from pathlib import Path
 
 from das.featurizers.storage import load_featurizer
 from evaluation.angles import AngleRecord, FittedPart, angle_records
+from evaluation.control_records import CONTROL_CHECKS, read_control_checks
 from evaluation.derived import read_derived, write_derived
 from evaluation.entanglement import EntanglementRecord, entanglement_records
 from evaluation.plots import PLOTS, PlotInputs, TrainingLog, write_plots
@@ -52,6 +53,7 @@ def publish_tables(run: RunFolder) -> list[Path]:
         refusals=read_refusals(run.refusals) if run.refusals.is_file() else (),
         balanced=derived.balanced,
         breakdowns=derived.breakdowns,
+        controls=read_control_checks(run.path / CONTROL_CHECKS),
     )
 
 

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(no_args_is_help=True, help="What can be named: methods, models, entity types, presets.")
+app = typer.Typer(
+    no_args_is_help=True, help="What can be named: methods, models, entity types, controls, presets."
+)
 
 
 @app.command()
@@ -78,6 +80,26 @@ def entity_types(as_json: Json = False) -> None:
         for entity_type in ENTITY_TYPES
     ]
     _print(rows, {"type": "name", "description": "description", "attributes": "attributes"}, as_json=as_json)
+
+
+@app.command()
+def controls(as_json: Json = False) -> None:
+    """List the controls that must fail, with what each takes away and where its floor lies.
+
+    Example: ravel list controls
+    """
+    from evaluation.controls import CONTROLS
+
+    rows = [
+        {
+            "name": control.name,
+            "summary": control.summary,
+            "fits_again": control.refits,
+            "floors": {view.name: view.floor_is for view in control.views},
+        }
+        for control in CONTROLS
+    ]
+    _print(rows, {"control": "name", "summary": "summary", "floors": "floors"}, as_json=as_json)
 
 
 @app.command()

@@ -12,6 +12,7 @@ import typer
 from evaluation.commands._flags import Json, one_of
 from evaluation.commands._output import print_json, say
 from evaluation.commands._runs import no_run
+from evaluation.control_records import CONTROL_CHECKS, read_control_checks
 from evaluation.derived import read_derived
 from evaluation.records import (
     AverageRecord,
@@ -29,6 +30,7 @@ from evaluation.tables import (
     Table,
     attribute_table,
     balanced_table,
+    control_table,
     dependence_table,
     kind_table,
     main_table,
@@ -74,7 +76,7 @@ def table(
             "--table",
             help="main: the average over attributes; attributes: each of them; kinds: by source kind; "
             "balanced: class-balanced scores; dependence: isolate where values stay and where they change; "
-            "types: entity types, each from a run of its own.",
+            "controls: controls against their floors; types: entity types, each from a run of its own.",
         ),
     ] = "main",
     partition: PartitionName = "test",
@@ -91,6 +93,7 @@ def table(
         "kinds": _kinds,
         "balanced": _balanced,
         "dependence": _dependence,
+        "controls": _controls,
         "types": _types,
     }
     one_of("table", name, makers)
@@ -140,6 +143,12 @@ def _dependence(runs: Sequence[_Records], partition: Partition) -> Table:
     (run,) = runs
     _only_test("dependence", partition)
     return dependence_table(run.scores, read_derived(run.run).breakdowns)
+
+
+def _controls(runs: Sequence[_Records], partition: Partition) -> Table:
+    (run,) = runs
+    _only_test("controls", partition)
+    return control_table(read_control_checks(run.run.path / CONTROL_CHECKS))
 
 
 def _only_test(name: str, partition: Partition) -> None:

@@ -31,6 +31,7 @@ from evaluation.commands._output import (
     warn,
 )
 from evaluation.commands._runs import no_run
+from evaluation.control_records import control_sentences
 from evaluation.runs import RunFolder
 from evaluation.tables import attribute_table, main_table
 from ravel.common.errors import SuiteError
@@ -71,6 +72,13 @@ def run(
             "--resume", help="Insist that the folder holds this run already; it goes on either way."
         ),
     ] = False,
+    controls: Annotated[
+        str | None,
+        typer.Option(
+            "--controls",
+            help="Controls that must fail: all, or names with commas, as in `ravel list controls`.",
+        ),
+    ] = None,
     engine: Annotated[
         str | None, typer.Option("--engine", help="direct, resume or reference; overrides the suite.")
     ] = None,
@@ -106,6 +114,7 @@ def run(
         batch_tokens=batch_tokens,
         cache_memory=cache_memory,
         cache_folder=cache_folder,
+        controls=None if controls is None else tuple(name.strip() for name in controls.split(",")),
     )
     if plan and preset is not None and instance is None:
         _print_plan(plan_preset(preset, folder, overrides), as_json=as_json)
@@ -193,6 +202,7 @@ def _print_plan(plan: RunPlan, *, as_json: bool) -> None:
                 "cells": rows,
                 "estimate": asdict(plan.estimate),
                 "assumed": plan.assumed,
+                "controls": plan.controls,
                 "cache": plan.cache.to_json(),
             }
         )
@@ -203,6 +213,8 @@ def _print_plan(plan: RunPlan, *, as_json: bool) -> None:
         print_rows(["method", "cells", "finished", "sites", "sizes"], _summed(plan.cells))
     left = sum(not entry.finished for entry in plan.cells)
     say(f"{len(plan.cells)} cells, {left} of them to fit")
+    if plan.controls:
+        say(f"and {plan.controls} cells of controls, at the points that will be chosen")
     say(plan.estimate.sentence())
     say(f"Rate {plan.assumed}. Fits that look at vectors only are not counted.")
     say(f"Cache of the engine resume: {plan.cache.text()}")
@@ -257,6 +269,8 @@ def print_run(summary: RunSummary) -> None:
                 f"{comparison.generalisation}: disentangle of {comparison.first} minus {comparison.second} "
                 f"{comparison.disentangle:+.3f} [{interval[0]:+.3f}, {interval[1]:+.3f}]"
             )
+    for sentence in control_sentences(summary.controls):
+        say(sentence)
     say("")
     for what, path in _places(summary.folder).items():
         say(f"{what + ':':<14}{path}")
@@ -269,6 +283,7 @@ def run_json(summary: RunSummary) -> dict[str, Any]:
         "averages": [record.to_json() for record in summary.averages],
         "comparisons": [record.to_json() for record in summary.comparisons],
         "refusals": [record.to_json() for record in summary.refusals],
+        "controls": [record.to_json() for record in summary.controls],
         "files": {what: str(path) for what, path in _places(summary.folder).items()},
     }
 

@@ -15,9 +15,7 @@ from ravel.schema import TRAIN_SPLIT, InterchangePair
 
 __all__ = ["CHANCE", "by_chance"]
 
-CHANCE = (
-    "how often the source's true answer, or else the usual training answer, is the expected one by chance"
-)
+CHANCE = "how often the source's true answer, or the usual one of training pairs, is the expected one"
 """What `by_chance` returns, as a clause."""
 _TRAINING_PAIRS = 256
 """Training pairs of an attribute on which constant answers are tried."""
@@ -29,9 +27,9 @@ def by_chance(trial: Trial) -> list[Outcome]:
     the source perfectly or always say one thing.
 
     For each attribute it is what scores the higher cause: the true answer of the source's entity, or one
-    answer to all pairs, the one that is best on training pairs. Answers are compared as they are judged: by their first tokens, or
-    by the attribute's matcher where that has a tolerance. An entity of which no answer is known agrees with
-    nothing.
+    answer to all pairs, the one that is best on training pairs. Answers are compared as they are judged: by
+    their first tokens, or by the attribute's matcher where that has a tolerance. An entity of which no answer
+    is known agrees with nothing.
     """
     answers = Answers.of(trial.instance)
     compare = _Comparison.of(trial)

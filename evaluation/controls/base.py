@@ -71,8 +71,8 @@ class View:
 class Control(ABC):
     """A way to take away what a score should rest on. A module of this folder binds one to `CONTROL`.
 
-    The rule, for all of them: a control is at its floor if the 95 % interval of its score minus the floor, both
-    on the same resamples of the same pairs, contains 0 or lies below it.
+    The rule, for all of them: a control is at its floor if the 95 % interval of its score minus the floor,
+    both on the same pairs, contains 0 or lies below it (`is_at_floor`).
     """
 
     name: ClassVar[str]

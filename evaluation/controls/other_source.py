@@ -15,7 +15,7 @@ __all__ = ["CONTROL", "OtherSource"]
 
 
 class OtherSource(Control):
-    """The featurizer of the ordinary row, with vectors of another random entity; expected answers are kept."""
+    """The featurizer of the ordinary row, given vectors of another random entity; the answers are kept."""
 
     name: ClassVar[str] = "other_source"
     summary: ClassVar[str] = "The source's vector is another random entity's, the expected answer is kept"

@@ -21,8 +21,9 @@ class ValuesPermuted(Control):
 
     A swap should bring what the model does not know: whoever scores cause here has learned names by heart, or
     writes answers rather than finding where they are kept. With new entities there is nothing to know by
-    heart, and cause must be at chance; with those of the training pairs the score tells how much was. What the base says by itself stays the model's
-    own answer, so that isolate means what it always does and no_op still scores cause 0 and isolate 1.
+    heart, and cause must be at chance; with those of the training pairs the score tells how much was. What
+    the base says by itself stays the model's own answer, so that isolate means what it always does and no_op
+    still scores cause 0 and isolate 1.
     """
 
     name: ClassVar[str] = "values_permuted"

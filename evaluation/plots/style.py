@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from textwrap import wrap
 from typing import Any
 
-from evaluation.families import by_family
+from evaluation.families import CONTROLLED, by_family
 from evaluation.records import FLOORS
 
 __all__ = [
@@ -37,6 +37,7 @@ _LETTERS_PER_INCH = 14.0
 FLOOR_COLOUR = "#767676"
 """Grey, for what learns nothing."""
 _FLOOR_MARKERS = ("1", "2", "3", "4", "+", "x")
+_CONTROL_MARKERS = ("|", "_", "x", "+")
 _FLOOR_LINES = (":", "--", "-.", (0, (3, 1, 1, 1, 1, 1)))
 FEW = len(_COLOURS)
 """As many methods can have a colour each; more are told apart by family."""
@@ -60,11 +61,12 @@ class Style:
 
 def styles(names: Sequence[str], *, own_colours: bool | None = None) -> dict[str, Style]:
     """Return a style per name: a colour each if there are few, otherwise that of the family with a
-    marker each; floors in grey, last.
+    marker each; floors and then controls in grey, last.
 
     `own_colours` decides it whatever their number.
     """
-    families = {f: own for f, own in by_family(names).items() if f != "floors"}
+    grouped = by_family(names)
+    families = {f: own for f, own in grouped.items() if f not in ("floors", CONTROLLED)}
     learned = [name for own in families.values() for name in own]
     if own_colours or (own_colours is None and len(learned) <= FEW):
         made = {name: _style(i) for i, name in enumerate(learned)}
@@ -81,7 +83,11 @@ def styles(names: Sequence[str], *, own_colours: bool | None = None) -> dict[str
         for i, name in enumerate(FLOORS)
         if name in names
     }
-    return made | floors
+    controls = {
+        name: Style(FLOOR_COLOUR, _CONTROL_MARKERS[i % len(_CONTROL_MARKERS)], ":")
+        for i, name in enumerate(grouped.get(CONTROLLED, ()))
+    }
+    return made | floors | controls
 
 
 def _style(index: int) -> Style:

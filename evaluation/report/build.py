@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from evaluation.control_records import CONTROL_CHECKS, ControlCheck, read_control_checks
 from evaluation.families import by_family, family_of
 from evaluation.records import (
     FLOORS,
@@ -16,6 +17,7 @@ from evaluation.records import (
     Interval,
     Refusal,
     ScoreRecord,
+    is_control,
     read_averages,
     read_comparisons,
     read_refusals,
@@ -66,6 +68,8 @@ class Report:
     """How attributes hang together; empty for a run without an instance."""
     diagnostics: DiagnosticsBlock
     """How far chosen subspaces can be trusted; empty where none was diagnosed."""
+    controls: tuple[ControlCheck, ...]
+    """Controls that must fail, each against its floor; empty where none was run."""
 
 
 def read_report(folder: Path) -> Report:
@@ -75,6 +79,8 @@ def read_report(folder: Path) -> Report:
     scores = read_scores(run.scores)
     chosen = _chosen(scores)
     averages = read_averages(run.averages) if run.averages.is_file() else _averages(chosen)
+    # Controls have a block of their own: they are no contenders, and their pairs may be others.
+    averages = [record for record in averages if not is_control(record.method)]
     comparisons = read_comparisons(run.comparisons) if run.comparisons.is_file() else []
     instance = Instance.load(run.instance) if run.instance.is_dir() else None
     attributes = _attributes(chosen, instance)
@@ -104,6 +110,7 @@ def read_report(folder: Path) -> Report:
         },
         dependence=dependence_block(run, scores, averages, refusals),
         diagnostics=read_block(run, chosen),
+        controls=tuple(read_control_checks(run.path / CONTROL_CHECKS)),
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from evaluation.records import Refusal
 from evaluation.report.build import Report
+from evaluation.report.controls import controls_html, controls_link
 from evaluation.report.dependence import dependence_html, dependence_link
 from evaluation.report.diagnostics import diagnostics_html, diagnostics_link
 from evaluation.report.drawings import Drawing
@@ -39,6 +40,8 @@ def to_html(report: Report) -> str:
         diagnostics_link=diagnostics_link(report.diagnostics),
         dependence=dependence_html(report.dependence),
         dependence_link=dependence_link(report.dependence),
+        controls=controls_html(report.controls),
+        controls_link=controls_link(report.controls),
         plots=_plots(report.drawings),
         config=escape(report.config),
         environment=_environment(report.environment),

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from evaluation.breakdowns import BreakdownRecord
+from evaluation.control_records import ControlCheck
 from evaluation.records import AverageRecord, ComparisonRecord, Refusal, ScoreRecord
 from evaluation.tables.build import (
     attribute_table,
@@ -15,6 +16,7 @@ from evaluation.tables.build import (
     main_table,
     type_table,
 )
+from evaluation.tables.controls import control_table
 from evaluation.tables.csv import to_csv
 from evaluation.tables.dependence import dependence_table
 from evaluation.tables.html import to_html
@@ -33,6 +35,7 @@ __all__ = [
     "Versus",
     "attribute_table",
     "balanced_table",
+    "control_table",
     "dependence_table",
     "kind_table",
     "main_table",
@@ -64,9 +67,10 @@ def run_tables(
     refusals: Sequence[Refusal] = (),
     balanced: Sequence[AverageRecord] = (),
     breakdowns: Sequence[BreakdownRecord] = (),
+    controls: Sequence[ControlCheck] = (),
 ) -> list[Table]:
     """Return the tables of one run's test records: main, per attribute and, where there are records for them,
-    per source kind, class-balanced, and by dependence."""
+    per source kind, class-balanced, by dependence, and of controls."""
     tables = [
         main_table(scores, averages, comparisons=comparisons, refusals=refusals),
         attribute_table(scores, averages, refusals=refusals),
@@ -77,6 +81,8 @@ def run_tables(
         tables.append(balanced_table(scores, averages, balanced, refusals=refusals))
     if breakdowns:
         tables.append(dependence_table(scores, breakdowns))
+    if controls:
+        tables.append(control_table(controls))
     return tables
 
 
@@ -89,6 +95,7 @@ def write_tables(
     refusals: Sequence[Refusal] = (),
     balanced: Sequence[AverageRecord] = (),
     breakdowns: Sequence[BreakdownRecord] = (),
+    controls: Sequence[ControlCheck] = (),
 ) -> list[Path]:
     """Write `run_tables` in every style; return the paths."""
     paths = []
@@ -99,6 +106,7 @@ def write_tables(
         refusals=refusals,
         balanced=balanced,
         breakdowns=breakdowns,
+        controls=controls,
     )
     for table in tables:
         for style, suffix in _SUFFIXES.items():

@@ -15,6 +15,8 @@ from evaluation.records import (
     Refusal,
     ScoredKind,
     ScoreRecord,
+    is_control,
+    set_apart,
 )
 from evaluation.tables.marks import with_marks
 from evaluation.tables.means import averages_without_outcomes, mean
@@ -320,13 +322,19 @@ def _rows(
             for score in SCORES
         ]
         detail = detail_of([record for record in points if record.method == method])
-        rows.append(Row(block, method, detail, method in FLOORS, tuple(cells)))
+        rows.append(Row(block, method, detail, set_apart(method), tuple(cells)))
     return rows
 
 
 def ordered_methods(methods: Sequence[str] | set[str]) -> list[str]:
-    """Return methods by name, then the floors in their own order."""
-    return sorted(methods, key=lambda m: (FLOORS.index(m) + 1 if m in FLOORS else 0, m))
+    """Return methods by name, then the floors in their own order, then the controls by name."""
+    return sorted(methods, key=_place)
+
+
+def _place(method: str) -> tuple[int, str]:
+    if is_control(method):
+        return len(FLOORS) + 1, method
+    return FLOORS.index(method) + 1 if method in FLOORS else 0, method
 
 
 def _all_attributes(averages: Sequence[AverageRecord], generalisation: Generalisation) -> set[str]:
@@ -387,7 +395,7 @@ def _type_row(method: str, parts: Mapping[str, _Found], found: _Found) -> Row:
         group = [_type_cell(method, generalisation, part) for part in parts.values()]
         cells += [*group, _mean_cell(group)]
     detail = detail_of([record for record in found.points if record.method == method])
-    return Row("", method, detail, method in FLOORS, tuple(cells))
+    return Row("", method, detail, set_apart(method), tuple(cells))
 
 
 def _type_cell(method: str, generalisation: Generalisation, part: _Found) -> TableCell:

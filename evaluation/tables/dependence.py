@@ -100,8 +100,8 @@ def _notes(shown: Sequence[BreakdownRecord]) -> tuple[str, ...]:
         f"Compared are the target and the attributes that are bound to it: one tells the other for "
         f"{BOUND_SHARE:.0%} of left-out entities and avoids {BOUND_REDUCTION:.0%} of the errors of guessing "
         "the commonest value.",
-        "In brackets: 95 % cluster bootstrap over entities and templates. Mean over templates, asked "
-        "attributes and seeds; the two parts need not hold the same attributes.",
+        "In brackets: 95 % interval. Mean over templates, asked attributes and seeds; the two parts need not "
+        "hold the same attributes.",
         *floor_note({record.method for record in shown}),
         *empty,
     )

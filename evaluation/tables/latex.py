@@ -121,7 +121,9 @@ def _header(table: Table, labels: int) -> list[str]:
 def _block(rows: Sequence[Row], labels: int) -> list[str]:
     counts = shared_counts(rows)
     shown = ["" if n is None else _small(f"$n={n}$") for n in counts]
-    lines = [r"\midrule", _line([*[escape(rows[0].block)] * (labels - 1), "", *shown])]
+    # A block's name may be long, and nothing stands beside it in the methods' column.
+    first = [""] if labels == 1 else [rf"\multicolumn{{{labels}}}{{l}}{{{escape(rows[0].block)}}}"]
+    lines = [r"\midrule", _line([*first, *shown])]
     for before, row in zip([None, *rows], rows, strict=False):
         if before is not None and before.floor != row.floor:
             lines.append(rf"\cmidrule{{{labels}-{labels + len(row.cells)}}}")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Literal
 
-from evaluation.records import Interval
+from evaluation.records import Interval, is_control
 
 __all__ = [
     "BELOW",
@@ -126,9 +126,10 @@ def blocks(table: Table) -> list[list[Row]]:
 def shared_counts(rows: Sequence[Row]) -> list[int | None]:
     """Return, per column, the number of pairs that the rows share, None if they don't.
 
-    Cells without a value and means over fewer parts are passed over. A cell with another number than the
-    shared one must say its own.
+    Cells without a value, means over fewer parts and, where there are other rows, controls are passed over: a
+    control may have pairs of its own. A cell with another number than the shared one must say its own.
     """
+    rows = [row for row in rows if not is_control(row.label)] or rows
     counts = [{c.n for c in cells if _counts(c)} for cells in zip(*(row.cells for row in rows), strict=True)]
     return [found.pop() if len(found) == 1 else None for found in counts]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Sequence
 
-from evaluation.records import FLOORS, AverageRecord, Refusal, ScoreRecord
+from evaluation.records import CONTROL_MARK, FLOORS, AverageRecord, Refusal, ScoreRecord, is_control
 from evaluation.tables.marks import LEVEL
 from evaluation.tables.model import BELOW, DIFFERS, FEWER, TIED, Row
 from ravel.schema import GENERALISATIONS, Partition
@@ -48,9 +48,15 @@ def run_notes(
 
 
 def floor_note(methods: Collection[str]) -> list[str]:
-    """Say what the floors among the methods do."""
+    """Say what the floors among the methods do, and that controls are controls."""
     present = [_FLOOR_SAYS.get(name, name) for name in FLOORS if name in methods]
-    return [f"Rows set apart learn nothing of the attribute: {', '.join(present)}."] if present else []
+    notes = [f"Rows set apart learn nothing of the attribute: {', '.join(present)}."] if present else []
+    if any(is_control(name) for name in methods):
+        notes.append(
+            f"Rows with {CONTROL_MARK} are controls, which must fail: the table of controls holds them "
+            "against their floors. They are compared with nothing here."
+        )
+    return notes
 
 
 def mark_notes(rows: Sequence[Row], *, compared: bool) -> list[str]:
