@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -165,6 +166,28 @@ def test_a_damaged_instance_is_not_searched(leaking: Path) -> None:
     assert found.problems == ("prompts.jsonl differs from its hash in the manifest",)
     assert found.leaks is None
     assert leak_rows(found) == []
+
+
+PAGE = Path(__file__).parents[2] / "docs/how-to/check-an-instance.md"
+
+
+def test_the_page_lists_every_check() -> None:
+    rows = re.findall(
+        r"^\| `(\w+)` \| (error|note) \| (.*) \|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert rows == [(check.kind, check.severity, check.meaning) for check in LEAK_CHECKS]
+
+
+def test_the_python_of_the_page_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (code,) = re.findall(
+        r"^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+    )
+    monkeypatch.chdir(tmp_path)
+    instance_with(f"Aba lies in Nigeria, {SLOT} in").save(tmp_path / "city-instance")
+    exec(compile(code, str(PAGE), "exec"), {})
+    assert capsys.readouterr().out.startswith("note answer_in_question 1 of 2 ")
 
 
 def test_no_check_no_row(tmp_path: Path) -> None:
