@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 from outcome_world import average_record, score_record
 
+from evaluation.breakdowns import ALL_OTHERS, BREAKDOWN_SCHEMA_VERSION, BreakdownRecord, Part
 from evaluation.records import (
     FLOORS,
     SCORE_SCHEMA_VERSION,
@@ -32,6 +33,8 @@ from evaluation.tables import (
     RENDERERS,
     Table,
     attribute_table,
+    balanced_table,
+    dependence_table,
     kind_table,
     main_table,
     render,
@@ -39,6 +42,7 @@ from evaluation.tables import (
     write_tables,
 )
 from evaluation.tables.latex import escape
+from evaluation.tables.means import averages_without_outcomes
 from evaluation.tables.model import TableCell
 from evaluation.tables.notes import refusal_notes, sites_text
 from ravel.common.errors import SuiteError
@@ -184,6 +188,53 @@ def of_two_types() -> list[ScoreRecord]:
         if record.method != "das"
     ]
     return [*scores(), *people]
+
+
+def balanced() -> list[AverageRecord]:
+    """Averages in which every cause is a sixteenth lower."""
+    plain = averages_without_outcomes([r for r in scores() if r.chosen and r.partition == "test"])
+    return [
+        replace(r, cause=max(0.0, (r.cause or 0.0) - 0.0625), disentangle=(r.disentangle or 0.0) - 0.03125)
+        for r in plain
+    ]
+
+
+def breakdowns() -> list[BreakdownRecord]:
+    """Isolate of two methods for Country: kept where the continent stays; no pair where the country does."""
+    return [
+        breakdown(method, by, part, value)
+        for method, changed in (("mdas", 0.75), ("no_op", 1.0))
+        for by, part, value in (
+            ("Country", "same", None),
+            ("Country", "changes", changed),
+            ("Continent", "same", 1.0),
+            ("Continent", "changes", changed - 0.125),
+        )
+    ]
+
+
+def breakdown(
+    method: str, by: str, part: Part, isolate: float | None, asked: str = ALL_OTHERS
+) -> BreakdownRecord:
+    """A record of the context test split."""
+    return BreakdownRecord(
+        schema_version=BREAKDOWN_SCHEMA_VERSION,
+        method=method,
+        entity_type="city",
+        model="bundled",
+        attribute="Country",
+        seeds=(0,),
+        generalisation="context",
+        partition="test",
+        asked=asked,
+        by=by,
+        part=part,
+        isolate=isolate,
+        isolate_interval=None if isolate is None else (isolate - 0.25, isolate),
+        n=0 if isolate is None else 24,
+        of=48,
+        reason="Country changes between base and source in 48 of 48 pairs" if isolate is None else None,
+    )
 
 
 def cell(table: Table, label: str, group: str, name: str, block: str = "") -> TableCell:
@@ -482,7 +533,8 @@ def test_latex_is_balanced_and_escaped() -> None:
     body = re.search(r"\\midrule(.*)\\bottomrule", text, re.DOTALL)
     assert body is not None
     rows = [line for line in body[1].splitlines() if line.endswith(r"\\")]
-    assert {line.count("&") for line in rows} == {2 + 6 - 1}
+    # A block's name spans both columns of names.
+    assert {line.count("&") + line.startswith(r"\multicolumn{2}") for line in rows} == {2 + 6 - 1}
     assert r"Time\_zone" in text
     assert not re.search(r"(?<!\\)_", text.replace("tab:", ""))
 
@@ -550,6 +602,8 @@ def golden_tables() -> dict[str, Table]:
         ),
         "kinds": kind_table(by_kind()),
         "types": type_table(of_two_types()),
+        "balanced": balanced_table(with_lda(), None, balanced(), refusals=refusals()),
+        "dependence": dependence_table(scores(), breakdowns()),
     }
 
 
@@ -561,6 +615,27 @@ def test_golden_files(style: str, name: str) -> None:
     if os.environ.get("RENEW_GOLDEN"):
         path.write_text(text, encoding="utf-8")
     assert path.read_text(encoding="utf-8") == text
+
+
+def test_balanced_scores_stand_beside_the_plain_ones() -> None:
+    table = balanced_table(scores(), None, balanced())
+    assert list(dict.fromkeys(row.block for row in table.rows)) == [
+        *("mean", "mean, balanced", "Country", "Country, balanced", "Time_zone", "Time_zone, balanced"),
+    ]
+    assert value(table, "mdas", "context", "cause", "Country") == 0.75
+    assert value(table, "mdas", "context", "cause", "Country, balanced") == 0.6875
+    with pytest.raises(SuiteError, match="balanced scores to make a table of"):
+        balanced_table(scores(), None, ())
+
+
+def test_isolate_by_dependence_shows_all_asked_attributes_together() -> None:
+    table = dependence_table(scores(), [*breakdowns(), breakdown("mdas", "Country", "same", 0.5, "Language")])
+    assert list(dict.fromkeys(row.block for row in table.rows)) == ["Country: Country", "Country: Continent"]
+    assert value(table, "mdas", "context", "same", "Country: Country") is None
+    assert value(table, "mdas", "context", "changes", "Country: Continent") == 0.625
+    assert "No pairs for Country: Country, context same: " in table.notes[-1]
+    with pytest.raises(SuiteError, match="isolate by dependence to make a table of"):
+        dependence_table(scores(), [breakdown("mdas", "Country", "same", 0.5, "Language")])
 
 
 def test_all_files_are_written(tmp_path: Path) -> None:
