@@ -169,6 +169,9 @@ def balanced_table(
             came="none: they need the run's instance and the outcomes of its chosen points on test pairs",
             todo="give a finished run's whole folder, with instance/ and cells/",
         )
+    # Controls are held against their floors elsewhere, and there is nothing balanced to see beside them.
+    averages = None if averages is None else [r for r in averages if not is_control(r.method)]
+    refusals = [refusal for refusal in refusals if not is_control(refusal.method)]
     plain = _found(scores, averages, "test", "macro", refusals)
     rows: list[Row] = []
     for attribute in (None, *sorted({r.attribute for r in plain.points})):

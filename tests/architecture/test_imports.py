@@ -52,7 +52,7 @@ TORCH_FREE = (
     *(m.name for m in modules() if package_of(m.name) == "ravel"),
     *("evaluation.records", "evaluation.metrics", "evaluation.uncertainty", "evaluation.aggregate"),
     *("evaluation.tables", "evaluation.summary", "evaluation.runs", "evaluation.plots", "evaluation.cli"),
-    *("evaluation.families", "evaluation.entanglement"),
+    *("evaluation.families", "evaluation.entanglement", "evaluation.derived"),
 )
 
 

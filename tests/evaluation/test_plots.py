@@ -28,6 +28,7 @@ from evaluation.plots.curves import layer_curve, place_of, size_curve, validatio
 from evaluation.plots.style import FLOOR_COLOUR, styles
 from evaluation.records import FLOORS, ScoreRecord
 from ravel.common.errors import SuiteError
+from ravel.dependence import dependences
 
 RECORDS = [
     average_record(method=method, generalisation=g, cause=cause, isolate=isolate)
@@ -170,6 +171,21 @@ def test_the_numbers_in_the_heat_maps_are_those_of_the_records(tmp_path: Path) -
     angles = texts(tmp_path / "angles_trained_subspaces.svg")
     assert angles.count("25") == 2
     assert "mdas (by chance 6)" in angles
+
+
+def test_dependence_stands_before_the_methods_on_the_same_axes(tmp_path: Path) -> None:
+    lands = {f"{land}{i}": land for land in "XYZ" for i in range(8)}
+    tongues = {town: "p" if land == "X" else "q" for town, land in lands.items()}
+    world = dependences({"Country": lands, "Language": tongues, "Elsewhere": lands}, "facts")
+    write_plots(replace(inputs(), dependence=world), tmp_path, ["entanglement"])
+    drawn = texts(tmp_path / "entanglement_context_trained_subspaces.svg")
+    assert drawn.index("dependence in the facts") < drawn.index("mdas")
+    assert "Elsewhere" not in drawn
+    # Country tells Language of all 24 towns, where always saying q is right for 16.
+    assert (drawn.count("100"), drawn.count("67")) == (1, 1)
+    write_plots(inputs(), tmp_path, ["entanglement"])
+    without = texts(tmp_path / "entanglement_context_trained_subspaces.svg")
+    assert not any("dependence" in text for text in without)
 
 
 def test_training_says_what_was_not_measured(tmp_path: Path) -> None:
