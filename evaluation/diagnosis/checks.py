@@ -77,12 +77,10 @@ THRESHOLDS: Mapping[str, Threshold] = {
         0.5, "at most", "share of what is written along directions that hardly vary naturally, beyond chance"
     ),
     "mahalanobis": Threshold(
-        0.1,
-        "at most",
-        "share of patched states farther out than 99 % of natural ones; expect 0.01",
+        0.1, "at most", "share of patched states beyond 99 % of natural ones, less that of random subspaces"
     ),
     "neighbours": Threshold(
-        0.1, "at most", "share of patched states lonelier than 99 % of natural ones; expect 0.01"
+        0.1, "at most", "share of patched states lonelier than 99 % of natural ones, less that of random ones"
     ),
     "overshoot": Threshold(
         1.25, "at most", "how far the answer is pushed, with the natural run of the source's entity at 1"
@@ -120,8 +118,8 @@ def checks_of(patches: Sequence[PatchScore], measures: Sequence[Measure]) -> tup
         ),
         desk.variance(),
         desk.measured("dormant_share", "{:.0%} of the swap, beyond chance, is dormant", "dormant_excess"),
-        desk.measured("mahalanobis", "{:.0%} of patched states lie farther out than 99 % of natural ones"),
-        desk.measured("neighbours", "{:.0%} of patched states are lonelier than 99 % of natural ones"),
+        desk.distance("mahalanobis", "farther out"),
+        desk.distance("neighbours", "lonelier"),
         desk.overshoot(),
         desk.measured("hidden_pathway", "hidden pathway {:.2f}"),
         desk.measured("seeds_agree", "seeds agree by {:.2f}"),
@@ -224,6 +222,14 @@ class _Desk:
         if isinstance(value, str):
             return _missing("variance_share", value)
         return _check("variance_share", value, f"natural variance along it is {value:.2f} of the average")
+
+    def distance(self, name: str, words: str) -> Check:
+        """Check the share of far patched states against that of random subspaces."""
+        share, excess = self._measure(name), self._measure(f"{name}_excess")
+        if isinstance(share, str) or isinstance(excess, str):
+            return _missing(name, excess)
+        found = f"{share:.0%} of patched states are {words} than 99 % of natural ones, {share - excess:.0%} "
+        return _check(name, excess, f"{found}of randomly patched ones")
 
     def overshoot(self) -> Check:
         """Check that answers are not pushed beyond those of natural runs."""

@@ -95,6 +95,8 @@ def diagnose(
     sample = draw_sample(instance, attribute, split, limit=config.limit_pairs, seed=config.seed)
     patcher = Patcher(sample, engine, subject.site, config.label_tokens, config.tolerance)
     readers, gradients, missing = readers_of(sample.telling, engine, subject.site)
+    width, size = int(basis.shape[0]), int(basis.shape[1])
+    draws = random_parts(width, size, config.random_draws, config.seed) if size else []
     found = Evidence(
         instance=instance,
         featurizer=featurizer,
@@ -103,13 +105,12 @@ def diagnose(
         full=patcher.judged("full", featurizer),
         readers=readers,
         readout=_readout(patcher),
+        draws=draws,
         siblings=tuple(siblings),
         limit=config.natural_prompts,
         seed=config.seed,
     )
-    width, size = int(basis.shape[0]), int(basis.shape[1])
-    draws = random_parts(width, size, config.random_draws, config.seed) if size else []
-    patches = _patches(found, _planned(found, gradients, missing, shuffled), draws, report)
+    patches = _patches(found, _planned(found, gradients, missing, shuffled), report)
     measures = measures_of(found)
     checks = checks_of(patches, measures)
     return Diagnosis(
@@ -154,11 +155,10 @@ def _readout(patcher: Patcher) -> Tensor | None:
     return answer_rows(patcher) if patcher.site.stream == "block_output" and patcher.sample.telling else None
 
 
-def _patches(
-    evidence: Evidence, planned: Sequence[Planned], draws: Sequence[Featurizer], report: Report
-) -> tuple[PatchScore, ...]:
+def _patches(evidence: Evidence, planned: Sequence[Planned], report: Report) -> tuple[PatchScore, ...]:
     """Judge what is planned, in order, after the full patch; the random draws become one mean."""
-    patcher, total = evidence.patcher, 2 + len(draws) + len(planned)
+    patcher, draws = evidence.patcher, evidence.draws
+    total = 2 + len(draws) + len(planned)
     nothing = patcher.judged("nothing", None).score
     report(2, total)
     drawn = []

@@ -58,6 +58,8 @@ class Evidence:
     """What reads the site."""
     readout: Tensor | None
     """Directions of the answers' unembedding as rows, [n, width]; None where the site has none."""
+    draws: Sequence[Featurizer]
+    """Random subspaces of equal size."""
     siblings: Sequence[Featurizer]
     """The same row's featurizers of other seeds."""
     limit: int
@@ -87,8 +89,9 @@ def _nothing_to_measure(found: Evidence) -> str:
     return "" if found.patcher.sample.telling else "no token tells any pair's two answers apart"
 
 
+_DISTANCES = ("mahalanobis", "mahalanobis_excess", "neighbours", "neighbours_excess")
 _NAMES = (
-    *("variance_share", "variance_ratio", "dormant_share", "dormant_excess", "mahalanobis", "neighbours"),
+    *("variance_share", "variance_ratio", "dormant_share", "dormant_excess", *_DISTANCES),
     *("readout_share", "readout_excess", "fldd_above_one", "louder_than_natural", "hidden_pathway"),
     "seeds_agree",
 )
@@ -110,12 +113,16 @@ def _natural(found: Evidence) -> list[Measure]:
     natural = vectors_of(natural_prompts(found.instance, limit=found.limit, seed=found.seed), engine, site)
     base = vectors_of([pair.base for pair in telling], engine, site)
     source = vectors_of([pair.source for pair in telling], engine, site)
-    patched = found.featurizer.to("cpu").interchange(base.float(), source.float()).double()
+    states = [_patched(featurizer, base, source) for featurizer in (found.featurizer, *found.draws)]
     return [
         *_variance(found.basis, natural),
-        *_beyond_chance("dormant", lambda: dormant_share(patched - base, natural)),
-        *_distances(natural, base, patched),
+        *_beyond_chance("dormant", lambda: dormant_share(states[0] - base, natural)),
+        *_distances(natural, base, states[0], torch.cat(states[1:])),
     ]
+
+
+def _patched(featurizer: Featurizer, base: Tensor, source: Tensor) -> Tensor:
+    return featurizer.to("cpu").interchange(base.float(), source.float()).double()
 
 
 def _variance(basis: Tensor, natural: Tensor) -> list[Measure]:
@@ -144,23 +151,30 @@ def _beyond_chance(name: str, share: Callable[[], Share], most_chance: float = 1
     return [shown, Measure(excess, beyond, "(share - chance) / (1 - chance), at least 0")]
 
 
-def _distances(natural: Tensor, base: Tensor, patched: Tensor) -> list[Measure]:
+def _distances(natural: Tensor, base: Tensor, patched: Tensor, random: Tensor) -> list[Measure]:
+    """Return how many patched states are far from natural ones, also beyond those of random subspaces.
+
+    Any swap of a part mixes two natural states into one that is none, so that far is what random subspaces
+    of equal size are too.
+    """
     try:
         states = NaturalStates.fit(natural, torch.unique(base, dim=0))
-        far = states.mahalanobis_percentiles(patched)
-        lonely = states.neighbour_percentiles(patched)
+        distances = {
+            "mahalanobis": (states.mahalanobis_percentiles(patched), states.mahalanobis_percentiles(random)),
+            "neighbours": (states.neighbour_percentiles(patched), states.neighbour_percentiles(random)),
+        }
     except SuiteError as refusal:
-        return [Measure(name, None, "", str(refusal)) for name in ("mahalanobis", "neighbours")]
+        return [Measure(name, None, "", str(refusal)) for name in _DISTANCES]
     against = f"against {len(states.held_out)} unpatched bases and {len(natural)} natural states"
+    return [m for name, (own, others) in distances.items() for m in _far(name, own, others, against)]
+
+
+def _far(name: str, own: Tensor, others: Tensor, against: str) -> list[Measure]:
+    share, chance = (float((found > BEYOND).double().mean()) for found in (own, others))
     return [
-        Measure(
-            "mahalanobis", float((far > BEYOND).double().mean()), f"share beyond {BEYOND:g} %, {against}"
-        ),
-        Measure(
-            "neighbours", float((lonely > BEYOND).double().mean()), f"share beyond {BEYOND:g} %, {against}"
-        ),
-        Measure("mahalanobis_percentile", float(far.median()), "median percentile of patched states"),
-        Measure("neighbours_percentile", float(lonely.median()), "median percentile of patched states"),
+        Measure(name, share, f"share beyond {BEYOND:g} %, {against}; of random subspaces {chance:.3f}"),
+        Measure(f"{name}_excess", share - chance, "beyond that of random subspaces of equal size"),
+        Measure(f"{name}_percentile", float(own.median()), "median percentile of patched states"),
     ]
 
 
