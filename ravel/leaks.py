@@ -14,7 +14,7 @@ from typing import Literal
 
 from ravel.instance import Instance
 from ravel.mentions import mentions, same_letters, same_text
-from ravel.partitions import SPLIT_PLANS, SplitPlan
+from ravel.partitions import SPLIT_PLANS
 from ravel.schema import TRAIN_SPLIT, InterchangePair, Prompt
 
 __all__ = ["LEAK_CHECKS", "Leak", "LeakCheck", "Severity", "find_leaks", "has_leaks"]
@@ -200,12 +200,13 @@ class _View:
             self._mentioned[key] = mentions(template, words)
         return self._mentioned[key]
 
-    def held_out(self, what: Literal["entities", "templates"]) -> Iterator[tuple[_Seen, SplitPlan]]:
-        """Yield the pairs of the splits that hold out entities, or templates."""
-        for row in self.rows:
-            plan = self.plans[row.split]
-            if getattr(plan, what) != TRAIN_SPLIT:
-                yield row, plan
+    def with_held_out_entities(self) -> list[_Seen]:
+        """Return the pairs of the splits that hold out entities."""
+        return [row for row in self.rows if self.plans[row.split].entities != "train"]
+
+    def with_held_out_templates(self) -> list[_Seen]:
+        """Return the pairs of the splits that hold out templates."""
+        return [row for row in self.rows if self.plans[row.split].templates != "train"]
 
     @cached_property
     def entities(self) -> tuple[str, ...]:
@@ -239,23 +240,23 @@ def _earlier(view: _View, parts: Callable[[_Seen], Iterable[str]]) -> Mapping[st
 
 def _held_out_entity(view: _View) -> tuple[int, Hits]:
     before = _earlier(view, _Seen.entities)
-    rows = list(view.held_out("entities"))
+    rows = view.with_held_out_entities()
     return len(rows), _occurring(view, rows, before, _Seen.entities)
 
 
 def _held_out_template(view: _View) -> tuple[int, Hits]:
     before = _earlier(view, _Seen.templates)
-    rows = list(view.held_out("templates"))
+    rows = view.with_held_out_templates()
     return len(rows), _occurring(view, rows, before, _Seen.templates)
 
 
 def _occurring(
     view: _View,
-    rows: Iterable[tuple[_Seen, SplitPlan]],
+    rows: Iterable[_Seen],
     before: Mapping[str, Mapping[str, str]],
     parts: Callable[[_Seen], Iterable[str]],
 ) -> Iterator[_Hit]:
-    for row, _ in rows:
+    for row in rows:
         known = before[row.split.rpartition("_")[2]]
         for part in parts(row):
             if (earlier := known.get(view.plain(part))) is not None:
@@ -352,7 +353,7 @@ def _near_spellings(view: _View) -> tuple[int, Hits]:
 
 
 def _held_out_demonstration(view: _View) -> tuple[int, Hits]:
-    held_out = {entity: None for row, _ in view.held_out("entities") for entity in row.entities()}
+    held_out = {entity: None for row in view.with_held_out_entities() for entity in row.entities()}
     training = [row for row in view.rows if row.split == TRAIN_SPLIT]
     named = {
         template: name
