@@ -62,10 +62,14 @@ THRESHOLDS: Mapping[str, Threshold] = {
         0.5, "at least", "the whole vector's cause here over the largest here or a layer away"
     ),
     "beats_readout": Threshold(
-        0.0, "at least", "cause beyond that of as many directions of the answers' unembedding"
+        0.0,
+        "at least",
+        "as many directions of the answers' unembedding are not better in both cause and isolate",
     ),
     "beats_gradient": Threshold(
-        0.0, "at least", "cause beyond that of as many gradient directions, which nothing was fitted for"
+        0.0,
+        "at least",
+        "as many gradient directions of training pairs are not better in both cause and isolate",
     ),
     "readout_share": Threshold(
         0.5, "at most", "share of it inside the answers' unembedding, beyond chance; more is an output knob"
@@ -111,8 +115,8 @@ def checks_of(patches: Sequence[PatchScore], measures: Sequence[Measure]) -> tup
         desk.part("null_part", "null"),
         desk.full_vector(),
         desk.neighbouring_sites(),
-        desk.beyond("beats_readout", "readout", "as many readout directions"),
-        desk.beyond("beats_gradient", "gradient", "as many gradient directions"),
+        desk.undominated("beats_readout", "readout"),
+        desk.undominated("beats_gradient", "gradient"),
         desk.measured(
             "readout_share", "{:.0%} of it, beyond chance, is answers' unembedding", "readout_excess"
         ),
@@ -211,6 +215,19 @@ class _Desk:
         words = f"disentangle {full:.2f} where no patch has {nothing:.2f}"
         return _check("beats_nothing", full - nothing, words)
 
+    def undominated(self, name: str, other: str) -> Check:
+        """Check that another patch is not better in both cause and isolate: the larger difference counts."""
+        full, rival = self._cause("full"), self._cause(other)
+        if isinstance(full, str) or isinstance(rival, str):
+            return _missing(name, full, rival)
+        kept, theirs = self._isolate("full"), self._isolate(other)
+        words = f"cause {full:.2f} against {rival:.2f} of as many {other} directions"
+        if kept is None or theirs is None:
+            return _check(name, full - rival, words)
+        return _check(
+            name, max(full - rival, kept - theirs), f"{words}, isolate {kept:.2f} against {theirs:.2f}"
+        )
+
     def measured(self, name: str, words: str, measure: str | None = None) -> Check:
         """Check a measure as it stands, by default the one of the check's name."""
         value = self._measure(measure or name)
@@ -249,6 +266,9 @@ class _Desk:
         if found is None or found.disentangle is None:
             return (found.reason if found is not None else "") or f"{name} has no isolate pairs"
         return found.disentangle
+
+    def _isolate(self, name: str) -> float | None:
+        return next((p.isolate for p in self.patches if p.name == name), None)
 
     def _measure(self, name: str) -> float | str:
         found = next((m for m in self.measures if m.name == name), None)

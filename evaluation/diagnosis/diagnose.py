@@ -12,6 +12,7 @@ from torch import Tensor
 from das.diagnostics.agreement import subspace_of
 from das.engine.protocol import Engine
 from das.featurizers.base import Featurizer
+from das.sites import Site
 from evaluation.diagnosis.checks import NORMALISATION, checks_of, verdict_of
 from evaluation.diagnosis.measuring import Evidence, answer_rows, measures_of
 from evaluation.diagnosis.patching import Patcher, mean_scores, no_patch
@@ -25,13 +26,13 @@ from evaluation.diagnosis.plan import (
     readers_of,
 )
 from evaluation.diagnosis.records import Diagnosis, PatchScore
-from evaluation.diagnosis.sample import draw_sample
+from evaluation.diagnosis.sample import TellingPair, draw_sample
 from evaluation.judging import DEFAULT_LABEL_TOKENS
 from evaluation.score import Subject, require_pairs
 from ravel.common.config import Config
 from ravel.common.errors import unknown_name
 from ravel.instance import Instance
-from ravel.schema import Generalisation, Partition, split_name
+from ravel.schema import TRAIN_SPLIT, Generalisation, Partition, split_name
 
 __all__ = ["DiagnosisConfig", "diagnose", "settings_of"]
 
@@ -84,7 +85,8 @@ def diagnose(
     reply by Wu et al. 2024 (arXiv 2401.12631), with readers in place of one output matrix, subspaces in place
     of one direction, and the normalisation named. Thresholds are conventions (`THRESHOLDS`).
 
-    Equal arguments give equal diagnoses. Raises SuiteError for a featurizer that is no subspace, an unknown
+    Natural states, gradients and answers' unembeddings come from training pairs, so that what a subspace is
+    held against has not seen the pairs either. Equal arguments give equal diagnoses. Raises SuiteError for a featurizer that is no subspace, an unknown
     attribute, a split without pairs of it and a site that the model lacks.
     """
     config = config or DiagnosisConfig()
@@ -94,7 +96,8 @@ def diagnose(
     split = split_name(config.generalisation, config.partition)
     sample = draw_sample(instance, attribute, split, limit=config.limit_pairs, seed=config.seed)
     patcher = Patcher(sample, engine, subject.site, config.label_tokens, config.tolerance)
-    readers, gradients, missing = readers_of(sample.telling, engine, subject.site)
+    seen = draw_sample(instance, attribute, TRAIN_SPLIT, limit=config.limit_pairs, seed=config.seed).telling
+    readers, gradients, missing = readers_of(seen, engine, subject.site)
     width, size = int(basis.shape[0]), int(basis.shape[1])
     draws = random_parts(width, size, config.random_draws, config.seed) if size else []
     found = Evidence(
@@ -104,7 +107,7 @@ def diagnose(
         patcher=patcher,
         full=patcher.judged("full", featurizer),
         readers=readers,
-        readout=_readout(patcher),
+        readout=_readout(seen, engine, subject.site),
         draws=draws,
         siblings=tuple(siblings),
         limit=config.natural_prompts,
@@ -150,9 +153,9 @@ def _require(
     require_pairs(instance, split_name(config.generalisation, config.partition))
 
 
-def _readout(patcher: Patcher) -> Tensor | None:
+def _readout(pairs: Sequence[TellingPair], engine: Engine, site: Site) -> Tensor | None:
     # A head's output is no stream vector, and norms may stand between other modules and the stream.
-    return answer_rows(patcher) if patcher.site.stream == "block_output" and patcher.sample.telling else None
+    return answer_rows(pairs, engine) if site.stream == "block_output" and pairs else None
 
 
 def _patches(evidence: Evidence, planned: Sequence[Planned], report: Report) -> tuple[PatchScore, ...]:

@@ -24,7 +24,7 @@ from evaluation.diagnosis.gradients import leading_rows
 from evaluation.diagnosis.patching import Judged, Patcher
 from evaluation.diagnosis.plan import GRADIENT, READER_ENERGY
 from evaluation.diagnosis.records import Measure
-from evaluation.diagnosis.sample import Leaning, leanings, natural_prompts, vectors_of
+from evaluation.diagnosis.sample import Leaning, TellingPair, leanings, natural_prompts, vectors_of
 from ravel.common.errors import SuiteError
 from ravel.instance import Instance
 
@@ -97,13 +97,13 @@ _NAMES = (
 )
 
 
-def answer_rows(found: Patcher) -> Tensor:
-    """Return the unembedding rows of the telling pairs' answers less their mean, [n_tokens, d_model].
+def answer_rows(pairs: Sequence[TellingPair], engine: Engine) -> Tensor:
+    """Return the unembedding rows of the pairs' answers less their mean, [n_tokens, d_model].
 
     Only what holds `READOUT_ENERGY` of them: with as many answers as directions their span is everything.
     """
-    ids = sorted({i for pair in found.sample.telling for i in (pair.unchanged_id, pair.swapped_id)})
-    rows = unembedding_rows(found.engine.target, ids)
+    ids = sorted({i for pair in pairs for i in (pair.unchanged_id, pair.swapped_id)})
+    rows = unembedding_rows(engine.target, ids)
     return leading_rows(rows - rows.mean(dim=0), READOUT_ENERGY)
 
 
