@@ -64,12 +64,12 @@ THRESHOLDS: Mapping[str, Threshold] = {
     "beats_readout": Threshold(
         0.0,
         "at least",
-        "as many directions of the answers' unembedding are not better in both cause and isolate",
+        "as many unembedding directions are not better in both cause and isolate",
     ),
     "beats_gradient": Threshold(
         0.0,
         "at least",
-        "as many gradient directions of training pairs are not better in both cause and isolate",
+        "as many training gradients' directions are not better in both cause and isolate",
     ),
     "readout_share": Threshold(
         0.5, "at most", "share of it inside the answers' unembedding, beyond chance; more is an output knob"

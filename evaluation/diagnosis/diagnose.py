@@ -85,9 +85,11 @@ def diagnose(
     reply by Wu et al. 2024 (arXiv 2401.12631), with readers in place of one output matrix, subspaces in place
     of one direction, and the normalisation named. Thresholds are conventions (`THRESHOLDS`).
 
-    Natural states, gradients and answers' unembeddings come from training pairs, so that what a subspace is
-    held against has not seen the pairs either. Equal arguments give equal diagnoses. Raises SuiteError for a featurizer that is no subspace, an unknown
-    attribute, a split without pairs of it and a site that the model lacks.
+    Natural states, gradients and the answers' unembedding are those of training pairs, so that what a
+    subspace is held against has not seen the pairs either. Equal arguments give equal diagnoses.
+
+    Raises SuiteError for a featurizer that is no subspace, an unknown attribute, a split without pairs and a
+    site that the model lacks; NotApplicableError for a split without pairs of the attribute.
     """
     config = config or DiagnosisConfig()
     report = progress or _unheard

@@ -370,6 +370,22 @@ def test_a_verdict_names_what_failed() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("cause", "isolate", "result"), [(0.6, 0.9, "passed"), (0.4, 0.95, "passed"), (0.4, 0.8, "failed")]
+)
+def test_directions_must_be_better_in_both(cause: float, isolate: float, result: str) -> None:
+    """Against gradient directions with cause 0.5 and isolate 0.9."""
+    full = replace(patch("full", cause), isolate=isolate)
+    assert by_name(checks_of([full, patch("gradient", 0.5)], []))["beats_gradient"].result == result
+
+
+def test_far_states_are_held_against_random_ones() -> None:
+    measures = [Measure("mahalanobis", 1.0, ""), Measure("mahalanobis_excess", 0.05, "")]
+    check = by_name(checks_of([], measures))["mahalanobis"]
+    assert (check.result, check.value) == ("passed", 0.05)
+    assert check.words.endswith("than 99 % of natural ones, 95% of randomly patched ones")
+
+
 def test_a_site_beside_that_carries_more_is_named() -> None:
     beside = [patch("full_vector_beside", 0.9, "block_output.1@entity_last")]
     found = by_name(checks_of([patch("full", 0.2), patch("full_vector", 0.3), *beside], []))
