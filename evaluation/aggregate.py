@@ -22,6 +22,7 @@ from evaluation.uncertainty import (
     Sampled,
     check_same_pairs,
     difference,
+    mean_spreads,
     sample_scores,
 )
 
@@ -58,6 +59,7 @@ def mean_of(parts: Sequence[Sampled]) -> Sampled:
             isolate=_mean_draws([p.draws.isolate for p in parts]),
             disentangle=_mean_draws([p.draws.disentangle for p in parts]),
         ),
+        spreads=mean_spreads([p.spreads for p in parts]),
     )
 
 
@@ -78,7 +80,7 @@ def mean_over_seeds(by_seed: OutcomesBySeed, attribute: str, resamples: Resample
         n_cause=one.n_cause,
         n_isolate=one.n_isolate,
     )
-    return Sampled(point, mean.draws)
+    return Sampled(point, mean.draws, mean.spreads)
 
 
 def macro_average(targets: Mapping[str, OutcomesBySeed], resamples: Resamples) -> Macro:

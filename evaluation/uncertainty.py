@@ -1,17 +1,20 @@
-"""Cluster-bootstrap intervals for cause, isolate and disentangle; it knows outcomes and clusters, no methods
-or files.
+"""Intervals and p-values for cause, isolate and disentangle; it knows outcomes and clusters, no methods or
+files.
 
-Pairs that share a base entity, or a base template, succeed and fail together. Both are therefore resampled
-with replacement, entities over the whole split and templates within their attribute, and a pair counts with
-the product of its two multiplicities: the pigeonhole bootstrap for crossed random effects (Owen 2007, The
-Annals of Applied Statistics 1(2)). The source entity is no cluster. A cluster of one, such as a lone
-template, contributes no spread of its own.
+Pairs that share a base entity, or a base template, succeed and fail together: both are clusters, entities
+over the whole split and templates within their attribute. The source entity is no cluster. The intervals of
+scores, and of their averages and differences, come from components of variance (`evaluation/spread.py`).
+
+For what is no weighted sum over pairs there are draws: entities and templates are resampled with replacement,
+and a pair counts with the product of its two multiplicities, the pigeonhole bootstrap for crossed random
+effects (Owen 2007, The Annals of Applied Statistics 1(2)). Its percentile intervals don't keep their level
+with few templates, nor near 0 and 1 (`benchmarks/coverage.py`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,6 +23,7 @@ from numpy.typing import NDArray
 
 from evaluation.metrics import Scores, scores
 from evaluation.records import Interval, Outcome
+from evaluation.spread import Spread, columns_by_attribute, mean_spread, minus_spread, shares_of
 from ravel.common.errors import SuiteError
 
 __all__ = [
@@ -27,19 +31,23 @@ __all__ = [
     "LEVEL",
     "Clustered",
     "Clusters",
+    "Counts",
     "Draws",
     "Intervals",
     "Resamples",
     "Sampled",
-    "bootstrap",
+    "Spreads",
     "check_same_pairs",
     "clusters_of",
     "difference",
     "draw_resamples",
     "holm",
     "interval",
+    "intervals_of",
+    "mean_spreads",
     "p_value",
     "paired_difference",
+    "sample_counts",
     "sample_scores",
 ]
 
@@ -110,35 +118,62 @@ class Intervals:
     """95 % intervals of the three scores."""
 
     cause: Interval | None
-    """None where there is nothing to resample."""
+    """None where the score has no pairs."""
     isolate: Interval | None
-    """None where there is nothing to resample."""
+    """None where the score has no pairs."""
     disentangle: Interval | None
-    """None where there is nothing to resample."""
+    """None where the score has no pairs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spreads:
+    """Where the uncertainty of the three scores comes from."""
+
+    cause: Spread | None
+    """None where the score is not defined."""
+    isolate: Spread | None
+    """None where the score is not defined."""
+    disentangle: Spread | None
+    """None where the score is not defined."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
-    """Scores together with their bootstrap draws, so that averages and differences can be formed before the
-    interval."""
+    """Scores together with what their intervals come from, so that averages and differences can be formed
+    before the interval."""
 
     point: Scores
     """The scores on the outcomes as they are."""
     draws: Draws
     """The same scores in every resample."""
+    spreads: Spreads | None = None
+    """Components of variance; None for scores that are no weighted sums over pairs, which have draws only."""
 
     def intervals(self) -> Intervals:
-        """Return the 95 % interval of each score."""
+        """Return the 95 % interval of each score: from the spreads, or percentiles of the draws where there
+        are none."""
+        if self.spreads is None:
+            draws = self.draws
+            return Intervals(interval(draws.cause), interval(draws.isolate), interval(draws.disentangle))
+        point, spreads = self.point, self.spreads
         return Intervals(
-            cause=interval(self.draws.cause),
-            isolate=interval(self.draws.isolate),
-            disentangle=interval(self.draws.disentangle),
+            cause=_limits(point.cause, spreads.cause),
+            isolate=_limits(point.isolate, spreads.isolate),
+            disentangle=_limits(point.disentangle, spreads.disentangle),
         )
+
+    def disentangle_p(self) -> float | None:
+        """Return the two-sided p-value of a difference in disentangle of 0; None where there is none."""
+        difference = self.point.disentangle
+        if self.spreads is None:
+            return p_value(difference, self.draws.disentangle)
+        spread = self.spreads.disentangle
+        return None if difference is None or spread is None else spread.p_value(difference)
 
 
 @dataclass(frozen=True, slots=True)
-class _Grid:
-    """Outcomes counted by entity and template."""
+class Counts:
+    """Outcomes counted by entity and template, in the order of some clusters."""
 
     pairs: FloatArray
     """Number of pairs, [n_entities, n_templates]."""
@@ -159,7 +194,7 @@ def draw_resamples(clusters: Clusters, n_resamples: int, generator: np.random.Ge
     order."""
     entity_counts = _multiplicities(len(clusters.entities), n_resamples, generator)
     template_counts = np.zeros((n_resamples, len(clusters.templates)))
-    for columns in _columns_by_attribute(clusters).values():
+    for columns in columns_by_attribute(clusters.templates).values():
         template_counts[:, columns] = _multiplicities(len(columns), n_resamples, generator)
     return Resamples(clusters, entity_counts, template_counts)
 
@@ -169,28 +204,41 @@ def sample_scores(outcomes: Sequence[Outcome], attribute: str, resamples: Resamp
 
     Raises SuiteError if an outcome belongs to no cluster of `resamples`.
     """
-    grid = _count(outcomes, attribute, resamples.clusters)
-    pairs = resamples.entity_counts @ grid.pairs
-    right = resamples.entity_counts @ grid.right
+    counts = _count(outcomes, attribute, resamples.clusters)
+    return sample_counts(counts, scores(outcomes, attribute), attribute, resamples)
+
+
+def sample_counts(counts: Counts, point: Scores, attribute: str, resamples: Resamples) -> Sampled:
+    """Return what `sample_scores` does, of outcomes that were counted and scored already."""
+    clusters = resamples.clusters
+    pairs = resamples.entity_counts @ counts.pairs
+    right = resamples.entity_counts @ counts.right
     accuracy = np.divide(right, pairs, out=np.zeros_like(right), where=pairs > 0)
     weight = resamples.template_counts * (pairs > 0)
     means = {
         name: _weighted_mean(accuracy[:, columns], weight[:, columns])
-        for name, columns in _columns_by_attribute(resamples.clusters).items()
+        for name, columns in columns_by_attribute(clusters.templates).items()
     }
-    return Sampled(scores(outcomes, attribute), _draws(means, attribute, len(weight)))
+    draws = _draws(means, attribute, len(weight))
+    return Sampled(point, draws, _spreads(counts, attribute, clusters))
 
 
-def bootstrap(
-    outcomes: Sequence[Outcome],
-    attribute: str,
-    *,
-    generator: np.random.Generator,
-    n_resamples: int = DEFAULT_RESAMPLES,
-) -> Intervals:
-    """Return the 95 % intervals of target `attribute`'s scores on these outcomes."""
-    resamples = draw_resamples(clusters_of(outcomes), n_resamples, generator)
-    return sample_scores(outcomes, attribute, resamples).intervals()
+def mean_spreads(parts: Sequence[Spreads | None]) -> Spreads | None:
+    """Return the spreads of the mean of scores; None if one has none."""
+    known = [part for part in parts if part is not None]
+    if not known or len(known) < len(parts):
+        return None
+    return Spreads(
+        cause=_mean_spread([part.cause for part in known]),
+        isolate=_mean_spread([part.isolate for part in known]),
+        disentangle=_mean_spread([part.disentangle for part in known]),
+    )
+
+
+def intervals_of(outcomes: Sequence[Outcome], attribute: str) -> Intervals:
+    """Return the 95 % intervals of target `attribute`'s scores on these outcomes; nothing is drawn."""
+    nothing_drawn = draw_resamples(clusters_of(outcomes), 0, np.random.default_rng(0))
+    return sample_scores(outcomes, attribute, nothing_drawn).intervals()
 
 
 def paired_difference(
@@ -225,7 +273,7 @@ def difference(first: Sampled, second: Sampled) -> Sampled:
         isolate=first.draws.isolate - second.draws.isolate,
         disentangle=first.draws.disentangle - second.draws.disentangle,
     )
-    return Sampled(point, draws)
+    return Sampled(point, draws, _minus_spreads(first.spreads, second.spreads))
 
 
 def check_same_pairs(first: Sequence[Outcome], second: Sequence[Outcome]) -> None:
@@ -287,19 +335,14 @@ def _multiplicities(n: int, n_resamples: int, generator: np.random.Generator) ->
     return np.bincount(flat, minlength=n_resamples * n).reshape(n_resamples, n).astype(np.float64)
 
 
-def _columns_by_attribute(clusters: Clusters) -> dict[str, IntArray]:
-    owners = np.array([attribute for attribute, _ in clusters.templates], dtype=object)
-    return {str(name): np.flatnonzero(owners == name) for name in sorted(set(owners))}
-
-
-def _count(outcomes: Sequence[Outcome], attribute: str, clusters: Clusters) -> _Grid:
+def _count(outcomes: Sequence[Outcome], attribute: str, clusters: Clusters) -> Counts:
     # Counts and multiplicities are whole numbers in float64, so the products are exact on any number of
     # threads.
     shape = (len(clusters.entities), len(clusters.templates))
     cells = _cells(outcomes, clusters)
     right = [o.said_swapped if o.attribute == attribute else o.said_unchanged for o in outcomes]
     size = shape[0] * shape[1]
-    return _Grid(
+    return Counts(
         pairs=np.bincount(cells, minlength=size).reshape(shape).astype(np.float64),
         right=np.bincount(cells[np.array(right, dtype=bool)], minlength=size)
         .reshape(shape)
@@ -334,6 +377,50 @@ def _draws(means: dict[str, FloatArray], attribute: str, n_resamples: int) -> Dr
     caused = means.get(attribute, undefined)
     isolated = np.sum(others, axis=0) / len(others) if others else undefined
     return Draws(cause=caused, isolate=isolated, disentangle=(caused + isolated) / 2)
+
+
+def _spreads(counts: Counts, attribute: str, clusters: Clusters) -> Spreads:
+    of_attribute = counts.pairs.sum(axis=0)
+    asked = {
+        name
+        for name, columns in columns_by_attribute(clusters.templates).items()
+        if of_attribute[columns].any()
+    }
+    others = sorted(asked - {attribute})
+    cause = {attribute: 1.0} if attribute in asked else {}
+    isolate = {name: 1 / len(others) for name in others}
+    both = {name: weight / 2 for name, weight in (cause | isolate).items()} if cause and isolate else {}
+    return Spreads(*(_spread(counts, weights, clusters) for weights in (cause, isolate, both)))
+
+
+def _spread(counts: Counts, weights: Mapping[str, float], clusters: Clusters) -> Spread | None:
+    if not weights:
+        return None
+    shares = shares_of(clusters.entities, clusters.templates, counts.pairs, counts.right, weights)
+    return Spread((shares,))
+
+
+def _mean_spread(parts: Sequence[Spread | None]) -> Spread | None:
+    known = [part for part in parts if part is not None]
+    return mean_spread(known) if known and len(known) == len(parts) else None
+
+
+def _minus_spreads(first: Spreads | None, second: Spreads | None) -> Spreads | None:
+    if first is None or second is None:
+        return None
+    return Spreads(
+        cause=_minus_spread(first.cause, second.cause),
+        isolate=_minus_spread(first.isolate, second.isolate),
+        disentangle=_minus_spread(first.disentangle, second.disentangle),
+    )
+
+
+def _minus_spread(first: Spread | None, second: Spread | None) -> Spread | None:
+    return None if first is None or second is None else minus_spread(first, second)
+
+
+def _limits(score: float | None, spread: Spread | None) -> Interval | None:
+    return None if score is None or spread is None else spread.limits(score, LEVEL)
 
 
 def _minus(first: float | None, second: float | None) -> float | None:

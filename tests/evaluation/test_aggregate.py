@@ -34,11 +34,15 @@ def test_the_macro_average_is_the_plain_mean_of_the_attributes_scores() -> None:
     assert found[0] < macro.mean.point.disentangle < found[1]
 
 
-def test_no_op_and_full_swap_average_to_certainties() -> None:
+def test_no_op_and_full_swap_average_to_near_certainties() -> None:
+    """All 144 cause pairs agree, so that Wilson's limit is z^2 / (144 + z^2) from the end."""
+    few = 1.959964**2 / (144 + 1.959964**2)
     nothing = macro_average({a: [rectangle(constant("unchanged"))] for a in "ABC"}, resamples()).mean
     everything = macro_average({a: [rectangle(constant("swapped"))] for a in "ABC"}, resamples()).mean
-    assert (nothing.intervals().cause, nothing.intervals().isolate) == ((0.0, 0.0), (1.0, 1.0))
-    assert (everything.intervals().cause, everything.intervals().isolate) == ((1.0, 1.0), (0.0, 0.0))
+    assert nothing.intervals().cause == pytest.approx((0.0, few), rel=1e-5)
+    assert nothing.intervals().isolate == pytest.approx((1 - few, 1.0), rel=1e-5)
+    assert everything.intervals().cause == pytest.approx((1 - few, 1.0), rel=1e-5)
+    assert everything.intervals().isolate == pytest.approx((0.0, few), rel=1e-5)
 
 
 def test_attributes_are_resampled_together() -> None:
@@ -83,7 +87,13 @@ def test_a_difference_is_that_of_the_averages_and_exact_against_itself() -> None
     clear = found.intervals().cause
     assert clear is not None
     assert clear[0] > 0
-    assert macro_difference(first, first, resamples()).intervals().cause == (0.0, 0.0)
+    itself = macro_difference(first, first, resamples())
+    assert itself.point.cause == 0
+    assert not itself.draws.cause.any()
+    ends = itself.intervals().cause
+    assert ends is not None
+    assert ends[0] == -ends[1]
+    assert ends[1] == pytest.approx(1.96 / 144, rel=1e-3)
 
 
 def test_types_weigh_alike() -> None:

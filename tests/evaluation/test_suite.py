@@ -100,9 +100,12 @@ def test_the_table_says_what_the_world_is(finished: RunSummary) -> None:
         if (r.scope, r.partition, r.source_kind) == ("macro", "test", "all")
     }
     assert (macro["no_op"].cause, macro["no_op"].isolate) == (0, 1)
-    assert macro["no_op"].disentangle_interval == (0.5, 0.5)
+    assert macro["no_op"].disentangle_interval is not None
+    low, high = macro["no_op"].disentangle_interval
+    assert low < 0.5 < high
+    assert high - low < 0.1
     assert macro["full_vector"].cause == 1
-    assert macro["full_vector"].isolate_interval == (0.0, 0.0) or (macro["full_vector"].isolate or 0) < 0.4
+    assert (macro["full_vector"].isolate or 0) < 0.4
     learned, floor = macro["mdas"].disentangle, macro["random_subspace"].disentangle
     assert learned is not None
     assert floor is not None

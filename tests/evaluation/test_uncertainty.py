@@ -1,4 +1,4 @@
-"""The bootstrap agrees with the scores, with itself, with a slow plain version, and with known spreads."""
+"""Draws agree with the scores and with a slow plain version, intervals with known spreads and limits."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from collections import Counter
 import numpy as np
 import pytest
 from outcome_world import constant, noisy, outcome, rectangle
+from scipy import stats
 
 from evaluation.metrics import scores
 from evaluation.records import Outcome
 from evaluation.uncertainty import (
     Resamples,
-    bootstrap,
     clusters_of,
     draw_resamples,
     interval,
+    intervals_of,
     paired_difference,
     sample_scores,
 )
@@ -77,25 +78,35 @@ def test_multiplicities_add_up_over_entities_and_within_each_attribute() -> None
         assert (resamples.template_counts[:, columns].sum(axis=1) == size).all()
 
 
-@pytest.mark.parametrize(("rule", "low"), [("unchanged", (0.0, 1.0)), ("swapped", (1.0, 0.0))])
-def test_a_score_without_spread_has_a_degenerate_interval(rule: str, low: tuple[float, float]) -> None:
-    found = bootstrap(rectangle(constant(rule)), "A", generator=generator())
-    assert found.cause == (low[0], low[0])
-    assert found.isolate == (low[1], low[1])
-    assert found.disentangle == (0.5, 0.5)
+@pytest.mark.parametrize(("rule", "cause"), [("unchanged", 0.0), ("swapped", 1.0)])
+def test_a_score_on_which_all_pairs_agree_is_near_certain_but_not_certain(rule: str, cause: float) -> None:
+    """Wilson's limit of 0 of n is z^2 / (n + z^2), about four over n; the rule of three is for one side."""
+    found = intervals_of(rectangle(constant(rule)), "A")
+    z_squared = stats.norm.ppf(0.975) ** 2
+    few, many = z_squared / (48 + z_squared), z_squared / (96 + z_squared)
+    ends = {0.0: (0.0, few), 1.0: (1 - few, 1.0)}[cause]
+    others = {0.0: (1 - many, 1.0), 1.0: (0.0, many)}[cause]
+    assert found.cause == pytest.approx(ends)
+    assert found.isolate == pytest.approx(others)
+    assert found.disentangle is not None
+    assert found.disentangle[0] < 0.5 < found.disentangle[1]
+    assert found.disentangle[1] - found.disentangle[0] < few + many
 
 
-def test_equal_seeds_give_equal_intervals_in_any_order_of_outcomes() -> None:
-    forward = bootstrap(NOISY, "A", generator=generator(5))
-    assert bootstrap(NOISY[::-1], "A", generator=generator(5)) == forward
-    assert bootstrap(NOISY, "A", generator=generator(6)) != forward
+def test_the_order_of_outcomes_changes_nothing_and_nothing_is_drawn() -> None:
+    forward = intervals_of(NOISY, "A")
+    assert intervals_of(NOISY[::-1], "A") == forward
+    clusters = clusters_of(NOISY)
+    for seed, number in ((5, 40), (6, 3)):
+        resamples = draw_resamples(clusters, number, generator(seed))
+        assert sample_scores(NOISY, "A", resamples).intervals() == forward
 
 
 def test_the_interval_holds_the_score_and_narrows_with_more_clusters() -> None:
     def width(n_entities: int, n_templates: int) -> float:
         rule = noisy("A", cause=0.5, isolate=0.5, seed=2)
         outcomes = rectangle(rule, n_entities=n_entities, n_templates=n_templates)
-        found, point = bootstrap(outcomes, "A", generator=generator()).cause, scores(outcomes, "A").cause
+        found, point = intervals_of(outcomes, "A").cause, scores(outcomes, "A").cause
         assert found is not None
         assert point is not None
         assert found[0] <= point <= found[1]
@@ -110,8 +121,8 @@ def test_entities_that_succeed_together_widen_the_interval() -> None:
         lambda a, t, e: "swapped" if int(e[1:]) % 2 else "neither", n_entities=40, n_templates=16
     )
     mixed = rectangle(noisy("A", cause=0.5, isolate=0.5, seed=0), n_entities=40, n_templates=16)
-    wide = bootstrap(lucky, "A", generator=generator()).cause
-    narrow = bootstrap(mixed, "A", generator=generator()).cause
+    wide = intervals_of(lucky, "A").cause
+    narrow = intervals_of(mixed, "A").cause
     assert wide is not None
     assert narrow is not None
     assert wide[1] - wide[0] == pytest.approx(4 * (0.25 / 40) ** 0.5, rel=0.15)
@@ -120,39 +131,52 @@ def test_entities_that_succeed_together_widen_the_interval() -> None:
 
 def test_without_pairs_there_is_no_interval() -> None:
     only_a = [o for o in NOISY if o.attribute == "A"]
-    found = bootstrap(only_a, "A", generator=generator())
+    found = intervals_of(only_a, "A")
     assert found.cause is not None
     assert (found.isolate, found.disentangle) == (None, None)
-    assert bootstrap([], "A", generator=generator()).cause is None
+    assert intervals_of([], "A").cause is None
 
 
 def test_draws_that_miss_a_needed_pair_are_left_out() -> None:
     lone = [outcome("A", "A1", "e0", "swapped"), *(o for o in NOISY if o.attribute == "B")]
-    found = bootstrap(lone, "A", generator=generator())
-    assert found.cause == (1.0, 1.0)
+    resamples = draw_resamples(clusters_of(lone), 1000, generator())
+    draws = sample_scores(lone, "A", resamples).draws.cause
+    assert np.isnan(draws).any()
+    assert interval(draws) == (1.0, 1.0)
     assert interval(np.full(1000, np.nan)) is None
+
+
+def test_a_single_pair_says_little() -> None:
+    lone = [outcome("A", "A1", "e0", "swapped"), *(o for o in NOISY if o.attribute == "B")]
+    found = intervals_of(lone, "A").cause
+    assert found is not None
+    assert found[0] < 0.25
+    assert found[1] == 1
 
 
 def test_a_method_compared_with_itself_differs_by_exactly_nothing() -> None:
     found = paired_difference(NOISY, NOISY, "A", generator=generator())
     assert found.point.disentangle == 0
-    assert found.intervals().disentangle == (0.0, 0.0)
+    assert found.disentangle_p() == 1
+    # One pair of 144 that differs can't be ruled out.
+    ends = found.intervals().cause
+    assert ends == pytest.approx((-1.96 / 48, 1.96 / 48), rel=1e-3)
 
 
 def test_a_paired_difference_is_sharper_than_two_intervals() -> None:
     """Two methods that fail on the same entities differ by a hair, which only pairing shows."""
-    hard = {f"e{i}" for i in range(0, 40, 2)}
+    hard = {f"e{i}": i // 2 for i in range(0, 40, 2)}
     worse = rectangle(lambda a, t, e: "neither" if e in hard else "swapped", n_entities=40)
     better = rectangle(
-        lambda a, t, e: "neither" if e in hard and not t.endswith("0") else "swapped", n_entities=40
+        lambda a, t, e: "neither" if e in hard and (hard[e] + int(t[1:])) % 4 else "swapped", n_entities=40
     )
     found = paired_difference(better, worse, "A", generator=generator())
-    paired, unpaired = found.intervals().cause, bootstrap(worse, "A", generator=generator()).cause
+    paired, unpaired = found.intervals().cause, intervals_of(worse, "A").cause
     assert found.point.cause == pytest.approx(0.125)
     assert paired is not None
     assert unpaired is not None
-    assert paired[0] >= 0
-    assert paired[1] < unpaired[1] - unpaired[0] + 0.125
+    assert paired[0] > 0
+    assert paired[1] - paired[0] < 0.5 * (unpaired[1] - unpaired[0])
     assert (scores(better, "A").cause or 0) < unpaired[1]
 
 
@@ -168,5 +192,6 @@ def test_two_thousand_outcomes_take_a_blink() -> None:
     many = rectangle(noisy("A", cause=0.5, isolate=0.5, seed=0), n_templates=7, n_entities=96)
     assert len(many) > 2000
     start = time.process_time()
-    bootstrap(many, "A", generator=generator())
+    bootstrapped = draw_resamples(clusters_of(many), 1000, generator())
+    sample_scores(many, "A", bootstrapped).intervals()
     assert time.process_time() - start < 0.3
