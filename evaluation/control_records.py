@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from evaluation.records import Interval
+from evaluation.records import Interval, control_row
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_jsonl
 from ravel.schema import Generalisation
@@ -17,6 +17,7 @@ __all__ = [
     "EVERY_ATTRIBUTE",
     "ControlCheck",
     "control_sentences",
+    "control_summary",
     "is_at_floor",
     "read_control_checks",
 ]
@@ -122,18 +123,35 @@ def control_sentences(checks: Sequence[ControlCheck]) -> list[str]:
     above = [c for c in checks if c.attribute != EVERY_ATTRIBUTE and c.failed_to_fail]
     single = sum(c.attribute != EVERY_ATTRIBUTE and c.required and c.at_floor is not None for c in checks)
     if above:
-        named = ", ".join(f"{c.method}~{c.control} {c.attribute} ({c.generalisation})" for c in above)
+        rows = [f"{control_row(c.method, c.control)} {c.attribute} ({c.generalisation})" for c in above]
+        named = ", ".join(rows)
         said.append(f"Of {single} checks of single attributes {len(above)} are above their floor: {named}.")
     elif single:
         said.append(f"All {single} checks of single attributes are at their floor.")
     return said
 
 
+def control_summary(checks: Sequence[ControlCheck]) -> list[str]:
+    """Return the result in a few sentences: how many scores that must be at their floor are, which are not,
+    and which need not be and are above it. Empty without checks."""
+    held = [check for check in checks if check.required and check.at_floor is not None]
+    above = [check for check in held if check.failed_to_fail]
+    if not checks:
+        return []
+    said = [f"Controls: {len(held) - len(above)} of {len(held)} scores that must be at their floor are."]
+    said += [_sentence(check) for check in above]
+    means = [check for check in checks if check.attribute == EVERY_ATTRIBUTE]
+    return [*said, *(_sentence(c) for c in means if not c.required and c.at_floor is False)]
+
+
 def _sentence(check: ControlCheck) -> str:
-    name = f"{check.method}~{check.control}, {check.generalisation}, {check.judged}"
+    attribute = "" if check.attribute == EVERY_ATTRIBUTE else f"{check.attribute}, "
+    row = control_row(check.method, check.control)
+    name = f"{row}, {attribute}{check.generalisation}, {check.judged}"
     if check.score is None or check.floor is None:
         return f"{name}: no pairs."
-    verdict = "at its floor" if check.at_floor else "ABOVE ITS FLOOR" if check.required else "above it"
+    above = "ABOVE ITS FLOOR" if check.required else "above it, which it may be"
+    verdict = "at its floor" if check.at_floor else above
     ordinary = "" if check.ordinary is None else f"; without the control {check.ordinary:.3f}"
     return (
         f"{name}: {check.measure} {check.score:.3f}{_ends(check.score_interval)} against "

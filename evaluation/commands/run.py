@@ -31,7 +31,7 @@ from evaluation.commands._output import (
     warn,
 )
 from evaluation.commands._runs import no_run
-from evaluation.control_records import control_sentences
+from evaluation.control_records import control_summary
 from evaluation.runs import RunFolder
 from evaluation.tables import attribute_table, main_table
 from ravel.common.errors import SuiteError
@@ -269,7 +269,7 @@ def print_run(summary: RunSummary) -> None:
                 f"{comparison.generalisation}: disentangle of {comparison.first} minus {comparison.second} "
                 f"{comparison.disentangle:+.3f} [{interval[0]:+.3f}, {interval[1]:+.3f}]"
             )
-    for sentence in control_sentences(summary.controls):
+    for sentence in control_summary(summary.controls):
         say(sentence)
     say("")
     for what, path in _places(summary.folder).items():

@@ -14,8 +14,8 @@ __all__ = ["control_table"]
 
 _NAMES = ("without", "score", "floor", "score - floor")
 _RULE = (
-    "A control is at its floor if the 95 % interval of its score minus the floor, on the same pairs, contains "
-    "0 or lies below it. In brackets: 95 % intervals."
+    "A control is at its floor if the 95 % interval of its score minus the floor, on the same pairs, "
+    "contains 0 or lies below it. In brackets: 95 % intervals."
 )
 
 
