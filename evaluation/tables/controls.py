@@ -20,8 +20,8 @@ _RULE = (
 
 
 def control_table(checks: Sequence[ControlCheck]) -> Table:
-    """Return the table of the means over attributes: a block per control and what is judged, a row per method
-    and score; `without` is the method's score without the control.
+    """Return the table of the means over attributes: a block per control, what is judged and score, a row
+    per method; `without` is the method's score without the control.
 
     The last column says whether the score is at its floor. Raises SuiteError if there are no checks.
     """
@@ -33,16 +33,19 @@ def control_table(checks: Sequence[ControlCheck]) -> Table:
         )
     means = [check for check in checks if check.attribute == EVERY_ATTRIBUTE]
     present = [g for g in GENERALISATIONS if any(c.generalisation == g for c in means)]
-    groups: dict[tuple[str, str, str, str], dict[str, ControlCheck]] = {}
+    blocks: dict[str, dict[str, dict[str, ControlCheck]]] = {}
     for check in means:
-        key = (check.control, check.judged, check.method, check.measure)
-        groups.setdefault(key, {})[check.generalisation] = check
+        block = f"{check.control}, {check.judged}: {check.measure}"
+        rows = blocks.setdefault(block, {})
+        rows.setdefault(control_row(check.method, check.control), {})[check.generalisation] = check
     return Table(
         name="controls",
         title="Controls that must fail, mean over attributes, test pairs",
         block_header="control, judged on",
         columns=tuple(Column(g, name, _measure(name)) for g in present for name in _NAMES),
-        rows=tuple(_row(key, found, present) for key, found in groups.items()),
+        rows=tuple(
+            _row(block, row, found, present) for block, rows in blocks.items() for row, found in rows.items()
+        ),
         notes=(_RULE, *_floors(means), *_optional(means)),
     )
 
@@ -51,13 +54,10 @@ def _measure(name: str) -> str:
     return name.replace(" - ", "_minus_")
 
 
-def _row(key: tuple[str, str, str, str], found: dict[str, ControlCheck], present: Sequence[str]) -> Row:
-    control, judged, method, measure = key
+def _row(block: str, label: str, found: dict[str, ControlCheck], present: Sequence[str]) -> Row:
     cells = [cell for g in present for cell in _cells(found.get(g))]
     detail = "; ".join(f"{g} {_verdict(found[g])}" for g in present if g in found)
-    return Row(
-        f"{control}, {judged}", f"{control_row(method, control)}, {measure}", detail, True, tuple(cells)
-    )
+    return Row(block, label, detail, True, tuple(cells))
 
 
 def _cells(check: ControlCheck | None) -> list[TableCell]:

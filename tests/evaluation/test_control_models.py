@@ -51,7 +51,9 @@ def test_controls_from_the_command_line(world: World, tmp_path: Path) -> None:
     nothing = [r for r in rows if r["control"] == "untrained_model" and r["attribute"] == EVERY_ATTRIBUTE]
     assert {row["measure"] for row in nothing} == {"cause", "isolate"}
     assert "das~other_source" in ravel("table", out).output.replace("\\", "")
-    assert "das~other_source, cause" in ravel("table", out, "--table", "controls").output.replace("\\", "")
+    assert "other_source, other sources: cause" in ravel("table", out, "--table", "controls").output.replace(
+        "\\", ""
+    )
     wrong = ravel("run", suite, "--out", out, "--controls", "other_sources")
     assert wrong.exit_code == 2
     assert "other_source" in wrong.output

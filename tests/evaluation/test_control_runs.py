@@ -211,7 +211,7 @@ def test_the_table_of_controls_says_who_is_where(finished: RunSummary) -> None:
     table = control_table(finished.controls)
     assert [column.name for column in table.columns] == ["without", "score", "floor", "score - floor"]
     check = means(finished)["other_source", "other sources"]
-    row = next(row for row in table.rows if row.block == "other_source, other sources")
+    row = next(row for row in table.rows if row.block == "other_source, other sources: cause")
     assert [cell.value for cell in row.cells] == [
         check.ordinary,
         check.score,
