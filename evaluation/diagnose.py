@@ -23,12 +23,13 @@ from evaluation.diagnosis.records import (
     write_cell_diagnoses,
 )
 from evaluation.plan import SuiteConfig
-from evaluation.records import FLOORS, ScoreRecord, read_scores
+from evaluation.records import ScoreRecord, read_scores, set_apart
 from evaluation.report import write_report
 from evaluation.runs import Progress, RunFolder, silent
 from evaluation.score import Subject
 from evaluation.target import TargetConfig
 from ravel.common.errors import SuiteError
+from ravel.common.io import read_json
 from ravel.instance import Instance
 
 __all__ = [
@@ -41,9 +42,11 @@ __all__ = [
     "is_run",
 ]
 
-SHUFFLED = "~labels_shuffled"
-"""What follows a method's name in the row of its control."""
-_CONTROL = "~"
+SHUFFLED = "labels_shuffled"
+"""The control of a run that has the same methods fitted on shuffled labels."""
+_CONTROLS = "controls"
+_POINT = ("method", "config", "attribute", "site", "size")
+"""What a cell and its control have in common; only the first seed is controlled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +206,7 @@ class _RunBench:
         """Yield the rows of one cell, from its file where that was written with equal settings."""
         path = self.run.cell(cell).path / DIAGNOSTICS
         found = read_cell_diagnoses(path) if path.is_file() else None
-        if found is None or not self._current(found, attributes):
+        if found is None or not self._current(cell, found, attributes):
             found = self._made(cell, attributes, progress)
             write_cell_diagnoses(path, found)
         record = next(r for r in self.chosen if r.cell == cell)
@@ -211,22 +214,32 @@ class _RunBench:
             yield RunRow(cell, record.method, each.attribute, record.seed, each)
 
     def _counts(self, record: ScoreRecord) -> bool:
-        return record.method not in FLOORS and _CONTROL not in record.method
+        return not set_apart(record.method)
 
-    def _current(self, found: CellDiagnoses, attributes: Sequence[str]) -> bool:
+    def _current(self, cell: str, found: CellDiagnoses, attributes: Sequence[str]) -> bool:
         covered = {each.attribute for each in found.each()}
         split = self.config.generalisation, self.config.partition
         same = all(
-            dict(d.settings) == self._settings(d.method, d.attribute)
+            dict(d.settings) == self._settings(cell, d.method, d.attribute)
             and (d.generalisation, d.partition) == split
             for d in found.diagnoses
         )
         return same and covered == set(attributes)
 
-    def _settings(self, method: str, attribute: str) -> dict[str, Any]:
+    def _settings(self, cell: str, method: str, attribute: str) -> dict[str, Any]:
         siblings = len(self._cells_of(method, attribute)) - 1
-        control = bool(self._cells_of(f"{method}{SHUFFLED}", attribute))
-        return settings_of(self.config, siblings=siblings, shuffled=control)
+        return settings_of(self.config, siblings=siblings, shuffled=self._shuffled(cell) is not None)
+
+    def _shuffled(self, cell: str) -> Path | None:
+        """Return the folder of the same fit on shuffled labels, if the run has that control."""
+        own = read_json(self.run.cell(cell).header)
+        controls = RunFolder(self.run.path / _CONTROLS / SHUFFLED)
+        alike = (
+            controls.cell(header["cell"]).path
+            for header in controls.finished_cells()
+            if "refused" not in header and all(header.get(name) == own.get(name) for name in _POINT)
+        )
+        return next(alike, None)
 
     def _made(self, cell: str, attributes: Sequence[str], progress: Progress) -> CellDiagnoses:
         featurizer, header = self._load(cell)
@@ -254,7 +267,7 @@ class _RunBench:
     ) -> Diagnosis:
         label = f"judge {header.method} {attribute} seed {header.seed}"
         siblings = [other for other in self._cells_of(header.method, attribute) if other != cell]
-        controls = self._cells_of(f"{header.method}{SHUFFLED}", attribute)
+        control = self._shuffled(cell)
         return diagnose(
             featurizer,
             self.instance,
@@ -262,7 +275,7 @@ class _RunBench:
             _subject(cell, header, featurizer, self.instance, self.engine),
             attribute,
             self.config,
-            shuffled=self._load(controls[0])[0] if controls else None,
+            shuffled=None if control is None else load_featurizer(control)[0],
             siblings=[self._load(other)[0] for other in siblings],
             progress=lambda done, total: progress(label, done, total),
         )

@@ -32,12 +32,11 @@ def fitted(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def run(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run of one subspace method; copy it before it is changed."""
+    """A finished run of one subspace method with its control; copy it before it is changed."""
     folder = tmp_path_factory.mktemp("runs")
     suite = folder / "suite.yaml"
-    suite.write_text(
-        suite_text(world, methods=["mean_difference"], attributes=["Birthplace"], generalisations=["context"])
-    )
+    small = {"methods": ["mean_difference"], "attributes": ["Birthplace"], "generalisations": ["context"]}
+    suite.write_text(suite_text(world, **small, controls=["labels_shuffled"]))
     done = ravel("run", suite, "--out", folder / "run")
     assert done.exit_code == 0, done.output
     return folder / "run"
@@ -100,6 +99,9 @@ def test_a_run_is_diagnosed_and_its_page_shows_it(world: World, run: Path, tmp_p
     (path,) = folder.glob("cells/*/diagnostics.json")
     (diagnosis,) = read_cell_diagnoses(path).diagnoses
     assert f"mean_difference, Birthplace, seed 0: {diagnosis.verdict}" in shown.stdout
+    shuffled = diagnosis.check("beats_shuffled")
+    assert shuffled is not None
+    assert shuffled.result != "not applicable"
     page = (folder / "report.html").read_text()
     assert 'id="diagnostics"' in page
     assert '<a href="#diagnostics">' in page
