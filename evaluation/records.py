@@ -4,6 +4,7 @@ torch-free."""
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
@@ -44,6 +45,7 @@ FLOORS: tuple[str, ...] = (*ADDED_FLOORS, "sae_reconstruction")
 above."""
 CONTROL_MARK = "~"
 """Stands between a method and the control it is under, in the names of rows: `mdas~labels_shuffled`."""
+_CONTROLLED = re.compile(rf"\w+{CONTROL_MARK}\w+")
 NO_OP_DISENTANGLE = 0.5
 """What doing nothing scores: cause 0 and isolate 1. A lower score is worse than no intervention."""
 
@@ -61,7 +63,7 @@ def control_row(method: str, control: str) -> str:
 
 def is_control(method: str) -> bool:
     """Tell whether a row is a control: it must fail, and is never compared with the others."""
-    return CONTROL_MARK in method
+    return _CONTROLLED.fullmatch(method) is not None
 
 
 def set_apart(method: str) -> bool:
@@ -140,11 +142,11 @@ class ScoreRecord:
     n_isolate: int
     """Number of isolate pairs."""
     cause_interval: Interval | None
-    """95 % cluster-bootstrap interval."""
+    """95 % interval, with entities and templates as clusters."""
     isolate_interval: Interval | None
-    """95 % cluster-bootstrap interval."""
+    """95 % interval, with entities and templates as clusters."""
     disentangle_interval: Interval | None
-    """95 % cluster-bootstrap interval."""
+    """95 % interval, with entities and templates as clusters."""
     chosen: bool
     """True for the point that selection on validation pairs picked."""
     source_kind: ScoredKind = "all"
@@ -195,7 +197,7 @@ class AverageRecord:
     n_isolate: int
     """Number of isolate judgements over the attributes (a pair serves as isolate pair of several targets)."""
     cause_interval: Interval | None
-    """95 % cluster-bootstrap interval, all attributes and seeds resampled jointly."""
+    """95 % interval, with what attributes and seeds share counted as shared."""
     isolate_interval: Interval | None
     """As `cause_interval`."""
     disentangle_interval: Interval | None
@@ -241,13 +243,13 @@ class ComparisonRecord:
     disentangle: float | None
     """Difference of the macro averages."""
     cause_interval: Interval | None
-    """95 % interval of the paired cluster bootstrap; it excludes 0 where the two methods differ."""
+    """95 % interval of the paired difference; it excludes 0 where the two methods differ."""
     isolate_interval: Interval | None
     """As `cause_interval`."""
     disentangle_interval: Interval | None
     """As `cause_interval`."""
     disentangle_p: float | None = None
-    """Two-sided p-value of no difference in disentangle, from the paired cluster bootstrap's standard error.
+    """Two-sided p-value of no difference in disentangle, below 0.05 exactly if its interval excludes 0.
     New in version 2."""
     disentangle_p_adjusted: float | None = None
     """The same, adjusted for all comparisons of this split at once (Holm 1979). New in version 2."""
