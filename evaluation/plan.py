@@ -113,7 +113,7 @@ class SuiteConfig(Config):
     """Let an answer that is close count where the attribute's matcher does, as for latitudes; False compares
     tokens for every attribute."""
     resamples: PositiveInt = DEFAULT_RESAMPLES
-    """Bootstrap resamples behind each interval."""
+    """Bootstrap resamples, for intervals of what is no weighted sum over pairs."""
     seed: int = 0
     """Root of the bootstrap's streams."""
     controls: tuple[str, ...] = ()

@@ -202,8 +202,10 @@ def minus_spread(first: Spread, second: Spread) -> Spread:
 
 def columns_by_attribute(templates: Sequence[tuple[str, str]]) -> dict[str, NDArray[np.int64]]:
     """Return each attribute's columns, attributes sorted."""
-    owners = np.array([attribute for attribute, _ in templates], dtype=object)
-    return {str(name): np.flatnonzero(owners == name) for name in sorted(set(owners))}
+    columns: dict[str, list[int]] = {}
+    for column, (attribute, _) in enumerate(templates):
+        columns.setdefault(attribute, []).append(column)
+    return {name: np.array(columns[name]) for name in sorted(columns)}
 
 
 def _summed(group: Sequence[Shares], factor: float) -> Shares:

@@ -64,7 +64,7 @@ def _fraction(a: float, b: float, x: float) -> float:
     """The continued fraction 1 / (1 + d_1 / (1 + d_2 / ...)) of the incomplete beta function, from the
     back."""
     value = 1.0
-    for m in range(60 + int(4 * math.sqrt(max(a, b))), 0, -1):
+    for m in range(20 + int(3 * math.sqrt(max(a, b))), 0, -1):
         odd = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
         even = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
         value = 1 + even / (1 + odd / value)

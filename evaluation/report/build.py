@@ -239,11 +239,11 @@ def _notes(
         "Site, size and setting were chosen on validation pairs; test pairs then judged the chosen points.",
     ]
     if any(row.record.disentangle_interval is not None for row in rows):
-        notes.append("Below each score: its 95 % interval, a cluster bootstrap over entities and templates.")
+        notes.append("Below each score: its 95 % interval, with entities and templates as clusters.")
     else:
         notes.append("No intervals: the outcomes they are drawn from were not at hand.")
     if any(found.disentangle_p_adjusted is not None for found in comparisons):
-        notes.append("p: paired cluster bootstrap of disentangle, adjusted for all comparisons of the split.")
+        notes.append("p: of the paired difference in disentangle, adjusted for all comparisons of the split.")
     elif comparisons:
         notes.append("This run has no p-values; two rows differ where the paired 95 % interval excludes 0.")
     if any(row.floor for row in rows):

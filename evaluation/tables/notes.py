@@ -65,8 +65,8 @@ def mark_notes(rows: Sequence[Row], *, compared: bool) -> list[str]:
     notes = [f"{BELOW}: below 0.5, which is worse than doing nothing."] if BELOW in shown else []
     if compared:
         notes.append(
-            f"On disentangle, {TIED}: not shown to differ from the best; {DIFFERS}: differs from no_op. "
-            f"By the paired cluster bootstrap at {LEVEL:g}, adjusted for all comparisons of the split (Holm)."
+            f"On disentangle, {TIED}: not shown to differ from the best; {DIFFERS}: differs from no_op. By "
+            f"p-values of paired differences at {LEVEL:g}, adjusted for all comparisons of the split (Holm)."
         )
     if FEWER in shown:
         notes.append(f"{FEWER}: a mean over fewer parts than other rows have, so it is never the best.")
@@ -106,7 +106,7 @@ def _interval_note(records: Sequence[AverageRecord]) -> str:
     if not any(has):
         return "No intervals: the outcomes they are drawn from were not at hand."
     rest = "" if all(has) else " Where none is given, the outcomes were not at hand."
-    return f"In brackets: 95 % cluster bootstrap over entities and templates.{rest}"
+    return f"In brackets: 95 % intervals, with entities and templates as clusters.{rest}"
 
 
 def _listed(names: Sequence[str]) -> str:
