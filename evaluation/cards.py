@@ -271,8 +271,8 @@ def _score_table(scores: Sequence[ScoreRecord]) -> str:
     note = (
         "In brackets: 95 % intervals, with entities and templates as clusters. Cause: share of the target's "
         "pairs that gave the source's answer. Isolate: share of the other attributes' pairs that kept the "
-        "base's. Disentangle: their mean; doing nothing scores 0.5. Validation pairs may have chosen site and "
-        "size.\n"
+        "base's. Disentangle: their mean; doing nothing scores 0.5. Validation pairs may have chosen site "
+        "and size.\n"
     )
     return f"{_table(head, body)}\n{note}"
 
