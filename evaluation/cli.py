@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from evaluation.commands import data, listing
+from evaluation.commands import data, listing, planted
 from evaluation.commands._output import Interrupted, say, warn
 from evaluation.commands.build import build
 from evaluation.commands.demo import demo
@@ -112,6 +112,7 @@ app.command()(plot)
 app.command()(report)
 app.command()(card)
 app.command()(verify)
+app.add_typer(planted.app, name="planted")
 app.add_typer(listing.app, name="list")
 
 
