@@ -8,7 +8,7 @@ from textwrap import wrap
 from typing import Any
 
 from evaluation.families import CONTROLLED, by_family
-from evaluation.records import FLOORS
+from evaluation.records import CONTROL_MARK, FLOORS
 
 __all__ = [
     "FEW",
@@ -37,7 +37,7 @@ _LETTERS_PER_INCH = 14.0
 FLOOR_COLOUR = "#767676"
 """Grey, for what learns nothing."""
 _FLOOR_MARKERS = ("1", "2", "3", "4", "+", "x")
-_CONTROL_MARKERS = ("|", "_", "x", "+")
+_CONTROL_MARKERS = ("h", "p", "<", ">", "8")
 _FLOOR_LINES = (":", "--", "-.", (0, (3, 1, 1, 1, 1, 1)))
 FEW = len(_COLOURS)
 """As many methods can have a colour each; more are told apart by family."""
@@ -83,11 +83,20 @@ def styles(names: Sequence[str], *, own_colours: bool | None = None) -> dict[str
         for i, name in enumerate(FLOORS)
         if name in names
     }
-    controls = {
-        name: Style(FLOOR_COLOUR, _CONTROL_MARKERS[i % len(_CONTROL_MARKERS)], ":")
-        for i, name in enumerate(grouped.get(CONTROLLED, ()))
+    return made | floors | _control_styles(grouped.get(CONTROLLED, ()))
+
+
+def _control_styles(names: Sequence[str]) -> dict[str, Style]:
+    """Return a marker per control, whatever the method."""
+    controls = sorted({name.split(CONTROL_MARK)[1] for name in names})
+    return {
+        name: Style(
+            FLOOR_COLOUR,
+            _CONTROL_MARKERS[controls.index(name.split(CONTROL_MARK)[1]) % len(_CONTROL_MARKERS)],
+            ":",
+        )
+        for name in names
     }
-    return made | floors | controls
 
 
 def _style(index: int) -> Style:
