@@ -55,7 +55,7 @@ class HiddenPathway(Config):
 class PlantedTraining(Config):
     """How a planted model is trained."""
 
-    steps: PositiveInt = 2000
+    steps: PositiveInt = 2400
     """Optimiser steps."""
     batch: PositiveInt = 128
     """Bases per step, and as many sources."""
@@ -63,11 +63,11 @@ class PlantedTraining(Config):
     """Peak learning rate of AdamW; it rises over the first third and falls to nothing."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     """Decoupled weight decay."""
-    other_spread: Positive = 2.5
-    """Least standard deviation of every coordinate that holds no variable. What varies there punishes a
-    subspace that is a little off, and so makes the truth findable to within degrees."""
-    code_weight: Positive = 0.5
-    """Weight of the term that gives each block the covariance of the unit matrix."""
+    other_spread: Positive = 2.0
+    """Standard deviation in every direction that holds no variable; in a block it is 1. What varies there
+    punishes a subspace that is a little off, and so makes the truth findable to within degrees."""
+    shape_weight: Positive = 1.0
+    """Weight of the term that gives all coordinates that covariance."""
     leak_weight: Positive = 5.0
     """Weight of the term that keeps class means of a variable out of all coordinates but its own."""
 
@@ -95,7 +95,7 @@ class PlantedSpec(Config):
     attributes: dict[str, tuple[str, ...]]
     """Attributes by name, each with the variables that fix its value. Each combination of values is a word of
     its own."""
-    entities: Annotated[int, Field(ge=8)] = 160
+    entities: Annotated[int, Field(ge=8)] = 256
     """Invented entities: half of them train, a fifth val, the rest test."""
     rotated: bool = True
     """Whether a random rotation hides the coordinates."""
@@ -306,7 +306,6 @@ _KNOWN = (
         inner=128,
         variables={n.lower(): v for n, v in _variables((*_THREE, "Scent"), 8, 3).items()},
         attributes=_own((*_THREE, "Scent")),
-        entities=240,
         training=PlantedTraining(steps=3000, lr=4e-3),
     ),
     PlantedSpec(

@@ -65,8 +65,8 @@ def train_planted(
     Each step reads sources, then bases in which a random set of blocks (perhaps with all coordinates of no
     variable) is taken from the sources after a random planted layer. The loss is the answers' cross-entropy
     of both: the right answer follows from the mixed variables. So a block fixes its variable, and nothing
-    else does. Further terms give blocks the covariance of the unit matrix, keep spread in all other
-    coordinates, and keep class means out of them. Norms stay at weight 1, so that a rotation can be folded.
+    else does. Further terms give all coordinates the declared covariance, and keep class means out of those
+    that are not a variable's own. Norms stay at weight 1, so that a rotation can be folded.
 
     The process's random state is left as it was.
     """
@@ -275,8 +275,17 @@ def _answer_loss(logits: Tensor, answers: Tensor) -> Tensor:
 
 
 def _shape_loss(spec: PlantedSpec, states: Tensor) -> Tensor:
-    centred = states - states.mean(dim=0)
-    return _spread_loss(spec, centred) + spec.training.code_weight * _code_loss(spec, centred)
+    """Return how far the covariance of all coordinates is from the declared one, a diagonal matrix.
+
+    Without spread in every direction a subspace could lean towards one where nothing varies, unpunished.
+    """
+    spreads = torch.ones(spec.width)
+    spreads[list(spec.other_coordinates())] = spec.training.other_spread
+    blocks = [c for variable in spec.variables.values() for c in variable.coordinates]
+    counted = [*blocks, *spec.other_coordinates()]
+    scaled = ((states - states.mean(dim=0)) / spreads)[:, counted]
+    covariance = scaled.mT @ scaled / len(scaled)
+    return spec.training.shape_weight * (covariance - torch.eye(len(counted))).square().sum() / len(counted)
 
 
 def _leak_loss(spec: PlantedSpec, states: Tensor, values: Tensor, masks: Tensor) -> Tensor:
@@ -297,19 +306,6 @@ def _not_echoing(spec: PlantedSpec, column: int, mask: Tensor) -> Tensor:
     if pathway is not None and list(spec.variables)[column] == pathway.variable:
         outside[list(pathway.echo)] = 0
     return outside
-
-
-def _spread_loss(spec: PlantedSpec, centred: Tensor) -> Tensor:
-    others = centred[:, list(spec.other_coordinates())]
-    spread = (others.var(dim=0) + 1e-4).sqrt()
-    return functional.relu(spec.training.other_spread - spread).mean()
-
-
-def _code_loss(spec: PlantedSpec, centred: Tensor) -> Tensor:
-    blocks = [c for variable in spec.variables.values() for c in variable.coordinates]
-    codes = centred[:, blocks]
-    covariance = codes.mT @ codes / len(codes)
-    return (covariance - torch.eye(len(blocks))).square().sum() / len(blocks)
 
 
 class _Wiring:
