@@ -49,17 +49,17 @@ class ControlCheck:
     score: float | None
     """The score under the control; None without pairs."""
     score_interval: Interval | None
-    """95 % cluster-bootstrap interval."""
+    """95 %, with entities and templates as clusters."""
     floor: float | None
     """The score at the floor, on the same pairs."""
     floor_interval: Interval | None
-    """95 % cluster-bootstrap interval."""
+    """95 %, with entities and templates as clusters."""
     floor_is: str
     """What the floor is and how it was worked out."""
     difference: float | None
     """Score minus floor."""
     difference_interval: Interval | None
-    """95 % interval of the paired cluster bootstrap."""
+    """95 % interval of the paired difference, with entities and templates as clusters."""
     at_floor: bool | None
     """Whether the interval of the difference contains 0 or lies below it; None without pairs."""
     required: bool

@@ -9,8 +9,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
 from ravel.common.errors import SuiteError, unknown_name
 from ravel.common.folders import new_folder
 from ravel.common.io import (
@@ -35,6 +33,7 @@ from ravel.schema import TRAIN_SPLIT, InterchangePair, evaluation_splits
 
 if TYPE_CHECKING:
     import datasets
+    import pandas as pd
 
 __all__ = [
     "ALL_SPLITS",
@@ -140,6 +139,9 @@ class Instance:
 
     def to_pandas(self, split: str) -> pd.DataFrame:
         """Return a split as a table: the fields of the pairs, and the three prompts' texts."""
+        # Importing pandas takes a second, and the command line must start without it.
+        import pandas as pd
+
         return pd.DataFrame(self._rows(split), columns=[*PAIR_FIELDS, *_TEXT_COLUMNS])
 
     def to_dataset(self, split: str) -> datasets.Dataset:

@@ -11,7 +11,10 @@ from source_tree import ROOT, Import, imports, modules, package_of
 LAYERS = ("ravel", "das", "evaluation")
 
 LATE_IMPORTS = {
-    "ravel.instance": {"datasets": "takes seconds, and only those who ask for a Dataset need it"},
+    "ravel.instance": {
+        "datasets": "takes seconds, and only those who ask for a Dataset need it",
+        "pandas": "takes a second, and only those who ask for a table need it",
+    },
     "ravel.release": {"datasets": "takes seconds, and only the hub reader needs it"},
     "das.engine": {"das.engine.reference": "pyvene takes seconds, and only the oracle needs it"},
     "evaluation.baselines._pretrained_sae": {
@@ -37,10 +40,12 @@ EDGES = {
             "evaluation.commands._flags",
         ),
         *(f"das.models.{family}" for family in MODEL_FAMILIES),
+        *("das.models.planted.training", "das.models.planted.words"),
     },
     "concept_erasure": {"evaluation.baselines.leace"},
     "matplotlib": {"evaluation.plots.canvas"},
     "datasets": {"ravel.instance", "ravel.release"},
+    "pandas": {"ravel.instance"},
     "typer": {"evaluation.cli"},
     "rich": {"evaluation.commands._output"},
     "sae_lens": {"evaluation.baselines._pretrained_sae"},
@@ -52,7 +57,11 @@ TORCH_FREE = (
     *(m.name for m in modules() if package_of(m.name) == "ravel"),
     *("evaluation.records", "evaluation.metrics", "evaluation.uncertainty", "evaluation.aggregate"),
     *("evaluation.tables", "evaluation.summary", "evaluation.runs", "evaluation.plots", "evaluation.cli"),
-    *("evaluation.families", "evaluation.entanglement", "evaluation.derived"),
+    *("evaluation.families", "evaluation.entanglement", "evaluation.derived", "evaluation.report"),
+    *("evaluation.spread", "evaluation.student", "evaluation.control_records"),
+    *("evaluation.diagnosis", "evaluation.diagnosis.checks", "evaluation.commands.diagnose"),
+    *("evaluation.planted.records", "evaluation.planted.text", "evaluation.planted.validity"),
+    "evaluation.commands.planted",
 )
 
 

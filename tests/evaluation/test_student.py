@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import stats
 
 from evaluation.student import exceeded, tail
@@ -34,3 +36,15 @@ def test_one_two_and_infinite_degrees_of_freedom_have_closed_forms() -> None:
 def test_there_is_no_step_where_the_formula_changes() -> None:
     below, above = exceeded(0.025, 9_999.999), exceeded(0.025, 10_000.0)
     assert below == pytest.approx(above, rel=1e-7)
+
+
+@given(st.floats(-30, 30), st.floats(1, 500), st.floats(0.51, 0.999))
+@settings(max_examples=60, deadline=None)
+def test_tails_and_quantiles_are_those_of_scipy_anywhere(t: float, df: float, share: float) -> None:
+    assert tail(t, df) == pytest.approx(stats.t.sf(t, df), rel=1e-8, abs=1e-12)
+    assert exceeded(1 - share, df) == pytest.approx(stats.t.ppf(share, df), rel=1e-8)
+
+
+def test_endless_freedom_is_the_normal_distribution() -> None:
+    assert exceeded(0.025, math.inf) == pytest.approx(stats.norm.ppf(0.975), rel=1e-8)
+    assert tail(2.0, math.inf) == pytest.approx(stats.norm.sf(2.0), rel=1e-8)
