@@ -73,7 +73,7 @@ class BreakdownRecord:
     isolate: float | None
     """Share that kept the base's answer, macro over templates, then attributes; None exactly if `n` is 0."""
     isolate_interval: Interval | None
-    """95 % cluster-bootstrap interval."""
+    """95 %, with entities and templates as clusters."""
     n: int
     """Number of pairs in the part."""
     of: int
