@@ -20,6 +20,16 @@ from das.featurizers import MaskedBasis, Subspace
 from das.featurizers.storage import FeaturizerHeader
 from das.methods.base import Problem
 from das.models.miniature import miniature
+from das.models.planted import (
+    HiddenPathway,
+    PlantedSpec,
+    PlantedTraining,
+    Variable,
+    check_spec,
+    make_world,
+    planted_specs,
+    save_world,
+)
 from das.sites import Site
 from das.training.workspace import SilentWorkspace
 from evaluation.cli import app
@@ -40,6 +50,7 @@ PAGES = sorted(
     path for pattern in ("*.md", "docs/**/*.md", "data/*/README.md") for path in ROOT.glob(pattern)
 )
 HOW_TOS = ROOT / "docs" / "how-to"
+PLANTED = HOW_TOS / "planted-worlds.md"
 NEW_IN_RECIPES = (
     "ravel/entity_types/river.py",
     "das/models/starcoder2.py",
@@ -169,6 +180,36 @@ class TestPython:
         assert engine.target.fingerprint == small_target.fingerprint
 
 
+class TestPlantedWorlds:
+    def test_the_world_of_the_recipe_can_hold_and_is_called_as_its_file(self) -> None:
+        spec = recipe_world()
+        check_spec(spec)
+        assert f"`{spec.name}.yaml`" in prose_of(PLANTED)
+        assert spec.coordinates("Taste") == (0, 1, 2, 3)
+
+    def test_every_setting_is_explained(self) -> None:
+        text = prose_of(PLANTED)
+        names = {*PlantedSpec.model_fields, *HiddenPathway.model_fields, *Variable.model_fields}
+        assert [name for name in sorted(names) if f"`{name}`" not in text] == []
+        for name, world in planted_specs().items():
+            assert (world.hidden_pathway is not None) == (f"`{name}`" in text), name
+
+    def test_a_world_is_loaded_as_shown(
+        self, in_empty_folder: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        spec = recipe_world()
+        barely = spec.model_copy(update={"entities": 24, "training": PlantedTraining(steps=2, batch=8)})
+        save_world(make_world(barely), in_empty_folder / "worlds" / "tea")
+        (block,) = blocks_of(PLANTED, "python")
+        run_block(block.text, "planted")
+        assert capsys.readouterr().out.split("\n")[1] == "torch.Size([32, 4])"
+
+
+def recipe_world() -> PlantedSpec:
+    (block,) = blocks_of(PLANTED, "yaml")
+    return PlantedSpec.from_yaml(block.text, origin=str(PLANTED))
+
+
 def command_lines(page: Path) -> Iterator[str]:
     """Yield the lines of shell blocks that call `ravel`, comments and redirections cut off."""
     for block in blocks_of(page, "bash"):
@@ -242,7 +283,7 @@ class TestCommandLines:
 
     def test_suites_and_settings_in_the_text_are_valid(self) -> None:
         for page in PAGES:
-            for block in blocks_of(page, "yaml"):
+            for block in blocks_of(page, "yaml") if page != PLANTED else ():
                 SuiteConfig.from_yaml(block.text, origin=str(page))
 
 
