@@ -361,11 +361,11 @@ def _diagnoses(found: Mapping[str, Any]) -> str:
     failing = {name: n for name, n in found["checks"].items() if n.get("failed")}
     told = (
         f"`{name}` {n['failed']} of {n['failed'] + n.get('passed', 0)}"
-        for name, n in sorted(failing.items(), key=lambda item: -item[1]["failed"])
+        for name, n in sorted(failing.items(), key=lambda item: (-item[1]["failed"], item[0]))
     )
     clean = sum(not r["failed"] for r in rows)
     targets = " and ".join(sorted({f"{r['attribute']} of {r['entity_type']}" for r in rows}))
-    unasked = [name for name, n in found["checks"].items() if set(n) == {"not applicable"}]
+    unasked = [name for name, n in sorted(found["checks"].items()) if set(n) == {"not applicable"}]
     text = (
         f"{len(rows)} subspaces of {len({r['method'] for r in rows})} methods were diagnosed, for {targets}; "
         f"{clean} fail no check. Failed, of those to which the check applies: {', '.join(told) or 'none'}."
