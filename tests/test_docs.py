@@ -32,11 +32,15 @@ from das.models.planted import (
 )
 from das.sites import Site
 from das.training.workspace import SilentWorkspace
+from evaluation.breakdowns import BreakdownRecord
 from evaluation.cli import app
+from evaluation.control_records import ControlCheck
+from evaluation.diagnosis import CellDiagnoses, Check, Diagnosis, Measure, PatchScore, Undiagnosed
 from evaluation.plan import Cell, SuiteConfig
 from evaluation.records import AverageRecord, ComparisonRecord, Outcome, ScoreRecord
 from ravel.audit import audit_tables
 from ravel.build import BuildConfig
+from ravel.dependence import Dependence, Skew
 from ravel.instance import Manifest, PromptRecord
 from ravel.prompts import fill
 from ravel.schema import InterchangePair, Template
@@ -385,6 +389,19 @@ class TestNames:
             ("scores.jsonl", [f.name for f in fields(ScoreRecord)]),
             ("averages.jsonl", [f.name for f in fields(AverageRecord) if not f.name.endswith("_interval")]),
             ("comparisons.jsonl", [f.name for f in fields(ComparisonRecord)]),
+            ("breakdowns.jsonl", [f.name for f in fields(BreakdownRecord)]),
+            ("dependence.jsonl", [f.name for f in fields(Dependence)]),
+            ("values.jsonl", [f.name for f in fields(Skew)]),
+            (
+                "control_checks.jsonl",
+                [f.name for f in fields(ControlCheck) if not f.name.endswith("_interval")],
+            ),
+            ("cells/&lt;id&gt;/diagnostics.json", [f.name for f in fields(Diagnosis)]),
+            ("cells/&lt;id&gt;/diagnostics.json", [f.name for f in fields(CellDiagnoses)]),
+            (
+                "cells/&lt;id&gt;/diagnostics.json",
+                sorted({f.name for row in (PatchScore, Measure, Check, Undiagnosed) for f in fields(row)}),
+            ),
         ],
     )
     def test_every_field_of_a_run_is_explained(self, section: str, names: list[str]) -> None:
