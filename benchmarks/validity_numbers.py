@@ -54,6 +54,7 @@ __all__ = [
     "dependence",
     "diagnoses",
     "facts_of",
+    "instrument",
     "judged_again",
     "layers",
     "leaks",
@@ -202,6 +203,24 @@ def layers(files: Sequence[Path]) -> Rows:
             for (kind, layer), group in sorted(groups.items())
         ]
     return rows
+
+
+def instrument(run: RunFolder) -> dict[str, Any]:
+    """Return what is disturbed where nothing was learnt: by a random subspace of each size, mean over sites
+    and attributes on validation pairs, and by the floors on test pairs."""
+    sizes: dict[int, list[ScoreRecord]] = {}
+    for r in read_scores(run.scores):
+        if r.method == "random_subspace" and (r.partition, r.source_kind) == ("val", "all"):
+            sizes.setdefault(r.size, []).append(r)
+    floors = [
+        {"method": r.method, "generalisation": r.generalisation, "cause": r.cause, "isolate": r.isolate}
+        for r in read_averages(run.averages)
+        if _is_total(r) and r.method in FLOORS
+    ]
+    return {
+        "random": [{"size": size, **_means(group)} for size, group in sorted(sizes.items())],
+        "floors": floors,
+    }
 
 
 def aggregation(run: RunFolder, instance: Instance) -> dict[str, Any]:

@@ -15,6 +15,7 @@ PARTS: dict[str, str] = {
     "source": "--run",
     "dependence": "--run",
     "balance": "--run",
+    "instrument": "--run",
     "aggregation": "--run",
     "selection": "--run",
     "leaks": "--run",
@@ -56,6 +57,7 @@ def pages(whole: Mapping[str, Any]) -> dict[str, str]:
         "values": ("values", _values),
         "balance": ("balance", _balance),
         "layers": ("layers", _layers),
+        "instrument": ("instrument", _instrument),
         "aggregation": ("aggregation", _aggregation),
         "selection": ("selection", _selection),
         "splits": ("leaks", _splits),
@@ -136,6 +138,20 @@ def _layers(rows: Rows) -> str:
         cells = (by_layer.get(n) for n in numbers)
         table.append([kind, *("" if r is None else f"{r['cause']:.3f} / {r['isolate']:.3f}" for r in cells)])
     return markdown_table(["cause / isolate", *(f"after block {n}" for n in numbers)], table)
+
+
+def _instrument(found: Mapping[str, Any]) -> str:
+    drawn = ", ".join(f"{r['size']}: {r['cause']:.3f} / {r['isolate']:.3f}" for r in found["random"])
+    text = f"Random subspaces by size, cause / isolate: {drawn}."
+    new = {"context": "new templates", "entity": "new entities"}
+    kept = [
+        f"{row['isolate']:.3f} of the answers on {new.get(row['generalisation'], 'both new')}"
+        for row in found["floors"]
+        if row["method"] == "sae_reconstruction"
+    ]
+    if kept:
+        text += f" An autoencoder's reconstruction in place of the vector keeps {' and '.join(kept)}."
+    return text + "\n"
 
 
 def _aggregation(found: Mapping[str, Any]) -> str:
