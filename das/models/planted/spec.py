@@ -319,7 +319,7 @@ _KNOWN = (
         variables={n.lower(): v for n, v in _variables((*_THREE, "Scent", "Season"), 10, 4).items()},
         attributes=_own((*_THREE, "Scent", "Season")),
         entities=320,
-        training=PlantedTraining(steps=4000, lr=3e-3),
+        training=PlantedTraining(steps=3000, lr=3e-3),
     ),
 )
 _SPECS: Mapping[str, PlantedSpec] = MappingProxyType({spec.name: spec for spec in _KNOWN})
