@@ -90,8 +90,7 @@ def score_planted(request: PlantedRequest, out: Path, *, progress: Progress = si
     unknown, and for a folder that holds another request's runs.
     """
     names = list(dict.fromkeys(request.worlds))
-    for name in names:
-        _check_name(name)
+    _check_names(names)
     rows: list[PlantedRecord] = []
     for name in names:
         world = _world(name, out, progress)
@@ -138,10 +137,18 @@ def _method_specs(request: PlantedRequest) -> list[MethodSpec]:
     return found + [MethodSpec(name=name) for name in (*_LABELLED, *_NEURONS) if name not in listed]
 
 
-def _check_name(name: str) -> None:
-    plain = name.removesuffix(AXES)
-    if plain != BUNDLED_WORLD and not Path(plain).is_dir():
-        planted_spec(plain)
+def _check_names(names: Sequence[str]) -> None:
+    for name in names:
+        plain = name.removesuffix(AXES)
+        if plain != BUNDLED_WORLD and not Path(plain).is_dir():
+            planted_spec(plain)
+    folders = [_folder_of(name) for name in names]
+    if doubles := sorted({folder for folder in folders if folders.count(folder) > 1}):
+        raise SuiteError(
+            expected="worlds whose folders have different names, for each gets a folder of that name",
+            came=f"several called {', '.join(map(repr, doubles))}",
+            todo="rename one, or score them with another --out",
+        )
 
 
 def _folder_of(name: str) -> str:
