@@ -96,7 +96,7 @@ def score(
         list[str] | None, typer.Option("--method", help="Only these, repeatable; by default every method.")
     ] = None,
     seed: Annotated[list[int] | None, typer.Option("--seed", help="A fit per seed, repeatable.")] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Fewer methods: those of which most is known.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer methods.")] = False,
     as_json: Json = False,
 ) -> None:
     """Put every method's angle to the truth beside its score, and say whether the score orders them rightly.
