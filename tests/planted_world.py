@@ -131,14 +131,17 @@ class PlantedWorld(ThroughLogits):
         """Letters from the entity on: there are no tokens here."""
         return [len(pair.base.text) - pair.base.span[0] for pair in pairs]
 
-    def instance(self, *, n_pairs: int = 3200, n_held_out: int = 300) -> Instance:
-        """Pairs of each attribute for training and held-out wordings, both answers always different."""
+    def instance(self, *, n_pairs: int = 3200, n_held_out: int = 300, distinct: bool = False) -> Instance:
+        """Pairs of each attribute for training and held-out wordings, both answers always different; with
+        `distinct` those that stand there already are left out."""
         stream = random.Random(self.seed)
         pairs = {
             "train": self._pairs(stream, "train", ("the", "its"), n_pairs),
             "context_val": self._pairs(stream, "context_val", ("some",), n_held_out),
             "context_test": self._pairs(stream, "context_test", ("any",), n_held_out),
         }
+        if distinct:
+            pairs = {s: list({(p.base, p.source): p for p in found}.values()) for s, found in pairs.items()}
         used = {
             pid
             for found in pairs.values()

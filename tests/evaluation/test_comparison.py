@@ -89,7 +89,7 @@ class Only(Registry[type[Method]]):
 
 METHODS = Only(_Looker, _Wide)
 WORLD = Counting()
-INSTANCE = WORLD.instance(n_pairs=150, n_held_out=60)
+INSTANCE = WORLD.instance(n_pairs=150, n_held_out=60, distinct=True)
 
 
 def _config(**changes: object) -> SuiteConfig:

@@ -133,7 +133,7 @@ class TestScored:
 
     def test_the_truth_is_near_perfect(self, rows: list[PlantedRecord]) -> None:
         assert min(r.disentangle for r in self.of(rows, TRUTH)) > 0.95
-        assert {r.similarity for r in self.of(rows, TRUTH)} == {pytest.approx(1.0)}
+        assert min(r.similarity for r in self.of(rows, TRUTH)) > 1 - 1e-5
 
     @pytest.mark.parametrize("rotated", [True, False])
     def test_mdas_is_within_ten_degrees_at_the_true_size(
