@@ -110,18 +110,19 @@ class TestCommands:
         assert "Traceback" not in done.output
 
 
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> list[PlantedRecord]:
+    out = tmp_path_factory.mktemp("planted")
+    result = score_planted(PlantedRequest(quick=True), out / "run")
+    assert read_planted(out / "run" / "planted.jsonl") == list(result.rows)
+    again = score_planted(PlantedRequest(quick=True), out / "run")
+    assert again == result
+    return list(result.rows)
+
+
 @pytest.mark.slow
 class TestScored:
     """Half a dozen methods on the bundled world, rotated and not: the orderings that theory demands."""
-
-    @pytest.fixture(scope="class")
-    def rows(self, tmp_path_factory: pytest.TempPathFactory) -> list[PlantedRecord]:
-        out = tmp_path_factory.mktemp("planted")
-        result = score_planted(PlantedRequest(quick=True), out / "run")
-        assert read_planted(out / "run" / "planted.jsonl") == list(result.rows)
-        again = score_planted(PlantedRequest(quick=True), out / "run")
-        assert again == result
-        return list(result.rows)
 
     @staticmethod
     def of(
