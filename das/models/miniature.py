@@ -13,9 +13,10 @@ from das.models.base import ModelFamily, TargetModel
 from das.models.load import target_from
 from ravel.common.seeds import derive_seed
 
-__all__ = ["character_tokenizer", "miniature", "random_target"]
+__all__ = ["SPECIALS", "character_tokenizer", "fast_tokenizer", "miniature", "random_target"]
 
-_SPECIALS = ("<unk>", "<bos>", "<eos>")
+SPECIALS = ("<unk>", "<bos>", "<eos>")
+"""Ids 0 to 2 of every tokenizer that is made on the spot."""
 _CHARACTERS = string.ascii_letters + string.digits + string.punctuation + " \n"
 
 
@@ -24,9 +25,14 @@ def character_tokenizer(*, add_bos: bool = True) -> PreTrainedTokenizerFast:
 
     Padding is the end token, as in many real models, so that no code can rely on a padding id of its own.
     """
-    vocabulary = {token: index for index, token in enumerate((*_SPECIALS, *_CHARACTERS))}
+    vocabulary = {token: index for index, token in enumerate((*SPECIALS, *_CHARACTERS))}
     backend = Tokenizer(models.BPE(vocab=vocabulary, merges=[], unk_token="<unk>"))
     backend.decoder = decoders.Fuse()
+    return fast_tokenizer(backend, add_bos=add_bos)
+
+
+def fast_tokenizer(backend: Tokenizer, *, add_bos: bool = True) -> PreTrainedTokenizerFast:
+    """Return a backend whose vocabulary begins with `SPECIALS` as a fast tokenizer; it pads with the end."""
     if add_bos:
         backend.post_processor = processors.TemplateProcessing(
             single="<bos> $A", pair="<bos> $A $B", special_tokens=[("<bos>", 1)]

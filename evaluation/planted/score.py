@@ -114,7 +114,7 @@ def planted_suite(world: PlantedWorld, request: PlantedRequest) -> SuiteConfig:
     listed = {spec.name for spec in specs}
     specs += [MethodSpec(name=name) for name in request.methods or () if name not in listed]
     return SuiteConfig(
-        instance=str(Path("instance")),
+        instance="instance",
         model=world.target.name,
         methods=tuple(specs),
         sites=(site,),

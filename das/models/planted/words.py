@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from itertools import product
 
 import numpy as np
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+from das.models.miniature import SPECIALS, fast_tokenizer
 from das.models.planted.spec import PlantedSpec
 from ravel.common.seeds import numpy_stream
 from ravel.matching import Prefix
@@ -17,7 +18,6 @@ from ravel.tables import Located, Tables, tables_from
 
 __all__ = ["planted_facts", "planted_tables", "value_words", "word_tokenizer"]
 
-_SPECIALS = ("<unk>", "<bos>", "<eos>")
 _ONSETS = ("b", "d", "f", "g", "k", "l", "m", "n", "p", "r", "s", "t", "v", "z")
 _VOWELS = ("a", "e", "i", "o", "u")
 _ASKING = (
@@ -100,21 +100,11 @@ def word_tokenizer(spec: PlantedSpec, tables: Tables) -> PreTrainedTokenizerFast
     texts += [facts.entity for facts in tables.entities]
     texts += [word for attribute in spec.attributes for word in value_words(spec, attribute).values()]
     words = list(dict.fromkeys(word for text in texts for word in text.split()))
-    vocabulary = {token: i for i, token in enumerate((*_SPECIALS, *(f"\u2581{word}" for word in words)))}
+    vocabulary = {token: i for i, token in enumerate((*SPECIALS, *(f"\u2581{word}" for word in words)))}
     backend = Tokenizer(models.WordLevel(vocab=vocabulary, unk_token="<unk>"))
     backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
     backend.decoder = decoders.Metaspace(prepend_scheme="always")
-    backend.post_processor = processors.TemplateProcessing(
-        single="<bos> $A", pair="<bos> $A $B", special_tokens=[("<bos>", 1)]
-    )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=backend,
-        unk_token="<unk>",
-        bos_token="<bos>",
-        eos_token="<eos>",
-        pad_token="<eos>",
-        clean_up_tokenization_spaces=False,
-    )
+    return fast_tokenizer(backend)
 
 
 def _letter(index: int) -> str:

@@ -19,7 +19,7 @@ from das.models.planted.training import train_planted
 from das.models.planted.words import planted_tables, word_tokenizer
 from ravel.common.bundled import bundled_path
 from ravel.common.errors import SuiteError
-from ravel.common.folders import check_new_folder, new_folder
+from ravel.common.folders import new_folder
 from ravel.common.io import write_text
 from ravel.common.seeds import derive_seed
 from ravel.tables import Tables, write_tables
@@ -126,11 +126,6 @@ def save_world(world: PlantedWorld, folder: Path) -> None:
         write_text(staging / _SPEC, world.spec.to_yaml())
         save_file({_ROTATION: world.rotation.contiguous()}, staging / _TRUTH)
         write_tables(world.tables, staging)
-
-
-def check_world_folder(folder: Path) -> None:
-    """Raise SuiteError unless a world can be saved there; to be called before it is trained."""
-    check_new_folder(folder)
 
 
 def load_world(name_or_folder: str, *, device: str = "cpu") -> PlantedWorld:
