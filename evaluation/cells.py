@@ -12,7 +12,7 @@ from das.engine.protocol import Engine
 from das.featurizers.base import Featurizer
 from das.featurizers.storage import FeaturizerHeader, load_featurizer, save_featurizer
 from das.methods.base import Method, NotApplicableError, Problem, TrainedMethod
-from das.sites import Site
+from das.sites import Site, SiteSpace
 from das.training.loop import Training, train_together
 from evaluation.judging import NaturalAnswers, judge
 from evaluation.methods import METHODS
@@ -43,8 +43,8 @@ class Bench:
 
     instance: Instance
     """The whole instance or, while points are being chosen, one with the test splits withheld."""
-    engine: Engine
-    """Runs the target model."""
+    target: SiteSpace
+    """The target model, or what is known of it where it is open elsewhere."""
     run: RunFolder
     """Where results go."""
     label_tokens: int
@@ -57,6 +57,14 @@ class Bench:
     """The engine that fits are given, where it is another: one that has vectors in store."""
     tolerance: bool = True
     """Whether an answer that is close counts where the attribute's matcher lets it."""
+    opened: Engine | None = None
+    """Runs the target model; None where results are only read."""
+
+    @property
+    def engine(self) -> Engine:
+        """The engine, where the model is open."""
+        assert self.opened is not None, "the model is not open here"
+        return self.opened
 
     def without_test(self) -> Bench:
         """Return the same bench with the test splits withheld."""
@@ -119,7 +127,7 @@ def judge_cell(cell: Cell, bench: Bench, splits: Sequence[str], progress: Progre
     if missing:
         featurizer, _ = load_featurizer(
             folder.path,
-            target_fingerprint=bench.engine.target.fingerprint,
+            target_fingerprint=bench.target.fingerprint,
             instance_fingerprint=bench.instance.fingerprint,
         )
         _judge(cell, bench, missing, featurizer, progress)
@@ -143,7 +151,7 @@ def cell_subject(cell: Cell, bench: Bench) -> Subject:
         cell=cell.cell_id,
         method=cell.method,
         entity_type=bench.instance.entity_type,
-        model=bench.engine.target.name,
+        model=bench.target.name,
         site=cell.site,
         size=int(header["swapped"]),
         seed=cell.seed,
@@ -212,7 +220,7 @@ def describe_cell(cell: Cell, bench: Bench, swapped: int) -> dict[str, Any]:
         "seed": cell.seed,
         "label_tokens": bench.label_tokens,
         "tolerance": bench.tolerance,
-        "model_fingerprint": bench.engine.target.fingerprint,
+        "model_fingerprint": bench.target.fingerprint,
         "instance_fingerprint": bench.instance.fingerprint,
         **({} if cell.control is None else {"control": cell.control}),
     }
@@ -225,7 +233,7 @@ def _header(cell: Cell, bench: Bench) -> FeaturizerHeader:
         entity_type=bench.instance.entity_type,
         site=cell.site,
         seed=cell.seed,
-        model=bench.engine.target.name,
-        target_fingerprint=bench.engine.target.fingerprint,
+        model=bench.target.name,
+        target_fingerprint=bench.target.fingerprint,
         instance_fingerprint=bench.instance.fingerprint,
     )

@@ -32,7 +32,7 @@ from ravel.common.io import read_json, read_jsonl, write_jsonl
 from ravel.instance import Instance
 from ravel.schema import Generalisation, split_name
 
-__all__ = ["Choice", "ControlResults", "run_controls"]
+__all__ = ["Choice", "ControlResults", "control_results", "controlled_points", "run_control"]
 
 Choice = Mapping[tuple[str, str], Sequence[Cell]]
 """The chosen cells by (method, attribute), one per seed."""
@@ -51,17 +51,29 @@ class ControlResults:
     """Where a control, or a method under it, had no answer."""
 
 
-def run_controls(choice: Choice, bench: Bench, config: SuiteConfig, progress: Progress) -> ControlResults:
-    """Fit, judge and check every control of a resolved suite at the points that were chosen for its methods.
-
-    Only the first seed of each point is controlled, and only test pairs are judged, for nothing is chosen
-    here. What is finished is not done again. The cells lie in `controls/<control>/cells/` of the run.
-    """
+def controlled_points(choice: Choice, config: SuiteConfig) -> dict[tuple[str, str], Cell]:
+    """Return the cells of the grid that are controlled, by (method, attribute): the first seed of each point
+    that was chosen for a controlled method."""
     methods = config.control_methods or ()
-    found = {key: cells[0] for key, cells in choice.items() if key[0] in methods and cells}
-    parts = [
-        _Controlled(CONTROLS.get(name), found, bench, config).results(progress) for name in config.controls
-    ]
+    return {key: cells[0] for key, cells in choice.items() if key[0] in methods and cells}
+
+
+def run_control(
+    name: str, points: Mapping[tuple[str, str], Cell], bench: Bench, config: SuiteConfig, progress: Progress
+) -> None:
+    """Fit and judge one control, and its floors, at `points`.
+
+    Only test pairs are judged, for nothing is chosen here. What is finished is not done again. The cells lie
+    in `controls/<control>/cells/` of the run.
+    """
+    _Controlled(CONTROLS.get(name), points, bench, config).carry_out(progress)
+
+
+def control_results(
+    points: Mapping[tuple[str, str], Cell], bench: Bench, config: SuiteConfig
+) -> ControlResults:
+    """Return what the controls of a resolved suite came to, from what `run_control` wrote."""
+    parts = [_Controlled(CONTROLS.get(name), points, bench, config).results() for name in config.controls]
     return ControlResults(
         tuple(check for part in parts for check in part.checks),
         tuple(average for part in parts for average in part.averages),
@@ -95,8 +107,8 @@ class _Controlled:
         """Where the control's cells lie."""
         return RunFolder(self.bench.run.path / _FOLDER / self.control.name)
 
-    def results(self, progress: Progress) -> ControlResults:
-        """Do what is missing, and return what there is."""
+    def carry_out(self, progress: Progress) -> None:
+        """Do what is missing."""
         stage, cells = f"control {self.control.name}", self._cells()
         progress(stage, 0, len(cells))
         self._fit(cells, progress)
@@ -105,6 +117,9 @@ class _Controlled:
             for view, generalisation in self._views():
                 self._judge(ordinary, cell, view, generalisation, progress)
         progress(stage, len(cells), len(cells))
+
+    def results(self) -> ControlResults:
+        """Return what there is; the model is not needed."""
         checks: list[ControlCheck] = []
         averages: list[AverageRecord] = []
         for view, generalisation in self._views():
@@ -175,7 +190,9 @@ class _Controlled:
         """Fit cells whose methods are fitted on one instance."""
         method = self._method(cells[0])
         whole = self.control.fitted_on(self.bench.instance, method, self.seed, self.config.label_tokens)
-        bench = replace(self.bench, instance=whole.without_test(), engine=self._open(), run=self.run)
+        engine = self._open()
+        bench = replace(self.bench, target=engine.target, opened=engine, run=self.run)
+        bench = replace(bench, instance=whole.without_test())
         bench = replace(bench, fitting=self._with_vectors(cells, bench, progress), natural=self._natural)
         lost = [cell for cell in cells if cell.attribute and cell.attribute not in whole.attributes]
         for cell in lost:
@@ -237,7 +254,7 @@ class _Controlled:
             judged=self._judged_on(view),
             split=split,
             site=cell.site,
-            width=self.bench.engine.target.width(cell.site),
+            width=self.bench.target.width(cell.site),
             size=self._size(cell),
             seed=self.seed,
             label_tokens=self.bench.label_tokens,
@@ -286,7 +303,7 @@ class _Controlled:
         ]
         context = SplitContext(
             entity_type=self.bench.instance.entity_type,
-            model=self.bench.engine.target.name,
+            model=self.bench.target.name,
             generalisation=generalisation,
             partition="test",
             resamples=resamples,

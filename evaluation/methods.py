@@ -3,11 +3,12 @@
 from das.methods.base import Method, registered_name
 from ravel.common.registry import Registry
 
-__all__ = ["METHODS"]
+__all__ = ["METHODS", "methods_in"]
 
-METHODS: Registry[type[Method]] = Registry(
-    kind="method",
-    packages=("das.methods", "evaluation.baselines"),
-    attribute="METHOD",
-    name_of=registered_name,
-)
+
+def methods_in(packages: tuple[str, ...]) -> Registry[type[Method]]:
+    """Return the registry of the methods that the modules of these packages bind to `METHOD`."""
+    return Registry(kind="method", packages=packages, attribute="METHOD", name_of=registered_name)
+
+
+METHODS: Registry[type[Method]] = methods_in(("das.methods", "evaluation.baselines"))

@@ -13,6 +13,7 @@ from das.methods.base import Method, MethodConfig
 from das.models.expansion import expand_sites
 from das.sites import Site, SiteSpace
 from evaluation.controls import CONTROLS
+from evaluation.execution.config import ExecutionConfig
 from evaluation.judging import DEFAULT_LABEL_TOKENS
 from evaluation.methods import METHODS
 from evaluation.records import ADDED_FLOORS, control_row
@@ -33,6 +34,7 @@ __all__ = [
     "Cell",
     "MethodSpec",
     "PlannedOn",
+    "SuiteBuild",
     "SuiteConfig",
     "check_splits",
     "control_cell",
@@ -50,10 +52,21 @@ GROWING = ("methods", "attributes", "sites", "sizes", "seeds", "generalisations"
 
 FREE = (
     *("instance", "model", "device", "batch_tokens", "cache_memory", "cache_folder", "fit_together"),
-    *("controls", "control_methods"),
+    *("controls", "control_methods", "build", "execution"),
 )
 """Settings that may change when a run is continued: instance and model are compared by fingerprint, controls
 lie beside the grid and change no cell of it, the rest is no setting of the experiment."""
+
+
+class SuiteBuild(Config):
+    """How the instance of a suite is built, where the suite names none."""
+
+    entity_type: str
+    """The entity type."""
+    data: str = "bundled"
+    """Where the facts come from, as `ravel build --data` takes it."""
+    settings: dict[str, Any] = Field(default_factory=dict)
+    """Settings of the build that differ from the defaults."""
 
 
 class MethodSpec(Config):
@@ -71,8 +84,10 @@ class MethodSpec(Config):
 class SuiteConfig(Config):
     """The grid of methods, attributes, sites, sizes and seeds that `ravel run` works through."""
 
-    instance: str
-    """Folder of the instance."""
+    instance: str = ""
+    """Folder of the instance; left out where the suite says how one is built."""
+    build: SuiteBuild | None = None
+    """How the instance is built, inside the folder of the run."""
     model: str = "bundled"
     """Target model: a hub id, a folder or `bundled`."""
     dtype: str = "float32"
@@ -122,6 +137,14 @@ class SuiteConfig(Config):
     control_methods: tuple[str, ...] | None = None
     """Methods that are controlled; None for those of the suite that learn from answers: from pairs or class
     labels."""
+    execution: ExecutionConfig = ExecutionConfig()
+    """How the cells are carried out: a name, or a mapping with `kind` and more."""
+
+    @field_validator("execution", mode="before")
+    @classmethod
+    def _name_is_execution(cls, value: Any) -> Any:
+        """Take a bare name for a way with its default settings."""
+        return {"kind": value} if isinstance(value, str) else value
 
     @field_validator("methods", mode="before")
     @classmethod

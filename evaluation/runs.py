@@ -11,6 +11,7 @@ scores.jsonl        a record per cell, target attribute and split
 averages.jsonl      chosen points averaged over seeds, per attribute and over all attributes
 comparisons.jsonl   paired differences between methods
 refusals.jsonl      methods that had no answer for a target attribute, with the reason
+failures.jsonl      cells that failed each time they were tried; only if there are any
 tables/  plots/
 """
 
@@ -25,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from evaluation.records import Outcome, read_outcomes
+from evaluation.run_lock import LOCK_FILE
 from ravel import __version__
 from ravel.common.config import Config
 from ravel.common.errors import SuiteError
@@ -236,7 +238,7 @@ class RunFolder:
         anything is written, if the folder holds other files, another instance or model, or a config that
         differs in any other way; the difference is named.
         """
-        self._refuse_foreign_files()
+        self.refuse_foreign_files()
         if self.config.is_file():
             earlier, now = type(config).from_file(self.config), config
             compared = [c.model_dump(mode="json", exclude=set(free)) for c in (earlier, now)]
@@ -255,10 +257,15 @@ class RunFolder:
         environments = known if dict(environment) in known else [*known, dict(environment)]
         write_json(self.environment, {**fingerprints, "environments": environments})
 
-    def _refuse_foreign_files(self) -> None:
+    def refuse_foreign_files(self) -> None:
+        """Raise SuiteError unless the folder is new, empty or a run's."""
         if not self.path.exists() or self.config.is_file():
             return
-        if not self.path.is_dir() or any(not p.name.endswith(".part") for p in self.path.iterdir()):
+        # An instance alone is a run that was stopped after its build.
+        own = (LOCK_FILE, self.instance.name)
+        if not self.path.is_dir() or any(
+            p.name not in own and not p.name.endswith(".part") for p in self.path.iterdir()
+        ):
             raise SuiteError(
                 expected=f"a new folder, an empty one or an earlier run at {self.path}",
                 came="a file or a folder without a run's config.yaml",

@@ -12,17 +12,16 @@ from das.engine import EngineAnswerer
 from das.engine.protocol import Engine
 from das.featurizers.storage import FeaturizerHeader, load_featurizer
 from das.models.base import TargetModel
-from evaluation.built_run import run_built
 from evaluation.cells import Bench, run_cells
 from evaluation.judging import DEFAULT_LABEL_TOKENS
 from evaluation.methods import METHODS
 from evaluation.metrics import Rounding
-from evaluation.plan import MethodSpec, SuiteConfig, plan_cells, resolve
+from evaluation.plan import MethodSpec, SuiteBuild, SuiteConfig, plan_cells, resolve
 from evaluation.preset import beside_published, preset_named, published_markdown
 from evaluation.records import ScoreRecord
 from evaluation.runs import Progress, RunFolder, silent
 from evaluation.score import Subject, score_featurizer
-from evaluation.suite import RunSummary, run_suite_on
+from evaluation.suite import RunSummary, run_suite_for
 from evaluation.target import TargetConfig
 from evaluation.uncertainty import DEFAULT_RESAMPLES
 from ravel.build import BuildConfig, build_instance
@@ -104,7 +103,7 @@ def fit_folder(
     config = _suite_of_one(request, instance, engine.target)
     (cell,) = plan_cells(config, instance, engine.target)
     work = RunFolder(unfinished_fit(out))
-    bench = Bench(instance.without_test(), engine, work, DEFAULT_LABEL_TOKENS)
+    bench = Bench(instance.without_test(), engine.target, work, DEFAULT_LABEL_TOKENS, opened=engine)
     run_cells([cell], bench, (), progress, keep_refusal=False)
     with new_folder(out) as staging:
         shutil.copytree(work.cell(cell.cell_id).path, staging, dirs_exist_ok=True)
@@ -246,8 +245,7 @@ def run_folder(
     config: SuiteConfig, out: Path, target: TargetConfig, progress: Progress = silent
 ) -> RunSummary:
     """Run a suite in the folder `out`, or go on with it there, with the model as `target` says."""
-    instance = Instance.load(Path(config.instance))
-    return run_suite_on(config, out, instance, target.open(), progress=progress)
+    return run_suite_for(config, out, target, progress=progress)
 
 
 def run_preset(
@@ -261,12 +259,10 @@ def run_preset(
     """
     preset = preset_named(name)
     run = RunFolder(out)
-    if config.instance:
-        summary = run_folder(config, out, target, progress)
-    else:
-        tables = open_tables(preset.data, preset.entity_type)
-        suite = config.model_copy(update={"instance": str(run.instance)})
-        summary = run_built(out, tables, preset.build_config(), suite, target.open(), progress=progress)
+    if not config.instance:
+        build = SuiteBuild(entity_type=preset.entity_type, data=preset.data, settings=preset.build)
+        config = config.model_copy(update={"build": build})
+    summary = run_folder(config, out, target, progress)
     if preset.published:
         rows = beside_published(preset, summary.scores, summary.averages)
         write_text(run.tables / "published.md", published_markdown(preset, rows))

@@ -3,32 +3,25 @@ throughout."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from das.engine import ResumeEngine, make_engine
-from das.engine.memory import CachePlan, parse_bytes
 from das.engine.protocol import Engine
 from das.methods.base import Method
-from das.models.load import load_target
-from evaluation.activations import collect_vectors
-from evaluation.cache_plan import planned_cache
-from evaluation.cells import (
-    Bench,
-    cell_outcomes,
-    cell_refusal,
-    cell_subject,
-    groups_of,
-    judge_cell,
-    run_cells,
-)
+from evaluation.cells import Bench, cell_outcomes, cell_refusal, cell_subject
 from evaluation.control_records import CONTROL_CHECKS, ControlCheck
-from evaluation.control_runs import Choice, ControlResults, run_controls
-from evaluation.judging import NaturalAnswers
+from evaluation.control_runs import Choice, ControlResults
+from evaluation.execution.desk import Desk
+from evaluation.execution.jobs import Build, Describe, Described, Prepare, Prepared
+from evaluation.execution.making import executor_for
+from evaluation.execution.protocol import Executor
+from evaluation.execution.retrying import result_of
+from evaluation.execution.serial import SerialExecutor
+from evaluation.execution.steps import Steps
+from evaluation.failures import Failure, failure_refusals, write_failures
 from evaluation.methods import METHODS
 from evaluation.plan import FREE, GROWING, Cell, SuiteConfig, check_splits, plan_cells, resolve
 from evaluation.publication import write_publication
@@ -42,10 +35,12 @@ from evaluation.records import (
     ScoreRecord,
 )
 from evaluation.report import write_report
-from evaluation.runs import Progress, RunFolder, describe_environment, silent
+from evaluation.run_lock import run_lock
+from evaluation.runs import Progress, RunFolder, silent
 from evaluation.score import of_kind, score_outcomes, split_resamples
 from evaluation.selection import Criterion, Point, choose_point
 from evaluation.summary import Evidence, SplitContext, average_records, comparison_records, sample_methods
+from evaluation.target import TargetConfig
 from evaluation.uncertainty import Resamples
 from ravel.common.errors import SuiteError
 from ravel.common.io import write_jsonl
@@ -53,7 +48,7 @@ from ravel.common.registry import Registry
 from ravel.instance import Instance
 from ravel.schema import SOURCE_KINDS, Generalisation, Partition, split_name
 
-__all__ = ["RunSummary", "SuiteConfig", "plan_cells", "run_suite", "run_suite_on"]
+__all__ = ["RunSummary", "SuiteConfig", "plan_cells", "run_suite", "run_suite_for", "run_suite_on"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,24 +69,37 @@ class RunSummary:
     """As in `refusals.jsonl`."""
     controls: tuple[ControlCheck, ...] = ()
     """As in `control_checks.jsonl`; none without controls."""
+    failures: tuple[Failure, ...] = ()
+    """As in `failures.jsonl`: cells that failed each time they were tried."""
 
 
 def run_suite(config: SuiteConfig, out: Path, *, progress: Progress = silent) -> RunSummary:
-    """Run a suite in the folder `out`, or go on with it there.
+    """Run a suite in the folder `out`, or go on with it there, carried out as its `execution` says.
 
     Raises SuiteError for anything wrong with the config, the instance, the model or the folder, before a file
-    is written. After an interruption the same call goes on where it stopped; finished cells keep their bytes.
+    is written, and where another process works on the folder. After an interruption the same call goes on
+    where it stopped; finished cells keep their bytes. A cell that fails is tried again as often as
+    `execution.retries` says and then left out; `failures` of the summary names it.
     """
-    instance = Instance.load(Path(config.instance))
-    target = load_target(config.model, dtype=config.dtype, device=config.device)
-    engine = make_engine(
-        config.engine,
-        target,
-        batch_tokens=config.batch_tokens,
-        cache_bytes=None if config.cache_memory is None else parse_bytes(config.cache_memory),
-        cache_folder=config.cache_folder,
+    target = TargetConfig.from_mapping(
+        {name: getattr(config, name) for name in TargetConfig.model_fields if hasattr(config, name)},
+        origin="the suite",
     )
-    return run_suite_on(config, out, instance, engine, progress=progress)
+    return run_suite_for(config, out, target, progress=progress)
+
+
+def run_suite_for(
+    config: SuiteConfig, out: Path, target: TargetConfig, *, progress: Progress = silent
+) -> RunSummary:
+    """Run a suite as `run_suite` does, with the model as `target` says rather than as the suite does."""
+    if bool(config.instance) == (config.build is not None):
+        raise SuiteError(
+            expected="a suite that names an `instance` or says how to `build` one",
+            came="both" if config.instance else "neither",
+            todo="write `instance: FOLDER`, or for example `build: {entity_type: city}`",
+        )
+    with executor_for(config, RunFolder(out), target, progress) as executor:
+        return _run(config, out, None, executor, METHODS, progress)
 
 
 def run_suite_on(
@@ -103,47 +111,78 @@ def run_suite_on(
     methods: Registry[type[Method]] = METHODS,
     progress: Progress = silent,
 ) -> RunSummary:
-    """Run a suite on an instance and an engine that are in memory; `config.instance` and `config.model` are
-    not read."""
-    config = resolve(config, instance, engine.target, methods=methods)
-    cells = plan_cells(config, instance, engine.target, methods=methods)
-    check_splits(config, instance)
-    cache = planned_cache(config, instance, engine.target) if engine.name == ResumeEngine.name else None
-    run = _open(config, out, instance, engine, cells, cache)
-    if cache is not None:
-        progress(f"note cache: {cache.text()}", 0, 0)
-    bench = Bench(
-        instance,
-        engine,
-        run,
-        config.label_tokens,
-        methods,
-        tolerance=config.tolerance,
-        natural=NaturalAnswers(engine),
-    )
-    bench = _collect(bench, cells, progress)
-    _fit_all(cells, bench, config, progress)
-    # Until points are chosen nothing can read the test splits: the instance in hand does not hold them.
-    validation = _Scorer(bench.without_test(), config)
-    choice = select(cells, validation, config)
-    _open_test(cells, choice, bench, config, progress)
-    controls = run_controls(choice, bench, config, progress)
-    return finish(cells, choice, _Scorer(bench, config), config, controls)
+    """Run a suite on an instance and an engine that are in memory, one cell after the other; of `config`,
+    `instance`, `build`, `model` and the kind of `execution` are not read."""
+    desk = Desk(RunFolder(out), lambda: engine, methods, instance=instance)
+    return _run(config, out, instance, SerialExecutor(desk, progress), methods, progress)
+
+
+def _run(
+    config: SuiteConfig,
+    out: Path,
+    instance: Instance | None,
+    executor: Executor,
+    methods: Registry[type[Method]],
+    progress: Progress,
+) -> RunSummary:
+    """Plan, fit, choose, open the test splits, write; the jobs of each step are the executor's.
+
+    Nothing here runs a model, and until points are chosen no instance in hand holds the test splits.
+    """
+    run, retries = RunFolder(out), config.execution.retries
+    run.refuse_foreign_files()
+    with run_lock(out):
+        target = result_of(Describe(), executor, retries)
+        assert isinstance(target, Described)
+        if instance is None:
+            instance = _instance(config, run, executor)
+        config = resolve(config, instance, target, methods=methods)
+        cells = plan_cells(config, instance, target, methods=methods)
+        check_splits(config, instance)
+        prepared = result_of(Prepare(config), executor, retries)
+        assert isinstance(prepared, Prepared)
+        _open(config, run, instance, target, cells, prepared.environment)
+        if prepared.cache is not None:
+            progress(f"note cache: {prepared.cache}", 0, 0)
+        bench = Bench(instance, target, run, config.label_tokens, methods, tolerance=config.tolerance)
+        steps = Steps(bench, config, executor, progress)
+        failures = steps.fit(cells)
+        fitted = _left(cells, failures)
+        choice = select(fitted, _Scorer(bench.without_test(), config), config)
+        failures += steps.judge(_tested(fitted, choice))
+        fitted, choice = _left(fitted, failures), _left_chosen(choice, failures)
+        controls, failed = steps.control(choice)
+        return finish(fitted, choice, _Scorer(bench, config), config, controls, [*failures, *failed])
+
+
+def _instance(config: SuiteConfig, run: RunFolder, executor: Executor) -> Instance:
+    """Return the instance that the suite names, or the one that it says how to build."""
+    if config.build is None:
+        return Instance.load(Path(config.instance))
+    build = config.build
+    result_of(Build(build.data, build.entity_type, build.settings), executor, config.execution.retries)
+    return Instance.load(run.instance)
+
+
+def _left(cells: Sequence[Cell], failures: Sequence[Failure]) -> list[Cell]:
+    failed = {failure.cell for failure in failures}
+    return [cell for cell in cells if cell.cell_id not in failed]
+
+
+def _left_chosen(choice: Choice, failures: Sequence[Failure]) -> Choice:
+    left = {key: _left(group, failures) for key, group in choice.items()}
+    return {key: group for key, group in left.items() if group}
 
 
 def _open(
     config: SuiteConfig,
-    out: Path,
+    run: RunFolder,
     instance: Instance,
-    engine: Engine,
+    target: Described,
     cells: Sequence[Cell],
-    cache: CachePlan | None,
-) -> RunFolder:
-    run = RunFolder(out)
-    fingerprints = {
-        "instance_fingerprint": instance.fingerprint,
-        "model_fingerprint": engine.target.fingerprint,
-    }
+    environment: Mapping[str, Any],
+) -> None:
+    fingerprints = {"instance_fingerprint": instance.fingerprint, "model_fingerprint": target.fingerprint}
     orphans = _orphans(run, cells)
     # What no finished cell came from may also be taken out again: a method that failed, say.
     free = FREE if orphans else (*FREE, *GROWING)
@@ -151,20 +190,9 @@ def _open(
         run.open(config, fingerprints=fingerprints, growing=GROWING, free=free)
     except SuiteError as refusal:
         raise _with_orphans(refusal, orphans) from None
-    environment = describe_environment(
-        device=config.device,
-        dtype=config.dtype,
-        engine=engine.name,
-        cache=None if cache is None else cache.choice,
-    )
     run.record_environment(fingerprints, environment)
     if not run.instance.exists():
         instance.save(run.instance)
-    return run
-
-
-def _looks_at_vectors(method: type[Method]) -> bool:
-    return method.needs_labels or method.needs_vectors
 
 
 _NAMED_ORPHANS = 5
@@ -190,47 +218,6 @@ def _with_orphans(refusal: SuiteError, orphans: Sequence[dict[str, Any]]) -> Sui
         came=f"{refusal.came}; finished cells that no longer belong: {', '.join(names)}{more}",
         todo=refusal.todo,
     )
-
-
-def _collect(bench: Bench, cells: Sequence[Cell], progress: Progress) -> Bench:
-    """Read every prompt at every site once, if some fit looks at vectors and some is still to be done.
-
-    All such fits of a run are given the same stored vectors, whichever were finished before.
-    """
-    looking = [cell for cell in cells if _looks_at_vectors(bench.methods.get(cell.method))]
-    sites = list(dict.fromkeys(cell.site for cell in looking))
-    if all(bench.run.cell(cell.cell_id).finished() for cell in looking):
-        return bench
-    withheld, report = bench.instance.without_test(), partial(progress, "activations")
-    return replace(bench, fitting=collect_vectors(withheld, bench.engine, sites, bench.run.shared, report))
-
-
-def _fit_all(cells: Sequence[Cell], bench: Bench, config: SuiteConfig, progress: Progress) -> None:
-    withheld = bench.without_test()
-    splits = [s for g in config.generalisations if withheld.instance.pairs(s := split_name(g, "val"))]
-    done = 0
-    for group in groups_of(cells, bench, config.fit_together):
-        progress("cells", done, len(cells))
-        began = time.monotonic()
-        new = [cell for cell in group if not withheld.run.cell(cell.cell_id).finished()]
-        run_cells(group, withheld, splits, progress)
-        took = time.monotonic() - began
-        for number, cell in enumerate(new, start=done + 1):
-            progress(f"finished {cell.label()} in {took / len(new):.1f} s", number, len(cells))
-        done += len(group)
-    progress("cells", len(cells), len(cells))
-
-
-def _open_test(
-    cells: Sequence[Cell], choice: Choice, bench: Bench, config: SuiteConfig, progress: Progress
-) -> None:
-    """Judge the test splits for the chosen cells and for floors, which have nothing to choose."""
-    wanted = _tested(cells, choice)
-    splits = [split_name(generalisation, "test") for generalisation in config.generalisations]
-    for done, cell in enumerate(wanted):
-        progress("test", done, len(wanted))
-        judge_cell(cell, bench, splits, progress)
-    progress("test", len(wanted), len(wanted))
 
 
 def _tested(cells: Sequence[Cell], choice: Choice) -> list[Cell]:
@@ -332,7 +319,12 @@ def _point(cell: Cell) -> Point:
 
 
 def finish(
-    cells: Sequence[Cell], choice: Choice, scorer: _Scorer, config: SuiteConfig, controls: ControlResults
+    cells: Sequence[Cell],
+    choice: Choice,
+    scorer: _Scorer,
+    config: SuiteConfig,
+    controls: ControlResults,
+    failures: Sequence[Failure] = (),
 ) -> RunSummary:
     """Write scores, averages, comparisons, tables, plots and the page from the outcomes of judged cells."""
     run = scorer.bench.run
@@ -340,10 +332,12 @@ def finish(
     averages, comparisons = _summaries(choice, scorer, config)
     averages += controls.averages
     refused = [*refusals(cells, scorer.bench, choice, config), *controls.refusals]
+    refused += failure_refusals(failures, _holes(choice, refused, config))
     write_jsonl(run.averages, (record.to_json() for record in averages))
     write_jsonl(run.comparisons, (record.to_json() for record in comparisons))
     write_jsonl(run.refusals, (record.to_json() for record in refused))
     _write_checks(run, controls)
+    write_failures(run.path, failures)
     # Last, for its presence says that a run is finished.
     write_jsonl(run.scores, (record.to_json() for record in scores))
     write_publication(run)
@@ -356,7 +350,16 @@ def finish(
         tuple(comparisons),
         tuple(refused),
         controls.checks,
+        tuple(failures),
     )
+
+
+def _holes(choice: Choice, refused: Sequence[Refusal], config: SuiteConfig) -> list[tuple[str, str]]:
+    """Return the methods and attributes that have neither a chosen point nor a refusal."""
+    assert config.attributes is not None
+    explained = {(refusal.method, refusal.attribute) for refusal in refused}
+    asked = [(spec.name, attribute) for spec in config.methods for attribute in config.attributes]
+    return [key for key in dict.fromkeys(asked) if key not in choice and key not in explained]
 
 
 def _write_checks(run: RunFolder, controls: ControlResults) -> None:
@@ -445,7 +448,7 @@ def _averages_by_kind(
 def _split_context(scorer: _Scorer, generalisation: Generalisation, partition: Partition) -> SplitContext:
     return SplitContext(
         entity_type=scorer.bench.instance.entity_type,
-        model=scorer.bench.engine.target.name,
+        model=scorer.bench.target.name,
         generalisation=generalisation,
         partition=partition,
         resamples=scorer.resamples(split_name(generalisation, partition)),

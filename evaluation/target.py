@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, PositiveInt
 from das.engine import make_engine
 from das.engine.memory import parse_bytes
 from das.engine.protocol import Engine
+from das.models.base import TargetModel
 from das.models.load import load_target
 from ravel.common.config import Config
 
@@ -61,6 +62,10 @@ class TargetConfig(Config):
             trust_remote_code=self.trust_remote_code,
             allow_pickle=self.allow_pickle,
         )
+        return self.engine_on(target)
+
+    def engine_on(self, target: TargetModel) -> Engine:
+        """Return the engine for a model that is loaded. Raises SuiteError as `make_engine` does."""
         return make_engine(
             self.engine,
             target,

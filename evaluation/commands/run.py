@@ -32,9 +32,11 @@ from evaluation.commands._output import (
 )
 from evaluation.commands._runs import no_run
 from evaluation.control_records import control_summary
+from evaluation.failures import FAILURES
 from evaluation.runs import RunFolder
 from evaluation.tables import attribute_table, main_table
 from ravel.common.errors import SuiteError
+from ravel.common.signals import stop_on_term
 
 if TYPE_CHECKING:
     from evaluation.plan import SuiteConfig
@@ -45,6 +47,8 @@ if TYPE_CHECKING:
 __all__ = ["print_run", "run", "run_json", "verify"]
 
 _PROBLEMS = 2
+_FAILED = 1
+_NAMED_FAILURES = 5
 _COMPARED = 30
 """Comparisons that are printed one by one; the marks of the table say as much of more methods."""
 
@@ -89,6 +93,20 @@ def run(
         int | None,
         typer.Option("--batch-tokens", min=1, help="Tokens of one forward pass; overrides the suite."),
     ] = None,
+    execution: Annotated[
+        str | None,
+        typer.Option("--execution", help="serial, processes or ray; overrides the suite."),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, help="Cells that are worked on at once.")
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option("--threads", min=1, help="Processor threads, all workers together.")
+    ] = None,
+    retries: Annotated[
+        int | None,
+        typer.Option("--retries", min=0, help="How often a cell that fails is tried again; 2 by default."),
+    ] = None,
     cache_memory: CacheMemory = None,
     cache_folder: CacheFolder = None,
     trust_remote_code: TrustRemoteCode = False,
@@ -120,6 +138,8 @@ def run(
         _print_plan(plan_preset(preset, folder, overrides), as_json=as_json)
         return
     config = _config_of(suite, preset, instance).model_copy(update=overrides)
+    carried = given(kind=execution, workers=workers, threads=threads, retries=retries)
+    config = config.model_copy(update={"execution": config.execution.with_settings(carried)})
     target = target_config(
         config.model,
         dtype=config.dtype,
@@ -135,10 +155,12 @@ def run(
         _print_plan(plan_run(config, folder, target), as_json=as_json)
         return
     began = time.monotonic()
+    stop_on_term()
     summary = _carried_out(preset, config, folder, target)
     cost = {"seconds": time.monotonic() - began, "peak_memory_bytes": _peak_memory()}
     if as_json:
         print_json({**run_json(summary), **cost})
+        _say_failures(summary)
         return
     print_run(summary)
     published = folder / "tables" / "published.md"
@@ -146,6 +168,19 @@ def run(
         say(published.read_text(encoding="utf-8"))
     minutes, gibibytes = cost["seconds"] / 60, cost["peak_memory_bytes"] / 2**30
     say(f"{'took:':<14}{minutes:.1f} min, peak memory {gibibytes:.2f} GiB")
+    _say_failures(summary)
+
+
+def _say_failures(summary: RunSummary) -> None:
+    """Name the cells that failed, and exit so that a script notices; with none, do nothing."""
+    for failure in summary.failures[:_NAMED_FAILURES]:
+        warn(f"Failed in {failure.attempts} attempts: {failure.label()}. {failure.error}")
+    if summary.failures:
+        warn(
+            f"{len(summary.failures)} cells failed and are left out of the tables; {FAILURES} in the run has "
+            "their errors. The same command tries them again."
+        )
+        raise typer.Exit(_FAILED)
 
 
 def _config_of(suite: Path | None, preset: str | None, instance: Path | None) -> SuiteConfig:
@@ -284,6 +319,7 @@ def run_json(summary: RunSummary) -> dict[str, Any]:
         "comparisons": [record.to_json() for record in summary.comparisons],
         "refusals": [record.to_json() for record in summary.refusals],
         "controls": [record.to_json() for record in summary.controls],
+        "failures": [record.to_json() for record in summary.failures],
         "files": {what: str(path) for what, path in _places(summary.folder).items()},
     }
 

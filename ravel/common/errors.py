@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["SuiteError", "near_misses", "unknown_name"]
+__all__ = ["StorageError", "SuiteError", "near_misses", "unknown_name"]
 
 
 class SuiteError(Exception):
@@ -22,6 +22,11 @@ class SuiteError(Exception):
         self.todo = todo
         """What the user can do now, as a clause without a full stop."""
         super().__init__(f"Expected {expected}; got {came}. To mend it: {todo}.")
+
+
+class StorageError(SuiteError):
+    """A place can't be written to: a full disk, a folder without permission. Nothing else can be kept there
+    either, so work that records the failures of its parts ends with it."""
 
 
 def near_misses(name: str, known: Iterable[str]) -> list[str]:
