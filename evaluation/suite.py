@@ -21,7 +21,7 @@ from evaluation.execution.protocol import Executor
 from evaluation.execution.retrying import result_of
 from evaluation.execution.serial import SerialExecutor
 from evaluation.execution.steps import Steps
-from evaluation.failures import Failure, failure_refusals, write_failures
+from evaluation.failures import FAILURES, Failure, failure_refusals, write_failures
 from evaluation.methods import METHODS
 from evaluation.plan import FREE, GROWING, Cell, SuiteConfig, check_splits, plan_cells, resolve
 from evaluation.publication import write_publication
@@ -148,6 +148,9 @@ def _run(
         steps = Steps(bench, config, executor, progress)
         failures = steps.fit(cells)
         fitted = _left(cells, failures)
+        if not fitted:
+            write_failures(out, failures)
+            raise _nothing_left(failures)
         choice = select(fitted, _Scorer(bench.without_test(), config), config)
         failures += steps.judge(_tested(fitted, choice))
         fitted, choice = _left(fitted, failures), _left_chosen(choice, failures)
@@ -162,6 +165,15 @@ def _instance(config: SuiteConfig, run: RunFolder, executor: Executor) -> Instan
     build = config.build
     result_of(Build(build.data, build.entity_type, build.settings), executor, config.execution.retries)
     return Instance.load(run.instance)
+
+
+def _nothing_left(failures: Sequence[Failure]) -> SuiteError:
+    return SuiteError(
+        expected="at least one cell of the suite to come to a result",
+        came=f"{len(failures)} that failed, the first ({failures[0].label()}) with: "
+        f"{failures[0].error.rstrip('.')}",
+        todo=f"see {FAILURES} in the run, mend what it says and run the same command again",
+    )
 
 
 def _left(cells: Sequence[Cell], failures: Sequence[Failure]) -> list[Cell]:

@@ -17,6 +17,7 @@ LATE_IMPORTS = {
     },
     "ravel.release": {"datasets": "takes seconds, and only the hub reader needs it"},
     "das.engine": {"das.engine.reference": "pyvene takes seconds, and only the oracle needs it"},
+    "evaluation.execution.ray": {"ray": "an optional extra that takes seconds, and only a cluster needs it"},
     "evaluation.baselines._pretrained_sae": {
         "sae_lens": "an optional extra that takes seconds, and only the hub's autoencoders need it"
     },
@@ -49,6 +50,7 @@ EDGES = {
     "typer": {"evaluation.cli"},
     "rich": {"evaluation.commands._output"},
     "sae_lens": {"evaluation.baselines._pretrained_sae"},
+    "ray": {"evaluation.execution.ray"},
 }
 """The only modules that may import a third party; `evaluation.commands` may import typer too."""
 
@@ -58,7 +60,7 @@ TORCH_FREE = (
     *("evaluation.records", "evaluation.metrics", "evaluation.uncertainty", "evaluation.aggregate"),
     *("evaluation.tables", "evaluation.summary", "evaluation.runs", "evaluation.plots", "evaluation.cli"),
     *("evaluation.families", "evaluation.entanglement", "evaluation.derived", "evaluation.report"),
-    *("evaluation.spread", "evaluation.student", "evaluation.control_records"),
+    *("evaluation.spread", "evaluation.student", "evaluation.control_records", "evaluation.failures"),
     *("evaluation.diagnosis", "evaluation.diagnosis.checks", "evaluation.commands.diagnose"),
     *("evaluation.planted.records", "evaluation.planted.text", "evaluation.planted.validity"),
     "evaluation.commands.planted",
