@@ -11,10 +11,12 @@ from evaluation.records import Refusal
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_jsonl, write_jsonl
 
-__all__ = ["FAILURES", "Failure", "failure_refusals", "read_failures", "write_failures"]
+__all__ = ["FAILURES", "Failure", "failure_notes", "failure_refusals", "read_failures", "write_failures"]
 
 FAILURES = "failures.jsonl"
 """The file in the folder of a run; absent where nothing failed."""
+_NAMED = 5
+"""Failures that notes name one by one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +76,10 @@ class Failure:
 
 
 def write_failures(folder: Path, failures: Sequence[Failure]) -> None:
-    """Write a run's failures in the order of their ids, or remove what an earlier attempt wrote."""
+    """Write a run's failures, or remove what an earlier attempt wrote."""
     path = folder / FAILURES
     if failures:
-        write_jsonl(path, (f.to_json() for f in sorted(failures, key=lambda f: (f.cell, f.stage))))
+        write_jsonl(path, (failure.to_json() for failure in failures))
     else:
         path.unlink(missing_ok=True)
 
@@ -100,3 +102,12 @@ def failure_refusals(failures: Sequence[Failure], holes: Sequence[tuple[str, str
             reason = f"failed in {own[0].attempts} attempts: {own[0].error}"
             found.append(Refusal(method, attribute, reason))
     return found
+
+
+def failure_notes(failures: Sequence[Failure]) -> list[str]:
+    """Return sentences for a table or a page: how many cells are missing, and why the first ones are."""
+    if not failures:
+        return []
+    named = [f"{f.label()} ({' '.join(f.error.split()).rstrip('.')})" for f in failures[:_NAMED]]
+    more = f", and {len(failures) - len(named)} more" if len(failures) > len(named) else ""
+    return [f"Failed each time and left out, cells: {len(failures)}. {'; '.join(named)}{more}."]

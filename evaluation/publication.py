@@ -12,6 +12,7 @@ from evaluation.angles import AngleRecord, FittedPart, angle_records
 from evaluation.control_records import CONTROL_CHECKS, read_control_checks
 from evaluation.derived import read_derived, write_derived
 from evaluation.entanglement import EntanglementRecord, entanglement_records
+from evaluation.failures import read_failures
 from evaluation.plots import PLOTS, PlotInputs, TrainingLog, write_plots
 from evaluation.records import (
     ScoreRecord,
@@ -54,6 +55,7 @@ def publish_tables(run: RunFolder) -> list[Path]:
         balanced=derived.balanced,
         breakdowns=derived.breakdowns,
         controls=read_control_checks(run.path / CONTROL_CHECKS),
+        failures=read_failures(run.path),
     )
 
 

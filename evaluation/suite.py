@@ -89,17 +89,23 @@ def run_suite(config: SuiteConfig, out: Path, *, progress: Progress = silent) ->
 
 
 def run_suite_for(
-    config: SuiteConfig, out: Path, target: TargetConfig, *, progress: Progress = silent
+    config: SuiteConfig,
+    out: Path,
+    target: TargetConfig,
+    *,
+    methods: Registry[type[Method]] = METHODS,
+    progress: Progress = silent,
 ) -> RunSummary:
-    """Run a suite as `run_suite` does, with the model as `target` says rather than as the suite does."""
+    """Run a suite as `run_suite` does, with the model as `target` says rather than as the suite does, and
+    with the methods of a registry whose packages can be imported by every worker."""
     if bool(config.instance) == (config.build is not None):
         raise SuiteError(
             expected="a suite that names an `instance` or says how to `build` one",
             came="both" if config.instance else "neither",
             todo="write `instance: FOLDER`, or for example `build: {entity_type: city}`",
         )
-    with executor_for(config, RunFolder(out), target, progress) as executor:
-        return _run(config, out, None, executor, METHODS, progress)
+    with executor_for(config, RunFolder(out), target, methods.packages, progress) as executor:
+        return _run(config, out, None, executor, methods, progress)
 
 
 def run_suite_on(
@@ -155,7 +161,8 @@ def _run(
         failures += steps.judge(_tested(fitted, choice))
         fitted, choice = _left(fitted, failures), _left_chosen(choice, failures)
         controls, failed = steps.control(choice)
-        return finish(fitted, choice, _Scorer(bench, config), config, controls, [*failures, *failed])
+        failures = sorted([*failures, *failed], key=lambda failure: (failure.cell, failure.stage))
+        return finish(fitted, choice, _Scorer(bench, config), config, controls, failures)
 
 
 def _instance(config: SuiteConfig, run: RunFolder, executor: Executor) -> Instance:

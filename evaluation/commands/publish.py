@@ -14,6 +14,7 @@ from evaluation.commands._output import print_json, say
 from evaluation.commands._runs import no_run
 from evaluation.control_records import CONTROL_CHECKS, read_control_checks
 from evaluation.derived import read_derived
+from evaluation.failures import read_failures
 from evaluation.records import (
     AverageRecord,
     ComparisonRecord,
@@ -36,6 +37,7 @@ from evaluation.tables import (
     main_table,
     render,
     type_table,
+    with_failures,
 )
 from ravel.common.errors import SuiteError
 from ravel.schema import Partition
@@ -105,6 +107,7 @@ def table(
             todo="give one, or compare runs of several entity types with --table types",
         )
     made = makers[name]([_records(path) for path in run_paths], kept)
+    made = with_failures(made, [failure for path in run_paths for failure in read_failures(path)])
     if as_json:
         print_json(asdict(made))
         return

@@ -19,7 +19,6 @@ from evaluation.execution.protocol import Executor
 from evaluation.execution.ray import RayExecutor
 from evaluation.execution.serial import SerialExecutor
 from evaluation.execution.worker import WorkerSpec, desk_of, use_threads
-from evaluation.methods import METHODS
 from evaluation.plan import SuiteConfig
 from evaluation.runs import Progress, RunFolder
 from evaluation.target import TargetConfig
@@ -30,13 +29,13 @@ __all__ = ["available_processors", "executor_for", "gpu_seats", "worker_count"]
 
 @contextmanager
 def executor_for(
-    config: SuiteConfig, run: RunFolder, target: TargetConfig, progress: Progress
+    config: SuiteConfig, run: RunFolder, target: TargetConfig, packages: tuple[str, ...], progress: Progress
 ) -> Iterator[Executor]:
-    """Yield the executor of a suite; its workers are ended with the block.
+    """Yield the executor of a suite, whose methods lie in `packages`; its workers are ended with the block.
 
     Raises SuiteError where the machine lacks what one worker is said to need.
     """
-    executor = _executor(config, run, target, progress)
+    executor = _executor(config, run, target, packages, progress)
     try:
         yield executor
     finally:
@@ -48,14 +47,16 @@ def available_processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _executor(config: SuiteConfig, run: RunFolder, target: TargetConfig, progress: Progress) -> Executor:
+def _executor(
+    config: SuiteConfig, run: RunFolder, target: TargetConfig, packages: tuple[str, ...], progress: Progress
+) -> Executor:
     execution = config.execution
     spec = WorkerSpec(
         run=run.path.absolute(),
         instance=Path(config.instance).absolute() if config.instance else run.instance.absolute(),
         target=_anywhere(target),
         threads=execution.threads,
-        packages=METHODS.packages,
+        packages=packages,
     )
     if execution.kind == "serial":
         use_threads(spec.threads)

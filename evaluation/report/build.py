@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.control_records import CONTROL_CHECKS, ControlCheck, read_control_checks
+from evaluation.failures import failure_notes, read_failures
 from evaluation.families import by_family, family_of
 from evaluation.records import (
     FLOORS,
@@ -97,7 +98,7 @@ def read_report(folder: Path) -> Report:
         refusals=refusals,
         config=read_text(run.config),
         environment=read_text(run.environment) if run.environment.is_file() else "",
-        notes=tuple(_notes(rows, chosen, comparisons)),
+        notes=(*_notes(rows, chosen, comparisons), *failure_notes(read_failures(run.path))),
         payload={
             "rows": [_plain(row) for row in rows],
             "methods": _methods(chosen),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
 from evaluation.breakdowns import BreakdownRecord
 from evaluation.control_records import ControlCheck
+from evaluation.failures import Failure, failure_notes
 from evaluation.records import AverageRecord, ComparisonRecord, Refusal, ScoreRecord
 from evaluation.tables.build import (
     attribute_table,
@@ -42,6 +44,7 @@ __all__ = [
     "render",
     "run_tables",
     "type_table",
+    "with_failures",
     "write_tables",
 ]
 
@@ -68,9 +71,10 @@ def run_tables(
     balanced: Sequence[AverageRecord] = (),
     breakdowns: Sequence[BreakdownRecord] = (),
     controls: Sequence[ControlCheck] = (),
+    failures: Sequence[Failure] = (),
 ) -> list[Table]:
     """Return the tables of one run's test records: main, per attribute and, where there are records for them,
-    per source kind, class-balanced, by dependence, and of controls."""
+    per source kind, class-balanced, by dependence, and of controls. Each says which cells failed."""
     tables = [
         main_table(scores, averages, comparisons=comparisons, refusals=refusals),
         attribute_table(scores, averages, refusals=refusals),
@@ -83,7 +87,12 @@ def run_tables(
         tables.append(dependence_table(scores, breakdowns))
     if controls:
         tables.append(control_table(controls))
-    return tables
+    return [with_failures(table, failures) for table in tables]
+
+
+def with_failures(table: Table, failures: Sequence[Failure]) -> Table:
+    """Return the table with a note on the cells of the run that failed; as it is where none did."""
+    return replace(table, notes=(*table.notes, *failure_notes(failures)))
 
 
 def write_tables(
@@ -96,6 +105,7 @@ def write_tables(
     balanced: Sequence[AverageRecord] = (),
     breakdowns: Sequence[BreakdownRecord] = (),
     controls: Sequence[ControlCheck] = (),
+    failures: Sequence[Failure] = (),
 ) -> list[Path]:
     """Write `run_tables` in every style; return the paths."""
     paths = []
@@ -107,6 +117,7 @@ def write_tables(
         balanced=balanced,
         breakdowns=breakdowns,
         controls=controls,
+        failures=failures,
     )
     for table in tables:
         for style, suffix in _SUFFIXES.items():

@@ -1,0 +1,100 @@
+"""A real Ray cluster of two nodes on this machine: the bytes of serial, a worker killed, a node lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli_world import World, make_world
+from execution_world import carried_out, results, suite
+
+from evaluation.suite import RunSummary, run_suite_for
+from evaluation.target import TargetConfig
+
+ray = pytest.importorskip("ray", reason="NO RAY: the tests of the cluster are SKIPPED")
+cluster_utils = pytest.importorskip("ray.cluster_utils")
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return make_world(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture(scope="module")
+def serial(world: World, tmp_path_factory: pytest.TempPathFactory) -> RunSummary:
+    return carried_out(suite(world), tmp_path_factory.mktemp("runs") / "serial")
+
+
+@pytest.fixture
+def cluster() -> Iterator[Any]:
+    """A head node with room for one task; tests add the second node."""
+    found = cluster_utils.Cluster(
+        initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False}
+    )
+    try:
+        yield found
+    finally:
+        ray.shutdown()
+        found.shutdown()
+
+
+def on(cluster: Any, retries: int = 2) -> dict[str, object]:
+    return {"kind": "ray", "threads": 1, "retries": retries, "address": cluster.address}
+
+
+def test_a_cluster_of_two_nodes_gives_the_bytes_of_serial_though_a_worker_is_killed(
+    world: World, serial: RunSummary, tmp_path: Path, cluster: Any
+) -> None:
+    cluster.add_node(num_cpus=1)
+    killed: list[int] = []
+
+    def progress(stage: str, done: int, total: int) -> None:
+        if stage.startswith("fit mdas") and not killed:
+            killed.extend(worker_processes()[:1])
+            for pid in killed:
+                os.kill(pid, signal.SIGKILL)
+
+    config = suite(world, execution=on(cluster))
+    target = TargetConfig(model=config.model)
+    found = run_suite_for(config, tmp_path / "run", target, progress=progress)
+    assert killed
+    assert not found.failures
+    assert results(tmp_path / "run") == results(serial.folder)
+
+
+def test_a_node_that_is_removed_loses_nothing(
+    world: World, serial: RunSummary, tmp_path: Path, cluster: Any
+) -> None:
+    second = cluster.add_node(num_cpus=1)
+    removed: list[bool] = []
+
+    def progress(stage: str, done: int, total: int) -> None:
+        if stage.startswith("fit") and not removed:
+            removed.append(True)
+            cluster.remove_node(second, allow_graceful=False)
+
+    config = suite(world, execution=on(cluster))
+    target = TargetConfig(model=config.model)
+    found = run_suite_for(config, tmp_path / "run", target, progress=progress)
+    assert removed
+    assert not found.failures
+    assert results(tmp_path / "run") == results(serial.folder)
+
+
+def worker_processes() -> list[int]:
+    """The processes that are inside one of our tasks, by the name that Ray gives them."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                command = (entry / "cmdline").read_bytes().split(b"\0")[0]
+            except OSError:
+                continue
+            if command.startswith(b"ray::_do"):
+                found.append(int(entry.name))
+    return found
