@@ -7,6 +7,7 @@ weight and token.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,6 +35,12 @@ _LOGITS_CHUNK = 2**27
 """Bytes that a chunk's logits may take while judging."""
 _CACHES = 2**30
 """Bytes of kept vectors, at most."""
+_GPU_BYTES = 80 * 2**30
+"""Memory of the GPU that needs are counted in."""
+_USABLE = 0.9
+"""Share of it that is not taken by the driver and by fragments."""
+_MOST_ON_A_GPU = 8
+"""Workers that share a GPU at most: more get in each other's way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +69,28 @@ class Estimate:
     """Passes per second that was assumed or measured."""
     memory: int
     """Peak memory in bytes: weights, logits, activations under training, kept vectors."""
+
+    @property
+    def seconds_per_cell(self) -> float:
+        """Seconds of a cell on average, its share of the test pairs included; 0 where nothing is left."""
+        return self.seconds / self.cells if self.cells else 0.0
+
+    @property
+    def gpus(self) -> float:
+        """GPUs of 80 GiB that one worker needs: a share that several can have of one, or whole ones."""
+        needed = self.memory / (_USABLE * _GPU_BYTES)
+        return float(math.ceil(needed)) if needed > 0.5 else 1.0 / min(_MOST_ON_A_GPU, math.floor(1 / needed))
+
+    def needs(self, device: str) -> str:
+        """Say in one line what a cell takes and what a worker needs on a device."""
+        if not self.cells:
+            return "Nothing is left to fit."
+        took = f"A cell takes about {_duration(self.seconds_per_cell)}"
+        room = f"a worker needs about {self.memory / 2**30:.1f} GiB"
+        if device == "cpu":
+            return f"{took}; {room}"
+        gpus = f"{self.gpus:g} of a GPU" if self.gpus < 1 else f"{self.gpus:g} GPUs"
+        return f"{took}; {room}, {gpus} of 80 GiB: `gpus: {self.gpus:g}` in the suite's execution"
 
     def sentence(self) -> str:
         """Say it in one line."""

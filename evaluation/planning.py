@@ -14,15 +14,17 @@ import torch
 from das.engine.memory import CachePlan
 from das.engine.protocol import Engine
 from das.featurizers.masked import MaskedBasis
-from das.sites import Site
+from das.models.base import TargetModel
+from das.sites import Site, SiteSpace
 from das.training.examples import cause_pairs
 from evaluation.cache_plan import planned_cache, preset_cache
 from evaluation.estimate import TOKENS_OF_A_PAIR, Estimate, PairCounts, control_cells, estimate
 from evaluation.methods import METHODS
-from evaluation.plan import Cell, SuiteConfig, check_splits, plan_cells, resolve
+from evaluation.plan import Cell, SuiteBuild, SuiteConfig, check_splits, plan_cells, resolve
 from evaluation.preset import ModelShape, preset_named
 from evaluation.runs import RunFolder
 from evaluation.target import TargetConfig
+from ravel.build import BuildConfig
 from ravel.entity_types import ENTITY_TYPES
 from ravel.instance import Instance
 from ravel.schema import TRAIN_SPLIT
@@ -52,6 +54,8 @@ class RunPlan:
     """Where the rate behind the estimate comes from."""
     cache: CachePlan
     """What the engine `resume` would keep, and where."""
+    device: str = "cpu"
+    """Where the model is to run."""
     controls: int = 0
     """How many cells of controls there are, at points that are still to be chosen."""
 
@@ -61,14 +65,23 @@ def plan_run(config: SuiteConfig, out: Path, target: TargetConfig) -> RunPlan:
 
     Raises SuiteError as `run_folder` does.
     """
-    instance = Instance.load(Path(config.instance))
+    run = RunFolder(out)
+    if config.build is not None and not run.instance.is_dir():
+        return _plan_unbuilt(config, config.build, run, target.open().target)
+    instance = Instance.load(Path(config.instance) if config.build is None else run.instance)
     engine = target.open()
     model = engine.target
     resolved = resolve(config, instance, model)
     cells = plan_cells(resolved, instance, model)
     check_splits(resolved, instance)
     rate = measured_rate(instance, engine, Site.parse(resolved.sites[0]))
-    shape = ModelShape(
+    cache = planned_cache(resolved, instance, model)
+    counts, shape = _counts(instance), _shape_of(model)
+    return _planned(cells, resolved, counts, shape, run, rate, "measured here, now", cache)
+
+
+def _shape_of(model: TargetModel) -> ModelShape:
+    return ModelShape(
         layers=model.n_layers,
         width=model.d_model,
         heads=model.n_heads,
@@ -76,9 +89,12 @@ def plan_run(config: SuiteConfig, out: Path, target: TargetConfig) -> RunPlan:
         vocabulary=int(model.model.config.vocab_size),
         parameters=sum(parameter.numel() for parameter in model.model.parameters()),
     )
-    cache = planned_cache(resolved, instance, model)
-    run = RunFolder(out)
-    return _planned(cells, resolved, _counts(instance), shape, run, rate, "measured here, now", cache)
+
+
+def _plan_unbuilt(config: SuiteConfig, build: SuiteBuild, run: RunFolder, model: TargetModel) -> RunPlan:
+    """Plan a suite whose instance is still to be built, with its model at hand."""
+    settings = BuildConfig.from_mapping(build.settings, origin="the suite's build")
+    return _estimated(config, settings, build.entity_type, model, _shape_of(model), run)
 
 
 def plan_preset(name: str, out: Path, overrides: Mapping[str, Any] | None = None) -> RunPlan:
@@ -90,19 +106,31 @@ def plan_preset(name: str, out: Path, overrides: Mapping[str, Any] | None = None
     """
     preset = preset_named(name)
     build, config = preset.build_config(), preset.suite_config("", overrides)
-    attributes = build.attributes or tuple(a.name for a in ENTITY_TYPES.get(preset.entity_type).attributes)
     target = _Unloaded(config.model, preset.shape)
-    planned_on = _Unbuilt(preset.entity_type, attributes, config.model, target.fingerprint, "not built yet")
+    return _estimated(config, build, preset.entity_type, target, preset.shape, RunFolder(out))
+
+
+def _estimated(
+    config: SuiteConfig,
+    build: BuildConfig,
+    entity_type: str,
+    target: SiteSpace,
+    shape: ModelShape,
+    run: RunFolder,
+) -> RunPlan:
+    """Plan with assumed counts and an assumed rate."""
+    attributes = build.attributes or tuple(a.name for a in ENTITY_TYPES.get(entity_type).attributes)
+    planned_on = _Unbuilt(entity_type, attributes, config.model, target.fingerprint, "not built yet")
     resolved = resolve(config, planned_on, target)
     cells = plan_cells(resolved, planned_on, target)
     counts = PairCounts(build.train_pairs, build.evaluation_pairs, len(attributes))
     flops = _CPU_FLOPS if config.device == "cpu" else _GPU_FLOPS
-    rate = flops / (2 * preset.shape.parameters * TOKENS_OF_A_PAIR)
+    rate = flops / (2 * shape.parameters * TOKENS_OF_A_PAIR)
     assumed = (
         f"assumed: {flops / 1e12:g} TFLOP/s sustained on {config.device}, {TOKENS_OF_A_PAIR} tokens a row"
     )
-    cache = preset_cache(resolved, build, len(attributes), preset.shape)
-    return _planned(cells, resolved, counts, preset.shape, RunFolder(out), rate, assumed, cache)
+    cache = preset_cache(resolved, build, len(attributes), shape)
+    return _planned(cells, resolved, counts, shape, run, rate, assumed, cache)
 
 
 _GPU_FLOPS = 1e14
@@ -161,7 +189,7 @@ def _planned(
     planned = tuple(PlannedCell(cell, run.cell(cell.cell_id).finished()) for cell in cells)
     waiting = [entry.cell for entry in planned if not entry.finished]
     cost = estimate(waiting, config, counts, shape, rate=rate, methods=METHODS)
-    return RunPlan(planned, cost, assumed, cache, len(control_cells(cells, config)))
+    return RunPlan(planned, cost, assumed, cache, config.device, len(control_cells(cells, config)))
 
 
 def _counts(instance: Instance) -> PairCounts:

@@ -55,14 +55,17 @@ class TargetConfig(Config):
 
     def open(self) -> Engine:
         """Load the model and return its engine. Raises SuiteError for what is unknown or can't be loaded."""
-        target = load_target(
+        return self.engine_on(self.load())
+
+    def load(self) -> TargetModel:
+        """Load the model. Raises SuiteError as `load_target` does."""
+        return load_target(
             self.model,
             dtype=self.dtype,
             device=self.device,
             trust_remote_code=self.trust_remote_code,
             allow_pickle=self.allow_pickle,
         )
-        return self.engine_on(target)
 
     def engine_on(self, target: TargetModel) -> Engine:
         """Return the engine for a model that is loaded. Raises SuiteError as `make_engine` does."""

@@ -235,7 +235,11 @@ def _print_plan(plan: RunPlan, *, as_json: bool) -> None:
         print_json(
             {
                 "cells": rows,
-                "estimate": asdict(plan.estimate),
+                "estimate": {
+                    **asdict(plan.estimate),
+                    "seconds_per_cell": plan.estimate.seconds_per_cell,
+                    "gpus": plan.estimate.gpus,
+                },
                 "assumed": plan.assumed,
                 "controls": plan.controls,
                 "cache": plan.cache.to_json(),
@@ -251,6 +255,7 @@ def _print_plan(plan: RunPlan, *, as_json: bool) -> None:
     if plan.controls:
         say(f"and {plan.controls} cells of controls, at the points that will be chosen")
     say(plan.estimate.sentence())
+    say(plan.estimate.needs(plan.device))
     say(f"Rate {plan.assumed}. Fits that look at vectors only are not counted.")
     say(f"Cache of the engine resume: {plan.cache.text()}")
 

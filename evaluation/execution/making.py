@@ -11,8 +11,7 @@ from pathlib import Path
 
 import torch
 
-from das.engine.memory import cache_bytes, free_bytes, parse_bytes
-from das.models.load import load_target
+from das.engine.memory import free_bytes, parse_bytes
 from evaluation.execution.config import ExecutionConfig
 from evaluation.execution.processes import ProcessExecutor, Seat, shared_model
 from evaluation.execution.protocol import Executor
@@ -56,6 +55,7 @@ def _executor(
         instance=Path(config.instance).absolute() if config.instance else run.instance.absolute(),
         target=_anywhere(target),
         threads=execution.threads,
+        sharing=1,
         packages=packages,
     )
     if execution.kind == "serial":
@@ -103,7 +103,8 @@ def _pool(spec: WorkerSpec, execution: ExecutionConfig, progress: Progress) -> P
     for place in places[:count]:
         # A worker sees its own GPUs only, and calls them by their places among these.
         device = "cuda" if len(place) == 1 else "auto"
-        own = replace(spec, target=spec.target.model_copy(update={"device": device}), threads=threads)
+        target = spec.target.model_copy(update={"device": device})
+        own = replace(spec, target=target, threads=threads, sharing=places[:count].count(place))
         seats.append(Seat(own, {"CUDA_VISIBLE_DEVICES": ",".join(place)}))
     return ProcessExecutor(seats, progress)
 
@@ -111,21 +112,8 @@ def _pool(spec: WorkerSpec, execution: ExecutionConfig, progress: Progress) -> P
 def _pool_on_processors(spec: WorkerSpec, execution: ExecutionConfig, progress: Progress) -> ProcessExecutor:
     processors = execution.threads or available_processors()
     count = worker_count(execution, processors)
-    target = spec.target
-    loaded = load_target(
-        target.model,
-        dtype=target.dtype,
-        device=target.device,
-        trust_remote_code=target.trust_remote_code,
-        allow_pickle=target.allow_pickle,
-    )
-    shared = shared_model(loaded)
-    each = cache_bytes(target.cache_memory, "cpu") // count
-    own = replace(
-        spec,
-        target=target.model_copy(update={"cache_memory": str(each)}),
-        threads=max(1, processors // count),
-    )
+    shared = shared_model(spec.target.load())
+    own = replace(spec, threads=max(1, processors // count), sharing=count)
     return ProcessExecutor([Seat(own)] * count, progress, shared)
 
 

@@ -16,8 +16,10 @@ from typing import Any
 import torch
 from threadpoolctl import threadpool_limits
 
+from das.engine.memory import cache_bytes
 from das.engine.protocol import Engine
 from das.engine.resume import ResumeEngine
+from das.models.base import TargetModel
 from das.models.load import target_from
 from evaluation.execution.desk import Desk
 from evaluation.execution.jobs import Job
@@ -44,6 +46,8 @@ class WorkerSpec:
     """The model and its engine."""
     threads: int | None
     """Processor threads of one worker; None leaves the library's default."""
+    sharing: int
+    """How many workers share the memory in which states are kept."""
     packages: tuple[str, ...]
     """Where methods are looked up."""
 
@@ -65,14 +69,22 @@ def desk_of(spec: WorkerSpec, shared: SharedModel | None = None) -> Desk:
 
     def open_engine() -> Engine:
         if shared is None:
-            return spec.target.open()
-        return spec.target.engine_on(target_from(shared.model, shared.tokenizer, shared.name))
+            return _engine_on(spec.target.load(), spec)
+        return _engine_on(target_from(shared.model, shared.tokenizer, shared.name), spec)
 
     def renew(engine: Engine) -> Engine:
-        return engine if keeps_no_history(engine) else spec.target.engine_on(engine.target)
+        return engine if keeps_no_history(engine) else _engine_on(engine.target, spec)
 
     run, methods = RunFolder(spec.run), methods_in(spec.packages)
     return Desk(run, open_engine, methods, instance=spec.instance, renew=renew)
+
+
+def _engine_on(loaded: TargetModel, spec: WorkerSpec) -> Engine:
+    """Return the worker's engine, with its share of the memory in which states may be kept."""
+    if spec.sharing == 1:
+        return spec.target.engine_on(loaded)
+    own = cache_bytes(spec.target.cache_memory, loaded.device) // spec.sharing
+    return spec.target.model_copy(update={"cache_memory": str(own)}).engine_on(loaded)
 
 
 def keeps_no_history(engine: Engine) -> bool:
