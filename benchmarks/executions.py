@@ -1,0 +1,124 @@
+"""How much faster a suite of the bundled model is in two processes than in one, as whole commands.
+
+Run `python benchmarks/executions.py [--quick] [--runs N] [--workers N] [--json PATH]`. The instance is built
+once. Then `ravel run` is timed from its start to its end, in turn with `--execution serial` and `--execution
+processes`, each time in a new folder; the scores, averages and comparisons of every run must be equal to the
+byte. Serial may use every processor with torch's own threads, as it does by default.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from measuring import environment, markdown_table, median
+
+from evaluation.plan import SuiteConfig
+from evaluation.steps import build_folder
+from evaluation.target import TargetConfig
+from ravel.build import BuildConfig
+from ravel.common.io import write_json, write_text
+
+COMMAND = "from evaluation.cli import main; main()"
+EQUAL = ("scores.jsonl", "averages.jsonl", "comparisons.jsonl")
+WAYS = ("serial", "processes")
+
+
+def suite_on(instance: Path, *, quick: bool) -> SuiteConfig:
+    """Return the suite: two methods that train, at two sites, every attribute of the instance."""
+    settings = {"epochs": 1} if quick else {}
+    return SuiteConfig.from_mapping(
+        {
+            "instance": str(instance),
+            "methods": [{"name": name, "config": settings} for name in ("mdas", "das")],
+            "sites": ["block_output.1@entity_last", "block_output.2@entity_last"],
+            "sizes": [8] if quick else [8, 32],
+            "seeds": [0],
+            "generalisations": ["context", "entity"],
+        },
+        origin="the benchmark",
+    )
+
+
+def built(folder: Path, *, quick: bool) -> Path:
+    """Build the instance and return its folder."""
+    config = BuildConfig(
+        attributes=("Country", "Language") if quick else ("Country", "Continent", "Language", "Timezone"),
+        max_entities=120 if quick else 400,
+        shortlist=60 if quick else 160,
+        max_new_tokens=6,
+        train_pairs=120 if quick else 1000,
+        evaluation_pairs=32 if quick else 160,
+    )
+    build_folder("bundled", "city", TargetConfig(), config, folder / "instance")
+    return folder / "instance"
+
+
+def timed(suite: Path, out: Path, way: str, workers: int) -> float:
+    """Return the seconds of one command."""
+    flags = ["--execution", way, *(["--workers", str(workers)] if way == "processes" else [])]
+    began = time.perf_counter()
+    subprocess.run(
+        [sys.executable, "-c", COMMAND, "run", str(suite), "--out", str(out), "--json", *flags],
+        check=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    return time.perf_counter() - began
+
+
+def measure(*, quick: bool, runs: int, workers: int) -> dict[str, Any]:
+    """Return the seconds of every run and the median ratio. Raises SystemExit if two runs differ."""
+    seconds: dict[str, list[float]] = {way: [] for way in WAYS}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        suite = folder / "suite.yaml"
+        write_text(suite, suite_on(built(folder, quick=quick), quick=quick).to_yaml())
+        expected: list[bytes] | None = None
+        for turn in range(runs):
+            for way in WAYS:
+                out = folder / f"{way}-{turn}"
+                seconds[way].append(timed(suite, out, way, workers))
+                found = [(out / file).read_bytes() for file in EQUAL]
+                if expected is not None and found != expected:
+                    raise SystemExit(f"run {turn} with {way} gave other bytes")
+                expected = found
+        cells = len(list((folder / "serial-0" / "cells").iterdir()))
+    ratios = [serial / pool for serial, pool in zip(*(seconds[way] for way in WAYS), strict=True)]
+    return {
+        "environment": environment("cpu"),
+        "cells": cells,
+        "workers": workers,
+        "seconds": seconds,
+        "ratio": median(ratios),
+        "ratios": ratios,
+    }
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="a suite of seconds: to see that it runs")
+    parser.add_argument("--runs", type=int, default=3, help="runs of each way (default 3)")
+    parser.add_argument("--workers", type=int, default=2, help="processes (default 2)")
+    parser.add_argument("--json", type=Path, help="write the figures there")
+    asked = parser.parse_args(argv)
+    found = measure(quick=asked.quick, runs=asked.runs, workers=asked.workers)
+    rows = [
+        [way, f"{median(found['seconds'][way]):.1f}", ", ".join(f"{s:.1f}" for s in found["seconds"][way])]
+        for way in WAYS
+    ]
+    print(markdown_table(("way", "median seconds", "each run"), rows))
+    print(f"{found['cells']} cells; serial / processes with {found['workers']} workers: {found['ratio']:.2f}")
+    if asked.json is not None:
+        write_json(asked.json, found)
+
+
+if __name__ == "__main__":
+    main()
