@@ -20,7 +20,7 @@ from das.featurizers.base import Featurizer
 from das.models.base import TargetModel
 from das.sites import Site
 from ravel.common.errors import SuiteError
-from ravel.common.io import canonical_json, make_folder, sha256_text
+from ravel.common.io import canonical_json, sha256_text, write_with
 from ravel.instance import Instance
 from ravel.knowledge import Decided
 from ravel.schema import Completion, Prompt
@@ -168,16 +168,14 @@ def _key(instance: Instance, engine: Engine, site: Site, prompts: Sequence[Promp
 
 
 def _write(path: Path, vectors: Tensor) -> None:
-    # Written beside its place and renamed: an interrupted run must not leave half a file.
-    make_folder(path.parent)
-    part = path.with_name(f"{path.name}.part")
+    # Later runs take what they find without a checksum, so it has to outlast a power cut whole.
     try:
-        save_file({"vectors": vectors.contiguous()}, part)
-        part.replace(path)
-    except OSError as error:
+        write_with(path, lambda part: save_file({"vectors": vectors.contiguous()}, part))
+    except SafetensorError as error:
+        # What its library makes of a full disk.
         raise SuiteError(
             expected=f"room for {vectors.numel() * vectors.element_size()} bytes at {path.parent}",
-            came=error.strerror or str(error),
+            came=" ".join(str(error).split()),
             todo="free space there, or choose another --out",
         ) from None
 

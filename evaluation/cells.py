@@ -123,7 +123,8 @@ def judge_cell(cell: Cell, bench: Bench, splits: Sequence[str], progress: Progre
     folder = bench.run.cell(cell.cell_id)
     if cell_refusal(cell, bench) is not None:
         return
-    missing = [split for split in splits if not folder.outcomes(split).is_file()]
+    # What is damaged is judged again: its bytes follow from the featurizer.
+    missing = [split for split in splits if not folder.judged(split, len(bench.instance.pairs(split)))]
     if missing:
         featurizer, _ = load_featurizer(
             folder.path,

@@ -18,7 +18,6 @@ tables/  plots/
 from __future__ import annotations
 
 import platform
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -29,8 +28,20 @@ from evaluation.records import Outcome, read_outcomes
 from evaluation.run_lock import LOCK_FILE
 from ravel import __version__
 from ravel.common.config import Config
+from ravel.common.durable import remove_parts
 from ravel.common.errors import SuiteError
-from ravel.common.io import canonical_json, make_folder, read_json, write_json, write_jsonl, write_text
+from ravel.common.io import (
+    append_text,
+    canonical_json,
+    make_folder,
+    read_json,
+    remove_file,
+    remove_folder,
+    sync_file,
+    write_json,
+    write_jsonl,
+    write_text,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -82,8 +93,7 @@ class FolderWorkspace:
 
     def log(self, row: dict[str, float | int | str]) -> None:
         """Append one row to `train_log.jsonl`."""
-        with self._log.open("a", encoding="utf-8") as stream:
-            stream.write(canonical_json(row) + "\n")
+        append_text(self._log, canonical_json(row) + "\n")
 
     def progress(self, done: int, total: int) -> None:
         """Pass the report on as stage `fit <cell>`."""
@@ -126,12 +136,21 @@ class CellFolder:
 
     def finish(self, header: Mapping[str, Any]) -> None:
         """Write `cell.json` and drop the checkpoint."""
+        if self.train_log.is_file():
+            sync_file(self.train_log)
         write_json(self.header, dict(header))
-        shutil.rmtree(self.checkpoint, ignore_errors=True)
+        remove_folder(self.checkpoint)
 
     def write_outcomes(self, split: str, outcomes: Sequence[Outcome]) -> None:
         """Write the outcomes of a split, wholly or not at all."""
         write_jsonl(self.outcomes(split), (outcome.to_json() for outcome in outcomes))
+
+    def judged(self, split: str, expected: int) -> bool:
+        """Tell whether the outcomes of a split are there, as many as expected and each of them readable."""
+        try:
+            return self.outcomes(split).is_file() and len(read_outcomes(self.outcomes(split))) == expected
+        except SuiteError:
+            return False
 
     def read_outcomes(self, split: str, expected: int) -> list[Outcome]:
         """Read the outcomes of a split. Raises SuiteError unless there are as many as expected."""
@@ -245,11 +264,20 @@ class RunFolder:
             self._refuse_change(compared[0], compared[1], growing)
         self._refuse_other_fingerprints(fingerprints)
         make_folder(self.path)
+        self._remove_leftovers()
         text = config.to_yaml()
         if self.config.is_file() and self.config.read_text(encoding="utf-8") != text:
             # Results of the smaller grid must not pass for those of the larger one.
-            self.scores.unlink(missing_ok=True)
+            remove_file(self.scores)
         write_text(self.config, text)
+
+    def _remove_leftovers(self) -> None:
+        """Remove what killed processes left unfinished, and checkpoints of cells that are finished."""
+        remove_parts(self.path)
+        for pattern in ("cells/*/checkpoint", "controls/*/cells/*/checkpoint"):
+            for checkpoint in self.path.glob(pattern):
+                if CellFolder(checkpoint.parent).finished():
+                    remove_folder(checkpoint)
 
     def record_environment(self, fingerprints: Mapping[str, str], environment: Mapping[str, Any]) -> None:
         """Write fingerprints and, unless it is known already, this environment."""

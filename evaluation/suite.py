@@ -43,7 +43,7 @@ from evaluation.summary import Evidence, SplitContext, average_records, comparis
 from evaluation.target import TargetConfig
 from evaluation.uncertainty import Resamples
 from ravel.common.errors import SuiteError
-from ravel.common.io import write_jsonl
+from ravel.common.io import remove_file, write_jsonl
 from ravel.common.registry import Registry
 from ravel.instance import Instance
 from ravel.schema import SOURCE_KINDS, Generalisation, Partition, split_name
@@ -387,7 +387,7 @@ def _write_checks(run: RunFolder, controls: ControlResults) -> None:
         write_jsonl(path, (check.to_json() for check in controls.checks))
     else:
         # Those of an earlier config that had controls.
-        path.unlink(missing_ok=True)
+        remove_file(path)
 
 
 def _all_scores(

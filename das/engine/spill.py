@@ -186,6 +186,7 @@ class SpillFolder:
         os.close(handle)
         part = Path(name)
         try:
+            # Not brought to the disk as results are: what a power cut damages, its checksums show.
             save_file(dict(tensors), part, metadata={"identity": self._stamp})
             part.chmod(0o644)
             # mkstemp's letters are unique among the unfinished files only, and names must never come again.

@@ -10,7 +10,7 @@ from safetensors.torch import load, save
 from torch import Tensor, optim
 
 from ravel.common.errors import SuiteError
-from ravel.common.io import read_json, sha256_file, write_bytes, write_json
+from ravel.common.io import read_json, remove_file, sha256_file, write_bytes, write_json
 
 __all__ = [
     "clear_checkpoint",
@@ -45,7 +45,7 @@ def write_checkpoint(
     write_json(folder / _HEADER, header)
     for old in folder.glob(_ALL_WEIGHTS):
         if old.name != weights.name:
-            old.unlink(missing_ok=True)
+            remove_file(old)
 
 
 def read_checkpoint(folder: Path, *, identity: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
@@ -71,9 +71,9 @@ def read_checkpoint(folder: Path, *, identity: str) -> tuple[dict[str, Tensor], 
 
 def clear_checkpoint(folder: Path) -> None:
     """Remove the checkpoint of a fit whose result is stored elsewhere, and nothing else in `folder`."""
-    (folder / _HEADER).unlink(missing_ok=True)
+    remove_file(folder / _HEADER)
     for weights in folder.glob(_ALL_WEIGHTS):
-        weights.unlink(missing_ok=True)
+        remove_file(weights)
 
 
 def with_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ravel.common import durable
 from ravel.common.errors import SuiteError
 from ravel.common.io import make_folder
 
@@ -39,27 +38,28 @@ def check_new_folder(folder: Path) -> None:
 def new_folder(folder: Path) -> Iterator[Path]:
     """Yield an empty folder beside `folder`; it becomes `folder` if the block ends well and goes otherwise.
 
+    What it holds then outlasts a power cut, however it was written. Folders that killed processes left beside
+    `folder` under its name are removed.
     Raises SuiteError as `check_new_folder` does, and where the folder can't be made or moved.
     """
     check_new_folder(folder)
     make_folder(folder.parent)
+    durable.remove_parts(folder.parent, folder.name)
     try:
-        staging = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".part"))
+        staging = durable.new_part_folder(folder)
     except OSError as error:
         raise _unwritable(folder, error.strerror or str(error)) from None
     try:
         yield staging
         _move(staging, folder)
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        durable.DISK.remove_folder(staging)
 
 
 def _move(staging: Path, folder: Path) -> None:
     try:
         staging.chmod(0o755)
-        if folder.is_dir():
-            folder.rmdir()
-        staging.replace(folder)
+        durable.move_folder(staging, folder)
     except OSError as error:
         raise _unwritable(folder, error.strerror or str(error)) from None
 

@@ -1,29 +1,33 @@
-"""Files: atomic writes, JSON Lines with line numbers in errors, hashes; no knowledge of content."""
+"""Files: atomic writes that last, JSON Lines with line numbers in errors, hashes; no knowledge of content."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from ravel.common import durable
 from ravel.common.errors import SuiteError
 
 __all__ = [
+    "append_text",
     "canonical_json",
     "make_folder",
     "read_json",
     "read_jsonl",
     "read_text",
+    "remove_file",
+    "remove_folder",
     "sha256_file",
     "sha256_text",
+    "sync_file",
     "write_bytes",
     "write_json",
     "write_jsonl",
     "write_text",
+    "write_with",
 ]
 
 
@@ -111,7 +115,7 @@ def _bad_line(path: Path, number: int, came: str) -> SuiteError:
 def make_folder(path: Path) -> Path:
     """Create a folder and its parents. Raises SuiteError where that is not permitted or a file is there."""
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        durable.make_folders(path)
     except (FileExistsError, NotADirectoryError):
         raise SuiteError(
             expected=f"a folder at {path}", came="a file of that name", todo="choose another place"
@@ -122,28 +126,56 @@ def make_folder(path: Path) -> Path:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file so that a reader sees the old bytes or the new ones, never a part.
+    """Write a file so that a reader sees the old bytes or the new ones, never a part, even after a power cut.
 
     Raises SuiteError where the folder can't be written to or the disk is full.
     """
+    write_with(path, lambda part: part.write_bytes(content))
+
+
+def write_with(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` write to a path beside `path`, which then takes its place as in `write_bytes`.
+
+    For libraries that write files themselves. Raises SuiteError as `write_bytes` does, and what `write`
+    raises besides OSError.
+    """
     make_folder(path.parent)
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        durable.write_file(path, write)
     except OSError as error:
         raise _unwritable(path, error) from None
+
+
+def append_text(path: Path, text: str) -> None:
+    """Add UTF-8 text at the end of a file. A crash may leave a part of it, until `sync_file` has returned.
+
+    Raises SuiteError where that can't be written.
+    """
     try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
+        durable.DISK.append(path, text.encode("utf-8"))
     except OSError as error:
-        Path(temporary).unlink(missing_ok=True)
         raise _unwritable(path, error) from None
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+
+
+def sync_file(path: Path) -> None:
+    """Return when all that was appended to a file outlasts a power cut. Raises SuiteError if that fails."""
+    try:
+        durable.DISK.sync(path)
+    except OSError as error:
+        raise _unwritable(path, error) from None
+
+
+def remove_file(path: Path) -> None:
+    """Remove a file, if it is there. Raises SuiteError where that is not permitted."""
+    try:
+        durable.DISK.remove(path)
+    except OSError as error:
+        raise _unwritable(path, error) from None
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder with all that lies in it, as far as that is possible and it is there."""
+    durable.DISK.remove_folder(path)
 
 
 def write_text(path: Path, text: str) -> None:
