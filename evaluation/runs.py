@@ -25,10 +25,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from evaluation.records import Outcome, read_outcomes
+from evaluation.stated import read_cell_header, read_environment
 from ravel import __version__
 from ravel.common.config import Config
 from ravel.common.errors import SuiteError
-from ravel.common.io import canonical_json, make_folder, read_json, write_json, write_jsonl, write_text
+from ravel.common.io import canonical_json, make_folder, read_text, write_json, write_jsonl, write_text
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -214,11 +215,9 @@ class RunFolder:
         found = []
         for header in sorted(self.path.glob("cells/*/cell.json")):
             try:
-                content = read_json(header)
+                found.append(read_cell_header(header))
             except SuiteError:
                 continue
-            if isinstance(content, dict):
-                found.append(content)
         return found
 
     def open(
@@ -244,14 +243,14 @@ class RunFolder:
         self._refuse_other_fingerprints(fingerprints)
         make_folder(self.path)
         text = config.to_yaml()
-        if self.config.is_file() and self.config.read_text(encoding="utf-8") != text:
+        if self.config.is_file() and read_text(self.config) != text:
             # Results of the smaller grid must not pass for those of the larger one.
             self.scores.unlink(missing_ok=True)
         write_text(self.config, text)
 
     def record_environment(self, fingerprints: Mapping[str, str], environment: Mapping[str, Any]) -> None:
         """Write fingerprints and, unless it is known already, this environment."""
-        known = read_json(self.environment)["environments"] if self.environment.is_file() else []
+        known = read_environment(self.environment)["environments"] if self.environment.is_file() else []
         environments = known if dict(environment) in known else [*known, dict(environment)]
         write_json(self.environment, {**fingerprints, "environments": environments})
 
@@ -280,7 +279,7 @@ class RunFolder:
     def _refuse_other_fingerprints(self, fingerprints: Mapping[str, str]) -> None:
         if not self.environment.is_file():
             return
-        earlier = read_json(self.environment)
+        earlier = read_environment(self.environment)
         for name, value in fingerprints.items():
             if earlier.get(name) != value:
                 raise SuiteError(
