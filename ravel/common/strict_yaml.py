@@ -43,8 +43,8 @@ class _Loader(yaml.SafeLoader):
 def parse_yaml(text: str) -> Any:
     """Return the value of a YAML text: null, text, true, false, finite numbers, lists and mappings of text.
 
-    Raises YamlError for a syntax error, a tag, date or other value of no such type, a key that stands twice or
-    is no text, a number that no float can hold, half of a surrogate pair, and for more nesting or more values
+    Raises YamlError for a syntax error, a tag, date or other value of no such type, a key that stands twice
+    or is no text, a number that no float can hold, half of a surrogate pair, and for more nesting or values
     than a file of settings has; aliases count as what they repeat.
     """
     try:

@@ -18,6 +18,10 @@ Convert = Callable[[Any], Any]
 """Returns the value in the field's type, lists as tuples; raises _UnfitError for any other value."""
 
 
+_Column = tuple[str, frozenset[type], Convert]
+"""A field's type in words, the types that need no further look, and how other values are read."""
+
+
 class _UnfitError(Exception):
     """A value that is not of the type."""
 
@@ -32,7 +36,8 @@ def typed_values(
     naming `origin` and the first field whose value is of another type.
     """
     found = dict(values)
-    for name, (words, plain, convert) in _columns(record).items():
+    columns: Mapping[str, _Column] = _columns(record)  # type: ignore[arg-type]  # a class is hashable
+    for name, (words, plain, convert) in columns.items():
         if name not in found or name in but or type(found[name]) in plain:
             continue
         try:
@@ -62,8 +67,7 @@ def check_version(version: Any, known: int, *, what: str, origin: str) -> None:
 
 
 @lru_cache(maxsize=64)
-def _columns(record: type[Any]) -> dict[str, tuple[str, frozenset[type], Convert]]:
-    """Return, per field, its type in words, the types that need no further look, and how others are read."""
+def _columns(record: type[Any]) -> dict[str, _Column]:
     hints = get_type_hints(record)
     found = {}
     for field in fields(record):
