@@ -18,8 +18,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "evaluation")]
 
 import torch  # noqa: E402
-from safetensors.torch import save_file  # noqa: E402
 from cli_world import FAST, SITE, build_args, make_world, ravel, suite_text  # noqa: E402
+from safetensors.torch import save_file  # noqa: E402
 
 import evaluation.runs  # noqa: E402
 from das.engine.spill import SpillFolder, key_of  # noqa: E402
