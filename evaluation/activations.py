@@ -109,11 +109,13 @@ def collect_vectors(
     _refuse_test(instance)
     prompts = _prompts(instance)
     paths = {site: folder / f"{_key(instance, engine, site, prompts)}.safetensors" for site in sites}
-    missing = [site for site in sites if _mapped(paths[site]) is None]
+    shapes = {site: (len(prompts), engine.target.width(site)) for site in sites}
+    missing = [site for site in sites if _mapped(paths[site], shapes[site]) is None]
     if missing:
         for site, vectors in _collected(engine, prompts, missing, progress).items():
             _write(paths[site], vectors)
-    return StoredVectors(engine, prompts, {site: _required(path) for site, path in paths.items()})
+    found = {site: _required(path, shapes[site]) for site, path in paths.items()}
+    return StoredVectors(engine, prompts, found)
 
 
 def _prompts(instance: Instance) -> list[Prompt]:
@@ -180,19 +182,20 @@ def _write(path: Path, vectors: Tensor) -> None:
         ) from None
 
 
-def _mapped(path: Path) -> Tensor | None:
+def _mapped(path: Path, shape: tuple[int, int]) -> Tensor | None:
+    """Return the vectors of this shape [n_prompts, width]; None where no whole file holds them."""
     if not path.is_file():
         return None
     try:
         with safe_open(path, framework="pt") as stored:
             vectors: Tensor = stored.get_tensor("vectors")
-            return vectors
-    except (SafetensorError, OSError):
+    except (SafetensorError, OSError, ValueError, KeyError, RuntimeError):
         return None
+    return vectors if vectors.shape == shape and vectors.is_floating_point() else None
 
 
-def _required(path: Path) -> Tensor:
-    found = _mapped(path)
+def _required(path: Path, shape: tuple[int, int]) -> Tensor:
+    found = _mapped(path, shape)
     if found is None:
         raise SuiteError(
             expected=f"the vectors that were just written to {path}",

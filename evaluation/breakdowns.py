@@ -23,6 +23,7 @@ from evaluation.summary import Evidence, SplitContext
 from evaluation.uncertainty import IntArray, Spreads
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_jsonl
+from ravel.common.typed import check_version, typed_values
 from ravel.dependence import Dependence, SameValue, bound_attributes
 from ravel.schema import Generalisation, InterchangePair, Partition
 
@@ -37,6 +38,7 @@ __all__ = [
 ]
 
 BREAKDOWN_SCHEMA_VERSION = 1
+_MEND = "remove the file and run ravel report, which makes it again"
 ALL_OTHERS = "*"
 """In place of the asked attribute: the mean over all attributes but the target."""
 
@@ -88,21 +90,16 @@ class BreakdownRecord:
     @classmethod
     def from_json(cls, row: Mapping[str, Any], *, origin: str) -> BreakdownRecord:
         """Read a record. Raises SuiteError naming `origin` for another schema version or other fields."""
+        if "schema_version" in row:
+            check_version(row["schema_version"], BREAKDOWN_SCHEMA_VERSION, what="records", origin=origin)
         known = {field.name for field in fields(cls)}
-        if row.keys() != known or row["schema_version"] != BREAKDOWN_SCHEMA_VERSION:
+        if row.keys() != known:
             raise SuiteError(
                 expected=f"a BreakdownRecord of schema version {BREAKDOWN_SCHEMA_VERSION} in {origin}",
                 came=f"version {row.get('schema_version')} with {', '.join(sorted(row))}",
-                todo="remove the file and run ravel report, which makes it again",
+                todo=_MEND,
             )
-        ends = row["isolate_interval"]
-        return cls(
-            **{
-                **row,
-                "seeds": tuple(row["seeds"]),
-                "isolate_interval": None if ends is None else tuple(ends),
-            }
-        )
+        return cls(**typed_values(cls, row, origin=origin, todo=_MEND))
 
 
 def read_breakdowns(path: Path) -> list[BreakdownRecord]:

@@ -21,7 +21,7 @@ from evaluation.records import Outcome
 from evaluation.runs import FolderWorkspace, Progress, RunFolder
 from evaluation.score import Subject
 from evaluation.shared import SharedTensors
-from ravel.common.io import read_json
+from evaluation.stated import read_cell_header, swapped_in
 from ravel.common.registry import Registry
 from ravel.instance import Instance
 
@@ -136,7 +136,7 @@ def judge_cell(cell: Cell, bench: Bench, splits: Sequence[str], progress: Progre
 
 def cell_refusal(cell: Cell, bench: Bench) -> str | None:
     """Return why a finished cell's method had no answer, or None if it had one."""
-    reason = read_json(bench.run.cell(cell.cell_id).header).get("refused")
+    reason = read_cell_header(bench.run.cell(cell.cell_id).header).get("refused")
     return None if reason is None else str(reason)
 
 
@@ -147,14 +147,13 @@ def cell_outcomes(cell: Cell, bench: Bench, split: str) -> list[Outcome]:
 
 def cell_subject(cell: Cell, bench: Bench) -> Subject:
     """Return how records name a finished cell."""
-    header = read_json(bench.run.cell(cell.cell_id).header)
     return Subject(
         cell=cell.cell_id,
         method=cell.method,
         entity_type=bench.instance.entity_type,
         model=bench.target.name,
         site=cell.site,
-        size=int(header["swapped"]),
+        size=swapped_in(bench.run.cell(cell.cell_id).header),
         seed=cell.seed,
     )
 

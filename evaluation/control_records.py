@@ -10,6 +10,7 @@ from typing import Any
 from evaluation.records import Interval, control_row
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_jsonl
+from ravel.common.typed import typed_values
 from ravel.schema import Generalisation
 
 __all__ = [
@@ -26,7 +27,7 @@ CONTROL_CHECKS = "control_checks.jsonl"
 """Name of the file in the folder of a run."""
 EVERY_ATTRIBUTE = "*"
 """Stands for the mean over attributes."""
-_TUPLES = ("sites", "sizes", "cells", "score_interval", "floor_interval", "difference_interval")
+_MEND = "run the suite again with this version of ravel-bench"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +95,9 @@ class ControlCheck:
             raise SuiteError(
                 expected=f"the fields of a control check on {origin}",
                 came=f"other fields: {', '.join(sorted(row.keys() ^ known))}",
-                todo="run the suite again with this version of ravel-bench",
+                todo=_MEND,
             )
-        values: dict[str, Any] = dict(row)
-        values.update({k: tuple(row[k]) for k in _TUPLES if row[k] is not None})
-        return cls(**values)
+        return cls(**typed_values(cls, row, origin=origin, todo=_MEND))
 
 
 def is_at_floor(difference: float | None, interval: Interval | None) -> bool | None:

@@ -26,9 +26,11 @@ from evaluation.plan import Cell, SuiteConfig, control_cell
 from evaluation.records import AverageRecord, Outcome, Refusal, control_row
 from evaluation.runs import Progress, RunFolder
 from evaluation.score import split_resamples
+from evaluation.stated import swapped_in
 from evaluation.summary import Evidence, MethodSample, SplitContext, average_records, sample_methods
 from evaluation.uncertainty import Sampled, difference
-from ravel.common.io import read_json, read_jsonl, write_jsonl
+from ravel.common.errors import SuiteError
+from ravel.common.io import read_jsonl, write_jsonl
 from ravel.instance import Instance
 from ravel.schema import Generalisation, split_name
 
@@ -177,9 +179,9 @@ class _Controlled:
         waiting = {o: c for o, c in cells.items() if not self.run.cell(c.cell_id).finished()}
         if not self.control.refits:
             for ordinary, cell in waiting.items():
-                header = read_json(self.bench.run.cell(ordinary.cell_id).header)
+                swapped = swapped_in(self.bench.run.cell(ordinary.cell_id).header)
                 bench = replace(self.bench, run=self.run)
-                self.run.cell(cell.cell_id).finish(describe_cell(cell, bench, int(header["swapped"])))
+                self.run.cell(cell.cell_id).finish(describe_cell(cell, bench, swapped))
             return
         for labelled in (False, True):
             own = [c for c in waiting.values() if self._method(c).needs_labels is labelled]
@@ -263,7 +265,7 @@ class _Controlled:
         )
 
     def _size(self, cell: Cell) -> int:
-        return int(read_json(self.run.cell(cell.cell_id).header)["swapped"])
+        return swapped_in(self.run.cell(cell.cell_id).header)
 
     def _floor_file(self, cell: Cell, view: View, split: str) -> Path:
         """Return where a floor lies: cells with the same floor share it."""
@@ -330,9 +332,11 @@ class _Controlled:
         draws: dict[int, list[Outcome]] = {}
         for number, row in read_jsonl(path):
             told = {name: value for name, value in row.items() if name != "draw"}
-            draws.setdefault(row["draw"], []).append(
-                Outcome.from_json(told, origin=f"line {number} of {path}")
-            )
+            origin = f"line {number} of {path}"
+            if type(draw := row.get("draw")) is not int:
+                todo = "remove the file and run the suite again"
+                raise SuiteError(expected=f"a whole number as 'draw' on {origin}", came=repr(draw), todo=todo)
+            draws.setdefault(draw, []).append(Outcome.from_json(told, origin=origin))
         return list(draws.values())
 
     def _checks(

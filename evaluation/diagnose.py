@@ -27,9 +27,9 @@ from evaluation.records import ScoreRecord, read_scores, set_apart
 from evaluation.report import write_report
 from evaluation.runs import Progress, RunFolder, silent
 from evaluation.score import Subject
+from evaluation.stated import read_cell_header
 from evaluation.target import TargetConfig
 from ravel.common.errors import SuiteError
-from ravel.common.io import read_json
 from ravel.instance import Instance
 
 __all__ = [
@@ -232,7 +232,7 @@ class _RunBench:
 
     def _shuffled(self, cell: str) -> Path | None:
         """Return the folder of the same fit on shuffled labels, if the run has that control."""
-        own = read_json(self.run.cell(cell).header)
+        own = read_cell_header(self.run.cell(cell).header)
         controls = RunFolder(self.run.path / _CONTROLS / SHUFFLED)
         alike = (
             controls.cell(header["cell"]).path

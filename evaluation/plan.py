@@ -17,6 +17,7 @@ from evaluation.execution.config import ExecutionConfig
 from evaluation.judging import DEFAULT_LABEL_TOKENS
 from evaluation.methods import METHODS
 from evaluation.records import ADDED_FLOORS, control_row
+from evaluation.stated import SUITE_SCHEMA_VERSION
 from evaluation.target import MemorySize
 from evaluation.uncertainty import DEFAULT_RESAMPLES
 from ravel.common.config import Config
@@ -42,7 +43,6 @@ __all__ = [
     "resolve",
 ]
 
-SUITE_SCHEMA_VERSION = 1
 CONTROL_SCHEMA_VERSION = 1
 """Goes into the ids of controlled cells; a change of what a control does raises it."""
 ALL_CONTROLS = "all"

@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeVar
 
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_jsonl
+from ravel.common.typed import check_version, typed_values
 from ravel.schema import Generalisation, Partition, SourceKind
 
 __all__ = [
@@ -52,8 +53,7 @@ NO_OP_DISENTANGLE = 0.5
 ScoredKind = SourceKind | Literal["all"]
 """Which pairs a score counts: those of one source kind, or all of them."""
 Interval = tuple[float, float]
-_INTERVALS = ("cause_interval", "isolate_interval", "disentangle_interval")
-_TUPLES = (*_INTERVALS, "attributes", "seeds")
+_MEND = "restore the file from the run that wrote it, or score again"
 
 
 def control_row(method: str, control: str) -> str:
@@ -101,7 +101,7 @@ class Outcome:
     def from_json(cls, row: dict[str, Any], *, origin: str) -> Outcome:
         """Read an outcome. Raises SuiteError naming `origin` for missing or unknown fields."""
         _check_fields(cls, row, origin)
-        return cls(**row)
+        return cls(**typed_values(cls, row, origin=origin, todo=_MEND))
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,7 +285,7 @@ class Refusal:
     def from_json(cls, row: dict[str, Any], *, origin: str) -> Refusal:
         """Read a refusal. Raises SuiteError naming `origin` for missing or unknown fields."""
         _check_fields(cls, row, origin)
-        return cls(**row)
+        return cls(**typed_values(cls, row, origin=origin, todo=_MEND))
 
 
 R = TypeVar("R", Outcome, ScoreRecord, AverageRecord, ComparisonRecord, Refusal)
@@ -326,23 +326,11 @@ def _read(record: type[R], path: Path) -> list[R]:
 
 
 def _checked(record: type[Any], row: dict[str, Any], origin: str) -> dict[str, Any]:
-    _check_version(row, origin)
+    if "schema_version" in row:
+        check_version(row["schema_version"], SCORE_SCHEMA_VERSION, what="records", origin=origin)
     _check_fields(record, row, origin)
-    values = dict(row)
-    for name in values.keys() & set(_TUPLES):
-        values[name] = None if values[name] is None else tuple(values[name])
-    _check_finite(values, origin)
-    return values
-
-
-def _check_version(row: dict[str, Any], origin: str) -> None:
-    version = row.get("schema_version")
-    if isinstance(version, int) and version > SCORE_SCHEMA_VERSION:
-        raise SuiteError(
-            expected=f"records of schema version {SCORE_SCHEMA_VERSION} or older in {origin}",
-            came=f"version {version}",
-            todo="read it with the newer ravel-bench that wrote it",
-        )
+    _check_finite(row, origin)
+    return typed_values(record, row, origin=origin, todo=_MEND)
 
 
 def _check_finite(values: dict[str, Any], origin: str) -> None:
@@ -356,7 +344,7 @@ def _check_finite(values: dict[str, Any], origin: str) -> None:
 
 
 def _floats(value: Any) -> Iterable[float]:
-    values = value if isinstance(value, tuple) else (value,)
+    values = value if isinstance(value, (list, tuple)) else (value,)
     return (v for v in values if isinstance(v, float))
 
 

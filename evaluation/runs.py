@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from evaluation.records import Outcome, read_outcomes
 from evaluation.run_lock import LOCK_FILE
+from evaluation.stated import read_cell_header, read_environment
 from ravel import __version__
 from ravel.common.config import Config
 from ravel.common.durable import remove_parts
@@ -34,7 +35,7 @@ from ravel.common.io import (
     append_text,
     canonical_json,
     make_folder,
-    read_json,
+    read_text,
     remove_file,
     remove_folder,
     sync_file,
@@ -235,11 +236,9 @@ class RunFolder:
         found = []
         for header in sorted(self.path.glob("cells/*/cell.json")):
             try:
-                content = read_json(header)
+                found.append(read_cell_header(header))
             except SuiteError:
                 continue
-            if isinstance(content, dict):
-                found.append(content)
         return found
 
     def open(
@@ -266,7 +265,7 @@ class RunFolder:
         make_folder(self.path)
         self._remove_leftovers()
         text = config.to_yaml()
-        if self.config.is_file() and self.config.read_text(encoding="utf-8") != text:
+        if self.config.is_file() and read_text(self.config) != text:
             # Results of the smaller grid must not pass for those of the larger one.
             remove_file(self.scores)
         write_text(self.config, text)
@@ -281,7 +280,7 @@ class RunFolder:
 
     def record_environment(self, fingerprints: Mapping[str, str], environment: Mapping[str, Any]) -> None:
         """Write fingerprints and, unless it is known already, this environment."""
-        known = read_json(self.environment)["environments"] if self.environment.is_file() else []
+        known = read_environment(self.environment)["environments"] if self.environment.is_file() else []
         environments = known if dict(environment) in known else [*known, dict(environment)]
         write_json(self.environment, {**fingerprints, "environments": environments})
 
@@ -315,7 +314,7 @@ class RunFolder:
     def _refuse_other_fingerprints(self, fingerprints: Mapping[str, str]) -> None:
         if not self.environment.is_file():
             return
-        earlier = read_json(self.environment)
+        earlier = read_environment(self.environment)
         for name, value in fingerprints.items():
             if earlier.get(name) != value:
                 raise SuiteError(

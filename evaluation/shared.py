@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from safetensors import SafetensorError
-from safetensors.torch import load, save
+import torch
+from safetensors.torch import save
 from torch import Tensor
 
-from ravel.common.io import write_bytes
+from das.tensor_files import TensorFileError, parse_tensors
+from ravel.common.io import read_bytes, write_bytes
+from ravel.common.strict_json import parse_json
 
 __all__ = ["SharedTensors"]
 
+_DIGEST = "tensors_sha256"
+
 
 class SharedTensors:
-    """Makes tensors once per key and reads them afterwards, in this run of the suite and in later ones."""
+    """Makes tensors once per key and reads them afterwards, in this run of the suite and in later ones.
+
+    A file holds a digest of its tensors; one that is damaged is made anew.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -27,19 +35,38 @@ class SharedTensors:
         found = _read(path)
         if found is not None:
             return found
-        content = save({name: t.detach().cpu().contiguous() for name, t in sorted(make().items())})
+        made = {name: t.detach().cpu().contiguous() for name, t in sorted(make().items())}
+        content = save(made, metadata={_DIGEST: _digest(made)})
         write_bytes(path, content)
         # Read back, so that the first fit sees the very bytes that the later ones will.
-        return _owned(load(content))
+        return _owned(parse_tensors(content))
 
 
 def _read(path: Path) -> dict[str, Tensor] | None:
     if not path.is_file():
         return None
     try:
-        return _owned(load(path.read_bytes()))
-    except SafetensorError:
+        content = read_bytes(path)
+        tensors = _owned(parse_tensors(content))
+    except TensorFileError:
         return None
+    # Files of earlier versions have no digest.
+    return tensors if _stated_digest(content) in (None, _digest(tensors)) else None
+
+
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _stated_digest(content: bytes) -> str | None:
+    length = int.from_bytes(content[:8], "little")
+    stated = parse_json(content[8 : 8 + length].decode("utf-8")).get("__metadata__") or {}
+    found: str | None = stated.get(_DIGEST)
+    return found
 
 
 def _owned(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

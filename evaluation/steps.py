@@ -21,6 +21,7 @@ from evaluation.preset import beside_published, preset_named, published_markdown
 from evaluation.records import ScoreRecord
 from evaluation.runs import Progress, RunFolder, silent
 from evaluation.score import Subject, score_featurizer
+from evaluation.stated import read_cell_header
 from evaluation.suite import RunSummary, run_suite_for
 from evaluation.target import TargetConfig
 from evaluation.uncertainty import DEFAULT_RESAMPLES
@@ -237,7 +238,7 @@ def _cell_of(folder: Path) -> str:
     """Return the cell's id where the featurizer has one, or else the hash of what it is."""
     cell_file = folder / "cell.json"
     if cell_file.is_file():
-        return str(read_json(cell_file)["cell"])
+        return str(read_cell_header(cell_file)["cell"])
     return sha256_text(canonical_json(read_json(folder / "featurizer.json")))[:16]
 
 

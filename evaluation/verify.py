@@ -13,8 +13,9 @@ from evaluation.metrics import scores
 from evaluation.plan import SuiteConfig
 from evaluation.records import ScoreRecord, read_scores
 from evaluation.runs import CellFolder, RunFolder
+from evaluation.stated import read_cell_header, read_environment
 from ravel.common.errors import SuiteError
-from ravel.common.io import canonical_json, read_json, sha256_text
+from ravel.common.io import canonical_json, sha256_text
 from ravel.instance import Instance, verify_instance
 from ravel.leaks import LEAK_CHECKS, Leak, find_leaks
 from ravel.schema import split_name
@@ -167,7 +168,7 @@ def _errors_of(check: Callable[[], object]) -> list[str]:
 
 def _fingerprint_problems(run: RunFolder, instance: Instance) -> list[str]:
     try:
-        stated = read_json(run.environment)
+        stated = read_environment(run.environment)
     except SuiteError as error:
         return [str(error)]
     expected = {
@@ -183,9 +184,9 @@ def _fingerprint_problems(run: RunFolder, instance: Instance) -> list[str]:
 
 def _run_cell_problems(cell: CellFolder, run: RunFolder, instance: Instance) -> list[str]:
     problems: list[str] = []
-    if _is_refused(cell):
-        return []
     try:
+        if read_cell_header(cell.header).get("refused") is not None:
+            return []
         _, header = load_featurizer(
             cell.path,
             target_fingerprint=instance.model_fingerprint,
@@ -199,11 +200,6 @@ def _run_cell_problems(cell: CellFolder, run: RunFolder, instance: Instance) -> 
     return [f"cell {cell.path.name}: {problem}" for problem in problems]
 
 
-def _is_refused(cell: CellFolder) -> bool:
-    stated = read_json(cell.header)
-    return isinstance(stated, dict) and isinstance(stated.get("refused"), str)
-
-
 def _read_outcomes(cell: CellFolder, split: str, instance: Instance) -> None:
     cell.read_outcomes(split, len(instance.pairs(split)))
 
@@ -212,11 +208,9 @@ def _cell_file_problems(cell: CellFolder, header: FeaturizerHeader) -> list[str]
     if not cell.finished():
         return []
     try:
-        stated = read_json(cell.header)
+        stated = read_cell_header(cell.header)
     except SuiteError as error:
         return [str(error)]
-    if not isinstance(stated, dict):
-        return [f"cell.json holds a {type(stated).__name__}"]
     return list(_disagreements(stated, header))
 
 

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_jsonl
+from ravel.common.typed import check_version, typed_values
 from ravel.entity_types import ENTITY_TYPES
 from ravel.instance import Instance
 from ravel.schema import Partition
@@ -43,6 +44,7 @@ __all__ = [
 ]
 
 DEPENDENCE_SCHEMA_VERSION = 1
+_MEND = "remove the file; it is made again from the instance"
 BOUND_SHARE, BOUND_REDUCTION = 0.8, 0.5
 """One attribute is bound to another if it tells it for this share of left-out entities, and so avoids this
 share of the errors that guessing the commonest value makes. Without the second, a skewed attribute would be
@@ -273,14 +275,16 @@ def _labels(instance: Instance) -> dict[tuple[str, str], dict[str, str]]:
 
 
 def _checked(record: type[Any], row: dict[str, Any], origin: str) -> dict[str, Any]:
+    if "schema_version" in row:
+        check_version(row["schema_version"], DEPENDENCE_SCHEMA_VERSION, what="records", origin=origin)
     known = {field.name for field in fields(record)}
-    if row.keys() != known or row["schema_version"] != DEPENDENCE_SCHEMA_VERSION:
+    if row.keys() != known:
         raise SuiteError(
             expected=f"a {record.__name__} of schema version {DEPENDENCE_SCHEMA_VERSION} in {origin}",
             came=f"version {row.get('schema_version')} with {', '.join(sorted(row))}",
-            todo="remove the file; it is made again from the instance",
+            todo=_MEND,
         )
-    return row
+    return typed_values(record, row, origin=origin, todo=_MEND)
 
 
 def _dependence(values: Values, given: str, told: str, source: ValueSource) -> Dependence | None:

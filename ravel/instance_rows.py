@@ -12,6 +12,7 @@ from typing import Any
 
 from ravel.common.errors import SuiteError
 from ravel.common.io import canonical_json, sha256_text
+from ravel.common.typed import check_version, typed_values
 from ravel.schema import SOURCE_KINDS, InterchangePair, Prompt, SourceKind
 
 __all__ = [
@@ -28,6 +29,11 @@ __all__ = [
 INSTANCE_SCHEMA_VERSION = 1
 PAIR_FIELDS = tuple(field.name for field in fields(InterchangePair))
 """The fields of a pair's row, in the order of tables."""
+
+_OWN_FIELDS = ("prompt_id", "label", "label_ids", "correct")
+"""The fields of a prompt's row that are no part of the prompt itself."""
+_PROMPT_FIELDS = {*_OWN_FIELDS, *(field.name for field in fields(Prompt))}
+_MEND = "build the instance again"
 
 _pair_values = attrgetter(*PAIR_FIELDS)
 
@@ -64,22 +70,28 @@ class PromptRecord:
 
     @classmethod
     def from_json(cls, row: dict[str, Any], *, origin: str) -> PromptRecord:
-        """Read a record. Raises SuiteError naming `origin` for a missing field or a wrong span."""
-        try:
-            start, end = row["span"]
-            prompt = Prompt(row["text"], row["template"], row["entity"], row["attribute"], (start, end))
-            record = cls(row["prompt_id"], prompt, row["label"], tuple(row["label_ids"]), row["correct"])
-        except (KeyError, TypeError, ValueError) as error:
+        """Read a record. Raises SuiteError naming `origin` for other fields or types, or a wrong span."""
+        wrong = sorted(row.keys() ^ _PROMPT_FIELDS)
+        if wrong:
             raise SuiteError(
                 expected=f"the fields of a prompt record on {origin}",
-                came=f"{type(error).__name__}: {error}",
-                todo="build the instance again",
-            ) from None
+                came=f"missing or unknown: {', '.join(wrong)}",
+                todo=_MEND,
+            )
+        about = typed_values(Prompt, row, origin=origin, todo=_MEND)
+        own = typed_values(cls, row, origin=origin, todo=_MEND, but=("prompt",))
+        prompt = Prompt(**{field.name: about[field.name] for field in fields(Prompt)})
+        record = cls(prompt=prompt, **{name: own[name] for name in _OWN_FIELDS})
+        start, end = prompt.span
+        if not 0 <= start < end:
+            raise SuiteError(
+                expected=f"the span on {origin} to hold an entity", came=f"{list(prompt.span)}", todo=_MEND
+            )
         if prompt.text[start:end] != prompt.entity:
             raise SuiteError(
                 expected=f"the span on {origin} to hold the entity {prompt.entity!r}",
                 came=repr(prompt.text[start:end]),
-                todo="build the instance again",
+                todo=_MEND,
             )
         return record
 
@@ -127,6 +139,9 @@ class Manifest:
     @classmethod
     def from_json(cls, values: Any, *, origin: str) -> Manifest:
         """Read a manifest. Raises SuiteError naming `origin` for another schema version or other fields."""
+        if isinstance(values, dict) and "schema_version" in values:
+            version = values["schema_version"]
+            check_version(version, INSTANCE_SCHEMA_VERSION, what="an instance", origin=origin)
         known = {field.name for field in fields(cls)} | {"fingerprint"}
         if not isinstance(values, dict) or values.keys() != known:
             found = sorted(values) if isinstance(values, dict) else [type(values).__name__]
@@ -135,14 +150,8 @@ class Manifest:
                 came=", ".join(found) or "an empty object",
                 todo="name the folder of an instance built by this version of ravel-bench",
             )
-        if values["schema_version"] != INSTANCE_SCHEMA_VERSION:
-            raise SuiteError(
-                expected=f"schema version {INSTANCE_SCHEMA_VERSION} in {origin}",
-                came=repr(values["schema_version"]),
-                todo="build the instance again with this version of ravel-bench",
-            )
         plain = {name: value for name, value in values.items() if name != "fingerprint"}
-        return cls(**{**plain, "attributes": tuple(plain["attributes"])})
+        return cls(**typed_values(cls, plain, origin=origin, todo=_MEND))
 
 
 def pair_row(pair: InterchangePair) -> dict[str, Any]:
@@ -169,6 +178,7 @@ def pair_from_row(
 ) -> InterchangePair:
     """Build the pair from its prompts. Raises SuiteError naming `origin` for a row that says otherwise."""
     try:
+        typed_values(InterchangePair, row, origin=origin, todo=_MEND, but=("source_kind",))
         pair_id, kind = row["pair_id"], row["source_kind"]
         base, source, swapped = prompts[row["base"]], prompts[row["source"]], prompts[row["swapped"]]
     except KeyError as error:

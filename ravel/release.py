@@ -18,6 +18,7 @@ from typing import Any, TypeAlias
 
 from ravel.common.errors import SuiteError
 from ravel.common.io import make_folder, write_text
+from ravel.common.strict_json import JsonError, parse_json
 from ravel.entity_types import ENTITY_TYPES
 from ravel.schema import PARTITIONS, EntityFacts, EntityType, Template
 from ravel.tables import Located, Tables, checked_facts, checked_template, tables_from
@@ -151,22 +152,15 @@ class _File:
 
     def mapping(self) -> dict[str, Any]:
         try:
-            value = json.loads(self.content.decode("utf-8"), object_pairs_hook=self._without_doubles)
+            value = parse_json(self.content.decode("utf-8"))
         except UnicodeDecodeError as error:
             raise self._error("UTF-8 text", f"a wrong byte at offset {error.start}") from None
-        except json.JSONDecodeError as error:
-            raise self._error("JSON", f"{error.msg} at line {error.lineno}, column {error.colno}") from None
+        except JsonError as error:
+            at = "" if error.line is None else f" at line {error.line}, column {error.column}"
+            raise self._error("JSON", f"{error}{at}") from None
         if not isinstance(value, dict):
             raise self._error("a JSON object", f"a {type(value).__name__}")
         return value
-
-    def _without_doubles(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
-            names = [name for name, _ in pairs]
-            double = next(name for name in names if names.count(name) > 1)
-            raise self._error("each key once", f"{double!r} twice")
-        return found
 
     def _error(self, expected: str, came: str) -> SuiteError:
         return SuiteError(

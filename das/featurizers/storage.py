@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as read_tensors
 from safetensors.torch import save as write_tensors
 from torch import Tensor
 
@@ -20,15 +18,19 @@ from das.featurizers.dictionary import Activation, Dictionary
 from das.featurizers.masked import MaskedBasis
 from das.featurizers.subspace import Subspace
 from das.sites import Site
+from das.tensor_files import TensorFileError, parse_tensors
 from ravel.common.errors import SuiteError
-from ravel.common.io import read_json, write_bytes, write_json
+from ravel.common.io import read_bytes, read_json, write_bytes, write_json
+from ravel.common.typed import check_version, typed_values
 
 __all__ = ["FEATURIZER_SCHEMA_VERSION", "FeaturizerHeader", "load_featurizer", "save_featurizer"]
 
 FEATURIZER_SCHEMA_VERSION = 1
 
+_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _TENSORS = "featurizer.safetensors"
 _HEADER = "featurizer.json"
+_MEND = "restore the file from the run that wrote it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +128,9 @@ def _shapes_of(tensors: dict[str, Tensor]) -> dict[str, Any]:
 
 def _read_described(origin: Path) -> dict[str, Any]:
     described = read_json(origin)
+    if isinstance(described, dict) and "schema_version" in described:
+        version = described["schema_version"]
+        check_version(version, FEATURIZER_SCHEMA_VERSION, what="a featurizer", origin=str(origin))
     wanted = {f.name for f in fields(FeaturizerHeader)} | {
         "schema_version",
         "kind",
@@ -142,26 +147,19 @@ def _read_described(origin: Path) -> dict[str, Any]:
             came=f"a file without {', '.join(missing)}",
             todo="name a folder that `ravel fit` wrote",
         )
-    if described["schema_version"] != FEATURIZER_SCHEMA_VERSION:
-        raise SuiteError(
-            expected=f"schema version {FEATURIZER_SCHEMA_VERSION} in {origin}",
-            came=f"version {described['schema_version']!r}",
-            todo="use the version of ravel-bench that wrote the file",
-        )
     return described
 
 
 def _header_of(described: dict[str, Any], origin: Path) -> FeaturizerHeader:
     values = {f.name: described[f.name] for f in fields(FeaturizerHeader)}
-    kinds = {name: int if name == "seed" else str for name in values}
-    wrong = [name for name, kind in kinds.items() if not isinstance(values[name], kind)]
-    if wrong:
-        raise SuiteError(
-            expected=f"{wrong[0]!r} in {origin} to be of type {kinds[wrong[0]].__name__}",
-            came=f"{values[wrong[0]]!r}",
-            todo="restore the file from the run that wrote it",
-        )
-    return FeaturizerHeader(**{**values, "site": Site.parse(values["site"])})
+    if not isinstance(values["site"], str):
+        raise _unfit(origin, "a site as text", values["site"])
+    typed = typed_values(FeaturizerHeader, values, origin=str(origin), todo=_MEND, but=("site",))
+    return FeaturizerHeader(**{**typed, "site": Site.parse(values["site"])})
+
+
+def _unfit(origin: Path, expected: str, came: Any) -> SuiteError:
+    return SuiteError(expected=f"{expected} in {origin}", came=repr(came), todo=_MEND)
 
 
 def _check_fingerprint(what: str, written: str, given: str | None, folder: Path) -> None:
@@ -174,30 +172,22 @@ def _check_fingerprint(what: str, written: str, given: str | None, folder: Path)
 
 
 def _read_checked_tensors(path: Path, described: dict[str, Any]) -> dict[str, Tensor]:
-    content = _read_bytes(path)
+    content = read_bytes(path)
     try:
-        tensors: dict[str, Tensor] = read_tensors(content)
-    except (SafetensorError, ValueError, KeyError) as error:
+        tensors = parse_tensors(content)
+    except TensorFileError as error:
         raise _damaged(path, f"{len(content)} bytes that are not ({error})") from None
     if hashlib.sha256(content).hexdigest() != described["tensors_sha256"]:
         raise _damaged(path, "other bytes than its header's hash says")
     if _shapes_of(dict(sorted(tensors.items()))) != described["tensors"]:
         raise _damaged(path, "other tensors than its header lists")
     for name, value in tensors.items():
-        _check_finite(name, value, str(path))
+        if value.dtype not in _DTYPES:
+            raise _damaged(path, f"a tensor {name!r} of {value.dtype}")
+        # In float32, as it will be used: what is finite in more bits may not be.
+        _check_finite(name, value.float(), str(path))
     # A copy is aligned as any other tensor, so that no kernel rounds differently for where the file put it.
     return {name: value.clone() for name, value in tensors.items()}
-
-
-def _read_bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise SuiteError(
-            expected=f"a readable file at {path}",
-            came=error.strerror or str(error),
-            todo="check the path; both files of a featurizer belong in one folder",
-        ) from None
 
 
 def _damaged(path: Path, came: str) -> SuiteError:
@@ -224,15 +214,17 @@ def _built(described: dict[str, Any], tensors: dict[str, Tensor], origin: Path) 
         MaskedBasis.kind: lambda t, settings: MaskedBasis(t["weights"], t.get("basis")),
         Dictionary.kind: _dictionary,
     }
-    if described["kind"] not in builders:
+    if not isinstance(described["kind"], str) or described["kind"] not in builders:
         raise SuiteError(
             expected=f"a featurizer of a known kind in {origin}: {', '.join(builders)}",
             came=repr(described["kind"]),
             todo="use the version of ravel-bench that wrote the file",
         )
+    if not isinstance(described["settings"], dict):
+        raise _unfit(origin, "settings as an object", described["settings"])
     try:
         featurizer = builders[described["kind"]](tensors, described["settings"])
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, IndexError, RuntimeError) as error:
         raise _damaged(origin, f"a {described['kind']} without {error}") from None
     if (featurizer.size, featurizer.width) != (described["size"], described["width"]):
         raise _damaged(

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import save
 from torch import Tensor, optim
 
+from das.tensor_files import TensorFileError, parse_tensors
 from ravel.common.errors import SuiteError
-from ravel.common.io import read_json, remove_file, sha256_file, write_bytes, write_json
+from ravel.common.io import read_bytes, read_json, remove_file, sha256_file, write_bytes, write_json
 
 __all__ = [
     "clear_checkpoint",
@@ -18,6 +19,7 @@ __all__ = [
     "read_checkpoint",
     "restore_optimiser",
     "take_prefix",
+    "unusable_checkpoint",
     "with_prefix",
     "write_checkpoint",
 ]
@@ -25,6 +27,7 @@ __all__ = [
 _HEADER = "checkpoint.json"
 _WEIGHTS = "checkpoint-{epoch:04d}.safetensors"
 _ALL_WEIGHTS = "checkpoint-*.safetensors"
+_WEIGHTS_NAME = re.compile(r"checkpoint-\d{4,9}\.safetensors")
 
 
 def write_checkpoint(
@@ -57,16 +60,21 @@ def read_checkpoint(folder: Path, *, identity: str) -> tuple[dict[str, Tensor], 
         return None
     header = read_json(folder / _HEADER)
     if not isinstance(header, dict) or header.keys() != {"identity", "weights", "sha256", "progress"}:
-        raise _unusable(folder, "a header that this version did not write")
+        raise unusable_checkpoint(folder, "a header that this version did not write")
     if header["identity"] != identity:
-        raise _unusable(folder, "the checkpoint of another fit (other settings, seed, data or model)")
-    weights = folder / Path(str(header["weights"])).name
+        raise unusable_checkpoint(
+            folder, "the checkpoint of another fit (other settings, seed, data or model)"
+        )
+    name, progress = header["weights"], header["progress"]
+    if not isinstance(name, str) or not _WEIGHTS_NAME.fullmatch(name) or not isinstance(progress, dict):
+        raise unusable_checkpoint(folder, "a header that this version did not write")
+    weights = folder / name
     if not weights.is_file() or sha256_file(weights) != header["sha256"]:
-        raise _unusable(folder, f"a {weights.name} that is absent or damaged")
+        raise unusable_checkpoint(folder, f"a {name} that is absent or damaged")
     try:
-        return load(weights.read_bytes()), header["progress"]
-    except SafetensorError:
-        raise _unusable(folder, f"a {weights.name} that is not a safetensors file") from None
+        return parse_tensors(read_bytes(weights)), progress
+    except TensorFileError:
+        raise unusable_checkpoint(folder, f"a {name} that is not a safetensors file") from None
 
 
 def clear_checkpoint(folder: Path) -> None:
@@ -94,15 +102,23 @@ def optimiser_tensors(optimiser: optim.Optimizer) -> dict[str, Tensor]:
 
 
 def restore_optimiser(optimiser: optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Put back what `optimiser_tensors` returned; hyper-parameters stay those of `optimiser`."""
+    """Put back what `optimiser_tensors` returned; hyper-parameters stay those of `optimiser`.
+
+    Raises ValueError for tensors of other parameters than the optimiser's.
+    """
+    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         index, key = name.split(".", 1)
-        state.setdefault(int(index), {})[key] = value
+        place = int(index)
+        if not 0 <= place < len(parameters) or value.shape not in ((), parameters[place].shape):
+            raise ValueError(f"{name} of shape {list(value.shape)} belongs to no parameter")
+        state.setdefault(place, {})[key] = value
     optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
 
 
-def _unusable(folder: Path, came: str) -> SuiteError:
+def unusable_checkpoint(folder: Path, came: str) -> SuiteError:
+    """Return the error for a checkpoint that can't be gone on from."""
     return SuiteError(
         expected=f"in {folder} a checkpoint of this very fit",
         came=came,

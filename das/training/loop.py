@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import TypeAlias, TypeVar
 
 import torch
@@ -25,6 +25,7 @@ from das.training.checkpoint import (
     read_checkpoint,
     restore_optimiser,
     take_prefix,
+    unusable_checkpoint,
     with_prefix,
     write_checkpoint,
 )
@@ -35,6 +36,7 @@ from das.training.workspace import Workspace
 from ravel.common.config import Config
 from ravel.common.errors import SuiteError
 from ravel.common.seeds import python_stream
+from ravel.common.typed import typed_values
 
 __all__ = [
     "Ask",
@@ -423,10 +425,22 @@ class _Run:
         if found is None:
             return
         tensors, progress = found
-        self.trainable.load_state_dict(take_prefix("trainable", tensors))
-        self.best = take_prefix("best", tensors)
-        restore_optimiser(self.optimiser, take_prefix("optimiser", tensors))
-        self.state = _Progress(**progress)
+        folder = self.workspace.folder
+        try:
+            # The best is loaded first: it must fit as well, and would otherwise be looked at in the end only.
+            for prefix in ("best", "trainable"):
+                self.trainable.load_state_dict(take_prefix(prefix, tensors))
+            self.best = take_prefix("best", tensors)
+            restore_optimiser(self.optimiser, take_prefix("optimiser", tensors))
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            reason = " ".join(str(error).split())
+            raise unusable_checkpoint(folder, f"tensors that do not fit ({reason})") from None
+        if progress.keys() != {known.name for known in fields(_Progress)}:
+            raise unusable_checkpoint(folder, "counters of another version")
+        todo = f"remove {folder} to start this fit anew"
+        self.state = _Progress(**typed_values(_Progress, progress, origin=str(folder), todo=todo))
+        if not 1 <= self.state.epoch <= self.config.epochs:
+            raise unusable_checkpoint(folder, f"a checkpoint after {self.state.epoch} epochs")
         for row in self.state.rows:
             self.workspace.log(row)
 

@@ -12,16 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load
 from torch import Tensor
 
 from das.featurizers.dictionary import Activation, ActivationKind, Dictionary
 from das.methods.base import NotApplicableError
 from das.models.base import TargetModel
 from das.sites import Site, Stream
+from das.tensor_files import TensorFileError, parse_tensors
 from ravel.common.errors import SuiteError
-from ravel.common.io import read_json
+from ravel.common.io import read_bytes, read_json
 
 __all__ = ["HOOKS", "dictionary_of", "latents_of_pretrained", "load_pretrained", "site_of_hook"]
 
@@ -155,8 +154,8 @@ def _read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     path = folder / _WEIGHTS
     config = _read_config(folder)
     try:
-        return config, load(path.read_bytes())
-    except (OSError, SafetensorError) as error:
+        return config, parse_tensors(read_bytes(path))
+    except TensorFileError as error:
         raise SuiteError(
             expected=f"the weights of a sae-lens autoencoder in {path}",
             came=f"no readable safetensors file ({error})",
@@ -200,9 +199,9 @@ def _from_hub(name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 def _described(config: Mapping[str, Any], origin: str) -> _Described:
     """Read a config; before sae-lens 6 all settings were flat and some had other names."""
-    flat = {**config, **(config.get("metadata") or {})}
+    flat = {**config, **_mapping(config, "metadata", origin)}
     function = flat.get("activation_fn") or flat.get("activation_fn_str") or "relu"
-    arguments = flat.get("activation_fn_kwargs") or {}
+    arguments = _mapping(flat, "activation_fn_kwargs", origin)
     architecture = str(flat.get("architecture", "standard"))
     if "metadata" not in config and architecture == "standard" and function != "relu":
         architecture = str(function)
@@ -222,14 +221,27 @@ def _described(config: Mapping[str, Any], origin: str) -> _Described:
             hook=hook,
             head=head,
             model=str(flat.get("model_name") or ""),
-            mean_free=bool((flat.get("model_from_pretrained_kwargs") or {}).get("center_writing_weights")),
+            mean_free=bool(
+                _mapping(flat, "model_from_pretrained_kwargs", origin).get("center_writing_weights")
+            ),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise SuiteError(
             expected=f"the numbers d_in and d_sae in the config of {origin}",
             came=f"a config without ({type(error).__name__}: {error})",
             todo="name an autoencoder that sae-lens wrote",
         ) from None
+
+
+def _mapping(config: Mapping[str, Any], name: str, origin: str) -> Mapping[str, Any]:
+    found = config.get(name) or {}
+    if not isinstance(found, Mapping):
+        raise SuiteError(
+            expected=f"an object as {name!r} in the config of {origin}",
+            came=repr(found),
+            todo="name an autoencoder that sae-lens wrote",
+        )
+    return found
 
 
 def _normalisation(value: object) -> str:
@@ -309,13 +321,16 @@ def _check_tensors(described: _Described, tensors: Mapping[str, Tensor]) -> None
             came=f"none named {', '.join(missing)}",
             todo="name an autoencoder that sae-lens wrote, of the architecture that its config states",
         )
-    shape = tuple(tensors["W_enc"].shape)
-    if shape != (described.d_in, described.d_sae):
-        raise SuiteError(
-            expected=f"W_enc of shape {[described.d_in, described.d_sae]} in {described.origin}",
-            came=f"the shape {list(shape)}",
-            todo="restore the files from where they come from",
-        )
+    d, m = described.d_in, described.d_sae
+    shapes = dict(zip((*_TENSORS, "threshold"), [(d, m), (m,), (m, d), (d,), (m,)], strict=True))
+    for name in wanted:
+        tensor = tensors[name]
+        if tuple(tensor.shape) != shapes[name]:
+            raise _other_tensor(
+                f"{name} of shape {list(shapes[name])}", f"the shape {list(tensor.shape)}", described.origin
+            )
+        if not tensor.is_floating_point() or not bool(torch.isfinite(tensor.float()).all()):
+            raise _other_tensor(f"finite numbers in {name}", f"others, of {tensor.dtype}", described.origin)
     scaling = tensors.get("scaling_factor")
     if scaling is not None and not bool((scaling == 1).all()):
         raise SuiteError(
@@ -323,6 +338,12 @@ def _check_tensors(described: _Described, tensors: Mapping[str, Tensor]) -> None
             came="a scaling_factor that is not 1",
             todo="multiply the rows of W_dec by it, and set it to 1",
         )
+
+
+def _other_tensor(expected: str, came: str, origin: str) -> SuiteError:
+    return SuiteError(
+        expected=f"{expected} in {origin}", came=came, todo="restore the files from where they come from"
+    )
 
 
 def _built(described: _Described, tensors: dict[str, Tensor]) -> Dictionary:

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar
 
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_json, write_json
+from ravel.common.typed import check_version, typed_values
 from ravel.schema import Generalisation, Partition
 
 __all__ = [
@@ -32,6 +33,7 @@ DIAGNOSIS_SCHEMA_VERSION = 1
 DIAGNOSTICS = "diagnostics.json"
 """Name of the diagnoses in the folder of a run's cell."""
 CheckResult = Literal["passed", "failed", "not applicable"]
+_MEND = "remove the file and diagnose again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +177,8 @@ class Diagnosis:
             "measures": tuple(_part(Measure, found, origin) for found in values["measures"]),
             "checks": tuple(_part(Check, found, origin) for found in values["checks"]),
         }
-        return cls(**{**values, **parts})
+        typed = typed_values(cls, values, origin=origin, todo=_MEND, but=_PARTS)
+        return cls(**{**typed, **parts})
 
 
 _PARTS = ("patches", "measures", "checks")
@@ -248,19 +251,13 @@ def _flat(part: PatchScore | Measure | Check | Undiagnosed) -> dict[str, Any]:
 
 def _part(part: type[P], row: Any, origin: str) -> P:
     _require_fields(part, row, origin)
-    return part(**row)
+    return part(**typed_values(part, row, origin=origin, todo=_MEND))
 
 
 def _versioned(row: Any, origin: str) -> dict[str, Any]:
-    version = row.get("schema_version") if isinstance(row, dict) else None
-    if not isinstance(version, int):
+    if not isinstance(row, dict) or "schema_version" not in row:
         raise _unfit(origin, "a file without a schema version")
-    if version > DIAGNOSIS_SCHEMA_VERSION:
-        raise SuiteError(
-            expected=f"diagnostics of schema version {DIAGNOSIS_SCHEMA_VERSION} or older in {origin}",
-            came=f"version {version}",
-            todo="read it with the newer ravel-bench that wrote it",
-        )
+    check_version(row["schema_version"], DIAGNOSIS_SCHEMA_VERSION, what="diagnostics", origin=origin)
     return {name: value for name, value in row.items() if name != "schema_version"}
 
 
@@ -280,5 +277,5 @@ def _unfit(origin: str, came: str) -> SuiteError:
     return SuiteError(
         expected=f"diagnostics as `ravel diagnose` writes them in {origin}",
         came=came,
-        todo="remove the file and diagnose again",
+        todo=_MEND,
     )

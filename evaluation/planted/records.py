@@ -9,6 +9,7 @@ from typing import Any
 
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_jsonl, write_jsonl
+from ravel.common.typed import check_version, typed_values
 from ravel.schema import Generalisation
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
 ]
 
 PLANTED_SCHEMA_VERSION = 1
+_MEND = "score the planted world again"
 TRUTH = "truth"
 """Row of the true subspace itself: what can be reached in this world."""
 ILLUSION = "illusion"
@@ -80,16 +82,18 @@ class PlantedRecord:
 
     @classmethod
     def from_json(cls, row: dict[str, Any], *, origin: str) -> PlantedRecord:
-        """Read a record. Raises SuiteError naming `origin` for missing or unknown fields."""
+        """Read a record. Raises SuiteError naming `origin` for missing or unknown fields, a value of another
+        type, or a newer schema."""
+        if "schema_version" in row:
+            check_version(row["schema_version"], PLANTED_SCHEMA_VERSION, what="records", origin=origin)
         known = {field.name for field in fields(cls)}
-        if row.keys() != known or row["schema_version"] > PLANTED_SCHEMA_VERSION:
+        if row.keys() != known:
             raise SuiteError(
                 expected=f"the fields of a PlantedRecord of version {PLANTED_SCHEMA_VERSION} in {origin}",
-                came=f"differing: {', '.join(sorted(row.keys() ^ known)) or 'a newer version'}",
-                todo="score the planted world again",
+                came=f"differing: {', '.join(sorted(row.keys() ^ known))}",
+                todo=_MEND,
             )
-        kinds = {name: (pair[0], pair[1]) for name, pair in row["by_kind"].items()}
-        return cls(**{**row, "by_kind": kinds})
+        return cls(**typed_values(cls, row, origin=origin, todo=_MEND))
 
 
 @dataclass(frozen=True, slots=True)

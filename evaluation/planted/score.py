@@ -31,10 +31,11 @@ from evaluation.planted.validity import validity
 from evaluation.records import Outcome
 from evaluation.runs import Progress, RunFolder, silent
 from evaluation.score import of_kind
+from evaluation.stated import read_cell_header
 from evaluation.suite import run_suite_on
 from ravel.build import BuildConfig, build_instance
 from ravel.common.errors import SuiteError
-from ravel.common.io import read_json, write_text
+from ravel.common.io import write_text
 from ravel.instance import Instance
 from ravel.schema import SOURCE_KINDS, Generalisation, split_name
 
@@ -193,7 +194,7 @@ def _rows(
     resolved = resolve(config, instance, engine.target)
     for cell in plan_cells(resolved, instance, engine.target):
         folder = run.cell(cell.cell_id)
-        if read_json(folder.header).get("refused") is not None:
+        if read_cell_header(folder.header).get("refused") is not None:
             continue
         featurizer, _ = load_featurizer(folder.path)
         blank = _Blank(world, cell.method, cell.setting, cell.size, cell.seed)

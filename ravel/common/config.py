@@ -11,6 +11,7 @@ from typing_extensions import Self
 
 from ravel.common.errors import SuiteError, near_misses
 from ravel.common.io import read_text
+from ravel.common.strict_yaml import YamlError, parse_yaml
 
 __all__ = ["Config"]
 
@@ -18,25 +19,31 @@ __all__ = ["Config"]
 class Config(BaseModel):
     """A frozen group of settings. `from_yaml(to_yaml(c)) == c` holds for each subclass (a test checks it)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @classmethod
     def from_mapping(cls, values: dict[str, Any], *, origin: str) -> Self:
         """Build the config from plain values. Raises SuiteError naming `origin`, the key and near misses."""
         try:
-            return cls.model_validate(values)
+            config = cls.model_validate(values)
         except ValidationError as error:
             raise _readable(error, cls, origin) from None
+        for name, given in values.items():
+            if _took_truth_for_number(given, getattr(config, name)):
+                raise SuiteError(
+                    expected=f"a number for {name!r} in {origin}",
+                    came=f"true or false ({given!r}); YAML reads yes, no, on and off so",
+                    todo="change that value",
+                )
+        return config
 
     @classmethod
     def from_yaml(cls, text: str, *, origin: str = "the given text") -> Self:
         """Read the config from YAML text. Raises SuiteError if it is no mapping or a value does not fit."""
         try:
-            values = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise SuiteError(
-                expected=f"YAML in {origin}", came=" ".join(str(error).split()), todo="correct the file"
-            ) from None
+            values = parse_yaml(text)
+        except YamlError as error:
+            raise SuiteError(expected=f"YAML in {origin}", came=str(error), todo="correct the file") from None
         if values is None:
             values = {}
         if not isinstance(values, dict):
@@ -72,6 +79,18 @@ def _readable(error: ValidationError, config: type[Config], origin: str) -> Suit
         came=f"{first.get('input')!r} ({first['msg']})",
         todo="change that value",
     )
+
+
+def _took_truth_for_number(given: Any, taken: Any) -> bool:
+    """Tell whether pydantic made 0 or 1 of a false or true somewhere in a value."""
+    if isinstance(given, bool):
+        return isinstance(taken, (int, float)) and not isinstance(taken, bool)
+    if isinstance(given, dict):
+        of_name = taken.get if isinstance(taken, dict) else lambda name: getattr(taken, name, None)
+        return any(_took_truth_for_number(value, of_name(name)) for name, value in given.items())
+    if isinstance(given, (list, tuple)) and isinstance(taken, (list, tuple)) and len(given) == len(taken):
+        return any(map(_took_truth_for_number, given, taken))
+    return False
 
 
 def _fields_at(config: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:

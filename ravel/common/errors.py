@@ -7,6 +7,9 @@ from collections.abc import Iterable
 
 __all__ = ["StorageError", "SuiteError", "near_misses", "unknown_name"]
 
+_CLAUSE = 2000
+"""Characters of a clause at most."""
+
 
 class SuiteError(Exception):
     """A mistake that the user can mend: what was expected, what came, what to do.
@@ -15,13 +18,23 @@ class SuiteError(Exception):
     """
 
     def __init__(self, *, expected: str, came: str, todo: str) -> None:
-        self.expected = expected
+        self.expected = _clause(expected)
         """What would have been right, as a clause without a full stop."""
-        self.came = came
+        self.came = _clause(came)
         """What was found instead, as a clause without a full stop."""
-        self.todo = todo
+        self.todo = _clause(todo)
         """What the user can do now, as a clause without a full stop."""
-        super().__init__(f"Expected {expected}; got {came}. To mend it: {todo}.")
+        super().__init__(f"Expected {self.expected}; got {self.came}. To mend it: {self.todo}.")
+
+
+def _clause(text: str) -> str:
+    """Return a clause that can be printed: no longer than a screen, and without halves of surrogate pairs.
+
+    Clauses quote what stood in a file, and that may be anything.
+    """
+    if len(text) > _CLAUSE:
+        text = f"{text[: _CLAUSE // 2]} [...] {text[-_CLAUSE // 2 :]}"
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 class StorageError(SuiteError):

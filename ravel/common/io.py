@@ -10,11 +10,13 @@ from typing import Any
 
 from ravel.common import durable
 from ravel.common.errors import SuiteError
+from ravel.common.strict_json import JsonError, parse_json
 
 __all__ = [
     "append_text",
     "canonical_json",
     "make_folder",
+    "read_bytes",
     "read_json",
     "read_jsonl",
     "read_text",
@@ -42,18 +44,23 @@ def sha256_text(text: str) -> str:
 
 
 def sha256_file(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes, in hexadecimal."""
+    """Return the SHA-256 of a file's bytes, in hexadecimal. Raises SuiteError if it can't be read."""
     digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        for block in iter(lambda: stream.read(1 << 20), b""):
-            digest.update(block)
+    try:
+        with path.open("rb") as stream:
+            for block in iter(lambda: stream.read(1 << 20), b""):
+                digest.update(block)
+    except OSError as error:
+        raise SuiteError(
+            expected=f"a readable file at {path}", came=error.strerror or str(error), todo="check the path"
+        ) from None
     return digest.hexdigest()
 
 
-def read_text(path: Path) -> str:
-    """Read a UTF-8 file. Raises SuiteError if it is absent, a folder, unreadable or not UTF-8."""
+def read_bytes(path: Path) -> bytes:
+    """Read a file. Raises SuiteError if it is absent, a folder or unreadable."""
     try:
-        return path.read_bytes().decode("utf-8")
+        return path.read_bytes()
     except FileNotFoundError:
         raise SuiteError(expected=f"a file at {path}", came="nothing there", todo="check the path") from None
     except IsADirectoryError:
@@ -62,10 +69,17 @@ def read_text(path: Path) -> str:
         raise SuiteError(
             expected=f"a readable file at {path}", came="no permission", todo="change the file's permissions"
         ) from None
-    except OSError as error:
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else None
         raise SuiteError(
-            expected=f"a readable file at {path}", came=error.strerror or str(error), todo="check the path"
+            expected=f"a readable file at {str(path)!r}", came=reason or str(error), todo="check the path"
         ) from None
+
+
+def read_text(path: Path) -> str:
+    """Read a UTF-8 file. Raises SuiteError if it is absent, a folder, unreadable or not UTF-8."""
+    try:
+        return read_bytes(path).decode("utf-8")
     except UnicodeDecodeError as error:
         raise SuiteError(
             expected=f"UTF-8 text in {path}",
@@ -75,30 +89,34 @@ def read_text(path: Path) -> str:
 
 
 def read_json(path: Path) -> Any:
-    """Read one JSON value. Raises SuiteError with the line and column of a syntax error."""
+    """Read one JSON value, strictly as `parse_json` does. Raises SuiteError with the line and column of a
+    syntax error."""
     try:
-        return json.loads(read_text(path))
-    except json.JSONDecodeError as error:
+        return parse_json(read_text(path))
+    except JsonError as error:
+        at = "" if error.line is None else f" at line {error.line}, column {error.column}"
         raise SuiteError(
             expected=f"JSON in {path}",
-            came=f"{error.msg} at line {error.lineno}, column {error.colno}",
-            todo="correct that line",
+            came=f"{error}{at}",
+            todo="correct that line" if at else "correct the file",
         ) from None
 
 
 def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield (line number, object) for each line of a JSON Lines file; a blank line is an error.
 
-    Raises SuiteError naming the line for anything that is not one JSON object per line.
+    Lines are read strictly, as `parse_json` does. Raises SuiteError naming the line for anything that is not
+    one JSON object per line.
     """
     lines = read_text(path).split("\n")
     if lines and lines[-1] == "":
         lines.pop()
     for number, line in enumerate(lines, start=1):
         try:
-            value = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise _bad_line(path, number, f"{error.msg} at column {error.colno}") from None
+            value = parse_json(line)
+        except JsonError as error:
+            at = "" if error.column is None else f" at column {error.column}"
+            raise _bad_line(path, number, f"{error}{at}") from None
         if not isinstance(value, dict):
             raise _bad_line(path, number, f"a {type(value).__name__}")
         yield number, value

@@ -286,7 +286,10 @@ def _edit(folder: Path, **changes: object) -> None:
 
 DAMAGE: list[tuple[Callable[[Path], object], str]] = [
     (lambda f: (f / "featurizer.json").unlink(), "nothing there"),
-    (lambda f: (f / "featurizer.safetensors").unlink(), "No such file"),
+    (
+        lambda f: (f / "featurizer.safetensors").unlink(),
+        r"a file at .*featurizer\.safetensors; got nothing there",
+    ),
     (lambda f: (f / "featurizer.safetensors").write_bytes(b"PK\x03\x04 a zip"), "complete safetensors"),
     (
         lambda f: (f / "featurizer.safetensors").write_bytes(
@@ -301,7 +304,7 @@ DAMAGE: list[tuple[Callable[[Path], object], str]] = [
     (lambda f: _edit(f, kind="rotation"), "a known kind"),
     (lambda f: _edit(f, kind="masked_basis"), "masked_basis without 'weights'"),
     (lambda f: _edit(f, size=3), "of size 4"),
-    (lambda f: _edit(f, seed="five"), "'seed'.*of type int"),
+    (lambda f: _edit(f, seed="five"), "a whole number as 'seed'"),
     (lambda f: _edit(f, site="here"), "of the form"),
     (lambda f: _edit(f, tensors={}), "other tensors"),
     (lambda f: _edit(f, tensors_sha256="0" * 64), "hash"),

@@ -241,7 +241,7 @@ def test_records_are_read_as_they_were_written(tmp_path: Path) -> None:
     assert read_skews(tmp_path / "s.jsonl") == skew
     newer = {**found[0].to_json(), "schema_version": 99}
     (tmp_path / "d.jsonl").write_text(json.dumps(newer) + "\n")
-    with pytest.raises(SuiteError, match=r"a Dependence of schema version 1 in .*line 1"):
+    with pytest.raises(SuiteError, match=r"schema version 1 in .*line 1; got version 99, which is newer"):
         read_dependence(tmp_path / "d.jsonl")
 
 

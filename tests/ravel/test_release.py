@@ -235,7 +235,7 @@ class TestFolders:
             ({"entity_attributes": b"{"}, r"JSON in .*entity_attributes\.json; got .* at line 1, column 2"),
             ({"entity_attributes": b"\xff"}, r"UTF-8 text in .*; got a wrong byte at offset 0"),
             ({"entity_attributes": []}, "a JSON object in .*; got a list"),
-            ({"entity_attributes": b'{"a": {}, "a": {}}'}, "each key once in .*; got 'a' twice"),
+            ({"entity_attributes": b'{"a": {}, "a": {}}'}, "JSON in .*; got the key 'a' twice"),
             ({"entity_attributes": {**VALUES, "red": {}}}, "values for 'red' at 'red' in .*; got none"),
             ({"entity_attributes": {**VALUES, "red": {"Color": 3}}}, "text as the Color of 'red'.*got 3"),
             ({"entity_attributes": {"red": VALUES["red"]}}, "1 missing in .*entity_attributes.*'grass'"),

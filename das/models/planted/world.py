@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from das.models.base import TargetModel
@@ -17,10 +16,11 @@ from das.models.planted.rotation import random_rotation, rotate
 from das.models.planted.spec import PlantedSpec, check_spec
 from das.models.planted.training import train_planted
 from das.models.planted.words import planted_tables, word_tokenizer
+from das.tensor_files import TensorFileError, parse_tensors
 from ravel.common.bundled import bundled_path
 from ravel.common.errors import SuiteError
 from ravel.common.folders import new_folder
-from ravel.common.io import write_text
+from ravel.common.io import read_bytes, write_text
 from ravel.common.seeds import derive_seed
 from ravel.tables import Tables, write_tables
 
@@ -146,8 +146,8 @@ def load_world(name_or_folder: str, *, device: str = "cpu") -> PlantedWorld:
 
 def _rotation(folder: Path, spec: PlantedSpec) -> Tensor:
     try:
-        turn = load_file(folder / _TRUTH)[_ROTATION]
-    except (SafetensorError, KeyError, OSError) as error:
+        turn = parse_tensors(read_bytes(folder / _TRUTH))[_ROTATION]
+    except (TensorFileError, KeyError) as error:
         raise SuiteError(
             expected=f"the rotation in {folder / _TRUTH}", came=str(error), todo="make the world again"
         ) from None

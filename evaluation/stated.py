@@ -1,0 +1,85 @@
+"""What `cell.json` and `environment.json` of a run state, checked as they are read; no layout, no fits, no
+torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ravel.common.errors import SuiteError
+from ravel.common.io import read_json
+from ravel.common.typed import check_version
+
+__all__ = ["SUITE_SCHEMA_VERSION", "read_cell_header", "read_environment", "swapped_in"]
+
+SUITE_SCHEMA_VERSION = 1
+"""Version of what a cell's header states, and part of its id."""
+_TEXTS = ("method", "attribute", "site", "model_fingerprint", "instance_fingerprint")
+_FINGERPRINTS = ("model_fingerprint", "instance_fingerprint")
+
+
+def read_cell_header(path: Path) -> dict[str, Any]:
+    """Return what a `cell.json` states; what is not needed to read a cell may be absent.
+
+    Raises SuiteError for a file that is no header, a field of another type and a newer schema.
+    """
+    stated = read_json(path)
+    if not isinstance(stated, dict) or not isinstance(stated.get("cell"), str):
+        raise _unfit(path, "a file that does not name a cell")
+    if "suite_schema" in stated:
+        check_version(stated["suite_schema"], SUITE_SCHEMA_VERSION, what="a cell", origin=str(path))
+    for name in _TEXTS:
+        if not isinstance(stated.get(name, ""), str):
+            raise _unfit(path, f"{name} {_shown(stated[name])}")
+    if not isinstance(stated.get("refused"), (str, type(None))):
+        raise _unfit(path, f"refused {_shown(stated['refused'])}")
+    if not _is_count(stated.get("swapped", 0)) or type(stated.get("seed", 0)) is not int:
+        raise _unfit(path, f"swapped {_shown(stated.get('swapped'))}, seed {_shown(stated.get('seed'))}")
+    if not isinstance(stated.get("config", {}), dict):
+        raise _unfit(path, f"config {_shown(stated['config'])}")
+    return stated
+
+
+def swapped_in(path: Path) -> int:
+    """Return how many coordinates a finished cell swaps.
+
+    Raises SuiteError as `read_cell_header` does, and for a header that does not say.
+    """
+    stated = read_cell_header(path)
+    if "swapped" not in stated:
+        raise _unfit(path, "a header without swapped")
+    swapped: int = stated["swapped"]
+    return swapped
+
+
+def read_environment(path: Path) -> dict[str, Any]:
+    """Return what an `environment.json` states: fingerprints, and a list of environments.
+
+    Raises SuiteError for a file of another form.
+    """
+    stated = read_json(path)
+    environments = stated.get("environments") if isinstance(stated, dict) else None
+    if not isinstance(environments, list) or not all(isinstance(e, dict) for e in environments):
+        raise _unfit(path, "a file without a list of environments")
+    for name in _FINGERPRINTS:
+        if not isinstance(stated.get(name, ""), str):
+            raise _unfit(path, f"{name} {_shown(stated[name])}")
+    found: dict[str, Any] = stated
+    return found
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _unfit(path: Path, came: str) -> SuiteError:
+    return SuiteError(
+        expected=f"what a run of the suite writes in {path}",
+        came=came,
+        todo="restore the file from the run that wrote it, or remove its folder and run the suite again",
+    )
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 120 else text[:117] + "..."

@@ -1,0 +1,112 @@
+"""YAML read strictly: plain values only, each key once, no bombs; it knows no files and no settings."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import yaml
+
+__all__ = ["YamlError", "parse_yaml"]
+
+_DEPTH = 64
+"""Lists and mappings inside each other at most."""
+_NODES = 100_000
+"""Values at most, each counted as often as aliases repeat it."""
+_DIGITS = 300
+"""Digits of a whole number at most, as in JSON files."""
+_CONSTRUCTING = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError)
+"""What pyyaml raises, besides errors of its own, for scalars that are not of the type they look like or are
+tagged with: dates without such a month, for instance."""
+
+
+class YamlError(ValueError):
+    """Text that is no strict YAML; the message is a clause that says why."""
+
+
+class _Loader(yaml.SafeLoader):
+    """The safe loader, with each key of a mapping once; merged keys (`<<`) may be overridden as ever."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        """Build a mapping. Raises YamlError for a key that stands twice."""
+        if isinstance(node, yaml.MappingNode):
+            plain = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+            written = [name for name in plain if name != "<<"]
+            if len(set(written)) < len(written):
+                double = next(name for name in written if written.count(name) > 1)
+                raise YamlError(
+                    f"the key {double[:60]!r} twice, again at{node.start_mark}".replace("\n", " ")
+                )
+        return super().construct_mapping(node, deep=deep)
+
+
+def parse_yaml(text: str) -> Any:
+    """Return the value of a YAML text: null, text, true, false, finite numbers, lists and mappings of text.
+
+    Raises YamlError for a syntax error, a tag, date or other value of no such type, a key that stands twice
+    or is no text, a number that no float can hold, half of a surrogate pair, and for more nesting or values
+    than a file of settings has; aliases count as what they repeat.
+    """
+    try:
+        # The loader is a safe one.
+        value = yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise YamlError(" ".join(str(error).split())) from None
+    except YamlError:
+        raise
+    except RecursionError:
+        raise _too_deep() from None
+    except _CONSTRUCTING as error:
+        raise YamlError(f"a value that can't be read ({type(error).__name__}: {error})") from None
+    _check(value)
+    return value
+
+
+def _check(value: Any) -> None:
+    level, seen = [value], 0
+    for _ in range(_DEPTH + 1):
+        below: list[Any] = []
+        for found in level:
+            _check_one(found)
+            if isinstance(found, dict):
+                below.extend(found.values())
+            elif isinstance(found, list):
+                below.extend(found)
+            if seen + len(below) > _NODES:
+                raise YamlError(f"more than {_NODES} values, aliases counted as what they repeat")
+        if not below:
+            return
+        seen += len(below)
+        level = below
+    raise _too_deep()
+
+
+def _check_one(value: Any) -> None:
+    if isinstance(value, dict):
+        for key in value:
+            if not isinstance(key, str):
+                raise YamlError(f"{_shown(key)} as a key, which is no text; put it in quotes")
+            _check_text(key)
+    elif isinstance(value, str):
+        _check_text(value)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise YamlError(f"{value}, which is no finite number")
+    elif isinstance(value, int) and abs(value) >= 10**_DIGITS:
+        raise YamlError(f"a whole number of more than {_DIGITS} digits")
+    elif not isinstance(value, (list, int, float, type(None))):
+        raise YamlError(f"a {type(value).__name__}, {_shown(value)}; put it in quotes if it is text")
+
+
+def _check_text(text: str) -> None:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise YamlError(f"half of a surrogate pair in {text[:60]!a}") from None
+
+
+def _too_deep() -> YamlError:
+    return YamlError(f"lists or mappings nested more than {_DEPTH} deep")
+
+
+def _shown(value: Any) -> str:
+    return ascii(value)[:60]

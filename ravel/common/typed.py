@@ -1,0 +1,165 @@
+"""Plain values of files held against the types of a dataclass, and versions of file forms; it knows no
+particular record."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from functools import lru_cache
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from ravel.common.errors import SuiteError
+
+__all__ = ["check_version", "typed_values"]
+
+Convert = Callable[[Any], Any]
+"""Returns the value in the field's type, lists as tuples; raises _UnfitError for any other value."""
+
+
+_Column = tuple[str, frozenset[type], Convert]
+"""A field's type in words, the types that need no further look, and how other values are read."""
+
+
+class _UnfitError(Exception):
+    """A value that is not of the type."""
+
+
+def typed_values(
+    record: type[Any], values: Mapping[str, Any], *, origin: str, todo: str, but: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Return the values of a dataclass's fields, read from JSON or YAML, in the fields' types.
+
+    Lists become tuples where the field is one. True is no whole number, text is no number, and no number is
+    NaN. Fields named in `but`, and names that are no fields, are passed on as they are. Raises SuiteError
+    naming `origin` and the first field whose value is of another type.
+    """
+    found = dict(values)
+    columns: Mapping[str, _Column] = _columns(record)  # type: ignore[arg-type]  # a class is hashable
+    for name, (words, plain, convert) in columns.items():
+        if name not in found or name in but or type(found[name]) in plain:
+            continue
+        try:
+            found[name] = convert(found[name])
+        except _UnfitError:
+            raise SuiteError(
+                expected=f"{words} as {name!r} in {origin}", came=_shown(found[name]), todo=todo
+            ) from None
+    return found
+
+
+def check_version(version: Any, known: int, *, what: str, origin: str) -> None:
+    """Raise SuiteError unless `version` is a version of a file form that is known: 1 to `known`.
+
+    A newer one is told apart: there the way out is an update of ravel-bench.
+    """
+    if type(version) is int and 1 <= version <= known:
+        return
+    newer = type(version) is int and version > known
+    raise SuiteError(
+        expected=f"{what} of schema version {known}{' or older' if known > 1 else ''} in {origin}",
+        came=f"version {_shown(version)}{', which is newer' if newer else ''}",
+        todo="update ravel-bench, or read it with the newer ravel-bench that wrote it"
+        if newer
+        else "restore the file from where it was written",
+    )
+
+
+@lru_cache(maxsize=64)
+def _columns(record: type[Any]) -> dict[str, _Column]:
+    hints = get_type_hints(record)
+    found = {}
+    for field in fields(record):
+        hint = hints[field.name]
+        found[field.name] = (_words(hint), frozenset(_plain(hint)), _converter(hint))
+    return found
+
+
+def _plain(hint: Any) -> set[type]:
+    if get_origin(hint) in (Union, UnionType):
+        return set().union(*(_plain(option) for option in get_args(hint)))
+    return {hint} if hint in (str, int, bool, type(None)) else set()
+
+
+def _converter(hint: Any) -> Convert:
+    origin, inner = get_origin(hint), get_args(hint)
+    if hint is Any:
+        return lambda value: value
+    if origin in (Union, UnionType):
+        return _first_of([_converter(option) for option in inner])
+    if origin is Literal:
+        return lambda value: value if isinstance(value, str) and value in inner else _unfit()
+    if origin is tuple:
+        return _tuple_of(inner)
+    if origin is not None and issubclass(origin, Mapping):
+        return _mapping_of(_converter(inner[1]))
+    if origin is not None and issubclass(origin, Sequence):
+        return _list_of(_converter(inner[0]))
+    if hint is float:
+        return lambda value: value if type(value) in (int, float) and math.isfinite(value) else _unfit()
+    return lambda value: value if type(value) is hint else _unfit()
+
+
+def _first_of(options: Sequence[Convert]) -> Convert:
+    def convert(value: Any) -> Any:
+        for option in options:
+            try:
+                return option(value)
+            except _UnfitError:
+                continue
+        return _unfit()
+
+    return convert
+
+
+def _tuple_of(inner: tuple[Any, ...]) -> Convert:
+    if inner[-1] is Ellipsis:
+        each = _converter(inner[0])
+        return lambda value: tuple(map(each, value)) if isinstance(value, (list, tuple)) else _unfit()
+    parts = [_converter(part) for part in inner]
+
+    def convert(value: Any) -> Any:
+        if not isinstance(value, (list, tuple)) or len(value) != len(parts):
+            return _unfit()
+        return tuple(part(entry) for part, entry in zip(parts, value, strict=True))
+
+    return convert
+
+
+def _list_of(each: Convert) -> Convert:
+    return lambda value: [each(entry) for entry in value] if isinstance(value, (list, tuple)) else _unfit()
+
+
+def _mapping_of(each: Convert) -> Convert:
+    def convert(value: Any) -> Any:
+        if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
+            return _unfit()
+        return {name: each(entry) for name, entry in value.items()}
+
+    return convert
+
+
+def _unfit() -> Any:
+    raise _UnfitError
+
+
+def _words(hint: Any) -> str:
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        return " or ".join(dict.fromkeys(_words(option) for option in inner))
+    if origin is Literal:
+        return f"one of {', '.join(inner)}"
+    if origin is tuple and inner[-1] is not Ellipsis:
+        return f"a list of {len(inner)} entries, each {_words(inner[0])}"
+    if origin is not None and issubclass(origin, Mapping):
+        return "an object"
+    if origin is not None and issubclass(origin, Sequence):
+        return f"a list, each entry {_words(inner[0])}"
+    known = {str: "text", int: "a whole number", float: "a finite number", bool: "true or false"}
+    return known.get(hint, "null" if hint is type(None) else "a value")
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 120 else text[:117] + "..."
