@@ -13,6 +13,7 @@ from typing import Any
 from das.engine import ResumeEngine, make_engine
 from das.engine.memory import CachePlan, parse_bytes
 from das.engine.protocol import Engine
+from das.engine.through_logits import listen
 from das.methods.base import Method
 from das.models.load import load_target
 from evaluation.activations import collect_vectors
@@ -110,6 +111,7 @@ def run_suite_on(
     check_splits(config, instance)
     cache = planned_cache(config, instance, engine.target) if engine.name == ResumeEngine.name else None
     run = _open(config, out, instance, engine, cells, cache)
+    listen(engine, lambda text: progress(f"note {text}", 0, 0))
     if cache is not None:
         progress(f"note cache: {cache.text()}", 0, 0)
     bench = Bench(

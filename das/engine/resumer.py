@@ -14,6 +14,7 @@ from das.engine.arena import Book, BookShelf
 from das.engine.blocks import BlockRunner, CannotResumeError, Tokens
 from das.engine.hooks import rewritten
 from das.engine.layout import Layout, Row, Slots, lay_out, plan_passes
+from das.engine.room import Room
 from das.engine.spill import SpillFolder, key_of
 from das.models.base import Place, TargetModel
 from das.models.load import memory_guard
@@ -50,14 +51,15 @@ class Resumer:
     """
 
     def __init__(
-        self, target: TargetModel, shelf: BookShelf, batch_tokens: int, spill: SpillFolder | None = None
+        self, target: TargetModel, shelf: BookShelf, room: Room, spill: SpillFolder | None = None
     ) -> None:
-        """`shelf` bounds what is kept in memory; what does not fit goes to `spill`, or is made again."""
+        """`room` bounds a pass and `shelf` what is kept in memory; what does not fit there goes to `spill`,
+        or is made again."""
         self.runner = BlockRunner(target)
         """Calls the model's blocks."""
         self._target = target
         self._shelf = shelf
-        self._batch_tokens = batch_tokens
+        self._room = room
         self._spill = spill
         self._on_disk: set[str] = set()
 
@@ -263,7 +265,7 @@ class Resumer:
             self.runner.keys_only(hidden, block, tokens, harvest)
 
     def _plan(self, lengths: Sequence[int], starts: Sequence[int]) -> list[list[int]]:
-        return plan_passes(lengths, starts, batch_tokens=self._batch_tokens, call_tokens=_FILL_CALL)
+        return plan_passes(lengths, starts, batch_tokens=self._room.size, call_tokens=_FILL_CALL)
 
     def _ids(self, rows: Sequence[tuple[int, ...]], tokens: Tokens) -> Tensor:
         """Return ids [rows, tokens], padded by the row's last."""

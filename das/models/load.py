@@ -22,7 +22,7 @@ from ravel.common.bundled import bundled_path
 from ravel.common.errors import SuiteError, unknown_name
 from ravel.common.io import canonical_json
 
-__all__ = ["BUNDLED", "DTYPES", "load_target", "memory_guard", "target_from"]
+__all__ = ["BUNDLED", "DTYPES", "load_target", "memory_guard", "ran_out_of_memory", "target_from"]
 
 BUNDLED = "bundled"
 """The name that stands for the target model shipped with the suite."""
@@ -104,7 +104,7 @@ def memory_guard(expected: str, todo: str) -> Iterator[None]:
     except MemoryError:
         came = "out of memory"
     except RuntimeError as error:
-        if not _is_out_of_memory(error):
+        if not ran_out_of_memory(error):
             raise
         came = f"out of memory ({str(error).splitlines()[0]})"
     else:
@@ -112,10 +112,19 @@ def memory_guard(expected: str, todo: str) -> Iterator[None]:
     raise SuiteError(expected=expected, came=came, todo=todo)
 
 
-def _is_out_of_memory(error: RuntimeError) -> bool:
+def ran_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error says that memory did not suffice; each device says it in its own way."""
     text = str(error).lower()
-    known = ("out of memory", "not enough memory", "can't allocate memory")
-    return isinstance(error, torch.OutOfMemoryError) or any(phrase in text for phrase in known)
+    known = (
+        "out of memory",
+        "not enough memory",
+        "can't allocate memory",
+        "cannot allocate memory",
+        "defaultcpuallocator",
+    )
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(phrase in text for phrase in known)
 
 
 def _dtype_of(name: str) -> torch.dtype:
@@ -255,7 +264,7 @@ def _read_weights(
     except (OSError, ValueError, SafetensorError) as error:
         raise _no_weights(name, error, allow_pickle) from None
     except RuntimeError as error:
-        if _is_out_of_memory(error):
+        if ran_out_of_memory(error):
             raise
         raise _no_weights(name, error, allow_pickle) from None
     missing = sorted(report["missing_keys"])

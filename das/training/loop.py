@@ -10,6 +10,7 @@ import math
 import random
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import TypeAlias, TypeVar
 
 import torch
@@ -18,6 +19,7 @@ from torch import Tensor, optim
 
 from das.engine.labels import ForcedLabels
 from das.engine.protocol import Engine, FeaturizedPairs
+from das.engine.way_back import add_gradients
 from das.featurizers.base import Featurizer
 from das.sites import Site
 from das.training.checkpoint import (
@@ -105,6 +107,8 @@ class Ask:
     learns: bool
     """Whether the answer must carry a gradient: then the training gives its loss next, a scalar, and goes on
     once that has been sent back through the featurizer."""
+    parameters: tuple[Tensor, ...] = ()
+    """What is learned: where the gradient goes."""
 
 
 Found = TypeVar("Found")
@@ -137,6 +141,9 @@ def training(
 def train_together(trainings: Sequence[Training[Found]], engine: Engine) -> list[Found]:
     """Run trainings side by side, what they ask at one site in one go; return what they found, in order.
 
+    A step for which memory does not suffice, on the way there or back, is done again in smaller passes; no
+    part of a gradient is left over.
+
     Each result is what the training alone would come to: a group of pairs is judged as it would be by itself,
     and no gradient of one reaches another (to the byte where the engine says so).
     """
@@ -161,16 +168,36 @@ def train_together(trainings: Sequence[Training[Found]], engine: Engine) -> list
         now, asks = asks, {}
         for site, learns in dict.fromkeys((ask.site, ask.learns) for ask in now.values()):
             together = [i for i, ask in now.items() if (ask.site, ask.learns) == (site, learns)]
-            with torch.set_grad_enabled(learns):
-                answers = engine.forced_labels([now[i].group for i in together], site)
-                losses = [go_on(i, answer) for i, answer in zip(together, answers, strict=True)]
-                given = [loss for loss in losses if loss is not None]
-                if given:
-                    torch.stack(given).sum().backward()
+            judge = partial(engine.forced_labels, [now[i].group for i in together], site)
+            if not learns:
+                with torch.no_grad():
+                    answers = judge()
+                for i, answer in zip(together, answers, strict=True):
+                    go_on(i, answer)
+                continue
+            with torch.enable_grad():
+                answers = judge()
+                cut = [_cut_off(labels) for labels in answers]
+                losses = [go_on(i, answer) for i, answer in zip(together, cut, strict=True)]
+                for loss in losses:
+                    if loss is not None:
+                        loss.backward()
+                slopes = [_slope(answer.cross_entropy) for answer in cut]
+                parameters = [p for i in together for p in now[i].parameters]
+                add_gradients(engine, answers, slopes, parameters, judge)
             for i, loss in zip(together, losses, strict=True):
                 if loss is not None:
                     go_on(i, None)
     return [found[index] for index in range(len(trainings))]
+
+
+def _cut_off(labels: ForcedLabels) -> ForcedLabels:
+    """Return the same labels with a leaf for their cross entropy: the way back from a loss ends there."""
+    return ForcedLabels(labels.cross_entropy.detach().requires_grad_(), labels.correct)
+
+
+def _slope(leaf: Tensor) -> Tensor:
+    return torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
 
 
 def batches(lengths: Sequence[int], batch_size: int, stream: random.Random) -> list[list[int]]:
@@ -318,7 +345,8 @@ class _Run:
         self, pairs: Sequence[TrainingPair], featurizer: Featurizer, *, learns: bool
     ) -> Training[ForcedLabels]:
         group = FeaturizedPairs([pair.forced for pair in pairs], featurizer)
-        outcome = yield Ask(group, self.task.site, learns)
+        parameters = tuple(self.trainable.parameters()) if learns else ()
+        outcome = yield Ask(group, self.task.site, learns, parameters)
         assert outcome is not None
         return outcome
 
