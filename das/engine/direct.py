@@ -165,9 +165,12 @@ class DirectEngine(ThroughLogits):
             return self._in_passes(pairs, rows, site, None)
         sources = self._stacked([pair.source for pair in pairs], site)
 
+        home = self.target.device
+
         def swaps(batch: list[int]) -> Change:
             incoming = sources.index_select(0, torch.tensor(batch, device=sources.device))
-            return lambda base: featurizer.interchange(base, incoming)
+            # A block may be computed elsewhere than the featurizer lies.
+            return lambda base: featurizer.interchange(base.to(home), incoming).to(base.device)
 
         if not torch.is_grad_enabled():
             return self._in_passes(pairs, rows, site, swaps)
@@ -320,7 +323,7 @@ class DirectEngine(ThroughLogits):
         with captured(wanted, dict.fromkeys(spots, places)) as vectors:
             self._forward(padded)
         return {
-            key: vectors[key.spot][row, column[key.token]].clone()
+            key: vectors[key.spot][row, column[key.token]].clone().to(self.target.device)
             for row, of_row in enumerate(keys)
             for key in of_row
         }

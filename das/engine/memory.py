@@ -13,6 +13,7 @@ from typing import Any, Literal
 import torch
 
 from das.models.base import TargetModel
+from das.models.load import AUTO
 from das.sites import Position, Site
 from ravel.common.errors import SuiteError
 
@@ -89,8 +90,11 @@ def free_bytes(device: torch.device | str = "cpu", *, root: Path = Path("/")) ->
 
     On CUDA what the driver calls free, with what torch holds and does not use. Elsewhere main memory: what
     Linux calls available, or less if a control group's limit leaves less; half of what is built in where the
-    system tells that only, and 4 GiB where it tells nothing. `root` is where `proc` and `sys` are.
+    system tells that only, and 4 GiB where it tells nothing. `auto` stands for the first GPU, or main memory
+    if there is none. `root` is where `proc` and `sys` are.
     """
+    if device == AUTO:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     place = torch.device(device)
     if place.type == "cuda":
         free, _ = torch.cuda.mem_get_info(place)

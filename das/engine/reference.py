@@ -50,14 +50,17 @@ class _Interchange(pyvene.TrainableIntervention, pyvene.DistributedRepresentatio
     """Our featurizer's swap as pyvene sees it: vectors [batch, width] of base and source in, one out; only
     `columns` of them are swapped."""
 
-    def __init__(self, featurizer: Featurizer, columns: slice) -> None:
+    def __init__(self, featurizer: Featurizer, columns: slice, home: torch.device) -> None:
         super().__init__()
         self.featurizer = featurizer
         self.columns = columns
+        self.home = home
 
     def forward(self, base: Tensor, source: Tensor, subspaces: Any = None) -> Tensor:
         swapped = base.clone()
-        swapped[:, self.columns] = self.featurizer.interchange(base[:, self.columns], source[:, self.columns])
+        # A block may be computed elsewhere than the featurizer lies.
+        part = self.featurizer.interchange(base[:, self.columns].to(self.home), source[:, self.columns])
+        swapped[:, self.columns] = part.to(base.device)
         return swapped
 
 
@@ -181,7 +184,8 @@ class ReferenceEngine(ThroughLogits):
             self._locations([pair.source for pair in pairs], source, site, unit),
             self._locations([pair.base for pair in pairs], base, site, unit),
         )
-        with self._wrapped(site, unit, _Interchange(featurizer, unit.columns)) as wrapped:
+        intervention = _Interchange(featurizer, unit.columns, self.target.device)
+        with self._wrapped(site, unit, intervention) as wrapped:
             _, swapped = wrapped(
                 base=_inputs(base),
                 sources=[_inputs(source)],
@@ -198,7 +202,8 @@ class ReferenceEngine(ThroughLogits):
             (_, collected), _ = wrapped(
                 base=_inputs(padded), unit_locations={"sources->base": (None, locations)}
             )
-        return torch.cat(list(collected)).reshape(len(prompts), -1)[:, unit.columns].float()
+        vectors = torch.cat(list(collected)).reshape(len(prompts), -1)
+        return vectors[:, unit.columns].float().to(self.target.device)
 
     @contextlib.contextmanager
     def _wrapped(self, site: Site, unit: _Unit, intervention: nn.Module) -> Iterator[Any]:

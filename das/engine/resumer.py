@@ -69,6 +69,9 @@ class Resumer:
         Rows are run on and compared with the model's own forward: a model whose blocks are not called as they
         seem to be is found out here, whatever its family.
         """
+        devices = sorted({str(device) for device in self._target.block_devices})
+        if len(devices) > 1:
+            return f"its blocks are computed on several devices ({', '.join(devices)})"
         try:
             # To run out of memory says nothing about the model.
             with memory_guard("room for a few tokens at once", "lower --batch-tokens or --cache-memory"):

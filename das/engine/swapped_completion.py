@@ -89,7 +89,12 @@ def _complete_batch(
     step = torch.tensor([rows[i].ids for i in batch], device=device)
     places = torch.tensor([rows[i].place for i in batch], device=device)
     sources = torch.stack([rows[i].source for i in batch]).to(device)
-    with rewritten(target.place(site), places, lambda base: featurizer.interchange(base, sources)):
+
+    def change(base: Tensor) -> Tensor:
+        # A block may be computed elsewhere than the featurizer lies.
+        return featurizer.interchange(base.to(device), sources).to(base.device)
+
+    with rewritten(target.place(site), places, change):
         tokens, cache = _step(target, step, None)
     # A done row may run on beside the others; what it says then is not written down.
     held, live = list(batch), set(batch)
