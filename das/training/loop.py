@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import random
+import time
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -49,6 +50,8 @@ __all__ = [
     "training",
 ]
 
+_CHECKPOINT_SECONDS = 60.0
+"""Seconds after which a step ends in a checkpoint though its epoch goes on."""
 _POOL = 16
 """Batches that are sorted by length together: enough to leave little padding, few enough to stay mixed."""
 
@@ -131,9 +134,9 @@ def training(
 
     Best is the highest mean of cause and isolate accuracy (of those kinds that are there), ties broken by the
     lower validation loss, then by the earlier epoch. With `workspace.folder` set, each epoch ends in a
-    checkpoint there, and a later call with the same `task.identity` goes on from it and returns the same
-    featurizer, to the byte. Raises SuiteError if the loss is no longer finite, or for a checkpoint of another
-    fit.
+    checkpoint there, and in a long one a step every minute; a later call with the same `task.identity` goes
+    on from it and returns the same featurizer, to the byte. Raises SuiteError if the loss is no longer
+    finite, or for a checkpoint of another fit.
     """
     return (yield from _Run(trainable, task, engine, workspace, config).finish())
 
@@ -229,7 +232,11 @@ class _Progress:
     """The counters of a run; all of it goes into checkpoints."""
 
     epoch: int = 0
-    """Finished epochs."""
+    """Epochs that were begun."""
+    batches: int = 0
+    """Finished batches of an epoch that goes on; 0 between epochs."""
+    saves: int = 0
+    """Checkpoints written."""
     step: int = 0
     """Finished optimiser steps."""
     best_epoch: int = 0
@@ -252,6 +259,8 @@ class _Tally:
     loss: dict[str, float] = field(default_factory=dict)
     correct: dict[str, int] = field(default_factory=dict)
     count: dict[str, int] = field(default_factory=dict)
+    rate: float = 0.0
+    """Learning rate of the last step."""
 
     def add(self, pairs: Sequence[TrainingPair], outcome: ForcedLabels) -> None:
         """Count a batch under each pair's kind."""
@@ -295,13 +304,17 @@ class _Run:
             trainable.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
         )
         self.state = _Progress()
+        self.tally = _Tally()
         self.best: dict[str, Tensor] = {}
+        self.saved_at = time.monotonic()
 
     def finish(self) -> Training[Featurizer]:
         """Resume if there is something to resume, train to the end, return the best."""
         self._resume()
         self.engine.run_ahead([pair.forced for pair in self.task.training], self.task.site)
-        while self.state.epoch < self.config.epochs and self.state.stale < self.config.patience:
+        while self.state.batches or (
+            self.state.epoch < self.config.epochs and self.state.stale < self.config.patience
+        ):
             yield from self._train_epoch()
             yield from self._validate()
             self._save()
@@ -310,21 +323,28 @@ class _Run:
         return self.trainable.finished()
 
     def _train_epoch(self) -> Training[None]:
-        stream = python_stream(self.task.seed, "order", str(self.state.epoch))
-        self.state.epoch += 1
-        tally = _Tally()
-        for batch in batches(self._lengths(self.task.training), self.config.batch_size, stream):
-            yield from self._step([self.task.training[index] for index in batch], tally)
-            if len(tally.batch_losses) == self.config.log_every:
-                self._log_training(tally)
-                tally = _Tally()
+        """Train an epoch, or what is left of one that was interrupted."""
+        self.state.epoch += not self.state.batches
+        stream = python_stream(self.task.seed, "order", str(self.state.epoch - 1))
+        order = batches(self._lengths(self.task.training), self.config.batch_size, stream)
+        for batch in order[self.state.batches :]:
+            yield from self._step([self.task.training[index] for index in batch], self.tally)
+            self.state.batches += 1
+            if len(self.tally.batch_losses) == self.config.log_every:
+                self._log_training(self.tally)
+                self.tally = _Tally()
             self.workspace.progress(self.state.step, self.steps)
-        if tally.batch_losses:
-            self._log_training(tally)
+            if time.monotonic() - self.saved_at >= _CHECKPOINT_SECONDS:
+                self._save()
+        if self.tally.batch_losses:
+            self._log_training(self.tally)
+            self.tally = _Tally()
+        self.state.batches = 0
 
     def _step(self, pairs: Sequence[TrainingPair], tally: _Tally) -> Training[None]:
+        tally.rate = self._rate()
         for group in self.optimiser.param_groups:
-            group["lr"] = self._rate()
+            group["lr"] = tally.rate
         with torch.enable_grad():
             featurizer = self.trainable.current()
         outcome = yield from self._ask(pairs, featurizer, learns=True)
@@ -377,7 +397,7 @@ class _Run:
                 "loss": sum(tally.batch_losses) / len(tally.batch_losses),
                 **tally.losses(),
                 "accuracy": sum(tally.correct.values()) / sum(tally.count.values()),
-                "lr": float(self.optimiser.param_groups[0]["lr"]),
+                "lr": tally.rate,
             }
         )
 
@@ -429,8 +449,10 @@ class _Run:
         self.best = {name: tensor.detach().clone() for name, tensor in self.trainable.state_dict().items()}
 
     def _save(self) -> None:
+        self.saved_at = time.monotonic()
         if self.workspace.folder is None:
             return
+        self.state.saves += 1
         tensors = {
             **with_prefix("trainable", self.trainable.state_dict()),
             **with_prefix("best", self.best),
@@ -439,9 +461,9 @@ class _Run:
         write_checkpoint(
             self.workspace.folder,
             identity=self.task.identity,
-            epoch=self.state.epoch,
+            number=self.state.saves,
             tensors=tensors,
-            progress=asdict(self.state),
+            progress={**asdict(self.state), "tally": asdict(self.tally)},
         )
 
     def _resume(self) -> None:
@@ -454,6 +476,8 @@ class _Run:
         self.trainable.load_state_dict(take_prefix("trainable", tensors))
         self.best = take_prefix("best", tensors)
         restore_optimiser(self.optimiser, take_prefix("optimiser", tensors))
+        # A checkpoint that this version did not write has none.
+        self.tally = _Tally(**progress.pop("tally", {}))
         self.state = _Progress(**progress)
         for row in self.state.rows:
             self.workspace.log(row)
