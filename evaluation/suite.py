@@ -14,6 +14,7 @@ from das.engine import ResumeEngine, make_engine
 from das.engine.memory import CachePlan, parse_bytes
 from das.engine.protocol import Engine
 from das.engine.through_logits import listen
+from das.environment import describe_numerics
 from das.methods.base import Method
 from das.models.load import load_target
 from evaluation.activations import collect_vectors
@@ -158,6 +159,7 @@ def _open(
         dtype=config.dtype,
         engine=engine.name,
         cache=None if cache is None else cache.choice,
+        numerics=describe_numerics(),
     )
     run.record_environment(fingerprints, environment)
     if not run.instance.exists():
