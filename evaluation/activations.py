@@ -84,6 +84,10 @@ class StoredVectors:
         """Pass on to the engine."""
         return self._engine.complete_swapped(pairs, site, featurizer, max_new_tokens, decided)
 
+    def give_way(self, came: str) -> None:
+        """Pass on to the engine."""
+        self._engine.give_way(came)
+
     def run_ahead(self, pairs: Sequence[ForcedPair], site: Site) -> None:
         """Pass on to the engine."""
         self._engine.run_ahead(pairs, site)

@@ -12,6 +12,7 @@ from typing import Any
 from das.engine import make_engine
 from das.engine.memory import parse_bytes
 from das.engine.protocol import Engine
+from das.engine.through_logits import ThroughLogits, listen
 from das.featurizers.base import Featurizer
 from das.featurizers.storage import load_featurizer
 from das.methods.base import Method
@@ -162,9 +163,10 @@ class _Controlled:
         config = self.config
         memory = None if config.cache_memory is None else parse_bytes(config.cache_memory)
         # Without the cache folder, which belongs to the model of the grid.
-        return make_engine(
-            self.bench.engine.name, target, batch_tokens=config.batch_tokens, cache_bytes=memory
-        )
+        grid = self.bench.engine
+        made = make_engine(grid.name, target, batch_tokens=config.batch_tokens, cache_bytes=memory)
+        listen(made, grid.on_note if isinstance(grid, ThroughLogits) else None)
+        return made
 
     def _judged_on(self, view: View) -> Instance:
         if view.name not in self._judged:

@@ -38,7 +38,8 @@ class TargetConfig(Config):
     dtype: str = "float32"
     """Dtype of the model's weights."""
     device: str = "cpu"
-    """Where the model runs."""
+    """Where the model runs: one device such as `cpu` or `cuda:1`, or `auto` for all GPUs and, where these do
+    not suffice, memory and disk (needs accelerate)."""
     engine: str = "resume"
     """The engine that runs it."""
     batch_tokens: PositiveInt = 16_384

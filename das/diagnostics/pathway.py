@@ -16,7 +16,7 @@ from torch import Tensor
 from das.diagnostics.modules import mlp_output
 from das.engine.batch import PaddedRows, PromptEncoder, pad_rows, plan_batches
 from das.engine.checks import check_row_lengths
-from das.engine.direct import DirectEngine
+from das.engine.direct import Change, DirectEngine
 from das.engine.hooks import captured, clipped
 from das.engine.protocol import PromptPair
 from das.engine.through_logits import ThroughLogits
@@ -111,16 +111,14 @@ class _ClampedEngine(DirectEngine):
         self._places = {layer: Place(mlp_output(target, layer), "input") for layer in ranges.lowest}
 
     @contextmanager
-    def _swap(
-        self, padded: PaddedRows, places: list[int], site: Site, featurizer: Featurizer, sources: Tensor
-    ) -> Iterator[None]:
+    def _swap(self, padded: PaddedRows, places: list[int], site: Site, change: Change) -> Iterator[None]:
         self._check_site(site)
         starts = torch.tensor(places, device=padded.shifts.device) + padded.shifts
         with ExitStack() as stack:
             for layer, place in self._places.items():
                 ends = self._ranges.lowest[layer], self._ranges.highest[layer]
                 stack.enter_context(clipped(place, starts, *ends))
-            stack.enter_context(super()._swap(padded, places, site, featurizer, sources))
+            stack.enter_context(super()._swap(padded, places, site, change))
             yield
 
     def complete_swapped(

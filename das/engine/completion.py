@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -17,7 +18,9 @@ from transformers.cache_utils import Cache, DynamicLayer
 
 from das.engine.batch import pad_rows, plan_batches
 from das.engine.hooks import gathered
+from das.engine.room import Room
 from das.models.base import TargetModel
+from das.models.load import ran_out_of_memory
 
 __all__ = ["Completer", "Settled", "shared_cuts"]
 
@@ -206,14 +209,20 @@ class Completer:
         """Tokens that are kept at a time, at most (but at least one row)."""
         self.sharers = sharers
         """Least number of rows behind a beginning that runs on its own."""
-        on_cpu = target.device.type == "cpu"
-        self.call_tokens = min(batch_tokens, _CALL_TOKENS) if on_cpu else batch_tokens
-        """Tokens in one call at most, where a row is not longer."""
-        self.held_tokens = batch_tokens // 2
-        """Tokens that wait at most until rows of many batches run on together."""
         self._buffers = _Buffers()
         self._narrows = True
         self._shares: bool | None = None
+
+    @property
+    def call_tokens(self) -> int:
+        """Tokens in one call at most, where a row is not longer."""
+        on_cpu = self.target.device.type == "cpu"
+        return min(self.batch_tokens, _CALL_TOKENS) if on_cpu else self.batch_tokens
+
+    @property
+    def held_tokens(self) -> int:
+        """Tokens that wait at most until rows of many batches run on together."""
+        return self.batch_tokens // 2
 
     @property
     def shares(self) -> bool:
@@ -228,19 +237,43 @@ class Completer:
         """Whether the last block's later parts see each row's last token only."""
         return self.shares and self._narrows
 
-    def complete(self, rows: Sequence[Row], max_new_tokens: int, settled: Settled | None = None) -> list[Row]:
+    def complete(
+        self,
+        rows: Sequence[Row],
+        max_new_tokens: int,
+        settled: Settled | None = None,
+        *,
+        room: Room | None = None,
+    ) -> list[Row]:
         """Return the new token ids of each row: up to the first end token, that included, to where `settled`
-        says so, or `max_new_tokens` of them. No row may be empty."""
+        says so, or `max_new_tokens` of them. No row may be empty.
+
+        With `room`, which then bounds the tokens, rows that are not done when memory does not suffice are
+        begun again in smaller batches. Raises SuiteError as `Room.attempt`.
+        """
         if max_new_tokens < 1:
             return [() for _ in rows]
-        run = _Run(self, rows, max_new_tokens, settled)
+        found: dict[int, Row] = {}
+        left = list(range(len(rows)))
+        while left:
+            if room is not None:
+                self.batch_tokens = room.size
+            run = _Run(self, [rows[i] for i in left], max_new_tokens, _settled_among(left, settled))
+            if room is None:
+                self._run(run)
+            elif not room.attempt(partial(self._run, run)):
+                self._buffers.trim(0)
+            found.update((left[i], tuple(run.written[i])) for i in run.done)
+            left = [i for i in left if i not in found]
+        self._buffers.trim(_KEPT_BYTES)
+        return [found[i] for i in range(len(rows))]
+
+    def _run(self, run: _Run) -> None:
         with torch.inference_mode():
-            if len(rows) > 1 and self.shares:
+            if len(run.written) > 1 and self.shares:
                 run.with_shared_beginnings()
             else:
                 run.whole_rows()
-        self._buffers.trim(_KEPT_BYTES)
-        return [tuple(ids) for ids in run.written]
 
     def logits(self, running: _Running) -> Tensor:
         """Run the next tokens; return the logits after the last of them, [rows, vocabulary]."""
@@ -291,7 +324,10 @@ class Completer:
             whole = [self._whole(rows[0]), self._whole(rows[1]), self._whole(rows[2])]
             found = [first[0], first[1], second[0]]
         # A model that wants something else fails in ways of its own; the plain way is right for all.
-        except Exception:  # noqa: BLE001, RUF100
+        except Exception as error:  # noqa: BLE001, RUF100
+            # To run out of memory says nothing about the model.
+            if ran_out_of_memory(error):
+                raise
             return False
         tolerance = _TOLERANCES.get(first.dtype, _COARSE)
         return all(_close(ours, theirs, tolerance) for ours, theirs in zip(found, whole, strict=True))
@@ -319,6 +355,7 @@ class _Run:
         self._ends = owner.target.end_ids
         self._device = owner.target.device
         self.written: list[list[int]] = [[] for _ in rows]
+        self.done: set[int] = set()
 
     def with_shared_beginnings(self) -> None:
         """Run all rows, first to their first new tokens, and in between those together that go on."""
@@ -427,9 +464,11 @@ class _Run:
         """Write a row's new token down; return whether the row goes on."""
         ids = self.written[row]
         ids.append(token)
-        if token in self._ends or len(ids) >= self._most:
-            return False
-        return self._settled is None or not self._settled(row, tuple(ids))
+        goes_on = token not in self._ends and len(ids) < self._most
+        if goes_on and (self._settled is None or not self._settled(row, tuple(ids))):
+            return True
+        self.done.add(row)
+        return False
 
     def _run_most(self, held: list[_Running]) -> list[_Running]:
         """Run those rows together that are of about one length and most, or all if that is few; return all
@@ -502,6 +541,13 @@ class _Run:
                 step = output.logits[:, -1].argmax(dim=-1, keepdim=True)
                 pairs = zip(batch, step[:, 0].tolist(), strict=True)
                 live = {row for row, token in pairs if row in live and self._write(row, token)}
+
+
+def _settled_among(rows: Sequence[int], settled: Settled | None) -> Settled | None:
+    """Return the rule for places among some rows."""
+    if settled is None:
+        return None
+    return lambda place, token_ids: settled(rows[place], token_ids)
 
 
 def _put(room: Tensor, end: int, kept: Tensor) -> None:

@@ -5,8 +5,8 @@ It knows token ids, positions and a featurizer; nothing of attributes, labels' m
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -17,8 +17,9 @@ from das.engine.cache import SourceKey, VectorCache
 from das.engine.checks import check_featurizer, check_pairs, check_row_lengths, check_sites
 from das.engine.completion import Completer, Settled
 from das.engine.hooks import captured, gathered, rewritten
-from das.engine.memory import batch_guard, shape_of
+from das.engine.memory import free_bytes, more_room
 from das.engine.protocol import ForcedPair, PromptPair
+from das.engine.room import Plan, Room, spared
 from das.engine.swapped_completion import SwappedRow, complete_swapped_rows
 from das.engine.through_logits import ThroughLogits
 from das.engine.token_rows import token_rows
@@ -28,7 +29,10 @@ from das.sites import Site
 from ravel.knowledge import Decided
 from ravel.schema import Completion, Prompt
 
-__all__ = ["DirectEngine"]
+__all__ = ["Change", "DirectEngine"]
+
+Change = Callable[[Tensor], Tensor]
+"""From the vectors at a site, [rows, width], to those that take their place."""
 
 
 class DirectEngine(ThroughLogits):
@@ -36,9 +40,14 @@ class DirectEngine(ThroughLogits):
 
     A source vector depends on the source prompt and the site alone, so each is computed once and kept, over
     pairs, epochs, target attributes and methods. Logits are projected at the label positions only.
+
+    A pass that runs out of memory is done again with half the tokens, and the engine stays at that; from then
+    on a gradient is computed pass by pass, each of which runs a second time for it. `on_note` is told.
     """
 
     name = "direct"
+    room: Room
+    """How many tokens a pass may have."""
     _completer: Completer | None = None
 
     def __init__(
@@ -55,16 +64,20 @@ class DirectEngine(ThroughLogits):
         The two settings of padding change no result; they are there to prove it.
         """
         self.target = target
-        self.batch_tokens = batch_tokens
-        """Tokens in one forward pass at most, padding included."""
+        self.room = Room(batch_tokens, give_way=self._let_go, tell=self.note, todo=self._todo)
         self.cache = VectorCache(cache_bytes)
         """The kept source vectors."""
         self.encoder = PromptEncoder(target.tokenizer)
         """Tokenises prompts, once each."""
-        self._shape = shape_of(target)
         self._head: nn.Module = target.model.get_output_embeddings()
         self._padding_side = padding_side
         self._extra_padding = extra_padding
+
+    @property
+    def batch_tokens(self) -> int:
+        """Tokens in one forward pass at most, padding included; lower than asked for once memory did not
+        suffice."""
+        return self.room.size
 
     def collect(self, prompts: Sequence[Prompt], sites: Sequence[Site]) -> dict[Site, Tensor]:
         """Return the vectors at each site, [n_prompts, width] in float32; see the protocol.
@@ -94,10 +107,8 @@ class DirectEngine(ThroughLogits):
         if self._completer is None:
             self._completer = Completer(self.target, self.batch_tokens)
         unique = list(askers)
-        with self._memory():
-            new = self._completer.complete(
-                unique, max_new_tokens, _all_decided(decided, list(askers.values()))
-            )
+        settled = _all_decided(decided, list(askers.values()))
+        new = self._completer.complete(unique, max_new_tokens, settled, room=self.room)
         known: dict[tuple[int, ...], Completion] = {ids: self._completion(ids) for ids in dict.fromkeys(new)}
         found = {row: known[ids] for row, ids in zip(unique, new, strict=True)}
         return [found[row] for row in rows]
@@ -126,16 +137,15 @@ class DirectEngine(ThroughLogits):
             asked = (row, self.encoder.position(pair.base, site.position), self._key(pair.source, site))
             askers.setdefault(asked, []).append(i)
         sources = self._vectors([key for _, _, key in askers])
-        with self._memory():
-            new = complete_swapped_rows(
-                [SwappedRow(row, place, sources[key]) for row, place, key in askers],
-                self.target,
-                site,
-                featurizer,
-                max_new_tokens,
-                batch_tokens=self.batch_tokens,
-                settled=_all_decided(decided, list(askers.values())),
-            )
+        new = complete_swapped_rows(
+            [SwappedRow(row, place, sources[key]) for row, place, key in askers],
+            self.target,
+            site,
+            featurizer,
+            max_new_tokens,
+            room=self.room,
+            settled=_all_decided(decided, list(askers.values())),
+        )
         known = {ids: self._completion(ids) for ids in dict.fromkeys(new)}
         found = {i: known[ids] for of_row, ids in zip(askers.values(), new, strict=True) for i in of_row}
         return [found[i] for i in range(len(pairs))]
@@ -151,33 +161,109 @@ class DirectEngine(ThroughLogits):
         if not pairs:
             return torch.zeros(0, 0, int(self.target.model.config.vocab_size), device=self.target.device)
         rows = self._forced_rows(pairs)
+        if featurizer is None:
+            return self._in_passes(pairs, rows, site, None)
+        sources = self._stacked([pair.source for pair in pairs], site)
+
+        home = self.target.device
+
+        def swaps(batch: list[int]) -> Change:
+            incoming = sources.index_select(0, torch.tensor(batch, device=sources.device))
+            # A block may be computed elsewhere than the featurizer lies.
+            return lambda base: featurizer.interchange(base.to(home), incoming).to(base.device)
+
+        if not torch.is_grad_enabled():
+            return self._in_passes(pairs, rows, site, swaps)
+        found: list[Tensor] = []
+        if not self.room.tight and self.room.attempt(
+            lambda: found.append(self._in_passes(pairs, rows, site, swaps, again=False))
+        ):
+            return found[0]
+        return self._spared(pairs, rows, site, featurizer, sources)
+
+    def _in_passes(
+        self,
+        pairs: Sequence[ForcedPair],
+        rows: Sequence[tuple[int, ...]],
+        site: Site,
+        swaps: Callable[[list[int]], Change] | None,
+        *,
+        again: bool = True,
+    ) -> Tensor:
+        """Return the logits of all rows; `again`: what does not fit is halved, which is of no use where the
+        graph of all passes is kept."""
         longest = max(len(pair.label_ids) for pair in pairs)
-        keys = [] if featurizer is None else [self._key(pair.source, site) for pair in pairs]
-        sources = self._vectors(keys)
-        parts, order = [], []
-        for batch in self._plan([len(row) for row in rows]):
-            with self._memory():
-                wanted = self._label_positions([rows[i] for i in batch], [pairs[i] for i in batch], longest)
-                padded = self._pad([rows[i] for i in batch])
-                if featurizer is None:
-                    logits = self._logits(padded, wanted)
-                else:
-                    places = [self.encoder.position(pairs[i].base, site.position) for i in batch]
-                    incoming = torch.stack([sources[keys[i]] for i in batch])
-                    with self._swap(padded, places, site, featurizer, incoming):
-                        logits = self._logits(padded, wanted)
-                parts.append(_blank(logits, [len(pairs[i].label_ids) for i in batch]))
-                order.extend(batch)
+        parts: list[Tensor] = []
+        order: list[int] = []
+
+        def one(batch: list[int]) -> None:
+            change = None if swaps is None else swaps(batch)
+            parts.append(self._pass(batch, pairs, rows, site, longest, change))
+            order.extend(batch)
+
+        if again:
+            self.room.each(len(rows), self._planned([len(row) for row in rows]), one)
+        else:
+            for batch in self._plan([len(row) for row in rows]):
+                one(batch)
         return _restored(torch.cat(parts), order)
 
+    def _spared(
+        self,
+        pairs: Sequence[ForcedPair],
+        rows: Sequence[tuple[int, ...]],
+        site: Site,
+        featurizer: Featurizer,
+        sources: Tensor,
+    ) -> Tensor:
+        """Return the logits of all rows with a gradient that keeps the graph of one pass at a time."""
+        longest = max(len(pair.label_ids) for pair in pairs)
+        bases = self._stacked([pair.base for pair in pairs], site).to(self.target.dtype)
+        # A featurizer is given its pairs in the order in which passes run them, however large a pass is.
+        order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
+        chosen = torch.tensor(order, device=bases.device)
+        swapped = featurizer.interchange(bases.index_select(0, chosen), sources.index_select(0, chosen))
+
+        def one(places: list[int], changed: Tensor) -> Tensor:
+            batch = [order[place] for place in places]
+            return self._pass(batch, pairs, rows, site, longest, lambda base: changed.to(base))
+
+        found = spared(self.room, swapped, self._planned([len(rows[i]) for i in order]), one)
+        return _restored(found, order)
+
+    def _pass(
+        self,
+        batch: list[int],
+        pairs: Sequence[ForcedPair],
+        rows: Sequence[tuple[int, ...]],
+        site: Site,
+        longest: int,
+        change: Change | None,
+    ) -> Tensor:
+        """Return the logits of a batch of rows in one pass, with `change` made at the site."""
+        some = [rows[i] for i in batch]
+        wanted = self._label_positions(some, [pairs[i] for i in batch], longest)
+        padded = self._pad(some)
+        if change is None:
+            logits = self._logits(padded, wanted)
+        else:
+            places = [self.encoder.position(pairs[i].base, site.position) for i in batch]
+            with self._swap(padded, places, site, change):
+                logits = self._logits(padded, wanted)
+        return _blank(logits, [len(pairs[i].label_ids) for i in batch])
+
     @contextmanager
-    def _swap(
-        self, padded: PaddedRows, places: list[int], site: Site, featurizer: Featurizer, sources: Tensor
-    ) -> Iterator[None]:
+    def _swap(self, padded: PaddedRows, places: list[int], site: Site, change: Change) -> Iterator[None]:
         positions = torch.tensor(places, device=padded.shifts.device) + padded.shifts
-        place = self.target.place(site)
-        with rewritten(place, positions, lambda base: featurizer.interchange(base, sources)):
+        with rewritten(self.target.place(site), positions, change):
             yield
+
+    def _stacked(self, prompts: Sequence[Prompt], site: Site) -> Tensor:
+        """Return the prompts' vectors at the site, [n, width] in float32."""
+        self.encoder.encode([prompt.text for prompt in prompts])
+        keys = [self._key(prompt, site) for prompt in prompts]
+        found = self._vectors(keys)
+        return torch.stack([found[key] for key in keys])
 
     def _logits(self, padded: PaddedRows, wanted: Tensor) -> Tensor:
         """Return float32 logits [rows, n, vocabulary] at the `wanted` [rows, n] places of the unpadded
@@ -214,9 +300,11 @@ class DirectEngine(ThroughLogits):
         rows = [encoded.ids for encoded in self.encoder.encode(texts)]
         check_row_lengths([len(row) for row in rows], self.target)
         found: dict[SourceKey, Tensor] = {}
-        for batch in self._plan([len(row) for row in rows]):
-            with self._memory():
-                found.update(self._read_batch([rows[i] for i in batch], [wanted[texts[i]] for i in batch]))
+
+        def one(batch: list[int]) -> None:
+            found.update(self._read_batch([rows[i] for i in batch], [wanted[texts[i]] for i in batch]))
+
+        self.room.each(len(rows), self._planned([len(row) for row in rows]), one)
         for key, vector in found.items():
             self.cache.put(key, vector)
         return found
@@ -235,7 +323,7 @@ class DirectEngine(ThroughLogits):
         with captured(wanted, dict.fromkeys(spots, places)) as vectors:
             self._forward(padded)
         return {
-            key: vectors[key.spot][row, column[key.token]].clone()
+            key: vectors[key.spot][row, column[key.token]].clone().to(self.target.device)
             for row, of_row in enumerate(keys)
             for key in of_row
         }
@@ -273,8 +361,15 @@ class DirectEngine(ThroughLogits):
         enough = self.batch_tokens // 16
         return plan_batches(lengths, batch_tokens=self.batch_tokens, enough_tokens=enough, exact=exact)
 
-    def _memory(self) -> AbstractContextManager[None]:
-        return batch_guard(self.batch_tokens, self._shape, self.target.device)
+    def _planned(self, lengths: Sequence[int]) -> Plan:
+        return lambda left: self._plan([lengths[i] for i in left])
+
+    def _let_go(self) -> None:
+        """Forget what can be read again."""
+        self.cache.clear()
+
+    def _todo(self, size: int) -> str:
+        return more_room(free_bytes(self.target.device))
 
 
 def _blank(logits: Tensor, lengths: list[int]) -> Tensor:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any, Literal
 import torch
 
 from das.models.base import TargetModel
-from das.models.load import memory_guard
+from das.models.load import AUTO
 from das.sites import Position, Site
 from ravel.common.errors import SuiteError
 
@@ -25,18 +24,15 @@ __all__ = [
     "Choice",
     "SiteStates",
     "StateCounts",
-    "batch_guard",
-    "bytes_per_token",
     "cache_bytes",
     "default_cache_bytes",
     "first_block",
     "free_bytes",
-    "lower_batch_tokens",
+    "more_room",
     "parse_bytes",
     "plan_cache",
     "shape_of",
     "site_states",
-    "tokens_that_fit",
     "written_bytes",
 ]
 
@@ -94,8 +90,11 @@ def free_bytes(device: torch.device | str = "cpu", *, root: Path = Path("/")) ->
 
     On CUDA what the driver calls free, with what torch holds and does not use. Elsewhere main memory: what
     Linux calls available, or less if a control group's limit leaves less; half of what is built in where the
-    system tells that only, and 4 GiB where it tells nothing. `root` is where `proc` and `sys` are.
+    system tells that only, and 4 GiB where it tells nothing. `auto` stands for the first GPU, or main memory
+    if there is none. `root` is where `proc` and `sys` are.
     """
+    if device == AUTO:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     place = torch.device(device)
     if place.type == "cuda":
         free, _ = torch.cuda.mem_get_info(place)
@@ -361,53 +360,13 @@ def plan_cache(
     return CachePlan(states, budget, choice, folder, counted, limited)
 
 
-# --- one batch
+# --- one row
 
 
-def bytes_per_token(shape: CacheShape, *, gradients: bool = False) -> int:
-    """Return about how much memory a token of a forward pass takes, on the high side.
-
-    Without gradients: the stream and the inside of the one block that runs, keys and values of all blocks,
-    float32 logits. With gradients every block keeps its inside.
-    """
-    inside = 6 * shape.width + 3 * shape.mlp_width + 4 * shape.kv_width
-    blocks = shape.layers if gradients else 1
-    kept = 2 * shape.layers * shape.kv_width
-    return (inside * blocks + kept) * shape.bytes_each + 2 * 4 * shape.vocabulary
-
-
-def tokens_that_fit(free: int, shape: CacheShape, *, gradients: bool = True) -> int:
-    """Return a number of tokens whose forward pass fits into `free` bytes with a half to spare: a power of
-    two, or 0 if not even 16 fit."""
-    tokens = free // (2 * bytes_per_token(shape, gradients=gradients))
-    return 0 if tokens < 16 else 1 << (tokens.bit_length() - 1)
-
-
-def lower_batch_tokens(batch_tokens: int, free: int, shape: CacheShape) -> str:
-    """Return what to do about a batch of `batch_tokens` that did not fit while `free` bytes were left."""
-    # What failed once fails again, however much seems to be free.
-    fit = min(tokens_that_fit(free, shape), 1 << max(batch_tokens // 2, 1).bit_length() - 1)
-    other = "load the model with --dtype bfloat16, or lower --cache-memory"
-    if fit < 16:
-        left = f"{written_bytes(free)} are left, too little for a batch of 16 tokens"
-        return f"free some memory ({left}), or {other}"
+def more_room(free: int) -> str:
+    """Return what to do where not even one row fits while `free` bytes are left."""
     return (
-        f"lower --batch-tokens (now {batch_tokens}) to {fit}, which should fit "
-        f"({written_bytes(free)} are free, about {written_bytes(bytes_per_token(shape, gradients=True))} "
-        f"a token), or {other}"
+        f"free some memory ({written_bytes(free)} are left), lower --cache-memory, load the model with "
+        "--dtype bfloat16 or over several devices (--device auto), or shorten the prompts; a lower "
+        "--batch-tokens is of no use, for one row alone does not fit"
     )
-
-
-@contextmanager
-def batch_guard(batch_tokens: int, shape: CacheShape, device: torch.device | str) -> Iterator[None]:
-    """Turn running out of memory in one forward pass into a SuiteError that names a --batch-tokens that would
-    have fitted. Nothing is measured unless it fails."""
-    expected = f"room for a forward pass of {batch_tokens} tokens"
-    try:
-        with memory_guard(expected, "lower --batch-tokens"):
-            yield
-    except SuiteError as error:
-        if error.expected != expected:
-            raise
-        todo = lower_batch_tokens(batch_tokens, free_bytes(device), shape)
-        raise SuiteError(expected=expected, came=error.came, todo=todo) from None

@@ -131,6 +131,14 @@ class Engine(Protocol):
         """Return for each pair how many tokens its base has from the site on, label included."""
         ...
 
+    def give_way(self, came: str) -> None:
+        """Let go of kept states and halve the passes to come, because memory did not suffice for a way back
+        through passes of `forced_labels`; `came` says so in words. No result depends on it.
+
+        Raises SuiteError where there is nothing left to halve.
+        """
+        ...
+
     def run_ahead(self, pairs: Sequence[ForcedPair], site: Site) -> None:
         """Run now, in large batches, what all these pairs will need again and again, as far as there is room
         to keep it; no result depends on it."""

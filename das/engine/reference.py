@@ -19,10 +19,10 @@ from das.engine.batch import PaddedRows, PaddingSide, PromptEncoder, pad_rows
 from das.engine.checks import check_featurizer, check_pairs, check_row_lengths, check_sites
 from das.engine.hooks import preserved
 from das.engine.protocol import ForcedPair
+from das.engine.room import Room
 from das.engine.through_logits import ThroughLogits
 from das.featurizers.base import Featurizer
 from das.models.base import TargetModel
-from das.models.load import memory_guard
 from das.sites import Site
 from ravel.common.errors import SuiteError
 from ravel.knowledge import Decided
@@ -50,14 +50,17 @@ class _Interchange(pyvene.TrainableIntervention, pyvene.DistributedRepresentatio
     """Our featurizer's swap as pyvene sees it: vectors [batch, width] of base and source in, one out; only
     `columns` of them are swapped."""
 
-    def __init__(self, featurizer: Featurizer, columns: slice) -> None:
+    def __init__(self, featurizer: Featurizer, columns: slice, home: torch.device) -> None:
         super().__init__()
         self.featurizer = featurizer
         self.columns = columns
+        self.home = home
 
     def forward(self, base: Tensor, source: Tensor, subspaces: Any = None) -> Tensor:
         swapped = base.clone()
-        swapped[:, self.columns] = self.featurizer.interchange(base[:, self.columns], source[:, self.columns])
+        # A block may be computed elsewhere than the featurizer lies.
+        part = self.featurizer.interchange(base[:, self.columns].to(self.home), source[:, self.columns])
+        swapped[:, self.columns] = part.to(base.device)
         return swapped
 
 
@@ -88,6 +91,8 @@ class ReferenceEngine(ThroughLogits):
     """
 
     name = "reference"
+    room: Room
+    """How many pairs a pass may have; halved where memory does not suffice."""
 
     def __init__(
         self,
@@ -99,20 +104,29 @@ class ReferenceEngine(ThroughLogits):
     ) -> None:
         """`batch_size` pairs run at once, in the order given, padded to the longest on `padding_side`."""
         self.target = target
-        self.batch_size = batch_size
-        """Pairs in one forward pass."""
+        self.room = Room(batch_size, unit="pairs", give_way=lambda: None, tell=self.note, todo=_todo)
         self.encoder = PromptEncoder(target.tokenizer)
         self._padding_side = padding_side
         self._extra_padding = extra_padding
+
+    @property
+    def batch_size(self) -> int:
+        """Pairs in one forward pass; fewer than asked for once memory did not suffice."""
+        return self.room.size
 
     def collect(self, prompts: Sequence[Prompt], sites: Sequence[Site]) -> dict[Site, Tensor]:
         """Return the vectors at each site, [n_prompts, width] in float32; see the protocol."""
         check_sites(sites, self.target)
         found: dict[Site, list[Tensor]] = {site: [] for site in sites}
+
+        def one(batch: list[int]) -> None:
+            some = [prompts[i] for i in batch]
+            vectors = [self._collect_batch(some, site) for site in sites]
+            for site, new in zip(sites, vectors, strict=True):
+                found[site].append(new)
+
         with torch.inference_mode(False), torch.no_grad():
-            for batch in _batches(prompts, self.batch_size):
-                for site in sites:
-                    found[site].append(self._collect_batch(batch, site))
+            self.room.each(len(prompts), self._batches, one)
         return {site: torch.cat([self._no_vectors(site), *vectors]) for site, vectors in found.items()}
 
     def complete(
@@ -120,7 +134,13 @@ class ReferenceEngine(ThroughLogits):
     ) -> list[Completion]:
         """Continue each prompt greedily with the model's own `generate`, one prompt at a time and to its end,
         whatever is decided; see the protocol."""
-        return [self._complete_one(prompt, max_new_tokens) for prompt in prompts]
+        found: list[Completion] = []
+        self.room.each(
+            len(prompts),
+            lambda left: [[place] for place in range(len(left))],
+            lambda batch: found.append(self._complete_one(prompts[batch[0]], max_new_tokens)),
+        )
+        return found
 
     def interchange_logits(
         self, pairs: Sequence[ForcedPair], site: Site, featurizer: Featurizer | None
@@ -132,9 +152,11 @@ class ReferenceEngine(ThroughLogits):
         check_featurizer(featurizer, self.target, site)
         longest = max((len(pair.label_ids) for pair in pairs), default=0)
         parts = [torch.zeros(0, longest, int(self.target.model.config.vocab_size), device=self.target.device)]
-        for batch in _batches(pairs, self.batch_size):
-            with self._memory():
-                parts.append(self._batch_logits(batch, site, featurizer, longest))
+
+        def one(batch: list[int]) -> None:
+            parts.append(self._batch_logits([pairs[i] for i in batch], site, featurizer, longest))
+
+        self.room.each(len(pairs), self._batches, one)
         return torch.cat(parts)
 
     def _batch_logits(
@@ -162,7 +184,8 @@ class ReferenceEngine(ThroughLogits):
             self._locations([pair.source for pair in pairs], source, site, unit),
             self._locations([pair.base for pair in pairs], base, site, unit),
         )
-        with self._wrapped(site, unit, _Interchange(featurizer, unit.columns)) as wrapped:
+        intervention = _Interchange(featurizer, unit.columns, self.target.device)
+        with self._wrapped(site, unit, intervention) as wrapped:
             _, swapped = wrapped(
                 base=_inputs(base),
                 sources=[_inputs(source)],
@@ -175,11 +198,12 @@ class ReferenceEngine(ThroughLogits):
         padded = self._pad(self._ids(prompts))
         unit = self._unit(site)
         locations = self._locations(prompts, padded, site, unit)
-        with self._memory(), self._wrapped(site, unit, pyvene.CollectIntervention()) as wrapped:
+        with self._wrapped(site, unit, pyvene.CollectIntervention()) as wrapped:
             (_, collected), _ = wrapped(
                 base=_inputs(padded), unit_locations={"sources->base": (None, locations)}
             )
-        return torch.cat(list(collected)).reshape(len(prompts), -1)[:, unit.columns].float()
+        vectors = torch.cat(list(collected)).reshape(len(prompts), -1)
+        return vectors[:, unit.columns].float().to(self.target.device)
 
     @contextlib.contextmanager
     def _wrapped(self, site: Site, unit: _Unit, intervention: nn.Module) -> Iterator[Any]:
@@ -248,11 +272,13 @@ class ReferenceEngine(ThroughLogits):
         check_row_lengths([len(row) for row in rows], self.target)
         return pad_rows(rows, side=self._padding_side, extra=self._extra_padding, device=self.target.device)
 
-    def _memory(self) -> Any:
-        return memory_guard(
-            f"room for {self.batch_size} pairs at once",
-            "use --engine direct, whose need --batch-tokens lowers, or load the model with --dtype bfloat16",
-        )
+    def _batches(self, left: Sequence[int]) -> list[list[int]]:
+        starts = range(0, len(left), self.batch_size)
+        return [list(range(start, min(start + self.batch_size, len(left)))) for start in starts]
+
+
+def _todo(size: int) -> str:
+    return "use --engine direct, whose need --batch-tokens lowers, or load the model with --dtype bfloat16"
 
 
 def _inputs(padded: PaddedRows) -> dict[str, Tensor]:
@@ -261,8 +287,3 @@ def _inputs(padded: PaddedRows) -> dict[str, Tensor]:
         "attention_mask": padded.attention_mask,
         "position_ids": padded.position_ids,
     }
-
-
-def _batches(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]

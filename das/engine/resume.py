@@ -4,7 +4,7 @@ positions and a featurizer; nothing of attributes, labels' meaning or methods.""
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
@@ -22,6 +22,7 @@ from das.engine.layout import Row, plan_passes
 from das.engine.memory import default_cache_bytes
 from das.engine.protocol import Choice, FeaturizedPairs, ForcedPair, PromptPair
 from das.engine.resumer import Cut, Resumer
+from das.engine.room import Plan, spared
 from das.engine.spill import SpillFolder, model_identity
 from das.featurizers.base import Featurizer
 from das.models.base import TargetModel
@@ -77,7 +78,7 @@ class ResumeEngine(DirectEngine):
         """The kept states of base rows."""
         identity = model_identity(target.fingerprint, target.dtype, target.device)
         spill = None if cache_folder is None else SpillFolder(cache_folder, identity)
-        self._resumer = Resumer(target, self.states, batch_tokens, spill)
+        self._resumer = Resumer(target, self.states, self.room, spill)
         self._vocabulary = int(target.model.config.vocab_size)
 
     @cached_property
@@ -98,20 +99,69 @@ class ResumeEngine(DirectEngine):
         protocol."""
         if not pairs or self.fallback is not None:
             return super().interchange_logits(pairs, site, featurizer)
-        packed = self._packed([FeaturizedPairs(pairs, featurizer)], site)
-        with self._memory():
-            return _laid_out(packed, [len(pair.label_ids) for pair in pairs])
+        groups, lengths = [FeaturizedPairs(pairs, featurizer)], [len(pair.label_ids) for pair in pairs]
+        found: list[Tensor] = []
+        if not self.room.tight and self.room.attempt(
+            lambda: found.append(_laid_out(self._packed(groups, site), lengths))
+        ):
+            return found[0]
+
+        def judged(batch: list[int], logits: Tensor) -> Tensor:
+            return _laid_out(logits, [lengths[i] for i in batch], longest=max(lengths))
+
+        return self._spared_passes(groups, site, judged)
 
     def forced_labels(self, groups: Sequence[FeaturizedPairs], site: Site) -> list[ForcedLabels]:
         """Return how the labels of each group fare under its own featurizer; see the protocol."""
         mixed = len({group.featurizer is None for group in groups}) != 1
         if self.fallback is not None or mixed or not all(group.pairs for group in groups):
             return super().forced_labels(groups, site)
+        found: list[ForcedLabels] = []
+        if not self.room.tight and self.room.attempt(lambda: found.extend(self._at_once(groups, site))):
+            return found
+        pairs = [pair for group in groups for pair in group.pairs]
+        correct = torch.zeros(len(pairs), dtype=torch.bool, device=self.target.device)
+
+        def judged(batch: list[int], logits: Tensor) -> Tensor:
+            labels = packed_labels(logits, [pairs[i].label_ids for i in batch])
+            correct[torch.tensor(batch, device=correct.device)] = labels.correct.to(correct.device)
+            return labels.cross_entropy
+
+        sizes = [len(group.pairs) for group in groups]
+        losses = self._spared_passes(groups, site, judged).split(sizes)
+        return [ForcedLabels(*both) for both in zip(losses, correct.split(sizes), strict=True)]
+
+    def _at_once(self, groups: Sequence[FeaturizedPairs], site: Site) -> list[ForcedLabels]:
+        """Judge all groups with the graph of all passes kept."""
         packed = self._packed(groups, site)
         labels = [[pair.label_ids for pair in group.pairs] for group in groups]
         parts = packed.split([sum(map(len, of_group)) for of_group in labels])
-        with self._memory():
-            return [packed_labels(part, ids) for part, ids in zip(parts, labels, strict=True)]
+        return [packed_labels(part, ids) for part, ids in zip(parts, labels, strict=True)]
+
+    def _spared_passes(
+        self,
+        groups: Sequence[FeaturizedPairs],
+        site: Site,
+        judged: Callable[[list[int], Tensor], Tensor],
+    ) -> Tensor:
+        """Return what `judged` makes of the logits of each pass, [n pairs, ...], holding the states and the
+        graph of one pass at a time; row by row it is what `_packed` gives, to the bit."""
+        self._check(site, [group.featurizer for group in groups])
+        pairs = [pair for group in groups for pair in group.pairs]
+        check_pairs(pairs)
+        rows = self._rows_of([pair.base for pair in pairs], [(pair.label_ids,) for pair in pairs], site)
+        swapped, cut = self._swapped_groups(groups, rows, site), self._cut(site)
+
+        def one(batch: list[int], changed: Tensor) -> Tensor:
+            here = [rows[i] for i in batch]
+            self._resumer.fill(here, cut)
+            asked = self._resumer.asked(here, cut, None if swapped is None else changed)
+            found = judged(batch, self._resumer.runner.logits(asked))
+            self._resumer.settle()
+            return found
+
+        vectors = torch.zeros(len(rows), 0, device=self.target.device) if swapped is None else swapped
+        return spared(self.room, vectors, self._planned_passes(rows), one)
 
     def said(
         self, choices: Sequence[Choice], site: Site, featurizer: Featurizer | None
@@ -127,18 +177,20 @@ class ResumeEngine(DirectEngine):
         rows = self._rows_of([c.base for c in choices], [c.answers for c in choices], site)
         found: list[tuple[bool, bool]] = [(False, False)] * len(rows)
         self._ahead(rows, [] if featurizer is None else [c.source for c in choices], site)
-        for batch in self._passes(rows):
-            some = [choices[i] for i in batch]
-            with self._memory(), torch.no_grad():
-                here = [rows[i] for i in batch]
-                self._resumer.fill(here, self._cut(site))
+
+        def one(batch: list[int]) -> None:
+            some, here = [choices[i] for i in batch], [rows[i] for i in batch]
+            with torch.no_grad():
                 swapped = self._swapped(
                     here, [c.base for c in some], [c.source for c in some], site, featurizer
                 )
+                self._resumer.fill(here, self._cut(site))
                 asked = self._resumer.asked(here, self._cut(site), swapped)
                 for i, both in zip(batch, self._said(asked, some), strict=True):
                     found[i] = both
             self._resumer.settle()
+
+        self.room.each(len(rows), self._planned_passes(rows), one)
         return found
 
     def complete_swapped(
@@ -160,9 +212,9 @@ class ResumeEngine(DirectEngine):
         bases = [pair.base for pair in pairs]
         rows = self._rows_of(bases, [((0,),)] * len(pairs), site)
         check_row_lengths([len(row.ids) + max_new_tokens for row in rows], self.target)
-        with self._memory(), torch.no_grad():
-            self._resumer.fill(rows, self._cut(site))
-            swapped = self._swapped(rows, bases, [pair.source for pair in pairs], site, featurizer)
+        sources = [pair.source for pair in pairs]
+        with torch.no_grad():
+            swapped = self.room.fitted(lambda: self._swapped(rows, bases, sources, site, featurizer))
         self._resumer.settle()
         said: list[tuple[int, ...]] = [()] * len(rows)
         live = list(range(len(rows))) if max_new_tokens else []
@@ -191,8 +243,9 @@ class ResumeEngine(DirectEngine):
             Row(ids, rows[i].start, len(ids), len(ids)) for i in live for ids in (rows[i].ids + said[i],)
         ]
         tokens = [0] * len(grown)
-        for batch in self._passes(grown):
-            with self._memory(), torch.no_grad():
+
+        def one(batch: list[int]) -> None:
+            with torch.no_grad():
                 some = [grown[j] for j in batch]
                 self._resumer.fill(some, self._cut(site))
                 chosen = torch.tensor([live[j] for j in batch], device=self.target.device)
@@ -201,6 +254,8 @@ class ResumeEngine(DirectEngine):
                 for j, token in zip(batch, likeliest(logits), strict=True):
                     tokens[j] = token
             self._resumer.drop()
+
+        self.room.each(len(grown), self._planned_passes(grown), one)
         return tokens
 
     def run_ahead(self, pairs: Sequence[ForcedPair], site: Site) -> None:
@@ -213,11 +268,18 @@ class ResumeEngine(DirectEngine):
             self._resumer.settle()
 
     def _ahead(self, rows: Sequence[Row], sources: Sequence[Prompt], site: Site) -> None:
-        with self._memory(), torch.no_grad():
+        if self.room.tight:
+            return
+
+        def all_at_once() -> None:
             if self._resumer.fits(rows, self._cut(site)):
                 self._resumer.fill(rows, self._cut(site))
             if sources:
                 self._stacked(sources, site)
+
+        with torch.no_grad():
+            # What does not fit now is run when it is needed.
+            self.room.attempt(all_at_once)
 
     def _said(self, asked: Tensor, choices: Sequence[Choice]) -> list[tuple[bool, bool]]:
         """Judge vectors [n, d_model]: a choice's are those after its prompt, then its first answer's, then
@@ -260,16 +322,14 @@ class ResumeEngine(DirectEngine):
         check_pairs(pairs)
         rows = self._rows_of([pair.base for pair in pairs], [(pair.label_ids,) for pair in pairs], site)
         cut = self._cut(site)
-        with self._memory():
-            self._resumer.fill(rows, cut)
-            swapped = self._swapped_groups(groups, rows, site)
+        self._resumer.fill(rows, cut)
+        swapped = self._swapped_groups(groups, rows, site)
         parts, order = [], []
         for batch in self._passes(rows):
-            with self._memory():
-                chosen = torch.tensor(batch, device=self.target.device)
-                changed = None if swapped is None else swapped.index_select(0, chosen)
-                asked = self._resumer.asked([rows[i] for i in batch], cut, changed)
-                parts.append(self._resumer.runner.logits(asked))
+            chosen = torch.tensor(batch, device=self.target.device)
+            changed = None if swapped is None else swapped.index_select(0, chosen)
+            asked = self._resumer.asked([rows[i] for i in batch], cut, changed)
+            parts.append(self._resumer.runner.logits(asked))
             order.extend(batch)
         self._resumer.settle()
         return _in_order(parts, order, [row.asked for row in rows])
@@ -300,7 +360,7 @@ class ResumeEngine(DirectEngine):
             return None
         source = self._stacked(sources, site)
         if site.stream == "block_output":
-            base = self._resumer.vectors(rows, self._cut(site))
+            base = self._left_behind(rows, site)
         else:
             base = self._stacked(bases, site).to(self.target.dtype)
         few = max(0, _FEWEST_ROWS - len(base))
@@ -308,11 +368,22 @@ class ResumeEngine(DirectEngine):
             base, source = (torch.cat([v, v[-1:].expand(few, -1)]) for v in (base, source))
         return featurizer.interchange(base, source)[: len(bases)]
 
-    def _stacked(self, prompts: Sequence[Prompt], site: Site) -> Tensor:
-        self.encoder.encode([prompt.text for prompt in prompts])
-        keys = [self._key(prompt, site) for prompt in prompts]
-        found = self._vectors(keys)
-        return torch.stack([found[key] for key in keys])
+    def _left_behind(self, rows: Sequence[Row], site: Site) -> Tensor:
+        """Return what stands after the block of the cut at each row's cut, [rows, d_model]."""
+        cut = self._cut(site)
+        if not self.room.tight:
+            self._resumer.fill(rows, cut)
+            return self._resumer.vectors(rows, cut)
+        found: dict[int, Tensor] = {}
+
+        def one(batch: list[int]) -> None:
+            here = [rows[i] for i in batch]
+            self._resumer.fill(here, cut)
+            found.update(zip(batch, self._resumer.vectors(here, cut).unbind(), strict=True))
+            self._resumer.settle()
+
+        self.room.each(len(rows), self._planned_passes(rows), one)
+        return torch.stack([found[i] for i in range(len(rows))])
 
     def _check(self, site: Site, featurizers: Sequence[Featurizer | None]) -> None:
         check_sites([site], self.target)
@@ -344,6 +415,15 @@ class ResumeEngine(DirectEngine):
             call_tokens=_CALL_TOKENS,
             most_rows=_LOGITS // (self._vocabulary * max(row.asked for row in rows)),
         )
+
+    def _planned_passes(self, rows: Sequence[Row]) -> Plan:
+        return lambda left: self._passes([rows[i] for i in left])
+
+    def _let_go(self) -> None:
+        """Forget every kept state, and keep half as many from now on."""
+        super()._let_go()
+        self.states.clear()
+        self.states.max_bytes //= 2
 
     def _read_batch(
         self, rows: list[tuple[int, ...]], keys: list[list[SourceKey]]
@@ -379,9 +459,9 @@ def _in_order(parts: list[Tensor], order: list[int], lengths: Sequence[int]) -> 
     return packed.index_select(0, torch.tensor(places, device=packed.device))
 
 
-def _laid_out(packed: Tensor, lengths: Sequence[int]) -> Tensor:
+def _laid_out(packed: Tensor, lengths: Sequence[int], *, longest: int | None = None) -> Tensor:
     """Put logits [n, vocabulary] into [rows, longest, vocabulary], zeros after each row's own label."""
-    longest, vocabulary = max(lengths), packed.shape[1]
+    longest, vocabulary = longest or max(lengths), packed.shape[1]
     if min(lengths) < longest:
         places = [i * longest + j for i, length in enumerate(lengths) for j in range(length)]
         table = packed.new_zeros(len(lengths) * longest, vocabulary)

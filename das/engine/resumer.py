@@ -14,6 +14,7 @@ from das.engine.arena import Book, BookShelf
 from das.engine.blocks import BlockRunner, CannotResumeError, Tokens
 from das.engine.hooks import rewritten
 from das.engine.layout import Layout, Row, Slots, lay_out, plan_passes
+from das.engine.room import Room
 from das.engine.spill import SpillFolder, key_of
 from das.models.base import Place, TargetModel
 from das.models.load import memory_guard
@@ -50,14 +51,15 @@ class Resumer:
     """
 
     def __init__(
-        self, target: TargetModel, shelf: BookShelf, batch_tokens: int, spill: SpillFolder | None = None
+        self, target: TargetModel, shelf: BookShelf, room: Room, spill: SpillFolder | None = None
     ) -> None:
-        """`shelf` bounds what is kept in memory; what does not fit goes to `spill`, or is made again."""
+        """`room` bounds a pass and `shelf` what is kept in memory; what does not fit there goes to `spill`,
+        or is made again."""
         self.runner = BlockRunner(target)
         """Calls the model's blocks."""
         self._target = target
         self._shelf = shelf
-        self._batch_tokens = batch_tokens
+        self._room = room
         self._spill = spill
         self._on_disk: set[str] = set()
 
@@ -67,6 +69,9 @@ class Resumer:
         Rows are run on and compared with the model's own forward: a model whose blocks are not called as they
         seem to be is found out here, whatever its family.
         """
+        devices = sorted({str(device) for device in self._target.block_devices})
+        if len(devices) > 1:
+            return f"its blocks are computed on several devices ({', '.join(devices)})"
         try:
             # To run out of memory says nothing about the model.
             with memory_guard("room for a few tokens at once", "lower --batch-tokens or --cache-memory"):
@@ -263,7 +268,7 @@ class Resumer:
             self.runner.keys_only(hidden, block, tokens, harvest)
 
     def _plan(self, lengths: Sequence[int], starts: Sequence[int]) -> list[list[int]]:
-        return plan_passes(lengths, starts, batch_tokens=self._batch_tokens, call_tokens=_FILL_CALL)
+        return plan_passes(lengths, starts, batch_tokens=self._room.size, call_tokens=_FILL_CALL)
 
     def _ids(self, rows: Sequence[tuple[int, ...]], tokens: Tokens) -> Tensor:
         """Return ids [rows, tokens], padded by the row's last."""

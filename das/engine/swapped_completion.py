@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from das.engine.batch import plan_batches
 from das.engine.hooks import gathered, rewritten
+from das.engine.room import Room
 from das.featurizers.base import Featurizer
 from das.models.base import TargetModel
 from das.sites import Site
@@ -41,7 +42,7 @@ def complete_swapped_rows(
     featurizer: Featurizer,
     max_new_tokens: int,
     *,
-    batch_tokens: int,
+    room: Room,
     settled: Callable[[int, tuple[int, ...]], bool] | None = None,
 ) -> list[tuple[int, ...]]:
     """Return the new token ids of each row: up to the first end token, that included, to where `settled` says
@@ -49,7 +50,7 @@ def complete_swapped_rows(
 
     Rows run together only with rows of their own length, so that there is no padding and no mask. The swap
     happens while the row itself is read; the new tokens see it through the keys and values that the model
-    keeps. A batch has `batch_tokens` tokens at most, new ones included.
+    keeps. A batch has as many tokens as there is room for, new ones included.
     """
     found: list[list[int]] = [[] for _ in rows]
 
@@ -61,9 +62,18 @@ def complete_swapped_rows(
         return settled is None or not settled(row, tuple(ids))
 
     lengths = [len(row.ids) + max_new_tokens for row in rows]
-    for batch in plan_batches(lengths, batch_tokens=batch_tokens, enough_tokens=0, exact=True):
+
+    def plan(left: Sequence[int]) -> list[list[int]]:
+        own = [lengths[i] for i in left]
+        return plan_batches(own, batch_tokens=room.size, enough_tokens=0, exact=True)
+
+    def one(batch: list[int]) -> None:
+        for row in batch:
+            found[row].clear()
         with torch.inference_mode():
             _complete_batch(batch, rows, target, site, featurizer, goes_on)
+
+    room.each(len(rows), plan, one)
     return [tuple(ids) for ids in found]
 
 
@@ -79,7 +89,12 @@ def _complete_batch(
     step = torch.tensor([rows[i].ids for i in batch], device=device)
     places = torch.tensor([rows[i].place for i in batch], device=device)
     sources = torch.stack([rows[i].source for i in batch]).to(device)
-    with rewritten(target.place(site), places, lambda base: featurizer.interchange(base, sources)):
+
+    def change(base: Tensor) -> Tensor:
+        # A block may be computed elsewhere than the featurizer lies.
+        return featurizer.interchange(base.to(device), sources).to(base.device)
+
+    with rewritten(target.place(site), places, change):
         tokens, cache = _step(target, step, None)
     # A done row may run on beside the others; what it says then is not written down.
     held, live = list(batch), set(batch)

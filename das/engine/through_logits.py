@@ -3,22 +3,33 @@ them."""
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from das.engine.batch import PromptEncoder
 from das.engine.labels import ForcedLabels, forced_labels
-from das.engine.protocol import Choice, FeaturizedPairs, ForcedPair, PromptPair
+from das.engine.protocol import Choice, Engine, FeaturizedPairs, ForcedPair, PromptPair
+from das.engine.room import Room
 from das.featurizers.base import Featurizer
 from das.models.base import TargetModel
 from das.sites import Site
+from ravel.common.errors import SuiteError
 from ravel.knowledge import Decided
 from ravel.schema import Completion
 
-__all__ = ["ThroughLogits"]
+__all__ = ["ThroughLogits", "listen"]
+
+_LOG = logging.getLogger("das.engine")
+
+
+def listen(engine: Engine, on_note: Callable[[str], None] | None) -> None:
+    """Let an engine's lines for the user go to `on_note`, or to the log if None; not every engine has any."""
+    if isinstance(engine, ThroughLogits):
+        engine.on_note = on_note
 
 
 class ThroughLogits(ABC):
@@ -28,6 +39,10 @@ class ThroughLogits(ABC):
     """The model that is run."""
     encoder: PromptEncoder
     """Tokenises prompts, once each."""
+    room: Room | None = None
+    """How much a pass may hold, for engines that can do with less."""
+    on_note: Callable[[str], None] | None = None
+    """Gets a line for the user, such as that memory did not suffice; None: it is logged as a warning."""
 
     @abstractmethod
     def interchange_logits(
@@ -78,6 +93,21 @@ class ThroughLogits(ABC):
             live = [i for i in live if said[i][-1] not in self.target.end_ids]
         decode = self.target.tokenizer.decode
         return [Completion(decode(list(ids), skip_special_tokens=True), ids) for ids in said]
+
+    def give_way(self, came: str) -> None:
+        """Let go of kept states and halve the passes to come; see the protocol."""
+        if self.room is None:
+            raise SuiteError(
+                expected="room for a forward pass", came=came, todo="free some memory, or use --engine direct"
+            )
+        self.room.lower(came)
+
+    def note(self, text: str) -> None:
+        """Pass a line for the user on."""
+        if self.on_note is None:
+            _LOG.warning("%s", text)
+        else:
+            self.on_note(text)
 
     def run_ahead(self, pairs: Sequence[ForcedPair], site: Site) -> None:  # noqa: B027
         """Do nothing: an engine that keeps states overrides this."""

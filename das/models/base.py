@@ -31,6 +31,17 @@ def layers_at(path: str) -> Callable[[nn.Module], nn.ModuleList]:
     return layers
 
 
+def _computed_on(module: nn.Module) -> torch.device:
+    """Return the device that accelerate brings a module's weights to or, if it does not, where they lie."""
+    for part in module.modules():
+        hook = getattr(part, "_hf_hook", None)
+        for one in getattr(hook, "hooks", (hook,)):
+            device = getattr(one, "execution_device", None)
+            if device is not None:
+                return torch.device(device)
+    return next(module.parameters()).device
+
+
 def _attention_heads(config: Any) -> int:
     return int(config.num_attention_heads)
 
@@ -135,9 +146,19 @@ class TargetModel:
 
     @property
     def device(self) -> torch.device:
-        """Where the embedding lies."""
-        device: torch.device = next(self.model.parameters()).device
-        return device
+        """Where the embedding is computed: where token ids go, and logits come back to."""
+        if getattr(self.model, "hf_device_map", None) is None:
+            device: torch.device = next(self.model.parameters()).device
+            return device
+        return _computed_on(self.model.get_input_embeddings())
+
+    @property
+    def block_devices(self) -> tuple[torch.device, ...]:
+        """Where each block is computed; blocks that lie in memory or on disk between passes are computed on
+        the device that they are brought to."""
+        if getattr(self.model, "hf_device_map", None) is None:
+            return (self.device,) * self.n_layers
+        return tuple(map(_computed_on, self.family.blocks(self.model)))
 
     @property
     def dtype(self) -> torch.dtype:

@@ -4,8 +4,9 @@ it."""
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,12 @@ from ravel.common.bundled import bundled_path
 from ravel.common.errors import SuiteError, unknown_name
 from ravel.common.io import canonical_json
 
-__all__ = ["BUNDLED", "DTYPES", "load_target", "memory_guard", "target_from"]
+__all__ = ["AUTO", "BUNDLED", "DTYPES", "load_target", "memory_guard", "ran_out_of_memory", "target_from"]
 
 BUNDLED = "bundled"
 """The name that stands for the target model shipped with the suite."""
+AUTO = "auto"
+"""The device that stands for all GPUs of the machine and, where these do not suffice, memory and disk."""
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 """The dtypes a target can be loaded in, by the name of the flag's value."""
 
@@ -54,23 +57,34 @@ def load_target(
     device: str = "cpu",
     trust_remote_code: bool = False,
     allow_pickle: bool = False,
+    max_memory: Mapping[int | str, int | str] | None = None,
 ) -> TargetModel:
     """Load a causal language model and its fast tokenizer, frozen and in eval mode.
 
     `name_or_path` is a hub id, a local folder or `bundled`. Weights are read from safetensors only, unless
-    `allow_pickle`; a model's own code is run only with `trust_remote_code`. Raises SuiteError for a model
-    that can't be found, one in which no blocks are found, a slow tokenizer, missing weights, and a device
-    that is absent or full.
+    `allow_pickle`; a model's own code is run only with `trust_remote_code`. With the device `auto` accelerate
+    spreads the blocks over all GPUs, then main memory, then the disk, from where they are read for each pass;
+    `max_memory` bounds each of these as accelerate has it, such as `{0: "20GiB", "cpu": "64GiB"}`. Raises
+    SuiteError for a model that can't be found, one in which no blocks are found, a slow tokenizer, missing
+    weights, a device that is absent or full, and for `auto` without accelerate.
     """
     weights_dtype = _dtype_of(dtype)
-    place = _device_of(device)
+    if device == AUTO:
+        _need_accelerate()
+    else:
+        place = _device_of(device)
     source = _source_of(name_or_path)
     config = _read_config(source, name_or_path, trust_remote_code)
     _check_family(config, trust_remote_code)
     tokenizer = _read_tokenizer(source, name_or_path, trust_remote_code)
-    todo = "load it in a smaller dtype (--dtype bfloat16) or on another device (--device cpu)"
+    todo = "load it in a smaller dtype (--dtype bfloat16), on several devices (--device auto) or on the CPU"
     with memory_guard(f"room for {name_or_path} on {device}", todo):
-        model = _read_weights(source, name_or_path, weights_dtype, trust_remote_code, allow_pickle).to(place)
+        spread = {"device_map": AUTO, "max_memory": max_memory} if device == AUTO else {}
+        model = _read_weights(
+            source, name_or_path, weights_dtype, trust_remote_code, allow_pickle, spread=spread
+        )
+        if device != AUTO:
+            model = model.to(place)
     return target_from(model, tokenizer, name_or_path)
 
 
@@ -104,7 +118,7 @@ def memory_guard(expected: str, todo: str) -> Iterator[None]:
     except MemoryError:
         came = "out of memory"
     except RuntimeError as error:
-        if not _is_out_of_memory(error):
+        if not ran_out_of_memory(error):
             raise
         came = f"out of memory ({str(error).splitlines()[0]})"
     else:
@@ -112,10 +126,19 @@ def memory_guard(expected: str, todo: str) -> Iterator[None]:
     raise SuiteError(expected=expected, came=came, todo=todo)
 
 
-def _is_out_of_memory(error: RuntimeError) -> bool:
+def ran_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error says that memory did not suffice; each device says it in its own way."""
     text = str(error).lower()
-    known = ("out of memory", "not enough memory", "can't allocate memory")
-    return isinstance(error, torch.OutOfMemoryError) or any(phrase in text for phrase in known)
+    known = (
+        "out of memory",
+        "not enough memory",
+        "can't allocate memory",
+        "cannot allocate memory",
+        "defaultcpuallocator",
+    )
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(phrase in text for phrase in known)
 
 
 def _dtype_of(name: str) -> torch.dtype:
@@ -130,11 +153,20 @@ def _device_of(name: str) -> torch.device:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise SuiteError(
-            expected="a device of this machine, such as cpu, cuda or cuda:1",
+            expected="a device of this machine, such as cpu, cuda or cuda:1, or auto for several",
             came=f"{name!r} ({str(error).splitlines()[0]})",
             todo="choose another --device",
         ) from None
     return device
+
+
+def _need_accelerate() -> None:
+    if find_spec("accelerate") is None:
+        raise SuiteError(
+            expected=f"the package accelerate for --device {AUTO}",
+            came="a Python environment without it",
+            todo="install accelerate, or choose one device such as cuda or cpu",
+        )
 
 
 def _source_of(name: str) -> str:
@@ -242,7 +274,13 @@ def _saved_tokenizer(source: str, name: str, trust_remote_code: bool) -> Any:
 
 
 def _read_weights(
-    source: str, name: str, dtype: torch.dtype, trust_remote_code: bool, allow_pickle: bool
+    source: str,
+    name: str,
+    dtype: torch.dtype,
+    trust_remote_code: bool,
+    allow_pickle: bool,
+    *,
+    spread: Mapping[str, Any],
 ) -> nn.Module:
     try:
         model, report = AutoModelForCausalLM.from_pretrained(
@@ -251,11 +289,12 @@ def _read_weights(
             trust_remote_code=trust_remote_code,
             use_safetensors=None if allow_pickle else True,
             output_loading_info=True,
+            **spread,
         )
     except (OSError, ValueError, SafetensorError) as error:
         raise _no_weights(name, error, allow_pickle) from None
     except RuntimeError as error:
-        if _is_out_of_memory(error):
+        if ran_out_of_memory(error):
             raise
         raise _no_weights(name, error, allow_pickle) from None
     missing = sorted(report["missing_keys"])
@@ -284,10 +323,19 @@ def _fingerprint(model: nn.Module) -> str:
     config: dict[str, Any] = model.config.to_diff_dict()  # type: ignore[union-attr, operator, assignment]
     identity = {key: value for key, value in config.items() if key not in _NOT_IDENTITY}
     digest.update(canonical_json(identity).encode("utf-8"))
-    for name, tensor in sorted(model.state_dict().items()):
+    for name, stored in sorted(model.state_dict().items()):
+        tensor = _real(model, name) if stored.is_meta else stored
         digest.update(f"\n{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
         digest.update(_sample(tensor))
     return digest.hexdigest()
+
+
+def _real(model: nn.Module, name: str) -> Tensor:
+    """Return a tensor that accelerate keeps elsewhere between passes."""
+    owner, _, own_name = name.rpartition(".")
+    hook: Any = model.get_submodule(owner)._hf_hook
+    tensor: Tensor = hook.weights_map[own_name]
+    return tensor
 
 
 def _sample(tensor: Tensor) -> bytes:

@@ -25,19 +25,20 @@ __all__ = [
 ]
 
 _HEADER = "checkpoint.json"
-_WEIGHTS = "checkpoint-{epoch:04d}.safetensors"
+_WEIGHTS = "checkpoint-{number:04d}.safetensors"
 _ALL_WEIGHTS = "checkpoint-*.safetensors"
 _WEIGHTS_NAME = re.compile(r"checkpoint-\d{4,9}\.safetensors")
 
 
 def write_checkpoint(
-    folder: Path, *, identity: str, epoch: int, tensors: dict[str, Tensor], progress: dict[str, Any]
+    folder: Path, *, identity: str, number: int, tensors: dict[str, Tensor], progress: dict[str, Any]
 ) -> None:
     """Write a checkpoint so that a kill at any moment leaves the old one or the new one, whole.
 
-    The header names its weights file and is written last; older weights are removed after it.
+    The header names its weights file and is written last; older weights are removed after it. `number` must
+    be another than that of the checkpoint before.
     """
-    weights = folder / _WEIGHTS.format(epoch=epoch)
+    weights = folder / _WEIGHTS.format(number=number)
     write_bytes(weights, save({name: t.detach().cpu().contiguous() for name, t in tensors.items()}))
     header = {
         "identity": identity,

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import math
 import random
+import time
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from typing import TypeAlias, TypeVar
+from functools import partial
+from typing import Any, TypeAlias, TypeVar
 
 import torch
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
@@ -18,6 +20,7 @@ from torch import Tensor, optim
 
 from das.engine.labels import ForcedLabels
 from das.engine.protocol import Engine, FeaturizedPairs
+from das.engine.way_back import add_gradients
 from das.featurizers.base import Featurizer
 from das.sites import Site
 from das.training.checkpoint import (
@@ -49,6 +52,8 @@ __all__ = [
     "training",
 ]
 
+_CHECKPOINT_SECONDS = 60.0
+"""Seconds after which a step ends in a checkpoint though its epoch goes on."""
 _POOL = 16
 """Batches that are sorted by length together: enough to leave little padding, few enough to stay mixed."""
 
@@ -107,6 +112,8 @@ class Ask:
     learns: bool
     """Whether the answer must carry a gradient: then the training gives its loss next, a scalar, and goes on
     once that has been sent back through the featurizer."""
+    parameters: tuple[Tensor, ...] = ()
+    """What is learned: where the gradient goes."""
 
 
 Found = TypeVar("Found")
@@ -129,15 +136,18 @@ def training(
 
     Best is the highest mean of cause and isolate accuracy (of those kinds that are there), ties broken by the
     lower validation loss, then by the earlier epoch. With `workspace.folder` set, each epoch ends in a
-    checkpoint there, and a later call with the same `task.identity` goes on from it and returns the same
-    featurizer, to the byte. Raises SuiteError if the loss is no longer finite, or for a checkpoint of another
-    fit.
+    checkpoint there, and in a long one a step every minute; a later call with the same `task.identity` goes
+    on from it and returns the same featurizer, to the byte. Raises SuiteError if the loss is no longer
+    finite, or for a checkpoint of another fit.
     """
     return (yield from _Run(trainable, task, engine, workspace, config).finish())
 
 
 def train_together(trainings: Sequence[Training[Found]], engine: Engine) -> list[Found]:
     """Run trainings side by side, what they ask at one site in one go; return what they found, in order.
+
+    A step for which memory does not suffice, on the way there or back, is done again in smaller passes; no
+    part of a gradient is left over.
 
     Each result is what the training alone would come to: a group of pairs is judged as it would be by itself,
     and no gradient of one reaches another (to the byte where the engine says so).
@@ -163,16 +173,36 @@ def train_together(trainings: Sequence[Training[Found]], engine: Engine) -> list
         now, asks = asks, {}
         for site, learns in dict.fromkeys((ask.site, ask.learns) for ask in now.values()):
             together = [i for i, ask in now.items() if (ask.site, ask.learns) == (site, learns)]
-            with torch.set_grad_enabled(learns):
-                answers = engine.forced_labels([now[i].group for i in together], site)
-                losses = [go_on(i, answer) for i, answer in zip(together, answers, strict=True)]
-                given = [loss for loss in losses if loss is not None]
-                if given:
-                    torch.stack(given).sum().backward()
+            judge = partial(engine.forced_labels, [now[i].group for i in together], site)
+            if not learns:
+                with torch.no_grad():
+                    answers = judge()
+                for i, answer in zip(together, answers, strict=True):
+                    go_on(i, answer)
+                continue
+            with torch.enable_grad():
+                answers = judge()
+                cut = [_cut_off(labels) for labels in answers]
+                losses = [go_on(i, answer) for i, answer in zip(together, cut, strict=True)]
+                for loss in losses:
+                    if loss is not None:
+                        loss.backward()
+                slopes = [_slope(answer.cross_entropy) for answer in cut]
+                parameters = [p for i in together for p in now[i].parameters]
+                add_gradients(engine, answers, slopes, parameters, judge)
             for i, loss in zip(together, losses, strict=True):
                 if loss is not None:
                     go_on(i, None)
     return [found[index] for index in range(len(trainings))]
+
+
+def _cut_off(labels: ForcedLabels) -> ForcedLabels:
+    """Return the same labels with a leaf for their cross entropy: the way back from a loss ends there."""
+    return ForcedLabels(labels.cross_entropy.detach().requires_grad_(), labels.correct)
+
+
+def _slope(leaf: Tensor) -> Tensor:
+    return torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
 
 
 def batches(lengths: Sequence[int], batch_size: int, stream: random.Random) -> list[list[int]]:
@@ -204,7 +234,11 @@ class _Progress:
     """The counters of a run; all of it goes into checkpoints."""
 
     epoch: int = 0
-    """Finished epochs."""
+    """Epochs that were begun."""
+    batches: int = 0
+    """Finished batches of an epoch that goes on; 0 between epochs."""
+    saves: int = 0
+    """Checkpoints written."""
     step: int = 0
     """Finished optimiser steps."""
     best_epoch: int = 0
@@ -227,6 +261,8 @@ class _Tally:
     loss: dict[str, float] = field(default_factory=dict)
     correct: dict[str, int] = field(default_factory=dict)
     count: dict[str, int] = field(default_factory=dict)
+    rate: float = 0.0
+    """Learning rate of the last step."""
 
     def add(self, pairs: Sequence[TrainingPair], outcome: ForcedLabels) -> None:
         """Count a batch under each pair's kind."""
@@ -270,13 +306,17 @@ class _Run:
             trainable.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
         )
         self.state = _Progress()
+        self.tally = _Tally()
         self.best: dict[str, Tensor] = {}
+        self.saved_at = time.monotonic()
 
     def finish(self) -> Training[Featurizer]:
         """Resume if there is something to resume, train to the end, return the best."""
         self._resume()
         self.engine.run_ahead([pair.forced for pair in self.task.training], self.task.site)
-        while self.state.epoch < self.config.epochs and self.state.stale < self.config.patience:
+        while self.state.batches or (
+            self.state.epoch < self.config.epochs and self.state.stale < self.config.patience
+        ):
             yield from self._train_epoch()
             yield from self._validate()
             self._save()
@@ -285,21 +325,28 @@ class _Run:
         return self.trainable.finished()
 
     def _train_epoch(self) -> Training[None]:
-        stream = python_stream(self.task.seed, "order", str(self.state.epoch))
-        self.state.epoch += 1
-        tally = _Tally()
-        for batch in batches(self._lengths(self.task.training), self.config.batch_size, stream):
-            yield from self._step([self.task.training[index] for index in batch], tally)
-            if len(tally.batch_losses) == self.config.log_every:
-                self._log_training(tally)
-                tally = _Tally()
+        """Train an epoch, or what is left of one that was interrupted."""
+        self.state.epoch += not self.state.batches
+        stream = python_stream(self.task.seed, "order", str(self.state.epoch - 1))
+        order = batches(self._lengths(self.task.training), self.config.batch_size, stream)
+        for batch in order[self.state.batches :]:
+            yield from self._step([self.task.training[index] for index in batch], self.tally)
+            self.state.batches += 1
+            if len(self.tally.batch_losses) == self.config.log_every:
+                self._log_training(self.tally)
+                self.tally = _Tally()
             self.workspace.progress(self.state.step, self.steps)
-        if tally.batch_losses:
-            self._log_training(tally)
+            if time.monotonic() - self.saved_at >= _CHECKPOINT_SECONDS:
+                self._save()
+        if self.tally.batch_losses:
+            self._log_training(self.tally)
+            self.tally = _Tally()
+        self.state.batches = 0
 
     def _step(self, pairs: Sequence[TrainingPair], tally: _Tally) -> Training[None]:
+        tally.rate = self._rate()
         for group in self.optimiser.param_groups:
-            group["lr"] = self._rate()
+            group["lr"] = tally.rate
         with torch.enable_grad():
             featurizer = self.trainable.current()
         outcome = yield from self._ask(pairs, featurizer, learns=True)
@@ -320,7 +367,8 @@ class _Run:
         self, pairs: Sequence[TrainingPair], featurizer: Featurizer, *, learns: bool
     ) -> Training[ForcedLabels]:
         group = FeaturizedPairs([pair.forced for pair in pairs], featurizer)
-        outcome = yield Ask(group, self.task.site, learns)
+        parameters = tuple(self.trainable.parameters()) if learns else ()
+        outcome = yield Ask(group, self.task.site, learns, parameters)
         assert outcome is not None
         return outcome
 
@@ -351,7 +399,7 @@ class _Run:
                 "loss": sum(tally.batch_losses) / len(tally.batch_losses),
                 **tally.losses(),
                 "accuracy": sum(tally.correct.values()) / sum(tally.count.values()),
-                "lr": float(self.optimiser.param_groups[0]["lr"]),
+                "lr": tally.rate,
             }
         )
 
@@ -403,8 +451,10 @@ class _Run:
         self.best = {name: tensor.detach().clone() for name, tensor in self.trainable.state_dict().items()}
 
     def _save(self) -> None:
+        self.saved_at = time.monotonic()
         if self.workspace.folder is None:
             return
+        self.state.saves += 1
         tensors = {
             **with_prefix("trainable", self.trainable.state_dict()),
             **with_prefix("best", self.best),
@@ -413,9 +463,9 @@ class _Run:
         write_checkpoint(
             self.workspace.folder,
             identity=self.task.identity,
-            epoch=self.state.epoch,
+            number=self.state.saves,
             tensors=tensors,
-            progress=asdict(self.state),
+            progress={**asdict(self.state), "tally": asdict(self.tally)},
         )
 
     def _resume(self) -> None:
@@ -428,21 +478,31 @@ class _Run:
         folder = self.workspace.folder
         try:
             # The best is loaded first: it must fit as well, and would otherwise be looked at in the end only.
-            for prefix in ("best", "trainable"):
-                self.trainable.load_state_dict(take_prefix(prefix, tensors))
+            # Within the first epoch there is none yet.
             self.best = take_prefix("best", tensors)
+            if self.best:
+                self.trainable.load_state_dict(self.best)
+            self.trainable.load_state_dict(take_prefix("trainable", tensors))
             restore_optimiser(self.optimiser, take_prefix("optimiser", tensors))
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())
             raise unusable_checkpoint(folder, f"tensors that do not fit ({reason})") from None
-        if progress.keys() != {known.name for known in fields(_Progress)}:
+        # An earlier version wrote fewer counters, and no tally.
+        tally = progress.pop("tally", {})
+        if not isinstance(tally, dict) or not (_names(_Progress, progress) and _names(_Tally, tally)):
             raise unusable_checkpoint(folder, "counters of another version")
         todo = f"remove {folder} to start this fit anew"
         self.state = _Progress(**typed_values(_Progress, progress, origin=str(folder), todo=todo))
+        self.tally = _Tally(**typed_values(_Tally, tally, origin=str(folder), todo=todo))
         if not 1 <= self.state.epoch <= self.config.epochs:
             raise unusable_checkpoint(folder, f"a checkpoint after {self.state.epoch} epochs")
         for row in self.state.rows:
             self.workspace.log(row)
+
+
+def _names(record: type[_Progress | _Tally], values: dict[str, Any]) -> bool:
+    """Tell whether the values name fields of the record, and no others."""
+    return values.keys() <= {known.name for known in fields(record)}
 
 
 def _chunks(pairs: Sequence[TrainingPair], size: int) -> Iterator[Sequence[TrainingPair]]:

@@ -178,8 +178,10 @@ def _slopes(
     with torch.enable_grad():
         total = answer_difference(pairs, engine, site, probe).sum()
         # A pair's difference depends on its own row only, so the sum's gradient is each row's own.
-        slopes = torch.autograd.grad(total, probe.leaves)
-    return torch.cat([slope.reshape(-1, slope.shape[-1]) for slope in slopes]).double().cpu()
+        # A pass that ran out of memory and was done again leaves a leaf that nothing came of.
+        slopes = torch.autograd.grad(total, probe.leaves, allow_unused=True)
+    used = [slope for slope in slopes if slope is not None]
+    return torch.cat([slope.reshape(-1, slope.shape[-1]) for slope in used]).double().cpu()
 
 
 @final

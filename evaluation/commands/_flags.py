@@ -41,7 +41,7 @@ Model = Annotated[
     ),
 ]
 Dtype = Annotated[str, typer.Option("--dtype", help="float32, bfloat16 or float16.")]
-Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, ...")]
+Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, ..., or auto for several.")]
 EngineName = Annotated[
     str,
     typer.Option(

@@ -48,8 +48,10 @@ def _batch_rows(pairs: Sequence[TellingPair], engine: Engine, site: Site) -> Ten
         swapped = asked[rows, [pair.swapped_id for pair in pairs]]
         unchanged = asked[rows, [pair.unchanged_id for pair in pairs]]
         # A pair's difference depends on its own row only, so the sum's gradient is each row's own.
-        slopes = torch.autograd.grad((swapped - unchanged).sum(), probe.leaves)
-    return torch.cat([_per_unit(s, c) for s, c in zip(slopes, probe.changes, strict=True)]).double().cpu()
+        # A pass that ran out of memory and was done again leaves a leaf that nothing came of.
+        slopes = torch.autograd.grad((swapped - unchanged).sum(), probe.leaves, allow_unused=True)
+    both = zip(slopes, probe.changes, strict=True)
+    return torch.cat([_per_unit(s, c) for s, c in both if s is not None]).double().cpu()
 
 
 def _per_unit(slope: Tensor, change: Tensor) -> Tensor:

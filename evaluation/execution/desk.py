@@ -8,13 +8,14 @@ from pathlib import Path
 
 from das.engine import EngineAnswerer
 from das.engine.protocol import Engine
+from das.engine.through_logits import listen
 from das.methods.base import Method
 from das.sites import Site
 from evaluation.activations import collect_vectors
 from evaluation.cells import Bench
 from evaluation.judging import NaturalAnswers
 from evaluation.plan import SuiteConfig
-from evaluation.runs import RunFolder
+from evaluation.runs import Progress, RunFolder
 from ravel.common.registry import Registry
 from ravel.instance import Instance
 
@@ -50,12 +51,14 @@ class Desk:
         self._config: SuiteConfig | None = None
         self._bench: Bench | None = None
         self._vectors: dict[tuple[Site, ...], Bench] = {}
+        self._note: Callable[[str], None] | None = None
 
     @property
     def engine(self) -> Engine:
         """The engine; the model is loaded at first use."""
         if self._engine is None:
             self._engine = self._open_engine()
+            listen(self._engine, self._note)
         return self._engine
 
     @property
@@ -78,12 +81,16 @@ class Desk:
         """Return the model as what answers questions of a build."""
         return EngineAnswerer(self.engine)
 
-    def begin_job(self) -> None:
-        """Forget what could make the next job's numbers depend on earlier ones."""
-        if self._renew is not None and self._engine is not None:
-            self._engine = self._renew(self._engine)
-            self._bench = None
-            self._vectors = {}
+    def begin_job(self, progress: Progress) -> None:
+        """Forget what could make the next job's numbers depend on earlier ones; `progress` gets the engine's
+        lines for the user."""
+        self._note = lambda text: progress(f"note {text}", 0, 0)
+        if self._engine is None:
+            return
+        renewed = self._engine if self._renew is None else self._renew(self._engine)
+        if renewed is not self._engine:
+            self._engine, self._bench, self._vectors = renewed, None, {}
+        listen(self._engine, self._note)
 
     def bench(self) -> Bench:
         """Return what every cell shares, test splits open."""

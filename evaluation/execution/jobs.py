@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from das.engine.resume import ResumeEngine
+from das.environment import describe_numerics
 from das.sites import Site
 from evaluation.cache_plan import planned_cache
 from evaluation.cells import judge_cell, run_cells
@@ -162,6 +163,7 @@ class Prepare(_Whole):
             dtype=config.dtype,
             engine=engine.name,
             cache=None if cache is None else cache.choice,
+            numerics=describe_numerics(),
         )
         return Prepared(environment, None if cache is None else cache.text())
 

@@ -37,7 +37,7 @@ def done_at(desk: Desk, job: Job, progress: Progress) -> Ended:
     """Do a job at a desk and return how it ended; only an interruption comes through."""
     began = time.monotonic()
     try:
-        desk.begin_job()
+        desk.begin_job(progress)
         value = job.work(desk, progress)
     except Exception as error:
         return Ended(job, None, problem_of(error), time.monotonic() - began)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from planted_world import SITE, WIDTH, PlantedWorld
 from safetensors.torch import save
+from token_world import token_instance
 from torch import Tensor
 
 from das.engine import make_engine
@@ -26,8 +27,8 @@ from das.sites import Site
 from das.training.objective import LossWeights, TrainingPair, pooled_loss
 from das.training.workspace import SilentWorkspace
 from evaluation.methods import METHODS
-from ravel.instance import Instance, PromptRecord
-from ravel.schema import InterchangePair, Prompt
+from ravel.instance import Instance
+from ravel.schema import Prompt
 
 SIZE = 5
 
@@ -216,60 +217,13 @@ class _Rows:
         pass
 
 
-def _token_instance(fingerprint: str) -> Instance:
-    """Sixteen invented names, two attributes, made-up labels of one to three tokens, for a miniature."""
-    names = [a + b for a in ("Bo", "Kim", "Ural", "Zo") for b in ("ra", "lin", "t", "sk")]
-    templates = {("A", "train"): "%s is in", ("A", "context_val"): "look, %s lies in"}
-    templates |= {("B", "train"): "%s speaks", ("B", "context_val"): "in %s they speak"}
-    prompts: dict[str, PromptRecord] = {}
-    for (attribute, split), template in templates.items():
-        for number, name in enumerate(names):
-            start = template.index("%s")
-            prompt = Prompt(
-                template.replace("%s", name), template, name, attribute, (start, start + len(name))
-            )
-            value = number % 4 if attribute == "A" else number // 4
-            ids = tuple(20 + 10 * value + i for i in range(1 + value % 3))
-            pid = f"{split}-{attribute}-{number}"
-            prompts[pid] = PromptRecord(pid, prompt, str(value), ids, True)
-    pairs: dict[str, list[InterchangePair]] = {}
-    for (attribute, split), template in templates.items():
-        for base in range(16):
-            source = (base * 5 + 6) % 16
-            b, s = (prompts[f"{split}-{attribute}-{i}"] for i in (base, source))
-            if b.label == s.label:
-                continue
-            pairs.setdefault(split, []).append(
-                InterchangePair(
-                    f"{split}-{attribute}-{base}",
-                    b.prompt_id,
-                    s.prompt_id,
-                    s.prompt_id,
-                    attribute,
-                    b.prompt.entity,
-                    s.prompt.entity,
-                    template,
-                    "same_attribute",
-                    b.label,
-                    s.label,
-                )
-            )
-    return Instance.from_parts(
-        entity_type="names",
-        model_name="miniature",
-        model_fingerprint=fingerprint,
-        prompts=prompts.values(),
-        pairs=pairs,
-    )
-
-
 SHORT = {"epochs": 3, "batch_size": 8, "learning_rate": 0.02, "log_every": 1}
 
 
 @pytest.mark.parametrize("trained", [Das(DasConfig(**SHORT)), Mdas(MdasConfig(**SHORT))], ids=["das", "mdas"])
 def test_a_whole_run_is_the_same_on_both_engines(trained: Method) -> None:
     target = miniature(FAMILIES.get("qwen2"))
-    problem = Problem(_token_instance(target.fingerprint), "A", Site(layer=1), 4, seed=0)
+    problem = Problem(token_instance(target.fingerprint), "A", Site(layer=1), 4, seed=0)
     logs, found = [], []
     for name in ("direct", "reference"):
         workspace = _Rows()

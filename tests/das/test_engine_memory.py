@@ -12,18 +12,15 @@ from hypothesis import strategies as st
 from das.engine.memory import (
     CacheShape,
     StateCounts,
-    batch_guard,
-    bytes_per_token,
     cache_bytes,
     default_cache_bytes,
     first_block,
     free_bytes,
-    lower_batch_tokens,
+    more_room,
     parse_bytes,
     plan_cache,
     shape_of,
     site_states,
-    tokens_that_fit,
     written_bytes,
 )
 from das.models import FAMILIES
@@ -241,48 +238,9 @@ def test_the_text_says_what_is_needed_what_there_is_and_what_follows() -> None:
     assert "and 4 more" in many.text()
 
 
-# --- one batch
+# --- one row
 
 
-@given(free=st.integers(0, 2**40), gradients=st.booleans())
-def test_what_fits_fits_with_a_half_to_spare(free: int, gradients: bool) -> None:
-    tokens = tokens_that_fit(free, LLAMA_7B, gradients=gradients)
-    each = bytes_per_token(LLAMA_7B, gradients=gradients)
-    assert 2 * tokens * each <= free
-    assert tokens == 0 or (tokens & (tokens - 1)) == 0
-    assert tokens > 0 or free < 2 * 16 * each
-    assert tokens == 0 or 4 * tokens * each > free
-    assert tokens_that_fit(2 * free, LLAMA_7B, gradients=gradients) >= tokens
-
-
-def test_gradients_take_more() -> None:
-    assert bytes_per_token(LLAMA_7B, gradients=True) > 5 * bytes_per_token(LLAMA_7B)
-
-
-def test_the_advice_names_a_smaller_batch() -> None:
-    assert "lower --batch-tokens (now 16384) to 8192, which should fit" in lower_batch_tokens(
-        16_384, 2**45, LLAMA_7B
-    )
-    little = 3 * 2 * 64 * bytes_per_token(LLAMA_7B, gradients=True) // 2
-    assert "to 64, which should fit" in lower_batch_tokens(16_384, little, LLAMA_7B)
-    assert "free some memory (0 B are left" in lower_batch_tokens(16_384, 0, LLAMA_7B)
-    assert "free some memory" in lower_batch_tokens(8, 2**45, LLAMA_7B)
-
-
-def test_a_batch_that_does_not_fit_becomes_a_paragraph() -> None:
-    with (
-        pytest.raises(
-            SuiteError, match=r"forward pass of 4096 tokens; got out of memory.* to (2048|1024|512)"
-        ),
-        batch_guard(4096, SMALL, "cpu"),
-    ):
-        raise MemoryError
-    with pytest.raises(SuiteError, match="room for a forward pass"), batch_guard(4096, SMALL, "cpu"):
-        torch.empty(2**60)
-
-
-def test_other_errors_pass_the_guard() -> None:
-    with pytest.raises(SuiteError, match="a prompt"), batch_guard(16, SMALL, "cpu"):
-        raise SuiteError(expected="a prompt", came="none", todo="write one")
-    with pytest.raises(RuntimeError, match="shapes"), batch_guard(16, SMALL, "cpu"):
-        raise RuntimeError("shapes differ")
+def test_the_advice_says_what_is_left() -> None:
+    assert "free some memory (0 B are left)" in more_room(0)
+    assert "--device auto" in more_room(2**40)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from outcome_world import outcome
 
+from das.environment import describe_numerics
 from evaluation.runs import FolderWorkspace, RunFolder, describe_environment, silent
 from ravel.common.config import Config
 from ravel.common.errors import SuiteError
@@ -63,6 +67,56 @@ def test_the_environment_names_versions_and_device() -> None:
     found = describe_environment(device="cpu", dtype="float32", engine="direct")
     assert found["packages"]["numpy"] != "absent"
     assert (found["device"], found["engine"]) == ("cpu", "direct")
+    assert found["machine"]
+    assert found["cpu"]
+
+
+def test_what_could_change_a_number_is_named_and_makes_another_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def described() -> dict[str, Any]:
+        return describe_environment(
+            device="cpu", dtype="float32", engine="resume", numerics=describe_numerics()
+        )
+
+    run, before = opened(tmp_path / "run", Grid()), described()
+    run.record_environment(PRINTS, before)
+    known = len(read_json(run.environment)["environments"])
+    run.record_environment(PRINTS, described())
+    assert len(read_json(run.environment)["environments"]) == known
+    changes: list[tuple[str, Callable[[], object], Callable[[], object]]] = [
+        ("threads", lambda: torch.set_num_threads(2), lambda: torch.set_num_threads(1)),
+        (
+            "matmul_precision",
+            lambda: torch.set_float32_matmul_precision("high"),
+            lambda: torch.set_float32_matmul_precision("highest"),
+        ),
+        (
+            "deterministic_algorithms",
+            lambda: torch.use_deterministic_algorithms(True),
+            lambda: torch.use_deterministic_algorithms(False),
+        ),
+    ]
+    for number, (name, change, back) in enumerate(changes, start=known + 1):
+        change()
+        try:
+            now = described()
+        finally:
+            back()
+        assert now["numerics"][name] != before["numerics"][name]
+        run.record_environment(PRINTS, now)
+        assert len(read_json(run.environment)["environments"]) == number
+    for name in (
+        "OMP_WAIT_POLICY",
+        "MKL_CBWR",
+        "OPENBLAS_CORETYPE",
+        "CUBLAS_WORKSPACE_CONFIG",
+        "PYTHONHASHSEED",
+    ):
+        monkeypatch.setenv(name, "x")
+        assert described()["variables"][name] == "x"
+    monkeypatch.setenv("SECRET_TOKEN", "y")
+    assert "SECRET_TOKEN" not in described()["variables"]
 
 
 def test_a_second_attempt_at_a_fit_begins_with_an_empty_log(tmp_path: Path) -> None:

@@ -3,10 +3,10 @@ model."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from toy_instance import built
 
 from das.engine import DirectEngine
 from das.featurizers.storage import load_featurizer
@@ -16,71 +16,7 @@ from das.models.miniature import miniature
 from evaluation.plan import SuiteConfig
 from evaluation.score import Subject, score_featurizer
 from evaluation.suite import run_suite, run_suite_on
-from ravel.instance import Instance, PromptRecord
-from ravel.schema import GENERALISATIONS, InterchangePair, Prompt
-
-ENTITIES = {"train": ("Ulm", "Oslo", "Lima", "Rome"), "val": ("Bern", "Kyiv"), "test": ("Cork", "Pisa")}
-WORDINGS = {"train": ("%s has", "its %s is"), "val": ("of %s is",), "test": ("on %s the",)}
-
-
-def filled(template: str, entity: str, attribute: str) -> Prompt:
-    start = template.index("%s")
-    return Prompt(template.replace("%s", entity), template, entity, attribute, (start, start + len(entity)))
-
-
-def splits() -> Iterator[tuple[str, tuple[str, ...], tuple[str, ...]]]:
-    yield "train", ENTITIES["train"], WORDINGS["train"]
-    for part in ("val", "test"):
-        yield f"context_{part}", ENTITIES["train"], WORDINGS[part]
-        yield f"entity_{part}", ENTITIES[part], WORDINGS["train"]
-        yield f"entity_context_{part}", ENTITIES[part], WORDINGS[part]
-
-
-def built(engine: DirectEngine) -> Instance:
-    """Every pair of entities whose answers differ, the model's own first two tokens as labels."""
-    records: dict[tuple[str, str], PromptRecord] = {}
-
-    def record(template: str, entity: str, attribute: str) -> PromptRecord:
-        if (template, entity) not in records:
-            prompt = filled(template, entity, attribute)
-            ids = engine.complete([prompt], 2)[0].token_ids
-            records[template, entity] = PromptRecord(f"q{len(records)}", prompt, f"label {ids}", ids, None)
-        return records[template, entity]
-
-    pairs: dict[str, list[InterchangePair]] = {}
-    for split, entities, wordings in splits():
-        for attribute in ("A", "B"):
-            for template in (f"{attribute} {wording}" for wording in wordings):
-                for base in entities:
-                    for source in entities:
-                        b, s = record(template, base, attribute), record(template, source, attribute)
-                        if b.label != s.label:
-                            pairs.setdefault(split, []).append(
-                                pair(f"{split}-{b.prompt_id}-{s.prompt_id}", b, s)
-                            )
-    return Instance.from_parts(
-        entity_type="toy",
-        model_name="toy",
-        model_fingerprint=engine.target.fingerprint,
-        prompts=records.values(),
-        pairs=pairs,
-    )
-
-
-def pair(pair_id: str, base: PromptRecord, source: PromptRecord) -> InterchangePair:
-    return InterchangePair(
-        pair_id=pair_id,
-        base=base.prompt_id,
-        source=source.prompt_id,
-        swapped=source.prompt_id,
-        attribute=base.prompt.attribute or "",
-        base_entity=base.prompt.entity,
-        source_entity=source.prompt.entity,
-        base_template=base.prompt.template,
-        source_kind="same_attribute",
-        if_unchanged=base.label,
-        if_swapped=source.label,
-    )
+from ravel.schema import GENERALISATIONS
 
 
 @pytest.mark.slow
