@@ -10,8 +10,9 @@ from typing import TypeVar
 
 from das.featurizers.base import Featurizer
 from das.featurizers.subspace import Subspace
+from das.interop.torch_files import names_of
 from das.sites import Position, Site, Stream
-from ravel.common.errors import SuiteError, unknown_name
+from ravel.common.errors import SuiteError
 
 __all__ = ["Imported", "StatedPlace", "check_place", "first_columns", "one_part"]
 
@@ -68,13 +69,17 @@ def one_part(
     """
     if part is not None:
         if part not in parts:
-            raise unknown_name(f"part of {origin}", part, parts)
+            raise SuiteError(
+                expected=f"a part {part!r} in {origin}",
+                came=f"only {names_of(parts)}",
+                todo="name one of them",
+            )
         return part, parts[part]
     names = list(parts) if len(parts) == 1 else [name for name in parts if layers.get(name) == layer]
     if len(names) != 1:
         raise SuiteError(
             expected=f"one set of weights for layer {layer} in {origin}",
-            came=f"{len(names)} among {', '.join(sorted(parts)) or 'none'}",
+            came=f"{len(names)} among {names_of(parts)}",
             todo="name one with --part",
         )
     return names[0], parts[names[0]]

@@ -13,7 +13,7 @@ from das.featurizers.subspace import Subspace
 from das.interop.foreign import Imported, StatedPlace, one_part
 from das.interop.pyvene_import import listed_interventions
 from das.interop.rotations import columns_of
-from das.interop.torch_files import plain_state, plain_tensor, read_torch_file
+from das.interop.torch_files import names_of, plain_state, plain_tensor, read_torch_file
 from ravel.common.errors import SuiteError
 
 __all__ = ["read_loreft"]
@@ -36,7 +36,7 @@ def read_loreft(path: Path, *, layer: int = 0, part: str | None = None) -> Impor
     if found.kind not in _KINDS:
         raise SuiteError(
             expected=f"a {_KINDS[0]} in {path}",
-            came=found.kind,
+            came=names_of([found.kind]),
             todo="read what is none of pyreft's with --format pyvene",
         )
     return _read_weights(path / f"intkey_{name}.bin", found.place)

@@ -19,7 +19,13 @@ from das.featurizers.masked import MaskedBasis
 from das.featurizers.subspace import Subspace
 from das.interop.foreign import Imported, StatedPlace, one_part
 from das.interop.rotations import Columns, columns_of, parametrised_state, stored_weight
-from das.interop.torch_files import plain_state, plain_tensor, read_torch_file, write_torch_file
+from das.interop.torch_files import (
+    names_of,
+    plain_state,
+    plain_tensor,
+    read_torch_file,
+    write_torch_file,
+)
 from das.sites import Position, Site, Stream
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_json, write_text
@@ -138,7 +144,7 @@ def read_mib(path: Path, *, width: int | None = None, layer: int = 0, part: str 
     if kind not in _INVERSES or inverse != _INVERSES[kind]:
         raise SuiteError(
             expected=f"{_ROTATION} or {_IDENTITY} with its inverse in {origin}",
-            came=f"{kind!r} with {inverse!r}",
+            came=names_of([kind, inverse]),
             todo="name a unit of MIB's own kinds; other classes are code, which is not run",
         )
     indices = _indices(folder / f"{name}_indices")
@@ -162,11 +168,15 @@ def _unit_at(path: Path, layer: int, part: str | None) -> tuple[Path, str]:
     if not path.is_dir():
         name = re.sub(r"_(inverse_featurizer|featurizer|indices)$", "", path.name)
         return path.parent, name
-    names = sorted(
-        found.name.removesuffix(_SUFFIX)
-        for found in path.iterdir()
-        if found.name.endswith(_SUFFIX) and not found.name.endswith(_INVERSE)
-    )
+    try:
+        files = sorted(found.name for found in path.iterdir())
+    except OSError as error:
+        raise SuiteError(
+            expected=f"a readable folder at {path}", came=error.strerror or str(error), todo="check the path"
+        ) from None
+    names = [
+        file.removesuffix(_SUFFIX) for file in files if file.endswith(_SUFFIX) and not file.endswith(_INVERSE)
+    ]
     layers = {name: _place(name, path).layer for name in names}
     return path, one_part({name: name for name in names}, layers, path, part=part, layer=layer)[0]
 
@@ -194,7 +204,7 @@ def _module(path: Path, wanted: str) -> tuple[str, dict[str, Any], dict[str, Any
     if not isinstance(info, dict) or not isinstance(info.get(wanted), str):
         raise SuiteError(
             expected=f"'model_info' with {wanted!r}, and 'state_dict', in {path}",
-            came=f"only {', '.join(sorted(found)) or 'nothing'}",
+            came=f"only {names_of(found)}",
             todo="name a unit that CausalAbstraction's save_modules wrote",
         )
     return info[wanted], info, plain_state(state, path)

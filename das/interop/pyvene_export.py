@@ -65,7 +65,11 @@ def export_pyvene(featurizer: Featurizer, site: Site, target: TargetModel, folde
     representation = pyvene.RepresentationConfig(
         site.layer, component, unit, 1, low_rank_dimension=made.rank, intervention_type=made.kind
     )
-    with preserved(target.model), torch.random.fork_rng(devices=[]), contextlib.redirect_stdout(io.StringIO()):
+    with (
+        preserved(target.model),
+        torch.random.fork_rng(devices=[]),
+        contextlib.redirect_stdout(io.StringIO()),
+    ):
         wrapped = pyvene.IntervenableModel(pyvene.IntervenableConfig([representation]), target.model)
         (intervention,) = wrapped.interventions.values()
         _fill(intervention, made)
@@ -130,7 +134,9 @@ def _of_subspace(featurizer: Subspace) -> _Intervention:
 def _of_mask(featurizer: MaskedBasis) -> _Intervention:
     logits = _logits(featurizer.weights)
     if featurizer.basis is None:
-        return _Intervention(pyvene.SigmoidMaskIntervention, {"mask": logits, "temperature": torch.tensor(1.0)})
+        return _Intervention(
+            pyvene.SigmoidMaskIntervention, {"mask": logits, "temperature": torch.tensor(1.0)}
+        )
     state = {"masks": logits, "temperature": torch.tensor(1.0), **_rotation(featurizer.basis)}
     return _Intervention(pyvene.SigmoidMaskRotatedSpaceIntervention, state)
 

@@ -21,7 +21,7 @@ from das.featurizers.masked import MaskedBasis
 from das.featurizers.subspace import Subspace
 from das.interop.foreign import Imported, StatedPlace, one_part
 from das.interop.rotations import columns_of, stored_weight
-from das.interop.torch_files import plain_state, plain_tensor, read_settings, read_torch_file
+from das.interop.torch_files import names_of, plain_state, plain_tensor, read_settings, read_torch_file
 from das.sites import Stream
 from ravel.common.errors import SuiteError
 
@@ -85,7 +85,7 @@ def read_pyvene(
     if listed.kind not in _READERS and listed.kind != _PLAIN:
         raise SuiteError(
             expected=f"an intervention of {', '.join([*_READERS, _PLAIN])} in {folder}",
-            came=listed.kind,
+            came=names_of([listed.kind]),
             todo="no featurizer of the suite swaps as it does"
             + ("; read a LoReFT folder with --format loreft" if "reft" in listed.kind.lower() else ""),
         )
@@ -108,7 +108,7 @@ def read_pyvene(
 
 
 def _listed(path: Path, representation: Any, kind: Any, key: Any, swapped: Any) -> Listed:
-    if not isinstance(kind, str) or not isinstance(key, str) or "/" in key or "\\" in key or "\0" in key:
+    if not isinstance(kind, str) or not isinstance(key, str) or not key.isprintable() or "/" in key:
         raise _damaged(path, "a type or key that is no plain name")
     row = _row(representation, path)
     layer, component, unit = row["layer"], row["component"], row["unit"]
@@ -117,7 +117,7 @@ def _listed(path: Path, representation: Any, kind: Any, key: Any, swapped: Any) 
     if row["max_number_of_units"] != 1:
         raise SuiteError(
             expected=f"an intervention on one token in {path}",
-            came=f"one on {row['max_number_of_units']} at once",
+            came=f"one on {names_of([row['max_number_of_units']])}",
             todo="name a folder with max_number_of_units 1: a site of the suite is one vector",
         )
     stream = _STREAMS.get(component)

@@ -49,7 +49,9 @@ def read_ravel_reference(
     place = StatedPlace(layers[name], stream)
     if "mask" in state:
         return _of_mask(state, path, place)
-    prefix = next((p for p in ("", "rotate_layer.") if any(p + w in state for w in _WEIGHTS)), "rotate_layer.")
+    prefix = next(
+        (p for p in ("", "rotate_layer.") if any(p + w in state for w in _WEIGHTS)), "rotate_layer."
+    )
     columns = columns_of(stored_weight(state, prefix, path), path, orientation=orientation, square="rows")
     form = f"a rotation, stored as {columns.orientation}"
     return Imported(Subspace(columns.basis), form, place, columns.notes)
@@ -67,7 +69,9 @@ def _parts(found: Any, path: Path) -> dict[str, dict[str, Any]]:
     entries = plain_state(found, path)
     if not entries:
         raise SuiteError(
-            expected=f"weights in {path}", came="an empty mapping", todo="name the file that holds the weights"
+            expected=f"weights in {path}",
+            came="an empty mapping",
+            todo="name the file that holds the weights",
         )
     if all(isinstance(value, Mapping) for value in entries.values()):
         return {name: plain_state(value, path) for name, value in entries.items()}

@@ -4,7 +4,7 @@ they mean is not known here."""
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,17 @@ from torch import Tensor
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_json, write_bytes
 
-__all__ = ["plain_state", "plain_tensor", "read_settings", "read_torch_file", "write_torch_file"]
+__all__ = ["names_of", "plain_state", "plain_tensor", "read_settings", "read_torch_file", "write_torch_file"]
+
+_SHOWN = 6
+"""Most names of a foreign file in one message."""
+
+
+def names_of(names: Iterable[object]) -> str:
+    """Return names from a foreign file as text for a message: a few, shortened, in ASCII."""
+    texts = sorted(ascii(name)[:80] for name in names)
+    more = f" and {len(texts) - _SHOWN} more" if len(texts) > _SHOWN else ""
+    return ", ".join(texts[:_SHOWN]) + more if texts else "nothing"
 
 
 def read_torch_file(path: Path) -> Any:
@@ -25,15 +35,14 @@ def read_torch_file(path: Path) -> Any:
     """
     try:
         content = path.read_bytes()
-    except OSError as error:
-        raise SuiteError(
-            expected=f"a readable file at {path}", came=error.strerror or str(error), todo="check the path"
-        ) from None
+    except (OSError, ValueError) as error:
+        came = getattr(error, "strerror", None) or "a path that can't be"
+        raise SuiteError(expected=f"a readable file at {path}", came=came, todo="check the path") from None
     try:
         return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     # Whatever torch trips over in damaged bytes, be it in zip, pickle or storage, is the file's fault.
     except Exception as error:
-        reason = " ".join(str(error).split())[:160] or "no reason given"
+        reason = ascii(" ".join(str(error).split()))[1:160] or "no reason given"
         raise SuiteError(
             expected=f"a file of torch.save at {path} that holds tensors and plain values only",
             came=f"{len(content)} bytes that are not ({type(error).__name__}: {reason})",
@@ -56,7 +65,7 @@ def read_settings(path: Path) -> dict[str, Any]:
     # Numbers of thousands of digits and thousands of brackets are no syntax errors to the parser.
     except (ValueError, RecursionError) as error:
         raise SuiteError(
-            expected=f"JSON in {path}", came=f"{type(error).__name__}: {error}", todo="restore the file"
+            expected=f"JSON in {path}", came=f"{type(error).__name__}", todo="restore the file"
         ) from None
     if not isinstance(value, dict):
         raise SuiteError(
@@ -86,7 +95,7 @@ def plain_tensor(
     """
     value = state.get(name)
     if not isinstance(value, Tensor):
-        came = f"a {type(value).__name__}" if name in state else f"only {', '.join(sorted(state)) or 'nothing'}"
+        came = f"a {type(value).__name__}" if name in state else f"only {names_of(state)}"
         raise SuiteError(
             expected=f"a tensor {name!r} in {origin}", came=came, todo="name the file that holds the weights"
         )

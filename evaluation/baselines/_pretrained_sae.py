@@ -156,7 +156,7 @@ def _read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     config = _read_config(folder)
     try:
         return config, load(path.read_bytes())
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, ValueError, KeyError) as error:
         raise SuiteError(
             expected=f"the weights of a sae-lens autoencoder in {path}",
             came=f"no readable safetensors file ({error})",
@@ -200,9 +200,10 @@ def _from_hub(name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 def _described(config: Mapping[str, Any], origin: str) -> _Described:
     """Read a config; before sae-lens 6 all settings were flat and some had other names."""
-    flat = {**config, **(config.get("metadata") or {})}
+    flat = {**config, **_mapping(config, "metadata", origin)}
     function = flat.get("activation_fn") or flat.get("activation_fn_str") or "relu"
-    arguments = flat.get("activation_fn_kwargs") or {}
+    arguments = _mapping(flat, "activation_fn_kwargs", origin)
+    more = _mapping(flat, "model_from_pretrained_kwargs", origin)
     architecture = str(flat.get("architecture", "standard"))
     if "metadata" not in config and architecture == "standard" and function != "relu":
         architecture = str(function)
@@ -222,14 +223,26 @@ def _described(config: Mapping[str, Any], origin: str) -> _Described:
             hook=hook,
             head=head,
             model=str(flat.get("model_name") or ""),
-            mean_free=bool((flat.get("model_from_pretrained_kwargs") or {}).get("center_writing_weights")),
+            mean_free=bool(more.get("center_writing_weights")),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise SuiteError(
             expected=f"the numbers d_in and d_sae in the config of {origin}",
             came=f"a config without ({type(error).__name__}: {error})",
             todo="name an autoencoder that sae-lens wrote",
         ) from None
+
+
+def _mapping(config: Mapping[str, Any], name: str, origin: str) -> Mapping[str, Any]:
+    """Return a group of settings that may be absent."""
+    found = config.get(name) or {}
+    if not isinstance(found, Mapping):
+        raise SuiteError(
+            expected=f"an object {name!r} in the config of {origin}",
+            came=f"a {type(found).__name__}",
+            todo="name an autoencoder that sae-lens wrote",
+        )
+    return found
 
 
 def _normalisation(value: object) -> str:
@@ -309,13 +322,21 @@ def _check_tensors(described: _Described, tensors: Mapping[str, Tensor]) -> None
             came=f"none named {', '.join(missing)}",
             todo="name an autoencoder that sae-lens wrote, of the architecture that its config states",
         )
-    shape = tuple(tensors["W_enc"].shape)
-    if shape != (described.d_in, described.d_sae):
-        raise SuiteError(
-            expected=f"W_enc of shape {[described.d_in, described.d_sae]} in {described.origin}",
-            came=f"the shape {list(shape)}",
-            todo="restore the files from where they come from",
-        )
+    shapes = {
+        "W_enc": (described.d_in, described.d_sae),
+        "b_enc": (described.d_sae,),
+        "W_dec": (described.d_sae, described.d_in),
+        "b_dec": (described.d_in,),
+        "threshold": (described.d_sae,),
+    }
+    for name in wanted:
+        shape = tuple(tensors[name].shape)
+        if shape != shapes[name]:
+            raise SuiteError(
+                expected=f"{name} of shape {list(shapes[name])} in {described.origin}",
+                came=f"the shape {list(shape)}",
+                todo="restore the files from where they come from",
+            )
     scaling = tensors.get("scaling_factor")
     if scaling is not None and not bool((scaling == 1).all()):
         raise SuiteError(

@@ -29,7 +29,7 @@ MODEL_FAMILIES = (
     *("phi", "phi3", "qwen2", "qwen3", "stablelm"),
 )
 EDGES = {
-    "pyvene": {"das.engine.reference", "das.interop"},
+    "pyvene": {"das.engine.reference", "das.interop.pyvene_export"},
     "transformers": {
         *(
             "das.models.load",
