@@ -51,8 +51,7 @@ def export_folder(
     )
     model.check(header.site)
     with new_folder(out) as staging:
-        exported = _WRITERS[style](featurizer, header, model, staging)
-    return exported
+        return _WRITERS[style](featurizer, header, model, staging)
 
 
 def _to_pyvene(
@@ -89,11 +88,11 @@ def _to_mib(featurizer: Featurizer, header: FeaturizerHeader, model: TargetModel
     family = type(model.model).__name__
     folder = f"ravel_task_{family}_{header.attribute}"
     name = export_mib(featurizer, header.site, staging / folder)
-    notes = ()
+    notes: tuple[str, ...] = ()
     if header.entity_type != "city" or header.attribute not in _MIB_VARIABLES or family not in _MIB_MODELS:
         notes = (
-            f"The track scores {', '.join(_MIB_VARIABLES)} of cities on {' and '.join(_MIB_MODELS)} only; its "
-            "verifier passes over this folder.",
+            f"The track scores {', '.join(_MIB_VARIABLES)} of cities on {' and '.join(_MIB_MODELS)} only, "
+            "and its verifier passes over this folder.",
         )
     return Exported(header, f"{folder}/{name}", notes)
 

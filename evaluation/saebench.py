@@ -79,7 +79,7 @@ def saebench_results(run_path: Path, generalisation: Generalisation) -> dict[str
     rows = _rows(run, generalisation)
     if not rows:
         raise SuiteError(
-            expected=f"a method with a sparse autoencoder in {run_path}, scored on {generalisation} test pairs",
+            expected=f"a sparse autoencoder's row in {run_path}, scored on {generalisation} test pairs",
             came="none",
             todo="run a suite with sae, sae_attribution or mdbm_sae, or choose another --split",
         )

@@ -72,7 +72,7 @@ def one_part(
             raise SuiteError(
                 expected=f"a part {part!r} in {origin}",
                 came=f"only {names_of(parts)}",
-                todo="name one of them",
+                todo="name one of them with --part",
             )
         return part, parts[part]
     names = list(parts) if len(parts) == 1 else [name for name in parts if layers.get(name) == layer]

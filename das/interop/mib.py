@@ -114,8 +114,8 @@ def _triple(featurizer: Featurizer) -> _Triple:
     raise SuiteError(
         expected="a subspace with orthonormal columns or a hard mask that swaps something, for MIB's files",
         came=_words(featurizer),
-        todo="keep the featurizer in the suite's own form; MIB loads autoencoders by their release and has no "
-        "soft masks",
+        todo="keep the featurizer in the suite's own form; MIB loads autoencoders by their release and has "
+        "no soft masks",
     )
 
 
@@ -133,9 +133,9 @@ def _words(featurizer: Featurizer) -> str:
 def read_mib(path: Path, *, width: int | None = None, layer: int = 0, part: str | None = None) -> Imported:
     """Return the featurizer of a unit: `path` is a folder of units, or one of a unit's three files.
 
-    `width` is the length of the vectors, which an identity may not store; `layer` and `part` (the unit's name)
-    choose among several units. Raises SuiteError for damaged or pickled files, other classes, and indices
-    that do not fit.
+    `width` is the length of the vectors, which an identity may not store; `layer` and `part` (the unit's
+    name) choose among several units. Raises SuiteError for damaged or pickled files, other classes, and
+    indices that do not fit.
     """
     folder, name = _unit_at(path, layer, part)
     origin = folder / f"{name}{_SUFFIX}"
@@ -261,7 +261,7 @@ def _mask(indices: list[int] | None, size: Any, origin: Path) -> Tensor:
 
 
 def _swapped_columns(basis: Tensor, indices: list[int] | None, origin: Path) -> Featurizer:
-    """Return a whole basis as one with a mask, and fewer columns as the subspace of those that are swapped."""
+    """Return a whole basis as one with a mask, fewer columns as the subspace of those that are swapped."""
     mask = _mask(indices, basis.shape[1], origin)
     if basis.shape[0] == basis.shape[1]:
         return MaskedBasis(mask, basis)

@@ -143,7 +143,8 @@ def _of_mask(featurizer: MaskedBasis) -> _Intervention:
 
 def _of_dictionary(featurizer: Dictionary) -> _Intervention:
     _check_dictionary(featurizer)
-    # pyvene swaps leading latents, so the chosen ones go first; what is taken from a vector goes into the bias.
+    # pyvene swaps leading latents, so the chosen ones go first; what is taken from a vector before it is
+    # encoded goes into the bias.
     order = torch.argsort(featurizer.weights, descending=True, stable=True)
     encoder = featurizer.encoder[:, order]
     threshold = featurizer.threshold

@@ -90,8 +90,9 @@ def read_pyvene(
             + ("; read a LoReFT folder with --format loreft" if "reft" in listed.kind.lower() else ""),
         )
     path = folder / f"intkey_{name}.bin"
+    notes: tuple[str, ...] = ()
     if listed.kind == _PLAIN:
-        featurizer, notes = _plain(listed, width, folder / _CONFIG), ()
+        featurizer = _plain(listed, width, folder / _CONFIG)
     else:
         state = plain_state(read_torch_file(path), path)
         featurizer, notes = _READERS[listed.kind](state, listed.swapped, path)

@@ -19,6 +19,7 @@ from das.featurizers.subspace import Subspace
 from das.interop.foreign import Imported, StatedPlace, one_part
 from das.interop.rotations import Orientation, columns_of, stored_weight
 from das.interop.torch_files import plain_state, plain_tensor, read_torch_file
+from das.sites import Stream
 from ravel.common.errors import SuiteError
 
 __all__ = ["read_ravel_reference"]
@@ -45,7 +46,7 @@ def read_ravel_reference(
     layers = {name: _layer_of(name) for name in parts}
     name, state = one_part(parts, layers, path, part=part, layer=layer)
     match = _KEY.search(name)
-    stream = "block_output" if match is not None and match[2] == "block_output" else None
+    stream: Stream | None = "block_output" if match is not None and match[2] == "block_output" else None
     place = StatedPlace(layers[name], stream)
     if "mask" in state:
         return _of_mask(state, path, place)
@@ -96,11 +97,11 @@ def _of_mask(state: Mapping[str, Any], path: Path, place: StatedPlace) -> Import
             came="other rows",
             todo="restore the file from where it comes from",
         )
-    notes = ()
+    notes: tuple[str, ...] = ()
     if not torch.equal(swapped > 0, above):
         notes = (
-            f"The reference swaps the {int(swapped.sum())} neurons of rotate_layer when it evaluates, and so "
-            f"does this; {int(above.sum())} have a mask above 0. Until one has, its rotate_layer is the whole "
+            f"The {int(swapped.sum())} neurons of rotate_layer are swapped, as the reference does when it "
+            f"evaluates; {int(above.sum())} have a mask above 0. Until one has, its rotate_layer is the whole "
             "unit matrix.",
         )
     return Imported(MaskedBasis(swapped.float()), "a mask over neurons", place, notes)

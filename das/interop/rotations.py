@@ -128,5 +128,6 @@ def _seen(kept: Mapping[str, Tensor]) -> Tensor:
     if "base" in kept:
         state["parametrizations.weight.0.base"] = kept["base"]
     layer.load_state_dict(state)
-    weight: Tensor = layer.weight
+    weight = layer.weight
+    assert isinstance(weight, Tensor)
     return weight.detach().clone()
