@@ -53,7 +53,7 @@ def _read_weights(path: Path, place: StatedPlace) -> Imported:
     plain_tensor(state, f"{prefix}weight", path, shape=(rank, width))
     plain_tensor(state, f"{prefix}bias", path, shape=(rank,))
     note = (
-        "Only the subspace was imported. LoReFT writes W h + b into it, made from the base alone; W and b are "
-        "left out, for an interchange writes what the source has there."
+        "Only the subspace was imported. LoReFT writes W h + b into it, made from the base alone; W and b "
+        "are left out, for an interchange writes what the source has there."
     )
     return Imported(Subspace(columns.basis), "a LoReFT subspace", place, (*columns.notes, note))

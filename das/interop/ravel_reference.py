@@ -101,7 +101,7 @@ def _of_mask(state: Mapping[str, Any], path: Path, place: StatedPlace) -> Import
     if not torch.equal(swapped > 0, above):
         notes = (
             f"The {int(swapped.sum())} neurons of rotate_layer are swapped, as the reference does when it "
-            f"evaluates; {int(above.sum())} have a mask above 0. Until one has, its rotate_layer is the whole "
-            "unit matrix.",
+            f"evaluates; {int(above.sum())} have a mask above 0. Until one has, it is the whole unit "
+            "matrix.",
         )
     return Imported(MaskedBasis(swapped.float()), "a mask over neurons", place, notes)

@@ -4,6 +4,7 @@ they mean is not known here."""
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,10 @@ def read_torch_file(path: Path) -> Any:
         came = getattr(error, "strerror", None) or "a path that can't be"
         raise SuiteError(expected=f"a readable file at {path}", came=came, todo="check the path") from None
     try:
-        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            # Of protocols and storages of old files; what can't be read ends in the error below.
+            warnings.simplefilter("ignore")
+            return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     # Whatever torch trips over in damaged bytes, be it in zip, pickle or storage, is the file's fault.
     except Exception as error:
         reason = ascii(" ".join(str(error).split()))[1:160] or "no reason given"
