@@ -221,12 +221,20 @@ def _check_width(imported: Imported, site: Site, target: TargetModel, path: Path
 
 
 def _noted(request: ImportRequest, imported: Imported) -> dict[str, object]:
-    files = [request.path] if request.path.is_file() else sorted(request.path.iterdir())
     return {
         "format": request.style,
         "path": str(request.path),
-        "sha256": {file.name: sha256_file(file) for file in files if file.is_file()},
+        "sha256": {file.name: sha256_file(file) for file in _files_of(request.path)},
         "form": imported.form,
         "part": request.part,
         "notes": list(imported.notes),
     }
+
+
+def _files_of(path: Path) -> list[Path]:
+    """Return the files that a path names: those in a folder, or those whose name begins as it does."""
+    if path.is_dir():
+        return sorted(file for file in path.iterdir() if file.is_file())
+    if path.is_file():
+        return [path]
+    return sorted(file for file in path.parent.iterdir() if file.name.startswith(f"{path.name}_"))

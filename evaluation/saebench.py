@@ -6,6 +6,7 @@ scored here, and no torch is needed.
 
 from __future__ import annotations
 
+import math
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -119,7 +120,7 @@ def _rows(run: RunFolder, generalisation: Generalisation) -> list[_Row]:
         if macro.scope != "macro" or macro.disentangle is None:
             continue
         cells = _cells(run, [record for record in scores if record.method == macro.method])
-        if cells and all("autoencoder" in cell["config"] for cell in cells):
+        if cells and all(isinstance(cell["config"].get("autoencoder"), dict) for cell in cells):
             own = [a for a in averages if a.method == macro.method and a.scope == "attribute"]
             rows.append(_Row(macro.method, macro, own, cells))
     return rows
@@ -190,13 +191,19 @@ def _eval_config(
         "model_name": row.macro.model,
         "llm_dtype": str(suite.get("dtype", "float32")),
         "llm_batch_size": 0,
-        "learning_rate": float(config.get("learning_rate", 0.0)),
-        "num_epochs": int(config.get("epochs", 0)),
+        "learning_rate": _number(config, "learning_rate"),
+        "num_epochs": int(_number(config, "epochs")),
         "train_mdas": False,
-        "n_generated_tokens": int(suite.get("label_tokens", 0)),
-        "random_seed": row.macro.seeds[0],
+        "n_generated_tokens": int(_number(suite, "label_tokens")),
+        "random_seed": min(row.macro.seeds, default=0),
         "artifact_dir": "",
     }
+
+
+def _number(settings: Mapping[str, Any], name: str) -> float:
+    """Return a number among settings, 0 where there is none."""
+    found = settings.get(name)
+    return float(found) if isinstance(found, (int, float)) and math.isfinite(found) else 0.0
 
 
 def _autoencoder(row: _Row) -> dict[str, Any]:
@@ -208,10 +215,8 @@ def _autoencoder(row: _Row) -> dict[str, Any]:
     if name is None:
         return found
     plain = str(name).removeprefix(_PREFIX)
-    folder = Path(plain).expanduser()
-    if folder.is_dir():
-        config = read_json(folder / "cfg.json")
-        return {**found, "sae_cfg_dict": config if isinstance(config, dict) else None}
+    if plain.startswith(("/", ".", "~")) or Path(plain).is_dir():
+        return {**found, "sae_cfg_dict": _local_config(Path(plain).expanduser() / "cfg.json")}
     release, _, sae_id = plain.partition("/")
     return {
         **found,
@@ -219,6 +224,16 @@ def _autoencoder(row: _Row) -> dict[str, Any]:
         "sae_lens_release_id": release,
         "sae_lens_version": _version_of_lens(),
     }
+
+
+def _local_config(path: Path) -> dict[str, Any] | None:
+    """Return the config of a local autoencoder, or None where it is gone or can't stand in JSON."""
+    try:
+        found = read_json(path)
+        canonical_json(found)
+    except (SuiteError, ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _version_of_lens() -> str | None:
@@ -230,8 +245,6 @@ def _version_of_lens() -> str | None:
 
 def _unstructured(row: _Row, instance: Instance, generalisation: Generalisation) -> dict[str, Any]:
     entity_type = row.macro.entity_type
-    (attribute,) = {len(a.attributes) for a in row.attributes} or {1}
-    assert attribute == 1, "a record of one attribute names it alone"
     return {
         f"{entity_type}_results": {
             f"{entity_type}_{record.attributes[0]}": _metrics(record, "disentangle_score")

@@ -112,15 +112,27 @@ def plain_tensor(
             came=f"the shape {list(value.shape)}",
             todo="restore the file from where it comes from",
         )
-    try:
-        dense = None if value.is_complex() or value.layout != torch.strided else value.detach().double()
-        sound = dense is not None and bool(torch.isfinite(dense).all())
-    except (RuntimeError, NotImplementedError):
-        dense, sound = None, False
-    if dense is None or not sound:
+    dense = _dense(value)
+    if dense is None or not bool(torch.isfinite(dense).all()):
         raise SuiteError(
             expected=f"finite real numbers in {name!r} of {origin}",
             came="a tensor of another kind" if dense is None else "some that are infinite or not a number",
             todo="restore the file from where it comes from",
         )
     return dense
+
+
+def _dense(value: Tensor) -> Tensor | None:
+    """Return a tensor's numbers in float64, or None where it has none of its own.
+
+    A file of a few bytes may describe a tensor of any shape whose entries are all one number; it is not
+    spread out.
+    """
+    if value.is_complex() or value.layout != torch.strided or value.device.type != "cpu":
+        return None
+    try:
+        if value.untyped_storage().nbytes() < value.numel() * value.element_size():
+            return None
+        return value.detach().double()
+    except (RuntimeError, NotImplementedError):
+        return None

@@ -61,7 +61,7 @@ TORCH_FREE = (
     *("evaluation.spread", "evaluation.student", "evaluation.control_records"),
     *("evaluation.diagnosis", "evaluation.diagnosis.checks", "evaluation.commands.diagnose"),
     *("evaluation.planted.records", "evaluation.planted.text", "evaluation.planted.validity"),
-    "evaluation.commands.planted",
+    *("evaluation.commands.planted", "evaluation.commands.exchange", "evaluation.saebench"),
 )
 
 

@@ -135,6 +135,7 @@ class TestReference:
             (torch.zeros(0, WIDTH), "shape"),
             (torch.zeros(2, WIDTH, dtype=torch.complex64), "another kind"),
             (torch.zeros(2, WIDTH).to_sparse(), "another kind"),
+            (torch.ones(1).expand(100_000, 100_000), "another kind"),
             ({}, "empty"),
             ({3: torch.zeros(2, 2)}, "other keys"),
             ([columns(4)], "a list"),

@@ -186,6 +186,16 @@ def test_a_pretrained_dictionary_is_named(finished: Path, tmp_path: Path) -> Non
     assert (result["sae_lens_id"], result["sae_cfg_dict"]) == (None, {"d_in": 32})
 
 
+def test_a_local_dictionary_that_is_gone_or_odd_leaves_no_config(finished: Path, tmp_path: Path) -> None:
+    run = with_pretrained(finished, tmp_path / "run", f"lens:{tmp_path / 'gone'}")
+    for written in (None, '{"d_in": NaN}', "[1]", "{"):
+        if written is not None:
+            (tmp_path / "gone").mkdir(exist_ok=True)
+            (tmp_path / "gone" / "cfg.json").write_text(written)
+        result = saebench_results(run, "context")["sae"]
+        assert result["sae_lens_release_id"] is result["sae_cfg_dict"] is None
+
+
 def test_a_run_without_autoencoders_is_refused(finished: Path, tmp_path: Path) -> None:
     refused = ravel(
         *("export", finished, "--format", "saebench", "--split", "entity_context", "--out", tmp_path / "out")
