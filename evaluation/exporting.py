@@ -12,7 +12,7 @@ from das.interop import export_mib
 from das.interop.pyvene_export import export_pyvene
 from das.models.base import TargetModel
 from evaluation.target import TargetConfig
-from ravel.common.errors import SuiteError
+from ravel.common.errors import SuiteError, unknown_name
 from ravel.common.folders import check_new_folder, new_folder
 from ravel.common.io import write_json
 
@@ -40,9 +40,12 @@ def export_folder(
 ) -> Exported:
     """Write the featurizer in `path` in another tool's form into the new folder `out`.
 
-    The model is opened, for its class and its parts decide names. Raises SuiteError for a damaged folder, a
-    model that the featurizer was not made with (unless `allow_foreign`), and what the form can't express.
+    The model is opened, for its class and its parts decide names. Raises SuiteError for an unknown form, a
+    damaged folder, a model that the featurizer was not made with (unless `allow_foreign`), and what the form
+    can't express.
     """
+    if style not in _WRITERS:
+        raise unknown_name("export format", style, _WRITERS)
     check_new_folder(out)
     load_featurizer(path)
     model = target.open().target

@@ -131,8 +131,7 @@ def import_featurizer(
 
     Facts and templates are read by ravel data import.
 
-    Example: ravel import weights.pt --format ravel-reference --instance I --site block_output.2@entity_last
-    --attribute Country --out F
+    Example: ravel import W --format mib --instance I --site block_output.2@entity_last --attribute A --out F
     """
     from evaluation.importing import ImportRequest, import_folder
     from ravel.instance import Manifest

@@ -20,10 +20,12 @@ from das.engine.hooks import preserved
 from das.featurizers import Activation, Dictionary, Featurizer, MaskedBasis, Subspace
 from das.interop import read_pyvene
 from das.interop.pyvene_export import export_pyvene
+from das.models import FAMILIES
 from das.models.base import TargetModel
-from das.sites import Site
+from das.sites import STREAMS, Site, Stream
 from ravel.common.errors import SuiteError
 
+KNOWN_TO_PYVENE = ("gemma2", "gpt2", "gpt_neox", "llama", "mistral", "qwen2")
 RELATIVE = 1e-4
 """As the engines agree."""
 KINDS = ("subspace", "whole", "nothing", "neurons", "soft", "rotated", "dictionary", "jump_relu")
@@ -110,28 +112,26 @@ class TestExport:
         plain = DirectEngine(target).interchange_logits(pairs, site, None)[:, 0]
         assert torch.allclose(ours, plain, rtol=1e-3) == (kind == "nothing")
 
-    @pytest.mark.parametrize(
-        ("family", "site"),
-        [
-            ("gemma2", Site(2)),
-            ("mistral", Site(0, position="prompt_last")),
-            ("qwen2", Site(1, "mlp_output")),
-            ("gpt2", Site(1, "attention_output")),
-            ("llama", Site(1, "head_output", head=2)),
-            ("gpt2", Site(2, "head_output", head=1)),
-        ],
-        ids=str,
-    )
-    def test_every_stream_and_family_that_pyvene_knows(
+    @pytest.mark.parametrize("stream_name", STREAMS)
+    @pytest.mark.parametrize("family", FAMILIES.names())
+    def test_every_stream_of_every_family_agrees_or_is_refused(
         self,
         family: str,
-        site: Site,
+        stream_name: Stream,
         target_of: Callable[[str], TargetModel],
         pairs: list[ForcedPair],
         tmp_path: Path,
     ) -> None:
         target = target_of(family)
+        head = 2 if stream_name == "head_output" else None
+        site = Site(1, stream_name, "entity_last" if family in ("gpt2", "gemma2") else "prompt_last", head)
         found = Subspace(columns(3, width=target.width(site)))
+        # Its miniature has heads of another length than an equal share of the stream.
+        unequal = family == "mistral" and head is not None
+        if family not in KNOWN_TO_PYVENE or unequal:
+            with pytest.raises(SuiteError, match="pyvene reckons" if unequal else "pyvene"):
+                export_pyvene(found, site, target, tmp_path / "out")
+            return
         export_pyvene(found, site, target, tmp_path / "out")
         ours = DirectEngine(target).interchange_logits(pairs, site, found)[:, 0]
         theirs = swapped_by_pyvene(tmp_path / "out", target, pairs, site)
