@@ -13,6 +13,7 @@ from evaluation.commands._output import Interrupted, say, warn
 from evaluation.commands.build import build
 from evaluation.commands.demo import demo
 from evaluation.commands.diagnose import diagnose
+from evaluation.commands.exchange import export, import_featurizer
 from evaluation.commands.fit import fit, score
 from evaluation.commands.publish import plot, table
 from evaluation.commands.report import card, report
@@ -112,6 +113,8 @@ app.command()(plot)
 app.command()(report)
 app.command()(card)
 app.command()(verify)
+app.command()(export)
+app.command("import")(import_featurizer)
 app.add_typer(planted.app, name="planted")
 app.add_typer(listing.app, name="list")
 

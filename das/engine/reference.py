@@ -1,4 +1,4 @@
-"""The oracle: every interchange is two full passes by pyvene. The only file that imports it.
+"""The oracle: every interchange is two full passes by pyvene. The only engine that imports it.
 
 It knows token ids, positions and a featurizer; nothing of attributes or methods. It is never made faster.
 """
@@ -33,10 +33,10 @@ with contextlib.redirect_stdout(io.StringIO()):
     import pyvene
     from pyvene.models.intervenable_modelcard import type_to_module_mapping
 
-__all__ = ["ReferenceEngine"]
+__all__ = ["PYVENE_NAMES", "ReferenceEngine"]
 
 
-_ITS_NAMES = {
+PYVENE_NAMES = {
     "block_output": "block_output",
     "attention_output": "attention_output",
     "mlp_output": "mlp_output",
@@ -224,7 +224,7 @@ class ReferenceEngine(ThroughLogits):
                 came=f"{site.stream}: {reason}",
                 todo="use --engine direct",
             )
-        own_name = _ITS_NAMES[site.stream]
+        own_name = PYVENE_NAMES[site.stream]
         if own_name in type_to_module_mapping.get(type(self.target.model), {}):
             return _Unit(own_name, site.head, slice(None))
         place = self.target.place(site)

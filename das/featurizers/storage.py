@@ -61,7 +61,9 @@ def save_featurizer(featurizer: Featurizer, folder: Path, header: FeaturizerHead
     The header is written last and holds the hash of the tensors, so that an interrupted save is seen when
     loading. Raises SuiteError where the folder can't be written to, or a number is not finite.
     """
-    tensors = {name: value.detach().cpu().contiguous() for name, value in sorted(featurizer.named_buffers())}
+    # Two buffers may be one tensor, as where an autoencoder's centre is its decoder's bias; both are kept.
+    buffers = sorted(featurizer.named_buffers(remove_duplicate=False))
+    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in buffers}
     for name, value in tensors.items():
         _check_finite(name, value, "the featurizer to be saved")
     content = write_tensors(tensors)

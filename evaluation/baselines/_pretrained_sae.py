@@ -119,9 +119,9 @@ def site_of_hook(hook: str) -> tuple[Stream, int] | None:
 
     `blocks.L.hook_resid_pre` is the output of block L - 1; Hugging Face names of whole blocks count too.
     """
-    match = re.fullmatch(r"blocks\.(\d+)\.(\w+)", hook)
+    match = re.fullmatch(r"blocks\.(\d{1,6})\.(\w+)", hook)
     if match is None:
-        block = re.fullmatch(r"(?:\w+\.)*(?:layers|h)\.(\d+)", hook)
+        block = re.fullmatch(r"(?:\w+\.)*(?:layers|h)\.(\d{1,6})", hook)
         return None if block is None else ("block_output", int(block[1]))
     layer, name = int(match[1]), match[2]
     if name == "hook_resid_pre":
@@ -140,7 +140,11 @@ def _folder_of(setting: str) -> Path | None:
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
-    config = read_json(folder / _CONFIG)
+    try:
+        config = read_json(folder / _CONFIG)
+    # Numbers of thousands of digits and thousands of brackets are no syntax errors to the parser.
+    except (ValueError, RecursionError):
+        config = None
     if not isinstance(config, dict):
         raise SuiteError(
             expected=f"the settings of a sae-lens autoencoder in {folder / _CONFIG}",

@@ -153,6 +153,8 @@ def import_release(
 ) -> None:
     """Read a type of the official release and write it in our layout, every value to the byte.
 
+    Featurizers of other tools are read by ravel import.
+
     Example: ravel data import data.tgz --entity-type occupation --out data/occupation
     """
     _write(open_tables(source, entity_type), "jsonl", out, as_json=as_json)
@@ -167,6 +169,8 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Write a type's data as the five JSON files of the official release, or in our layout.
+
+    Featurizers are written for other tools by ravel export.
 
     Example: ravel data export city --format release --out city-release
     """

@@ -30,7 +30,7 @@ MODEL_FAMILIES = (
     *("phi", "phi3", "qwen2", "qwen3", "stablelm"),
 )
 EDGES = {
-    "pyvene": {"das.engine.reference", "das.interop"},
+    "pyvene": {"das.engine.reference", "das.interop.pyvene_export"},
     "transformers": {
         *(
             "das.models.load",
@@ -63,7 +63,7 @@ TORCH_FREE = (
     *("evaluation.spread", "evaluation.student", "evaluation.control_records", "evaluation.failures"),
     *("evaluation.diagnosis", "evaluation.diagnosis.checks", "evaluation.commands.diagnose"),
     *("evaluation.planted.records", "evaluation.planted.text", "evaluation.planted.validity"),
-    "evaluation.commands.planted",
+    *("evaluation.commands.planted", "evaluation.commands.exchange", "evaluation.saebench"),
 )
 
 

@@ -76,9 +76,19 @@ def test_no_star_imports_no_pickle_no_global_seeding() -> None:
         f"{module.name}, line {node.lineno}: {ast.unparse(node)[:60]}"
         for module in modules()
         for node in ast.walk(module.tree)
-        if _is_forbidden(node)
+        if _is_forbidden(node) and not _is_foreign_file(module, node)
     ]
     assert wrong == []
+
+
+def _is_foreign_file(module: Module, node: ast.AST) -> bool:
+    """Files of torch.save are exchanged with other tools in one module, which never unpickles a class."""
+    if module.name != "das.interop.torch_files" or not isinstance(node, ast.Call):
+        return False
+    if ast.unparse(node.func) == "torch.save":
+        return True
+    safely = {k.arg: ast.unparse(k.value) for k in node.keywords}.get("weights_only") == "True"
+    return ast.unparse(node.func) == "torch.load" and safely
 
 
 def _is_forbidden(node: ast.AST) -> bool:

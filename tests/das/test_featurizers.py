@@ -321,6 +321,24 @@ def test_damaged_and_foreign_files_are_refused(
         load_featurizer(tmp_path)
 
 
+def test_tensors_that_are_one_and_the_same_are_saved_each(tmp_path: Path) -> None:
+    bias = normal(7, D)
+    shared = Dictionary(
+        encoder=normal(8, D, 3),
+        encoder_bias=torch.zeros(3),
+        decoder=normal(9, 3, D),
+        decoder_bias=bias,
+        centre=bias,
+        mask=torch.ones(3),
+        activation=Activation(),
+    )
+    assert shared.centre is shared.decoder_bias
+    save_featurizer(shared, tmp_path / "f", HEADER)
+    loaded, _ = load_featurizer(tmp_path / "f")
+    base, source = normal(5, 4, D), normal(6, 4, D)
+    assert torch.equal(loaded.interchange(base, source), shared.interchange(base, source))
+
+
 def test_numbers_that_are_not_finite_are_not_saved(tmp_path: Path) -> None:
     broken = dictionary(0, half(M), Activation("relu"))
     broken.decoder[0, 0] = torch.inf

@@ -1,0 +1,299 @@
+"""Folders that pyvene's `save` wrote, as featurizers of the suite; pyvene is not imported and none of its
+classes is made.
+
+pyvene multiplies rows of vectors from the right, `x @ weight`, so that the directions are the *columns* of
+what it stores; papers that write R x have them as rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from das.featurizers.base import Featurizer
+from das.featurizers.dictionary import Activation, Dictionary
+from das.featurizers.masked import MaskedBasis
+from das.featurizers.subspace import Subspace
+from das.interop.foreign import Imported, StatedPlace, one_part
+from das.interop.rotations import columns_of, stored_weight
+from das.interop.torch_files import names_of, plain_state, plain_tensor, read_settings, read_torch_file
+from das.sites import Stream
+from ravel.common.errors import SuiteError
+
+__all__ = ["Listed", "listed_interventions", "read_pyvene"]
+
+_CONFIG = "config.json"
+_STREAMS: Mapping[str, Stream] = {
+    "block_output": "block_output",
+    "attention_output": "attention_output",
+    "mlp_output": "mlp_output",
+    "head_attention_value_output": "head_output",
+}
+_FIELDS = ("layer", "component", "unit", "max_number_of_units")
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """An intervention as the folder's config lists it."""
+
+    name: str
+    """Its key, which is in the name of its file too."""
+    kind: str
+    """Its class, without the module."""
+    place: StatedPlace
+    """Layer and stream, where the config gives them by names that the suite has too."""
+    swapped: Any
+    """What the config says of `interchange_dim`; None in old folders."""
+    partitioned: bool
+    """Whether a partition is there, of which the caller of pyvene chooses parts."""
+
+
+def listed_interventions(folder: Path) -> list[Listed]:
+    """Return what the config of a folder lists. Raises SuiteError if it is none of pyvene's, or damaged."""
+    path = folder / _CONFIG
+    config = read_settings(path)
+    representations, types = config.get("representations"), config.get("intervention_types")
+    if not isinstance(representations, list) or not isinstance(types, list) or not representations:
+        raise _damaged(path, "no lists `representations` and `intervention_types`")
+    keys = config.get("sorted_keys")
+    dims = config.get("intervention_dimensions") or [None] * len(types)
+    if not isinstance(keys, list) or not isinstance(dims, list):
+        raise _damaged(path, "no list `sorted_keys`, or dimensions that are none")
+    if not len(representations) == len(types) == len(keys) == len(dims) == len(set(map(str, keys))):
+        raise _damaged(path, "lists of different lengths, or a key twice")
+    rows = zip(representations, types, keys, dims, strict=True)
+    return [_listed(path, *row) for row in rows]
+
+
+def read_pyvene(
+    folder: Path, *, width: int | None = None, layer: int = 0, part: str | None = None
+) -> Imported:
+    """Return the featurizer that swaps as a pyvene intervention does, where one does so exactly.
+
+    `width` is the length of the vectors, which a plain swap does not store; `layer` and `part` choose among
+    several interventions. Raises SuiteError for a folder that is none of pyvene's or damaged, pickled
+    classes, and kinds that no featurizer expresses.
+    """
+    found = {listed.name: listed for listed in listed_interventions(folder)}
+    layers = {name: listed.place.layer for name, listed in found.items()}
+    name, listed = one_part(found, layers, folder / _CONFIG, part=part, layer=layer)
+    if listed.kind not in _READERS and listed.kind != _PLAIN:
+        raise SuiteError(
+            expected=f"an intervention of {', '.join([*_READERS, _PLAIN])} in {folder}",
+            came=names_of([listed.kind]),
+            todo="no featurizer of the suite swaps as it does"
+            + ("; read a LoReFT folder with --format loreft" if "reft" in listed.kind.lower() else ""),
+        )
+    path = folder / f"intkey_{name}.bin"
+    notes: tuple[str, ...] = ()
+    if listed.kind == _PLAIN:
+        featurizer = _plain(listed, width, folder / _CONFIG)
+    else:
+        state = plain_state(read_torch_file(path), path)
+        featurizer, notes = _READERS[listed.kind](state, listed.swapped, path)
+    if listed.partitioned:
+        notes = (
+            *notes,
+            "The folder has a subspace partition. Which of its parts are swapped is an argument of pyvene's "
+            "call and not in the folder; here all that it swaps without one is swapped.",
+        )
+    return Imported(featurizer, listed.kind, listed.place, notes)
+
+
+# --- the config
+
+
+def _listed(path: Path, representation: Any, kind: Any, key: Any, swapped: Any) -> Listed:
+    if not isinstance(kind, str) or not isinstance(key, str) or not key.isprintable() or "/" in key:
+        raise _damaged(path, "a type or key that is no plain name")
+    row = _row(representation, path)
+    layer, component, unit = row["layer"], row["component"], row["unit"]
+    if not isinstance(component, str) or not isinstance(unit, str):
+        raise _damaged(path, "a component or unit that is no text")
+    if row["max_number_of_units"] != 1:
+        raise SuiteError(
+            expected=f"an intervention on one token in {path}",
+            came=f"one on {names_of([row['max_number_of_units']])}",
+            todo="name a folder with max_number_of_units 1: a site of the suite is one vector",
+        )
+    stream = _STREAMS.get(component)
+    stated = layer if stream is not None and type(layer) is int else None
+    name = kind.removeprefix("<class '").removesuffix("'>").rsplit(".", 1)[-1]
+    return Listed(key, name, StatedPlace(stated, stream), swapped, row.get("subspace_partition") is not None)
+
+
+def _row(representation: Any, path: Path) -> dict[str, Any]:
+    if isinstance(representation, list) and len(representation) >= len(_FIELDS):
+        # A named tuple as a list; the partition stands in the eighth place.
+        partition = representation[7] if len(representation) > 7 else None
+        return {**dict(zip(_FIELDS, representation[:4], strict=True)), "subspace_partition": partition}
+    if isinstance(representation, dict) and {"layer", "component"} <= representation.keys():
+        return {"unit": "pos", "max_number_of_units": 1, **representation}
+    raise _damaged(path, "a representation that is neither a list nor an object of pyvene's")
+
+
+def _damaged(path: Path, came: str) -> SuiteError:
+    return SuiteError(
+        expected=f"the config of an intervention that pyvene saved, at {path}",
+        came=came,
+        todo="name a folder that pyvene's IntervenableModel.save wrote",
+    )
+
+
+# --- the kinds
+
+Made = tuple[Featurizer, tuple[str, ...]]
+_PLAIN = "VanillaIntervention"
+
+
+def _count(swapped: Any, most: int, path: Path) -> int:
+    """Return how many leading coordinates are swapped; pyvene slices, so more than there are means all."""
+    if swapped is None:
+        return most
+    if type(swapped) is not int or swapped < 0:
+        raise SuiteError(
+            expected=f"a number of leading coordinates as interchange dimension beside {path}",
+            came=repr(swapped)[:80],
+            todo="restore the folder from where it comes from",
+        )
+    return min(swapped, most)
+
+
+def _plain(listed: Listed, width: int | None, path: Path) -> Featurizer:
+    size = width if width is not None else listed.swapped
+    if type(size) is not int or not 1 <= size <= 1 << 20:
+        raise SuiteError(
+            expected=f"the length of the vectors that {path} swaps",
+            came=repr(size)[:80],
+            todo="name the model that it was made for",
+        )
+    mask = torch.zeros(size)
+    mask[: _count(listed.swapped, size, path)] = 1.0
+    return MaskedBasis(mask)
+
+
+def _rotated(state: Mapping[str, Any], swapped: Any, path: Path) -> Made:
+    found = columns_of(_square(state, path), path, orientation="columns")
+    return Subspace(found.basis[:, : _count(swapped, found.basis.shape[1], path)]), found.notes
+
+
+def _low_rank(state: Mapping[str, Any], swapped: Any, path: Path) -> Made:
+    # Its forward pass never looks at the interchange dimension.
+    found = columns_of(stored_weight(state, "rotate_layer.", path), path, orientation="columns")
+    return Subspace(found.basis), found.notes
+
+
+def _boundless(state: Mapping[str, Any], swapped: Any, path: Path) -> Made:
+    found = columns_of(_square(state, path), path, orientation="columns")
+    width = found.basis.shape[0]
+    boundary = plain_tensor(state, "intervention_boundaries", path, shape=(1,)).clamp(1e-3, 1.0) * width
+    places, temperature = torch.arange(width).double(), _temperature(state, path)
+    weights = torch.sigmoid(places / temperature) * torch.sigmoid((boundary - places) / temperature)
+    note = "The soft boundary was kept as it is, as weights between 0 and 1."
+    return MaskedBasis(weights.float(), found.basis), (*found.notes, note)
+
+
+def _masked_rotation(state: Mapping[str, Any], swapped: Any, path: Path) -> Made:
+    found = columns_of(_square(state, path), path, orientation="columns")
+    return MaskedBasis(_weights(state, "masks", found.basis.shape[0], path), found.basis), found.notes
+
+
+def _masked(state: Mapping[str, Any], swapped: Any, path: Path) -> Made:
+    return MaskedBasis(_weights(state, "mask", None, path)), ()
+
+
+def _jump_relu(state: Mapping[str, Any], swapped: Any, path: Path) -> Made:
+    encoder = plain_tensor(state, "W_enc", path, shape=(None, None))
+    d, m = encoder.shape
+    shapes: dict[str, tuple[int, ...]] = {"b_enc": (m,), "W_dec": (m, d), "b_dec": (d,), "threshold": (m,)}
+    t = {name: plain_tensor(state, name, path, shape=shape) for name, shape in shapes.items()}
+    mask = torch.zeros(m)
+    mask[: _count(swapped, m, path)] = 1.0
+    made = Dictionary(
+        encoder=encoder,
+        encoder_bias=t["b_enc"],
+        decoder=t["W_dec"],
+        decoder_bias=t["b_dec"],
+        mask=mask,
+        activation=Activation("jump_relu", threshold=t["threshold"].clamp_min(0)),
+        keeps_error=False,
+    )
+    return made, (_DROPPED,)
+
+
+def _autoencoder(state: Mapping[str, Any], swapped: Any, path: Path) -> Made:
+    encoder = plain_tensor(state, "autoencoder.encoder.0.weight", path, shape=(None, None))
+    m, d = encoder.shape
+    bias = plain_tensor(state, "autoencoder.encoder.0.bias", path, shape=(m,))
+    decoder = plain_tensor(state, "autoencoder.decoder.0.weight", path, shape=(d, m))
+    centre = plain_tensor(state, "autoencoder.decoder.0.bias", path, shape=(d,))
+    mask = torch.zeros(m)
+    mask[_indices(swapped, m, path)] = 1.0
+    made = Dictionary(
+        encoder=encoder.mT,
+        encoder_bias=bias,
+        decoder=decoder.mT,
+        decoder_bias=centre,
+        centre=centre,
+        mask=mask,
+        activation=Activation("relu"),
+        keeps_error=False,
+    )
+    return made, (_DROPPED,)
+
+
+_DROPPED = (
+    "As in pyvene, what the autoencoder loses is dropped, so that even a swap with itself changes the vector."
+)
+
+_READERS: Mapping[str, Callable[[Mapping[str, Any], Any, Path], Made]] = {
+    "LowRankRotatedSpaceIntervention": _low_rank,
+    "RotatedSpaceIntervention": _rotated,
+    "BoundlessRotatedSpaceIntervention": _boundless,
+    "SigmoidMaskRotatedSpaceIntervention": _masked_rotation,
+    "SigmoidMaskIntervention": _masked,
+    "JumpReLUAutoencoderIntervention": _jump_relu,
+    "AutoencoderIntervention": _autoencoder,
+}
+
+
+def _square(state: Mapping[str, Any], path: Path) -> Tensor:
+    weight = stored_weight(state, "rotate_layer.", path)
+    if weight.shape[0] != weight.shape[1]:
+        raise SuiteError(
+            expected=f"a square rotation in {path}",
+            came=f"the shape {list(weight.shape)}",
+            todo="restore the folder from where it comes from",
+        )
+    return weight
+
+
+def _temperature(state: Mapping[str, Any], path: Path) -> Tensor:
+    found = plain_tensor(state, "temperature", path, shape=())
+    if float(found) == 0:
+        raise SuiteError(
+            expected=f"a temperature other than 0 in {path}", came="0", todo="restore the folder"
+        )
+    return found
+
+
+def _weights(state: Mapping[str, Any], name: str, width: int | None, path: Path) -> Tensor:
+    logits = plain_tensor(state, name, path, shape=(width,))
+    return torch.sigmoid(logits / _temperature(state, path)).float()
+
+
+def _indices(swapped: Any, latents: int, path: Path) -> list[int]:
+    """Return the latents that pyvene's autoencoder swaps: it indexes where the other kinds slice."""
+    listed = swapped if isinstance(swapped, list) else [swapped]
+    if not all(type(place) is int and -latents <= place < latents for place in listed):
+        raise SuiteError(
+            expected=f"indices of latents below {latents} as interchange dimension beside {path}",
+            came=repr(swapped)[:80],
+            todo="set them with set_interchange_dim before saving",
+        )
+    return listed
