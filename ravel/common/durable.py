@@ -21,6 +21,8 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
+from ravel.common.signals import uninterrupted
+
 __all__ = [
     "DISK",
     "Disk",
@@ -130,19 +132,21 @@ def write_file(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a new file, which then takes the place of `path`.
 
     After a crash at any moment `path` holds what it held before, or all of the new content. The folder must
-    exist. Raises OSError, and what `write` raises; then no unfinished file is left behind.
+    exist. Raises OSError, and what `write` raises; then no unfinished file is left behind. An interruption waits
+    until the file is written.
     """
-    part = DISK.create(path.parent, _prefix(path))
-    try:
-        DISK.fill(part, write)
-        # Before the rename: otherwise the new name might reach the disk before the content.
-        DISK.sync(part)
-        DISK.rename(part, path)
-    except BaseException:
-        with suppress(OSError):
-            DISK.remove(part)
-        raise
-    DISK.sync_folder(path.parent)
+    with uninterrupted():
+        part = DISK.create(path.parent, _prefix(path))
+        try:
+            DISK.fill(part, write)
+            # Before the rename: otherwise the new name might reach the disk before the content.
+            DISK.sync(part)
+            DISK.rename(part, path)
+        except BaseException:
+            with suppress(OSError):
+                DISK.remove(part)
+            raise
+        DISK.sync_folder(path.parent)
 
 
 def move_folder(staging: Path, folder: Path) -> None:

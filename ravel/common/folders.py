@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ravel.common import durable
-from ravel.common.errors import SuiteError
+from ravel.common.errors import StorageError, SuiteError
 from ravel.common.io import make_folder
 
 __all__ = ["check_new_folder", "new_folder"]
@@ -64,8 +64,8 @@ def _move(staging: Path, folder: Path) -> None:
         raise _unwritable(folder, error.strerror or str(error)) from None
 
 
-def _unwritable(folder: Path, came: str) -> SuiteError:
-    return SuiteError(
+def _unwritable(folder: Path, came: str) -> StorageError:
+    return StorageError(
         expected=f"to be able to write {folder}",
         came=came,
         todo="choose another folder with --out, or free space and permissions there",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ravel.common import durable
-from ravel.common.errors import SuiteError
+from ravel.common.errors import StorageError, SuiteError
 from ravel.common.strict_json import JsonError, parse_json
 
 __all__ = [
@@ -211,8 +211,8 @@ def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     write_text(path, "".join(canonical_json(row) + "\n" for row in rows))
 
 
-def _unwritable(path: Path, error: OSError) -> SuiteError:
-    return SuiteError(
+def _unwritable(path: Path, error: OSError) -> StorageError:
+    return StorageError(
         expected=f"to be able to write {path}",
         came=error.strerror or str(error),
         todo="choose another folder with --out, or free space and permissions there",
