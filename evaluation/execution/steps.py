@@ -117,7 +117,8 @@ class Steps:
             folder = self.bench.run.cell(cell.cell_id)
             if not folder.finished():
                 return True
-            judged = all(folder.outcomes(split).is_file() for split in splits)
+            counts = {split: len(self.bench.instance.pairs(split)) for split in splits}
+            judged = all(folder.judged(split, count) for split, count in counts.items())
             if not judged and cell_refusal(cell, self.bench) is None:
                 return True
         return False

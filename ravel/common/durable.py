@@ -132,8 +132,8 @@ def write_file(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a new file, which then takes the place of `path`.
 
     After a crash at any moment `path` holds what it held before, or all of the new content. The folder must
-    exist. Raises OSError, and what `write` raises; then no unfinished file is left behind. An interruption waits
-    until the file is written.
+    exist. Raises OSError, and what `write` raises; then no unfinished file is left behind. An interruption
+    waits until the file is written.
     """
     with uninterrupted():
         part = DISK.create(path.parent, _prefix(path))
