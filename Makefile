@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# A process per processor, at most four; files stay together, for their tests share what is costly to make.
+PARALLEL ?= -n auto --maxprocesses 4 --dist loadfile
 
 .PHONY: demo test test-fast lint types check bench wheel clean
 
@@ -15,10 +17,10 @@ demo: $(READY)            ## facts -> instance -> methods -> table, plot and whe
 	$(BIN)/ravel demo --out demo-run
 
 test: $(READY) lint types ## everything, the slow tests included
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 test-fast: $(READY)       ## without the slow tests
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" $(PARALLEL)
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -33,6 +35,7 @@ bench: $(READY)           ## speed, both sides in one run
 	$(BIN)/python benchmarks/engine.py --quick
 	$(BIN)/python benchmarks/scaling.py --quick
 	$(BIN)/python benchmarks/build.py --quick
+	$(BIN)/python benchmarks/executions.py --quick --runs 1
 
 wheel: $(READY)
 	$(BIN)/python -m build --wheel --no-isolation
