@@ -225,10 +225,17 @@ def _bundled_provenance(folder: Path) -> str:
 
 def _knowledge(instance: Instance) -> str:
     attributes: Mapping[str, Any] = instance.manifest.knowledge.get("attributes", {})
-    rows = [
-        (_escaped(name), *(_share(parts.get(which)) for which in ("candidates", "kept")))
-        for name, parts in attributes.items()
-    ]
+    try:
+        rows = [
+            (_escaped(name), *(_share(parts.get(which)) for which in ("candidates", "kept")))
+            for name, parts in attributes.items()
+        ]
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise SuiteError(
+            expected="in the manifest what the model knows, per attribute as ravel build writes it",
+            came=f"{attributes!r}",
+            todo="restore manifest.json from where it was written, or build the instance again",
+        ) from None
     if not rows:
         return ""
     head = ("attribute", "answered rightly, all candidates", "answered rightly, what was kept")

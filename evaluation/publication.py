@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from das.featurizers.storage import load_featurizer
 from evaluation.angles import AngleRecord, FittedPart, angle_records
@@ -25,6 +26,7 @@ from evaluation.records import (
 from evaluation.runs import RunFolder
 from evaluation.tables import write_tables
 from evaluation.tables.means import averages_without_outcomes
+from ravel.common.errors import SuiteError
 from ravel.common.io import read_jsonl, write_jsonl
 from ravel.schema import split_name
 
@@ -140,9 +142,22 @@ def _logs(run: RunFolder, chosen: Sequence[ScoreRecord]) -> list[TrainingLog]:
         record = by_cell[cell]
         shared = len({r.attribute for r in chosen if r.cell == cell}) > 1
         if path.is_file():
-            rows = tuple(row for _, row in read_jsonl(path))
+            rows = tuple(_log_row(row, f"{path}, line {line}") for line, row in read_jsonl(path))
             logs.append(TrainingLog(record.method, "*" if shared else record.attribute, record.seed, rows))
     return sorted(logs, key=lambda log: (log.method, log.attribute, log.seed))
+
+
+def _log_row(row: dict[str, Any], origin: str) -> dict[str, Any]:
+    """Return a row of a training log. Raises SuiteError where a measure that is drawn is no number."""
+    if row.get("phase") in ("train", "validation"):
+        for name, value in row.items():
+            if name != "phase" and type(value) not in (int, float):
+                raise SuiteError(
+                    expected=f"a number as {name!r} in {origin}",
+                    came=repr(value),
+                    todo="restore the log, or remove it: only the plot of the training is drawn from it",
+                )
+    return row
 
 
 def _cells(chosen: Sequence[ScoreRecord]) -> list[str]:

@@ -96,6 +96,18 @@ class PromptRecord:
         return record
 
 
+@dataclass(frozen=True, slots=True)
+class _TemplateRow:
+    """What a manifest says of a template."""
+
+    template: str
+    """Its text."""
+    attribute: str | None
+    """What it asks for."""
+    partition: str
+    """Where it was put."""
+
+
 @dataclass(frozen=True)
 class Manifest:
     """What an instance was built from and with; the first thing to read in its folder."""
@@ -151,7 +163,16 @@ class Manifest:
                 todo="name the folder of an instance built by this version of ravel-bench",
             )
         plain = {name: value for name, value in values.items() if name != "fingerprint"}
-        return cls(**typed_values(cls, plain, origin=origin, todo=_MEND))
+        manifest = cls(**typed_values(cls, plain, origin=origin, todo=_MEND))
+        for row in manifest.templates:
+            typed = typed_values(_TemplateRow, row, origin=origin, todo=_MEND)
+            if not {field.name for field in fields(_TemplateRow)} <= typed.keys():
+                raise SuiteError(
+                    expected=f"template, attribute and partition of each template in {origin}",
+                    came=f"{row!r}",
+                    todo=_MEND,
+                )
+        return manifest
 
 
 def pair_row(pair: InterchangePair) -> dict[str, Any]:

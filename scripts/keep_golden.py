@@ -1,4 +1,4 @@
-"""Makes a folder of golden files: small artefacts of the schema versions now in force, from a tiny real run.
+"""Makes a folder of golden files: small artefacts of every schema version in force, from a tiny real run.
 
 For a NEW folder only, after a schema version was raised: `python scripts/keep_golden.py tests/golden/v3`.
 What is there already is never made again, for it stands for files that users have.

@@ -236,7 +236,10 @@ def _built(described: dict[str, Any], tensors: dict[str, Tensor], origin: Path) 
 
 
 def _dictionary(tensors: dict[str, Tensor], settings: dict[str, Any]) -> Dictionary:
-    activation = Activation(settings["activation"], k=settings["k"], threshold=tensors.get("threshold"))
+    kind, k, keeps_error = settings["activation"], settings["k"], settings.get("keeps_error", True)
+    if not isinstance(kind, str) or type(k) not in (int, type(None)) or not isinstance(keeps_error, bool):
+        raise TypeError(f"an activation, k and keeps_error of their types, but {settings}")
+    activation = Activation(kind, k=k, threshold=tensors.get("threshold"))  # type: ignore[arg-type]
     return Dictionary(
         encoder=tensors["encoder"],
         encoder_bias=tensors["encoder_bias"],
@@ -246,5 +249,5 @@ def _dictionary(tensors: dict[str, Tensor], settings: dict[str, Any]) -> Diction
         activation=activation,
         centre=tensors["centre"],
         # Files from before this setting have none; all of them kept the error.
-        keeps_error=settings.get("keeps_error", True),
+        keeps_error=keeps_error,
     )

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 from transformers.models.auto.tokenization_auto import get_tokenizer_config
@@ -33,6 +32,10 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 """The dtypes a target can be loaded in, by the name of the flag's value."""
 
 _HOW_TO = "docs/how-to/add-a-model-family.md"
+_LAYERS = 1000
+"""Layers of a model at most."""
+_LARGEST = 2**40
+"""Largest whole number of a config: token limits that stand for none are written as 10^30, in tokenizers."""
 _SAMPLES = 64
 """Values of each tensor that enter the fingerprint, evenly spaced."""
 # transformers 5 rebuilds a tokenizer by the config's model type, with that family's own pre-tokenizer, even
@@ -196,13 +199,30 @@ def _unreachable(name: str, error: Exception) -> SuiteError:
 
 def _read_config(source: str, name: str, trust_remote_code: bool) -> Any:
     try:
-        return AutoConfig.from_pretrained(source, trust_remote_code=trust_remote_code)
-    except (OSError, ValueError) as error:
+        config = AutoConfig.from_pretrained(source, trust_remote_code=trust_remote_code)
+    except Exception as error:  # noqa: BLE001, RUF100 - a damaged config fails in as many ways as it has fields
         if "trust_remote_code" in str(error):
             raise _needs_own_code(name) from None
         if "model type" in str(error) or "model_type" in str(error):
             raise _unknown_family(" ".join(str(error).split())[:160]) from None
         raise _unreachable(name, error) from None
+    _check_size(config, name)
+    return config
+
+
+def _check_size(config: Any, name: str) -> None:
+    """Raise SuiteError for a config that no model can have: making its modules would take hours or all of
+    the memory before anything else could be noticed."""
+    layers = getattr(config, "num_hidden_layers", 1)
+    numbers = [value for value in vars(config).values() if type(value) is int]
+    largest = max(numbers, key=abs, default=0)
+    if type(layers) is int and 1 <= layers <= _LAYERS and abs(largest) <= _LARGEST:
+        return
+    raise SuiteError(
+        expected=f"a config of a causal language model in {name!r}, with at most {_LAYERS} layers",
+        came=f"{layers!r} layers" if abs(largest) <= _LARGEST else f"the number {largest}",
+        todo="restore its config.json from where the model comes from",
+    )
 
 
 def _needs_own_code(name: str) -> SuiteError:
@@ -291,10 +311,10 @@ def _read_weights(
             output_loading_info=True,
             **spread,
         )
-    except (OSError, ValueError, SafetensorError) as error:
-        raise _no_weights(name, error, allow_pickle) from None
-    except RuntimeError as error:
-        if ran_out_of_memory(error):
+    except MemoryError:
+        raise
+    except Exception as error:
+        if isinstance(error, RuntimeError) and ran_out_of_memory(error):
             raise
         raise _no_weights(name, error, allow_pickle) from None
     missing = sorted(report["missing_keys"])
@@ -322,7 +342,14 @@ def _fingerprint(model: nn.Module) -> str:
     digest = hashlib.sha256()
     config: dict[str, Any] = model.config.to_diff_dict()  # type: ignore[union-attr, operator, assignment]
     identity = {key: value for key, value in config.items() if key not in _NOT_IDENTITY}
-    digest.update(canonical_json(identity).encode("utf-8"))
+    try:
+        digest.update(canonical_json(identity).encode("utf-8"))
+    except (TypeError, ValueError) as error:
+        raise SuiteError(
+            expected="a model's config of plain finite values",
+            came=str(error),
+            todo="restore its config.json from where the model comes from",
+        ) from None
     for name, stored in sorted(model.state_dict().items()):
         tensor = _real(model, name) if stored.is_meta else stored
         digest.update(f"\n{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())

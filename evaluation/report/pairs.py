@@ -8,6 +8,7 @@ from typing import Any
 
 from evaluation.records import ScoreRecord
 from evaluation.runs import RunFolder
+from ravel.common.errors import SuiteError
 from ravel.common.io import read_jsonl
 from ravel.instance import Instance, PromptRecord
 from ravel.schema import SOURCE_KINDS, TRAIN_SPLIT, InterchangePair
@@ -154,8 +155,20 @@ def _pair(pair: InterchangePair, texts: _Texts) -> list[Any]:
 
 def _answers(path: Path, shown: Iterable[InterchangePair]) -> str:
     # Plain rows: making records of all of them takes longer than everything else on the page.
-    said = {row["pair_id"]: _letter(row) for _, row in read_jsonl(path)}
+    said = dict(_answer(row, f"{path}, line {line}") for line, row in read_jsonl(path))
     return "".join(said.get(pair.pair_id, _UNKNOWN) for pair in shown)
+
+
+def _answer(row: Mapping[str, Any], origin: str) -> tuple[str, str]:
+    """Return a pair's id and the letter of its answer. Raises SuiteError for a row that is no outcome."""
+    pair_id, swapped, unchanged = (row.get(name) for name in ("pair_id", "said_swapped", "said_unchanged"))
+    if isinstance(pair_id, str) and isinstance(swapped, bool) and isinstance(unchanged, bool):
+        return pair_id, _letter(row)
+    raise SuiteError(
+        expected=f"pair_id, said_swapped and said_unchanged of an outcome in {origin}",
+        came=f"{pair_id!r}, {swapped!r} and {unchanged!r}",
+        todo="remove the file and run the suite again",
+    )
 
 
 def _letter(row: Mapping[str, Any]) -> str:
