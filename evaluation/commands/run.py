@@ -1,4 +1,4 @@
-"""`ravel run` and `verify`: runs as folders."""
+"""`ravel run`: runs as folders."""
 
 from __future__ import annotations
 
@@ -28,7 +28,6 @@ from evaluation.commands._output import (
     print_table,
     say,
     shown_progress,
-    warn,
 )
 from evaluation.commands._runs import no_run
 from evaluation.control_records import control_summary
@@ -42,9 +41,8 @@ if TYPE_CHECKING:
     from evaluation.suite import RunSummary
     from evaluation.target import TargetConfig
 
-__all__ = ["print_run", "run", "run_json", "verify"]
+__all__ = ["print_run", "run", "run_json"]
 
-_PROBLEMS = 2
 _COMPARED = 30
 """Comparisons that are printed one by one; the marks of the table say as much of more methods."""
 
@@ -303,35 +301,3 @@ def _places(folder: Path) -> dict[str, Path]:
         "config": run_folder.config,
         "environment": run_folder.environment,
     }
-
-
-def verify(
-    path: Annotated[
-        Path, typer.Argument(metavar="PATH", help="Folder of an instance, a featurizer or a run.")
-    ],
-    as_json: Json = False,
-) -> None:
-    """Check hashes, fingerprints, tensors, pairs, scores and leaks of a folder; exit with 2 if any is wrong.
-
-    Example: ravel verify city-run
-    """
-    from evaluation.verify import leak_rows, verify_artefact
-
-    found = verify_artefact(path)
-    rows = leak_rows(found)
-    if as_json:
-        print_json({**asdict(found), "path": str(found.path), "sound": found.sound, "checks": rows})
-    else:
-        for note in found.notes:
-            say(note)
-        if rows:
-            shown = [[_shown(value) for value in row.values()] for row in rows]
-            print_rows(list(rows[0]), shown)
-        for leak in found.leaks or ():
-            if leak.severity == "note":
-                say(leak.text)
-        say(f"{found.kind} in {found.path}: {'sound' if found.sound else f'{len(found.problems)} problems'}")
-    for problem in found.problems:
-        warn(problem)
-    if not found.sound:
-        raise typer.Exit(_PROBLEMS)

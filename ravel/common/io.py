@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ravel.common.errors import SuiteError
+from ravel.common.strict_json import NotJSONError, parse_json
 
 __all__ = [
     "canonical_json",
@@ -71,15 +72,12 @@ def read_text(path: Path) -> str:
 
 
 def read_json(path: Path) -> Any:
-    """Read one JSON value. Raises SuiteError with the line and column of a syntax error."""
+    """Read one JSON value. Raises SuiteError for what `parse_json` refuses: with the line and column of a
+    syntax error, for NaN, repeated keys, and deep nesting."""
     try:
-        return json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise SuiteError(
-            expected=f"JSON in {path}",
-            came=f"{error.msg} at line {error.lineno}, column {error.colno}",
-            todo="correct that line",
-        ) from None
+        return parse_json(read_text(path))
+    except NotJSONError as error:
+        raise SuiteError(expected=f"JSON in {path}", came=str(error), todo="correct that line") from None
 
 
 def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -92,9 +90,9 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         lines.pop()
     for number, line in enumerate(lines, start=1):
         try:
-            value = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise _bad_line(path, number, f"{error.msg} at column {error.colno}") from None
+            value = parse_json(line)
+        except NotJSONError as error:
+            raise _bad_line(path, number, str(error).replace("at line 1, column", "at column")) from None
         if not isinstance(value, dict):
             raise _bad_line(path, number, f"a {type(value).__name__}")
         yield number, value
