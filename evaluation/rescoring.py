@@ -14,7 +14,7 @@ import numpy as np
 from das.sites import Site
 from evaluation.records import SCORE_SCHEMA_VERSION, AverageRecord, ComparisonRecord, Outcome, ScoreRecord
 from evaluation.score import Subject, score_outcomes
-from evaluation.uncertainty import Resamples, clusters_of, draw_resamples
+from evaluation.uncertainty import Clustered, Resamples, clusters_of, draw_resamples
 
 __all__ = ["differences", "nothing_drawn", "record_problems", "rescored"]
 
@@ -27,8 +27,8 @@ not."""
 Record = ScoreRecord | AverageRecord | ComparisonRecord
 
 
-def nothing_drawn(outcomes: Sequence[Outcome]) -> Resamples:
-    """Return the clusters of a split's outcomes without a resample: intervals of scores, averages and
+def nothing_drawn(outcomes: Sequence[Clustered]) -> Resamples:
+    """Return the clusters of a split's pairs or outcomes without a resample: intervals of scores, averages and
     differences come from components of variance and need no draws."""
     return draw_resamples(clusters_of(outcomes), 0, np.random.default_rng(0))
 

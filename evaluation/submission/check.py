@@ -244,6 +244,8 @@ def _entry_problems(folder: Path, entry: Entry, submission: Submission) -> list[
 
 def _judged_otherwise(cell: Path, submission: Submission) -> list[str]:
     stated, judging = read_json(cell), submission.judging
+    if "control" in stated:
+        return [f"cell.json is that of the control {stated['control']}, which must fail"]
     if (stated["label_tokens"], stated["tolerance"]) == (judging.label_tokens, judging.tolerance):
         return []
     return [f"cell.json states other settings of judging than {MANIFEST}"]
@@ -267,6 +269,8 @@ def _claims(folder: Path, submission: Submission) -> tuple[tuple[ScoreRecord, ..
         claims = tuple(read_scores(folder / SCORES))
     except SuiteError as error:
         return (), [str(error)]
+    if not claims:
+        problems.append(f"{SCORES} is there and claims no score")
     keys = [_key(claim) for claim in claims]
     if len(set(keys)) < len(keys):
         problems.append(f"{SCORES} claims a score twice")

@@ -173,6 +173,8 @@ def _unpack_zip(archive: Path, folder: Path, limits: Limits) -> None:
             name = entry.orig_filename.removeprefix(wrap)
             with opened_zip.open(entry) as stream:
                 meter.copy(stream, folder / name, name)
+            if (folder / name).stat().st_size != entry.file_size:
+                raise refused(f"a zip archive that states another size of {name!r}")
 
 
 def _check_directory(archive: Path, limits: Limits) -> None:
