@@ -2,7 +2,7 @@
 model.
 
 What follows from outcomes is worked out again: validation scores, the chosen points, test scores, averages,
-comparisons. Numbers of controls are compared with their schema only, for their pairs are made by the control.
+comparisons.
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ from evaluation.records import (
     Outcome,
     ScoredKind,
     ScoreRecord,
-    is_control,
     read_averages,
     read_comparisons,
     read_refusals,
@@ -47,6 +46,8 @@ from evaluation.summary import (
     comparison_records,
     sample_methods,
 )
+from evaluation.verify_controls import ControlFolder, control_folders
+from ravel.common.errors import SuiteError
 from ravel.common.io import canonical_json, read_json, read_jsonl
 from ravel.instance import Instance
 from ravel.schema import SOURCE_KINDS, Generalisation, Partition, split_name
@@ -68,8 +69,12 @@ Header = Mapping[str, Any]
 def check_run(path: Path, instance: Instance) -> tuple[list[str], list[str]]:
     """Return what is wrong with a run on this instance, and notes on what is there."""
     run = RunFolder(path)
-    problems = errors_of(lambda: SuiteConfig.from_file(run.config))
-    problems += json_problems(run.environment, "environment") or _fingerprint_problems(run, instance)
+    try:
+        config = SuiteConfig.from_file(run.config)
+        controls = control_folders(path, instance, config)
+    except SuiteError as error:
+        return [str(error)], []
+    problems = json_problems(run.environment, "environment") or _fingerprint_problems(run, instance)
     for name in _LINES:
         if (path / f"{name}.jsonl").is_file():
             problems += lines_problems(path / f"{name}.jsonl", name)
@@ -77,12 +82,14 @@ def check_run(path: Path, instance: Instance) -> tuple[list[str], list[str]]:
     if failures.is_file():
         problems += errors_of(lambda: list(read_jsonl(failures)))
     cells = _Cells(run, instance)
-    problems += [*cells.problems, *_control_problems(path, instance)]
+    problems += cells.problems
+    for control in controls:
+        problems += _control_problems(control, instance)
     notes = [f"{len(cells.headers)} finished cells, {cells.unfinished} unfinished"]
     if not run.scores.is_file():
         return problems, [*notes, "no scores yet: the run is not finished"]
     if not problems:
-        problems += errors_of(lambda: problems.extend(_Numbers(run, cells, instance).problems()))
+        problems += errors_of(lambda: problems.extend(_Numbers(run, cells, instance, config, controls).problems()))
         notes.append(f"{len(read_scores(run.scores))} score records")
     return problems, notes
 
@@ -152,37 +159,40 @@ def _cell_problems(cell: CellFolder, instance: Instance, *, control: bool = Fals
         problems += found.problems
         if found.header is not None and found.featurizer is not None:
             problems += check_cell_file(cell.header, found.header, found.featurizer.size)
-    for path in sorted(cell.path.glob("outcomes/*.jsonl")):
-        problems += _outcomes_problems(path, instance, control=control)
+    for path in sorted(cell.path.glob("outcomes/*.jsonl")) if not control else ():
+        problems += _outcomes_problems(path, instance)
     return problems
 
 
-def _outcomes_problems(path: Path, instance: Instance, *, control: bool) -> list[str]:
-    if control:
-        return lines_problems(path, "outcomes")
+def _outcomes_problems(path: Path, instance: Instance) -> list[str]:
     if path.stem not in instance.splits():
         return [f"outcomes of {path.stem}, of which the instance has no pairs"]
     return list(check_outcomes(path, instance.pairs(path.stem)).problems)
 
 
-def _control_problems(path: Path, instance: Instance) -> Iterator[str]:
-    for folder in sorted(path.glob("controls/*/cells/*")):
-        if (folder / "cell.json").is_file():
-            for problem in _cell_problems(CellFolder(folder), instance, control=True):
-                yield f"control {folder.parent.parent.name}, cell {folder.name}: {problem}"
-    for file in sorted(path.glob("controls/*/floors/*.jsonl")):
-        for problem in lines_problems(file, "floors"):
-            yield f"control {file.parent.parent.name}: {problem}"
+def _control_problems(control: ControlFolder, instance: Instance) -> Iterator[str]:
+    for cell in control.cells():
+        found = _cell_problems(CellFolder(cell), instance, control=True) or control.outcome_problems(cell)
+        yield from (f"control {control.name}, cell {cell.name}: {problem}" for problem in found)
+    yield from (f"control {control.name}: {problem}" for problem in control.floor_problems())
 
 
 class _Numbers:
     """All that follows from the outcomes of a run's cells, held against what its files state."""
 
-    def __init__(self, run: RunFolder, cells: _Cells, instance: Instance) -> None:
+    def __init__(
+        self,
+        run: RunFolder,
+        cells: _Cells,
+        instance: Instance,
+        config: SuiteConfig,
+        controls: Sequence[ControlFolder],
+    ) -> None:
         self._run = run
         self._cells = cells
         self._instance = instance
-        self._config = SuiteConfig.from_file(run.config)
+        self._config = config
+        self._controls = controls
         self._attributes = self._config.attributes or instance.attributes
 
     def problems(self) -> list[str]:
@@ -196,7 +206,10 @@ class _Numbers:
         found = {_score_key(record): record for record in self._scores(choice, validation)}
         told = [*record_problems(stated, found, origin="scores.jsonl"), *self._unanswered(choice)]
         averages, comparisons = self._summaries(choice)
-        rows = [r for r in read_averages(self._run.averages) if not is_control(r.method)]
+        rows = read_averages(self._run.averages)
+        for control in self._controls:
+            if control.name in self._config.controls:
+                averages += control.averages(choice)
         told += record_problems(_by_average(rows), _by_average(averages), origin="averages.jsonl")
         pairs = read_comparisons(self._run.comparisons)
         told += record_problems(_by_pair(pairs), _by_pair(comparisons), origin="comparisons.jsonl")
