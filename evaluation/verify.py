@@ -135,7 +135,10 @@ def _check_instance(path: Path) -> _Found:
 
 def _instance_schemas(path: Path) -> list[str]:
     # Pairs are equal to what their prompts say, field by field, or the instance would not have been read.
-    return [*json_problems(path / "manifest.json", "manifest"), *lines_problems(path / "prompts.jsonl", "prompts")]
+    return [
+        *json_problems(path / "manifest.json", "manifest"),
+        *lines_problems(path / "prompts.jsonl", "prompts"),
+    ]
 
 
 def _check_featurizer(path: Path) -> _Found:

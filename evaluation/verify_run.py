@@ -89,7 +89,9 @@ def check_run(path: Path, instance: Instance) -> tuple[list[str], list[str]]:
     if not run.scores.is_file():
         return problems, [*notes, "no scores yet: the run is not finished"]
     if not problems:
-        problems += errors_of(lambda: problems.extend(_Numbers(run, cells, instance, config, controls).problems()))
+        problems += errors_of(
+            lambda: problems.extend(_Numbers(run, cells, instance, config, controls).problems())
+        )
         notes.append(f"{len(read_scores(run.scores))} score records")
     return problems, notes
 
@@ -279,7 +281,9 @@ class _Numbers:
             points[_point(self._cells.headers[record.cell])].append(record)
         return {
             (method, attribute): self._at(
-                method, attribute, choose_point(points, by="cause" if method == "full_vector" else "disentangle")
+                method,
+                attribute,
+                choose_point(points, by="cause" if method == "full_vector" else "disentangle"),
             )
             for (method, attribute), points in candidates.items()
         }

@@ -111,7 +111,12 @@ def _print(judged: JudgedSubmission) -> None:
     for note in judged.notes:
         say(note)
     rows = [
-        [r.method, ", ".join(r.attributes), r.generalisation, *map(_shown, (r.cause, r.isolate, r.disentangle))]
+        [
+            r.method,
+            ", ".join(r.attributes),
+            r.generalisation,
+            *map(_shown, (r.cause, r.isolate, r.disentangle)),
+        ]
         for r in judged.averages
         if r.source_kind == "all"
     ]

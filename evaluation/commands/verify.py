@@ -20,7 +20,8 @@ def verify(
     path: Annotated[
         Path,
         typer.Argument(
-            metavar="PATH", help="Folder of an instance, a featurizer, a run or a submission, or an archive of it."
+            metavar="PATH",
+            help="Folder of an instance, a featurizer, a run or a submission, or an archive of it.",
         ),
     ],
     instance: Annotated[
@@ -43,7 +44,9 @@ def verify(
         for note in found.notes:
             say(note)
         if rows:
-            print_rows(list(rows[0]), [["-" if value is None else value for value in row.values()] for row in rows])
+            print_rows(
+                list(rows[0]), [["-" if value is None else value for value in row.values()] for row in rows]
+            )
         for leak in found.leaks or ():
             if leak.severity == "note":
                 say(leak.text)

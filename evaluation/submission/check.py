@@ -134,9 +134,7 @@ def _manifest_problems(submission: Submission) -> Iterator[str]:
     yield from _coverage(submission)
 
 
-def _unknown(
-    where: str, method: str, attributes: Sequence[str], submission: Submission
-) -> Iterator[str]:
+def _unknown(where: str, method: str, attributes: Sequence[str], submission: Submission) -> Iterator[str]:
     if method not in submission.methods:
         yield f"{where}: the method {method!r} is not among the submission's methods"
     for attribute in attributes:

@@ -239,7 +239,9 @@ def _evidence(
             if own:
                 outcomes = [of_kind(said[entry, generalisation], kind) for entry in own]
                 found.append(
-                    Evidence(method, attribute, tuple(e.seed for e in own), lambda outcomes=outcomes: outcomes)
+                    Evidence(
+                        method, attribute, tuple(e.seed for e in own), lambda outcomes=outcomes: outcomes
+                    )
                 )
     return found
 
@@ -251,7 +253,9 @@ def _claim_differences(claims: Sequence[ScoreRecord], scores: Sequence[ScoreReco
         found = ours.get((claim.cell, claim.attribute, claim.generalisation, claim.source_kind))
         wrong = ["a score without pairs"] if found is None else differences(claim, found)
         what = f"{claim.method} {claim.attribute} {claim.generalisation} {claim.source_kind}"
-        told += [f"claimed for {what}: {text.replace('the outcomes give', 'the model gives')}" for text in wrong]
+        told += [
+            f"claimed for {what}: {text.replace('the outcomes give', 'the model gives')}" for text in wrong
+        ]
     return told
 
 

@@ -25,7 +25,9 @@ _MOST = 5
 
 def schema_names() -> list[str]:
     """Return the names of the schemas: that of the file they describe, without its ending."""
-    return sorted(path.name.removesuffix(SCHEMA_SUFFIX) for path in bundled_schemas().glob(f"*{SCHEMA_SUFFIX}"))
+    return sorted(
+        path.name.removesuffix(SCHEMA_SUFFIX) for path in bundled_schemas().glob(f"*{SCHEMA_SUFFIX}")
+    )
 
 
 def schema_named(name: str) -> dict[str, Any]:
@@ -42,7 +44,9 @@ def schema_problems(value: Any, name: str, *, origin: str) -> list[str]:
 
     An integer must be written as one: neither `true` nor `4.0` will do.
     """
-    errors = sorted(_validator(name).iter_errors(value), key=lambda error: list(map(str, error.absolute_path)))
+    errors = sorted(
+        _validator(name).iter_errors(value), key=lambda error: list(map(str, error.absolute_path))
+    )
     return [f"{origin}: {_in_words(error)}" for error in errors[:_MOST]]
 
 

@@ -373,9 +373,7 @@ def changed_manifest(valid: Path) -> Made:
         "no fingerprint but a word": partial(
             change_manifest, lambda m: m.update(fingerprint="none"), sealed=False
         ),
-        "a split more": partial(
-            change_manifest, lambda m: m["generalisations"].append("weather")
-        ),
+        "a split more": partial(change_manifest, lambda m: m["generalisations"].append("weather")),
         "seed true": partial(change_manifest, lambda m: m["featurizers"][0].update(seed=True)),
         "seed 0.0": partial(change_manifest, lambda m: m["featurizers"][0].update(seed=0.0)),
         "size -1": partial(change_manifest, lambda m: m["featurizers"][0].update(size=-1)),
@@ -395,26 +393,46 @@ def altered_places(valid: Path) -> Made:
         path = entry["path"]
         for field, values in others.items():
             for value in values[: None if number == 0 else 1]:
-                yield f"manifest {path} {field} {value}", partial(
-                    edited,
-                    valid,
-                    partial(change_manifest, lambda m, n=number, f=field, v=value: m["featurizers"][n].update({f: v})),
+                yield (
+                    f"manifest {path} {field} {value}",
+                    partial(
+                        edited,
+                        valid,
+                        partial(
+                            change_manifest,
+                            lambda m, n=number, f=field, v=value: m["featurizers"][n].update({f: v}),
+                        ),
+                    ),
                 )
                 for file in ("featurizer.json", "cell.json"):
                     put = partial(change_json, f"{path}/{file}", lambda c, f=field, v=value: c.update({f: v}))
                     yield f"{path}/{file} {field} {value}", partial(edited, valid, put)
         swap = {"Birthplace": "Profession"}.get(entry["attributes"][0], "Birthplace")
-        yield f"manifest {path} attribute", partial(
-            edited,
-            valid,
-            partial(change_manifest, lambda m, n=number, s=swap: m["featurizers"][n].update(attributes=[s])),
+        yield (
+            f"manifest {path} attribute",
+            partial(
+                edited,
+                valid,
+                partial(
+                    change_manifest, lambda m, n=number, s=swap: m["featurizers"][n].update(attributes=[s])
+                ),
+            ),
         )
         for file in ("featurizer.json", "cell.json"):
             put = partial(change_json, f"{path}/{file}", lambda c, s=swap: c.update(attribute=s))
             yield f"{path}/{file} attribute", partial(edited, valid, put)
-    for field in ("target_fingerprint", "instance_fingerprint", "tensors_sha256", "entity_type", "kind", "width"):
+    for field in (
+        "target_fingerprint",
+        "instance_fingerprint",
+        "tensors_sha256",
+        "entity_type",
+        "kind",
+        "width",
+    ):
         value = 7 if field == "width" else "f" * 64
-        put = partial(change_json, "featurizers/0/featurizer.json", lambda c, f=field, v=value: c.update({f: v}))
+        put = partial(
+            change_json, "featurizers/0/featurizer.json", lambda c, f=field, v=value: c.update({f: v})
+        )
         yield f"featurizer.json {field}", partial(edited, valid, put)
     for field in ("cell", "label_tokens", "config", "swapped", "refused", "control"):
         other: Any = {"cell": "0" * 16, "label_tokens": 1, "config": {"x": 1}, "swapped": 1}.get(field, "no")
@@ -501,7 +519,10 @@ def damaged_tensors(valid: Path) -> Made:
         "uint8": lambda b: b.to(torch.uint8),
     }
     for what, change in bases.items():
-        yield f"basis {what}", partial(edited, valid, partial(change_tensors, path, partial(as_basis, change)))
+        yield (
+            f"basis {what}",
+            partial(edited, valid, partial(change_tensors, path, partial(as_basis, change))),
+        )
     for value in (float("nan"), float("inf"), float("-inf"), 1e38):
         for place in ((0, 0), (-1, -1)):
             edit = partial(change_tensors, path, partial(put, place, value))
@@ -617,10 +638,10 @@ def tricks_of_json(valid: Path) -> Made:
     """What Python's reader takes and the standard does not, in every file that is JSON; sealed where it can be."""
     nested = b"[" * 100_000 + b"]" * 100_000
     changes: dict[str, Callable[[bytes], bytes]] = {
-        "a value NaN": lambda c: c.replace(b": ", b": NaN, \"x\": ", 1),
-        "a value Infinity": lambda c: c.replace(b": ", b": Infinity, \"x\": ", 1),
-        "a value -Infinity": lambda c: c.replace(b": ", b": -Infinity, \"x\": ", 1),
-        "a value 1e999": lambda c: c.replace(b": ", b": 1e999, \"x\": ", 1),
+        "a value NaN": lambda c: c.replace(b": ", b': NaN, "x": ', 1),
+        "a value Infinity": lambda c: c.replace(b": ", b': Infinity, "x": ', 1),
+        "a value -Infinity": lambda c: c.replace(b": ", b': -Infinity, "x": ', 1),
+        "a value 1e999": lambda c: c.replace(b": ", b': 1e999, "x": ', 1),
         "a key twice": lambda c: c.replace(b"{", b'{"seed": 0, "seed": 0, ', 1),
         "a byte order mark": lambda c: b"\xef\xbb\xbf" + c,
         "UTF-16": lambda c: c.decode().encode("utf-16"),
@@ -652,7 +673,16 @@ def extra_files(valid: Path) -> Made:
             seal(folder)
 
     for name in (
-        *("setup.py", "model.pt", "weights.pkl", "weights.bin", "notes.txt", "README.md", ".hidden", "more.zip"),
+        *(
+            "setup.py",
+            "model.pt",
+            "weights.pkl",
+            "weights.bin",
+            "notes.txt",
+            "README.md",
+            ".hidden",
+            "more.zip",
+        ),
         *("featurizers/0/code.py", "featurizers/0/featurizer.pt", "featurizers/9/featurizer.json"),
         *("featurizers/9/featurizer.safetensors", "featurizers/0/outcomes/context_test.jsonl"),
         *("outcomes/0/train.jsonl", "outcomes/0/context_val.jsonl", "outcomes/9/context_test.jsonl"),
@@ -790,9 +820,22 @@ def written(name: str, make: Callable[[], bytes], place: Path) -> Path:
 
 
 ELSEWHERE = (
-    *("../scores.jsonl", "/etc/scores.jsonl", "featurizers/../../scores.jsonl", "./scores.jsonl", "a//b.json"),
+    *(
+        "../scores.jsonl",
+        "/etc/scores.jsonl",
+        "featurizers/../../scores.jsonl",
+        "./scores.jsonl",
+        "a//b.json",
+    ),
     *("C:/scores.jsonl", "C:scores.jsonl", "..\\scores.jsonl", "featurizers\\0\\featurizer.json"),
-    *("\\\\host\\share\\scores.jsonl", "~/scores.jsonl", "scores.jsonl/..", "..", "scores.jsonl ", "s\tcores.jsonl"),
+    *(
+        "\\\\host\\share\\scores.jsonl",
+        "~/scores.jsonl",
+        "scores.jsonl/..",
+        "..",
+        "scores.jsonl ",
+        "s\tcores.jsonl",
+    ),
     *("scöres.jsonl", "x" * 300 + ".json", "featurizers/0/../1/featurizer.json", "...", "con:.json"),
 )
 """Names that lead out of the folder, or to a file that is another on another system."""
@@ -801,31 +844,50 @@ ELSEWHERE = (
 def names_in_archives(valid: Path) -> Made:
     contents = contents_of(valid)
     for name in ELSEWHERE:
-        yield f"zip {name[:30]!r}", partial(
-            written, "s.zip", lambda name=name: zip_file([*contents.items(), (name, b"{}")])
+        yield (
+            f"zip {name[:30]!r}",
+            partial(written, "s.zip", lambda name=name: zip_file([*contents.items(), (name, b"{}")])),
         )
-        yield f"tar {name[:30]!r}", partial(
-            written,
-            "s.tar.gz",
-            lambda name=name: tar_file([*plain_members(valid), (member(name, b"{}"), b"{}")]),
+        yield (
+            f"tar {name[:30]!r}",
+            partial(
+                written,
+                "s.tar.gz",
+                lambda name=name: tar_file([*plain_members(valid), (member(name, b"{}"), b"{}")]),
+            ),
         )
     for name in ("scores.jsonl", "SCORES.jsonl", "Featurizers/0/featurizer.json", "submission.JSON"):
-        yield f"zip again {name}", partial(
-            written, "s.zip", lambda name=name: zip_file([*contents.items(), (name, b"{}")])
+        yield (
+            f"zip again {name}",
+            partial(written, "s.zip", lambda name=name: zip_file([*contents.items(), (name, b"{}")])),
         )
-        yield f"tar again {name}", partial(
+        yield (
+            f"tar again {name}",
+            partial(
+                written,
+                "s.tgz",
+                lambda name=name: tar_file([*plain_members(valid), (member(name, b"{}"), b"{}")]),
+            ),
+        )
+    for name in (
+        "evil.py",
+        "inner.zip",
+        "inner.tar.gz",
+        "weights.pt",
+        "__MACOSX/._scores.jsonl",
+        ".DS_Store",
+    ):
+        yield (
+            f"zip with {name}",
+            partial(written, "s.zip", lambda name=name: zip_file([*contents.items(), (name, b"PK")])),
+        )
+    yield (
+        "zip with a NUL in a name",
+        partial(
             written,
-            "s.tgz",
-            lambda name=name: tar_file([*plain_members(valid), (member(name, b"{}"), b"{}")]),
-        )
-    for name in ("evil.py", "inner.zip", "inner.tar.gz", "weights.pt", "__MACOSX/._scores.jsonl", ".DS_Store"):
-        yield f"zip with {name}", partial(
-            written, "s.zip", lambda name=name: zip_file([*contents.items(), (name, b"PK")])
-        )
-    yield "zip with a NUL in a name", partial(
-        written,
-        "s.zip",
-        lambda: zip_file(contents.items()).replace(b"scores.jsonl", b"scores\0jsonl"),
+            "s.zip",
+            lambda: zip_file(contents.items()).replace(b"scores.jsonl", b"scores\0jsonl"),
+        ),
     )
 
 
@@ -840,10 +902,15 @@ def links_in_archives(valid: Path) -> Made:
     others = {name: content for name, content in contents.items() if name != "scores.jsonl"}
     modes = (("link", stat.S_IFLNK), ("device", stat.S_IFCHR), ("block device", stat.S_IFBLK))
     for what, mode in (*modes, ("pipe", stat.S_IFIFO), ("socket", stat.S_IFSOCK)):
-        yield f"zip {what}", partial(
-            written,
-            "s.zip",
-            lambda mode=mode: zip_file([*others.items(), (entry_of("scores.jsonl", mode), b"/etc/passwd")]),
+        yield (
+            f"zip {what}",
+            partial(
+                written,
+                "s.zip",
+                lambda mode=mode: zip_file(
+                    [*others.items(), (entry_of("scores.jsonl", mode), b"/etc/passwd")]
+                ),
+            ),
         )
     plain = [(m, c) for m, c in plain_members(valid) if m.name != "scores.jsonl"]
     kinds = {
@@ -860,12 +927,14 @@ def links_in_archives(valid: Path) -> Made:
         "sparse file": member("scores.jsonl", kind=tarfile.GNUTYPE_SPARSE),
     }
     for what, found in kinds.items():
-        yield f"tar {what}", partial(
-            written, "s.tar.gz", lambda found=found: tar_file([*plain, (found, b"")])
+        yield (
+            f"tar {what}",
+            partial(written, "s.tar.gz", lambda found=found: tar_file([*plain, (found, b"")])),
         )
     folder_link = member("featurizers/0", kind=tarfile.SYMTYPE, to="/tmp")
-    yield "tar folder link", partial(
-        written, "s.tar.gz", lambda: tar_file([(folder_link, b""), *plain_members(valid)])
+    yield (
+        "tar folder link",
+        partial(written, "s.tar.gz", lambda: tar_file([(folder_link, b""), *plain_members(valid)])),
     )
 
 
@@ -886,28 +955,41 @@ def bombs(valid: Path) -> Made:
     big = "featurizers/9/featurizer.safetensors"
     yield "zip of a large tensor file", partial(written, "s.zip", partial(bomb, big, 8 * 2**20))
     yield "zip growing under the file's limit", partial(written, "s.zip", partial(bomb, big, 4 * 2**20))
-    yield "zip of many large files", partial(
-        written,
-        "s.zip",
-        lambda: zip_file(
-            [*contents.items(), *((f"featurizers/{n}/featurizer.safetensors", zeros[: 3 * 2**20]) for n in range(20, 30))]
+    yield (
+        "zip of many large files",
+        partial(
+            written,
+            "s.zip",
+            lambda: zip_file(
+                [
+                    *contents.items(),
+                    *((f"featurizers/{n}/featurizer.safetensors", zeros[: 3 * 2**20]) for n in range(20, 30)),
+                ]
+            ),
         ),
     )
     yield "tar of a large tensor file", partial(written, "s.tar.gz", partial(tar_bomb, big, 8 * 2**20))
     yield "tar of large scores", partial(written, "s.tar.gz", partial(tar_bomb, "scores.jsonl", 2**20 + 9))
     yield "gzip of zeros", partial(written, "s.tar.gz", lambda: gzip.compress(zeros * 4, mtime=0))
-    yield "gzip of gzip", partial(
-        written, "s.tar.gz", lambda: gzip.compress(tar_file(plain_members(valid)), mtime=0)
+    yield (
+        "gzip of gzip",
+        partial(written, "s.tar.gz", lambda: gzip.compress(tar_file(plain_members(valid)), mtime=0)),
     )
     many = [(f"outcomes/{n}/context_test.jsonl", b"{}") for n in range(300)]
     yield "zip of too many files", partial(written, "s.zip", lambda: zip_file([*contents.items(), *many]))
-    yield "tar of too many files", partial(
-        written,
-        "s.tgz",
-        lambda: tar_file([*plain_members(valid), *((member(n, c), c) for n, c in many)]),
+    yield (
+        "tar of too many files",
+        partial(
+            written,
+            "s.tgz",
+            lambda: tar_file([*plain_members(valid), *((member(n, c), c) for n, c in many)]),
+        ),
     )
     yield "zip that states small sizes", partial(written, "s.zip", lambda: _lying(bomb(big, 8 * 2**20), 16))
-    yield "zip that states large sizes", partial(written, "s.zip", lambda: _lying(zip_file(contents.items()), 2**31))
+    yield (
+        "zip that states large sizes",
+        partial(written, "s.zip", lambda: _lying(zip_file(contents.items()), 2**31)),
+    )
 
 
 def _lying(archive: bytes, size: int) -> bytes:

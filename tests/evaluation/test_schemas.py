@@ -198,7 +198,11 @@ CHANGES: dict[str, tuple[str, Callable[[dict[str, Any]], object], int]] = {
         lambda r: r.update(source_entity="Nobody"),
         0,
     ),
-    "a control's average": ("averages.jsonl", lambda r: r.update(cause=0.77, method="das~labels_shuffled"), -1),
+    "a control's average": (
+        "averages.jsonl",
+        lambda r: r.update(cause=0.77, method="das~labels_shuffled"),
+        -1,
+    ),
     "a floor": ("controls/*/floors/*.jsonl", lambda r: r.update(draw=True), 0),
     "a control's cell": ("controls/*/cells/*/cell.json", lambda r: r.update(seed="0"), 0),
     "a check": ("control_checks.jsonl", lambda r: r.update(at_floor="yes"), 0),

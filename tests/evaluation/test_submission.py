@@ -139,7 +139,9 @@ class TestPacking:
 
     def test_a_run_that_contradicts_itself_is_not_packed(self, submitted: Submitted, tmp_path: Path) -> None:
         run = shutil.copytree(submitted.run, tmp_path / "run")
-        chosen = next(r for r in read_scores(run / "scores.jsonl") if r.method == "das" and r.partition == "test")
+        chosen = next(
+            r for r in read_scores(run / "scores.jsonl") if r.method == "das" and r.partition == "test"
+        )
         path = run / "cells" / chosen.cell / "outcomes" / "context_test.jsonl"
         path.write_text(path.read_text().replace('"said_unchanged": true', '"said_unchanged": false'))
         with pytest.raises(SuiteError, match="sound submission"):
@@ -150,7 +152,9 @@ class TestPacking:
         self, submitted: Submitted, tmp_path: Path
     ) -> None:
         run = shutil.copytree(submitted.run, tmp_path / "run")
-        rows = [r for r in read_scores(run / "scores.jsonl") if r.attribute == "Birthplace" and r.method == "das"]
+        rows = [
+            r for r in read_scores(run / "scores.jsonl") if r.attribute == "Birthplace" and r.method == "das"
+        ]
         (run / "scores.jsonl").write_text("".join(json.dumps(row.to_json()) + "\n" for row in rows))
         found = pack_run(run, tmp_path / "out", About("x"))
         assert [(gap.method, gap.attribute) for gap in found.without] == [("das", "Profession")]
@@ -164,7 +168,10 @@ class TestTampering:
             for family, makers in tampering.FAMILIES.items()
             for maker in makers
             for mutation in islice(
-                (tampering.Mutation(name, family, make) for name, make in maker(submitted.folder)), 0, None, 12
+                (tampering.Mutation(name, family, make) for name, make in maker(submitted.folder)),
+                0,
+                None,
+                12,
             )
         )
         self.check(tampering.verdicts(some, submitted.instance, tmp_path), at_least=50)
@@ -188,10 +195,14 @@ class TestTampering:
         assert sum(count.refused for count in counts.values()) == len(verdicts) >= at_least
         assert counts.keys() == tampering.FAMILIES.keys()
 
-    def test_the_valid_submission_is_accepted_under_the_limits_of_the_test(self, submitted: Submitted) -> None:
+    def test_the_valid_submission_is_accepted_under_the_limits_of_the_test(
+        self, submitted: Submitted
+    ) -> None:
         assert problems_of(submitted.folder, submitted.instance, tampering.SMALL) == ()
 
-    def test_nothing_is_written_outside_and_nothing_is_left(self, submitted: Submitted, tmp_path: Path) -> None:
+    def test_nothing_is_written_outside_and_nothing_is_left(
+        self, submitted: Submitted, tmp_path: Path
+    ) -> None:
         (tmp_path / "work").mkdir()
         for name, make in tampering.names_in_archives(submitted.folder):
             path = make(tmp_path / "work")
@@ -201,9 +212,7 @@ class TestTampering:
         assert list((tmp_path / "work").iterdir()) == []
         assert [path.name for path in tmp_path.iterdir()] == ["work"]
 
-    def test_the_command_refuses_in_a_paragraph(
-        self, world: World, submitted: Submitted, copy: Path
-    ) -> None:
+    def test_the_command_refuses_in_a_paragraph(self, world: World, submitted: Submitted, copy: Path) -> None:
         tampering.change_bytes("scores.jsonl", lambda c: c.replace(b"1", b"2", 1), copy, sealed=False)
         done = ravel("verify", copy, "--instance", world.instance)
         assert (done.exit_code, "differs from its hash" in done.output) == (2, True)
@@ -268,7 +277,9 @@ def better_outcomes(folder: Path, _: Instance) -> None:
 def one_outcome(folder: Path, _: Instance) -> None:
     """Change one pair only, and all scores of it."""
     name = tampering.outcome_files(folder)[0]
-    tampering.change_lines(name, lambda rows: rows[3].update(said_swapped=False, said_unchanged=flip(rows)), folder)
+    tampering.change_lines(
+        name, lambda rows: rows[3].update(said_swapped=False, said_unchanged=flip(rows)), folder
+    )
     make_scores_match(folder)
 
 
@@ -286,7 +297,9 @@ def another_subspace(folder: Path, _: Instance) -> None:
     """Keep outcomes and scores, and replace what is said to give them."""
     path = folder / tampering.entries_of(folder)[0]["path"]
     found, header = load_featurizer(path)
-    columns = torch.linalg.qr(torch.randn(found.width, found.size, generator=torch.Generator().manual_seed(0)))[0]
+    columns = torch.linalg.qr(
+        torch.randn(found.width, found.size, generator=torch.Generator().manual_seed(0))
+    )[0]
     save_featurizer(Subspace(columns), path, header)
     tampering.seal(folder)
 

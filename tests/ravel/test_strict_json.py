@@ -12,10 +12,15 @@ from hypothesis import strategies as st
 from ravel.common.strict_json import MAX_DEPTH, MAX_DIGITS, NotJSONError, parse_json
 
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers(-(10**18), 10**18) | st.floats(allow_nan=False, allow_infinity=False)
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**18), 10**18)
+    | st.floats(allow_nan=False, allow_infinity=False)
     # Halves of surrogate pairs are no text.
     | st.text(st.characters(exclude_categories=("Cs",))),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text("ab\"\\[]{}", max_size=3), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text('ab"\\[]{}', max_size=3), inner, max_size=4)
+    ),
     max_leaves=20,
 )
 
