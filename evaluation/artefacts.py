@@ -1,5 +1,5 @@
-"""Checks of single files: against their schema, of a featurizer with its cell, of outcomes against pairs; they
-know no grid and no run.
+"""Checks of single files: against their schema, of a featurizer with its cell, of outcomes against pairs;
+they know no grid and no run.
 
 Each returns what is wrong in words; nothing is raised for what a file says.
 """
@@ -13,6 +13,7 @@ from typing import Any
 
 from das.featurizers.base import Featurizer
 from das.featurizers.storage import FeaturizerHeader, load_featurizer
+from das.featurizers.tensor_file import check_tensor_file
 from evaluation.records import Outcome
 from ravel.common.errors import SuiteError
 from ravel.common.io import canonical_json, read_json, read_jsonl, sha256_text
@@ -89,7 +90,10 @@ def check_featurizer(
     numbers, orthonormal columns, and readers that read their columns; fingerprints where they are given."""
     if problems := json_problems(folder / "featurizer.json", "featurizer"):
         return FoundFeaturizer(None, None, tuple(problems))
+    tensors = folder / "featurizer.safetensors"
     try:
+        # What a stranger's header says is looked at before a library believes it.
+        check_tensor_file(tensors.read_bytes() if tensors.is_file() else b"", origin=str(tensors))
         featurizer, header = load_featurizer(
             folder, target_fingerprint=target_fingerprint, instance_fingerprint=instance_fingerprint
         )
@@ -133,10 +137,7 @@ def check_outcomes(path: Path, pairs: Sequence[InterchangePair] | None) -> Found
         rows = list(read_jsonl(path))
     except SuiteError as error:
         return FoundOutcomes((), (str(error),))
-    if pairs is None:
-        problems = _problems_alone(path, rows)
-    else:
-        problems = list(_problems_beside(path, rows, pairs))
+    problems = _problems_alone(path, rows) if pairs is None else list(_problems_beside(path, rows, pairs))
     if problems:
         return FoundOutcomes((), tuple(problems[:_MOST]))
     return FoundOutcomes(tuple(Outcome(**row) for _, row in rows), ())

@@ -28,8 +28,10 @@ Record = ScoreRecord | AverageRecord | ComparisonRecord
 
 
 def nothing_drawn(outcomes: Sequence[Clustered]) -> Resamples:
-    """Return the clusters of a split's pairs or outcomes without a resample: intervals of scores, averages and
-    differences come from components of variance and need no draws."""
+    """Return the clusters of a split's pairs or outcomes without a resample.
+
+    Intervals of scores, averages and differences come from components of variance and need no draws.
+    """
     return draw_resamples(clusters_of(outcomes), 0, np.random.default_rng(0))
 
 

@@ -1,4 +1,4 @@
-"""Checks an instance, a featurizer, a run or a submission on disk and says what is wrong; it runs no model."""
+"""Checks an instance, a featurizer, a run or a submission and says what is wrong; it runs no model."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ class Verification:
 def verify_artefact(path: Path, instance: Path | None = None) -> Verification:
     """Check what `ravel build`, `fit`, `run` or `submit` wrote, a submission also as an archive.
 
-    With `instance`, outcomes of a submission are held against its pairs. Raises SuiteError if `path` is none of
-    these, and if the instance can't be read.
+    With `instance`, outcomes of a submission are held against its pairs. Raises SuiteError if `path` is
+    none of these, and if the instance can't be read.
     """
     kind = _kind_of(path)
     if (instance is not None) and kind != "submission":

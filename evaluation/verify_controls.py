@@ -1,7 +1,7 @@
 """The controls of a run, checked through: cells, outcomes against the pairs that the control makes, floors,
 averages; it runs no model.
 
-What a control is held against is not worked out again: `control_checks.jsonl` is compared with its schema only.
+What a control is held against is not worked out again: of `control_checks.jsonl` only the form is checked.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ __all__ = ["check_run"]
 
 _LINES = (
     *("scores", "averages", "comparisons", "balanced", "breakdowns", "dependence", "values", "refusals"),
-    "control_checks",
+    *("control_checks", "failures"),
 )
 """Files of lines at the top of a run; each is absent or fits the schema of its name."""
 
@@ -78,9 +78,6 @@ def check_run(path: Path, instance: Instance) -> tuple[list[str], list[str]]:
     for name in _LINES:
         if (path / f"{name}.jsonl").is_file():
             problems += lines_problems(path / f"{name}.jsonl", name)
-    failures = path / "failures.jsonl"
-    if failures.is_file():
-        problems += errors_of(lambda: list(read_jsonl(failures)))
     cells = _Cells(run, instance)
     problems += cells.problems
     for control in controls:
@@ -116,6 +113,9 @@ class _Cells:
         self.problems: list[str] = []
         self.headers: dict[str, Header] = {}
         self.unfinished = 0
+        self.failures = _failures(run.path)
+        """Cells that broke each time they were tried; what they left is not counted."""
+        failed = {row["cell"] for row in self.failures}
         self._run = run
         self._instance = instance
         self._read: dict[tuple[str, str], list[Outcome]] = {}
@@ -125,7 +125,7 @@ class _Cells:
                 continue
             found = _cell_problems(CellFolder(path), instance)
             self.problems += [f"cell {path.name}: {problem}" for problem in found]
-            if not found:
+            if not found and path.name not in failed:
                 self.headers[path.name] = read_json(path / "cell.json")
 
     def outcomes(self, cell: str, split: str) -> list[Outcome]:
@@ -136,6 +136,13 @@ class _Cells:
             found = self._run.cell(cell).read_outcomes(split, len(self._instance.pairs(split)))
             self._read[cell, split] = found
         return self._read[cell, split]
+
+
+def _failures(run: Path) -> list[Mapping[str, Any]]:
+    path = run / "failures.jsonl"
+    if not path.is_file() or lines_problems(path, "failures"):
+        return []
+    return [row for _, row in read_jsonl(path)]
 
 
 def _cell_problems(cell: CellFolder, instance: Instance, *, control: bool = False) -> list[str]:
@@ -151,7 +158,7 @@ def _cell_problems(cell: CellFolder, instance: Instance, *, control: bool = Fals
         problems += lines_problems(cell.train_log, "train_log")
     if (cell.path / "diagnostics.json").is_file():
         problems += json_problems(cell.path / "diagnostics.json", "diagnostics")
-    # A control that does not fit again has no featurizer of its own; one that does was given another instance.
+    # A control that does not fit again has no featurizer of its own; one that does had another instance.
     if not control or (cell.path / "featurizer.json").is_file():
         found = check_featurizer(
             cell.path,
@@ -325,11 +332,13 @@ class _Numbers:
                     yield f"{method} has neither a featurizer nor a refusal for {attribute}"
 
     def _failed(self) -> set[tuple[str, str]]:
-        path = self._run.path / "failures.jsonl"
-        if not path.is_file():
-            return set()
-        # A cell that failed may have been the only one of its method; which attribute it served is its own.
-        return {(spec.name, attribute) for spec in self._config.methods for attribute in self._attributes}
+        """Return the methods and attributes of which a cell failed: it may have been the only one."""
+        return {
+            (row["method"], attribute)
+            for row in self._cells.failures
+            for attribute in self._attributes
+            if row["attribute"] in ("*", attribute)
+        }
 
     def _summaries(
         self, choice: Mapping[tuple[str, str], Sequence[str]]

@@ -19,7 +19,6 @@ from das.featurizers.base import Featurizer
 from das.featurizers.dictionary import Activation, Dictionary
 from das.featurizers.masked import MaskedBasis
 from das.featurizers.subspace import Subspace
-from das.featurizers.tensor_file import check_tensor_file
 from das.sites import Site
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_json, write_bytes, write_json
@@ -176,7 +175,6 @@ def _check_fingerprint(what: str, written: str, given: str | None, folder: Path)
 
 def _read_checked_tensors(path: Path, described: dict[str, Any]) -> dict[str, Tensor]:
     content = _read_bytes(path)
-    check_tensor_file(content, origin=str(path))
     try:
         tensors: dict[str, Tensor] = read_tensors(content)
     except (SafetensorError, ValueError, KeyError) as error:

@@ -9,7 +9,7 @@ import math
 from typing import Any
 
 from ravel.common.errors import SuiteError
-from ravel.common.strict_json import NotJSONError, parse_json
+from ravel.common.strict_json import parse_json
 
 __all__ = ["MAX_HEADER_BYTES", "check_tensor_file"]
 
@@ -42,8 +42,8 @@ def _problem(content: bytes) -> str | None:
         return f"a header of {length} bytes in a file of {len(content)}"
     try:
         header = parse_json(content[_LENGTH : _LENGTH + length].decode("utf-8"))
-    except (UnicodeDecodeError, NotJSONError) as error:
-        return f"a header that is no JSON ({error})"
+    except ValueError as error:
+        return f"a header that is no JSON ({str(error)[:200]})"
     if not isinstance(header, dict):
         return f"a header that is a {type(header).__name__}"
     return _misplaced(header, len(content) - _LENGTH - length)

@@ -1,7 +1,7 @@
 """What is wrong with an unpacked submission, in words; it runs no model and no code of the submission.
 
-With the instance, outcomes are held against its pairs one by one and attributes against its list. What only the
-model can tell, whether the featurizers really give these outcomes, is `evaluation.submission.judge`.
+With the instance, outcomes are held against its pairs one by one and attributes against its list. What only
+the model can tell, whether the featurizers really give these outcomes, is `evaluation.submission.judge`.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def _notes(
     judged = submission.judging
     return (
         f"{submission.name}, by {', '.join(submission.authors) or 'nobody named'}",
-        f"{submission.entity_type}, attributes {', '.join(submission.attributes)}, for {submission.model_name}",
+        f"{submission.entity_type} for {submission.model_name}:  {', '.join(submission.attributes)}",
         f"{len(submission.featurizers)} featurizers of {', '.join(submission.methods)}; "
         f"{len(submission.without)} attributes without one",
         f"{len(claims)} claimed scores, judged by the first {judged.label_tokens} tokens "
@@ -143,7 +143,7 @@ def _unknown(where: str, method: str, attributes: Sequence[str], submission: Sub
 
 
 def _coverage(submission: Submission) -> Iterator[str]:
-    """Every method must have one site with one or more seeds for each attribute, or a reason for having none."""
+    """Every method must have one site with one or more seeds for each attribute, or a reason for none."""
     found: dict[tuple[str, str], list[Entry]] = {}
     for entry in submission.featurizers:
         for attribute in entry.attributes:
@@ -250,8 +250,9 @@ def _judged_otherwise(cell: Path, submission: Submission) -> list[str]:
 
 
 def _unlike_pairs(outcomes: Mapping[tuple[str, str], Sequence[Outcome]]) -> list[str]:
-    """Compare the pairs of all files of a split with one another: without the instance that is all there is."""
-    problems, first = [], {}
+    """Compare the pairs of all files of a split with one another: all there is without the instance."""
+    problems: list[str] = []
+    first: dict[str, list[tuple[str, ...]]] = {}
     for (path, split), found in outcomes.items():
         pairs = [(o.pair_id, o.attribute, o.base_template, o.base_entity, o.source_kind) for o in found]
         if first.setdefault(split, pairs) != pairs:

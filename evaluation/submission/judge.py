@@ -1,9 +1,10 @@
-"""A submission judged with the model: the same outcomes and scores as a run gives, held against its claims."""
+"""A submission judged with the model: the same outcomes and scores as a run gives, beside its claims."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -238,12 +239,14 @@ def _evidence(
             own = [e for e in submission.featurizers if e.method == method and attribute in e.attributes]
             if own:
                 outcomes = [of_kind(said[entry, generalisation], kind) for entry in own]
-                found.append(
-                    Evidence(
-                        method, attribute, tuple(e.seed for e in own), lambda outcomes=outcomes: outcomes
-                    )
-                )
+                seeds = tuple(entry.seed for entry in own)
+                found.append(Evidence(method, attribute, seeds, partial(_as_read, outcomes)))
     return found
+
+
+def _as_read(outcomes: list[Sequence[Outcome]]) -> list[Sequence[Outcome]]:
+    """Return what a run would read from its files."""
+    return outcomes
 
 
 def _claim_differences(claims: Sequence[ScoreRecord], scores: Sequence[ScoreRecord]) -> list[str]:
@@ -270,8 +273,8 @@ def _outcome_differences(folder: Path, instance: Instance, said: Said) -> list[s
         wrong = [a.pair_id for a, b in zip(claimed, outcomes, strict=True) if a != b]
         if wrong:
             told.append(
-                f"{entry.outcomes(split)}: the model says otherwise for {len(wrong)} of {len(outcomes)} pairs, "
-                f"first {wrong[0]}"
+                f"{entry.outcomes(split)}: the model says otherwise for {len(wrong)} of {len(outcomes)} "
+                f"pairs, first {wrong[0]}"
             )
     return told
 

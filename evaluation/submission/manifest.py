@@ -1,4 +1,4 @@
-"""`submission.json` as values: what a submission claims to hold, and the hash of every file; it reads one file."""
+"""`submission.json` as values: what a submission claims to hold, and the hash of every file."""
 
 from __future__ import annotations
 

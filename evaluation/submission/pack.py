@@ -1,4 +1,4 @@
-"""A submission from a finished run: the chosen featurizers with their outcomes and scores; nothing is judged."""
+"""A submission from a finished run: chosen featurizers with their outcomes and scores; nothing is judged."""
 
 from __future__ import annotations
 

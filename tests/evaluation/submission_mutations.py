@@ -1,7 +1,7 @@
 """Tampered submissions, made in families from a valid one; and how many of them are refused.
 
-A mutation that says `sealed` makes the hashes good again that it broke, as a liar with an editor would: such a
-submission must contradict itself elsewhere. The others are damage or clumsy tampering.
+A mutation that says `sealed` makes the hashes good again that it broke, as a liar with an editor would: such
+a submission must contradict itself elsewhere. The others are damage or clumsy tampering.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def counted(found: Iterable[Verdict]) -> dict[str, Count]:
 
 
 def counts_of_mutations(valid: Path, instance: Instance, place: Path) -> dict[str, Count]:
-    """Return the counts of all mutations of a valid submission's folder; what is made in `place` is removed."""
+    """Return the counts of all mutations of a valid submission; what is made in `place` is removed."""
     return counted(verdicts(mutations(valid), instance, place))
 
 
@@ -204,7 +204,7 @@ def change_bytes(name: str, change: Callable[[bytes], bytes], folder: Path, *, s
 
 
 def rewrite_tensors(path: str, content: bytes, folder: Path, described: dict[str, Any] | None = None) -> None:
-    """Replace the tensors of a featurizer and make every hash good, and the header's list where one is given."""
+    """Replace the tensors of a featurizer and make every hash good, and the list of tensors if one is given."""
     (folder / path / "featurizer.safetensors").write_bytes(content)
     header = json.loads((folder / path / "featurizer.json").read_text())
     header["tensors_sha256"] = hashlib.sha256(content).hexdigest()
@@ -635,7 +635,7 @@ def damaged_headers(valid: Path) -> Made:
 
 
 def tricks_of_json(valid: Path) -> Made:
-    """What Python's reader takes and the standard does not, in every file that is JSON; sealed where it can be."""
+    """What Python's reader takes and the standard does not, in every file of JSON; sealed if it can be."""
     nested = b"[" * 100_000 + b"]" * 100_000
     changes: dict[str, Callable[[bytes], bytes]] = {
         "a value NaN": lambda c: c.replace(b": ", b': NaN, "x": ', 1),

@@ -7,7 +7,7 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from cli_world import FAST, World, ravel, suite_text
@@ -122,8 +122,8 @@ def test_the_page_names_the_fields_of_the_schema_and_no_others(name: str) -> Non
 class TestStrictness:
     """Of a valid record: no field may go, change its type, or take a value that looks like it."""
 
-    VALID = {"method": "das", "attribute": "Country", "reason": "too few values"}
-    OUTCOME = {
+    VALID: ClassVar[dict[str, object]] = {"method": "das", "attribute": "Country", "reason": "too few values"}
+    OUTCOME: ClassVar[dict[str, object]] = {
         "pair_id": "p1",
         "attribute": "A",
         "base_template": "%s is",
