@@ -17,7 +17,9 @@ from evaluation.commands.exchange import export, import_featurizer
 from evaluation.commands.fit import fit, score
 from evaluation.commands.publish import plot, table
 from evaluation.commands.report import card, report
-from evaluation.commands.run import run, verify
+from evaluation.commands.run import run
+from evaluation.commands.submission import score_submission, submit
+from evaluation.commands.verify import verify
 from ravel import __version__
 from ravel.common.errors import SuiteError
 
@@ -115,6 +117,8 @@ app.command()(card)
 app.command()(verify)
 app.command()(export)
 app.command("import")(import_featurizer)
+app.command()(submit)
+app.command("score-submission")(score_submission)
 app.add_typer(planted.app, name="planted")
 app.add_typer(listing.app, name="list")
 

@@ -1,35 +1,29 @@
-"""Checks an instance, a featurizer or a run on disk and says what is wrong; it runs no model."""
+"""Checks an instance, a featurizer, a run or a submission and says what is wrong; it runs no model."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from das.featurizers.storage import FeaturizerHeader, load_featurizer
-from evaluation.metrics import scores
-from evaluation.plan import SuiteConfig
-from evaluation.records import ScoreRecord, read_scores
-from evaluation.runs import CellFolder, RunFolder
-from evaluation.stated import read_cell_header, read_environment
+from evaluation.artefacts import check_cell_file, check_featurizer, json_problems, lines_problems
+from evaluation.submission import MANIFEST, check_submission, is_archive, opened
+from evaluation.verify_run import check_run
 from ravel.common.errors import SuiteError
-from ravel.common.io import canonical_json, sha256_text
 from ravel.instance import Instance, verify_instance
 from ravel.leaks import LEAK_CHECKS, Leak, find_leaks
-from ravel.schema import split_name
 
 __all__ = ["Kind", "Verification", "leak_rows", "verify_artefact"]
 
-Kind = Literal["instance", "featurizer", "run"]
+Kind = Literal["instance", "featurizer", "run", "submission"]
 
 _MARKS: Mapping[str, Kind] = {
+    MANIFEST: "submission",
     "config.yaml": "run",
     "manifest.json": "instance",
     "featurizer.json": "featurizer",
 }
-_NOT_HASHED = ("cell", "swapped", "refused")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +48,25 @@ class Verification:
         return not self.problems
 
 
-def verify_artefact(path: Path) -> Verification:
-    """Check a folder written by `ravel build`, `fit` or `run`. Raises SuiteError if it is none of these."""
+def verify_artefact(path: Path, instance: Path | None = None) -> Verification:
+    """Check what `ravel build`, `fit`, `run` or `submit` wrote, a submission also as an archive.
+
+    With `instance`, outcomes of a submission are held against its pairs. Raises SuiteError if `path` is
+    none of these, and if the instance can't be read.
+    """
     kind = _kind_of(path)
+    if (instance is not None) and kind != "submission":
+        raise SuiteError(
+            expected="--instance for a submission only",
+            came=f"the folder of {'an' if kind == 'instance' else 'a'} {kind}",
+            todo="leave it out: a run has its own instance",
+        )
+    known = None if instance is None else Instance.load(instance)
     checks: dict[Kind, Callable[[Path], _Found]] = {
         "instance": _check_instance,
         "featurizer": _check_featurizer,
         "run": _check_run,
+        "submission": lambda found_at: _check_submission(found_at, known),
     }
     found = checks[kind](path)
     errors = [leak.text for leak in found.leaks or () if leak.severity == "error"]
@@ -101,18 +107,20 @@ class _Found:
 
 
 def _kind_of(path: Path) -> Kind:
+    if is_archive(path):
+        return "submission"
     for mark, kind in _MARKS.items():
         if (path / mark).is_file():
             return kind
     raise SuiteError(
-        expected=f"the folder of an instance, a featurizer or a run at {path}",
+        expected=f"the folder of an instance, a featurizer, a run or a submission at {path}, or an archive",
         came=f"a folder without {', '.join(_MARKS)}" if path.is_dir() else "no folder there",
-        todo="give a folder written by ravel build, ravel fit or ravel run",
+        todo="give a folder written by ravel build, ravel fit, ravel run or ravel submit",
     )
 
 
 def _check_instance(path: Path) -> _Found:
-    problems = verify_instance(path)
+    problems = verify_instance(path) or _instance_schemas(path)
     if problems:
         return _Found(problems, [])
     instance = Instance.load(path)
@@ -125,150 +133,42 @@ def _check_instance(path: Path) -> _Found:
     return _Found([], notes, find_leaks(instance))
 
 
+def _instance_schemas(path: Path) -> list[str]:
+    # Pairs are equal to what their prompts say, field by field, or the instance would not have been read.
+    return [
+        *json_problems(path / "manifest.json", "manifest"),
+        *lines_problems(path / "prompts.jsonl", "prompts"),
+    ]
+
+
 def _check_featurizer(path: Path) -> _Found:
-    try:
-        featurizer, header = load_featurizer(path)
-    except SuiteError as error:
-        return _Found([str(error)], [])
+    found = check_featurizer(path)
+    if found.header is None or found.featurizer is None:
+        return _Found(list(found.problems), [])
+    header, featurizer, cell = found.header, found.featurizer, path / "cell.json"
     notes = [
         f"{featurizer.kind} of size {featurizer.size} in width {featurizer.width}, found by {header.method} "
         f"for {header.attribute} at {header.site}",
         f"target model {header.model} ({header.target_fingerprint[:12]}), "
         f"instance {header.instance_fingerprint[:12]}",
     ]
-    return _Found(_cell_file_problems(CellFolder(path), header), notes)
+    return _Found(check_cell_file(cell, header, featurizer.size) if cell.is_file() else [], notes)
 
 
 def _check_run(path: Path) -> _Found:
-    run = RunFolder(path)
-    problems = [*_errors_of(lambda: SuiteConfig.from_file(run.config)), *verify_instance(run.instance)]
+    problems = verify_instance(path / "instance") or _instance_schemas(path / "instance")
     if problems:
         return _Found(problems, [])
-    instance = Instance.load(run.instance)
-    problems += _fingerprint_problems(run, instance)
-    cells = [CellFolder(folder) for folder in sorted(run.path.glob("cells/*")) if folder.is_dir()]
-    finished = [cell for cell in cells if cell.finished()]
-    for cell in finished:
-        problems += _run_cell_problems(cell, run, instance)
-    recorded, problems_of_scores = _score_problems(run, instance)
-    notes = [
-        f"{len(finished)} finished cells, {len(cells) - len(finished)} unfinished",
-        f"{recorded} score records" if run.scores.is_file() else "no scores yet: the run is not finished",
-    ]
-    return _Found([*problems, *problems_of_scores], notes, find_leaks(instance))
+    instance = Instance.load(path / "instance")
+    problems, notes = check_run(path, instance)
+    return _Found(problems, notes, find_leaks(instance))
 
 
-def _errors_of(check: Callable[[], object]) -> list[str]:
+def _check_submission(path: Path, instance: Instance | None) -> _Found:
     try:
-        check()
+        with opened(path) as folder:
+            found = check_submission(folder, instance)
     except SuiteError as error:
-        return [str(error)]
-    return []
-
-
-def _fingerprint_problems(run: RunFolder, instance: Instance) -> list[str]:
-    try:
-        stated = read_environment(run.environment)
-    except SuiteError as error:
-        return [str(error)]
-    expected = {
-        "instance_fingerprint": instance.fingerprint,
-        "model_fingerprint": instance.model_fingerprint,
-    }
-    return [
-        f"{run.environment.name} states {name} {stated.get(name)}, the instance gives {value}"
-        for name, value in expected.items()
-        if stated.get(name) != value
-    ]
-
-
-def _run_cell_problems(cell: CellFolder, run: RunFolder, instance: Instance) -> list[str]:
-    problems: list[str] = []
-    try:
-        if read_cell_header(cell.header).get("refused") is not None:
-            return []
-        _, header = load_featurizer(
-            cell.path,
-            target_fingerprint=instance.model_fingerprint,
-            instance_fingerprint=instance.fingerprint,
-        )
-        problems += _cell_file_problems(cell, header)
-    except SuiteError as error:
-        problems.append(str(error))
-    for path in sorted(cell.path.glob("outcomes/*.jsonl")):
-        problems += _errors_of(partial(_read_outcomes, cell, path.stem, instance))
-    return [f"cell {cell.path.name}: {problem}" for problem in problems]
-
-
-def _read_outcomes(cell: CellFolder, split: str, instance: Instance) -> None:
-    cell.read_outcomes(split, len(instance.pairs(split)))
-
-
-def _cell_file_problems(cell: CellFolder, header: FeaturizerHeader) -> list[str]:
-    if not cell.finished():
-        return []
-    try:
-        stated = read_cell_header(cell.header)
-    except SuiteError as error:
-        return [str(error)]
-    return list(_disagreements(stated, header))
-
-
-def _disagreements(stated: Mapping[str, Any], header: FeaturizerHeader) -> Iterator[str]:
-    """Compare what `cell.json` states with its own hash and with the featurizer's header."""
-    parts = {name: value for name, value in stated.items() if name not in _NOT_HASHED}
-    if stated.get("cell") != sha256_text(canonical_json(parts))[:16]:
-        yield f"cell.json states the id {stated.get('cell')}, which is not the hash of what it says"
-    for name, value in (
-        ("method", header.method),
-        ("attribute", header.attribute),
-        ("site", str(header.site)),
-        ("seed", header.seed),
-        ("model_fingerprint", header.target_fingerprint),
-        ("instance_fingerprint", header.instance_fingerprint),
-    ):
-        if stated.get(name) != value:
-            yield f"cell.json states {name} {stated.get(name)!r}, featurizer.json {value!r}"
-
-
-def _score_problems(run: RunFolder, instance: Instance) -> tuple[int, list[str]]:
-    """Compare every score with the one that its outcomes give."""
-    if not run.scores.is_file():
-        return 0, []
-    try:
-        records = read_scores(run.scores)
-    except SuiteError as error:
-        return 0, [str(error)]
-    problems = []
-    for (cell_id, split), group in _by_outcomes(records).items():
-        problems += _group_problems(run.cell(cell_id), split, group, instance)
-    return len(records), problems
-
-
-def _by_outcomes(records: Sequence[ScoreRecord]) -> dict[tuple[str, str], list[ScoreRecord]]:
-    groups: dict[tuple[str, str], list[ScoreRecord]] = {}
-    for record in records:
-        groups.setdefault((record.cell, split_name(record.generalisation, record.partition)), []).append(
-            record
-        )
-    return groups
-
-
-def _group_problems(
-    cell: CellFolder, split: str, group: Sequence[ScoreRecord], instance: Instance
-) -> list[str]:
-    try:
-        outcomes = cell.read_outcomes(split, len(instance.pairs(split)))
-    except SuiteError as error:
-        return [f"scores.jsonl, cell {cell.path.name}: {error}"]
-    problems = []
-    for record in group:
-        counted = [o for o in outcomes if record.source_kind in ("all", o.source_kind)]
-        found = scores(counted, record.attribute)
-        stated = (record.cause, record.isolate, record.disentangle, record.n_cause, record.n_isolate)
-        if stated != (found.cause, found.isolate, found.disentangle, found.n_cause, found.n_isolate):
-            problems.append(
-                f"scores.jsonl, cell {cell.path.name}, {record.attribute}, {split}: cause and isolate "
-                f"{record.cause}, {record.isolate}, the outcomes give {found.cause}, {found.isolate}"
-            )
-    return problems
+        return _Found([str(error)], [])
+    unread = "no instance was given: its pairs and attributes were not compared (--instance)"
+    return _Found(list(found.problems), [*found.notes, *([] if instance else [unread])])

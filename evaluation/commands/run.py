@@ -1,4 +1,4 @@
-"""`ravel run` and `verify`: runs as folders."""
+"""`ravel run`: runs as folders."""
 
 from __future__ import annotations
 
@@ -44,9 +44,8 @@ if TYPE_CHECKING:
     from evaluation.suite import RunSummary
     from evaluation.target import TargetConfig
 
-__all__ = ["print_run", "run", "run_json", "verify"]
+__all__ = ["print_run", "run", "run_json"]
 
-_PROBLEMS = 2
 _FAILED = 1
 _NAMED_FAILURES = 5
 _COMPARED = 30
@@ -344,35 +343,3 @@ def _places(folder: Path) -> dict[str, Path]:
         "config": run_folder.config,
         "environment": run_folder.environment,
     }
-
-
-def verify(
-    path: Annotated[
-        Path, typer.Argument(metavar="PATH", help="Folder of an instance, a featurizer or a run.")
-    ],
-    as_json: Json = False,
-) -> None:
-    """Check hashes, fingerprints, tensors, pairs, scores and leaks of a folder; exit with 2 if any is wrong.
-
-    Example: ravel verify city-run
-    """
-    from evaluation.verify import leak_rows, verify_artefact
-
-    found = verify_artefact(path)
-    rows = leak_rows(found)
-    if as_json:
-        print_json({**asdict(found), "path": str(found.path), "sound": found.sound, "checks": rows})
-    else:
-        for note in found.notes:
-            say(note)
-        if rows:
-            shown = [[_shown(value) for value in row.values()] for row in rows]
-            print_rows(list(rows[0]), shown)
-        for leak in found.leaks or ():
-            if leak.severity == "note":
-                say(leak.text)
-        say(f"{found.kind} in {found.path}: {'sound' if found.sound else f'{len(found.problems)} problems'}")
-    for problem in found.problems:
-        warn(problem)
-    if not found.sound:
-        raise typer.Exit(_PROBLEMS)

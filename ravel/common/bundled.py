@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ravel.common.errors import SuiteError
 
-__all__ = ["bundled_path"]
+__all__ = ["bundled_path", "bundled_schemas"]
 
 
 def bundled_path(*parts: str) -> Path:
@@ -19,8 +19,22 @@ def bundled_path(*parts: str) -> Path:
         path = root.joinpath(*parts)
         if path.exists():
             return path
-    raise SuiteError(
-        expected=f"the bundled {'/'.join(parts)}",
-        came="an installation without it",
+    raise _absent("/".join(parts))
+
+
+def bundled_schemas() -> Path:
+    """Return the folder of the JSON schemas: `docs/schema` in a checkout. Raises SuiteError if it was not
+    installed."""
+    package = Path(__file__).resolve().parent.parent
+    for path in (package / "bundled" / "schema", package.parent / "docs" / "schema"):
+        if path.is_dir():
+            return path
+    raise _absent("JSON schemas")
+
+
+def _absent(what: str) -> SuiteError:
+    return SuiteError(
+        expected=f"the bundled {what}",
+        came="an installation without that",
         todo="reinstall ravel-bench from a complete wheel or checkout",
     )

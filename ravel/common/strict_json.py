@@ -8,11 +8,11 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-__all__ = ["JsonError", "parse_json"]
+__all__ = ["MAX_DEPTH", "MAX_DIGITS", "JsonError", "parse_json"]
 
-_DEPTH = 64
+MAX_DEPTH = 64
 """Lists and objects inside each other at most; what the suite writes has fewer than ten."""
-_DIGITS = 300
+MAX_DIGITS = 300
 """Digits of a whole number at most: with more it is no number that a float could hold."""
 _BOM = "\ufeff"
 
@@ -43,7 +43,7 @@ def parse_json(text: str) -> Any:
     except RecursionError:
         raise _too_deep() from None
     # Both checks are worth a walk through the value only where the text gives reason to.
-    if text.count("[") + text.count("{") > _DEPTH:
+    if text.count("[") + text.count("{") > MAX_DEPTH:
         _check_depth(value)
     if "\\ud" in text or "\\uD" in text:
         _check_surrogates(value)
@@ -67,7 +67,7 @@ def _float(digits: str) -> float:
 
 
 def _int(digits: str) -> int:
-    if len(digits) > _DIGITS:
+    if len(digits) > MAX_DIGITS:
         raise JsonError(f"a whole number of {len(digits)} digits")
     return int(digits)
 
@@ -83,8 +83,8 @@ _DECODER = json.JSONDecoder(
 
 def _check_depth(value: Any) -> None:
     level = [value]
-    for _ in range(_DEPTH + 1):
-        level = [inner for outer in level for inner in _inside(outer)]
+    for _ in range(MAX_DEPTH):
+        level = [inner for outer in level for inner in _inside(outer) if isinstance(inner, (dict, list))]
         if not level:
             return
     raise _too_deep()
@@ -107,7 +107,7 @@ def _inside(value: Any) -> Iterator[Any]:
 
 
 def _too_deep() -> JsonError:
-    return JsonError(f"lists or objects nested more than {_DEPTH} deep")
+    return JsonError(f"lists or objects nested more than {MAX_DEPTH} deep")
 
 
 def _shown(text: str) -> str:
