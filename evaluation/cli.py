@@ -14,6 +14,7 @@ from evaluation.commands.build import build
 from evaluation.commands.demo import demo
 from evaluation.commands.diagnose import diagnose
 from evaluation.commands.fit import fit, score
+from evaluation.commands.hub import pull, push
 from evaluation.commands.publish import plot, table
 from evaluation.commands.report import card, report
 from evaluation.commands.run import run, verify
@@ -112,6 +113,8 @@ app.command()(plot)
 app.command()(report)
 app.command()(card)
 app.command()(verify)
+app.command()(push)
+app.command()(pull)
 app.add_typer(planted.app, name="planted")
 app.add_typer(listing.app, name="list")
 

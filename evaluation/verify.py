@@ -19,15 +19,16 @@ from ravel.instance import Instance, verify_instance
 from ravel.leaks import LEAK_CHECKS, Leak, find_leaks
 from ravel.schema import split_name
 
-__all__ = ["Kind", "Verification", "leak_rows", "verify_artefact"]
+__all__ = ["MARKS", "Kind", "Verification", "leak_rows", "verify_artefact"]
 
 Kind = Literal["instance", "featurizer", "run"]
 
-_MARKS: Mapping[str, Kind] = {
+MARKS: Mapping[str, Kind] = {
     "config.yaml": "run",
     "manifest.json": "instance",
     "featurizer.json": "featurizer",
 }
+"""The file that tells what a folder holds; the first that is there counts."""
 _NOT_HASHED = ("cell", "swapped", "refused")
 
 
@@ -100,12 +101,12 @@ class _Found:
 
 
 def _kind_of(path: Path) -> Kind:
-    for mark, kind in _MARKS.items():
+    for mark, kind in MARKS.items():
         if (path / mark).is_file():
             return kind
     raise SuiteError(
         expected=f"the folder of an instance, a featurizer or a run at {path}",
-        came=f"a folder without {', '.join(_MARKS)}" if path.is_dir() else "no folder there",
+        came=f"a folder without {', '.join(MARKS)}" if path.is_dir() else "no folder there",
         todo="give a folder written by ravel build, ravel fit or ravel run",
     )
 
