@@ -44,7 +44,7 @@ swapped = featurizer.interchange(base, source)
 
 
 def card_of(folder: Path) -> str:
-    """Return the card of whatever the folder holds. Raises SuiteError unless an instance, a featurizer or a run."""
+    """Return the card of an instance, a featurizer or a run. Raises SuiteError if the folder holds none."""
     if (folder / "config.yaml").is_file():
         return run_card(folder)
     if (folder / "manifest.json").is_file():
@@ -154,8 +154,8 @@ def run_card(folder: Path) -> str:
     parts = [
         _front_matter(_run_meta(run, instance, title)),
         f"# {_escaped(title)}\n",
-        "Methods that look for the part of a hidden vector which carries one attribute, compared on equal pairs "
-        "of prompts: their featurizers, every single outcome, and the scores worked out from them.\n",
+        "Methods that look for the part of a hidden vector which carries one attribute, compared on equal "
+        "pairs of prompts: their featurizers, every single outcome, and the scores worked out from them.\n",
         _table(("", ""), rows),
         "## Main table\n",
         _main_table(run),
@@ -207,7 +207,11 @@ def _instance_meta(instance: Instance, title: str) -> dict[str, Any]:
 def _run_meta(run: RunFolder, instance: Instance, title: str) -> dict[str, Any]:
     records = [path for path in (run.scores, run.averages, run.comparisons) if path.is_file()]
     configs: list[dict[str, Any]] = [
-        {"config_name": path.stem, "data_files": path.name, **({"default": True} if path == run.scores else {})}
+        {
+            "config_name": path.stem,
+            "data_files": path.name,
+            **({"default": True} if path == run.scores else {}),
+        }
         for path in records
         if path.stat().st_size
     ]

@@ -27,14 +27,16 @@ from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
     HFValidationError,
-    HTTPError,
     LocalEntryNotFoundError,
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+
+# What is no answer at all; the library lets it through from the HTTP client it happens to use.
+from huggingface_hub.errors import HTTPError as _HTTPError  # type: ignore[attr-defined]
 from huggingface_hub.hf_api import RepoFile
-from huggingface_hub.utils import (
+from huggingface_hub.utils import (  # type: ignore[attr-defined]
     are_progress_bars_disabled,
     disable_progress_bars,
     enable_progress_bars,
@@ -52,6 +54,7 @@ from evaluation.hub_layout import (
     kind_of_names,
     measured,
     named,
+    with_article,
 )
 from evaluation.runs import Progress, silent
 from evaluation.verify import Kind, Verification, verify_artefact
@@ -156,7 +159,7 @@ def push_folder(
     files = (*(file for file in local.files if file.name != CARD), measured(CARD, card))
     hub = _Hub.open(repo_id, "model" if found.kind == "featurizer" else "dataset", writing=True)
     head = hub.prepare(found.kind, private=private, branch=branch)
-    message = message or f"Push a {found.kind} with ravel-bench {__version__}"
+    message = message or f"Push {with_article(found.kind)} with ravel-bench {__version__}"
     commit = hub.commit(files, card, head, branch=branch, message=message)
     return Pushed(
         repo_id=hub.repo_id,
@@ -275,20 +278,19 @@ class _Hub:
 
     def _check_replaceable(self, kind: Kind, names: Sequence[str]) -> None:
         there = kind_of_names(names)
-        if there is not None and there != kind:
+        came = None if there is None or there == kind else f"one that holds {with_article(there)}"
+        if came is None:
+            try:
+                admitted(names, kind)
+            except SuiteError as error:
+                came = f"one with {error.came}"
+        if came is not None:
+            suits = f"one that holds {with_article(kind)}"
             raise SuiteError(
-                expected=f"no {self.repo_type} {self.repo_id}, an empty one, or one that holds a {kind}",
-                came=f"one that holds a {there}",
-                todo="choose another repository id or branch",
+                expected=f"no {self.repo_type} {self.repo_id}, an empty one, or {suits}",
+                came=came,
+                todo="choose another repository id or branch, or empty it first",
             )
-        try:
-            admitted(names, kind)
-        except SuiteError as error:
-            raise SuiteError(
-                expected=f"no {self.repo_type} {self.repo_id}, an empty one, or one that holds a {kind}",
-                came=error.came,
-                todo="choose another repository id or branch, or remove these files there first",
-            ) from None
 
     def commit(
         self, files: Sequence[TravellingFile], card: bytes, head: str | None, *, branch: str, message: str
@@ -296,7 +298,7 @@ class _Hub:
         """Replace what `head` holds by these files in one commit, and see that the hub has their bytes."""
         sent = {file.name for file in files}
         gone = [name for name in (self.listed(head) if head else ()) if name not in sent]
-        operations = [
+        operations: list[CommitOperationAdd | CommitOperationDelete] = [
             *(CommitOperationAdd(file.name, card if file.path is None else file.path) for file in files),
             *(CommitOperationDelete(name, is_folder=False) for name in gone if name != ".gitattributes"),
         ]
@@ -552,7 +554,7 @@ def _in_words(error: BaseException, api: HfApi, repo_id: str, verb: str) -> Suit
     if isinstance(error, HfHubHTTPError):
         came, todo = _refusal(error, verb)
         return SuiteError(expected=f"to {verb} {place}", came=came, todo=todo)
-    if isinstance(error, HTTPError):
+    if isinstance(error, _HTTPError):
         return SuiteError(
             expected=f"to reach {api.endpoint}",
             came=f"{type(error).__name__}: {_first_line(error)}",

@@ -27,6 +27,7 @@ __all__ = [
     "measured",
     "named",
     "travels",
+    "with_article",
 ]
 
 CARD = "README.md"
@@ -101,9 +102,9 @@ def admitted(names: Iterable[str], kind: Kind) -> list[str]:
     strange = [name for name in wanted if not travels(name, kind)]
     if strange:
         raise SuiteError(
-            expected=f"only files that a {kind} has, {CARD} and {_PLUMBING}",
+            expected=f"only files that {with_article(kind)} has, {CARD} and {_PLUMBING}",
             came=f"{_number(strange, 'other file')}: {named(strange)}",
-            todo="nothing was taken from this repository; ask its owner to remove these files, or name another",
+            todo="nothing was taken from there; ask the owner to remove these files, or name another one",
         )
     return wanted
 
@@ -177,6 +178,11 @@ def named(names: Sequence[str]) -> str:
 def _printable(name: str) -> str:
     text = name if name.isprintable() else ascii(name)
     return text if len(text) <= _SHOWN_LENGTH else f"{text[:_SHOWN_LENGTH]}..."
+
+
+def with_article(kind: Kind) -> str:
+    """Return the kind as it stands in a sentence."""
+    return f"an {kind}" if kind == "instance" else f"a {kind}"
 
 
 def _number(names: Sequence[str], word: str) -> str:

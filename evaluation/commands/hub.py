@@ -18,9 +18,7 @@ def push(
     path: Annotated[
         Path, typer.Argument(metavar="PATH", help="Folder of an instance, a featurizer or a run.")
     ],
-    repo_id: Annotated[
-        str, typer.Argument(metavar="REPO_ID", help="owner/name; a name alone is yours.")
-    ],
+    repo_id: Annotated[str, typer.Argument(metavar="REPO_ID", help="owner/name; a name alone is yours.")],
     private: Annotated[
         bool, typer.Option("--private", help="Only those you let may see it; for a new repository.")
     ] = False,

@@ -1,4 +1,4 @@
-"""A small hub on this machine: the calls that pushing and pulling make, answered as the real one answers them.
+"""A small hub on this machine: the calls that pushing and pulling make, answered as the real one does.
 
 It keeps repositories as chains of commits in memory. Large and binary files go through LFS, with pointers in
 the tree and a redirect at their download. Faults can be planted: a status, other bytes, a cut connection.
@@ -134,15 +134,19 @@ class Hub:
                 match = re.fullmatch(pattern, path)
                 if verb == method and match is not None:
                     return call(token, body, query, **match.groupdict())
-            match = re.fullmatch(r"/(?P<kind>datasets/)?(?P<id>.+?)/resolve/(?P<rev>[^/]+)/(?P<name>.+)", path)
+            match = re.fullmatch(
+                r"/(?P<kind>datasets/)?(?P<repo_id>.+?)/resolve/(?P<rev>[^/]+)/(?P<name>.+)", path
+            )
             if match is not None and method in ("GET", "HEAD"):
                 return self.resolve(token, method, ranged, **match.groupdict())
             if path.startswith("/large/") and method in ("GET", "HEAD"):
+                if token is not None:
+                    return Reply.error(400, "a token was sent to the store of large files")
                 return self.send(path.rsplit("/", 1)[-1], self.large[path.split("/")[2]], ranged, {})
         return Reply.error(404, f"no such call: {method} {path}")
 
     def routes(self) -> Iterator[tuple[str, str, Callable[..., Reply]]]:
-        api = r"/api/(?P<kind>datasets|models)/(?P<id>[^/]+/[^/]+)"
+        api = r"/api/(?P<kind>datasets|models)/(?P<repo_id>[^/]+/[^/]+)"
         yield "GET", "/api/whoami-v2", self.whoami
         yield "POST", "/api/repos/create", self.create
         yield "POST", "/api/validate-yaml", self.validate
@@ -153,7 +157,7 @@ class Hub:
         yield "POST", api + r"/preupload/(?P<rev>.+)", self.preupload
         yield "POST", api + r"/commit/(?P<rev>.+)", self.commit
         yield "POST", api + r"/branch/(?P<rev>.+)", self.branch
-        yield "POST", r"/(?P<kind>datasets/)?(?P<id>[^/]+/[^/]+)\.git/info/lfs/objects/batch", self.batch
+        yield "POST", r"/(?P<kind>datasets/)?(?P<repo_id>[^/]+/[^/]+)\.git/info/lfs/objects/batch", self.batch
         yield "PUT", r"/upload/(?P<oid>[0-9a-f]{64})", self.upload
         yield "POST", "/verify", self.verify
 
@@ -205,16 +209,20 @@ class Hub:
         errors = [] if front else [{"message": "no front matter"}]
         return Reply.json({"errors": errors, "warnings": []}, 400 if errors else 200)
 
-    def info(self, token: str | None, body: bytes, query: Any, kind: str, id: str, rev: str = "main") -> Reply:
-        repo = self.seen(token, kind, id)
+    def info(
+        self, token: str | None, body: bytes, query: Any, kind: str, repo_id: str, rev: str = "main"
+    ) -> Reply:
+        repo = self.seen(token, kind, repo_id)
         if isinstance(repo, Reply):
             return repo
         oid = repo.resolve(rev)
         if oid is None:
             return Reply.error(404, f"Invalid rev id: {rev}", "RevisionNotFound")
         siblings = [{"rfilename": name} for name in repo.commits[oid]]
-        said = {"id": id, "sha": oid, "private": repo.private, "siblings": siblings, "tags": []}
-        return Reply.json({**said, "modelId": id, "author": id.split("/")[0], "downloads": 0, "likes": 0})
+        said = {"id": repo_id, "sha": oid, "private": repo.private, "siblings": siblings, "tags": []}
+        return Reply.json(
+            {**said, "modelId": repo_id, "author": repo_id.split("/")[0], "downloads": 0, "likes": 0}
+        )
 
     def entry(self, name: str, content: bytes) -> dict[str, Any]:
         if not name.endswith(LFS_SUFFIXES):
@@ -223,8 +231,10 @@ class Hub:
         lfs = {"oid": sha256, "size": len(content), "pointerSize": len(small)}
         return {"type": "file", "path": name, "size": len(content), "oid": git_blob(small), "lfs": lfs}
 
-    def tree(self, token: str | None, body: bytes, query: dict[str, list[str]], kind: str, id: str, rev: str) -> Reply:
-        repo = self.seen(token, kind, id)
+    def tree(
+        self, token: str | None, body: bytes, query: dict[str, list[str]], kind: str, repo_id: str, rev: str
+    ) -> Reply:
+        repo = self.seen(token, kind, repo_id)
         if isinstance(repo, Reply):
             return repo
         oid = repo.resolve(rev)
@@ -235,20 +245,24 @@ class Hub:
         entries = [{"type": "directory", "path": folder, "size": 0, "oid": "0" * 40} for folder in folders]
         entries += [self.entry(name, files[name]) for name in sorted(files)]
         start = int(query.get("cursor", ["0"])[0])
-        following = f"{self.url}/api/{kind}/{id}/tree/{rev}?recursive=True&cursor={start + PAGE}"
+        following = f"{self.url}/api/{kind}/{repo_id}/tree/{rev}?recursive=True&cursor={start + PAGE}"
         link = {"Link": f'<{following}>; rel="next"'} if start + PAGE < len(entries) else {}
         return Reply.json(entries[start : start + PAGE], **link)
 
-    def paths_info(self, token: str | None, body: bytes, query: Any, kind: str, id: str, rev: str) -> Reply:
-        repo = self.seen(token, kind, id)
+    def paths_info(
+        self, token: str | None, body: bytes, query: Any, kind: str, repo_id: str, rev: str
+    ) -> Reply:
+        repo = self.seen(token, kind, repo_id)
         if isinstance(repo, Reply):
             return repo
         files = repo.commits[repo.resolve(rev) or ""]
         asked = parse_qs(body.decode()).get("paths") or json.loads(body or b"{}").get("paths", [])
         return Reply.json([self.entry(name, files[name]) for name in asked if name in files])
 
-    def preupload(self, token: str | None, body: bytes, query: Any, kind: str, id: str, rev: str) -> Reply:
-        repo = self.writable(token, kind, id)
+    def preupload(
+        self, token: str | None, body: bytes, query: Any, kind: str, repo_id: str, rev: str
+    ) -> Reply:
+        repo = self.writable(token, kind, repo_id)
         if isinstance(repo, Reply):
             return repo
         there = repo.commits.get(repo.branches.get(rev, ""), {})
@@ -264,8 +278,8 @@ class Hub:
             files.append({"path": name, "uploadMode": mode, "shouldIgnore": False, "oid": oid})
         return Reply.json({"files": files})
 
-    def batch(self, token: str | None, body: bytes, query: Any, kind: str | None, id: str) -> Reply:
-        repo = self.writable(token, kind, id)
+    def batch(self, token: str | None, body: bytes, query: Any, kind: str | None, repo_id: str) -> Reply:
+        repo = self.writable(token, kind, repo_id)
         if isinstance(repo, Reply):
             return repo
         objects = []
@@ -288,8 +302,8 @@ class Hub:
         there = len(self.large.get(asked["oid"], b"")) == asked["size"]
         return Reply() if there else Reply.error(404, "no such object")
 
-    def commit(self, token: str | None, body: bytes, query: Any, kind: str, id: str, rev: str) -> Reply:
-        repo = self.writable(token, kind, id)
+    def commit(self, token: str | None, body: bytes, query: Any, kind: str, repo_id: str, rev: str) -> Reply:
+        repo = self.writable(token, kind, repo_id)
         if isinstance(repo, Reply):
             return repo
         lines = [json.loads(line) for line in body.decode().splitlines()]
@@ -312,11 +326,11 @@ class Hub:
             else:
                 return Reply.error(400, f"unknown operation {operation['key']}")
         oid = repo.add(rev, files, header["summary"])
-        url = f"{self.url}/{id}/commit/{oid}"
+        url = f"{self.url}/{repo_id}/commit/{oid}"
         return Reply.json({"success": True, "commitOid": oid, "commitUrl": url, "hookOutput": ""})
 
-    def branch(self, token: str | None, body: bytes, query: Any, kind: str, id: str, rev: str) -> Reply:
-        repo = self.writable(token, kind, id)
+    def branch(self, token: str | None, body: bytes, query: Any, kind: str, repo_id: str, rev: str) -> Reply:
+        repo = self.writable(token, kind, repo_id)
         if isinstance(repo, Reply):
             return repo
         if rev in repo.branches:
@@ -325,9 +339,16 @@ class Hub:
         return Reply.json({})
 
     def resolve(
-        self, token: str | None, method: str, ranged: str | None, kind: str | None, id: str, rev: str, name: str
+        self,
+        token: str | None,
+        method: str,
+        ranged: str | None,
+        kind: str | None,
+        repo_id: str,
+        rev: str,
+        name: str,
     ) -> Reply:
-        repo = self.seen(token, kind, id)
+        repo = self.seen(token, kind, repo_id)
         if isinstance(repo, Reply):
             return repo
         oid = repo.resolve(rev)
@@ -343,7 +364,9 @@ class Hub:
         sha256 = hashlib.sha256(content).hexdigest()
         self.large[sha256] = content
         headers |= {"X-Linked-Etag": f'"{sha256}"', "X-Linked-Size": str(len(content))}
-        return Reply(302, b"", {**headers, "Location": f"{self.url}/large/{sha256}/{name.rsplit('/')[-1]}"})
+        # Large files lie with another host, to which no token must go.
+        store = self.url.replace("127.0.0.1", "localhost")
+        return Reply(302, b"", {**headers, "Location": f"{store}/large/{sha256}/{name.rsplit('/', 1)[-1]}"})
 
     def send(
         self, name: str, content: bytes, ranged: str | None, headers: dict[str, str], method: str = "GET"
@@ -365,6 +388,9 @@ def running_hub() -> Iterator[Hub]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        # A reply in two small packets would wait for an acknowledgement in between.
+        disable_nagle_algorithm = True
+        wbufsize = -1
 
         def handle_one(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -398,7 +424,7 @@ def running_hub() -> Iterator[Hub]:
 
         do_GET = do_HEAD = do_POST = do_PUT = handle_one  # noqa: N815 - named by http.server
 
-        def log_message(self, format: str, *args: Any) -> None:
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - named by http.server
             """Say nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
