@@ -229,7 +229,10 @@ def _main_table(run: RunFolder) -> str:
         return "The run is not finished: it has no scores yet.\n"
     averages = read_averages(run.averages) if run.averages.is_file() else None
     comparisons = read_comparisons(run.comparisons) if run.comparisons.is_file() else ()
-    made = main_table(read_scores(run.scores), averages, partition="test", comparisons=comparisons)
+    scores = read_scores(run.scores)
+    if not any(record.chosen and record.partition == "test" for record in scores):
+        return "No method had a score on test pairs.\n"
+    made = main_table(scores, averages, partition="test", comparisons=comparisons)
     return render(made, "markdown")
 
 
