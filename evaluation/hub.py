@@ -328,13 +328,16 @@ class _Hub:
                 self.repo_id, recursive=True, revision=revision, repo_type=self.repo_type
             )
             entries = list(islice(tree, _MAX_FILES + 1))
+            files = {entry.path: entry for entry in entries if isinstance(entry, RepoFile)}
+            if not all(isinstance(entry.size, int) and entry.size >= 0 for entry in files.values()):
+                raise ValueError("a listing with sizes that are no numbers of bytes")
         if len(entries) > _MAX_FILES:
             raise SuiteError(
                 expected=f"a repository with at most {_MAX_FILES} files",
                 came="one with more",
                 todo="name the repository of an instance, a featurizer or a run",
             )
-        return {entry.path: entry for entry in entries if isinstance(entry, RepoFile)}
+        return files
 
     def download(self, wanted: Sequence[RepoFile], folder: Path, progress: Progress) -> None:
         """Bring files of the pinned commit into a folder; several at a time, for most are small."""
@@ -394,6 +397,8 @@ def _found(repo_id: str, repo_type: RepoType | None, revision: str | None) -> _H
             except RepositoryNotFoundError as error:
                 missing = error
                 continue
+            if not info.sha:
+                raise ValueError("a repository without a commit")
         found.append(_Hub(hub.api, repo_id, candidate, pinned=str(info.sha)))
     if not found:
         raise _absent(hub.api, repo_id, repo_type) from missing

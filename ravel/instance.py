@@ -350,11 +350,12 @@ def _read_pairs(path: Path, prompts: Mapping[str, PromptRecord]) -> tuple[Interc
 
 
 def _hash_problems(folder: Path, manifest: Manifest) -> Iterable[str]:
-    own = {_PROMPTS, *map(_pairs_file, ALL_SPLITS)}
+    known = {_PROMPTS, *map(_pairs_file, ALL_SPLITS)}
+    if _PROMPTS not in manifest.files:
+        yield f"the manifest does not name {_PROMPTS}"
     for name, digest in sorted(manifest.files.items()):
-        # A folder may come from anybody: its manifest must not have us read elsewhere.
-        if name not in own:
-            yield f"{name!r} in the manifest is no name that an instance has"
+        if name not in known:
+            yield f"the manifest names {name!r}, which is no file of an instance"
             continue
         path = folder / name
         if not path.is_file():

@@ -12,10 +12,11 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from cli_world import World, fit_args, ravel, score_args, suite_text
-from hub_server import GITATTRIBUTES, Hub, git_blob, pointer, running_hub
+from hub_server import GITATTRIBUTES, Hub, Reply, git_blob, pointer, running_hub
 from huggingface_hub import constants
 from planted_world import SITE, PlantedWorld
 
@@ -340,7 +341,7 @@ class TestUnsoundFolders:
         manifest = json.loads(files["manifest.json"])
         manifest["files"]["../../secret"] = "0" * 64
         hub.put("dataset", "eve/i", {**files, "manifest.json": json.dumps(manifest).encode()})
-        refuse(lambda: pull_folder("eve/i", tmp_path / "out"), "no name that an instance has")
+        refuse(lambda: pull_folder("eve/i", tmp_path / "out"), "no file of an instance")
         assert leaves_nothing(tmp_path / "out")
 
     def test_what_is_none_of_ours_is_refused(self, hub: Hub, tmp_path: Path) -> None:
@@ -513,6 +514,39 @@ class TestErrors:
         refuse(lambda: pull_folder("ann/f", tmp_path / "out"), "bytes with another hash")
         assert leaves_nothing(tmp_path / "out")
 
+    @pytest.mark.parametrize(
+        ("path", "reply"),
+        [
+            ("/tree/", [{"type": "file", "path": "manifest.json", "size": "9", "oid": "0"}]),
+            ("/tree/", [{"type": "file", "path": "manifest.json", "size": -9, "oid": "0"}]),
+            ("/tree/", [{"type": "file"}]),
+            ("/tree/", {"error": "no list"}),
+            ("/tree/", [7]),
+            ("^/api/datasets/ann/i$", {"id": "ann/i", "private": False, "tags": [], "siblings": []}),
+            ("^/api/datasets/ann/i$", "<html>"),
+        ],
+    )
+    def test_what_is_no_hub_is_refused(
+        self,
+        path: str,
+        reply: object,
+        made: dict[str, Path],
+        hub: Hub,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        push_folder(made["instance"], "ann/i")
+        answered = hub.answer
+
+        def odd(method: str, url: str, *rest: object) -> object:
+            if re.search(path, urlsplit(url).path):
+                return Reply.json(reply)
+            return answered(method, url, *rest)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(hub, "answer", odd)
+        refuse(lambda: pull_folder("ann/i", tmp_path / "out"), "Expected")
+        assert leaves_nothing(tmp_path / "out")
+
     @pytest.mark.usefixtures("impatient")
     def test_nobody_there(
         self, made: dict[str, Path], hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -522,6 +556,18 @@ class TestErrors:
         refuse(lambda: push_folder(made["instance"], "ann/i"), "to reach http://127.0.0.1:9")
         monkeypatch.setenv("HF_ENDPOINT", "nowhere")
         refuse(lambda: pull_folder("ann/i", tmp_path / "out"), "correct or unset it")
+
+    def test_an_interrupted_pull_leaves_nothing(
+        self, made: dict[str, Path], hub: Hub, tmp_path: Path
+    ) -> None:
+        push_folder(made["instance"], "ann/i")
+
+        def stop(stage: str, done: int, total: int) -> None:
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            pull_folder("ann/i", tmp_path / "out", progress=stop)
+        assert leaves_nothing(tmp_path / "out")
 
     def test_offline(
         self, made: dict[str, Path], hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
