@@ -1,4 +1,4 @@
-"""Model and data cards in Markdown, ready for a hub: for an instance and for a featurizer; they compute no
+"""Model and data cards in Markdown, ready for a hub: for an instance, a featurizer and a run; they compute no
 score and load no model."""
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ from typing import Any
 import yaml
 
 from das.featurizers.storage import FeaturizerHeader, load_featurizer
-from evaluation.records import Interval, ScoreRecord, read_scores
+from evaluation.plan import SuiteConfig
+from evaluation.records import Interval, ScoreRecord, read_averages, read_comparisons, read_scores
 from evaluation.runs import RunFolder
+from evaluation.tables import main_table, render
 from ravel.common.bundled import bundled_path
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_jsonl, read_text
@@ -20,7 +22,7 @@ from ravel.entity_types import ENTITY_TYPES
 from ravel.instance import Instance
 from ravel.schema import SOURCE_KINDS, TRAIN_SPLIT
 
-__all__ = ["card_of", "featurizer_card", "instance_card"]
+__all__ = ["card_of", "featurizer_card", "instance_card", "run_card"]
 
 _TAGS = ("interpretability", "causal-abstraction", "interchange-intervention", "ravel")
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
@@ -42,15 +44,19 @@ swapped = featurizer.interchange(base, source)
 
 
 def card_of(folder: Path) -> str:
-    """Return the card of whatever the folder holds. Raises SuiteError unless an instance or a featurizer."""
+    """Return the card of an instance, a featurizer or a run. Raises SuiteError if the folder holds none."""
+    if (folder / "config.yaml").is_file():
+        return run_card(folder)
     if (folder / "manifest.json").is_file():
         return instance_card(folder)
     if (folder / "featurizer.json").is_file():
         return featurizer_card(folder)
     raise SuiteError(
-        expected=f"the folder of an instance or a featurizer at {folder}",
-        came="a folder without manifest.json and featurizer.json" if folder.is_dir() else "no folder there",
-        todo="give a folder written by ravel build or ravel fit, or instance/ or cells/<id>/ of a run",
+        expected=f"the folder of an instance, a featurizer or a run at {folder}",
+        came="a folder without config.yaml, manifest.json and featurizer.json"
+        if folder.is_dir()
+        else "no folder there",
+        todo="give a folder written by ravel build, ravel fit or ravel run",
     )
 
 
@@ -128,6 +134,45 @@ def featurizer_card(folder: Path, scores: Sequence[ScoreRecord] | None = None) -
     return "\n".join(part for part in parts if part)
 
 
+def run_card(folder: Path) -> str:
+    """Return the data card of a run: what was compared on which instance, its main table, how to read it.
+
+    Raises SuiteError if its config, instance or records are damaged.
+    """
+    run = RunFolder(folder)
+    config, instance = SuiteConfig.from_file(run.config), Instance.load(run.instance)
+    title = f"RAVEL run: {instance.entity_type} for {instance.model_name}"
+    methods = sorted({str(cell.get("method")) for cell in run.finished_cells()})
+    rows = [
+        ("entity type", _escaped(instance.entity_type)),
+        ("target model", f"{_escaped(instance.model_name)}, fingerprint `{instance.model_fingerprint}`"),
+        ("instance", f"fingerprint `{instance.fingerprint}`, in `instance/`"),
+        ("methods", _escaped(", ".join(methods)) or "none finished"),
+        ("sites", ", ".join(f"`{_escaped(site)}`" for site in config.sites)),
+        ("seeds", ", ".join(map(str, config.seeds))),
+    ]
+    parts = [
+        _front_matter(_run_meta(run, instance, title)),
+        f"# {_escaped(title)}\n",
+        "Methods that look for the part of a hidden vector which carries one attribute, compared on equal "
+        "pairs of prompts: their featurizers, every single outcome, and the scores worked out from them.\n",
+        _table(("", ""), rows),
+        "## Main table\n",
+        _main_table(run),
+        "## Use\n",
+        "```bash\nravel pull OWNER/NAME --out run\nravel table run\nravel report run\n```\n",
+        "Pages and vector figures are made again from the records by these commands. `ravel verify` computes "
+        "every score again from its outcomes.\n",
+        "## Limits\n",
+        _bullets(_RUN_LIMITS),
+    ]
+    return "\n".join(part for part in parts if part)
+
+
+_RUN_LIMITS = (
+    "It is about one target model and one instance; other models and wordings may give another order.",
+    "Sites and sizes were chosen on validation pairs; only scores on test pairs compare methods.",
+)
 _INSTANCE_LIMITS = (
     "Made for one target model. Featurizers and scores for another model are refused.",
     "Pairs whose two answers agree within the first compared tokens are left out, and so is what the model "
@@ -157,6 +202,38 @@ def _instance_meta(instance: Instance, title: str) -> dict[str, Any]:
             {"config_name": "prompts", "data_files": "prompts.jsonl"},
         ],
     }
+
+
+def _run_meta(run: RunFolder, instance: Instance, title: str) -> dict[str, Any]:
+    records = [path for path in (run.scores, run.averages, run.comparisons) if path.is_file()]
+    configs: list[dict[str, Any]] = [
+        {
+            "config_name": path.stem,
+            "data_files": path.name,
+            **({"default": True} if path == run.scores else {}),
+        }
+        for path in records
+        if path.stat().st_size
+    ]
+    return {
+        "pretty_name": _one_line(title),
+        "license": "other",
+        "license_name": "see-provenance",
+        "tags": [*_TAGS, _one_line(instance.entity_type)],
+        "configs": [*configs, {"config_name": "prompts", "data_files": f"{run.instance.name}/prompts.jsonl"}],
+    }
+
+
+def _main_table(run: RunFolder) -> str:
+    if not run.scores.is_file():
+        return "The run is not finished: it has no scores yet.\n"
+    averages = read_averages(run.averages) if run.averages.is_file() else None
+    comparisons = read_comparisons(run.comparisons) if run.comparisons.is_file() else ()
+    scores = read_scores(run.scores)
+    if not any(record.chosen and record.partition == "test" for record in scores):
+        return "No method had a score on test pairs.\n"
+    made = main_table(scores, averages, partition="test", comparisons=comparisons)
+    return render(made, "markdown")
 
 
 def _featurizer_meta(header: FeaturizerHeader) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from evaluation.commands.demo import demo
 from evaluation.commands.diagnose import diagnose
 from evaluation.commands.exchange import export, import_featurizer
 from evaluation.commands.fit import fit, score
+from evaluation.commands.hub import pull, push
 from evaluation.commands.publish import plot, table
 from evaluation.commands.report import card, report
 from evaluation.commands.run import run
@@ -119,6 +120,8 @@ app.command()(export)
 app.command("import")(import_featurizer)
 app.command()(submit)
 app.command("score-submission")(score_submission)
+app.command()(push)
+app.command()(pull)
 app.add_typer(planted.app, name="planted")
 app.add_typer(listing.app, name="list")
 

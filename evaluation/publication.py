@@ -23,14 +23,15 @@ from evaluation.records import (
     read_refusals,
     read_scores,
 )
+from evaluation.run_tables import check_scored
 from evaluation.runs import RunFolder
 from evaluation.tables import write_tables
 from evaluation.tables.means import averages_without_outcomes
-from ravel.common.errors import SuiteError
+from ravel.common.errors import SuiteError, unknown_name
 from ravel.common.io import read_jsonl, write_jsonl
 from ravel.schema import split_name
 
-__all__ = ["plot_inputs", "publish_plots", "publish_tables", "write_publication"]
+__all__ = ["draw_run", "plot_inputs", "publish_plots", "publish_tables", "write_publication"]
 
 
 def write_publication(run: RunFolder) -> list[Path]:
@@ -75,6 +76,26 @@ def publish_plots(
         if records:
             write_jsonl(place / f"{name}.jsonl", (record.to_json() for record in records))
     return write_plots(inputs, place, names)
+
+
+def draw_run(run_path: Path, out: Path | None = None, names: Sequence[str] | None = None) -> list[Path]:
+    """Draw the figures of these names (by default all) of a finished run; return their paths.
+
+    They go into `out`, by default the run's `plots/`. Raises SuiteError for an unknown name, a folder that is
+    no finished run, and where there is nothing to draw.
+    """
+    for name in names or ():
+        if name not in PLOTS:
+            raise unknown_name("plot", name, [*PLOTS, "all"])
+    check_scored(run_path)
+    paths = publish_plots(RunFolder(run_path), out, names)
+    if not paths:
+        raise SuiteError(
+            expected=f"records to draw {', '.join(names or ['all'])} from in {run_path}",
+            came="none: layers need several of them, angles fitted parts, training a method that trains",
+            todo="choose another --plot, or run a suite that has them",
+        )
+    return paths
 
 
 def plot_inputs(run: RunFolder, names: Sequence[str] | None = None) -> PlotInputs:

@@ -14,16 +14,17 @@ from ravel.common.errors import SuiteError
 from ravel.instance import Instance, verify_instance
 from ravel.leaks import LEAK_CHECKS, Leak, find_leaks
 
-__all__ = ["Kind", "Verification", "leak_rows", "verify_artefact"]
+__all__ = ["MARKS", "Kind", "Verification", "leak_rows", "verify_artefact"]
 
 Kind = Literal["instance", "featurizer", "run", "submission"]
 
-_MARKS: Mapping[str, Kind] = {
+MARKS: Mapping[str, Kind] = {
     MANIFEST: "submission",
     "config.yaml": "run",
     "manifest.json": "instance",
     "featurizer.json": "featurizer",
 }
+"""The file that tells what a folder holds; the first that is there counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +110,12 @@ class _Found:
 def _kind_of(path: Path) -> Kind:
     if is_archive(path):
         return "submission"
-    for mark, kind in _MARKS.items():
+    for mark, kind in MARKS.items():
         if (path / mark).is_file():
             return kind
     raise SuiteError(
         expected=f"the folder of an instance, a featurizer, a run or a submission at {path}, or an archive",
-        came=f"a folder without {', '.join(_MARKS)}" if path.is_dir() else "no folder there",
+        came=f"a folder without {', '.join(MARKS)}" if path.is_dir() else "no folder there",
         todo="give a folder written by ravel build, ravel fit, ravel run or ravel submit",
     )
 

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from evaluation.commands._flags import Data, Json, one_of
 from evaluation.commands._output import print_json, print_rows, say
 from ravel.audit import audit_tables
-from ravel.common.folders import new_folder
-from ravel.entity_types import ENTITY_TYPES
-from ravel.release import write_release
-from ravel.schema import PARTITIONS, EntityType
+from ravel.overview import TABLE_FORMATS, describe_tables, entity_type_rows, export_tables
+from ravel.schema import PARTITIONS
 from ravel.sources import BUNDLED, open_tables
-from ravel.tables import Tables, read_bundled, write_tables
+from ravel.tables import Tables
 
 __all__ = ["app"]
 
@@ -24,8 +22,6 @@ app = typer.Typer(no_args_is_help=True, help="Facts and templates: list, show, a
 TypeName = Annotated[str, typer.Argument(metavar="TYPE", help="An entity type, as in `ravel data list`.")]
 Out = Annotated[Path, typer.Option("--out", help="A new folder.")]
 
-_WRITERS = {"release": write_release, "jsonl": write_tables}
-
 
 @app.command("list")
 def list_types(as_json: Json = False) -> None:
@@ -33,7 +29,7 @@ def list_types(as_json: Json = False) -> None:
 
     Example: ravel data list
     """
-    rows = [_overview(entity_type) for entity_type in ENTITY_TYPES]
+    rows = entity_type_rows()
     if as_json:
         print_json(rows)
         return
@@ -51,27 +47,13 @@ def list_types(as_json: Json = False) -> None:
     )
 
 
-def _overview(entity_type: EntityType) -> dict[str, Any]:
-    tables = read_bundled(entity_type.name) if entity_type.bundled else None
-    return {
-        "name": entity_type.name,
-        "description": entity_type.description,
-        "licence": entity_type.licence,
-        "bundled": entity_type.bundled,
-        "release": entity_type.release,
-        "attributes": [attribute.name for attribute in entity_type.attributes],
-        "entities": None if tables is None else len(tables.entities),
-        "templates": None if tables is None else len(tables.templates),
-    }
-
-
 @app.command()
 def show(name: TypeName, data: Data = BUNDLED, as_json: Json = False) -> None:
     """Show a type: its attributes, how much there is in each partition, an example of everything.
 
     Example: ravel data show city
     """
-    shown = _shown(open_tables(data, name))
+    shown = describe_tables(open_tables(data, name))
     if as_json:
         print_json(shown)
         return
@@ -92,36 +74,6 @@ def show(name: TypeName, data: Data = BUNDLED, as_json: Json = False) -> None:
             for a in shown["attributes"]
         ],
     )
-
-
-def _shown(tables: Tables) -> dict[str, Any]:
-    entity_type, example = tables.entity_type, tables.entities[0]
-    return {
-        "name": entity_type.name,
-        "description": entity_type.description,
-        "licence": entity_type.licence,
-        "entities": _counts([facts.partition for facts in tables.entities]),
-        "example_entity": example.entity,
-        "attribute_free": _counts([template.partition for template in tables.templates_for(None)]),
-        "attributes": [_shown_attribute(tables, name) for name in tables.attributes()],
-    }
-
-
-def _shown_attribute(tables: Tables, name: str) -> dict[str, Any]:
-    values = [dict(facts.values).get(name, "") for facts in tables.entities]
-    templates = tables.templates_for(name)
-    return {
-        "name": name,
-        "description": tables.entity_type.attribute(name).description,
-        "distinct_values": len({value for value in values if value.strip()}),
-        "templates": _counts([template.partition for template in templates]),
-        "example": values[0],
-        "example_template": templates[0].text,
-    }
-
-
-def _counts(partitions: list[Any]) -> dict[str, int]:
-    return {partition: partitions.count(partition) for partition in PARTITIONS}
 
 
 def _partitions(counts: dict[str, int]) -> str:
@@ -174,13 +126,12 @@ def export(
 
     Example: ravel data export city --format release --out city-release
     """
-    one_of("export format", style, _WRITERS)
+    one_of("export format", style, TABLE_FORMATS)
     _write(open_tables(data, name), style, out, as_json=as_json)
 
 
 def _write(tables: Tables, style: str, out: Path, *, as_json: bool) -> None:
-    with new_folder(out) as staging:
-        _WRITERS[style](tables, staging)
+    export_tables(tables, style, out)
     summary = {
         "entity_type": tables.entity_type.name,
         "format": style,

@@ -25,7 +25,6 @@ from evaluation.commands._flags import (
 from evaluation.commands._output import keeping, print_json, print_rows, say, shown_progress
 from evaluation.diagnosis import Diagnosis, Undiagnosed, write_diagnosis
 from ravel.common.errors import SuiteError
-from ravel.common.io import read_json
 from ravel.schema import GENERALISATIONS, PARTITIONS
 
 if TYPE_CHECKING:
@@ -142,21 +141,13 @@ def _refuse_flags(path: Path, **flags: object) -> None:
 
 def _model_of(folder: Path | None, model: str | None) -> str:
     """Return the model that was asked for, or else the one of the run or the instance in `folder`."""
-    from evaluation.plan import SuiteConfig
-    from evaluation.runs import RunFolder
-    from ravel.instance import Manifest
+    from evaluation.named_model import model_named_in
 
     if folder is None:
         raise SuiteError(
             expected="the instance that the featurizer was fitted on", came="none", todo="give --instance"
         )
-    if model is not None:
-        return model
-    run = RunFolder(folder)
-    if run.config.is_file():
-        return SuiteConfig.from_file(run.config).model
-    manifest = folder / "manifest.json"
-    return Manifest.from_json(read_json(manifest), origin=str(manifest)).model_name
+    return model_named_in(folder) if model is None else model
 
 
 def _diagnose_run(path: Path, target: TargetConfig, config: DiagnosisConfig, *, as_json: bool) -> None:

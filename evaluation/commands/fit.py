@@ -26,7 +26,6 @@ from evaluation.commands._flags import (
 from evaluation.commands._output import keeping, print_json, print_json_lines, print_rows, say, shown_progress
 from evaluation.metrics import Rounding
 from evaluation.records import ScoreRecord
-from ravel.common.io import read_json
 from ravel.schema import GENERALISATIONS, PARTITIONS
 
 __all__ = ["fit", "score"]
@@ -172,12 +171,9 @@ def _settings(method: str, config: Path) -> dict[str, Any]:
 
 def _model_of(instance: Path, model: str | None) -> str:
     """Return the model that was asked for, or else the one the instance names."""
-    if model is not None:
-        return model
-    from ravel.instance import Manifest
+    from evaluation.named_model import model_named_in
 
-    path = instance / "manifest.json"
-    return Manifest.from_json(read_json(path), origin=str(path)).model_name
+    return model_named_in(instance) if model is None else model
 
 
 def _print_scores(records: list[ScoreRecord]) -> None:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 
 from evaluation.commands._flags import Json
 from evaluation.commands._output import print_json, print_rows
 from ravel.entity_types import ENTITY_TYPES
-
-if TYPE_CHECKING:
-    from das.methods.base import Method
 
 __all__ = ["app"]
 
@@ -26,31 +23,11 @@ def methods(as_json: Json = False) -> None:
 
     Example: ravel list methods
     """
-    from evaluation.methods import METHODS
+    from evaluation.listings import method_rows
 
-    rows = [
-        {
-            "name": method.name,
-            "summary": method.summary,
-            "needs_attribute": method.needs_attribute,
-            "needs_size": method.needs_size,
-            "needs_labels": method.needs_labels,
-            "needs_pairs": method.needs_pairs,
-            "learns_from": _learns_from(method),
-            "settings": method.config_class().model_dump(mode="json"),
-        }
-        for method in METHODS
-    ]
-    _print(
-        rows,
-        {"method": "name", "summary": "summary", "learns from": "learns_from", "settings": "settings"},
-        as_json=as_json,
-    )
-
-
-def _learns_from(method: type[Method]) -> str:
-    parts = [("class labels", method.needs_labels), ("pairs", method.needs_pairs)]
-    return " and ".join(name for name, needed in parts if needed) or "neither"
+    rows = method_rows()
+    columns = {"method": "name", "summary": "summary", "learns from": "learns_from", "settings": "settings"}
+    _print(rows, columns, as_json=as_json)
 
 
 @app.command()
@@ -59,9 +36,9 @@ def models(as_json: Json = False) -> None:
 
     Example: ravel list models
     """
-    from das.models import FAMILIES
+    from evaluation.listings import model_rows
 
-    rows = [{"name": family.name, "model_types": list(family.model_types)} for family in FAMILIES]
+    rows = model_rows()
     _print(rows, {"family": "name", "model types": "model_types"}, as_json=as_json)
 
 
@@ -88,17 +65,9 @@ def controls(as_json: Json = False) -> None:
 
     Example: ravel list controls
     """
-    from evaluation.controls import CONTROLS
+    from evaluation.listings import control_rows
 
-    rows = [
-        {
-            "name": control.name,
-            "summary": control.summary,
-            "fits_again": control.refits,
-            "floors": {view.name: view.floor_is for view in control.views},
-        }
-        for control in CONTROLS
-    ]
+    rows = control_rows()
     _print(rows, {"control": "name", "summary": "summary", "floors": "floors"}, as_json=as_json)
 
 
@@ -108,18 +77,9 @@ def presets(as_json: Json = False) -> None:
 
     Example: ravel list presets
     """
-    from evaluation.preset import preset_named, preset_names
+    from evaluation.listings import preset_rows
 
-    rows = [
-        {
-            "name": name,
-            "summary": preset.summary,
-            "model": preset.suite_config("").model,
-            "published": len(preset.published),
-            "source": preset.source,
-        }
-        for name, preset in ((name, preset_named(name)) for name in preset_names())
-    ]
+    rows = preset_rows()
     columns = {"preset": "name", "summary": "summary", "model": "model", "published figures": "published"}
     _print(rows, columns, as_json=as_json)
 

@@ -59,21 +59,13 @@ def make(
 
     Example: ravel planted make small-disjoint --out worlds/small-disjoint
     """
-    from das.models.planted import make_world, save_world
-    from das.models.planted.spec import PlantedSpec, check_spec, planted_spec
-    from ravel.common.folders import check_new_folder
+    from das.models.planted import make_world_folder, open_spec
 
-    path = Path(world)
-    spec = PlantedSpec.from_file(path) if path.suffix in (".yaml", ".yml") else planted_spec(world)
-    changes = {name: value for name, value in (("seed", seed),) if value is not None}
-    if unrotated:
-        changes["rotated"] = False
-    spec = spec.model_copy(update=changes)
-    check_spec(spec)
-    check_new_folder(out)
+    spec = open_spec(world, seed=seed, rotated=False if unrotated else None)
     with keeping("Nothing was written."), shown_progress() as progress:
-        made = make_world(spec, lambda done, total: progress(f"training {spec.name}", done, total))
-        save_world(made, out)
+        made = make_world_folder(
+            spec, out, lambda done, total: progress(f"training {spec.name}", done, total)
+        )
     if as_json:
         print_json({"world": spec.name, "out": str(out), "fingerprint": made.target.fingerprint})
         return

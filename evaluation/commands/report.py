@@ -38,14 +38,14 @@ def report(
 
 def card(
     path: Annotated[
-        Path, typer.Argument(metavar="INSTANCE|FEATURIZER", help="Folder of an instance or a featurizer.")
+        Path, typer.Argument(metavar="PATH", help="Folder of an instance, a featurizer or a run.")
     ],
     out: Annotated[
         Path | None, typer.Option("--out", help="File, such as README.md; by default the card is printed.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Write the data card of an instance or the model card of a featurizer, in Markdown for a hub.
+    """Write the data card of an instance or a run, or the model card of a featurizer, in Markdown for a hub.
 
     Example: ravel card city-instance --out README.md
     """

@@ -46,6 +46,7 @@ EDGES = {
     "concept_erasure": {"evaluation.baselines.leace"},
     "matplotlib": {"evaluation.plots.canvas"},
     "datasets": {"ravel.instance", "ravel.release"},
+    "huggingface_hub": {"evaluation.hub"},
     "pandas": {"ravel.instance"},
     "typer": {"evaluation.cli"},
     "rich": {"evaluation.commands._output"},

@@ -181,7 +181,7 @@ class TestCommands:
         for path in (tmp_path, tmp_path / "none"):
             refused = ravel("card", path)
             assert refused.exit_code == 2
-            assert "the folder of an instance or a featurizer" in refused.stderr
+            assert "the folder of an instance, a featurizer or a run" in refused.stderr
 
     def test_the_page_of_a_run(self, tmp_path: Path) -> None:
         run = make_run(tmp_path / "run")

@@ -10,6 +10,7 @@ from das.models.planted.spec import (
     PlantedTraining,
     Variable,
     check_spec,
+    open_spec,
     planted_spec,
     planted_specs,
 )
@@ -18,6 +19,7 @@ from das.models.planted.world import (
     PlantedWorld,
     load_world,
     make_world,
+    make_world_folder,
     planted_tables,
     save_world,
 )
@@ -32,6 +34,8 @@ __all__ = [
     "check_spec",
     "load_world",
     "make_world",
+    "make_world_folder",
+    "open_spec",
     "planted_spec",
     "planted_specs",
     "planted_tables",

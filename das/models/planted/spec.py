@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from itertools import combinations
+from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Literal
 
@@ -19,6 +20,7 @@ __all__ = [
     "PlantedTraining",
     "Variable",
     "check_spec",
+    "open_spec",
     "planted_spec",
     "planted_specs",
 ]
@@ -248,6 +250,20 @@ def planted_spec(name: str) -> PlantedSpec:
     if name not in _SPECS:
         raise unknown_name("planted world", name, _SPECS)
     return _SPECS[name]
+
+
+def open_spec(name_or_file: str, *, seed: int | None = None, rotated: bool | None = None) -> PlantedSpec:
+    """Return the world of this name, or of a YAML file; what is given takes the place of its own settings.
+
+    Raises SuiteError for an unknown name, a bad file, and a specification that can't hold.
+    """
+    path = Path(name_or_file)
+    is_file = path.suffix in (".yaml", ".yml")
+    spec = PlantedSpec.from_file(path) if is_file else planted_spec(name_or_file)
+    changes = {name: value for name, value in (("seed", seed), ("rotated", rotated)) if value is not None}
+    spec = spec.model_copy(update=changes)
+    check_spec(spec)
+    return spec
 
 
 def _variables(names: tuple[str, ...], values: int, size: int) -> dict[str, Variable]:

@@ -19,7 +19,7 @@ from das.models.planted.words import planted_tables, word_tokenizer
 from das.tensor_files import TensorFileError, parse_tensors
 from ravel.common.bundled import bundled_path
 from ravel.common.errors import SuiteError
-from ravel.common.folders import new_folder
+from ravel.common.folders import check_new_folder, new_folder
 from ravel.common.io import read_bytes, write_text
 from ravel.common.seeds import derive_seed
 from ravel.tables import Tables, write_tables
@@ -29,6 +29,7 @@ __all__ = [
     "PlantedWorld",
     "load_world",
     "make_world",
+    "make_world_folder",
     "planted_tables",
     "save_world",
 ]
@@ -102,6 +103,18 @@ def make_world(spec: PlantedSpec, report: Report = _silent) -> PlantedWorld:
         turn = random_rotation(spec.width, derive_seed(spec.seed, "planted", "rotation", spec.name))
         rotate(model, turn)
     return PlantedWorld(spec, target_from(model, tokenizer, spec.name), tables, turn)
+
+
+def make_world_folder(spec: PlantedSpec, folder: Path, report: Report = _silent) -> PlantedWorld:
+    """Train the world's model and save the world in a new folder, which is checked before any training.
+
+    Raises SuiteError as `make_world` and `save_world` do.
+    """
+    check_spec(spec)
+    check_new_folder(folder)
+    world = make_world(spec, report)
+    save_world(world, folder)
+    return world
 
 
 def in_axes(world: PlantedWorld) -> PlantedWorld:
