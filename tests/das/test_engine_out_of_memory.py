@@ -117,6 +117,23 @@ def test_the_numbers_are_the_same_in_smaller_passes(
     same(everything(engine, pairs, site), expected, exact=False)
 
 
+@pytest.mark.parametrize("family", ["gemma2", "gpt_neox", "gptj", "opt"])
+def test_a_resumed_gradient_is_the_same_to_the_bit_in_other_families(
+    target_of: Callable[[str], TargetModel], pairs: list[ForcedPair], family: str
+) -> None:
+    target = target_of(family)
+    engine = made("resume", target)
+    engine.on_note = lambda text: None
+    expected, gradients = judged(made("resume", target), pairs, SITE)
+    with short_of_memory(target, too_large) as failed:
+        found, again = judged(engine, pairs, SITE)
+    assert failed
+    same(again, gradients, exact=True)
+    for ours, theirs in zip(found, expected, strict=True):
+        assert torch.equal(ours.cross_entropy, theirs.cross_entropy)
+        assert torch.equal(ours.correct, theirs.correct)
+
+
 @pytest.mark.parametrize("error", SAYINGS, ids=lambda error: type(error).__name__)
 @pytest.mark.parametrize("name", ENGINES)
 def test_one_failure_halves_once(
