@@ -17,8 +17,9 @@ from das.engine.cache import SourceKey, VectorCache
 from das.engine.checks import check_featurizer, check_pairs, check_row_lengths, check_sites
 from das.engine.completion import Completer, Settled
 from das.engine.hooks import captured, gathered, rewritten
+from das.engine.labels import ForcedLabels, forced_labels
 from das.engine.memory import free_bytes, more_room
-from das.engine.protocol import ForcedPair, PromptPair
+from das.engine.protocol import Choice, FeaturizedPairs, ForcedPair, PromptPair
 from das.engine.room import Plan, Room, spared
 from das.engine.swapped_completion import SwappedRow, complete_swapped_rows
 from das.engine.through_logits import ThroughLogits
@@ -179,7 +180,54 @@ class DirectEngine(ThroughLogits):
             lambda: found.append(self._in_passes(pairs, rows, site, swaps, again=False))
         ):
             return found[0]
-        return self._spared(pairs, rows, site, featurizer, sources)
+        return self._spared(pairs, site, featurizer, lambda batch, logits: logits)
+
+    def forced_labels(self, groups: Sequence[FeaturizedPairs], site: Site) -> list[ForcedLabels]:
+        """Return how the labels of each group fare under its own featurizer; see the protocol.
+
+        Once memory did not suffice they are judged pass by pass, and the logits of a pass are let go.
+        """
+        found: list[ForcedLabels] = []
+        if not self.room.tight and self.room.attempt(
+            lambda: found.extend(ThroughLogits.forced_labels(self, groups, site))
+        ):
+            return found
+        return [self._spared_labels(group, site) for group in groups]
+
+    def said(
+        self, choices: Sequence[Choice], site: Site, featurizer: Featurizer | None
+    ) -> list[tuple[bool, bool]]:
+        """Return for both answers whether they would be said; see the protocol.
+
+        Once memory did not suffice the logits of a pass are let go before the next.
+        """
+        found: dict[int, tuple[bool, bool]] = {}
+        lengths = [len(base.ids) for base in self.encoder.encode([choice.base.text for choice in choices])]
+
+        def plan(left: Sequence[int]) -> list[list[int]]:
+            return self._planned(lengths)(left) if self.room.tight else [list(range(len(left)))]
+
+        def one(batch: list[int]) -> None:
+            some = [choices[i] for i in batch]
+            found.update(zip(batch, ThroughLogits.said(self, some, site, featurizer), strict=True))
+
+        self.room.each(len(choices), plan, one)
+        return [found[i] for i in range(len(choices))]
+
+    def _spared_labels(self, group: FeaturizedPairs, site: Site) -> ForcedLabels:
+        check_pairs(group.pairs)
+        check_featurizer(group.featurizer, self.target, site)
+        if not group.pairs:
+            return ThroughLogits.forced_labels(self, [group], site)[0]
+        correct = torch.zeros(len(group.pairs), dtype=torch.bool, device=self.target.device)
+
+        def judged(batch: list[int], logits: Tensor) -> Tensor:
+            labels = forced_labels(logits, [group.pairs[i].label_ids for i in batch])
+            correct[torch.tensor(batch, device=correct.device)] = labels.correct.to(correct.device)
+            return labels.cross_entropy
+
+        losses = self._spared(group.pairs, site, group.featurizer, judged)
+        return ForcedLabels(losses, correct)
 
     def _in_passes(
         self,
@@ -211,22 +259,25 @@ class DirectEngine(ThroughLogits):
     def _spared(
         self,
         pairs: Sequence[ForcedPair],
-        rows: Sequence[tuple[int, ...]],
         site: Site,
-        featurizer: Featurizer,
-        sources: Tensor,
+        featurizer: Featurizer | None,
+        judged: Callable[[list[int], Tensor], Tensor],
     ) -> Tensor:
-        """Return the logits of all rows with a gradient that keeps the graph of one pass at a time."""
+        """Return what `judged` makes of the logits of each pass, row by row, with a gradient that keeps the
+        graph of one pass at a time."""
+        rows = self._forced_rows(pairs)
         longest = max(len(pair.label_ids) for pair in pairs)
-        bases = self._stacked([pair.base for pair in pairs], site).to(self.target.dtype)
         # A featurizer is given its pairs in the order in which passes run them, however large a pass is.
         order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
-        chosen = torch.tensor(order, device=bases.device)
-        swapped = featurizer.interchange(bases.index_select(0, chosen), sources.index_select(0, chosen))
+        swapped = torch.zeros(len(rows), 0, device=self.target.device)
+        if featurizer is not None:
+            bases = self._stacked([pairs[i].base for i in order], site).to(self.target.dtype)
+            swapped = featurizer.interchange(bases, self._stacked([pairs[i].source for i in order], site))
 
         def one(places: list[int], changed: Tensor) -> Tensor:
             batch = [order[place] for place in places]
-            return self._pass(batch, pairs, rows, site, longest, lambda base: changed.to(base))
+            change: Change | None = None if featurizer is None else changed.to
+            return judged(batch, self._pass(batch, pairs, rows, site, longest, change))
 
         found = spared(self.room, swapped, self._planned([len(rows[i]) for i in order]), one)
         return _restored(found, order)

@@ -51,7 +51,9 @@ EngineName = Annotated[
 BatchTokens = Annotated[
     int,
     typer.Option(
-        "--batch-tokens", min=1, help="Tokens of one forward pass at most; lower it if memory runs out."
+        "--batch-tokens",
+        min=1,
+        help="Tokens of a forward pass at most; halved by itself if memory runs out.",
     ),
 ]
 CacheMemory = Annotated[

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import wraps
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 import torch
+from memory_world import SAYINGS, at_calls, short_of_memory, short_on_the_way_back, too_large
 from resume_cases import RELATIVE, SOME_SITES, choices_of, free_weight, make_pairs, swap_at
 from safetensors.torch import save
 from token_world import token_instance
-from torch import Tensor, nn
+from torch import Tensor
 
 from das.engine import ENGINES, DirectEngine, Engine, ForcedPair, ResumeEngine, make_engine
 from das.engine.labels import ForcedLabels
@@ -28,14 +27,7 @@ from das.sites import Site
 from das.training.workspace import SilentWorkspace
 from ravel.common.errors import SuiteError
 
-LIMIT = 100
-"""Tokens from which on the model runs out of memory; to learn how a block is called takes 64."""
 SITE = Site(1)
-SAYINGS = [
-    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
-    RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried"),
-    MemoryError(),
-]
 
 
 @pytest.fixture(scope="module")
@@ -47,53 +39,6 @@ def made(name: str, target: TargetModel) -> DirectEngine | ReferenceEngine:
     engine = make_engine(name, target, batch_tokens=1024)
     assert isinstance(engine, DirectEngine | ReferenceEngine)
     return engine
-
-
-@contextmanager
-def short_of_memory(
-    target: TargetModel, when: Callable[[Tensor], bool], error: Exception = SAYINGS[0]
-) -> Iterator[list[int]]:
-    """Within, a block fails on vectors for which `when` is true; yields the sizes that failed."""
-    failed: list[int] = []
-
-    def watched(inner: Callable[..., Any]) -> Callable[..., Any]:
-        @wraps(inner)
-        def forward(*args: Any, **kwargs: Any) -> Any:
-            hidden = args[0] if args else kwargs["hidden_states"]
-            if when(hidden):
-                failed.append(hidden.shape[0] * hidden.shape[1])
-                raise error
-            return inner(*args, **kwargs)
-
-        return forward
-
-    with _replaced(target.family.blocks(target.model), watched):
-        yield failed
-
-
-@contextmanager
-def _replaced(
-    modules: Iterable[nn.Module], made: Callable[[Callable[..., Any]], Callable[..., Any]]
-) -> Iterator[None]:
-    """Within, modules have other forwards; a hook would not do, for pyvene takes hooks away."""
-    changed = list(modules)
-    for module in changed:
-        module.forward = made(module.forward)
-    try:
-        yield
-    finally:
-        for module in changed:
-            del module.forward
-
-
-def too_large(hidden: Tensor) -> bool:
-    return hidden.shape[0] * hidden.shape[1] > LIMIT
-
-
-def at_calls(*calls: int) -> Callable[[Tensor], bool]:
-    """True at these calls, counted over all blocks."""
-    count = iter(range(10**9))
-    return lambda hidden: next(count) in calls
 
 
 def judged(
@@ -143,12 +88,9 @@ def same(found: Sequence[Tensor], expected: Sequence[Tensor], *, exact: bool) ->
 @pytest.mark.parametrize(
     ("name", "site"),
     [
-        *(
-            pytest.param("resume", site, marks=[pytest.mark.slow] if site.layer > 1 else [])
-            for site in SOME_SITES
-        ),
+        *(("resume", site) for site in SOME_SITES),
         ("direct", SITE),
-        pytest.param("reference", SITE, marks=pytest.mark.slow),
+        ("reference", SITE),
     ],
     ids=str,
 )
@@ -175,6 +117,23 @@ def test_the_numbers_are_the_same_in_smaller_passes(
     same(everything(engine, pairs, site), expected, exact=False)
 
 
+@pytest.mark.parametrize("family", ["gemma2", "gpt_neox", "gptj", "opt"])
+def test_a_resumed_gradient_is_the_same_to_the_bit_in_other_families(
+    target_of: Callable[[str], TargetModel], pairs: list[ForcedPair], family: str
+) -> None:
+    target = target_of(family)
+    engine = made("resume", target)
+    engine.on_note = lambda text: None
+    expected, gradients = judged(made("resume", target), pairs, SITE)
+    with short_of_memory(target, too_large) as failed:
+        found, again = judged(engine, pairs, SITE)
+    assert failed
+    same(again, gradients, exact=True)
+    for ours, theirs in zip(found, expected, strict=True):
+        assert torch.equal(ours.cross_entropy, theirs.cross_entropy)
+        assert torch.equal(ours.correct, theirs.correct)
+
+
 @pytest.mark.parametrize("error", SAYINGS, ids=lambda error: type(error).__name__)
 @pytest.mark.parametrize("name", ENGINES)
 def test_one_failure_halves_once(
@@ -194,7 +153,7 @@ def test_one_failure_halves_once(
         same(found, expected, exact=False)
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow) for name in ENGINES])
+@pytest.mark.parametrize("name", ENGINES)
 def test_a_single_row_that_does_not_fit_is_a_users_error(
     small_target: TargetModel, pairs: list[ForcedPair], name: str
 ) -> None:
@@ -308,32 +267,6 @@ SHORT = {"epochs": 2, "batch_size": 8, "learning_rate": 0.02, "log_every": 1}
 TRAINED = [Das(DasConfig(**SHORT)), Mdas(MdasConfig(**SHORT))]
 
 
-@contextmanager
-def short_on_the_way_back(target: TargetModel, *calls: int) -> Iterator[list[int]]:
-    """Within, the gradient that comes out of the last block but one fails at these calls."""
-    count, failed = iter(range(10**9)), list[int]()
-
-    def fail(slope: Tensor) -> None:
-        call = next(count)
-        if call in calls:
-            failed.append(call)
-            raise torch.OutOfMemoryError("CUDA out of memory")
-
-    def watched(inner: Callable[..., Any]) -> Callable[..., Any]:
-        @wraps(inner)
-        def forward(*args: Any, **kwargs: Any) -> Any:
-            output = inner(*args, **kwargs)
-            hidden = output[0] if isinstance(output, tuple) else output
-            if hidden.requires_grad:
-                hidden.register_hook(fail)
-            return output
-
-        return forward
-
-    with _replaced([target.family.blocks(target.model)[target.n_layers - 2]], watched):
-        yield failed
-
-
 def _fitted(method: Das | Mdas, engine: Engine) -> Featurizer:
     problem = Problem(token_instance(engine.target.fingerprint), "A", SITE, 4, seed=0)
     return method.fit(problem, engine, SilentWorkspace())
@@ -343,9 +276,7 @@ def _bytes(featurizer: Featurizer) -> bytes:
     return save(dict(featurizer.state_dict()))
 
 
-@pytest.mark.parametrize(
-    "method", [TRAINED[0], pytest.param(TRAINED[1], marks=pytest.mark.slow)], ids=["das", "mdas"]
-)
+@pytest.mark.parametrize("method", TRAINED, ids=["das", "mdas"])
 def test_a_fit_that_runs_out_of_memory_ends_in_the_same_bytes(
     small_target: TargetModel, method: Das | Mdas
 ) -> None:

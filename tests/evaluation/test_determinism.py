@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 import torch
+from memory_world import short_of_memory, too_large
 from toy_instance import built
 
 from das.engine import DirectEngine, make_engine
 from das.models import TargetModel
 from evaluation.records import ScoreRecord
+from evaluation.runs import Progress, silent
 from evaluation.suite import RunSummary, SuiteConfig, run_suite_on
 from ravel.instance import Instance
 
@@ -29,7 +31,14 @@ def instance(target_of: Callable[[str], TargetModel]) -> Instance:
     return built(DirectEngine(target_of("qwen2")))
 
 
-def ran(folder: Path, instance: Instance, target: TargetModel, **changes: Any) -> RunSummary:
+def ran(
+    folder: Path,
+    instance: Instance,
+    target: TargetModel,
+    *,
+    progress: Progress = silent,
+    **changes: Any,
+) -> RunSummary:
     methods = [{"name": name, "config": QUICK if name in TRAINED else {}} for name in METHODS]
     settings = {
         "instance": "-",
@@ -39,10 +48,11 @@ def ran(folder: Path, instance: Instance, target: TargetModel, **changes: Any) -
         "generalisations": ["context"],
         "resamples": 50,
         "engine": "resume",
+        "fit_together": 8,
         **changes,
     }
     config = SuiteConfig.from_mapping(settings, origin="a test")
-    return run_suite_on(config, folder, instance, make_engine(config.engine, target))
+    return run_suite_on(config, folder, instance, make_engine(config.engine, target), progress=progress)
 
 
 @pytest.fixture(scope="module")
@@ -93,11 +103,10 @@ def test_running_again_gives_the_same_bytes(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("most", [1, 8])
-def test_fits_side_by_side_give_the_same_bytes(
-    once: RunSummary, instance: Instance, small_target: TargetModel, tmp_path: Path, most: int
+def test_fits_alone_give_the_bytes_of_fits_side_by_side(
+    once: RunSummary, instance: Instance, small_target: TargetModel, tmp_path: Path
 ) -> None:
-    found = ran(tmp_path / "run", instance, small_target, fit_together=most)
+    found = ran(tmp_path / "run", instance, small_target, fit_together=1)
     assert hashes(found) == hashes(once)
 
 
@@ -132,3 +141,20 @@ def test_two_threads_change_no_score(
     finally:
         torch.set_num_threads(1)
     assert numbers(found) == numbers(once)
+
+
+@pytest.mark.slow
+def test_a_run_short_of_memory_gives_the_same_bytes_and_says_so(
+    once: RunSummary, instance: Instance, small_target: TargetModel, tmp_path: Path
+) -> None:
+    notes: list[str] = []
+
+    def progress(stage: str, done: int, total: int) -> None:
+        if stage.startswith("note ") and "out of memory" in stage:
+            notes.append(stage)
+
+    with short_of_memory(small_target, too_large) as failed:
+        found = ran(tmp_path / "run", instance, small_target, progress=progress)
+    assert failed
+    assert notes
+    assert hashes(found) == hashes(once)
