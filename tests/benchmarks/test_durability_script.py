@@ -1,0 +1,34 @@
+"""The durability script: waits are clocked, and both sides do the same work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from durability import HastyDisk, TimedDisk, measure, small_work, table, using
+
+from ravel.common import durable
+from ravel.common.io import write_text
+
+
+def test_a_write_waits_for_its_file_and_its_folder(tmp_path: Path) -> None:
+    disk = TimedDisk()
+    with using(disk):
+        write_text(tmp_path / "file", "x")
+    assert disk.waits == 2
+    assert disk.seconds > 0
+    assert durable.DISK is not disk
+
+
+def test_a_write_that_does_not_wait_writes_the_same(tmp_path: Path) -> None:
+    with using(HastyDisk()):
+        write_text(tmp_path / "file", "x")
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("file", "x")]
+
+
+@pytest.mark.slow
+def test_both_sides_are_measured() -> None:
+    found = measure(small_work(quick=True), 1)
+    assert found["waits"] > 100
+    assert 0 < found["share_by_clock"] < 1
+    assert "share, by clock" in table(found)
