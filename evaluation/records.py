@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Hashable, Iterable
+from collections.abc import Iterable
 from dataclasses import MISSING, dataclass, fields
 from functools import lru_cache
 from pathlib import Path
@@ -350,16 +350,16 @@ def _floats(value: Any) -> Iterable[float]:
 
 
 @lru_cache(maxsize=16)
-def _names_of(record: Hashable) -> tuple[frozenset[str], frozenset[str]]:
+def _names_of(record: type[Any]) -> tuple[frozenset[str], frozenset[str]]:
     """Return the fields that a record class has, and those that every file has."""
-    found = fields(record)  # type: ignore[arg-type]  # a dataclass, which lru_cache calls Hashable
+    found = fields(record)
     # A field with a default came later than the first schema: older files lack it.
     needed = frozenset(field.name for field in found if field.default is MISSING)
     return frozenset(field.name for field in found), needed
 
 
 def _check_fields(record: type[Any], row: dict[str, Any], origin: str) -> None:
-    known, needed = _names_of(record)
+    known, needed = _names_of(record)  # type: ignore[arg-type]  # a class is hashable
     if row.keys() == known:
         return
     missing, unknown = sorted(needed - row.keys()), sorted(row.keys() - known)
