@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import MISSING, dataclass, fields
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -348,10 +349,19 @@ def _floats(value: Any) -> Iterable[float]:
     return (v for v in values if isinstance(v, float))
 
 
-def _check_fields(record: type[Any], row: dict[str, Any], origin: str) -> None:
-    known = {field.name for field in fields(record)}
+@lru_cache(maxsize=16)
+def _names_of(record: type[Any]) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the fields that a record class has, and those that every file has."""
+    found = fields(record)
     # A field with a default came later than the first schema: older files lack it.
-    needed = {field.name for field in fields(record) if field.default is MISSING}
+    needed = frozenset(field.name for field in found if field.default is MISSING)
+    return frozenset(field.name for field in found), needed
+
+
+def _check_fields(record: type[Any], row: dict[str, Any], origin: str) -> None:
+    known, needed = _names_of(record)  # type: ignore[arg-type]  # a class is hashable
+    if row.keys() == known:
+        return
     missing, unknown = sorted(needed - row.keys()), sorted(row.keys() - known)
     if missing or unknown:
         raise SuiteError(

@@ -58,14 +58,13 @@ def read_environment(path: Path) -> dict[str, Any]:
     Raises SuiteError for a file of another form.
     """
     stated = read_json(path)
-    environments = stated.get("environments") if isinstance(stated, dict) else None
+    environments = stated.get("environments", []) if isinstance(stated, dict) else None
     if not isinstance(environments, list) or not all(isinstance(e, dict) for e in environments):
         raise _unfit(path, "a file without a list of environments")
     for name in _FINGERPRINTS:
         if not isinstance(stated.get(name, ""), str):
             raise _unfit(path, f"{name} {_shown(stated[name])}")
-    found: dict[str, Any] = stated
-    return found
+    return {**stated, "environments": environments}
 
 
 def _is_count(value: Any) -> bool:

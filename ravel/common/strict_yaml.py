@@ -39,6 +39,13 @@ class _Loader(yaml.SafeLoader):
                 )
         return super().construct_mapping(node, deep=deep)
 
+    def construct_scalar(self, node: Any) -> Any:
+        """Return the text of a scalar, with escaped surrogate pairs joined, as JSON has them."""
+        text = super().construct_scalar(node)
+        if not isinstance(text, str) or text.isascii():
+            return text
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
+
 
 def parse_yaml(text: str) -> Any:
     """Return the value of a YAML text: null, text, true, false, finite numbers, lists and mappings of text.

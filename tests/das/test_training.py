@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from planted_world import ATTRIBUTES, SITE, PlantedWorld
-from safetensors.torch import save
+from safetensors.torch import load, save
 from torch import Tensor
 
 from das.engine.labels import forced_labels
@@ -372,6 +375,49 @@ def test_a_foreign_or_damaged_checkpoint_is_refused(
     (tmp_path / "kept.txt").write_text("mine")
     clear_checkpoint(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["kept.txt"]
+
+
+def _tampered(folder: Path, change: Callable[[dict[str, Any], dict[str, Tensor]], object]) -> None:
+    """Change a checkpoint and bring its hash up to date, so that only what it says can give it away."""
+    header = json.loads((folder / "checkpoint.json").read_text())
+    weights = folder / header["weights"]
+    tensors = load(weights.read_bytes())
+    change(header["progress"], tensors)
+    weights.write_bytes(save(tensors))
+    header["sha256"] = hashlib.sha256(weights.read_bytes()).hexdigest()
+    (folder / "checkpoint.json").write_text(json.dumps(header))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda progress, tensors: tensors.pop("best.weight"), "tensors that do not fit"),
+        (
+            lambda progress, tensors: tensors.update({"trainable.weight": torch.ones(3)}),
+            "tensors that do not",
+        ),
+        (
+            lambda progress, tensors: tensors.update({"optimiser.x.step": torch.ones(())}),
+            "tensors that do not",
+        ),
+        (
+            lambda progress, tensors: tensors.update({"optimiser.0.exp_avg": torch.ones(3)}),
+            "belongs to no parameter",
+        ),
+        (lambda progress, tensors: progress.pop("stale"), "counters of another version"),
+        (lambda progress, tensors: progress.update(step="1"), "a whole number as 'step'"),
+        (lambda progress, tensors: progress.update(rows=[3]), "as 'rows'"),
+        (lambda progress, tensors: progress.update(epoch=-4), "a checkpoint after -4 epochs"),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_is_refused(
+    world: PlantedWorld, instance: Instance, tmp_path: Path, change: Any, said: str
+) -> None:
+    config = TrainingConfig(epochs=1, batch_size=50)
+    train_featurizer(_start(), _task(instance), world, _Recorder(tmp_path), config)
+    _tampered(tmp_path, change)
+    with pytest.raises(SuiteError, match=said):
+        train_featurizer(_start(), _task(instance), world, _Recorder(tmp_path), config)
 
 
 def test_checkpoints_hold_no_pickle_and_old_ones_go(

@@ -142,7 +142,6 @@ def _count(row: Row, reader: Reader, folder: Path, said: str) -> None:
 def _check(reader: Reader, folder: Path) -> None:
     value = reader.read(folder)
     shown = repr(value)
-    shown.encode("utf-8")
     if not _same(reader.read(folder), value):
         raise _LawError("a second read gives another value")
     if reader.write is None:
