@@ -252,7 +252,7 @@ def _judged_otherwise(cell: Path, submission: Submission) -> list[str]:
 def _unlike_pairs(outcomes: Mapping[tuple[str, str], Sequence[Outcome]]) -> list[str]:
     """Compare the pairs of all files of a split with one another: all there is without the instance."""
     problems: list[str] = []
-    first: dict[str, list[tuple[str, ...]]] = {}
+    first: dict[str, Sequence[tuple[str, ...]]] = {}
     for (path, split), found in outcomes.items():
         pairs: list[tuple[str, ...]] = [
             (o.pair_id, o.attribute, o.base_template, o.base_entity, o.source_kind) for o in found

@@ -204,7 +204,7 @@ def change_bytes(name: str, change: Callable[[bytes], bytes], folder: Path, *, s
 
 
 def rewrite_tensors(path: str, content: bytes, folder: Path, described: dict[str, Any] | None = None) -> None:
-    """Replace the tensors of a featurizer and make every hash good, and its list of tensors if given."""
+    """Replace the tensors of a featurizer and make every hash good, and the list of tensors if one comes."""
     (folder / path / "featurizer.safetensors").write_bytes(content)
     header = json.loads((folder / path / "featurizer.json").read_text())
     header["tensors_sha256"] = hashlib.sha256(content).hexdigest()

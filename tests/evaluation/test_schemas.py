@@ -13,12 +13,15 @@ import pytest
 from cli_world import FAST, World, ravel, suite_text
 from jsonschema import Draft202012Validator
 
+from das.featurizers.tensor_file import MAX_HEADER_BYTES
+from evaluation.submission import LIMITS
 from evaluation.verify import verify_artefact
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_json, read_jsonl
 from ravel.common.schemas import schema_named, schema_names, schema_problems
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "run-folder.md"
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+PAGE = DOCS / "run-folder.md"
 FILES = {
     "manifest": "instance/manifest.json",
     "prompts": "instance/prompts.jsonl",
@@ -117,6 +120,29 @@ def test_the_page_names_the_fields_of_the_schema_and_no_others(name: str) -> Non
         assert said == set(part) - {"schema_version"}
     else:
         assert said == fields
+
+
+def test_the_recipe_names_the_fields_of_a_submission_and_its_limits() -> None:
+    text = (DOCS / "how-to" / "submit-and-check-a-result.md").read_text(encoding="utf-8")
+    table = text.split("| field | meaning |")[1].split("\n\n")[0]
+    cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("|")]
+    schema = schema_named("submission")["properties"]
+    assert {field for cell in cells for field in re.findall(r"`(\w+)`", cell)} == set(schema)
+    for part in ("judging", "featurizers", "without"):
+        (row,) = [line for line in table.splitlines() if line.startswith(f"| `{part}`")]
+        properties = schema[part].get("properties") or schema[part]["items"]["properties"]
+        assert set(re.findall(r"`(\w+)`", row)) == {part, *properties}
+    kib, mib, gib = 2**10, 2**20, 2**30
+    limits = text.split("| what | at most |")[1].split("\n\n")[0]
+    for value in (
+        *(f"{LIMITS.files:,}", f"{LIMITS.total_bytes // gib} GiB", f"{LIMITS.tensor_bytes // gib} GiB, its"),
+        *(
+            f"{LIMITS.json_bytes // mib} MiB, {LIMITS.lines_bytes // mib} MiB",
+            f"{MAX_HEADER_BYTES // kib} KiB",
+        ),
+        f"{LIMITS.ratio}-fold, once beyond {LIMITS.ratio_from // mib} MiB",
+    ):
+        assert value in limits
 
 
 class TestStrictness:
