@@ -39,6 +39,7 @@ _NAME = r"[A-Za-z0-9_][A-Za-z0-9_.@+-]*"
 _RECORDS = (
     *("scores", "averages", "comparisons", "balanced", "breakdowns", "dependence", "values", "refusals"),
     "control_checks",
+    "failures",
 )
 _INSTANCE = rf"manifest\.json|prompts\.jsonl|pairs/(?:{'|'.join(ALL_SPLITS)})\.jsonl"
 _FEATURIZER = (
@@ -90,7 +91,7 @@ class FolderFiles:
 def travels(name: str, kind: Kind) -> bool:
     """Tell whether a file of this name is part of such a folder as it lies on a hub, card included."""
     plain = ".." not in name and not name.endswith(".part")
-    return name == CARD or (plain and _PATTERNS[kind].fullmatch(name) is not None)
+    return name == CARD or (plain and kind in _PATTERNS and _PATTERNS[kind].fullmatch(name) is not None)
 
 
 def admitted(names: Iterable[str], kind: Kind) -> list[str]:
@@ -112,7 +113,7 @@ def admitted(names: Iterable[str], kind: Kind) -> list[str]:
 def kind_of_names(names: Iterable[str]) -> Kind | None:
     """Return what a folder with files of these names holds; None if it is none of ours."""
     found = set(names)
-    return next((kind for mark, kind in MARKS.items() if mark in found), None)
+    return next((kind for mark, kind in MARKS.items() if mark in found and kind in _PATTERNS), None)
 
 
 def files_of(folder: Path, kind: Kind) -> FolderFiles:

@@ -284,7 +284,7 @@ class TestWhatTravels:
     def test_a_link_is_not_followed(self, made: dict[str, Path], hub: Hub, tmp_path: Path) -> None:
         secret = tmp_path / "secret"
         secret.write_text("{}")
-        for kind, name in (("instance", CARD), ("featurizer", "train_log.jsonl"), ("run", "values.jsonl")):
+        for kind, name in (("instance", CARD), ("featurizer", "train_log.jsonl"), ("run", "tables/main.md")):
             folder = shutil.copytree(made[kind], tmp_path / kind)
             (folder / name).unlink(missing_ok=True)
             (folder / name).symlink_to(secret)
@@ -307,7 +307,7 @@ class TestUnsoundFolders:
             folder = shutil.copytree(made[kind], tmp_path / kind)
             (folder / name).write_bytes((folder / name).read_bytes()[:-9])
             refuse(lambda folder=folder: push_folder(folder, "ann/x"), "nothing was sent")  # type: ignore[misc]
-        refuse(lambda: push_folder(tmp_path, "ann/x"), "the folder of an instance, a featurizer or a run")
+        refuse(lambda: push_folder(tmp_path, "ann/x"), "the folder of an instance, a featurizer, a run")
         assert hub.requests == []
 
     @pytest.mark.parametrize(
