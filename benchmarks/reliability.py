@@ -1,4 +1,4 @@
-"""What runs and readers survive, counted: faults, kills, tampered submissions, damaged files; and what it costs.
+"""What runs and readers survive, counted: faults, kills, tampered submissions, damaged files; and the cost.
 
 Run `python benchmarks/reliability.py PART [PART ...] [--json PATH] [--docs PAGE] [--quick]`. Parts:
 
@@ -27,6 +27,7 @@ from typing import Any
 
 import durability
 import executions
+import pytest
 from measuring import environment, markdown_table, put_between_markers
 
 from evaluation.submission import About, pack_run
@@ -43,11 +44,10 @@ SEED = 0
 def faults(*, quick: bool) -> dict[str, Any]:
     """Crash at every step of a tiny run's writes, and refuse every one."""
     from faults import crash_everywhere, refuse_everywhere
-    from pytest import MonkeyPatch
     from tiny_run import TinyRun
 
     sample = 10 if quick else None
-    with tempfile.TemporaryDirectory() as name, MonkeyPatch.context() as patch:
+    with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
         place, run = Path(name), TinyRun()
         # Figures are drawn once and written again each time: drawing them would be most of the work.
         run.draw_once(patch, place / "first")
