@@ -39,6 +39,7 @@ _NAME = r"[A-Za-z0-9_][A-Za-z0-9_.@+-]*"
 _RECORDS = (
     *("scores", "averages", "comparisons", "balanced", "breakdowns", "dependence", "values", "refusals"),
     "control_checks",
+    "failures",
 )
 _INSTANCE = rf"manifest\.json|prompts\.jsonl|pairs/(?:{'|'.join(ALL_SPLITS)})\.jsonl"
 _FEATURIZER = (
