@@ -152,8 +152,7 @@ class Hub:
         yield "POST", "/api/validate-yaml", self.validate
         yield "GET", api, self.info
         yield "GET", api + r"/revision/(?P<rev>.+)", self.info
-        yield "GET", api + r"/tree/(?P<rev>[^/]+)", self.tree
-        yield "POST", api + r"/paths-info/(?P<rev>[^/]+)", self.paths_info
+        yield "GET", api + r"/tree/(?P<rev>[^/]+)(?:/(?P<below>.+))?", self.tree
         yield "POST", api + r"/preupload/(?P<rev>.+)", self.preupload
         yield "POST", api + r"/commit/(?P<rev>.+)", self.commit
         yield "POST", api + r"/branch/(?P<rev>.+)", self.branch
@@ -232,7 +231,14 @@ class Hub:
         return {"type": "file", "path": name, "size": len(content), "oid": git_blob(small), "lfs": lfs}
 
     def tree(
-        self, token: str | None, body: bytes, query: dict[str, list[str]], kind: str, repo_id: str, rev: str
+        self,
+        token: str | None,
+        body: bytes,
+        query: dict[str, list[str]],
+        kind: str,
+        repo_id: str,
+        rev: str,
+        below: str | None,
     ) -> Reply:
         repo = self.seen(token, kind, repo_id)
         if isinstance(repo, Reply):
@@ -240,24 +246,24 @@ class Hub:
         oid = repo.resolve(rev)
         if oid is None:
             return Reply.error(404, f"Invalid rev id: {rev}", "RevisionNotFound")
-        files = repo.commits[oid]
-        folders = sorted({name.rsplit("/", 1)[0] for name in files if "/" in name})
-        entries = [{"type": "directory", "path": folder, "size": 0, "oid": "0" * 40} for folder in folders]
+        start_of_names = f"{below}/" if below else ""
+        files = {n: body for n, body in repo.commits[oid].items() if n.startswith(start_of_names)}
+        if not files:
+            return Reply.error(404, f"{below} does not exist", "EntryNotFound")
+        if query.get("recursive", ["false"])[0].lower() != "true":
+            folders = {start_of_names + n.removeprefix(start_of_names).split("/")[0] for n in files} - set(
+                files
+            )
+            files = {n: body for n, body in files.items() if "/" not in n.removeprefix(start_of_names)}
+        else:
+            folders = {name.rsplit("/", 1)[0] for name in files if "/" in name}
+        entries = [{"type": "directory", "path": f, "size": 0, "oid": "0" * 40} for f in sorted(folders)]
         entries += [self.entry(name, files[name]) for name in sorted(files)]
         start = int(query.get("cursor", ["0"])[0])
-        following = f"{self.url}/api/{kind}/{repo_id}/tree/{rev}?recursive=True&cursor={start + PAGE}"
-        link = {"Link": f'<{following}>; rel="next"'} if start + PAGE < len(entries) else {}
-        return Reply.json(entries[start : start + PAGE], **link)
-
-    def paths_info(
-        self, token: str | None, body: bytes, query: Any, kind: str, repo_id: str, rev: str
-    ) -> Reply:
-        repo = self.seen(token, kind, repo_id)
-        if isinstance(repo, Reply):
-            return repo
-        files = repo.commits[repo.resolve(rev) or ""]
-        asked = parse_qs(body.decode()).get("paths") or json.loads(body or b"{}").get("paths", [])
-        return Reply.json([self.entry(name, files[name]) for name in asked if name in files])
+        asked = "&".join(f"{name}={values[0]}" for name, values in query.items() if name != "cursor")
+        place = f"{self.url}/api/{kind}/{repo_id}/tree/{rev}{'/' + below if below else ''}"
+        link = {"Link": f'<{place}?{asked}&cursor={start + PAGE}>; rel="next"'}
+        return Reply.json(entries[start : start + PAGE], **(link if start + PAGE < len(entries) else {}))
 
     def preupload(
         self, token: str | None, body: bytes, query: Any, kind: str, repo_id: str, rev: str

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -241,6 +244,29 @@ class TestRoundTrip:
             assert [row["pair_id"] for row in rows] == [pair.pair_id for pair in instance.pairs(split)]
         prompts = datasets.load_dataset(str(tmp_path / "out"), "prompts", split="train", cache_dir=cache)
         assert set(prompts["text"]) == {record.prompt.text for record in instance.prompts()}
+
+    @pytest.mark.slow
+    def test_the_pushed_instance_is_read_from_the_hub_as_a_data_set(
+        self, made: dict[str, Path], hub: Hub, tmp_path: Path
+    ) -> None:
+        push_folder(made["instance"], "ann/i")
+        code = (
+            "from datasets import load_dataset; "
+            "rows = load_dataset('ann/i', 'pairs', split='context_test'); print(*rows['pair_id'])"
+        )
+        # The library reads where the hub is when it is imported, so it gets a process of its own.
+        settings = {"HF_HOME": str(tmp_path), "HF_HUB_DISABLE_XET": "1", "HF_DATASETS_OFFLINE": "0"}
+        settings["TRANSFORMERS_OFFLINE"] = "0"
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env=os.environ | settings,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        pairs = Instance.load(made["instance"]).pairs("context_test")
+        assert done.stdout.split() == [pair.pair_id for pair in pairs]
 
     def test_the_pulled_run_is_a_data_set(self, made: dict[str, Path], hub: Hub, tmp_path: Path) -> None:
         datasets = pytest.importorskip("datasets")
