@@ -12,7 +12,7 @@ from torch import Tensor
 
 from das.tensor_files import TensorFileError, parse_tensors
 from ravel.common.io import read_bytes, write_bytes
-from ravel.common.strict_json import parse_json
+from ravel.common.strict_json import JsonError, parse_json
 
 __all__ = ["SharedTensors"]
 
@@ -47,11 +47,11 @@ def _read(path: Path) -> dict[str, Tensor] | None:
         return None
     try:
         content = read_bytes(path)
-        tensors = _owned(parse_tensors(content))
-    except TensorFileError:
+        tensors, stated = _owned(parse_tensors(content)), _stated_digest(content)
+    except (TensorFileError, JsonError):
         return None
     # A file of an earlier version has no digest, and is made again as well: nobody knows whether it is whole.
-    return tensors if _stated_digest(content) == _digest(tensors) else None
+    return tensors if stated == _digest(tensors) else None
 
 
 def _digest(tensors: Mapping[str, Tensor]) -> str:

@@ -283,8 +283,12 @@ def _saved_tokenizer(source: str, name: str, trust_remote_code: bool) -> Any:
     try:
         saved_class = get_tokenizer_config(source).get("tokenizer_class")
         if saved_class in _PLAIN_BACKENDS:
-            return PreTrainedTokenizerFast.from_pretrained(source)
-        return AutoTokenizer.from_pretrained(source, trust_remote_code=trust_remote_code)
+            tokenizer = PreTrainedTokenizerFast.from_pretrained(source)
+        else:
+            tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=trust_remote_code)
+        # Some settings of a damaged tokenizer are looked at with the first text only.
+        tokenizer("a")
+        return tokenizer
     except Exception as error:  # noqa: BLE001, RUF100 - tokenizer files fail in as many ways as there are formats
         raise SuiteError(
             expected=f"a fast tokenizer beside the model {name!r}",
