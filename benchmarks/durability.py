@@ -2,9 +2,9 @@
 
     python benchmarks/durability.py [--quick] [--runs N] [--threads N] [--json PATH]
 
-One suite on the bundled model is run in new folders, in turns with every write brought to the disk and with the
-same writes left to the system; both sides run in one process. A figure is the median of the turns. The time that
-the steps of writing take by themselves is clocked too, for it is less noisy than a difference of two runs.
+One suite on the bundled model is run in new folders, in turns with every write brought to the disk and with
+the same writes left to the system; both sides run in one process. A figure is the median of the turns. The
+time spent in waiting for the disk is clocked too, for it is less noisy than a difference of two runs.
 """
 
 from __future__ import annotations
