@@ -20,17 +20,8 @@ def small_suite(folder: Path) -> Path:
     """Build an instance of the bundled model and return the file of a suite of eight cells on it."""
     build = [
         *("build", "--model", "bundled", "--entity-type", "city", "--attribute", "Country"),
-        *("--attribute", "Continent"),
-        *(
-            "--max-entities",
-            "60",
-            "--max-new-tokens",
-            "4",
-            "--train-pairs",
-            "80",
-            "--evaluation-pairs",
-            "40",
-        ),
+        *("--attribute", "Continent", "--max-entities", "60", "--max-new-tokens", "4"),
+        *("--train-pairs", "80", "--evaluation-pairs", "40"),
         *("--out", str(folder / "instance")),
     ]
     built = CliRunner().invoke(app, build)
