@@ -218,7 +218,7 @@ CHANGES: dict[str, tuple[str, Callable[[dict[str, Any]], object], int]] = {
     "a cell's size": ("cells/*/cell.json", lambda r: r.update(swapped=r["swapped"] + 1), 0),
     "a cell's key": ("cells/*/cell.json", lambda r: r.update(note="x"), 0),
     "a featurizer's attribute": ("cells/*/featurizer.json", lambda r: r.update(attribute="Colour"), 0),
-    "a log": ("cells/*/train_log.jsonl", lambda r: r.update(accuracy=2), 0),
+    "a log": ("cells/*/train_log.jsonl", lambda r: r.update(step=-1), 0),
     "a control's outcome": (
         "controls/*/cells/*/outcomes/*.jsonl",
         lambda r: r.update(source_entity="Nobody"),
