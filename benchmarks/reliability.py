@@ -2,7 +2,7 @@
 
 Run `python benchmarks/reliability.py PART [PART ...] [--json PATH] [--docs PAGE] [--quick]`. Parts:
 
-  faults      every write step of a tiny run: crash before, during, after it; power cuts; disks that refuse
+  faults      write steps all over a tiny run: crash before, during, after; power cuts; disks that refuse
   kills       SIGKILL at seeded times of a run of the bundled model, serially and in a pool
   mutations   tampered submissions, none of which may be accepted
   fuzz        damaged files for every reader
@@ -39,14 +39,16 @@ TESTS = ROOT / "tests"
 FIGURES = ROOT / "docs" / "figures" / "reliability.json"
 SUITE = ROOT / "examples" / "small-suite.yaml"
 SEED = 0
+SAMPLE = 200
+"""Crashes, and refusals, of the thousands that a tiny run has room for: one from each of equal parts of it."""
 
 
 def faults(*, quick: bool) -> dict[str, Any]:
-    """Crash at every step of a tiny run's writes, and refuse every one."""
+    """Crash at steps of a tiny run's writes, and refuse some."""
     from faults import crash_everywhere, refuse_everywhere
     from tiny_run import TinyRun
 
-    sample = 10 if quick else None
+    sample = 10 if quick else SAMPLE
     with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
         place, run = Path(name), TinyRun()
         # Figures are drawn once and written again each time: drawing them would be most of the work.
