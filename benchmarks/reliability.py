@@ -40,7 +40,7 @@ FIGURES = ROOT / "docs" / "figures" / "reliability.json"
 SUITE = ROOT / "examples" / "small-suite.yaml"
 SEED = 0
 SAMPLE = 200
-"""Crashes, and refusals, of the thousands that a tiny run has room for: one from each of equal parts of it."""
+"""Crashes, and refusals, of thousands that a tiny run has room for: one from each of equal parts of it."""
 
 
 def faults(*, quick: bool) -> dict[str, Any]:

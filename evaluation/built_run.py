@@ -35,7 +35,8 @@ def run_built(
     it was built with others, or if `out` holds anything but a run.
     """
     run = RunFolder(out)
-    _refuse_foreign(run)
+    # The suite refuses these too, but only after a minute of building.
+    run.refuse_foreign_files()
     instance = _instance(run, tables, build, engine, progress)
     return run_suite_on(suite, out, instance, engine, progress=progress)
 
@@ -53,15 +54,3 @@ def _instance(
             todo="choose another --out, or give the flags and the preset of the first time",
         )
     return instance
-
-
-def _refuse_foreign(run: RunFolder) -> None:
-    # The suite refuses these too, but only after a minute of building.
-    if not run.path.exists() or run.config.is_file():
-        return
-    if run.path.is_file() or any(not entry.name.endswith(".part") for entry in run.path.iterdir()):
-        raise SuiteError(
-            expected=f"a new folder, an empty one or an earlier run of this kind at {run.path}",
-            came="other files",
-            todo="choose another --out",
-        )

@@ -25,7 +25,7 @@ from evaluation.execution.processes import ProcessExecutor
 from evaluation.execution.protocol import Ended, Problem
 from evaluation.execution.retrying import Failed, carry_out
 from evaluation.failures import read_failures
-from evaluation.plan import Cell
+from evaluation.plan import Cell, SuiteConfig
 from evaluation.run_lock import LOCK_FILE, run_lock
 from evaluation.runs import silent
 from evaluation.suite import RunSummary
@@ -312,3 +312,44 @@ def test_an_interruption_waits_for_the_write_in_hand() -> None:
         write()
     assert done == ["written"]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+STOPPED = """
+import os, signal, sys
+from evaluation.cli import main
+from evaluation.execution import serial
+
+done_at = serial.done_at
+def stopped(desk, job, progress):
+    if job.cells:
+        os.kill(os.getpid(), getattr(signal, sys.argv.pop()))
+    return done_at(desk, job, progress)
+
+serial.done_at = stopped
+main(sys.argv[1:-1])
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_run_that_is_told_to_stop_says_how_to_go_on(world: World, tmp_path: Path, name: str) -> None:
+    (tmp_path / "suite.yaml").write_text(suite(world).to_yaml())
+    command = ["run", str(tmp_path / "suite.yaml"), "--out", str(tmp_path / "run"), name]
+    stopped = subprocess.run([sys.executable, "-c", STOPPED, *command], capture_output=True, text=True)
+    assert stopped.returncode == 130
+    assert "Interrupted. Finished cells are kept" in stopped.stderr
+    assert "Traceback" not in stopped.stderr
+    assert not (tmp_path / "run" / LOCK_FILE).exists()
+
+
+def test_the_example_is_a_suite_of_two_methods_attributes_and_sites() -> None:
+    found = SuiteConfig.from_file(Path(__file__).resolve().parents[2] / "examples" / "small-suite.yaml")
+    assert found.build is not None
+    assert len(found.build.settings["attributes"]) == len(found.methods) == len(found.sites) == 2
+    assert found.model == "bundled"
+
+
+def test_a_suite_names_an_instance_or_a_build_and_not_both(world: World, tmp_path: Path) -> None:
+    for changes in ({"instance": ""}, {"build": {"entity_type": "city"}}):
+        with pytest.raises(SuiteError, match="names an `instance` or says how to `build` one"):
+            carried_out(suite(world, **changes), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
