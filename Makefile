@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 # A process per processor, at most four; files stay together, for their tests share what is costly to make.
 PARALLEL ?= -n auto --maxprocesses 4 --dist loadfile
 
-.PHONY: demo test test-fast lint types check bench wheel clean
+.PHONY: demo test test-fast lint types check bench fuzz wheel clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -36,6 +36,10 @@ bench: $(READY)           ## speed, both sides in one run
 	$(BIN)/python benchmarks/scaling.py --quick
 	$(BIN)/python benchmarks/build.py --quick
 	$(BIN)/python benchmarks/executions.py --quick --runs 1
+	$(BIN)/python benchmarks/durability.py --quick --runs 1
+
+fuzz: $(READY)            ## every reader of outside files on thousands of damaged ones
+	RAVEL_FUZZ_INPUTS=10000 $(BIN)/python -m pytest tests/fuzz -m slow
 
 wheel: $(READY)
 	$(BIN)/python -m build --wheel --no-isolation

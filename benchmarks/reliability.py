@@ -96,7 +96,7 @@ def fuzz(*, quick: bool) -> list[dict[str, Any]]:
     """Read damaged files of every kind."""
     from fuzzing import fuzz_all
 
-    return [asdict(row) for row in fuzz_all(200 if quick else 12_000, SEED)]
+    return [asdict(row) for row in fuzz_all(200 if quick else 10_500, SEED)]
 
 
 def durable_writes(*, quick: bool) -> dict[str, Any]:
