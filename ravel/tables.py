@@ -205,6 +205,12 @@ def checked_template(
     if not isinstance(text, str):
         raise SuiteError(expected=f"a template at {where}", came=f"{text!r}", todo="write it as a string")
     _check_slot(text, where)
+    if attribute is not None and not isinstance(attribute, str):
+        raise SuiteError(
+            expected=f"an attribute or null at {where}",
+            came=f"{attribute!r}",
+            todo="write the name as a string",
+        )
     if attribute is not None and attribute not in {a.name for a in entity_type.attributes}:
         raise _undeclared(attribute, entity_type, where)
     if entity is not None and not isinstance(entity, str):
