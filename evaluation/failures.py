@@ -9,7 +9,7 @@ from typing import Any
 
 from evaluation.records import Refusal
 from ravel.common.errors import SuiteError
-from ravel.common.io import read_jsonl, write_jsonl
+from ravel.common.io import read_jsonl, remove_file, write_jsonl
 
 __all__ = ["FAILURES", "Failure", "failure_notes", "failure_refusals", "read_failures", "write_failures"]
 
@@ -81,7 +81,7 @@ def write_failures(folder: Path, failures: Sequence[Failure]) -> None:
     if failures:
         write_jsonl(path, (failure.to_json() for failure in failures))
     else:
-        path.unlink(missing_ok=True)
+        remove_file(path)
 
 
 def read_failures(folder: Path) -> list[Failure]:

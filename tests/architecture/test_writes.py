@@ -15,6 +15,13 @@ EXCEPTIONS = {
     ("das.engine.spill", "unlink"): "as above",
     ("das.models.planted.world", "save_file"): "into a new folder, which is brought to the disk as a whole",
     ("evaluation.activations", "save_file"): "inside `write_with`",
+    ("evaluation.hub", "rmtree"): "of what was fetched and refused",
+    ("evaluation.run_lock", "rmdir"): "of a folder that was made for a lock and stayed empty",
+    ("evaluation.run_lock", "unlink"): "of the lock, which is no result",
+    ("evaluation.submission.pack", "mkdir"): "in a new folder, which is brought to the disk as a whole",
+    ("evaluation.submission.unpack", "mkdir"): "in a temporary folder, which goes after the check",
+    ("evaluation.submission.unpack", "open"): "as above",
+    ("evaluation.submission.unpack", "unlink"): "as above",
     ("evaluation.steps", "rmtree"): "of a fit that was copied to its place",
     ("ravel.common.io", "write_bytes"): "inside `write_with`",
 }
