@@ -53,7 +53,8 @@ def _executor(
     spec = WorkerSpec(
         run=run.path.absolute(),
         instance=Path(config.instance).absolute() if config.instance else run.instance.absolute(),
-        target=_anywhere(target),
+        target=target,
+        home=Path.cwd(),
         threads=execution.threads,
         sharing=1,
         packages=packages,
@@ -64,16 +65,6 @@ def _executor(
     if execution.kind == "ray":
         return _ray_executor(spec, execution, progress)
     return _pool(spec, execution, progress)
-
-
-def _anywhere(target: TargetConfig) -> TargetConfig:
-    """Return the target with paths that hold in any working folder."""
-    changes: dict[str, object] = {}
-    if Path(target.model).exists():
-        changes["model"] = str(Path(target.model).absolute())
-    if target.cache_folder is not None:
-        changes["cache_folder"] = target.cache_folder.absolute()
-    return target.model_copy(update=changes)
 
 
 def _ray_executor(spec: WorkerSpec, execution: ExecutionConfig, progress: Progress) -> RayExecutor:

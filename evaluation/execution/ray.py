@@ -128,6 +128,8 @@ def _do(spec: WorkerSpec, job: Job, reports: Any) -> tuple[object, Problem | Non
         )
         parts = (missing.expected, missing.came, missing.todo)
         return None, Problem("mistake", str(missing), parts=parts), 0.0
+    if spec.home.is_dir():
+        os.chdir(spec.home)
     use_threads(spec.threads)
     progress = throttled(lambda *report: reports.put.remote(report))
     ended = done_at(_desk(spec.run.as_posix(), spec), job, progress)

@@ -44,6 +44,8 @@ class WorkerSpec:
     """The instance that the suite names, absolute; the run's own copy is read where there is one."""
     target: TargetConfig
     """The model and its engine."""
+    home: Path
+    """The coordinator's working folder, which relative paths of the suite start from."""
     threads: int | None
     """Processor threads of one worker; None leaves the library's default."""
     sharing: int
