@@ -30,6 +30,7 @@ from evaluation.report.drawings import Drawing, read_drawings
 from evaluation.report.pairs import browser_of
 from evaluation.report.rows import KINDS, MEAN, Against, ReportRow, rows_of
 from evaluation.report.verdicts import Verdict, headline_of, verdicts_of
+from evaluation.run_tables import check_scored
 from evaluation.runs import RunFolder
 from evaluation.tables.build import SCORES
 from evaluation.tables.means import averages_without_outcomes
@@ -76,7 +77,7 @@ class Report:
 def read_report(folder: Path) -> Report:
     """Read a run. Raises SuiteError unless it is one and has scores; other absent files are left out."""
     run = RunFolder(folder)
-    _refuse_unfinished(run)
+    check_scored(folder)
     scores = read_scores(run.scores)
     chosen = _chosen(scores)
     averages = read_averages(run.averages) if run.averages.is_file() else _averages(chosen)
@@ -117,21 +118,6 @@ def read_report(folder: Path) -> Report:
 
 def _present(order: Sequence[str], found: Sequence[str]) -> list[str]:
     return [name for name in order if name in found]
-
-
-def _refuse_unfinished(run: RunFolder) -> None:
-    if not run.config.is_file():
-        raise SuiteError(
-            expected=f"a run in {run.path}",
-            came="a folder without config.yaml or none",
-            todo="give the folder of a run",
-        )
-    if not run.scores.is_file():
-        raise SuiteError(
-            expected=f"{run.scores.name} in {run.path}",
-            came="none, for the run is not finished",
-            todo="go on with it: ravel run SUITE.yaml with the same --out",
-        )
 
 
 def _chosen(scores: Sequence[ScoreRecord]) -> list[ScoreRecord]:
