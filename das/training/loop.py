@@ -480,15 +480,16 @@ class _Run:
             # The best is loaded first: it must fit as well, and would otherwise be looked at in the end only.
             # Within the first epoch there is none yet.
             self.best = take_prefix("best", tensors)
-            if self.best:
+            if self.best or progress.get("best_epoch"):
                 self.trainable.load_state_dict(self.best)
             self.trainable.load_state_dict(take_prefix("trainable", tensors))
             restore_optimiser(self.optimiser, take_prefix("optimiser", tensors))
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())
             raise unusable_checkpoint(folder, f"tensors that do not fit ({reason})") from None
-        # An earlier version wrote fewer counters, and no tally.
-        tally = progress.pop("tally", {})
+        # An earlier version wrote at ends of epochs only, under the number of the epoch.
+        progress = {"batches": 0, "saves": progress.get("epoch"), "tally": asdict(_Tally()), **progress}
+        tally = progress.pop("tally")
         if not isinstance(tally, dict) or not (_names(_Progress, progress) and _names(_Tally, tally)):
             raise unusable_checkpoint(folder, "counters of another version")
         todo = f"remove {folder} to start this fit anew"
@@ -501,8 +502,8 @@ class _Run:
 
 
 def _names(record: type[_Progress | _Tally], values: dict[str, Any]) -> bool:
-    """Tell whether the values name fields of the record, and no others."""
-    return values.keys() <= {known.name for known in fields(record)}
+    """Tell whether the values name the fields of the record, and no others."""
+    return values.keys() == {known.name for known in fields(record)}
 
 
 def _chunks(pairs: Sequence[TrainingPair], size: int) -> Iterator[Sequence[TrainingPair]]:

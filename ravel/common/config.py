@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, get_args
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 from typing_extensions import Self
 
 from ravel.common.errors import SuiteError, near_misses
 from ravel.common.io import read_text
-from ravel.common.strict_yaml import YamlError, parse_yaml
+from ravel.common.strict_yaml import YamlError, parse_yaml, to_yaml
 
 __all__ = ["Config"]
 
@@ -61,8 +60,7 @@ class Config(BaseModel):
 
     def to_yaml(self) -> str:
         """Return the config as YAML, keys in declaration order."""
-        text: str = yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-        return text
+        return to_yaml(self.model_dump(mode="json"))
 
 
 def _readable(error: ValidationError, config: type[Config], origin: str) -> SuiteError:

@@ -1,13 +1,14 @@
-"""YAML read strictly: plain values only, each key once, no bombs; it knows no files and no settings."""
+"""YAML, read strictly (plain values, each key once, no bombs) and written; it knows no files or settings."""
 
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import yaml
 
-__all__ = ["YamlError", "parse_yaml"]
+__all__ = ["YamlError", "parse_yaml", "to_yaml"]
 
 _DEPTH = 64
 """Lists and mappings inside each other at most."""
@@ -18,6 +19,10 @@ _DIGITS = 300
 _CONSTRUCTING = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError)
 """What pyyaml raises, besides errors of its own, for scalars that are not of the type they look like or are
 tagged with: dates without such a month, for instance."""
+_EXPONENT = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$")
+"""Numbers such as 1e-4, which are text to pyyaml unless they have a dot and a sign."""
+_BREAKS = frozenset("\x85\u2028\u2029")
+"""Line ends to YAML, which pyyaml reads as blanks unless they are escaped."""
 
 
 class YamlError(ValueError):
@@ -45,6 +50,28 @@ class _Loader(yaml.SafeLoader):
         if not isinstance(text, str) or text.isascii():
             return text
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
+
+
+class _Dumper(yaml.SafeDumper):
+    """The safe dumper, which puts text in quotes that the loader would take for something else."""
+
+    def represent_str(self, data: str) -> Any:
+        """Return the node of a text. With line ends of Unicode it is quoted, and they escaped."""
+        style = '"' if _BREAKS.intersection(data) else None
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style=style)
+
+
+_Dumper.add_representer(str, _Dumper.represent_str)
+
+
+for _side in (_Loader, _Dumper):
+    _side.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+0123456789"))
+
+
+def to_yaml(value: Any) -> str:
+    """Return plain values as YAML that `parse_yaml` reads back, keys in the given order."""
+    text: str = yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    return text
 
 
 def parse_yaml(text: str) -> Any:

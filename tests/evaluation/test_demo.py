@@ -92,7 +92,7 @@ def test_a_demo_of_another_kind_or_foreign_files_are_refused(
         run_demo_on(tmp_path / "demo", other, tables, engine)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("mine")
-    with pytest.raises(SuiteError, match="other files"):
+    with pytest.raises(SuiteError, match=r"a folder without a run's config\.yaml"):
         run_demo_on(tmp_path / "mine", TINY, tables, engine)
     assert [p.name for p in (tmp_path / "mine").iterdir()] == ["notes.txt"]
 

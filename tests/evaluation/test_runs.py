@@ -84,8 +84,9 @@ def test_what_could_change_a_number_is_named_and_makes_another_environment(
     known = len(read_json(run.environment)["environments"])
     run.record_environment(PRINTS, described())
     assert len(read_json(run.environment)["environments"]) == known
+    threads = torch.get_num_threads()
     changes: list[tuple[str, Callable[[], object], Callable[[], object]]] = [
-        ("threads", lambda: torch.set_num_threads(2), lambda: torch.set_num_threads(1)),
+        ("threads", lambda: torch.set_num_threads(threads + 1), lambda: torch.set_num_threads(threads)),
         (
             "matmul_precision",
             lambda: torch.set_float32_matmul_precision("high"),

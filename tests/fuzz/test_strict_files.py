@@ -16,7 +16,7 @@ from ravel.common.config import Config
 from ravel.common.errors import SuiteError
 from ravel.common.io import canonical_json, read_bytes, read_json, read_jsonl
 from ravel.common.strict_json import JsonError, parse_json
-from ravel.common.strict_yaml import YamlError, parse_yaml
+from ravel.common.strict_yaml import YamlError, parse_yaml, to_yaml
 from ravel.common.typed import check_version, typed_values
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=20)
@@ -39,6 +39,15 @@ def test_plain_values_are_read_as_they_were_written(value: Any) -> None:
     # JSON is YAML, but for what YAML takes from it: line ends inside of text that are no line ends of JSON.
     if canonical_json(value).isprintable():
         assert parse_yaml(json.dumps(value)) == value
+    assert parse_yaml(to_yaml(value)) == value
+
+
+@pytest.mark.parametrize("number", ["1e-4", "1E5", "-2e+3", "1.5e3", "1.e-2"])
+def test_a_number_with_an_exponent_is_a_number_and_text_like_it_stays_text(number: str) -> None:
+    assert parse_yaml(f"rate: {number}") == {"rate": float(number)}
+    assert parse_yaml(f"rate: '{number}'") == {"rate": number}
+    assert parse_yaml(to_yaml({"rate": number})) == {"rate": number}
+    assert parse_yaml("name: 1e-4b") == {"name": "1e-4b"}
 
 
 @pytest.mark.parametrize(
