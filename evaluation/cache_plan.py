@@ -35,8 +35,6 @@ _TOKENS_FROM: dict[Position, int] = {"entity_last": 12, "prompt_last": 4}
 """Tokens from the site on with a forced label, likewise."""
 _ASSUMED_DEVICE = 80 * 2**30
 """Memory of a device that is not here."""
-_MLP_WIDTHS = 4
-"""Width inside the MLP over that of the stream, where it is not known; no kept state depends on it."""
 
 
 def planned_cache(config: SuiteConfig, instance: Instance, target: TargetModel) -> CachePlan:
@@ -153,8 +151,6 @@ def _cache_shape(shape: ModelShape, bytes_each: int) -> CacheShape:
         layers=shape.layers,
         width=shape.width,
         kv_width=(shape.kv_heads or shape.heads) * shape.head_width,
-        mlp_width=_MLP_WIDTHS * shape.width,
-        vocabulary=shape.vocabulary,
         bytes_each=bytes_each,
     )
 

@@ -176,10 +176,6 @@ class CacheShape:
     """Width of the residual stream."""
     kv_width: int
     """Width of all keys of a token in one block, and of all values: their heads times the length of one."""
-    mlp_width: int
-    """Width inside the MLP."""
-    vocabulary: int
-    """Number of tokens."""
     bytes_each: int
     """Bytes of a number in the model's dtype."""
 
@@ -197,13 +193,10 @@ def shape_of(target: TargetModel) -> CacheShape:
     """Return the shape of a loaded model, read from its config and dtype."""
     config = target.model.config
     kv_heads = int(getattr(config, "num_key_value_heads", None) or target.n_heads)
-    inner = getattr(config, "intermediate_size", None) or getattr(config, "n_inner", None)
     return CacheShape(
         layers=target.n_layers,
         width=target.d_model,
         kv_width=kv_heads * target.head_width,
-        mlp_width=int(inner or 4 * target.d_model),
-        vocabulary=int(config.vocab_size),
         bytes_each=target.dtype.itemsize,
     )
 

@@ -88,14 +88,14 @@ def _pool(spec: WorkerSpec, execution: ExecutionConfig, progress: Progress) -> P
             came=f"{len(_visible_gpus())} on this machine",
             todo="lower `gpus` in the suite's execution, or choose --device cpu",
         )
-    count = worker_count(execution, len(places))
-    threads = max(1, (execution.threads or available_processors()) // count)
+    places = places[: worker_count(execution, len(places))]
+    threads = max(1, (execution.threads or available_processors()) // len(places))
     seats = []
-    for place in places[:count]:
+    for place in places:
         # A worker sees its own GPUs only, and calls them by their places among these.
         device = "cuda" if len(place) == 1 else "auto"
         target = spec.target.model_copy(update={"device": device})
-        own = replace(spec, target=target, threads=threads, sharing=places[:count].count(place))
+        own = replace(spec, target=target, threads=threads, sharing=places.count(place))
         seats.append(Seat(own, {"CUDA_VISIBLE_DEVICES": ",".join(place)}))
     return ProcessExecutor(seats, progress)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from das.methods.base import Method
 from das.sites import Site
@@ -18,6 +18,8 @@ from evaluation.runs import Progress
 from ravel.schema import split_name
 
 __all__ = ["Steps"]
+
+_STAGES: Mapping[type[Job], str] = {Fit: "fit", Judge: "judge", Control: "control"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,19 +82,7 @@ class Steps:
         kept = tuple(name for name in self.config.controls if name not in lost)
         results = control_results(points, self.bench, self.config.model_copy(update={"controls": kept}))
         return results, [
-            Failure(
-                cell=f"control {name}",
-                method="*",
-                attribute="*",
-                site="*",
-                size="*",
-                seed=self.config.seeds[0],
-                stage="control",
-                attempts=failure.attempts,
-                error=failure.problem.words,
-                trace=failure.problem.trace,
-            )
-            for name, failure in lost.items()
+            _failure(failure, f"control {name}", self.config.seeds[0]) for name, failure in lost.items()
         ]
 
     def _carry_out(self, jobs: Sequence[Job], ended: Callable[[Ended], None]) -> list[Failed]:
@@ -130,18 +120,29 @@ def _looks_at_vectors(method: type[Method]) -> bool:
 
 def _of_cells(failed: Sequence[Failed]) -> list[Failure]:
     return [
-        Failure(
-            cell=cell.cell_id,
+        replace(
+            _failure(failure, cell.cell_id, cell.seed),
             method=cell.method,
             attribute=cell.attribute or "*",
             site=str(cell.site),
             size="*" if cell.size is None else cell.size,
-            seed=cell.seed,
-            stage="fit" if isinstance(failure.job, Fit) else "judge",
-            attempts=failure.attempts,
-            error=failure.problem.words,
-            trace=failure.problem.trace,
         )
         for failure in failed
         for cell in failure.job.cells
     ]
+
+
+def _failure(failed: Failed, cell: str, seed: int) -> Failure:
+    """Return the record of what is no single cell's: every method, attribute, site and size."""
+    return Failure(
+        cell=cell,
+        method="*",
+        attribute="*",
+        site="*",
+        size="*",
+        seed=seed,
+        stage=_STAGES[type(failed.job)],
+        attempts=failed.attempts,
+        error=failed.problem.words,
+        trace=failed.problem.trace,
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from typing import Any
 
 import yaml
@@ -38,7 +39,7 @@ class _Loader(yaml.SafeLoader):
             plain = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
             written = [name for name in plain if name != "<<"]
             if len(set(written)) < len(written):
-                double = next(name for name in written if written.count(name) > 1)
+                double = Counter(written).most_common(1)[0][0]
                 raise YamlError(
                     f"the key {double[:60]!r} twice, again at{node.start_mark}".replace("\n", " ")
                 )

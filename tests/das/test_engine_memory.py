@@ -28,8 +28,8 @@ from das.models.miniature import miniature
 from das.sites import Site
 from ravel.common.errors import SuiteError
 
-LLAMA_7B = CacheShape(layers=32, width=4096, kv_width=4096, mlp_width=11008, vocabulary=32000, bytes_each=2)
-SMALL = CacheShape(layers=4, width=8, kv_width=4, mlp_width=16, vocabulary=100, bytes_each=4)
+LLAMA_7B = CacheShape(layers=32, width=4096, kv_width=4096, bytes_each=2)
+SMALL = CacheShape(layers=4, width=8, kv_width=4, bytes_each=4)
 COUNTS = StateCounts(prefixes=3, prefix_tokens=10, suffixes=7, suffix_tokens=20, sources=5)
 
 # --- sizes in words
