@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 # A process per processor, at most four; files stay together, for their tests share what is costly to make.
 PARALLEL ?= -n auto --maxprocesses 4 --dist loadfile
 
-.PHONY: demo test test-fast lint types check bench fuzz wheel clean
+.PHONY: demo test test-long test-fast lint types check bench fuzz wheel clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -16,8 +16,11 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)            ## facts -> instance -> methods -> table, plot and where everything lies
 	$(BIN)/ravel demo --out demo-run
 
-test: $(READY) lint types ## everything, the slow tests included
+test: $(READY) lint types ## everything but the few long tests, the slow ones included
 	$(BIN)/python -m pytest $(PARALLEL)
+
+test-long: $(READY)       ## the few that take most of an hour: what methods reach on the bundled model, and planted truth
+	$(BIN)/python -m pytest -m long $(PARALLEL)
 
 test-fast: $(READY)       ## without the slow tests
 	$(BIN)/python -m pytest -m "not slow" $(PARALLEL)

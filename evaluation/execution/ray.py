@@ -57,11 +57,7 @@ class RayExecutor:
         if memory is not None:
             options["memory"] = memory
         self._task = self._ray.remote(_do).options(**options)
-        # On this node, so that the loss of another one loses no report.
-        here = self._ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
-            self._ray.get_runtime_context().get_node_id(), soft=True
-        )
-        self._reports = self._ray.remote(_Reports).options(num_cpus=0, scheduling_strategy=here).remote()
+        self._reports = self._new_reports()
 
     def submit(self, job: Job) -> None:
         """Send the job to the cluster, or keep it until there is room."""
@@ -72,10 +68,27 @@ class RayExecutor:
         while True:
             self._send()
             done, _ = self._ray.wait(list(self._running), timeout=_SECONDS_BETWEEN_LOOKS)
-            for report in self._ray.get(self._reports.take.remote()):
-                self._progress(*report)
+            self._pass_on()
             if done:
                 return self._ended(done[0])
+
+    def _pass_on(self) -> None:
+        """Pass on what tasks have reported. What was reported to a node that is gone is lost: words, no
+        results; tasks that are sent from then on report to another one."""
+        try:
+            reports = self._ray.get(self._reports.take.remote())
+        except self._ray.exceptions.RayActorError:
+            self._reports = self._new_reports()
+            return
+        for report in reports:
+            self._progress(*report)
+
+    def _new_reports(self) -> Any:
+        # On this node where it can be, so that the loss of another one loses no report.
+        here = self._ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
+            self._ray.get_runtime_context().get_node_id(), soft=True
+        )
+        return self._ray.remote(_Reports).options(num_cpus=0, scheduling_strategy=here).remote()
 
     def close(self) -> None:
         """Cancel what is running, and leave the cluster if it was joined here."""

@@ -121,6 +121,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> list[PlantedRecord]:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 class TestScored:
     """Half a dozen methods on the bundled world, rotated and not: the orderings that theory demands."""
 
