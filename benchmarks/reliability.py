@@ -63,7 +63,7 @@ def kills(*, quick: bool) -> dict[str, Any]:
     from kills import kill_everywhere
 
     found = {}
-    for way, count in (("serial", 2 if quick else 50), ("processes", 2 if quick else 20)):
+    for way, count in (("serial", 2 if quick else 40), ("processes", 2 if quick else 12)):
         with tempfile.TemporaryDirectory() as name:
             flags = ["--execution", way, *(["--workers", "2"] if way == "processes" else [])]
             counts = kill_everywhere(SUITE, Path(name), kills=count, seed=SEED, arguments=flags)
