@@ -1,9 +1,10 @@
 """How much faster a suite of the bundled model is in two processes than in one, as whole commands.
 
 Run `python benchmarks/executions.py [--quick] [--runs N] [--workers N] [--json PATH]`. The instance is built
-once. Then `ravel run` is timed from its start to its end, in turn with `--execution serial` and `--execution
-processes`, each time in a new folder; the scores, averages and comparisons of every run must be equal to the
-byte. Serial may use every processor with torch's own threads, as it does by default.
+once. Then `ravel run` is timed from its start to its end, in turn with `--execution serial`, with the same and
+one thread, and with `--execution processes`, each time in a new folder; the scores, averages and comparisons
+of every run must be equal to the byte. Serial uses every processor with torch's own threads, as it does by
+default; with one thread it is what one worker of the pool does alone.
 """
 
 from __future__ import annotations
@@ -27,7 +28,12 @@ from ravel.common.io import write_json, write_text
 
 COMMAND = "from evaluation.cli import main; main()"
 EQUAL = ("scores.jsonl", "averages.jsonl", "comparisons.jsonl")
-WAYS = ("serial", "processes")
+WAYS = {
+    "serial": ("--execution", "serial"),
+    "serial, one thread": ("--execution", "serial", "--threads", "1"),
+    "processes": ("--execution", "processes"),
+}
+"""Flags of each way."""
 
 
 def suite_on(instance: Path, *, quick: bool) -> SuiteConfig:
@@ -62,7 +68,7 @@ def built(folder: Path, *, quick: bool) -> Path:
 
 def timed(suite: Path, out: Path, way: str, workers: int) -> float:
     """Return the seconds of one command."""
-    flags = ["--execution", way, *(["--workers", str(workers)] if way == "processes" else [])]
+    flags = [*WAYS[way], *(["--workers", str(workers)] if way == "processes" else [])]
     began = time.perf_counter()
     subprocess.run(
         [sys.executable, "-c", COMMAND, "run", str(suite), "--out", str(out), "--json", *flags],
@@ -83,14 +89,17 @@ def measure(*, quick: bool, runs: int, workers: int) -> dict[str, Any]:
         expected: list[bytes] | None = None
         for turn in range(runs):
             for way in WAYS:
-                out = folder / f"{way}-{turn}"
+                out = folder / f"{way.replace(', ', '-').replace(' ', '-')}-{turn}"
                 seconds[way].append(timed(suite, out, way, workers))
                 found = [(out / file).read_bytes() for file in EQUAL]
                 if expected is not None and found != expected:
                     raise SystemExit(f"run {turn} with {way} gave other bytes")
                 expected = found
         cells = len(list((folder / "serial-0" / "cells").iterdir()))
-    ratios = [serial / pool for serial, pool in zip(*(seconds[way] for way in WAYS), strict=True)]
+    ratios, of_one_thread = (
+        [serial / pool for serial, pool in zip(seconds[way], seconds["processes"], strict=True)]
+        for way in ("serial", "serial, one thread")
+    )
     return {
         "environment": environment("cpu"),
         "cells": cells,
@@ -98,6 +107,7 @@ def measure(*, quick: bool, runs: int, workers: int) -> dict[str, Any]:
         "seconds": seconds,
         "ratio": median(ratios),
         "ratios": ratios,
+        "ratio_of_one_thread": median(of_one_thread),
     }
 
 
@@ -115,7 +125,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         for way in WAYS
     ]
     print(markdown_table(("way", "median seconds", "each run"), rows))
-    print(f"{found['cells']} cells; serial / processes with {found['workers']} workers: {found['ratio']:.2f}")
+    ratios = f"{found['ratio']:.2f}, and {found['ratio_of_one_thread']:.2f} where serial has one thread"
+    print(f"{found['cells']} cells; serial / processes with {found['workers']} workers: {ratios}")
     if asked.json is not None:
         write_json(asked.json, found)
 

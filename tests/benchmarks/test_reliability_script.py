@@ -57,4 +57,5 @@ def test_the_benchmark_of_executions_runs() -> None:
 
     found = measure(quick=True, runs=1, workers=2)
     assert found["ratio"] > 0
+    assert found["ratio_of_one_thread"] > 0
     assert found["cells"] == 14
