@@ -2,9 +2,9 @@
 
 Run `python benchmarks/executions.py [--quick] [--runs N] [--workers N] [--json PATH]`. The instance is built
 once. Then `ravel run` is timed from its start to its end, in turn with `--execution serial`, with the same
-and one thread, and with `--execution processes`, each time in a new folder; the scores, averages and comparisons
-of every run must be equal to the byte. Serial uses every processor with torch's own threads, as it does by
-default; with one thread it is what one worker of the pool does alone.
+and one thread, and with `--execution processes`, each time in a new folder; the scores, averages and
+comparisons of every run must be equal to the byte. Serial uses every processor with torch's own threads, as
+it does by default; with one thread it is what one worker of the pool does alone.
 """
 
 from __future__ import annotations
