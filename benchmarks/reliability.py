@@ -163,7 +163,8 @@ def cost_table(found: Mapping[str, Any]) -> str:
         rows.append([words, f"{100 * share:.2f} %"])
     if "executions" in found:
         parts = found["executions"]
-        pool = f"`processes` with {parts['workers']} workers, {parts['cells']} cells, whole command"
+        times = f"{len(parts['seconds']['serial'])} of each"
+        pool = f"`processes` with {parts['workers']} workers, {parts['cells']} cells, {times}"
         words = f"`serial` with a thread per core over {pool} (target: at least 1.6)"
         rows.append([words, f"{parts['ratio']:.2f}"])
         rows.append([f"`serial` with one thread over {pool}", f"{parts['ratio_of_one_thread']:.2f}"])
