@@ -89,7 +89,7 @@ def measure(*, quick: bool, runs: int, workers: int) -> dict[str, Any]:
         expected: list[bytes] | None = None
         for turn in range(runs):
             for way in WAYS:
-                out = folder / f"{way.replace(', ', '-').replace(' ', '-')}-{turn}"
+                out = folder / f"{way}-{turn}"
                 seconds[way].append(timed(suite, out, way, workers))
                 found = [(out / file).read_bytes() for file in EQUAL]
                 if expected is not None and found != expected:

@@ -8,8 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from das.featurizers.storage import FeaturizerHeader, load_featurizer
 from evaluation.plan import SuiteConfig
 from evaluation.records import Interval, ScoreRecord, read_averages, read_comparisons, read_scores
@@ -18,6 +16,7 @@ from evaluation.tables import main_table, render
 from ravel.common.bundled import bundled_path
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_jsonl, read_text
+from ravel.common.strict_yaml import to_yaml
 from ravel.entity_types import ENTITY_TYPES
 from ravel.instance import Instance
 from ravel.schema import SOURCE_KINDS, TRAIN_SPLIT
@@ -377,7 +376,7 @@ def _one_line(text: str) -> str:
 
 
 def _yaml(values: Mapping[str, Any]) -> str:
-    return str(yaml.safe_dump(dict(values), allow_unicode=True, sort_keys=False, width=10_000))
+    return to_yaml(dict(values), width=10_000)
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

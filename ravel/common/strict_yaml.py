@@ -69,9 +69,10 @@ for _side in (_Loader, _Dumper):
     _side.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+0123456789"))
 
 
-def to_yaml(value: Any) -> str:
-    """Return plain values as YAML that `parse_yaml` reads back, keys in the given order."""
-    text: str = yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+def to_yaml(value: Any, *, width: int = 80) -> str:
+    """Return plain values as YAML that `parse_yaml` reads back, keys in the given order, long text folded at
+    blanks after `width` characters."""
+    text: str = yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=width)
     return text
 
 
