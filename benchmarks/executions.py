@@ -108,6 +108,8 @@ def measure(*, quick: bool, runs: int, workers: int) -> dict[str, Any]:
         "ratio": median(ratios),
         "ratios": ratios,
         "ratio_of_one_thread": median(of_one_thread),
+        # Workers of one thread each gain at most their number over one thread, and that is not over serial.
+        "most": workers * median(seconds["serial"]) / median(seconds["serial, one thread"]),
     }
 
 
@@ -127,6 +129,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(markdown_table(("way", "median seconds", "each run"), rows))
     ratios = f"{found['ratio']:.2f}, and {found['ratio_of_one_thread']:.2f} where serial has one thread"
     print(f"{found['cells']} cells; serial / processes with {found['workers']} workers: {ratios}")
+    print(f"the most that workers of one thread each could gain over serial: {found['most']:.2f}")
     if asked.json is not None:
         write_json(asked.json, found)
 

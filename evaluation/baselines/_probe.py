@@ -9,8 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from evaluation.baselines._coordinates import TOLERANCE, fixed_signs, one_hot, significant
@@ -87,6 +85,10 @@ def fit_l2(inputs: Tensor, labels: NDArray[np.int64], n_classes: int, *, c: floa
     if len(present) < 2:
         bias[torch.from_numpy(present)] = 0.0
         return Probe(weights, bias, converged=True, iterations=0)
+    # Here, for scikit-learn takes most of a second to import, and the methods of a run are all imported.
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
     model = LogisticRegression(C=c, tol=_L2_TOLERANCE, max_iter=iterations)
     with warnings.catch_warnings():
         # Whether it converged is part of the result.

@@ -6,7 +6,6 @@ from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field, PositiveInt
-from sklearn.covariance import ledoit_wolf
 from torch import Tensor
 
 from das.engine.protocol import Engine
@@ -104,6 +103,9 @@ def discriminants(labelled: LabelledVectors, *, shrinkage: float | None) -> dict
 def _shrunk(residuals: Tensor, shrinkage: float | None) -> Tensor:
     """The covariance of centred residuals [n, d] drawn towards the unit matrix times the mean variance."""
     if shrinkage is None:
+        # Here, for scikit-learn takes most of a second to import, and the methods of a run are all imported.
+        from sklearn.covariance import ledoit_wolf
+
         return torch.from_numpy(ledoit_wolf(residuals.numpy(), assume_centered=True)[0])
     covariance = residuals.mT @ residuals / len(residuals)
     unit = torch.eye(len(covariance), dtype=covariance.dtype)

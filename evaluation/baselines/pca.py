@@ -10,8 +10,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import PositiveFloat, PositiveInt
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.svm import LinearSVC
 from torch import Tensor
 
 from das.engine.protocol import Engine
@@ -139,6 +137,10 @@ def ranked_by_classifier(
 
 def _weights(values: NDArray[np.float64], labels: NDArray[np.int64], penalty: float) -> NDArray[np.float64]:
     """Weights of the classes, [n_classes, k]; one row where there are two."""
+    # Here, for scikit-learn takes most of a second to import, and the methods of a run are all imported.
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.svm import LinearSVC
+
     classifier = LinearSVC(
         penalty="l1", dual=False, C=penalty, tol=_SVC_TOLERANCE, max_iter=_SVC_ITERATIONS, random_state=0
     )

@@ -10,8 +10,6 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field, PositiveFloat, PositiveInt
 from scipy.sparse import csr_matrix
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.svm import LinearSVC
 from torch import Tensor
 
 from das.engine.protocol import Engine
@@ -133,6 +131,10 @@ def _weights(
     features: csr_matrix, labels: NDArray[np.int64], cost: float, iterations: int, seed: int
 ) -> NDArray[np.float64]:
     """Return each latent's sum of absolute weights over the one-vs-rest classifiers, [n_latents]."""
+    # Here, for scikit-learn takes most of a second to import, and the methods of a run are all imported.
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.svm import LinearSVC
+
     classifier = LinearSVC(
         penalty="l1", dual=False, C=cost, tol=0.01, max_iter=iterations, random_state=seed % (1 << 31)
     )
