@@ -28,7 +28,7 @@ from evaluation.uncertainty import DEFAULT_RESAMPLES
 from ravel.build import BuildConfig, build_instance
 from ravel.common.errors import SuiteError
 from ravel.common.folders import check_new_folder, new_folder
-from ravel.common.io import canonical_json, read_json, sha256_text, write_text
+from ravel.common.io import canonical_json, read_json, remove_folder, sha256_text, write_text
 from ravel.instance import Instance
 from ravel.schema import Generalisation, Partition
 from ravel.sources import open_tables
@@ -108,7 +108,7 @@ def fit_folder(
     run_cells([cell], bench, (), progress, keep_refusal=False)
     with new_folder(out) as staging:
         shutil.copytree(work.cell(cell.cell_id).path, staging, dirs_exist_ok=True)
-    shutil.rmtree(work.path, ignore_errors=True)
+    remove_folder(work.path)
     return load_featurizer(out)[1]
 
 

@@ -4,6 +4,7 @@ hand."""
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,10 @@ os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 # For the commands that tests start: with a thread per processor in each of several test processes they would
 # wait for each other most of the time.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# What a shell starts in the background ignores Ctrl-C, and so would every command that tests interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 if TYPE_CHECKING:
     from das.models.base import TargetModel

@@ -6,6 +6,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from das.threads import one_thread
 from ravel.common.errors import SuiteError
 
 __all__ = ["TOLERANCE", "OrthonormalColumns", "check_orthonormal", "deviation", "retract"]
@@ -29,7 +30,8 @@ def retract(matrix: Tensor) -> Tensor:
             came=f"the shape {tuple(matrix.shape)}",
             todo="choose a dimension no larger than the model's width",
         )
-    q, r = torch.linalg.qr(matrix)
+    with one_thread():
+        q, r = torch.linalg.qr(matrix)
     signs = torch.where(r.diagonal() < 0, -1.0, 1.0).to(matrix.dtype)
     columns: Tensor = q * signs
     return columns

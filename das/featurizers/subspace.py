@@ -10,6 +10,7 @@ from torch import Tensor
 
 from das.featurizers.base import Featurizer
 from das.featurizers.orthonormal import check_orthonormal
+from das.threads import one_thread
 from ravel.common.errors import SuiteError
 
 __all__ = ["READER_TOLERANCE", "Subspace"]
@@ -62,9 +63,10 @@ class Subspace(Featurizer):
         is written; k must not exceed the rank of `readers^T writers`. Computed in float64.
         """
         wide_readers, wide_writers = readers.double(), writers.double()
-        basis, mixing = torch.linalg.qr(wide_writers)
         gram = wide_readers.mT @ wide_writers
-        reader = torch.linalg.solve(gram, wide_readers.mT).mT @ mixing.mT
+        with one_thread():
+            basis, mixing = torch.linalg.qr(wide_writers)
+            reader = torch.linalg.solve(gram, wide_readers.mT).mT @ mixing.mT
         return cls(basis.float(), reader.float())
 
     @property

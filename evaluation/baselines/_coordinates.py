@@ -15,6 +15,7 @@ from das.engine.protocol import Engine
 from das.featurizers.subspace import Subspace
 from das.methods.alignment import shared_key
 from das.methods.base import Method, NotApplicableError, Problem, Workspace
+from das.threads import one_thread
 
 __all__ = [
     "TOLERANCE",
@@ -67,7 +68,9 @@ def principal_coordinates(vectors: Tensor) -> Coordinates:
     varies = std > TOLERANCE * torch.maximum(mean.abs(), std.max())
     inverse = torch.where(varies, 1 / std.where(varies, torch.ones_like(std)), 0.0)
     scaled = (wide - mean) * inverse
-    variances, components = torch.linalg.eigh(scaled.mT @ scaled / len(scaled))
+    covariance = scaled.mT @ scaled / len(scaled)
+    with one_thread():
+        variances, components = torch.linalg.eigh(covariance)
     variances, components = variances.flip(0).clamp(min=0), fixed_signs(components.flip(1))
     rank = significant(variances.sqrt())
     require_rank(rank, came=f"{len(vectors)} vectors that are all the same")

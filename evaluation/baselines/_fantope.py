@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from das.threads import one_thread
 from evaluation.baselines._coordinates import fixed_signs
 
 __all__ = ["ErasureGame", "GameSettings", "clipped_spectrum", "fantope_projection", "leading"]
@@ -37,14 +38,16 @@ def fantope_projection(matrix: Tensor, size: int) -> Tensor:
 
     Vu et al. 2013, "Fantope Projection and Selection", lemma 4.1.
     """
-    eigenvalues, directions = torch.linalg.eigh((matrix + matrix.mT) / 2)
+    with one_thread():
+        eigenvalues, directions = torch.linalg.eigh((matrix + matrix.mT) / 2)
     projected: Tensor = (directions * clipped_spectrum(eigenvalues, size)) @ directions.mT
     return projected
 
 
 def leading(projection: Tensor, size: int) -> Tensor:
     """Return the eigenvectors [d, size] of the largest eigenvalues of a symmetric matrix, in float64."""
-    directions = torch.linalg.eigh(projection.double()).eigenvectors
+    with one_thread():
+        directions = torch.linalg.eigh(projection.double()).eigenvectors
     return fixed_signs(directions[:, directions.shape[1] - size :].flip(1))
 
 

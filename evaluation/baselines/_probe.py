@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from das.threads import one_thread
 from evaluation.baselines._coordinates import TOLERANCE, fixed_signs, one_hot, significant
 
 __all__ = [
@@ -85,7 +86,6 @@ def fit_l2(inputs: Tensor, labels: NDArray[np.int64], n_classes: int, *, c: floa
     if len(present) < 2:
         bias[torch.from_numpy(present)] = 0.0
         return Probe(weights, bias, converged=True, iterations=0)
-    # Here, for scikit-learn takes most of a second to import, and the methods of a run are all imported.
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
@@ -116,7 +116,9 @@ def fit_l1(inputs: Tensor, labels: NDArray[np.int64], n_classes: int, *, c: floa
     """
     wide = torch.cat([inputs.double(), torch.ones(len(inputs), 1, dtype=torch.float64)], dim=1)
     targets = one_hot(labels, n_classes)
-    step = 2 / float(torch.linalg.eigvalsh(wide.mT @ wide / len(wide))[-1])
+    covariance = wide.mT @ wide / len(wide)
+    with one_thread():
+        step = 2 / float(torch.linalg.eigvalsh(covariance)[-1])
     threshold = torch.full((wide.shape[1], 1), step / (c * len(wide)), dtype=torch.float64)
     threshold[-1] = 0.0  # The bias is free.
     current = torch.zeros(wide.shape[1], n_classes, dtype=torch.float64)
@@ -140,7 +142,8 @@ def row_space(weights: Tensor) -> Tensor:
     The right-singular directions of the rows less their mean, which softmax does not see, by descending
     singular value; at most n_classes - 1.
     """
-    _, singular, directions = torch.linalg.svd(weights - weights.mean(dim=0), full_matrices=False)
+    with one_thread():
+        _, singular, directions = torch.linalg.svd(weights - weights.mean(dim=0), full_matrices=False)
     rank = significant(singular) if float(singular.max()) > 0 else 0
     return fixed_signs(directions[:rank].mT) if rank else directions[:0].mT
 

@@ -12,6 +12,7 @@ from das.engine.protocol import Engine
 from das.featurizers.base import Featurizer
 from das.methods.alignment import check_attribute, check_size
 from das.methods.base import Method, MethodConfig, Problem, Workspace
+from das.threads import one_thread
 from evaluation.baselines._coordinates import (
     class_means,
     class_shares,
@@ -89,7 +90,9 @@ def discriminants(labelled: LabelledVectors, *, shrinkage: float | None) -> dict
     floor = _SMALLEST_SPREAD * float(coordinates.variances.mean())
     whiten, colour = _whitening(_shrunk(residuals, shrinkage), floor)
     weighted = means * class_shares(labelled.labels, n_classes).sqrt()[:, None]
-    columns, singular, _ = torch.linalg.svd(whiten @ weighted.mT, full_matrices=False)
+    whitened = whiten @ weighted.mT
+    with one_thread():
+        columns, singular, _ = torch.linalg.svd(whitened, full_matrices=False)
     rank = significant(singular, scale=1.0)
     require_rank(rank, came=f"{n_classes} class means that are all the same")
     columns = fixed_signs(columns[:, :rank])
@@ -103,7 +106,6 @@ def discriminants(labelled: LabelledVectors, *, shrinkage: float | None) -> dict
 def _shrunk(residuals: Tensor, shrinkage: float | None) -> Tensor:
     """The covariance of centred residuals [n, d] drawn towards the unit matrix times the mean variance."""
     if shrinkage is None:
-        # Here, for scikit-learn takes most of a second to import, and the methods of a run are all imported.
         from sklearn.covariance import ledoit_wolf
 
         return torch.from_numpy(ledoit_wolf(residuals.numpy(), assume_centered=True)[0])
@@ -114,7 +116,8 @@ def _shrunk(residuals: Tensor, shrinkage: float | None) -> Tensor:
 
 def _whitening(covariance: Tensor, floor: float) -> tuple[Tensor, Tensor]:
     """The symmetric inverse root of a covariance and its inverse, with eigenvalues of at least `floor`."""
-    eigenvalues, axes = torch.linalg.eigh(covariance)
+    with one_thread():
+        eigenvalues, axes = torch.linalg.eigh(covariance)
     roots = eigenvalues.clamp(min=floor).sqrt()
     return (axes / roots) @ axes.mT, (axes * roots) @ axes.mT
 

@@ -13,6 +13,7 @@ from das.featurizers.base import Featurizer
 from das.featurizers.subspace import Subspace
 from das.methods.alignment import check_attribute, check_size, shared_key
 from das.methods.base import Method, MethodConfig, Problem, Workspace
+from das.threads import one_thread
 from evaluation.baselines._coordinates import (
     class_means,
     class_shares,
@@ -80,7 +81,8 @@ def mean_directions(labelled: LabelledVectors) -> dict[str, Tensor]:
     n_classes = len(labelled.classes)
     means = class_means(labelled.vectors, labelled.labels, n_classes)
     means = means[class_shares(labelled.labels, n_classes) > 0]
-    basis, singular, _ = torch.linalg.svd((means - means.mean(dim=0)).mT, full_matrices=False)
+    with one_thread():
+        basis, singular, _ = torch.linalg.svd((means - means.mean(dim=0)).mT, full_matrices=False)
     rank = significant(singular, scale=float(labelled.vectors.double().square().mean().sqrt()))
     require_rank(rank, came=f"{n_classes} class means that are all the same")
     return {"basis": fixed_signs(basis[:, :rank]).float(), "singular": singular[:rank].float()}

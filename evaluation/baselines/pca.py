@@ -137,7 +137,6 @@ def ranked_by_classifier(
 
 def _weights(values: NDArray[np.float64], labels: NDArray[np.int64], penalty: float) -> NDArray[np.float64]:
     """Weights of the classes, [n_classes, k]; one row where there are two."""
-    # Here, for scikit-learn takes most of a second to import, and the methods of a run are all imported.
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.svm import LinearSVC
 

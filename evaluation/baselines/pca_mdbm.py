@@ -13,6 +13,7 @@ from das.featurizers.base import Featurizer
 from das.featurizers.masked import MaskedBasis
 from das.methods.alignment import shared_key
 from das.methods.base import MethodConfig, Problem, TrainedMethod, Workspace
+from das.threads import one_thread
 from das.training.loop import Training
 from evaluation.baselines._masks import MixedMaskConfig, train_mixed_mask
 from evaluation.labelled import plain_vectors
@@ -88,7 +89,9 @@ def principal_basis(vectors: Tensor) -> Tensor:
     """
     wide = vectors.double()
     centred = wide - wide.mean(dim=0)
-    columns: Tensor = torch.linalg.eigh(centred.mT @ centred).eigenvectors.flip(1)
+    covariance = centred.mT @ centred
+    with one_thread():
+        columns: Tensor = torch.linalg.eigh(covariance).eigenvectors.flip(1)
     largest = columns.gather(0, columns.abs().argmax(dim=0, keepdim=True))
     return (columns * largest.sign()).float().contiguous()
 

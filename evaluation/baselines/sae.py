@@ -131,7 +131,6 @@ def _weights(
     features: csr_matrix, labels: NDArray[np.int64], cost: float, iterations: int, seed: int
 ) -> NDArray[np.float64]:
     """Return each latent's sum of absolute weights over the one-vs-rest classifiers, [n_latents]."""
-    # Here, for scikit-learn takes most of a second to import, and the methods of a run are all imported.
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.svm import LinearSVC
 

@@ -13,6 +13,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+# A library of linear algebra has its threads limited only if it is loaded: scikit-learn brings SciPy's later.
+import scipy.linalg  # noqa: F401
 import torch
 from threadpoolctl import threadpool_limits
 
@@ -98,9 +100,6 @@ def keeps_no_history(engine: Engine) -> bool:
 def use_threads(threads: int | None) -> None:
     """Let this process use so many processor threads, in torch and in the libraries of linear algebra."""
     if threads is not None:
-        # A library of linear algebra that is loaded later would not be limited: scikit-learn brings SciPy's.
-        import scipy.linalg  # noqa: F401
-
         torch.set_num_threads(threads)
         threadpool_limits(limits=threads)
 

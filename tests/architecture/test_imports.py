@@ -18,6 +18,12 @@ LATE_IMPORTS = {
     "ravel.release": {"datasets": "takes seconds, and only the hub reader needs it"},
     "das.engine": {"das.engine.reference": "pyvene takes seconds, and only the oracle needs it"},
     "evaluation.execution.ray": {"ray": "an optional extra that takes seconds, and only a cluster needs it"},
+    **{
+        f"evaluation.baselines.{method}": {
+            "sklearn": "takes most of a second, and every run imports the methods that it does not use too"
+        }
+        for method in ("_probe", "lda", "pca", "sae")
+    },
     "evaluation.baselines._pretrained_sae": {
         "sae_lens": "an optional extra that takes seconds, and only the hub's autoencoders need it"
     },

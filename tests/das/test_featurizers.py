@@ -229,6 +229,25 @@ def test_retraction_has_the_gradient_of_finite_differences() -> None:
     assert torch.autograd.gradcheck(retract, (matrix,))
 
 
+@pytest.mark.parametrize("k", [24, 32, 64])
+def test_retraction_and_its_gradient_are_the_same_bits_with_two_threads(k: int) -> None:
+    """Of sizes for which LAPACK's own threads would add up in another order."""
+    found = []
+    before = torch.get_num_threads()
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        try:
+            matrix = normal(0, 128, k).requires_grad_()
+            columns = retract(matrix)
+            (columns * normal(1, 128, k)).sum().backward()
+            assert torch.get_num_threads() == threads
+        finally:
+            torch.set_num_threads(before)
+        assert matrix.grad is not None
+        found.append((columns.detach(), matrix.grad))
+    assert all(map(torch.equal, *found))
+
+
 class Rotation(nn.Module):
     """A matrix under training."""
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from evaluation.built_run import run_built
 from evaluation.methods import METHODS
@@ -49,7 +51,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> RunSummary:
             "engine": "resume",
             "methods": _specs(),
             "sites": ["block_output.2@entity_last"],
-            "sizes": [6],
+            "sizes": [32],
             "seeds": [0],
             "generalisations": ["context"],
         },
@@ -114,3 +116,27 @@ def test_again_changes_no_byte(finished: RunSummary, tmp_path: Path) -> None:
     run_built(finished.folder, read_bundled("city"), BUILD, finished.config, engine)
     after = {p: p.read_bytes() for p in finished.folder.rglob("*") if p.is_file()}
     assert before == after
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def featurizers(summary: RunSummary) -> dict[str, bytes]:
+    """The tensors of every cell; cells lie under an id that names their settings."""
+    files = summary.folder.glob("cells/*/featurizer.safetensors")
+    return {str(path.relative_to(summary.folder)): path.read_bytes() for path in files}
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_two_threads_find_the_same_bits(finished: RunSummary, tmp_path: Path) -> None:
+    """At a size for which LAPACK's threads would add up in another order."""
+    engine = TargetConfig(engine="resume").open()
+    found = run_built(tmp_path / "run", read_bundled("city"), BUILD, finished.config, engine)
+    assert found.scores == finished.scores
+    assert featurizers(found) == featurizers(finished)
+    assert len(featurizers(found)) > len(METHODS.names())
