@@ -22,7 +22,6 @@ EXCEPTIONS = {
     ("evaluation.submission.unpack", "mkdir"): "in a temporary folder, which goes after the check",
     ("evaluation.submission.unpack", "open"): "as above",
     ("evaluation.submission.unpack", "unlink"): "as above",
-    ("evaluation.steps", "rmtree"): "of a fit that was copied to its place",
     ("ravel.common.io", "write_bytes"): "inside `write_with`",
 }
 """Calls that change files outside the seam, each with its reason."""
