@@ -2,9 +2,9 @@
 
 Run `python benchmarks/executions.py [--quick] [--runs N] [--workers N] [--json PATH]`. The instance is built
 once. Then `ravel run` is timed from its start to its end, in turn with `--execution serial`, with the same
-and one thread, and with `--execution processes`, each time in a new folder; the scores, averages and
-comparisons of every run must be equal to the byte. Serial uses every processor with torch's own threads, as
-it does by default; with one thread it is what one worker of the pool does alone.
+and one thread, and with `--execution processes`, each time in a new folder; the scores, averages,
+comparisons, outcomes and featurizers of every run must be equal to the byte. Serial uses every processor
+with torch's own threads, as it does by default; with one thread it is what one worker of the pool does alone.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ravel.build import BuildConfig
 from ravel.common.io import write_json, write_text
 
 COMMAND = "from evaluation.cli import main; main()"
-EQUAL = ("scores.jsonl", "averages.jsonl", "comparisons.jsonl")
+EQUAL = ("scores.jsonl", "averages.jsonl", "comparisons.jsonl", "cells/*/outcomes/*", "cells/*/*.safetensors")
 WAYS = {
     "serial": ("--execution", "serial"),
     "serial, one thread": ("--execution", "serial", "--threads", "1"),
@@ -79,6 +79,12 @@ def timed(suite: Path, out: Path, way: str, workers: int) -> float:
     return time.perf_counter() - began
 
 
+def results(run: Path) -> dict[str, bytes]:
+    """Return the files of a run that must not depend on how it was carried out, by name."""
+    files = [path for pattern in EQUAL for path in run.glob(pattern)]
+    return {str(path.relative_to(run)): path.read_bytes() for path in files}
+
+
 def measure(*, quick: bool, runs: int, workers: int) -> dict[str, Any]:
     """Return the seconds of every run and the median ratio. Raises SystemExit if two runs differ."""
     seconds: dict[str, list[float]] = {way: [] for way in WAYS}
@@ -86,12 +92,12 @@ def measure(*, quick: bool, runs: int, workers: int) -> dict[str, Any]:
         folder = Path(name)
         suite = folder / "suite.yaml"
         write_text(suite, suite_on(built(folder, quick=quick), quick=quick).to_yaml())
-        expected: list[bytes] | None = None
+        expected: dict[str, bytes] | None = None
         for turn in range(runs):
             for way in WAYS:
                 out = folder / f"{way}-{turn}"
                 seconds[way].append(timed(suite, out, way, workers))
-                found = [(out / file).read_bytes() for file in EQUAL]
+                found = results(out)
                 if expected is not None and found != expected:
                     raise SystemExit(f"run {turn} with {way} gave other bytes")
                 expected = found
