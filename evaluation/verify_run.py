@@ -85,6 +85,9 @@ def check_run(path: Path, instance: Instance) -> tuple[list[str], list[str]]:
     notes = [f"{len(cells.headers)} finished cells, {cells.unfinished} unfinished"]
     if not run.scores.is_file():
         return problems, [*notes, "no scores yet: the run is not finished"]
+    # The last file that a run writes.
+    if not run.page.is_file():
+        notes.append(f"no {run.page.name}: tables and figures may be missing; `ravel run` goes on to them")
     if not problems:
         problems += errors_of(
             lambda: problems.extend(_Numbers(run, cells, instance, config, controls).problems())

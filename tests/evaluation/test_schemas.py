@@ -257,6 +257,16 @@ class TestVerifyRun:
         lines(name, lambda found: found[:-1], folder)
         assert any("no record" in problem for problem in verify_artefact(folder).problems)
 
+    def test_a_run_that_stopped_before_its_page_is_sound_and_said_to_be_unfinished(
+        self, run: Path, tmp_path: Path
+    ) -> None:
+        folder = shutil.copytree(run, tmp_path / "run")
+        assert not any("report.html" in note for note in verify_artefact(folder).notes)
+        (folder / "report.html").unlink()
+        found = verify_artefact(folder)
+        assert found.problems == ()
+        assert any(note.startswith("no report.html") for note in found.notes)
+
     def test_outcomes_in_another_order_are_found(self, run: Path, tmp_path: Path) -> None:
         folder = shutil.copytree(run, tmp_path / "run")
         lines("cells/*/outcomes/context_test.jsonl", lambda found: found[::-1], folder)
