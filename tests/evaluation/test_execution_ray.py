@@ -72,9 +72,13 @@ def test_a_cluster_of_two_nodes_gives_the_bytes_of_serial_though_a_worker_is_kil
     assert results(tmp_path / "run") == results(serial.folder)
 
 
-def test_a_node_that_is_removed_loses_nothing(
-    world: World, serial: RunSummary, tmp_path: Path, cluster: Any
-) -> None:
+def test_a_node_that_is_removed_loses_nothing(world: World, tmp_path: Path, cluster: Any) -> None:
+    """Two fits, one on each node, so long that the second worker is ready before the first fit has ended."""
+    changes: dict[str, object] = {
+        "methods": [{"name": "mdas", "config": {"epochs": 150, "validation_pairs": 0}}],
+        "floors": False,
+    }
+    serial = carried_out(suite(world, **changes), tmp_path / "serial")
     second = cluster.add_node(num_cpus=1)
     removed: list[bool] = []
     said: list[str] = []
@@ -86,7 +90,7 @@ def test_a_node_that_is_removed_loses_nothing(
             removed.append(True)
             cluster.remove_node(second, allow_graceful=False)
 
-    config = suite(world, execution=on(cluster))
+    config = suite(world, execution=on(cluster), **changes)
     target = TargetConfig(model=config.model)
     found = run_suite_for(config, tmp_path / "run", target, progress=progress)
     assert removed
