@@ -114,7 +114,7 @@ def measure(*, quick: bool, runs: int, workers: int) -> dict[str, Any]:
         "ratio": median(ratios),
         "ratios": ratios,
         "ratio_of_one_thread": median(of_one_thread),
-        # Workers of one thread each gain at most their number over one thread, and that is not over serial.
+        # At best the workers share out evenly what one thread takes.
         "most": workers * median(seconds["serial"]) / median(seconds["serial, one thread"]),
     }
 

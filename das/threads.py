@@ -1,28 +1,30 @@
-"""Work that one processor thread does, so that its result is the same however many there are."""
+"""How many processor threads torch uses within a block."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 
-__all__ = ["one_thread"]
+__all__ = ["one_thread", "using_threads"]
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
-    """Let torch use one processor thread within the block.
-
-    For decompositions of small matrices: with more threads LAPACK adds up in another order, and they gain
-    nothing there. A product of matrices needs no such care: threads share out its rows.
-    """
+def using_threads(count: int) -> Iterator[None]:
+    """Let torch use `count` processor threads within the block, and as many as before after it."""
     before = torch.get_num_threads()
-    if before == 1:
-        yield
-        return
-    torch.set_num_threads(1)
+    torch.set_num_threads(count)
     try:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def one_thread() -> AbstractContextManager[None]:
+    """Return a block for decompositions, whose results are then the same however many threads there are.
+
+    With more threads LAPACK adds up in another order, and for small matrices they gain nothing. A product of
+    matrices needs no such care: threads share out its rows.
+    """
+    return using_threads(1)

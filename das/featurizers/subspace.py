@@ -66,7 +66,8 @@ class Subspace(Featurizer):
         gram = wide_readers.mT @ wide_writers
         with one_thread():
             basis, mixing = torch.linalg.qr(wide_writers)
-            reader = torch.linalg.solve(gram, wide_readers.mT).mT @ mixing.mT
+            solved = torch.linalg.solve(gram, wide_readers.mT)
+        reader = solved.mT @ mixing.mT
         return cls(basis.float(), reader.float())
 
     @property

@@ -13,8 +13,6 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-# A library of linear algebra has its threads limited only if it is loaded: scikit-learn brings SciPy's later.
-import scipy.linalg  # noqa: F401
 import torch
 from threadpoolctl import threadpool_limits
 
@@ -100,6 +98,9 @@ def keeps_no_history(engine: Engine) -> bool:
 def use_threads(threads: int | None) -> None:
     """Let this process use so many processor threads, in torch and in the libraries of linear algebra."""
     if threads is not None:
+        # Limits reach only what is loaded, and scikit-learn brings SciPy's linear algebra later.
+        import scipy.linalg  # noqa: F401
+
         torch.set_num_threads(threads)
         threadpool_limits(limits=threads)
 

@@ -18,6 +18,9 @@ LATE_IMPORTS = {
     "ravel.release": {"datasets": "takes seconds, and only the hub reader needs it"},
     "das.engine": {"das.engine.reference": "pyvene takes seconds, and only the oracle needs it"},
     "evaluation.execution.ray": {"ray": "an optional extra that takes seconds, and only a cluster needs it"},
+    "evaluation.execution.worker": {
+        "scipy": "takes a fifth of a second, and only a process whose threads are limited needs it first"
+    },
     **{
         f"evaluation.baselines.{method}": {
             "sklearn": "takes most of a second, and every run imports the methods that it does not use too"

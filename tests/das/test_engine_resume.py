@@ -37,6 +37,7 @@ from das.models import FAMILIES, TargetModel
 from das.models.load import target_from
 from das.models.miniature import character_tokenizer, miniature, random_target
 from das.sites import POSITIONS, STREAMS, Position, Site, Stream
+from das.threads import using_threads
 from ravel.common.errors import SuiteError
 
 FAMILY_NAMES = FAMILIES.names()
@@ -281,16 +282,6 @@ def same_bits_whatever_other_groups_run(target: TargetModel, pairs: list[ForcedP
                     assert torch.equal(one[place], other[i]), (batch_tokens, order, i)
 
 
-@contextmanager
-def two_threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 @pytest.mark.parametrize("family", FAMILY_NAMES)
 def test_a_pairs_logits_are_the_same_bits_in_any_company(
     target_of: TargetMaker, few: list[ForcedPair], family: str, tmp_path: Path
@@ -312,7 +303,7 @@ def test_a_groups_gradient_is_the_same_bits_whatever_other_groups_run(
 def test_two_threads_keep_the_bits_too(
     target_of: TargetMaker, few: list[ForcedPair], family: str, tmp_path: Path
 ) -> None:
-    with two_threads():
+    with using_threads(2):
         same_bits_in_any_company(target_of(family), few, SITE, tmp_path / "cache")
         same_bits_whatever_other_groups_run(target_of(family), few, SITE)
 
@@ -332,7 +323,7 @@ def test_all_bits_are_the_same_everywhere(
 
 def test_one_thread_and_two_give_the_same_bits(small_target: TargetModel, pairs: list[ForcedPair]) -> None:
     logits, gradient = logits_and_gradient(ResumeEngine(small_target), pairs, SITE)
-    with two_threads():
+    with using_threads(2):
         found, found_gradient = logits_and_gradient(ResumeEngine(small_target), pairs, SITE)
     assert torch.equal(found, logits)
     assert torch.equal(found_gradient, gradient)

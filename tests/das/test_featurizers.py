@@ -29,6 +29,7 @@ from das.featurizers import (
 )
 from das.featurizers.orthonormal import TOLERANCE, deviation
 from das.sites import Site
+from das.threads import using_threads
 from ravel.common.errors import SuiteError
 
 D, K, M = 12, 4, 30
@@ -233,16 +234,12 @@ def test_retraction_has_the_gradient_of_finite_differences() -> None:
 def test_retraction_and_its_gradient_are_the_same_bits_with_two_threads(k: int) -> None:
     """Of sizes for which LAPACK's own threads would add up in another order."""
     found = []
-    before = torch.get_num_threads()
     for threads in (1, 2):
-        torch.set_num_threads(threads)
-        try:
+        with using_threads(threads):
             matrix = normal(0, 128, k).requires_grad_()
             columns = retract(matrix)
             (columns * normal(1, 128, k)).sum().backward()
             assert torch.get_num_threads() == threads
-        finally:
-            torch.set_num_threads(before)
         assert matrix.grad is not None
         found.append((columns.detach(), matrix.grad))
     assert all(map(torch.equal, *found))

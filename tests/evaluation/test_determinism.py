@@ -16,6 +16,7 @@ from toy_instance import built
 
 from das.engine import DirectEngine, make_engine
 from das.models import TargetModel
+from das.threads import using_threads
 from evaluation.records import ScoreRecord
 from evaluation.runs import Progress, silent
 from evaluation.suite import RunSummary, SuiteConfig, run_suite_on
@@ -135,11 +136,8 @@ def test_the_engine_changes_no_score(
 def test_two_threads_change_no_score(
     once: RunSummary, instance: Instance, small_target: TargetModel, tmp_path: Path
 ) -> None:
-    torch.set_num_threads(2)
-    try:
+    with using_threads(2):
         found = ran(tmp_path / "run", instance, small_target)
-    finally:
-        torch.set_num_threads(1)
     assert numbers(found) == numbers(once)
 
 

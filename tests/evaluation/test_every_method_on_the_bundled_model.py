@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 
+from das.threads import using_threads
 from evaluation.built_run import run_built
 from evaluation.methods import METHODS
 from evaluation.plan import SuiteConfig
@@ -118,25 +117,17 @@ def test_again_changes_no_byte(finished: RunSummary, tmp_path: Path) -> None:
     assert before == after
 
 
-@pytest.fixture
-def two_threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
-
-
 def featurizers(summary: RunSummary) -> dict[str, bytes]:
     """The tensors of every cell; cells lie under an id that names their settings."""
     files = summary.folder.glob("cells/*/featurizer.safetensors")
     return {str(path.relative_to(summary.folder)): path.read_bytes() for path in files}
 
 
-@pytest.mark.usefixtures("two_threads")
 def test_two_threads_find_the_same_bits(finished: RunSummary, tmp_path: Path) -> None:
     """At a size for which LAPACK's threads would add up in another order."""
     engine = TargetConfig(engine="resume").open()
-    found = run_built(tmp_path / "run", read_bundled("city"), BUILD, finished.config, engine)
+    with using_threads(2):
+        found = run_built(tmp_path / "run", read_bundled("city"), BUILD, finished.config, engine)
     assert found.scores == finished.scores
     assert featurizers(found) == featurizers(finished)
     assert len(featurizers(found)) > len(METHODS.names())

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import torch
 
 from das.engine import EngineAnswerer, make_engine
 from das.models.load import load_target
+from das.threads import using_threads
 from ravel.build import BuildConfig, build_instance
 from ravel.common.bundled import bundled_path
 from ravel.common.errors import SuiteError
@@ -33,13 +33,9 @@ needs_model = pytest.mark.skipif(not is_bundled(), reason="this checkout has no 
 
 def built(threads: int, entity_type: str, name: str = "bundled") -> Instance:
     """Build a small instance on that many threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
+    with using_threads(threads):
         engine = make_engine("direct", load_target(name))
         return build_instance(read_bundled(entity_type), EngineAnswerer(engine), CONFIG)
-    finally:
-        torch.set_num_threads(before)
 
 
 @needs_model
