@@ -10,7 +10,8 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from das.sites import Site, Stream
+from das.sites import STREAMS, Site, Stream
+from ravel.common.errors import SuiteError
 
 __all__ = ["ModelFamily", "Place", "TargetModel", "layers_at", "part"]
 
@@ -85,6 +86,8 @@ class ModelFamily:
     """Returns the number of heads of every attention, given the model's config."""
     beyond_reference: Mapping[Stream, str] = field(default_factory=dict)
     """Streams that pyvene can't reach in this family, each with the reason; `reference` refuses them."""
+    refused: Mapping[Stream, str] = field(default_factory=dict)
+    """Streams that this family has not, each with the reason in words; no part is looked up for them."""
     inferred: bool = False
     """True if a program found the parts in an unknown model; such a target is tested before it runs."""
 
@@ -103,6 +106,18 @@ class TargetModel:
     """The hub id or the folder's path as the user gave it."""
     fingerprint: str
     """SHA-256 over the config and samples of every weight; equal for equal models, whatever the folder."""
+    refused: Mapping[Stream, str] = field(default_factory=dict)
+    """Streams that the self-test found not to be what the suite takes them for, each with the reason."""
+
+    @property
+    def refusals(self) -> Mapping[Stream, str]:
+        """Streams that are not offered, by the family or after the self-test, each with the reason."""
+        return {**self.family.refused, **self.refused}
+
+    @property
+    def streams(self) -> tuple[Stream, ...]:
+        """Streams that are offered, in the order of `STREAMS`."""
+        return tuple(stream for stream in STREAMS if stream not in self.refusals)
 
     @property
     def n_layers(self) -> int:
@@ -129,7 +144,13 @@ class TargetModel:
         return self.d_model if site.head is None else self.head_width
 
     def check(self, site: Site) -> None:
-        """Raise SuiteError unless the model has the site's layer and head."""
+        """Raise SuiteError unless the model has the site's layer and head, and its stream is offered."""
+        if site.stream in self.refusals:
+            raise SuiteError(
+                expected=f"a stream that {self.name} offers: {', '.join(self.streams)}",
+                came=f"{site}; {self.refusals[site.stream]}",
+                todo="choose one of these streams",
+            )
         site.check(self.n_layers, None if site.head is None else self.n_heads)
 
     def place(self, site: Site) -> Place:
