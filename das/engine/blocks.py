@@ -168,8 +168,9 @@ class BlockRunner:
         if length <= self._length:
             return
         wanted = max(_PROBE, -(-length // _PROBE) * _PROBE)
-        limit = self._target.max_tokens
-        wanted = wanted if limit is None else max(length, min(wanted, limit))
+        # Beyond a turning point the tables of the places before it would be others.
+        ends = [end for end in (self._target.max_tokens, *self._target.turning_points) if end is not None]
+        wanted = max(length, min([wanted, *ends]))
         with torch.inference_mode(False), torch.no_grad():
             seen = self._watched(wanted)
             self._tables, self._calls = _understood(seen, wanted)

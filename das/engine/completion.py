@@ -4,6 +4,7 @@ drop out. It knows no texts, no sites and no featurizers."""
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from transformers.cache_utils import Cache, DynamicLayer
 
 from das.engine.batch import pad_rows, plan_batches
 from das.engine.hooks import gathered
+from das.engine.next_tokens import GrowingRows, close_logits, grows_truly
 from das.engine.room import Room
 from das.models.base import TargetModel
 from das.models.load import ran_out_of_memory
@@ -49,9 +51,6 @@ _ALIKE = 5
 _FEW_ROWS = 128
 # Between calls that much memory stays at hand.
 _KEPT_BYTES = 1 << 28
-# How far the logits of the made-up rows may lie apart, relative to the largest.
-_TOLERANCES = {torch.float64: 1e-4, torch.float32: 1e-3}
-_COARSE = 5e-2
 
 
 class _Buffers:
@@ -197,7 +196,9 @@ class Completer:
 
     Whether the model can be run that way is tried on first use with two made-up rows, against whole rows
     without a cache. If not (a model that keeps more than keys and values, or builds its own positions), rows
-    of one length run whole and grow the model's own cache.
+    of one length run whole and grow the model's own cache; if that too differs from whole rows (a model that
+    keeps nothing), they run whole for each new token. So do rows that grow past a length beyond which the
+    model reads a whole row otherwise.
     """
 
     def __init__(self, target: TargetModel, batch_tokens: int = 16_384, *, sharers: int = _SHARERS) -> None:
@@ -212,6 +213,7 @@ class Completer:
         self._buffers = _Buffers()
         self._narrows = True
         self._shares: bool | None = None
+        self._grows: bool | None = None
 
     @property
     def call_tokens(self) -> int:
@@ -231,6 +233,13 @@ class Completer:
             with torch.inference_mode():
                 self._shares = self._agrees() or self._agrees(narrows=False)
         return self._shares
+
+    @property
+    def grows(self) -> bool:
+        """Whether the model's own cache is true to whole rows; False: every new token reads its row anew."""
+        if self._grows is None:
+            self._grows = grows_truly(self.target)
+        return self._grows
 
     @property
     def narrows(self) -> bool:
@@ -254,26 +263,31 @@ class Completer:
         if max_new_tokens < 1:
             return [() for _ in rows]
         found: dict[int, Row] = {}
-        left = list(range(len(rows)))
-        while left:
-            if room is not None:
-                self.batch_tokens = room.size
-            run = _Run(self, [rows[i] for i in left], max_new_tokens, _settled_among(left, settled))
-            if room is None:
-                self._run(run)
-            elif not room.attempt(partial(self._run, run)):
-                self._buffers.trim(0)
-            found.update((left[i], tuple(run.written[i])) for i in run.done)
-            left = [i for i in left if i not in found]
+        points = self.target.turning_points
+        # Rows that are, or may grow, past a length beyond which the model reads them otherwise.
+        turning = [bisect_left(points, len(row) + max_new_tokens) > 0 for row in rows]
+        for kind in sorted(set(turning)):
+            left = [i for i in range(len(rows)) if turning[i] == kind]
+            while left:
+                if room is not None:
+                    self.batch_tokens = room.size
+                run = _Run(self, [rows[i] for i in left], max_new_tokens, _settled_among(left, settled))
+                work = partial(self._run, run, turns=kind)
+                if room is None:
+                    work()
+                elif not room.attempt(work):
+                    self._buffers.trim(0)
+                found.update((left[i], tuple(run.written[i])) for i in run.done)
+                left = [i for i in left if i not in found]
         self._buffers.trim(_KEPT_BYTES)
         return [found[i] for i in range(len(rows))]
 
-    def _run(self, run: _Run) -> None:
+    def _run(self, run: _Run, *, turns: bool) -> None:
         with torch.inference_mode():
-            if len(run.written) > 1 and self.shares:
+            if not turns and len(run.written) > 1 and self.shares:
                 run.with_shared_beginnings()
             else:
-                run.whole_rows()
+                run.whole_rows(cached=not turns and self.grows)
 
     def logits(self, running: _Running) -> Tensor:
         """Run the next tokens; return the logits after the last of them, [rows, vocabulary]."""
@@ -329,17 +343,12 @@ class Completer:
             if ran_out_of_memory(error):
                 raise
             return False
-        tolerance = _TOLERANCES.get(first.dtype, _COARSE)
-        return all(_close(ours, theirs, tolerance) for ours, theirs in zip(found, whole, strict=True))
+        return all(map(close_logits, found, whole))
 
     def _whole(self, row: Row) -> Tensor:
         ids = torch.tensor([row], device=self.target.device)
         logits: Tensor = self.target.model(input_ids=ids, use_cache=False).logits[0, -1]
         return logits
-
-
-def _close(ours: Tensor, theirs: Tensor, tolerance: float) -> bool:
-    return bool((ours - theirs).abs().max() <= tolerance * theirs.abs().max())
 
 
 class _Run:
@@ -525,22 +534,21 @@ class _Run:
             live=list(range(sum(map(len, live)))),
         )
 
-    def whole_rows(self) -> None:
-        """Run rows of one length whole, with the model's own cache, until all of a batch are done."""
+    def whole_rows(self, *, cached: bool) -> None:
+        """Run rows of one length whole until all of a batch are done; `cached`: a new token runs alone."""
         lengths = [len(row) + self._most for row in self._rows]
         budget = self._owner.batch_tokens
         for batch in plan_batches(lengths, batch_tokens=budget, enough_tokens=0, exact=True):
-            step = torch.tensor([self._rows[row] for row in batch], device=self._device)
-            head: nn.Module = self._owner.target.model.get_output_embeddings()
-            live, cache = set(batch), None
-            while live:
-                last = torch.full((len(batch), 1), step.shape[1] - 1, device=self._device)
-                with gathered(head, last):
-                    output = self._owner.target.model(input_ids=step, past_key_values=cache, use_cache=True)
-                cache = output.past_key_values
-                step = output.logits[:, -1].argmax(dim=-1, keepdim=True)
-                pairs = zip(batch, step[:, 0].tolist(), strict=True)
+            ids = torch.tensor([self._rows[row] for row in batch], device=self._device)
+            growing = GrowingRows(self._owner.target, ids, cached=cached)
+            live = set(batch)
+            while True:
+                chosen = growing.next().argmax(dim=-1)
+                pairs = zip(batch, chosen.tolist(), strict=True)
                 live = {row for row, token in pairs if row in live and self._write(row, token)}
+                if not live:
+                    break
+                growing.grow(chosen)
 
 
 def _settled_among(rows: Sequence[int], settled: Settled | None) -> Settled | None:

@@ -5,6 +5,7 @@ It knows token ids, positions and a featurizer; nothing of attributes, labels' m
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -49,7 +50,6 @@ class DirectEngine(ThroughLogits):
     name = "direct"
     room: Room
     """How many tokens a pass may have."""
-    _completer: Completer | None = None
 
     def __init__(
         self,
@@ -70,6 +70,7 @@ class DirectEngine(ThroughLogits):
         """The kept source vectors."""
         self.encoder = PromptEncoder(target.tokenizer)
         """Tokenises prompts, once each."""
+        self._completer = Completer(target, batch_tokens)
         self._head: nn.Module = target.model.get_output_embeddings()
         self._padding_side = padding_side
         self._extra_padding = extra_padding
@@ -105,8 +106,6 @@ class DirectEngine(ThroughLogits):
         askers: dict[tuple[int, ...], list[int]] = {}
         for place, row in enumerate(rows):
             askers.setdefault(row, []).append(place)
-        if self._completer is None:
-            self._completer = Completer(self.target, self.batch_tokens)
         unique = list(askers)
         settled = _all_decided(decided, list(askers.values()))
         new = self._completer.complete(unique, max_new_tokens, settled, room=self.room)
@@ -145,6 +144,7 @@ class DirectEngine(ThroughLogits):
             featurizer,
             max_new_tokens,
             room=self.room,
+            cached=self._completer.grows,
             settled=_all_decided(decided, list(askers.values())),
         )
         known = {ids: self._completion(ids) for ids in dict.fromkeys(new)}
@@ -408,9 +408,20 @@ class DirectEngine(ThroughLogits):
     def _pad(self, rows: list[tuple[int, ...]]) -> PaddedRows:
         return pad_rows(rows, side=self._padding_side, extra=self._extra_padding, device=self.target.device)
 
-    def _plan(self, lengths: list[int], *, exact: bool = False) -> list[list[int]]:
-        enough = self.batch_tokens // 16
-        return plan_batches(lengths, batch_tokens=self.batch_tokens, enough_tokens=enough, exact=exact)
+    def _plan(self, lengths: list[int]) -> list[list[int]]:
+        """Return batches of rows by their places; no batch has rows of both sides of a turning point."""
+        points = self.target.turning_points
+        sides = [bisect_left(points, length) for length in lengths]
+        batches: list[list[int]] = []
+        for side in sorted(set(sides)):
+            rows = [i for i, other in enumerate(sides) if other == side]
+            planned = plan_batches(
+                [lengths[i] for i in rows],
+                batch_tokens=self.batch_tokens,
+                enough_tokens=self.batch_tokens // 16,
+            )
+            batches += [[rows[i] for i in batch] for batch in planned]
+        return batches
 
     def _planned(self, lengths: Sequence[int]) -> Plan:
         return lambda left: self._plan([lengths[i] for i in left])

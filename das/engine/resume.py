@@ -53,7 +53,8 @@ class ResumeEngine(DirectEngine):
     On a CPU in float32 a pair's result is the same to the bit whatever pairs stand beside it, in whatever
     order, with states kept or made anew, for models that use torch's own attention (`sdpa`, not `eager`). A
     model whose blocks can't be called one by one is answered by the path of `DirectEngine`, and `fallback`
-    says why. A user's own hooks on blocks see, while it runs on, the tokens from the site on, and those on
+    says why; so are calls with a row beyond a turning point of the model, for what was kept of its beginning
+    would not be its own. A user's own hooks on blocks see, while it runs on, the tokens from the site on, and those on
     the first and last block a call more. Completing without an interchange is that of `DirectEngine`.
     """
 
@@ -87,7 +88,7 @@ class ResumeEngine(DirectEngine):
 
         The reason is logged once, as a warning.
         """
-        reason = self._resumer.refusal()
+        reason = self.target.no_resume or self._resumer.refusal()
         if reason is not None:
             _LOG.warning("%s is run by the engine direct: %s", self.target.name, reason)
         return reason
@@ -97,7 +98,7 @@ class ResumeEngine(DirectEngine):
     ) -> Tensor:
         """Return the logits that predict each label token, [n_pairs, longest label, vocabulary]; see the
         protocol."""
-        if not pairs or self.fallback is not None:
+        if not pairs or self._by_direct(_forced(pairs)):
             return super().interchange_logits(pairs, site, featurizer)
         groups, lengths = [FeaturizedPairs(pairs, featurizer)], [len(pair.label_ids) for pair in pairs]
         found: list[Tensor] = []
@@ -114,7 +115,8 @@ class ResumeEngine(DirectEngine):
     def forced_labels(self, groups: Sequence[FeaturizedPairs], site: Site) -> list[ForcedLabels]:
         """Return how the labels of each group fare under its own featurizer; see the protocol."""
         mixed = len({group.featurizer is None for group in groups}) != 1
-        if self.fallback is not None or mixed or not all(group.pairs for group in groups):
+        empty = not all(group.pairs for group in groups)
+        if mixed or empty or self._by_direct(_forced([pair for group in groups for pair in group.pairs])):
             return super().forced_labels(groups, site)
         found: list[ForcedLabels] = []
         if not self.room.tight and self.room.attempt(lambda: found.extend(self._at_once(groups, site))):
@@ -171,7 +173,7 @@ class ResumeEngine(DirectEngine):
         Both run in one pass, for they share everything up to the prompt's last token. The vocabulary is asked
         for an answer's later tokens only where its first one is the likeliest.
         """
-        if self.fallback is not None or not choices:
+        if not choices or self._by_direct([(c.base, sum(map(len, c.answers)) - 2) for c in choices]):
             return super().said(choices, site, featurizer)
         self._check(site, [featurizer])
         rows = self._rows_of([c.base for c in choices], [c.answers for c in choices], site)
@@ -206,7 +208,7 @@ class ResumeEngine(DirectEngine):
         Every new token is read with all rows that still go on in one pass, from the site on. What such rows
         leave behind is not kept.
         """
-        if self.fallback is not None or featurizer is None or not pairs:
+        if not pairs or featurizer is None or self._by_direct([(p.base, max_new_tokens) for p in pairs]):
             return super().complete_swapped(pairs, site, featurizer, max_new_tokens, decided)
         self._check(site, [featurizer])
         bases = [pair.base for pair in pairs]
@@ -261,11 +263,24 @@ class ResumeEngine(DirectEngine):
     def run_ahead(self, pairs: Sequence[ForcedPair], site: Site) -> None:
         """Run these pairs' bases and sources for the first time, if there is room for all; see the
         protocol."""
-        if self.fallback is None and pairs:
+        if pairs and not self._by_direct(_forced(pairs)):
             self._check(site, [])
             bases, labels = [pair.base for pair in pairs], [(pair.label_ids,) for pair in pairs]
             self._ahead(self._rows_of(bases, labels, site), [pair.source for pair in pairs], site)
             self._resumer.settle()
+
+    def _by_direct(self, asked: Sequence[tuple[Prompt, int]]) -> bool:
+        """Return whether prompts with so many more tokens each are for the path of `DirectEngine`."""
+        if self.fallback is not None:
+            return True
+        bases = self.encoder.encode([prompt.text for prompt, _ in asked])
+        longest = max(len(base.ids) + more for base, (_, more) in zip(bases, asked, strict=True))
+        return self.target.side(longest) > 0 or not self._reaches(longest)
+
+    def _reaches(self, longest: int) -> bool:
+        limit = self.target.max_tokens
+        # A row that is too long is refused in words where it is run.
+        return (limit is not None and longest > limit) or self._resumer.reaches(longest)
 
     def _ahead(self, rows: Sequence[Row], sources: Sequence[Prompt], site: Site) -> None:
         if self.room.tight:
@@ -428,7 +443,8 @@ class ResumeEngine(DirectEngine):
     def _read_batch(
         self, rows: list[tuple[int, ...]], keys: list[list[SourceKey]]
     ) -> dict[SourceKey, Tensor]:
-        if self.fallback is not None:
+        longest = max(map(len, rows))
+        if self.fallback is not None or self.target.side(longest) or not self._reaches(longest):
             return super()._read_batch(rows, keys)
         spots = dict.fromkeys(key.spot for of_row in keys for key in of_row)
         tokens = sorted({key.token for of_row in keys for key in of_row})
@@ -444,6 +460,11 @@ class ResumeEngine(DirectEngine):
             for row, of_row in enumerate(keys)
             for key in of_row
         }
+
+
+def _forced(pairs: Sequence[ForcedPair]) -> list[tuple[Prompt, int]]:
+    """Return each base with how many tokens of its label are read."""
+    return [(pair.base, len(pair.label_ids) - 1) for pair in pairs]
 
 
 def _in_order(parts: list[Tensor], order: list[int], lengths: Sequence[int]) -> Tensor:

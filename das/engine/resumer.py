@@ -3,6 +3,7 @@ pairs, no labels' meaning and no featurizer."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,6 +21,8 @@ from das.models.base import Place, TargetModel
 from das.models.load import memory_guard
 
 __all__ = ["Cut", "Resumer"]
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,7 @@ class Resumer:
         self._room = room
         self._spill = spill
         self._on_disk: set[str] = set()
+        self._unreached: int | None = None
 
     def refusal(self) -> str | None:
         """Return why this model can't be run on from kept states, or None if it can.
@@ -86,6 +90,22 @@ class Resumer:
         if apart <= bound:
             return None
         return f"its logits come out {apart:.2g} apart from its own (relative; allowed: {bound:g})"
+
+    def reaches(self, length: int) -> bool:
+        """Return whether rows of so many tokens can be run on, which is logged where they can't.
+
+        What a block is given may look otherwise in a longer row than in the one that was watched first.
+        """
+        if self._unreached is None or length < self._unreached:
+            try:
+                self.runner.prepare(length)
+            except CannotResumeError as error:
+                self._unreached = length
+                _LOG.warning(
+                    "rows of %d tokens and more of %s are run by the engine direct: %s",
+                    *(length, self._target.name, error),
+                )
+        return self._unreached is None or length < self._unreached
 
     def _apart(self) -> float:
         """Return the largest difference of logits between rows run on and rows run whole, relative to the

@@ -4,14 +4,15 @@ and no source prompts."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from das.engine.batch import plan_batches
-from das.engine.hooks import gathered, rewritten
+from das.engine.hooks import rewritten
+from das.engine.next_tokens import GrowingRows
 from das.engine.room import Room
 from das.featurizers.base import Featurizer
 from das.models.base import TargetModel
@@ -43,14 +44,17 @@ def complete_swapped_rows(
     max_new_tokens: int,
     *,
     room: Room,
+    cached: bool,
     settled: Callable[[int, tuple[int, ...]], bool] | None = None,
 ) -> list[tuple[int, ...]]:
     """Return the new token ids of each row: up to the first end token, that included, to where `settled` says
     so of the row's place and its new ids, or to `max_new_tokens`. No gradient.
 
-    Rows run together only with rows of their own length, so that there is no padding and no mask. The swap
-    happens while the row itself is read; the new tokens see it through the keys and values that the model
-    keeps. A batch has as many tokens as there is room for, new ones included.
+    Rows run together only with rows of their own length, so that there is no padding and no mask. With
+    `cached` the swap happens while the row itself is read, and the new tokens see it through what the model
+    keeps; without it, and for rows that grow past a length beyond which the model reads them otherwise, each
+    new token reads its row anew, swap included. A batch has as many tokens as there is room for, new ones
+    included.
     """
     found: list[list[int]] = [[] for _ in rows]
 
@@ -71,7 +75,8 @@ def complete_swapped_rows(
         for row in batch:
             found[row].clear()
         with torch.inference_mode():
-            _complete_batch(batch, rows, target, site, featurizer, goes_on)
+            keeps = cached and not target.side(lengths[batch[0]])
+            _complete_batch(batch, rows, target, site, featurizer, goes_on, cached=keeps)
 
     room.each(len(rows), plan, one)
     return [tuple(ids) for ids in found]
@@ -84,36 +89,40 @@ def _complete_batch(
     site: Site,
     featurizer: Featurizer,
     goes_on: Callable[[int, int], bool],
+    *,
+    cached: bool,
 ) -> None:
+    held, live = list(batch), set(batch)
+    ids = torch.tensor([rows[i].ids for i in batch], device=target.device)
+
+    def swapped() -> AbstractContextManager[None]:
+        return _swap([rows[i] for i in held], target, site, featurizer)
+
+    growing = GrowingRows(target, ids, cached=cached, within=swapped)
+    # A done row may run on beside the others; what it says then is not written down.
+    while True:
+        tokens = growing.next().argmax(dim=-1)
+        said = tokens.tolist()
+        live = {row for row, token in zip(held, said, strict=True) if row in live and goes_on(row, token)}
+        if not live:
+            return
+        growing.grow(tokens)
+        if len(live) <= _COMPACT * len(held):
+            kept = [i for i, row in enumerate(held) if row in live]
+            growing.keep(torch.tensor(kept, device=target.device))
+            held = [held[i] for i in kept]
+
+
+def _swap(
+    rows: Sequence[SwappedRow], target: TargetModel, site: Site, featurizer: Featurizer
+) -> AbstractContextManager[None]:
+    """Return the context in which the vectors of these rows are swapped."""
     device = target.device
-    step = torch.tensor([rows[i].ids for i in batch], device=device)
-    places = torch.tensor([rows[i].place for i in batch], device=device)
-    sources = torch.stack([rows[i].source for i in batch]).to(device)
+    places = torch.tensor([row.place for row in rows], device=device)
+    sources = torch.stack([row.source for row in rows]).to(device)
 
     def change(base: Tensor) -> Tensor:
         # A block may be computed elsewhere than the featurizer lies.
         return featurizer.interchange(base.to(device), sources).to(base.device)
 
-    with rewritten(target.place(site), places, change):
-        tokens, cache = _step(target, step, None)
-    # A done row may run on beside the others; what it says then is not written down.
-    held, live = list(batch), set(batch)
-    while True:
-        said = tokens.tolist()
-        live = {row for row, token in zip(held, said, strict=True) if row in live and goes_on(row, token)}
-        if not live:
-            return
-        if len(live) <= _COMPACT * len(held):
-            kept = torch.tensor([i for i, row in enumerate(held) if row in live], device=device)
-            cache.batch_select_indices(kept)
-            held, tokens = [row for row in held if row in live], tokens.index_select(0, kept)
-        tokens, cache = _step(target, tokens[:, None], cache)
-
-
-def _step(target: TargetModel, ids: Tensor, cache: Any) -> tuple[Tensor, Any]:
-    """Read tokens [rows, tokens] and return the likeliest next ones, [rows], with what the model keeps."""
-    head: nn.Module = target.model.get_output_embeddings()
-    last = torch.full((len(ids), 1), ids.shape[1] - 1, device=ids.device)
-    with gathered(head, last):
-        output = target.model(input_ids=ids, past_key_values=cache, use_cache=True)
-    return output.logits[:, -1].argmax(dim=-1), output.past_key_values
+    return rewritten(target.place(site), places, change)

@@ -3,6 +3,7 @@ pairs."""
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -10,6 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from das.models.lengths import longest_row, turning_points
 from das.sites import STREAMS, Site, Stream
 from ravel.common.errors import SuiteError
 
@@ -109,6 +111,9 @@ class TargetModel:
     refused: Mapping[Stream, str] = field(default_factory=dict)
     """Streams that the self-test found not to be what the suite takes them for, each with the reason."""
 
+    no_resume: str | None = None
+    """Why the self-test found that the engine `resume` does not answer truly; None if it does."""
+
     @property
     def refusals(self) -> Mapping[Stream, str]:
         """Streams that are not offered, by the family or after the self-test, each with the reason."""
@@ -190,8 +195,17 @@ class TargetModel:
     @property
     def max_tokens(self) -> int | None:
         """Longest row of tokens the model can read, or None if its config sets no bound."""
-        limit = getattr(self.model.config, "max_position_embeddings", None)
-        return None if limit is None else int(limit)
+        return longest_row(self.model.config)
+
+    @property
+    def turning_points(self) -> tuple[int, ...]:
+        """Lengths, ascending, beyond which a whole row is read otherwise (`das.models.lengths`)."""
+        return turning_points(self.model.config)
+
+    def side(self, length: int) -> int:
+        """Return how many turning points a row of this length is beyond; only rows of one side may share a
+        pass."""
+        return bisect_left(self.turning_points, length)
 
     @property
     def end_ids(self) -> frozenset[int]:

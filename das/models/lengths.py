@@ -1,0 +1,66 @@
+"""What in a model goes by the length of a row: how long it may be, and beyond which length a row is read
+otherwise. It reads configs and runs no model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+__all__ = ["longest_row", "turning_points"]
+
+_LIMITS = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length", "n_ctx")
+"""Names under which configs say how many tokens a row may have."""
+
+
+def longest_row(config: Any) -> int | None:
+    """Return how many tokens a row may have at most, or None if the config sets no bound.
+
+    Rotary tables of the type `dynamic` are made anew for the longest row met so far, so that a longer row
+    would change what is said of others; such a model ends where its tables first would.
+    """
+    named = [getattr(config, name, None) for name in _LIMITS]
+    limits = [value for value in named if type(value) is int and value > 0]
+    limits += [
+        length
+        for rope in _rotary(config)
+        if rope.get("rope_type") == "dynamic" and (length := _original(rope, config)) is not None
+    ]
+    return min(limits, default=None)
+
+
+def turning_points(config: Any) -> tuple[int, ...]:
+    """Return the lengths, ascending, beyond which a whole row is read otherwise than up to them.
+
+    Rows on different sides must not share a pass, and what was kept of a row that has since grown past such
+    a length is no longer true. `longrope` takes other factors for the whole of a longer row; attention in
+    chunks begins anew after each.
+    """
+    points = {
+        length
+        for rope in _rotary(config)
+        if rope.get("rope_type", rope.get("type")) == "longrope"
+        and (length := _original(rope, config)) is not None
+    }
+    chunk = getattr(config, "attention_chunk_size", None)
+    if type(chunk) is int and chunk > 0:
+        points.add(chunk)
+    return tuple(sorted(points))
+
+
+def _rotary(config: Any) -> Iterator[Mapping[str, Any]]:
+    """Yield the settings of rotary tables; some configs have one set for each kind of layer."""
+    settings = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None)
+    if not isinstance(settings, Mapping):
+        return
+    if any(isinstance(value, Mapping) for value in settings.values()):
+        yield from (value for value in settings.values() if isinstance(value, Mapping))
+    else:
+        yield settings
+
+
+def _original(rope: Mapping[str, Any], config: Any) -> int | None:
+    named = rope.get("original_max_position_embeddings") or getattr(
+        config, "original_max_position_embeddings", None
+    )
+    length = named or getattr(config, "max_position_embeddings", None)
+    return length if type(length) is int else None
