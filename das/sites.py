@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol, get_args
 
@@ -16,6 +17,7 @@ __all__ = [
     "Site",
     "SiteSpace",
     "Stream",
+    "check_offered",
     "position_named",
     "stream_named",
 ]
@@ -113,6 +115,17 @@ class Site:
     def __str__(self) -> str:
         head = "" if self.head is None else f".{self.head}"
         return f"{self.stream}.{self.layer}{head}@{self.position}"
+
+
+def check_offered(site: Site, refusals: Mapping[Stream, str], model: str) -> None:
+    """Raise SuiteError, with the reason, for a site of a stream that a model does not offer."""
+    if site.stream in refusals:
+        offered = ", ".join(stream for stream in STREAMS if stream not in refusals)
+        raise SuiteError(
+            expected=f"a stream that {model} offers: {offered}",
+            came=f"{site}; {refusals[site.stream]}",
+            todo="choose a site of one of these streams",
+        )
 
 
 class SiteSpace(Protocol):

@@ -69,11 +69,13 @@ class TargetConfig(Config):
         )
 
     def engine_on(self, target: TargetModel) -> Engine:
-        """Return the engine for a model that is loaded. Raises SuiteError as `make_engine` does."""
+        """Return the engine for a model that is loaded, after its self-test. Raises SuiteError as
+        `make_engine` does."""
         return make_engine(
             self.engine,
             target,
             batch_tokens=self.batch_tokens,
             cache_bytes=None if self.cache_memory is None else parse_bytes(self.cache_memory),
             cache_folder=self.cache_folder,
+            prove=True,
         )

@@ -8,7 +8,7 @@ from das.engine.answering import EngineAnswerer
 from das.engine.direct import DirectEngine
 from das.engine.protocol import Engine, ForcedPair
 from das.engine.resume import ResumeEngine
-from das.engine.selftest import prove
+from das.engine.selftest import check_engine, proven
 from das.models.base import TargetModel
 from ravel.common.errors import unknown_name
 
@@ -25,18 +25,25 @@ def make_engine(
     batch_tokens: int = 16_384,
     cache_bytes: int | None = None,
     cache_folder: Path | None = None,
+    prove: bool = False,
 ) -> Engine:
-    """Return an engine by name. Raises SuiteError for a name that is not in `ENGINES`, and for a target of no
-    known family that fails the self-test.
+    """Return an engine by name. Raises SuiteError for a name that is not in `ENGINES`, and for a target whose
+    block outputs fail the self-test.
 
+    A target of no declared family is put to the self-test, one of a declared family with `prove` only; the
+    engine's target then refuses what failed.
     `batch_tokens` bounds one forward pass of `direct` and `resume`; the reference has its own plain batches.
     `cache_bytes` bounds what `resume` keeps in memory, None for a share of what is free; what does not fit
     goes to `cache_folder`, or is computed again where that is None. Raises SuiteError for a folder that
     another model or version wrote.
     """
-    if target.family.inferred:
+    if name not in ENGINES:
+        raise unknown_name("engine", name, ENGINES)
+    if target.family.inferred or prove:
+        target = proven(target)
+    if target.family.inferred and name == "reference":
         # By an engine of its own, so that the one returned has seen no made-up prompt.
-        prove(_engine_called(name, target, batch_tokens))
+        check_engine(_engine_called(name, target, batch_tokens))
     return _engine_called(name, target, batch_tokens, cache_bytes, cache_folder)
 
 
@@ -51,9 +58,7 @@ def _engine_called(
         return DirectEngine(target, batch_tokens)
     if name == "resume":
         return ResumeEngine(target, batch_tokens, state_bytes=cache_bytes, cache_folder=cache_folder)
-    if name == "reference":
-        # pyvene and what it pulls in take seconds to import, and only the oracle needs it.
-        from das.engine.reference import ReferenceEngine
+    # pyvene and what it pulls in take seconds to import, and only the oracle needs it.
+    from das.engine.reference import ReferenceEngine
 
-        return ReferenceEngine(target)
-    raise unknown_name("engine", name, ENGINES)
+    return ReferenceEngine(target)

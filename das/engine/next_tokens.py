@@ -90,7 +90,7 @@ def grows_truly(target: TargetModel) -> bool:
                 if count == 8:
                     growing.keep(torch.tensor([1], device=target.device))
                     made_up = made_up[1:]
-        # A model that keeps something else, or nothing, fails in ways of its own; whole rows are right for all.
+        # A model that keeps something else, or nothing, fails in ways of its own; whole rows suit all.
         except Exception as error:  # noqa: BLE001, RUF100
             # To run out of memory says nothing about the model.
             if ran_out_of_memory(error):

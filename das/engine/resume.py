@@ -54,8 +54,9 @@ class ResumeEngine(DirectEngine):
     order, with states kept or made anew, for models that use torch's own attention (`sdpa`, not `eager`). A
     model whose blocks can't be called one by one is answered by the path of `DirectEngine`, and `fallback`
     says why; so are calls with a row beyond a turning point of the model, for what was kept of its beginning
-    would not be its own. A user's own hooks on blocks see, while it runs on, the tokens from the site on, and those on
-    the first and last block a call more. Completing without an interchange is that of `DirectEngine`.
+    would not be its own. A user's own hooks on blocks see, while it runs on, the tokens from the site on, and
+    those on the first and last block a call more. Completing without an interchange is that of
+    `DirectEngine`.
     """
 
     name = "resume"

@@ -1,54 +1,37 @@
-"""Tests on the loaded weights whether the places of a target's streams are what the suite takes them for. It
-knows the laws of a causal residual stream, and of the family only what it declares."""
+"""Proves on the loaded weights what will be used of a target: its streams, part by part, and its engine. What
+fails is refused by name, the rest stays. It knows the laws and draws the conclusions."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor
+import transformers
 
+from das.engine.additive import made_up_rows
 from das.engine.direct import DirectEngine
-from das.engine.hooks import captured, rewritten
+from das.engine.laws import Law, Trial, difference, site_of, tolerance
 from das.engine.protocol import Engine, ForcedPair
+from das.engine.resume import ResumeEngine
 from das.featurizers import MaskedBasis
-from das.models.base import Place, TargetModel
-from das.sites import STREAMS, Site, Stream
+from das.models import kept
+from das.models.base import TargetModel
+from das.sites import STREAMS, Stream
 from ravel.common.errors import SuiteError
 from ravel.schema import Prompt
 
-__all__ = ["Law", "SelfTest", "check_engine", "prove", "self_test"]
+__all__ = ["SelfTest", "check_engine", "proven", "self_test"]
 
 _HOW_TO = "docs/how-to/add-a-model-family.md"
-_TOKENS = 6
-"""Tokens of each of the two made-up rows."""
 _TEXTS = ("Rome is in", "The city of Ulm", "So, where is Oslo: it is the")
 """Texts of different lengths for comparing engines."""
-
-Change = Callable[[Tensor], Tensor]
-
-
-@dataclass(frozen=True, slots=True)
-class Law:
-    """One law with what was measured."""
-
-    name: str
-    """What holds, in words."""
-    where: str
-    """Stream and layer, such as `block_output.3`, or `` for the whole model."""
-    measured: float
-    """Largest difference found, relative to the largest number."""
-    bound: float
-    """What `measured` may be at most, or has to exceed."""
-    exceeds: bool = False
-    """True if `measured` has to be above `bound` instead."""
-
-    @property
-    def holds(self) -> bool:
-        """Whether the measured difference is within the bound; one that is no number is not."""
-        return self.measured > self.bound if self.exceeds else self.measured <= self.bound
+_LONGEST_PROBE = 512
+"""Tokens of a probe beyond a turning point at most; a longer one would take longer than all else."""
+_VERSION = 1
+"""Counts up when the laws change, so that kept verdicts are made anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,24 +49,35 @@ class SelfTest:
         """Return the laws that do not hold."""
         return tuple(law for law in self.laws if not law.holds)
 
+    def refusals(self) -> dict[Stream, str]:
+        """Return the streams that can't be offered, each with the first law that is broken there."""
+        found: dict[Stream, str] = {}
+        for law in self.broken():
+            for stream in law.streams:
+                found.setdefault(stream, law.in_words())
+        return {stream: found[stream] for stream in STREAMS if stream in found}
+
     def check(self) -> None:
         """Raise SuiteError, with the measured difference and the bound, for the first law that is broken."""
-        todo = f"choose another model, or declare where its parts are in one file ({_HOW_TO})"
         for law in self.broken():
-            raise _refusal(law, f"{self.target}, read as {self.family}", todo)
+            raise _refusal(law, f"{self.target}, read as {self.family}", _declare("choose another model"))
 
 
 def _refusal(law: Law, target: str, todo: str) -> SuiteError:
     relation = "more than" if law.exceeds else "at most"
     return SuiteError(
         expected=f"a target in which {law.name} (relative difference {relation} {law.bound:g})",
-        came=f"{law.measured:.3g} at {law.where} of {target}",
+        came=law.failure or f"{law.measured:.3g} at {law.where} of {target}",
         todo=todo,
     )
 
 
-def self_test(target: TargetModel) -> SelfTest:
-    """Try the laws on two made-up rows of tokens, at the first, middle and last block; no text is needed.
+def _declare(otherwise: str) -> str:
+    return f"{otherwise}, or declare where its parts are in one file ({_HOW_TO})"
+
+
+def self_test(target: TargetModel, layers: Sequence[int] | None = None) -> SelfTest:
+    """Try the laws on two made-up rows of tokens; no text is needed.
 
     - Every block runs once, in order, and the heads side by side are what the output projection reads.
     - Writing a vector where it was read changes nothing.
@@ -93,212 +87,123 @@ def self_test(target: TargetModel) -> SelfTest:
     - With a changed token below a block, yet the attention's output as it was at all later ones, the block's
       output there is as it was: nothing but the attention takes anything from token to token.
     - With every head that of another row, so is the attention's output.
+    - With attention and MLP held, another stream below a block passes straight through it: the block adds
+      these two, with its own norms and factors, and nothing else.
 
-    Bounds are 1e-3 of the largest number in float32 and 0.05 in the half-width dtypes. Costs about 20 forward
-    passes of 12 tokens per block tried. Writes nothing to the target.
+    `layers` are those that are tried; None: the first, middle and last, and one of each other kind of block.
+    Streams that the family refuses are left out. Bounds are 1e-3 of the largest number in float32 and 0.05 in
+    the half-width dtypes. Costs about 20 forward passes of 12 tokens per block tried. Writes nothing to the
+    target.
     """
+    tried = _layers(target) if layers is None else layers
     with torch.inference_mode(False), torch.no_grad():
-        return SelfTest(target.name, target.family.name, tuple(_Trial(target).laws()))
+        return SelfTest(target.name, target.family.name, tuple(Trial(target).laws(tried)))
 
 
-def prove(engine: Engine) -> None:
-    """Raise SuiteError unless the engine's target keeps the laws and the engine answers truly on it.
+def _layers(target: TargetModel) -> list[int]:
+    blocks = target.family.blocks(target.model)
+    kinds: dict[Any, int] = {}
+    for layer, block in enumerate(blocks):
+        kinds.setdefault((type(block), *(type(part) for part in block.children())), layer)
+    return sorted({0, len(blocks) // 2, len(blocks) - 1, *kinds.values()})
 
-    Meant for a family that nobody declared. A model that can't be run at all is refused in the same way.
+
+def proven(target: TargetModel) -> TargetModel:
+    """Return the target with what the self-test refuses of it: streams by name, and the engine `resume`.
+
+    A declared family, which the tests know, is tried at its middle block; one that a program found, at one of
+    each kind. The verdict is kept beside the weights, for this instrument and these versions. Raises
+    SuiteError for a model of which not even block outputs can be served.
     """
-    target = engine.target
+    folder, key = Path(target.name), _key(target)
+    known = kept.read(folder, key) if folder.is_dir() else None
+    if not isinstance(known, dict):
+        known = _verdict(target)
+        if folder.is_dir():
+            kept.write(folder, key, known)
+    refused = {stream: known["refused"][stream] for stream in STREAMS if stream in known["refused"]}
+    return replace(target, refused=refused, no_resume=known["no_resume"])
+
+
+def _key(target: TargetModel) -> dict[str, Any]:
+    return {
+        "what": "self-test",
+        "version": _VERSION,
+        "instrument": target.fingerprint,
+        "family": target.family.name,
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "device": str(target.device),
+    }
+
+
+def _verdict(target: TargetModel) -> dict[str, Any]:
+    """Return the streams that are refused, each with the reason, and why `resume` is, if it is."""
     try:
-        self_test(target).check()
-        check_engine(engine)
+        found = self_test(target, None if target.family.inferred else [target.n_layers // 2])
+        refused = found.refusals()
+        if "block_output" in refused:
+            found.check()
+        served = replace(target, refused=refused)
+        check_engine(DirectEngine(served))
     except (TypeError, ValueError, RuntimeError, AttributeError, LookupError) as error:
-        first_line = (str(error).splitlines() or [type(error).__name__])[0][:160]
-        raise SuiteError(
-            expected=f"a model that the engine {engine.name} can run",
-            came=f"{target.name}, read as {target.family.name}, which fails with: {first_line}",
-            todo=_otherwise(engine),
-        ) from error
+        raise _cannot_run(target, "direct", error) from error
+    return {"refused": dict(refused), "no_resume": _why_no_resume(served)}
+
+
+def _cannot_run(target: TargetModel, engine: str, error: Exception) -> SuiteError:
+    first_line = (str(error).splitlines() or [type(error).__name__])[0][:160]
+    return SuiteError(
+        expected=f"a model that the engine {engine} can run",
+        came=f"{target.name}, read as {target.family.name}, which fails with: {first_line}",
+        todo=_declare("choose another model"),
+    )
+
+
+def _why_no_resume(target: TargetModel) -> str | None:
+    try:
+        check_engine(ResumeEngine(target))
+    except SuiteError as error:
+        return error.came
+    except (TypeError, ValueError, RuntimeError, AttributeError, LookupError) as error:
+        return (str(error).splitlines() or [type(error).__name__])[0][:160]
+    return None
 
 
 def check_engine(engine: Engine) -> None:
     """Raise SuiteError unless the engine answers as `direct` does with each pair alone, where nothing is
     padded.
 
-    An engine may rely on more than where the parts are, such as on positions that can be given.
+    An engine may rely on more than where the parts are, such as on positions that can be given. Where the
+    model reads longer rows otherwise, one of the rows is longer.
     """
     target = engine.target
-    prompts = [Prompt(text, text, text, None, (0, len(text))) for text in _TEXTS]
-    labels = [tuple(int(i) for i in row) for row in _made_up_ids(target)[:, :3]] + [(1,)]
+    prompts = _prompts(target)
+    labels = [tuple(int(i) for i in row) for row in made_up_rows(target)[:, :3]] + [(1,)] * len(prompts)
     pairs = [
         ForcedPair(base, source, ids)
-        for base, source, ids in zip(prompts, (*prompts[1:], prompts[0]), labels, strict=True)
+        for base, source, ids in zip(prompts, (*prompts[1:], prompts[0]), labels, strict=False)
     ]
-    bound = _tolerance(target)
-    for stream in STREAMS:
-        site = _site(target, stream, target.n_layers // 2)
+    for stream in target.streams:
+        site = site_of(target, stream, target.n_layers // 2)
         swap = MaskedBasis(torch.ones(target.width(site), device=target.device))
         with torch.no_grad():
-            expected = DirectEngine(target, batch_tokens=1).interchange_logits(pairs, site, swap)
+            alone = DirectEngine(target, batch_tokens=1).interchange_logits(pairs, site, swap)
             found = engine.interchange_logits(pairs, site, swap)
         name = f"the engine {engine.name} answers as one row alone does"
-        law = Law(name, str(site), _difference(found, expected), bound)
+        law = Law(name, str(site), difference(found, alone), tolerance(target))
         if not law.holds:
-            raise _refusal(law, f"{target.name}, read as {target.family.name}", _otherwise(engine))
+            other = "choose another model" if engine.name == "direct" else "try --engine direct"
+            raise _refusal(law, f"{target.name}, read as {target.family.name}", _declare(other))
 
 
-def _otherwise(engine: Engine) -> str:
-    other = "choose another model" if engine.name == "direct" else "try --engine direct"
-    return f"{other}, or declare the family in one file ({_HOW_TO})"
-
-
-class _Trial:
-    """Two rows of tokens in one target, and what is read of them."""
-
-    def __init__(self, target: TargetModel) -> None:
-        self.target = target
-        self.bound = _tolerance(target)
-        self.ids = _made_up_ids(target)
-        self.everywhere = torch.arange(_TOKENS).repeat(2, 1)
-        self.blocks = {layer: Place(block) for layer, block in enumerate(target.family.blocks(target.model))}
-        self.states, self.logits = self.run(self.blocks)
-
-    def run(
-        self, read: Mapping[int, Place], changes: Sequence[tuple[Place, int, Change]] = ()
-    ) -> tuple[dict[int, Tensor], Tensor]:
-        """Return what is read, [2, tokens, width] each, and the logits, [2, tokens, vocabulary]; all float32.
-
-        A change acts on both rows' vectors at one token of a place, [2, width].
-        """
-        with ExitStack() as stack:
-            for place, token, change in changes:
-                stack.enter_context(rewritten(place, torch.tensor([token, token]), change))
-            found = stack.enter_context(captured(read, dict.fromkeys(read, self.everywhere), stop=False))
-            logits = self.target.model(input_ids=self.ids, use_cache=False).logits.float()
-        return found, logits
-
-    def laws(self) -> list[Law]:
-        found = [self.order()]
-        for layer in sorted({0, self.target.n_layers // 2, self.target.n_layers - 1}):
-            heads = self.heads(layer)
-            found.append(heads)
-            if heads.holds:
-                found += self.of_layer(layer)
-        return found
-
-    def order(self) -> Law:
-        late = sum(layer != place for place, layer in enumerate(self.states))
-        missed = len(self.blocks) - len(self.states)
-        return Law("each block runs, one after the other", "block_output", float(late + missed), 0.0)
-
-    def heads(self, layer: int) -> Law:
-        width, wanted = (
-            self.read(self.projection(layer)).shape[-1],
-            self.target.n_heads * self.target.head_width,
-        )
-        name = "the heads side by side fill what the attention's output projection reads"
-        return Law(name, f"head_output.{layer}", abs(width - wanted) / wanted, 0.0)
-
-    def of_layer(self, layer: int) -> list[Law]:
-        found = [law for stream in STREAMS for law in self.of_stream(stream, layer)]
-        found += [self.whole_state(layer), self.whole_attention(layer)]
-        return [*found, self.only_way(layer)] if layer else found
-
-    def of_stream(self, stream: Stream, layer: int) -> list[Law]:
-        site = _site(self.target, stream, layer)
-        place, where = self.target.place(site), f"{stream}.{layer}"
-        vectors, token = self.read(place), _TOKENS - 2
-        _, same = self.run({}, self.as_read(place, vectors))
-        _, other = self.run({}, self.as_read(place, vectors.flip(0), [token]))
-        return [
-            self.law("writing a vector where it was read changes nothing", where, same, self.logits),
-            self.law(
-                "a vector at one token changes no logits before it",
-                where,
-                other[:, :token],
-                self.logits[:, :token],
-            ),
-            Law(
-                "another vector at one token changes logits there or after it",
-                where,
-                _difference(other[:, token:], self.logits[:, token:]),
-                0.0,
-                exceeds=True,
-            ),
-        ]
-
-    def whole_state(self, layer: int) -> Law:
-        """The other row's stream gives the other row's logits."""
-        _, swapped = self.run({}, self.as_read(self.blocks[layer], self.states[layer].flip(0)))
-        name = "what stands after a block is the whole residual stream"
-        return self.law(name, f"block_output.{layer}", swapped, self.logits.flip(0))
-
-    def whole_attention(self, layer: int) -> Law:
-        attention, mixed = self.place("attention_output", layer), self.read(self.projection(layer)).flip(0)
-        changes: list[tuple[Place, int, Change]] = []
-        for head in range(self.target.n_heads):
-            place = self.target.place(Site(layer, "head_output", head=head))
-            changes += self.as_read(place, mixed[..., place.columns])
-        found, _ = self.run({0: attention}, changes)
-        name = "the heads are all that the attention returns"
-        return self.law(name, f"attention_output.{layer}", found[0], self.read(attention).flip(0))
-
-    def only_way(self, layer: int) -> Law:
-        """A token changed below a block reaches later ones through the attention alone."""
-        attention = self.place("attention_output", layer)
-        later = list(range(2, _TOKENS))
-        changes = [
-            *self.as_read(self.blocks[layer - 1], self.states[layer - 1].flip(0), [1]),
-            *self.as_read(attention, self.read(attention), later),
-        ]
-        found, _ = self.run({layer: self.blocks[layer]}, changes)
-        name = "nothing but the attention takes anything from token to token"
-        return self.law(name, f"attention_output.{layer}", found[layer][:, 2:], self.states[layer][:, 2:])
-
-    def read(self, place: Place) -> Tensor:
-        found, _ = self.run({0: place})
-        if not found:
-            raise LookupError(f"the module {type(place.module).__name__} takes no part in a forward pass")
-        return found[0]
-
-    def place(self, stream: Stream, layer: int) -> Place:
-        return self.target.place(Site(layer, stream))
-
-    def projection(self, layer: int) -> Place:
-        block = self.target.family.blocks(self.target.model)[layer]
-        return Place(self.target.family.projection(block), "input")
-
-    def as_read(
-        self, place: Place, vectors: Tensor, tokens: Sequence[int] = range(_TOKENS)
-    ) -> list[tuple[Place, int, Change]]:
-        """Return the changes that put `vectors` [2, tokens, width] at these tokens of a place."""
-        return [(place, token, _put(vectors[:, token])) for token in tokens]
-
-    def law(self, name: str, where: str, found: Tensor, expected: Tensor) -> Law:
-        return Law(name, where, _difference(found, expected), self.bound)
-
-
-def _put(vectors: Tensor) -> Change:
-    return lambda old: vectors.to(old.dtype)
-
-
-def _site(target: TargetModel, stream: Stream, layer: int) -> Site:
-    head = target.n_heads - 1 if stream == "head_output" else None
-    return Site(layer, stream, "prompt_last", head)
-
-
-def _made_up_ids(target: TargetModel) -> Tensor:
-    """Return two rows of token ids, spread over the vocabulary and different at every token."""
-    vocabulary = int(target.model.get_input_embeddings().num_embeddings)
-    steps = torch.arange(1, 2 * _TOKENS + 1) * (vocabulary // (2 * _TOKENS + 1))
-    return steps.view(_TOKENS, 2).T.contiguous().to(target.device)
-
-
-def _tolerance(target: TargetModel) -> float:
-    return 1e-3 if target.dtype in (torch.float32, torch.float64) else 0.05
-
-
-def _difference(found: Tensor, expected: Tensor) -> float:
-    """Return the largest difference relative to the largest number expected; infinite for other shapes."""
-    if found.shape != expected.shape:
-        return float("inf")
-    scale = float(expected.abs().max())
-    return float((found - expected).abs().max()) / (scale or 1.0)
+def _prompts(target: TargetModel) -> list[Prompt]:
+    """Return short prompts, and one beyond each turning point that is not too far off."""
+    texts = list(_TEXTS)
+    per_word = max(1, len(target.tokenizer(" so" * 8, add_special_tokens=False)["input_ids"]) // 8)
+    for point in target.turning_points:
+        text = _TEXTS[0] + " so" * (point // per_word + 1)
+        length = len(target.tokenizer(text)["input_ids"]) + 3
+        if point <= _LONGEST_PROBE and (target.max_tokens is None or length <= target.max_tokens):
+            texts.append(text)
+    return [Prompt(text, text, text, None, (0, len(text))) for text in texts]

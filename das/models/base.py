@@ -12,8 +12,7 @@ import torch
 from torch import nn
 
 from das.models.lengths import longest_row, turning_points
-from das.sites import STREAMS, Site, Stream
-from ravel.common.errors import SuiteError
+from das.sites import STREAMS, Site, Stream, check_offered
 
 __all__ = ["ModelFamily", "Place", "TargetModel", "layers_at", "part"]
 
@@ -150,12 +149,7 @@ class TargetModel:
 
     def check(self, site: Site) -> None:
         """Raise SuiteError unless the model has the site's layer and head, and its stream is offered."""
-        if site.stream in self.refusals:
-            raise SuiteError(
-                expected=f"a stream that {self.name} offers: {', '.join(self.streams)}",
-                came=f"{site}; {self.refusals[site.stream]}",
-                todo="choose one of these streams",
-            )
+        check_offered(site, self.refusals, self.name)
         site.check(self.n_layers, None if site.head is None else self.n_heads)
 
     def place(self, site: Site) -> Place:

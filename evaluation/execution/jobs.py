@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
 from das.engine.resume import ResumeEngine
 from das.environment import describe_numerics
-from das.sites import Site
+from das.sites import Site, Stream, check_offered
 from evaluation.cache_plan import planned_cache
 from evaluation.cells import judge_cell, run_cells
 from evaluation.control_runs import run_control
@@ -68,13 +68,16 @@ class Described:
     """Width of the residual stream."""
     head_width: int
     """Length of a head's output."""
+    refusals: Mapping[Stream, str] = field(default_factory=dict)
+    """Streams that are not offered, each with the reason."""
 
     def width(self, site: Site) -> int:
         """Return the length of the vector at a site."""
         return self.d_model if site.head is None else self.head_width
 
     def check(self, site: Site) -> None:
-        """Raise SuiteError unless the model has the site's layer and head."""
+        """Raise SuiteError unless the model has the site's layer and head, and its stream is offered."""
+        check_offered(site, self.refusals, self.name)
         site.check(self.n_layers, None if site.head is None else self.n_heads)
 
 
@@ -107,6 +110,7 @@ class Describe(_Whole):
             n_heads=target.n_heads,
             d_model=target.d_model,
             head_width=target.head_width,
+            refusals=target.refusals,
         )
 
 

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from transformers import AutoConfig
 
 from das.engine import DirectEngine, ForcedPair, ResumeEngine, make_engine
-from das.engine.selftest import Law, SelfTest, check_engine, prove, self_test
+from das.engine.laws import Law
+from das.engine.selftest import SelfTest, check_engine, proven, self_test
 from das.featurizers import MaskedBasis
 from das.featurizers.base import Featurizer
 from das.models import FAMILIES, ModelFamily, TargetModel
@@ -82,8 +83,9 @@ def test_every_declared_family_keeps_every_law(target_of: TargetMaker, family: s
     found = self_test(target_of(family))
     found.check()
     assert found.broken() == ()
-    # Of the whole; for three blocks their heads, three of each stream, two of the whole; the ways into two.
-    assert len(found.laws) == 1 + 3 * (1 + 3 * len(STREAMS) + 2) + 2
+    # Of the whole; for three blocks their heads, three of each stream, two of the whole; the ways into two,
+    # and through these.
+    assert len(found.laws) == 1 + 3 * (1 + 3 * len(STREAMS) + 2) + 2 * 2
     assert all(law.measured < 1e-5 for law in found.laws if not law.exceeds)
     assert all(law.measured > 1e-3 for law in found.laws if law.exceeds)
 
@@ -232,24 +234,51 @@ def test_an_engine_that_answers_otherwise_is_refused(small_target: TargetModel) 
         SuiteError, match=r"the engine off answers .* at most 0\.001\); got 0\.01 at .*--engine direct"
     ):
         check_engine(Off(small_target))
-    with pytest.raises(SuiteError, match=r"the engine failing can run; got .*, which fails with: shapes\. "):
-        prove(Failing(small_target))
+    with pytest.raises(RuntimeError, match="shapes"):
+        check_engine(Failing(small_target))
 
 
-def test_a_part_that_never_runs_is_refused(small_target: TargetModel) -> None:
+def test_an_engine_that_fails_at_resume_is_the_plain_one(
+    small_target: TargetModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("das.engine.selftest.ResumeEngine", Off)
+    found = proven(small_target)
+    assert found.refused == {}
+    assert found.no_resume is not None
+    assert "0.01 at block_output.2" in found.no_resume
+    assert ResumeEngine(found).fallback == found.no_resume
+    monkeypatch.setattr("das.engine.selftest.ResumeEngine", Failing)
+    assert proven(small_target).no_resume == "shapes"
+
+
+def test_a_model_that_no_engine_can_run_is_refused(
+    small_target: TargetModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("das.engine.selftest.DirectEngine", Failing)
+    with pytest.raises(SuiteError, match=r"the engine direct can run; got .*, which fails with: shapes\. "):
+        proven(small_target)
+
+
+def test_a_part_that_never_runs_is_refused_by_name(small_target: TargetModel) -> None:
     idle = nn.Linear(32, 32)
-    with pytest.raises(SuiteError, match="the module Linear takes no part in a forward pass"):
-        prove(DirectEngine(declared_as(small_target, mlp=lambda block: idle)))
+    found = proven(declared_as(small_target, mlp=lambda block: idle))
+    assert found.streams == ("block_output", "attention_output", "head_output")
+    assert "the module Linear takes no part in a forward pass" in found.refused["mlp_output"]
+    with pytest.raises(SuiteError, match=r"a stream that miniature.* offers: block_output, attention_output"):
+        DirectEngine(found).collect([], [Site(1, "mlp_output")])
 
 
 def test_a_found_family_is_tested_when_an_engine_is_made(target_of: TargetMaker) -> None:
     wrong = {"attention": part("mlp"), "mlp": part("self_attn")}
     for name in ("direct", "resume", "reference"):
-        assert make_engine(name, declared_as(target_of("llama"), inferred=True)).name == name
-        with pytest.raises(SuiteError, match=r"at most 0\.001\); got .*read as llama"):
-            make_engine(name, declared_as(target_of("llama"), inferred=True, **wrong))
-    # What a person declared is tested here and not at every start.
-    assert make_engine("direct", declared_as(target_of("llama"), **wrong)).name == "direct"
+        made = make_engine(name, declared_as(target_of("llama"), inferred=True))
+        assert (made.name, made.target.streams) == (name, STREAMS)
+        made = make_engine(name, declared_as(target_of("llama"), inferred=True, **wrong))
+        assert made.target.streams == ("block_output",)
+    # What a person declared is tested here and where `prove` asks for it, not at every start.
+    assert make_engine("direct", declared_as(target_of("llama"), **wrong)).target.streams == STREAMS
+    made = make_engine("direct", declared_as(target_of("llama"), **wrong), prove=True)
+    assert made.target.streams == ("block_output",)
 
 
 # --- families found by looking through the modules
@@ -285,7 +314,7 @@ def test_unknown_families_are_served_alike_by_every_engine(
     near, far = make_prompt("%s is a city in", "Rome"), make_prompt("The old town of %s is it", "Ulm")
     pairs = [ForcedPair(near, far, (5, 6, 7)), ForcedPair(far, near, (9,))]
     direct, *others = (make_engine(name, target) for name in ("direct", "resume", "reference"))
-    for stream in STREAMS:
+    for stream in direct.target.streams:
         site = Site(1, stream, head=2 if stream == "head_output" else None)
         swap = MaskedBasis(torch.ones(target.width(site)))
         expected = direct.interchange_logits(pairs, site, swap)
@@ -306,13 +335,78 @@ def test_an_unknown_family_loads_from_its_folder(tmp_path: Path) -> None:
         loaded.family.miniature()
 
 
-def test_what_adds_the_stream_itself_is_refused() -> None:
-    """BLOOM's attention returns the sum with the stream, which is no output of the attention alone."""
+# --- by part: what returns more than it should is refused, the rest is served
+
+
+class Branched(nn.Module):
+    """A block with a second branch that no declared part returns, as mixtures with shared experts have."""
+
+    def __init__(self, block: nn.Module) -> None:
+        super().__init__()
+        self.block, self.branch = block, nn.Linear(32, 32)
+
+    def forward(self, hidden_states: Tensor, **kwargs: Any) -> Tensor:
+        output = self.block(hidden_states, **kwargs)
+        return output + torch.tanh(self.branch(output))
+
+
+def branched() -> TargetModel:
+    target = miniature(FAMILIES.get("llama"))
+    layers = target.model.model.layers
+    for layer in range(len(layers)):
+        layers[layer] = Branched(layers[layer])
+    return declared_as(
+        target,
+        attention=part("block.self_attn"),
+        mlp=part("block.mlp"),
+        projection=part("block.self_attn.o_proj"),
+    )
+
+
+def test_a_second_branch_costs_the_mlp_output_alone() -> None:
+    found = self_test(branched())
+    assert set(found.refusals()) == {"mlp_output"}
+    assert "a block adds the outputs of its attention and its MLP" in found.refusals()["mlp_output"]
+
+
+def test_an_mlp_that_returns_the_stream_too_costs_the_mlp_output_alone() -> None:
+    """MPT adds the stream inside its MLP."""
+    found = make_engine("direct", unknown_target("mpt")).target
+    assert set(found.refused) == {"mlp_output"}
+
+
+def test_an_attention_that_returns_the_stream_too_leaves_block_outputs() -> None:
+    """BLOOM's attention and its MLP each return the sum with the stream."""
     config = AutoConfig.for_model("bloom", **TINY, hidden_size=32, n_layer=3, n_head=4)
-    with pytest.raises(
-        SuiteError, match=r"the heads are all .*; got 0\.\d+ at attention_output\.0 of b.*generic:bloom"
-    ):
-        make_engine("direct", random_target(config, name="b"))
+    found = make_engine("direct", random_target(config, name="b")).target
+    assert found.streams == ("block_output",)
+
+
+def test_a_way_past_the_stream_is_refused_whole(target_of: TargetMaker) -> None:
+    target, seen = declared_as(target_of("llama"), inferred=True), []
+    embed = target.model.get_input_embeddings().register_forward_hook(lambda m, i, out: seen.append(out))
+    try:
+        with (
+            hooked(target.model.lm_head, lambda hidden: hidden + seen[-1]),
+            pytest.raises(SuiteError, match="what stands after a block is the whole residual stream"),
+        ):
+            make_engine("resume", target)
+    finally:
+        embed.remove()
+
+
+def test_a_verdict_is_kept_beside_the_weights(
+    tmp_path: Path, target_of: TargetMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("das.models.kept._SMALLEST", 0)
+    target = replace(target_of("llama"), name=str(tmp_path))
+    idle = replace(target.family, mlp=lambda block: nn.Linear(32, 32))
+    first = proven(replace(target, family=idle))
+    assert set(first.refused) == {"mlp_output"}
+    monkeypatch.setattr("das.engine.selftest.self_test", lambda *_: pytest.fail("tested twice"))
+    assert proven(replace(target, family=idle)).refused == first.refused
+    with pytest.raises(pytest.fail.Exception, match="tested twice"):
+        proven(replace(target, family=idle, fingerprint="another"))
 
 
 @pytest.mark.parametrize("what", ["no attention", "layers of two kinds", "no head", "no MLP"])
