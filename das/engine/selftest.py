@@ -198,12 +198,13 @@ def check_engine(engine: Engine) -> None:
 
 
 def _prompts(target: TargetModel) -> list[Prompt]:
-    """Return short prompts, and one beyond each turning point that is not too far off."""
-    texts = list(_TEXTS)
+    """Return short prompts, and one beyond each turning point that is not too far off; none is too long for
+    the model."""
     per_word = max(1, len(target.tokenizer(" so" * 8, add_special_tokens=False)["input_ids"]) // 8)
-    for point in target.turning_points:
-        text = _TEXTS[0] + " so" * (point // per_word + 1)
-        length = len(target.tokenizer(text)["input_ids"]) + 3
-        if point <= _LONGEST_PROBE and (target.max_tokens is None or length <= target.max_tokens):
-            texts.append(text)
-    return [Prompt(text, text, text, None, (0, len(text))) for text in texts]
+    near = [point for point in target.turning_points if point <= _LONGEST_PROBE]
+    texts = [*_TEXTS, *(_TEXTS[0] + " so" * (point // per_word + 1) for point in near)]
+    limit = target.max_tokens
+    fitting = [
+        text for text in texts if limit is None or len(target.tokenizer(text)["input_ids"]) + 3 <= limit
+    ]
+    return [Prompt(text, text, text, None, (0, len(text))) for text in fitting or texts[:1]]

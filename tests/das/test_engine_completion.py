@@ -12,14 +12,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import processors
+from torch import Tensor, nn
 from transformers import LlamaConfig
 
-from das.engine import DirectEngine
+from das.engine import DirectEngine, ResumeEngine
 from das.engine.batch import PromptEncoder
 from das.engine.completion import Completer, shared_cuts
+from das.engine.protocol import PromptPair
 from das.engine.token_rows import token_rows
+from das.featurizers import MaskedBasis
 from das.models import FAMILIES, TargetModel
-from das.models.miniature import character_tokenizer, random_target
+from das.models.miniature import character_tokenizer, miniature, random_target
+from das.sites import Site
 from ravel.common.errors import SuiteError
 
 PromptMaker = Callable[..., Any]
@@ -285,3 +289,76 @@ class TestTokenRows:
         tokenizer = Shouting(character_tokenizer())
         expected = [encoded.ids for encoded in PromptEncoder(tokenizer).encode(self.TEXTS)]
         assert token_rows(tokenizer, PromptEncoder(tokenizer), self.TEXTS) == expected
+
+
+# --- models that keep nothing of what they read
+
+
+class Forgetful(nn.Module):
+    """A causal model that takes `past_key_values` and neither reads nor returns any, as plain code of a
+    stranger does."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.inner = model
+        self.config, self.generation_config = model.config, model.generation_config
+
+    def forward(self, input_ids: Tensor, past_key_values: Any = None, **ignored: Any) -> Any:
+        output = self.inner(input_ids=input_ids, use_cache=False)
+        output.past_key_values = None
+        return output
+
+    def get_input_embeddings(self) -> nn.Module:
+        module: nn.Module = self.inner.get_input_embeddings()
+        return module
+
+    def get_output_embeddings(self) -> nn.Module:
+        module: nn.Module = self.inner.get_output_embeddings()
+        return module
+
+
+@pytest.fixture(scope="module")
+def forgetful() -> TargetModel:
+    target = miniature(FAMILIES.get("llama"))
+    family = replace(target.family, blocks=lambda model: model.inner.model.layers)
+    return replace(target, model=Forgetful(target.model).eval(), family=family)
+
+
+def test_a_model_that_keeps_nothing_reads_whole_rows(forgetful: TargetModel) -> None:
+    completer = Completer(forgetful)
+    assert not completer.shares
+    assert not completer.grows
+    # As is one that keeps what it read.
+    assert Completer(miniature(FAMILIES.get("llama"))).grows
+    rows = [(1, *range(5 + i, 9 + 2 * i)) for i in range(5)] * 2
+    expected = [tuple(greedy(forgetful, row, 6)[0]) for row in rows]
+    assert completer.complete(rows, 6) == expected
+    # The label that a cache that is none would give: each new token read as if it were alone.
+    wrong = [_as_if_alone(forgetful, row, 6) for row in rows]
+    assert wrong != expected
+
+
+def _as_if_alone(target: TargetModel, row: tuple[int, ...], count: int) -> tuple[int, ...]:
+    with torch.no_grad():
+        new = (int(target.model(torch.tensor([row])).logits[0, -1].argmax()),)
+        while len(new) < count and new[-1] not in target.end_ids:
+            new += (int(target.model(torch.tensor([new[-1:]])).logits[0, -1].argmax()),)
+    return new
+
+
+@pytest.mark.parametrize("engine", [DirectEngine, ResumeEngine])
+def test_its_swapped_completions_read_whole_rows_with_the_swap(
+    forgetful: TargetModel, engine: type[DirectEngine], make_prompt: PromptMaker
+) -> None:
+    """The same model with its cache is the oracle."""
+    honest = miniature(FAMILIES.get("llama"))
+    names = ["Rome", "Ulm", "Oslo", "Bern"]
+    bases = [make_prompt("%s is a city in", name) for name in names]
+    pairs = [PromptPair(base, source) for base, source in zip(bases, bases[::-1], strict=True)]
+    every = MaskedBasis(torch.ones(honest.d_model))
+    expected = DirectEngine(honest).complete_swapped(pairs, Site(2), every, 6)
+    assert engine(forgetful).complete_swapped(pairs, Site(2), every, 6) == expected
+    ends: Any = lambda place, ids: len(ids) > place  # noqa: E731
+    some = engine(forgetful).complete_swapped(pairs, Site(2), every, 6, ends)
+    for place, (one, full) in enumerate(zip(some, expected, strict=True)):
+        assert one.token_ids == full.token_ids[: place + 1]
