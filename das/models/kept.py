@@ -17,7 +17,7 @@ __all__ = ["files_of", "read", "write"]
 
 _FILE = ".ravel-kept.json"
 _SMALLEST = 64 * 2**20
-"""Bytes of a folder from which on keeping pays; the bundled model is smaller, so its folder stays as it is."""
+"""Bytes of a folder from which on keeping pays; the bundled model is smaller, so its folder stays clean."""
 _VALUES = 64
 """Values kept at most; the oldest go first."""
 
@@ -40,8 +40,7 @@ def read(folder: Path, key: Any) -> Any | None:
 
 
 def write(folder: Path, key: Any, value: Any) -> None:
-    """Keep a JSON value in `folder` under `key`, if that can be done and pays. Raises nothing for a folder that
-    can't be written to."""
+    """Keep a JSON value in `folder` under `key`, if that can be done and pays."""
     if sum(size for _, size, _ in files_of(folder)) < _SMALLEST:
         return
     short = _short(key)
