@@ -4,12 +4,13 @@ pairs."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
 from torch import nn
 
+from das.models.instrument import Instrument, end_ids_of, sampled_fingerprint
 from das.sites import STREAMS, Site, Stream
 from ravel.common.errors import SuiteError
 
@@ -104,10 +105,29 @@ class TargetModel:
     """Where the blocks are."""
     name: str
     """The hub id or the folder's path as the user gave it."""
-    fingerprint: str
-    """SHA-256 over the config and samples of every weight; equal for equal models, whatever the folder."""
+    instrument: Instrument
+    """What the model is, part by part: weights, tokenizer, dtype and all else that decides its numbers."""
     refused: Mapping[Stream, str] = field(default_factory=dict)
     """Streams that the self-test found not to be what the suite takes them for, each with the reason."""
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over all parts of the instrument; equal for equal models, whatever the folder."""
+        return self.instrument.fingerprint
+
+    @property
+    def old_fingerprint(self) -> str:
+        """What earlier releases knew the model by: its config and samples of every weight, no tokenizer."""
+        return sampled_fingerprint(self.model)
+
+    def known_as(self, fingerprint: str) -> TargetModel | None:
+        """Return this target under a fingerprint that an artefact states: its own, or that of earlier
+        releases. None: the artefact belongs to another model."""
+        if fingerprint == self.fingerprint:
+            return self
+        if fingerprint != self.old_fingerprint:
+            return None
+        return replace(self, instrument=replace(self.instrument, alias=fingerprint))
 
     @property
     def refusals(self) -> Mapping[Stream, str]:
@@ -196,8 +216,4 @@ class TargetModel:
     @property
     def end_ids(self) -> frozenset[int]:
         """Token ids that end a text, from the generation config or else the config; may be empty."""
-        for config in (getattr(self.model, "generation_config", None), self.model.config):
-            ends = getattr(config, "eos_token_id", None)
-            if ends is not None:
-                return frozenset([ends] if isinstance(ends, int) else ends)
-        return frozenset()
+        return end_ids_of(self.model)
