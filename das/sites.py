@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol, get_args
 
@@ -126,6 +127,11 @@ class SiteSpace(Protocol):
     @property
     def fingerprint(self) -> str:
         """Equal for equal models."""
+        ...
+
+    @property
+    def parts(self) -> Mapping[str, str]:
+        """What that fingerprint is made of, by name; empty where no model is loaded."""
         ...
 
     @property

@@ -23,6 +23,8 @@ class EngineAnswerer:
         """The model's name as the user gave it."""
         self.fingerprint = engine.target.fingerprint
         """The model's fingerprint."""
+        self.instrument = engine.target.parts
+        """The parts of that fingerprint by name."""
         self._text_grows = _keeps_blanks(engine.target.tokenizer)
 
     def complete(

@@ -116,6 +116,11 @@ class TargetModel:
         return self.instrument.fingerprint
 
     @property
+    def parts(self) -> Mapping[str, str]:
+        """The parts of the instrument by name, each a hash or a short value."""
+        return self.instrument.parts
+
+    @property
     def old_fingerprint(self) -> str:
         """What earlier releases knew the model by: its config and samples of every weight, no tokenizer."""
         return sampled_fingerprint(self.model)

@@ -46,7 +46,12 @@ class Instrument:
     @property
     def fingerprint(self) -> str:
         """SHA-256 over all parts, or the alias."""
-        return self.alias or sha256_text(canonical_json(dict(self.parts)))
+        return self.alias or self.own_fingerprint
+
+    @property
+    def own_fingerprint(self) -> str:
+        """SHA-256 over all parts, whatever the alias."""
+        return sha256_text(canonical_json(dict(self.parts)))
 
     def differences(self, other: Mapping[str, str]) -> tuple[str, ...]:
         """Return the names of the parts in which other parts differ from these, in order; a part that only

@@ -29,8 +29,8 @@ def read_tokenizer(source: str, name: str, trust_remote_code: bool) -> Any:
     """Return the tokenizer of a folder or hub id; `name` is what its user calls that.
 
     Its ids of the probe texts are those that tokenizer.json gives, where there is one: what transformers
-    makes of the folder is used if it agrees, or else exactly that file. Raises SuiteError for a tokenizer that is
-    absent, empty or can't be read, and for one that can't be brought to agree.
+    makes of the folder is used if it agrees, or else exactly that file. Raises SuiteError for a tokenizer
+    that is absent, empty or can't be read, and for one that can't be brought to agree.
     """
     tokenizer = _as_the_file_says(_saved_tokenizer(source, name, trust_remote_code), source, name)
     # Without any file, transformers makes an empty tokenizer for some families instead of failing.

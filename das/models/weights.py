@@ -25,7 +25,8 @@ _THREADS = 8
 
 def kept_hash(model: nn.Module, folder: Path | None) -> str:
     """Return `all_bytes_hash` of a model that was loaded from `folder`; there it is kept, by the sizes and
-    times of the files. Without a folder, or where the weights may come from elsewhere as well, it is worked out."""
+    times of the files. Without a folder, or with an adapter that may name
+    weights elsewhere, it is worked out."""
     if folder is None or (folder / "adapter_config.json").is_file():
         return all_bytes_hash(model)
     key = {
