@@ -185,13 +185,13 @@ def score_folder(
     load_featurizer(folder, instance_fingerprint=instance.fingerprint, allow_foreign=request.allow_foreign)
     engine = target.open()
     recognise(engine, instance.model_fingerprint, note_to(progress))
+    if not request.allow_foreign:
+        todo = "score with that model and dtype, or allow it with --allow-foreign"
+        check_gave_labels(engine.target, instance, todo)
     fingerprint = engine.target.fingerprint
     featurizer, header = load_featurizer(
         folder, target_fingerprint=fingerprint, allow_foreign=request.allow_foreign
     )
-    if not request.allow_foreign:
-        todo = "score with that model and dtype, or allow it with --allow-foreign"
-        check_gave_labels(engine.target, instance, todo)
     engine.target.check(header.site)
     return score_featurizer(
         instance,

@@ -130,6 +130,8 @@ class TargetModel:
         releases. None: the artefact belongs to another model."""
         if fingerprint == self.fingerprint:
             return self
+        if fingerprint == self.instrument.own_fingerprint:
+            return replace(self, instrument=replace(self.instrument, alias=None))
         if fingerprint != self.old_fingerprint:
             return None
         return replace(self, instrument=replace(self.instrument, alias=fingerprint))

@@ -153,7 +153,7 @@ def _listed(names: Any) -> list[str]:
 
 
 def _quantisation(model: Any) -> Any:
-    config = getattr(model.config, "quantization_config", None)
+    config: Any = getattr(model.config, "quantization_config", None)
     return config.to_dict() if hasattr(config, "to_dict") else config
 
 

@@ -106,6 +106,8 @@ def _first_difference(tokenizer: Any, said: Tokenizer) -> str | None:
 
 
 def _exactly(said: Tokenizer, like: Any) -> PreTrainedTokenizerFast:
-    named = {token: str(getattr(like, token)) for token in _NAMED if getattr(like, token, None) is not None}
+    # Some classes name a padding token that the file has not; it would get an id that the model has not.
+    tokens = {name: str(getattr(like, name)) for name in _NAMED if getattr(like, name, None) is not None}
+    named = {name: token for name, token in tokens.items() if said.token_to_id(token) is not None}
     kept = {setting: getattr(like, setting) for setting in _KEPT if getattr(like, setting, None) is not None}
     return PreTrainedTokenizerFast(tokenizer_object=said, **named, **kept)
