@@ -13,9 +13,10 @@ from __future__ import annotations
 import argparse
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -244,6 +245,7 @@ class _Mute:
     """An answerer that says nothing."""
 
     name = fingerprint = "mute"
+    instrument: Mapping[str, str] = MappingProxyType({})
 
     def complete(
         self, prompts: Sequence[Prompt], max_new_tokens: int, decided: object = None

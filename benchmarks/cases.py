@@ -144,6 +144,7 @@ class _Oracle:
         self._tokenizer = target.tokenizer
         self._real = EngineAnswerer(make_engine("direct", target))
         self.name, self.fingerprint = target.name, target.fingerprint
+        self.instrument = target.parts
 
     def complete(
         self, prompts: Sequence[Prompt], max_new_tokens: int, decided: Decided | None = None

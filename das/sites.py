@@ -142,6 +142,11 @@ class SiteSpace(Protocol):
         ...
 
     @property
+    def parts(self) -> Mapping[str, str]:
+        """What that fingerprint is made of, by name; empty where no model is loaded."""
+        ...
+
+    @property
     def n_layers(self) -> int:
         """Number of blocks."""
         ...

@@ -23,6 +23,7 @@ from evaluation.diagnosis.records import (
     write_cell_diagnoses,
 )
 from evaluation.plan import SuiteConfig
+from evaluation.recognition import note_to, recognise
 from evaluation.records import ScoreRecord, read_scores, set_apart
 from evaluation.report import write_report
 from evaluation.runs import Progress, RunFolder, silent
@@ -96,6 +97,7 @@ def diagnose_folder(
     control = None if shuffled is None else _control(shuffled, header)
     target_attribute = _attribute_of(header, attribute)
     engine = target.open()
+    recognise(engine, instance.model_fingerprint, note_to(progress))
     load_featurizer(folder, target_fingerprint=engine.target.fingerprint, allow_foreign=allow_foreign)
     return diagnose(
         featurizer,
@@ -162,6 +164,7 @@ def diagnose_run(
     suite = SuiteConfig.from_file(run.config)
     config = config.model_copy(update={"label_tokens": suite.label_tokens, "tolerance": suite.tolerance})
     instance, engine = Instance.load(run.instance), target.open()
+    recognise(engine, instance.model_fingerprint, note_to(progress))
     bench = _RunBench(run, instance, engine, config, records)
     cells = bench.cells()
     rows: list[RunRow] = []

@@ -11,6 +11,7 @@ from das.featurizers.storage import FeaturizerHeader, load_featurizer
 from das.interop import export_mib
 from das.interop.pyvene_export import export_pyvene
 from das.models.base import TargetModel
+from evaluation.recognition import known_by
 from evaluation.target import TargetConfig
 from ravel.common.errors import SuiteError, unknown_name
 from ravel.common.folders import check_new_folder, new_folder
@@ -47,8 +48,8 @@ def export_folder(
     if style not in _WRITERS:
         raise unknown_name("export format", style, _WRITERS)
     check_new_folder(out)
-    load_featurizer(path)
-    model = target.open().target
+    stated = load_featurizer(path)[1].target_fingerprint
+    model = known_by(target.open().target, stated)
     featurizer, header = load_featurizer(
         path, target_fingerprint=model.fingerprint, allow_foreign=allow_foreign
     )

@@ -24,6 +24,7 @@ from das.models.base import TargetModel
 from das.sites import Site
 from evaluation.baselines._dictionaries import chosen
 from evaluation.baselines._pretrained_sae import load_pretrained
+from evaluation.recognition import check_gave_labels, known_by
 from evaluation.target import TargetConfig
 from ravel.common.errors import SuiteError
 from ravel.common.folders import check_new_folder, new_folder
@@ -108,10 +109,13 @@ def import_folder(
     site = Site.parse(request.site)
     instance = Instance.load(instance_folder)
     _check_attribute(request.attribute, instance)
-    model = target.open().target
-    _check_model(model, instance)
+    said: list[str] = []
+    model = known_by(target.open().target, instance.model_fingerprint, said.append)
+    todo = "name that model with --model, and its --dtype, or build an instance for this one"
+    check_gave_labels(model, instance, todo)
     model.check(site)
     imported = first_columns(_read(request, site, model), request.size)
+    imported = replace(imported, notes=(*imported.notes, *said))
     check_place(imported.place, site, request.path)
     _check_width(imported, site, model, request.path)
     header = FeaturizerHeader(
@@ -196,16 +200,6 @@ def _check_attribute(attribute: str, instance: Instance) -> None:
             expected=f"a target attribute of the instance: {', '.join(instance.attributes)}",
             came=repr(attribute),
             todo="name one with --attribute",
-        )
-
-
-def _check_model(target: TargetModel, instance: Instance) -> None:
-    if target.fingerprint != instance.model_fingerprint:
-        raise SuiteError(
-            expected=f"the model that gave the instance's labels, {instance.model_name} "
-            f"({instance.model_fingerprint[:12]})",
-            came=f"{target.name} ({target.fingerprint[:12]})",
-            todo="name that model with --model, and its --dtype, or build an instance for this one",
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,6 +16,7 @@ from evaluation.controls import CONTROLS
 from evaluation.execution.config import ExecutionConfig
 from evaluation.judging import DEFAULT_LABEL_TOKENS
 from evaluation.methods import METHODS
+from evaluation.recognition import check_gave_labels
 from evaluation.records import ADDED_FLOORS, control_row
 from evaluation.stated import SUITE_SCHEMA_VERSION
 from evaluation.target import MemorySize
@@ -180,6 +181,11 @@ class PlannedOn(Protocol):
         ...
 
     @property
+    def instrument(self) -> Mapping[str, str]:
+        """The parts of that model by name, where they are known; else empty."""
+        ...
+
+    @property
     def fingerprint(self) -> str:
         """Fingerprint of the content."""
         ...
@@ -259,7 +265,7 @@ def plan_cells(
     sizes, and one that draws nothing for the first seed only. Raises SuiteError for a site that the model
     does not have, a size that no site or no method has, and a model that did not give the instance's labels.
     """
-    _check_target(instance, target)
+    check_gave_labels(target, instance, "run with that model and dtype, or build an instance for this model")
     sites = [Site.parse(text) for text in config.sites]
     for site in sites:
         target.check(site)
@@ -394,16 +400,6 @@ def _check_sizes(
             f"{target.name}",
             came=", ".join(map(str, too_large)),
             todo="remove the larger sizes, or give methods with more to choose from `sizes` of their own",
-        )
-
-
-def _check_target(instance: PlannedOn, target: SiteSpace) -> None:
-    if instance.model_fingerprint != target.fingerprint:
-        raise SuiteError(
-            expected=f"the model that gave the instance's labels, {instance.model_name} "
-            f"({instance.model_fingerprint[:12]})",
-            came=f"{target.name} ({target.fingerprint[:12]})",
-            todo="run with that model and dtype, or build an instance for this model",
         )
 
 

@@ -22,6 +22,7 @@ from evaluation.estimate import TOKENS_OF_A_PAIR, Estimate, PairCounts, control_
 from evaluation.methods import METHODS
 from evaluation.plan import Cell, SuiteBuild, SuiteConfig, check_splits, plan_cells, resolve
 from evaluation.preset import ModelShape, preset_named
+from evaluation.recognition import recognise
 from evaluation.runs import RunFolder
 from evaluation.target import TargetConfig
 from ravel.build import BuildConfig
@@ -70,6 +71,7 @@ def plan_run(config: SuiteConfig, out: Path, target: TargetConfig) -> RunPlan:
         return _plan_unbuilt(config, config.build, run, target.open().target)
     instance = Instance.load(Path(config.instance) if config.build is None else run.instance)
     engine = target.open()
+    recognise(engine, instance.model_fingerprint)
     model = engine.target
     resolved = resolve(config, instance, model)
     cells = plan_cells(resolved, instance, model)
@@ -151,6 +153,10 @@ class _Unloaded:
         return "not loaded"
 
     @property
+    def parts(self) -> dict[str, str]:
+        return {}
+
+    @property
     def n_layers(self) -> int:
         return self.shape.layers
 
@@ -174,6 +180,10 @@ class _Unbuilt:
     model_name: str
     model_fingerprint: str
     fingerprint: str
+
+    @property
+    def instrument(self) -> dict[str, str]:
+        return {}
 
 
 def _planned(

@@ -18,6 +18,7 @@ from evaluation.methods import METHODS
 from evaluation.metrics import Rounding
 from evaluation.plan import MethodSpec, SuiteBuild, SuiteConfig, plan_cells, resolve
 from evaluation.preset import beside_published, preset_named, published_markdown
+from evaluation.recognition import check_gave_labels, note_to, recognise
 from evaluation.records import ScoreRecord
 from evaluation.runs import Progress, RunFolder, silent
 from evaluation.score import Subject, score_featurizer
@@ -101,6 +102,7 @@ def fit_folder(
     instance = Instance.load(instance_folder)
     _check_dim(request.size)
     engine = target.open()
+    recognise(engine, instance.model_fingerprint, note_to(progress))
     config = _suite_of_one(request, instance, engine.target)
     (cell,) = plan_cells(config, instance, engine.target)
     work = RunFolder(unfinished_fit(out))
@@ -182,12 +184,14 @@ def score_folder(
     # Before the model is loaded: a damaged file is found in milliseconds.
     load_featurizer(folder, instance_fingerprint=instance.fingerprint, allow_foreign=request.allow_foreign)
     engine = target.open()
+    recognise(engine, instance.model_fingerprint, note_to(progress))
+    if not request.allow_foreign:
+        todo = "score with that model and dtype, or allow it with --allow-foreign"
+        check_gave_labels(engine.target, instance, todo)
     fingerprint = engine.target.fingerprint
     featurizer, header = load_featurizer(
         folder, target_fingerprint=fingerprint, allow_foreign=request.allow_foreign
     )
-    if not request.allow_foreign:
-        _check_labels(instance, engine)
     engine.target.check(header.site)
     return score_featurizer(
         instance,
@@ -204,16 +208,6 @@ def score_folder(
         rounding=request.rounding,
         progress=lambda done, total: progress("pairs", done, total),
     )
-
-
-def _check_labels(instance: Instance, engine: Engine) -> None:
-    if instance.model_fingerprint != engine.target.fingerprint:
-        raise SuiteError(
-            expected=f"the model that gave the instance's labels, {instance.model_name} "
-            f"({instance.model_fingerprint[:12]})",
-            came=f"{engine.target.name} ({engine.target.fingerprint[:12]})",
-            todo="score with that model and dtype, or allow it with --allow-foreign",
-        )
 
 
 def _own_attributes(header: FeaturizerHeader, instance: Instance) -> tuple[str, ...]:

@@ -352,6 +352,7 @@ class _Build:
             entity_type=self._tables.entity_type.name,
             model_name=self._answerer.name,
             model_fingerprint=self._answerer.fingerprint,
+            instrument=self._answerer.instrument,
             prompts=records,
             pairs=pairs,
             attribute_order=self._attributes,

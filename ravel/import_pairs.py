@@ -66,6 +66,7 @@ def instance_from_release_pairs(
         entity_type=tables.entity_type.name,
         model_name=answerer.name,
         model_fingerprint=answerer.fingerprint,
+        instrument=answerer.instrument,
         prompts=only_used(list(records.values()), pairs),
         pairs=pairs,
         attribute_order=[attribute.name for attribute in tables.entity_type.attributes],

@@ -90,6 +90,11 @@ class Instance:
         return self.manifest.model_fingerprint
 
     @property
+    def instrument(self) -> Mapping[str, str]:
+        """What that model is, part by part; empty in instances of earlier releases."""
+        return self.manifest.instrument
+
+    @property
     def fingerprint(self) -> str:
         """SHA-256 of the content; the same with and without the test splits."""
         return self.manifest.fingerprint
@@ -239,6 +244,7 @@ class Instance:
         knowledge: Mapping[str, Any] | None = None,
         entities: Mapping[str, Sequence[str]] | None = None,
         templates: Sequence[Mapping[str, Any]] | None = None,
+        instrument: Mapping[str, str] | None = None,
     ) -> Instance:
         """Put an instance together from values; hashes and the list of attributes are worked out here.
 
@@ -259,6 +265,7 @@ class Instance:
             knowledge=dict(knowledge or {}),
             entities=dict(entities or {}),
             templates=list(templates or []),
+            instrument=dict(instrument or {}),
             files=files,
         )
         return cls(manifest=manifest, prompts=by_id, pairs=checked)

@@ -6,7 +6,7 @@ They know no folder: where rows lie and how they are hashed is `ravel.instance`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from operator import attrgetter
 from typing import Any
 
@@ -108,6 +108,10 @@ class _TemplateRow:
     """Where it was put."""
 
 
+_OPTIONAL = "instrument"
+"""The field of a manifest that earlier releases did not write."""
+
+
 @dataclass(frozen=True)
 class Manifest:
     """What an instance was built from and with; the first thing to read in its folder."""
@@ -134,6 +138,8 @@ class Manifest:
     """Kept templates with attribute and partition."""
     files: Mapping[str, str]
     """SHA-256 of each other file of the folder."""
+    instrument: Mapping[str, str] = field(default_factory=dict)
+    """What the target model is, part by part, each a hash or a short value; left out where nobody said it."""
     schema_version: int = INSTANCE_SCHEMA_VERSION
     """Version of this layout."""
 
@@ -145,7 +151,9 @@ class Manifest:
 
     def to_json(self) -> dict[str, Any]:
         """Return the manifest as plain values, the fingerprint included for readers."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        values = {own.name: getattr(self, own.name) for own in fields(self)}
+        if not self.instrument:
+            del values[_OPTIONAL]
         return {**values, "fingerprint": self.fingerprint}
 
     @classmethod
@@ -154,11 +162,11 @@ class Manifest:
         if isinstance(values, dict) and "schema_version" in values:
             version = values["schema_version"]
             check_version(version, INSTANCE_SCHEMA_VERSION, what="an instance", origin=origin)
-        known = {field.name for field in fields(cls)} | {"fingerprint"}
-        if not isinstance(values, dict) or values.keys() != known:
+        known = {own.name for own in fields(cls)} | {"fingerprint"}
+        if not isinstance(values, dict) or values.keys() | {_OPTIONAL} != known:
             found = sorted(values) if isinstance(values, dict) else [type(values).__name__]
             raise SuiteError(
-                expected=f"a manifest with {', '.join(sorted(known))} in {origin}",
+                expected=f"a manifest with {', '.join(sorted(known - {_OPTIONAL}))} in {origin}",
                 came=", ".join(found) or "an empty object",
                 todo="name the folder of an instance built by this version of ravel-bench",
             )
@@ -166,7 +174,7 @@ class Manifest:
         manifest = cls(**typed_values(cls, plain, origin=origin, todo=_MEND))
         for row in manifest.templates:
             typed = typed_values(_TemplateRow, row, origin=origin, todo=_MEND)
-            if not {field.name for field in fields(_TemplateRow)} <= typed.keys():
+            if not {own.name for own in fields(_TemplateRow)} <= typed.keys():
                 raise SuiteError(
                     expected=f"template, attribute and partition of each template in {origin}",
                     came=f"{row!r}",

@@ -73,6 +73,11 @@ class Answerer(Protocol):
         """Equal for equal models, whatever their folder."""
         ...
 
+    @property
+    def instrument(self) -> Mapping[str, str]:
+        """What that fingerprint is made of, by name; empty where nobody can say."""
+        ...
+
     def complete(
         self, prompts: Sequence[Prompt], max_new_tokens: int, decided: Decided | None = None
     ) -> list[Completion]:

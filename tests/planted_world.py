@@ -18,6 +18,7 @@ from das.engine.protocol import ForcedPair
 from das.engine.through_logits import ThroughLogits
 from das.featurizers.base import Featurizer
 from das.models.base import ModelFamily, TargetModel
+from das.models.instrument import Instrument
 from das.sites import Site
 from ravel.instance import Instance, PromptRecord
 from ravel.knowledge import Decided
@@ -52,7 +53,11 @@ def _stub_target(seed: int) -> TargetModel:
         miniature=lambda: None,
     )
     return TargetModel(
-        model=_StubModel(), tokenizer=None, family=family, name="planted", fingerprint=f"planted-{seed}"
+        model=_StubModel(),
+        tokenizer=None,
+        family=family,
+        name="planted",
+        instrument=Instrument({}, alias=f"planted-{seed}"),
     )
 
 

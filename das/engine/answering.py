@@ -21,8 +21,10 @@ class EngineAnswerer:
         self._encoder = PromptEncoder(engine.target.tokenizer)
         self.name = engine.target.name
         """The model's name as the user gave it."""
-        self.fingerprint = engine.target.fingerprint
-        """The model's fingerprint."""
+        self.fingerprint = engine.target.instrument.own_fingerprint
+        """The model's fingerprint, also where the engine serves an artefact of an earlier release."""
+        self.instrument = engine.target.parts
+        """The parts of that fingerprint by name."""
         self._text_grows = _keeps_blanks(engine.target.tokenizer)
 
     def complete(

@@ -78,7 +78,7 @@ class ResumeEngine(DirectEngine):
         limit = default_cache_bytes(target.device) if state_bytes is None else state_bytes
         self.states = BookShelf(limit)
         """The kept states of base rows."""
-        identity = model_identity(target.fingerprint, target.dtype, target.device)
+        identity = model_identity(target.instrument.own_fingerprint, target.dtype, target.device)
         spill = None if cache_folder is None else SpillFolder(cache_folder, identity)
         self._resumer = Resumer(target, self.states, self.room, spill)
         self._vocabulary = int(target.model.config.vocab_size)

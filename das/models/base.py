@@ -5,12 +5,13 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
 from torch import nn
 
+from das.models.instrument import Instrument, end_ids_of, sampled_fingerprint
 from das.models.lengths import longest_row, turning_points
 from das.sites import STREAMS, Site, Stream, check_offered
 
@@ -105,13 +106,39 @@ class TargetModel:
     """Where the blocks are."""
     name: str
     """The hub id or the folder's path as the user gave it."""
-    fingerprint: str
-    """SHA-256 over the config and samples of every weight; equal for equal models, whatever the folder."""
+    instrument: Instrument
+    """What the model is, part by part: weights, tokenizer, dtype and all else that decides its numbers."""
     refused: Mapping[Stream, str] = field(default_factory=dict)
     """Streams that the self-test found not to be what the suite takes them for, each with the reason."""
 
     no_resume: str | None = None
     """Why the self-test found that the engine `resume` does not answer truly; None if it does."""
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over all parts of the instrument; equal for equal models, whatever the folder."""
+        return self.instrument.fingerprint
+
+    @property
+    def parts(self) -> Mapping[str, str]:
+        """The parts of the instrument by name, each a hash or a short value."""
+        return self.instrument.parts
+
+    @property
+    def old_fingerprint(self) -> str:
+        """What earlier releases knew the model by: its config and samples of every weight, no tokenizer."""
+        return sampled_fingerprint(self.model)
+
+    def known_as(self, fingerprint: str) -> TargetModel | None:
+        """Return this target under a fingerprint that an artefact states: its own, or that of earlier
+        releases. None: the artefact belongs to another model."""
+        if fingerprint == self.fingerprint:
+            return self
+        if fingerprint == self.instrument.own_fingerprint:
+            return replace(self, instrument=replace(self.instrument, alias=None))
+        if fingerprint != self.old_fingerprint:
+            return None
+        return replace(self, instrument=replace(self.instrument, alias=fingerprint))
 
     @property
     def refusals(self) -> Mapping[Stream, str]:
@@ -204,8 +231,4 @@ class TargetModel:
     @property
     def end_ids(self) -> frozenset[int]:
         """Token ids that end a text, from the generation config or else the config; may be empty."""
-        for config in (getattr(self.model, "generation_config", None), self.model.config):
-            ends = getattr(config, "eos_token_id", None)
-            if ends is not None:
-                return frozenset([ends] if isinstance(ends, int) else ends)
-        return frozenset()
+        return end_ids_of(self.model)

@@ -3,7 +3,6 @@ it."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -11,16 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
-from transformers.models.auto.tokenization_auto import get_tokenizer_config
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM
+from transformers.utils import cached_file, is_peft_available
 
 from das.models import FAMILIES
+from das.models.adapters import unwrapped
 from das.models.base import ModelFamily, TargetModel
 from das.models.generic import infer_family
+from das.models.instrument import Instrument, instrument_of
+from das.models.tokenizers import read_tokenizer
 from ravel.common.bundled import bundled_path
 from ravel.common.errors import SuiteError, unknown_name
-from ravel.common.io import canonical_json
 
 __all__ = ["AUTO", "BUNDLED", "DTYPES", "load_target", "memory_guard", "ran_out_of_memory", "target_from"]
 
@@ -36,21 +37,6 @@ _LAYERS = 1000
 """Layers of a model at most."""
 _LARGEST = 2**40
 """Largest whole number of a config: token limits that stand for none are written as 10^30, in tokenizers."""
-_SAMPLES = 64
-"""Values of each tensor that enter the fingerprint, evenly spaced."""
-# transformers 5 rebuilds a tokenizer by the config's model type, with that family's own pre-tokenizer, even
-# where the files ask for a plain one; that silently changes ids (Qwen 2 splits digits, for instance).
-_PLAIN_BACKENDS = {"TokenizersBackend", "PreTrainedTokenizerFast"}
-"""Tokenizer classes that mean: exactly what tokenizer.json says."""
-_NOT_IDENTITY = {
-    "_name_or_path",
-    "transformers_version",
-    "dtype",
-    "torch_dtype",
-    "use_cache",
-    "architectures",
-}
-"""Config keys that say where or how a model was loaded rather than which it is."""
 
 
 def load_target(
@@ -77,9 +63,10 @@ def load_target(
     else:
         place = _device_of(device)
     source = _source_of(name_or_path)
+    _check_adapter(source, name_or_path)
     config = _read_config(source, name_or_path, trust_remote_code)
     _check_family(config, trust_remote_code)
-    tokenizer = _read_tokenizer(source, name_or_path, trust_remote_code)
+    tokenizer = read_tokenizer(source, name_or_path, trust_remote_code)
     todo = "load it in a smaller dtype (--dtype bfloat16), on several devices (--device auto) or on the CPU"
     with memory_guard(f"room for {name_or_path} on {device}", todo):
         spread = {"device_map": AUTO, "max_memory": max_memory} if device == AUTO else {}
@@ -88,15 +75,26 @@ def load_target(
         )
         if device != AUTO:
             model = model.to(place)
-    return target_from(model, tokenizer, name_or_path)
+    return target_from(model, tokenizer, name_or_path, folder=_folder_of(source))
 
 
-def target_from(model: Any, tokenizer: Any, name: str) -> TargetModel:
+def target_from(
+    model: Any,
+    tokenizer: Any,
+    name: str,
+    *,
+    folder: Path | None = None,
+    instrument: Instrument | None = None,
+) -> TargetModel:
     """Make a target of a causal language model already in memory; it is frozen and put in eval mode in place.
 
-    A model of no known family gets one that `infer_family` finds; it is tested when an engine is made for it.
-    Raises SuiteError where none is found, and for a tokenizer without character offsets.
+    A model wrapped by PEFT is read with its adapters at work. A model of no known family gets one that
+    `infer_family` finds; it is tested when an engine is made for it. `folder` is where the weights came from,
+    unchanged: their hash is kept there; `instrument` is that of the same objects, where it was worked out
+    before. Raises SuiteError where no family is found, for a tokenizer without character offsets, and for
+    adapters that act outside the model's modules.
     """
+    model = unwrapped(model)
     family = _registered(model.config.model_type) or infer_family(model)
     if family is None:
         raise _without_parts(model.config.model_type)
@@ -109,7 +107,11 @@ def target_from(model: Any, tokenizer: Any, name: str) -> TargetModel:
     model.requires_grad_(False)
     model.eval()
     return TargetModel(
-        model=model, tokenizer=tokenizer, family=family, name=name, fingerprint=_fingerprint(model)
+        model=model,
+        tokenizer=tokenizer,
+        family=family,
+        name=name,
+        instrument=instrument or instrument_of(model, tokenizer, folder=folder),
     )
 
 
@@ -186,6 +188,40 @@ def _source_of(name: str) -> str:
             todo="check the path; the folder holds config.json, tokenizer.json and model.safetensors",
         )
     return name
+
+
+def _folder_of(source: str) -> Path | None:
+    """Return the folder that weights were read from: a local one, or a snapshot in the hub's cache."""
+    if Path(source).is_dir():
+        return Path(source)
+    found = _cached(source, "config.json")
+    return None if found is None else found.parent
+
+
+def _cached(source: str, file: str) -> Path | None:
+    """Return the path of a file of a folder or hub id, or None where there is none or it can't be reached."""
+    try:
+        found = cached_file(
+            source,
+            file,
+            _raise_exceptions_for_missing_entries=False,
+            _raise_exceptions_for_connection_errors=False,
+        )
+    except OSError:
+        return None
+    return None if found is None else Path(found)
+
+
+def _check_adapter(source: str, name: str) -> None:
+    """Raise SuiteError for an adapter that transformers would leave out without a word, for want of PEFT."""
+    if is_peft_available() or _cached(source, "adapter_config.json") is None:
+        return
+    raise SuiteError(
+        expected=f"the package peft for the adapter in {name!r} (its adapter_config.json)",
+        came="a Python environment without it",
+        todo="install peft, merge the adapter into the weights, or take adapter_config.json away to use the "
+        "model without it",
+    )
 
 
 def _unreachable(name: str, error: Exception) -> SuiteError:
@@ -267,36 +303,6 @@ def _unknown_family(came: str) -> SuiteError:
     )
 
 
-def _read_tokenizer(source: str, name: str, trust_remote_code: bool) -> Any:
-    tokenizer = _saved_tokenizer(source, name, trust_remote_code)
-    # Without any file, transformers makes an empty tokenizer for some families instead of failing.
-    if len(tokenizer) <= len(tokenizer.all_special_tokens) + 1:
-        raise SuiteError(
-            expected=f"a fast tokenizer beside the model {name!r}",
-            came=f"an empty one ({len(tokenizer)} tokens)",
-            todo="put tokenizer.json and tokenizer_config.json beside the weights",
-        )
-    return tokenizer
-
-
-def _saved_tokenizer(source: str, name: str, trust_remote_code: bool) -> Any:
-    try:
-        saved_class = get_tokenizer_config(source).get("tokenizer_class")
-        if saved_class in _PLAIN_BACKENDS:
-            tokenizer = PreTrainedTokenizerFast.from_pretrained(source)
-        else:
-            tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=trust_remote_code)
-        # Some settings of a damaged tokenizer are looked at with the first text only.
-        tokenizer("a")
-        return tokenizer
-    except Exception as error:  # noqa: BLE001, RUF100 - tokenizer files fail in as many ways as there are formats
-        raise SuiteError(
-            expected=f"a fast tokenizer beside the model {name!r}",
-            came=" ".join(str(error).split())[:200] or type(error).__name__,
-            todo="put tokenizer.json and tokenizer_config.json beside the weights",
-        ) from None
-
-
 def _read_weights(
     source: str,
     name: str,
@@ -339,41 +345,3 @@ def _no_weights(name: str, error: Exception, allow_pickle: bool) -> SuiteError:
         came=" ".join(str(error).split())[:200],
         todo=f"use a complete checkpoint in safetensors{hint}",
     )
-
-
-def _fingerprint(model: nn.Module) -> str:
-    """Hash what makes a model itself: its config without places and versions, and samples of its tensors."""
-    digest = hashlib.sha256()
-    config: dict[str, Any] = model.config.to_diff_dict()  # type: ignore[union-attr, operator, assignment]
-    identity = {key: value for key, value in config.items() if key not in _NOT_IDENTITY}
-    try:
-        digest.update(canonical_json(identity).encode("utf-8"))
-    except (TypeError, ValueError) as error:
-        raise SuiteError(
-            expected="a model's config of plain finite values",
-            came=str(error),
-            todo="restore its config.json from where the model comes from",
-        ) from None
-    for name, stored in sorted(model.state_dict().items()):
-        tensor = _real(model, name) if stored.is_meta else stored
-        digest.update(f"\n{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
-        digest.update(_sample(tensor))
-    return digest.hexdigest()
-
-
-def _real(model: nn.Module, name: str) -> Tensor:
-    """Return a tensor that accelerate keeps elsewhere between passes."""
-    owner, _, own_name = name.rpartition(".")
-    hook: Any = model.get_submodule(owner)._hf_hook
-    tensor: Tensor = hook.weights_map[own_name]
-    return tensor
-
-
-def _sample(tensor: Tensor) -> bytes:
-    flat = tensor.detach().reshape(-1)
-    count = min(_SAMPLES, flat.numel())
-    if count == 0:
-        return b""
-    # Integer arithmetic, since evenly spaced floats would round differently for large tensors.
-    picks = torch.arange(count, device=flat.device) * (flat.numel() - 1) // max(count - 1, 1)
-    return flat[picks].cpu().contiguous().view(torch.uint8).numpy().tobytes()

@@ -253,6 +253,7 @@ def _rebuilt(
         entity_type=instance.entity_type,
         model_name=instance.model_name,
         model_fingerprint=instance.model_fingerprint,
+        instrument=instance.instrument,
         prompts=[record for prompt_id, record in prompts.items() if prompt_id in used],
         pairs=ordered,
         attribute_order=instance.attributes,

@@ -15,6 +15,7 @@ from evaluation.activations import collect_vectors
 from evaluation.cells import Bench
 from evaluation.judging import NaturalAnswers
 from evaluation.plan import SuiteConfig
+from evaluation.recognition import recognise
 from evaluation.runs import Progress, RunFolder
 from ravel.common.registry import Registry
 from ravel.instance import Instance
@@ -58,8 +59,16 @@ class Desk:
         """The engine; the model is loaded at first use."""
         if self._engine is None:
             self._engine = self._open_engine()
+            if self._built():
+                recognise(self._engine, self.instance.model_fingerprint, self._note)
             listen(self._engine, self._note)
         return self._engine
+
+    def _built(self) -> bool:
+        """Tell whether there is an instance yet, whose fingerprint of the model is to be used."""
+        if isinstance(self._given, Instance):
+            return True
+        return any((path / "manifest.json").is_file() for path in (self.run.instance, self._given))
 
     @property
     def instance(self) -> Instance:

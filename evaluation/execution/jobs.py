@@ -60,6 +60,8 @@ class Described:
     """As its user calls it."""
     fingerprint: str
     """Equal for equal models."""
+    parts: Mapping[str, str]
+    """What the fingerprint is made of, by name."""
     n_layers: int
     """Number of blocks."""
     n_heads: int
@@ -106,6 +108,7 @@ class Describe(_Whole):
         return Described(
             name=target.name,
             fingerprint=target.fingerprint,
+            parts=target.parts,
             n_layers=target.n_layers,
             n_heads=target.n_heads,
             d_model=target.d_model,

@@ -185,4 +185,4 @@ def shared_model(target: TargetModel) -> SharedModel | None:
         return None
     model: Any = target.model
     model.share_memory()
-    return SharedModel(model, target.tokenizer, target.name)
+    return SharedModel(model, target.tokenizer, target.name, target.instrument)

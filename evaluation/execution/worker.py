@@ -20,6 +20,7 @@ from das.engine.memory import cache_bytes
 from das.engine.protocol import Engine
 from das.engine.resume import ResumeEngine
 from das.models.base import TargetModel
+from das.models.instrument import Instrument
 from das.models.load import target_from
 from evaluation.execution.desk import Desk
 from evaluation.execution.jobs import Job
@@ -64,6 +65,8 @@ class SharedModel:
     """Its tokenizer."""
     name: str
     """As its user calls it."""
+    instrument: Instrument
+    """What it is; worked out once for all processes."""
 
 
 def desk_of(spec: WorkerSpec, shared: SharedModel | None = None) -> Desk:
@@ -72,7 +75,8 @@ def desk_of(spec: WorkerSpec, shared: SharedModel | None = None) -> Desk:
     def open_engine() -> Engine:
         if shared is None:
             return _engine_on(spec.target.load(), spec)
-        return _engine_on(target_from(shared.model, shared.tokenizer, shared.name), spec)
+        target = target_from(shared.model, shared.tokenizer, shared.name, instrument=shared.instrument)
+        return _engine_on(target, spec)
 
     def renew(engine: Engine) -> Engine:
         return engine if keeps_no_history(engine) else _engine_on(engine.target, spec)

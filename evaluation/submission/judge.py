@@ -14,6 +14,7 @@ from das.featurizers.storage import load_featurizer
 from das.sites import Site
 from evaluation.artefacts import check_outcomes
 from evaluation.judging import NaturalAnswers, judge
+from evaluation.recognition import check_gave_labels, note_to, recognise
 from evaluation.records import AverageRecord, Outcome, ScoredKind, ScoreRecord
 from evaluation.rescoring import differences, nothing_drawn
 from evaluation.runs import Progress, silent
@@ -108,7 +109,8 @@ def judge_submission(
     progress: Progress = silent,
 ) -> JudgedSubmission:
     """Judge an unpacked submission that was checked already. Raises SuiteError as `score_submission` does."""
-    _check_model(submission, engine)
+    recognise(engine, submission.model_fingerprint, note_to(progress))
+    check_gave_labels(engine.target, instance, "name that model with --model, and its --dtype")
     featurizers = {entry: _fitting(folder, entry, engine) for entry in submission.featurizers}
     said, natural = {}, NaturalAnswers(engine)
     for done, (entry, featurizer) in enumerate(featurizers.items()):
@@ -153,16 +155,6 @@ def _sound(checked: CheckedSubmission, path: Path) -> Submission:
             todo="see all problems with `ravel verify`, and have it made again",
         )
     return checked.submission
-
-
-def _check_model(submission: Submission, engine: Engine) -> None:
-    if engine.target.fingerprint != submission.model_fingerprint:
-        raise SuiteError(
-            expected=f"the model of the submission, {submission.model_name} "
-            f"({submission.model_fingerprint[:12]})",
-            came=f"{engine.target.name} ({engine.target.fingerprint[:12]})",
-            todo="name that model with --model, and its --dtype",
-        )
 
 
 def _fitting(folder: Path, entry: Entry, engine: Engine) -> Featurizer:

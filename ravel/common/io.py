@@ -15,6 +15,7 @@ from ravel.common.strict_json import JsonError, parse_json
 __all__ = [
     "append_text",
     "canonical_json",
+    "foreign_json",
     "make_folder",
     "read_bytes",
     "read_json",
@@ -36,6 +37,12 @@ __all__ = [
 def canonical_json(value: Any) -> str:
     """Return `value` as one line of JSON with sorted keys: equal values give equal text. NaN is refused."""
     return json.dumps(value, ensure_ascii=False, sort_keys=True, allow_nan=False, separators=(", ", ": "))
+
+
+def foreign_json(value: Any) -> str:
+    """Return `canonical_json` of a value that another library read: it may hold infinities and NaN, which are
+    written as that library writes them (`Infinity`, `NaN`)."""
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(", ", ": "))
 
 
 def sha256_text(text: str) -> str:

@@ -44,6 +44,8 @@ EDGES = {
         *(
             "das.models.load",
             "das.models.miniature",
+            "das.models.tokenizers",
+            "das.models.weights",
             "das.engine.blocks",
             "das.engine.completion",
             "das.engine.reference",

@@ -79,6 +79,7 @@ class TableAnswerer:
         self.deaf = deaf
         self.name = "table"
         self.fingerprint = "f" * 64
+        self.instrument: dict[str, str] = {}
         self.calls: list[str] = []
         self._values = {facts.entity: dict(facts.values) for facts in tables.entities}
         self._say = say
