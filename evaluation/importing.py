@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
+from das.engine.protocol import Engine
 from das.featurizers.storage import FeaturizerHeader, save_featurizer
 from das.interop import (
     Imported,
@@ -24,6 +26,8 @@ from das.models.base import TargetModel
 from das.sites import Site
 from evaluation.baselines._dictionaries import chosen
 from evaluation.baselines._pretrained_sae import load_pretrained
+from evaluation.baselines._sae_fit import check_fit, measured
+from evaluation.labelled import plain_vectors
 from evaluation.target import TargetConfig
 from ravel.common.errors import SuiteError
 from ravel.common.folders import check_new_folder, new_folder
@@ -34,6 +38,8 @@ __all__ = ["IMPORT_FORMATS", "NOTE_FILE", "ImportRequest", "import_folder", "rea
 
 NOTE_FILE = "imported.json"
 """Where a featurizer came from, beside it."""
+_MEASURED_VECTORS = 512
+"""Training vectors on which an autoencoder is measured, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +66,8 @@ class ImportRequest:
     """Whether what an autoencoder loses stays with the base (saelens)."""
     other_model: bool = False
     """Take an autoencoder although its file names another model (saelens)."""
+    accept_unfit: bool = False
+    """Take an autoencoder although it does not hold on this model's vectors (saelens)."""
 
 
 def read_saelens(
@@ -68,13 +76,17 @@ def read_saelens(
     target: TargetModel,
     latents: tuple[int, ...],
     *,
+    vectors: Callable[[], Tensor],
     keeps_error: bool = True,
     other_model: bool = False,
+    accept_unfit: bool = False,
 ) -> Imported:
     """Return a local sae-lens autoencoder that swaps the given latents whole.
 
-    The folder holds `cfg.json` and `sae_weights.safetensors`. Raises SuiteError for files that are absent or
-    damaged, an autoencoder that does not fit the site, no latents, and latents that it does not have.
+    The folder holds `cfg.json` and `sae_weights.safetensors`; `vectors` returns vectors of the model at the
+    site, [n, d_model], on which it is measured. Raises SuiteError for files that are absent or damaged, an
+    autoencoder that does not fit the site or, unless `accept_unfit`, does not hold on the vectors, no
+    latents, and latents that it does not have.
     """
     if not folder.is_dir():
         raise SuiteError(
@@ -82,7 +94,8 @@ def read_saelens(
             came="a file" if folder.exists() else "nothing there",
             todo="save the autoencoder with sae-lens's save_model",
         )
-    dictionary = load_pretrained(str(folder.absolute()), site, target, other_model=other_model)
+    loaded = load_pretrained(str(folder.absolute()), site, target, other_model=other_model)
+    dictionary = loaded.dictionary
     wrong = [place for place in latents if not 0 <= place < dictionary.n_features]
     if not latents or wrong or len(set(latents)) != len(latents):
         raise SuiteError(
@@ -90,9 +103,11 @@ def read_saelens(
             came=", ".join(map(str, wrong or latents)) or "none",
             todo="name them with --latents 3,17,200; the method `sae` of ravel fit chooses them by itself",
         )
+    own = vectors()
+    notes = check_fit(loaded, measured(loaded, own), own, accept_unfit=accept_unfit)
     made = chosen(dictionary, torch.tensor(latents), keeps_error=keeps_error)
     note = f"Latents {', '.join(map(str, latents))} of {dictionary.n_features} are swapped."
-    return Imported(made, f"a {dictionary.activation} autoencoder of sae-lens", notes=(note,))
+    return Imported(made, f"a {dictionary.activation} autoencoder of sae-lens", notes=(note, *notes))
 
 
 def import_folder(
@@ -108,10 +123,11 @@ def import_folder(
     site = Site.parse(request.site)
     instance = Instance.load(instance_folder)
     _check_attribute(request.attribute, instance)
-    model = target.open().target
+    engine = target.open()
+    model = engine.target
     _check_model(model, instance)
     model.check(site)
-    imported = first_columns(_read(request, site, model), request.size)
+    imported = first_columns(_read(request, site, engine, instance), request.size)
     check_place(imported.place, site, request.path)
     _check_width(imported, site, model, request.path)
     header = FeaturizerHeader(
@@ -130,35 +146,37 @@ def import_folder(
     return header, imported
 
 
-Reader = Callable[[ImportRequest, Site, TargetModel], Imported]
+Reader = Callable[[ImportRequest, Site, Engine, Instance], Imported]
 
 
-def _pyvene(request: ImportRequest, site: Site, target: TargetModel) -> Imported:
-    return read_pyvene(request.path, width=target.width(site), layer=site.layer, part=request.part)
+def _pyvene(request: ImportRequest, site: Site, engine: Engine, instance: Instance) -> Imported:
+    return read_pyvene(request.path, width=engine.target.width(site), layer=site.layer, part=request.part)
 
 
-def _reference(request: ImportRequest, site: Site, target: TargetModel) -> Imported:
+def _reference(request: ImportRequest, site: Site, engine: Engine, instance: Instance) -> Imported:
     return read_ravel_reference(
         request.path, layer=site.layer, part=request.part, orientation=request.orientation
     )
 
 
-def _loreft(request: ImportRequest, site: Site, target: TargetModel) -> Imported:
+def _loreft(request: ImportRequest, site: Site, engine: Engine, instance: Instance) -> Imported:
     return read_loreft(request.path, layer=site.layer, part=request.part)
 
 
-def _mib(request: ImportRequest, site: Site, target: TargetModel) -> Imported:
-    return read_mib(request.path, width=target.width(site), layer=site.layer, part=request.part)
+def _mib(request: ImportRequest, site: Site, engine: Engine, instance: Instance) -> Imported:
+    return read_mib(request.path, width=engine.target.width(site), layer=site.layer, part=request.part)
 
 
-def _saelens(request: ImportRequest, site: Site, target: TargetModel) -> Imported:
+def _saelens(request: ImportRequest, site: Site, engine: Engine, instance: Instance) -> Imported:
     return read_saelens(
         request.path,
         site,
-        target,
+        engine.target,
         request.latents,
+        vectors=lambda: plain_vectors(instance, engine, site, limit=_MEASURED_VECTORS),
         keeps_error=request.keeps_error,
         other_model=request.other_model,
+        accept_unfit=request.accept_unfit,
     )
 
 
@@ -171,15 +189,20 @@ _READERS: Mapping[str, Reader] = {
 }
 IMPORT_FORMATS: tuple[str, ...] = tuple(_READERS)
 """What `ravel import` reads."""
-_ONLY_FOR = {"orientation": "ravel-reference", "latents": "saelens", "keeps_error": "saelens"}
+_ONLY_FOR = {
+    "orientation": "ravel-reference",
+    "latents": "saelens",
+    "keeps_error": "saelens",
+    "accept_unfit": "saelens",
+}
 
 
-def _read(request: ImportRequest, site: Site, target: TargetModel) -> Imported:
+def _read(request: ImportRequest, site: Site, engine: Engine, instance: Instance) -> Imported:
     if request.style not in _READERS:
         raise SuiteError(
             expected=f"a format of {', '.join(IMPORT_FORMATS)}", came=repr(request.style), todo="name one"
         )
-    plain = replace(request, orientation="auto", latents=(), keeps_error=True)
+    plain = replace(request, orientation="auto", latents=(), keeps_error=True, accept_unfit=False)
     for setting, style in _ONLY_FOR.items():
         if request.style != style and getattr(request, setting) != getattr(plain, setting):
             raise SuiteError(
@@ -187,7 +210,7 @@ def _read(request: ImportRequest, site: Site, target: TargetModel) -> Imported:
                 came=f"--format {request.style}",
                 todo="leave it out",
             )
-    return _READERS[request.style](request, site, target)
+    return _READERS[request.style](request, site, engine, instance)
 
 
 def _check_attribute(attribute: str, instance: Instance) -> None:
