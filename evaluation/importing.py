@@ -150,7 +150,10 @@ Reader = Callable[[ImportRequest, Site, Engine, Instance], Imported]
 
 
 def _pyvene(request: ImportRequest, site: Site, engine: Engine, instance: Instance) -> Imported:
-    return read_pyvene(request.path, width=engine.target.width(site), layer=site.layer, part=request.part)
+    target = engine.target
+    return read_pyvene(
+        request.path, width=target.width(site), layer=site.layer, part=request.part, target=target
+    )
 
 
 def _reference(request: ImportRequest, site: Site, engine: Engine, instance: Instance) -> Imported:

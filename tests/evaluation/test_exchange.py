@@ -241,6 +241,25 @@ def exporting(style: str, featurizer: Any, *more: object, **changes: Any) -> Arg
     ]
 
 
+def by_path(component: str) -> Arguments:
+    """A folder that pyvene saved under a module's path, imported at block 1."""
+
+    def args(world: World, root: Path) -> list[object]:
+        folder, name = root / "pyvene", "comp_path_unit_pos_nunit_1#0"
+        folder.mkdir()
+        config = {
+            "intervention_dimensions": [WIDTH],
+            "intervention_types": ["<class 'pyvene.models.interventions.LowRankRotatedSpaceIntervention'>"],
+            "representations": [[None, component, "pos", 1, *[None] * 10]],
+            "sorted_keys": [name],
+        }
+        (folder / "config.json").write_text(json.dumps(config))
+        torch.save({"rotate_layer.weight": columns(4)}, folder / f"intkey_{name}.bin")
+        return import_args(world, folder, "pyvene", root / "out")
+
+    return args
+
+
 SOFT = MaskedBasis(torch.full((WIDTH,), 0.3))
 TOP_K = Dictionary(
     encoder=torch.zeros(WIDTH, 4),
@@ -250,6 +269,11 @@ TOP_K = Dictionary(
     mask=torch.ones(4),
     activation=Activation("top_k", k=2),
 )
+
+
+def test_a_module_s_path_that_is_the_site_is_taken(world: World, tmp_path: Path) -> None:
+    done(*by_path("model.layers[1].output")(world, tmp_path))
+    assert json.loads((tmp_path / "out" / NOTE_FILE).read_text())["notes"] == []
 
 
 class TestRefusals:
@@ -270,6 +294,9 @@ class TestRefusals:
             (importing("saelens", "--latents", "x"), "whole numbers"),
             (importing("saelens", "--latents", "3", site="block_output.2@entity_last"), "block_output.1"),
             (importing("loreft", format="onnx"), "import format"),
+            (by_path("model.layers[3].output"), "weights for layer 3"),
+            (by_path("model.layers[1].mlp.output"), "weights for stream mlp_output"),
+            (by_path("model.layers[1].mlp.input"), "what goes into an MLP"),
             (
                 lambda w, r: [*importing("loreft")(w, r), "--model", w.other_model],
                 "gave the instance's labels",
