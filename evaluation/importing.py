@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
+from das.engine.protocol import Engine
 from das.featurizers.storage import FeaturizerHeader, save_featurizer
 from das.interop import (
     Imported,
@@ -24,6 +26,8 @@ from das.models.base import TargetModel
 from das.sites import Site
 from evaluation.baselines._dictionaries import chosen
 from evaluation.baselines._pretrained_sae import load_pretrained
+from evaluation.baselines._sae_fit import check_fit, measured
+from evaluation.labelled import plain_vectors
 from evaluation.recognition import check_gave_labels, known_by
 from evaluation.target import TargetConfig
 from ravel.common.errors import SuiteError
@@ -35,6 +39,8 @@ __all__ = ["IMPORT_FORMATS", "NOTE_FILE", "ImportRequest", "import_folder", "rea
 
 NOTE_FILE = "imported.json"
 """Where a featurizer came from, beside it."""
+_MEASURED_VECTORS = 512
+"""Training vectors on which an autoencoder is measured, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +67,8 @@ class ImportRequest:
     """Whether what an autoencoder loses stays with the base (saelens)."""
     other_model: bool = False
     """Take an autoencoder although its file names another model (saelens)."""
+    accept_unfit: bool = False
+    """Take an autoencoder although it does not hold on this model's vectors (saelens)."""
 
 
 def read_saelens(
@@ -69,13 +77,17 @@ def read_saelens(
     target: TargetModel,
     latents: tuple[int, ...],
     *,
+    vectors: Callable[[], Tensor],
     keeps_error: bool = True,
     other_model: bool = False,
+    accept_unfit: bool = False,
 ) -> Imported:
     """Return a local sae-lens autoencoder that swaps the given latents whole.
 
-    The folder holds `cfg.json` and `sae_weights.safetensors`. Raises SuiteError for files that are absent or
-    damaged, an autoencoder that does not fit the site, no latents, and latents that it does not have.
+    The folder holds `cfg.json` and `sae_weights.safetensors`; `vectors` returns vectors of the model at the
+    site, [n, d_model], on which it is measured. Raises SuiteError for files that are absent or damaged, an
+    autoencoder that does not fit the site or, unless `accept_unfit`, does not hold on the vectors, no
+    latents, and latents that it does not have.
     """
     if not folder.is_dir():
         raise SuiteError(
@@ -83,7 +95,8 @@ def read_saelens(
             came="a file" if folder.exists() else "nothing there",
             todo="save the autoencoder with sae-lens's save_model",
         )
-    dictionary = load_pretrained(str(folder.absolute()), site, target, other_model=other_model)
+    loaded = load_pretrained(str(folder.absolute()), site, target, other_model=other_model)
+    dictionary = loaded.dictionary
     wrong = [place for place in latents if not 0 <= place < dictionary.n_features]
     if not latents or wrong or len(set(latents)) != len(latents):
         raise SuiteError(
@@ -91,9 +104,11 @@ def read_saelens(
             came=", ".join(map(str, wrong or latents)) or "none",
             todo="name them with --latents 3,17,200; the method `sae` of ravel fit chooses them by itself",
         )
+    own = vectors()
+    notes = check_fit(loaded, measured(loaded, own), own, accept_unfit=accept_unfit)
     made = chosen(dictionary, torch.tensor(latents), keeps_error=keeps_error)
     note = f"Latents {', '.join(map(str, latents))} of {dictionary.n_features} are swapped."
-    return Imported(made, f"a {dictionary.activation} autoencoder of sae-lens", notes=(note,))
+    return Imported(made, f"a {dictionary.activation} autoencoder of sae-lens", notes=(note, *notes))
 
 
 def import_folder(
@@ -110,11 +125,12 @@ def import_folder(
     instance = Instance.load(instance_folder)
     _check_attribute(request.attribute, instance)
     said: list[str] = []
-    model = known_by(target.open().target, instance.model_fingerprint, said.append)
+    engine = target.open()
+    model = known_by(engine.target, instance.model_fingerprint, said.append)
     todo = "name that model with --model, and its --dtype, or build an instance for this one"
     check_gave_labels(model, instance, todo)
     model.check(site)
-    imported = first_columns(_read(request, site, model), request.size)
+    imported = first_columns(_read(request, site, engine, instance), request.size)
     imported = replace(imported, notes=(*imported.notes, *said))
     check_place(imported.place, site, request.path)
     _check_width(imported, site, model, request.path)
@@ -134,35 +150,40 @@ def import_folder(
     return header, imported
 
 
-Reader = Callable[[ImportRequest, Site, TargetModel], Imported]
+Reader = Callable[[ImportRequest, Site, Engine, Instance], Imported]
 
 
-def _pyvene(request: ImportRequest, site: Site, target: TargetModel) -> Imported:
-    return read_pyvene(request.path, width=target.width(site), layer=site.layer, part=request.part)
+def _pyvene(request: ImportRequest, site: Site, engine: Engine, instance: Instance) -> Imported:
+    target = engine.target
+    return read_pyvene(
+        request.path, width=target.width(site), layer=site.layer, part=request.part, target=target
+    )
 
 
-def _reference(request: ImportRequest, site: Site, target: TargetModel) -> Imported:
+def _reference(request: ImportRequest, site: Site, engine: Engine, instance: Instance) -> Imported:
     return read_ravel_reference(
         request.path, layer=site.layer, part=request.part, orientation=request.orientation
     )
 
 
-def _loreft(request: ImportRequest, site: Site, target: TargetModel) -> Imported:
+def _loreft(request: ImportRequest, site: Site, engine: Engine, instance: Instance) -> Imported:
     return read_loreft(request.path, layer=site.layer, part=request.part)
 
 
-def _mib(request: ImportRequest, site: Site, target: TargetModel) -> Imported:
-    return read_mib(request.path, width=target.width(site), layer=site.layer, part=request.part)
+def _mib(request: ImportRequest, site: Site, engine: Engine, instance: Instance) -> Imported:
+    return read_mib(request.path, width=engine.target.width(site), layer=site.layer, part=request.part)
 
 
-def _saelens(request: ImportRequest, site: Site, target: TargetModel) -> Imported:
+def _saelens(request: ImportRequest, site: Site, engine: Engine, instance: Instance) -> Imported:
     return read_saelens(
         request.path,
         site,
-        target,
+        engine.target,
         request.latents,
+        vectors=lambda: plain_vectors(instance, engine, site, limit=_MEASURED_VECTORS),
         keeps_error=request.keeps_error,
         other_model=request.other_model,
+        accept_unfit=request.accept_unfit,
     )
 
 
@@ -175,15 +196,20 @@ _READERS: Mapping[str, Reader] = {
 }
 IMPORT_FORMATS: tuple[str, ...] = tuple(_READERS)
 """What `ravel import` reads."""
-_ONLY_FOR = {"orientation": "ravel-reference", "latents": "saelens", "keeps_error": "saelens"}
+_ONLY_FOR = {
+    "orientation": "ravel-reference",
+    "latents": "saelens",
+    "keeps_error": "saelens",
+    "accept_unfit": "saelens",
+}
 
 
-def _read(request: ImportRequest, site: Site, target: TargetModel) -> Imported:
+def _read(request: ImportRequest, site: Site, engine: Engine, instance: Instance) -> Imported:
     if request.style not in _READERS:
         raise SuiteError(
             expected=f"a format of {', '.join(IMPORT_FORMATS)}", came=repr(request.style), todo="name one"
         )
-    plain = replace(request, orientation="auto", latents=(), keeps_error=True)
+    plain = replace(request, orientation="auto", latents=(), keeps_error=True, accept_unfit=False)
     for setting, style in _ONLY_FOR.items():
         if request.style != style and getattr(request, setting) != getattr(plain, setting):
             raise SuiteError(
@@ -191,7 +217,7 @@ def _read(request: ImportRequest, site: Site, target: TargetModel) -> Imported:
                 came=f"--format {request.style}",
                 todo="leave it out",
             )
-    return _READERS[request.style](request, site, target)
+    return _READERS[request.style](request, site, engine, instance)
 
 
 def _check_attribute(attribute: str, instance: Instance) -> None:

@@ -20,8 +20,10 @@ from das.featurizers.dictionary import Activation, Dictionary
 from das.featurizers.masked import MaskedBasis
 from das.featurizers.subspace import Subspace
 from das.interop.foreign import Imported, StatedPlace, one_part
+from das.interop.module_paths import ModulePath, place_of_path
 from das.interop.rotations import columns_of, stored_weight
 from das.interop.torch_files import names_of, plain_state, plain_tensor, read_settings, read_torch_file
+from das.models.base import TargetModel
 from das.sites import Stream
 from ravel.common.errors import SuiteError
 
@@ -34,6 +36,7 @@ _STREAMS: Mapping[str, Stream] = {
     "mlp_output": "mlp_output",
     "head_attention_value_output": "head_output",
 }
+_BLOCK_INPUT = "block_input"
 _FIELDS = ("layer", "component", "unit", "max_number_of_units")
 
 
@@ -45,8 +48,10 @@ class Listed:
     """Its key, which is in the name of its file too."""
     kind: str
     """Its class, without the module."""
+    component: str
+    """Where it acts: a name of pyvene's, or a module's path."""
     place: StatedPlace
-    """Layer and stream, where the config gives them by names that the suite has too."""
+    """Layer and stream, as far as the config's own words tell."""
     swapped: Any
     """What the config says of `interchange_dim`; None in old folders."""
     partitioned: bool
@@ -71,13 +76,19 @@ def listed_interventions(folder: Path) -> list[Listed]:
 
 
 def read_pyvene(
-    folder: Path, *, width: int | None = None, layer: int = 0, part: str | None = None
+    folder: Path,
+    *,
+    width: int | None = None,
+    layer: int = 0,
+    part: str | None = None,
+    target: TargetModel | None = None,
 ) -> Imported:
     """Return the featurizer that swaps as a pyvene intervention does, where one does so exactly.
 
     `width` is the length of the vectors, which a plain swap does not store; `layer` and `part` choose among
-    several interventions. Raises SuiteError for a folder that is none of pyvene's or damaged, pickled
-    classes, and kinds that no featurizer expresses.
+    several interventions; in `target` a component that is a module's path is looked up. Raises SuiteError for
+    a folder that is none of pyvene's or damaged, pickled classes, kinds that no featurizer expresses, and
+    components that are no site.
     """
     found = {listed.name: listed for listed in listed_interventions(folder)}
     layers = {name: listed.place.layer for name, listed in found.items()}
@@ -89,6 +100,7 @@ def read_pyvene(
             todo="no featurizer of the suite swaps as it does"
             + ("; read a LoReFT folder with --format loreft" if "reft" in listed.kind.lower() else ""),
         )
+    place, unchecked = _place(listed, folder / _CONFIG, target)
     path = folder / f"intkey_{name}.bin"
     notes: tuple[str, ...] = ()
     if listed.kind == _PLAIN:
@@ -102,7 +114,7 @@ def read_pyvene(
             "The folder has a subspace partition. Which of its parts are swapped is an argument of pyvene's "
             "call and not in the folder; here all that it swaps without one is swapped.",
         )
-    return Imported(featurizer, listed.kind, listed.place, notes)
+    return Imported(featurizer, listed.kind, place, (*unchecked, *notes))
 
 
 # --- the config
@@ -121,10 +133,36 @@ def _listed(path: Path, representation: Any, kind: Any, key: Any, swapped: Any) 
             came=f"one on {names_of([row['max_number_of_units']])}",
             todo="name a folder with max_number_of_units 1: a site of the suite is one vector",
         )
-    stream = _STREAMS.get(component)
-    stated = layer if stream is not None and type(layer) is int else None
     name = kind.removeprefix("<class '").removesuffix("'>").rsplit(".", 1)[-1]
-    return Listed(key, name, StatedPlace(stated, stream), swapped, row.get("subspace_partition") is not None)
+    place = _stated(component, layer)
+    return Listed(key, name, component, place, swapped, row.get("subspace_partition") is not None)
+
+
+def _stated(component: str, layer: Any) -> StatedPlace:
+    """Return what the config's words say; pyvene looks at the layer only where the component is a name."""
+    path = ModulePath.parse(component)
+    if path is not None:
+        return path.place()
+    number = layer if type(layer) is int else None
+    if component == _BLOCK_INPUT:
+        # What goes into a block is what the one before it leaves.
+        return StatedPlace(number - 1, "block_output") if number else StatedPlace()
+    stream = _STREAMS.get(component)
+    return StatedPlace(None if stream is None else number, stream)
+
+
+def _place(listed: Listed, path: Path, target: TargetModel | None) -> tuple[StatedPlace, tuple[str, ...]]:
+    """Return where an intervention acts, with a note on what could not be checked."""
+    module = ModulePath.parse(listed.component)
+    if module is not None:
+        return place_of_path(module, target)
+    if listed.place.stream is None:
+        raise SuiteError(
+            expected=f"an intervention on one of {', '.join([*_STREAMS, _BLOCK_INPUT])} in {path}",
+            came=f"one on {names_of([listed.component])}",
+            todo="name a folder that was made for one of these; the suite has no site for others",
+        )
+    return listed.place, ()
 
 
 def _row(representation: Any, path: Path) -> dict[str, Any]:

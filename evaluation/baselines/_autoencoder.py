@@ -70,6 +70,9 @@ class AutoencoderConfig(Config):
     package sae-lens, or `lens:FOLDER` with that package's `cfg.json` and `sae_weights.safetensors`."""
     other_model: bool = False
     """Take a pretrained dictionary although its file names another model."""
+    accept_unfit: bool = False
+    """Take a pretrained dictionary although explained variance and L0 on the training vectors are out of
+    bounds; the training log says so."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ It knows problems and settings; not how latents are chosen.
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import torch
@@ -20,7 +21,8 @@ from evaluation.baselines._autoencoder import (
     dictionary_metrics,
     train_dictionary,
 )
-from evaluation.baselines._pretrained_sae import latents_of_pretrained, load_pretrained
+from evaluation.baselines._pretrained_sae import Pretrained, latents_of_pretrained, load_pretrained
+from evaluation.baselines._sae_fit import check_fit
 from evaluation.labelled import plain_vectors
 from ravel.common.errors import SuiteError
 from ravel.common.io import sha256_file
@@ -65,7 +67,8 @@ def site_dictionary(
 
     It depends on the site, the seed and the settings; not on attribute, size or method, so that fits which
     differ in those only share it. A pretrained one is loaded each time, and only its metrics are shared.
-    Raises SuiteError for a site that the model lacks, and whatever loading or training does.
+    Raises SuiteError for a site that the model lacks, and whatever loading or training does; for a pretrained
+    one that does not hold on the training vectors NotApplicableError, unless `accept_unfit`.
     """
     problem.site.check(engine.target.n_layers)
     if config.pretrained is None:
@@ -73,16 +76,37 @@ def site_dictionary(
         tensors = workspace.shared(key, lambda: _trained(problem, engine, config))
         dictionary = _dictionary(tensors, config)
     else:
-        dictionary = load_pretrained(
+        loaded = load_pretrained(
             config.pretrained, problem.site, engine.target, other_model=config.other_model
         )
+        dictionary = loaded.dictionary
         key = _key("dictionary-metrics", problem, engine, config)
-        tensors = workspace.shared(key, lambda: _measured(dictionary, problem, engine, config))
+        tensors = workspace.shared(key, lambda: _measured(dictionary, problem, engine, config, loaded=loaded))
+        _check_fit(loaded, tensors, problem, engine, workspace, config)
     for where in ("train", "held_out"):
         if where in tensors:
             row = _metrics(tensors[where]).row(where)
             workspace.log({"phase": "dictionary", "latents": dictionary.n_features, **row})
     return dictionary
+
+
+def _check_fit(
+    loaded: Pretrained,
+    tensors: dict[str, Tensor],
+    problem: Problem,
+    engine: Engine,
+    workspace: Workspace,
+    config: AutoencoderConfig,
+) -> None:
+    """Refuse a pretrained dictionary that does not hold; log what is to be said of one, and warn of what is
+    unknown or was overruled."""
+    vectors = _vectors(problem, engine, config) if loaded.unsure_of_mean else None
+    metrics = _metrics(tensors["train"])
+    figures, *rest = check_fit(loaded, metrics, vectors, accept_unfit=config.accept_unfit)
+    for note in (figures, *rest):
+        workspace.log({"phase": "note", "note": note})
+    if rest:
+        warnings.warn(f"{loaded.origin}: {' '.join(rest)}", UserWarning, stacklevel=2)
 
 
 def dictionary_identity(config: AutoencoderConfig) -> dict[str, object]:
@@ -165,12 +189,16 @@ def _measured(
     engine: Engine,
     config: AutoencoderConfig,
     vectors: Tensor | None = None,
+    *,
+    loaded: Pretrained | None = None,
 ) -> dict[str, Tensor]:
     """Return the metrics on training and, where there are any, validation vectors, three numbers each."""
     seen = _vectors(problem, engine, config) if vectors is None else vectors
     held_out = held_out_vectors(
         problem.instance, engine, problem, limit=config.held_out_vectors, seed=_seed(problem)
     )
+    if loaded is not None:
+        seen, held_out = loaded.as_read(seen), loaded.as_read(held_out)
     found = {"train": dictionary_metrics(dictionary, seen)}
     if len(held_out) > 1:
         found["held_out"] = dictionary_metrics(dictionary, held_out)

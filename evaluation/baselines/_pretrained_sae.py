@@ -5,71 +5,69 @@ It knows files, names of hooks and sites; not what a dictionary is used for.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from das.featurizers.dictionary import Activation, ActivationKind, Dictionary
+from das.engine.additive import adds_as_is
+from das.featurizers.dictionary import Activation, Dictionary
 from das.methods.base import NotApplicableError
 from das.models.base import TargetModel
-from das.sites import Site, Stream
+from das.sites import Site
 from das.tensor_files import TensorFileError, parse_tensors
+from evaluation.baselines._lens_config import KINDS, Described, check_form, describe, site_of_hook
+from evaluation.baselines._published_saes import Published, plain_name, published_as, published_in
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_bytes, read_json
 
-__all__ = ["HOOKS", "dictionary_of", "latents_of_pretrained", "load_pretrained", "site_of_hook"]
+__all__ = [
+    "Pretrained",
+    "dictionary_of",
+    "latents_of_pretrained",
+    "load_pretrained",
+    "without_mean",
+]
 
 _CONFIG = "cfg.json"
 _WEIGHTS = "sae_weights.safetensors"
 _INSTALL = "install it with `pip install 'ravel-bench[sae]'`, or name a local folder with cfg.json"
-_KINDS: dict[str, ActivationKind] = {"standard": "relu", "topk": "top_k", "jumprelu": "jump_relu"}
-"""Architectures by sae-lens's names, with the suite's."""
 _TENSORS = ("W_enc", "b_enc", "W_dec", "b_dec")
-_SAME_MODEL = {"gpt2-small": "gpt2", "pythia-70m-v0": "pythia-70m"}
-"""TransformerLens's names of models that the hub calls otherwise."""
-_NORM_AFTER = ("gemma2", "gemma3", "olmo2")
-"""Families with a norm between a module's output and the stream: there TransformerLens's `hook_attn_out` and
-`hook_mlp_out` come after the norm, the suite's streams before it."""
-
-HOOKS: dict[str, Stream] = {
-    "hook_resid_post": "block_output",
-    "hook_attn_out": "attention_output",
-    "hook_mlp_out": "mlp_output",
-}
-"""TransformerLens's names of what a block writes, with the stream that is the same vector."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Described:
-    """What a config says, of sae-lens 6 or before."""
+class Pretrained:
+    """A dictionary that others trained, with nothing chosen, and what is known of it."""
 
+    dictionary: Dictionary
+    """It takes vectors as the model has them."""
     origin: str
-    architecture: str
-    d_in: int
-    d_sae: int
-    k: int | None
-    by_decoder_norm: bool
-    """Whether pre-activations count in units of the decoder's rows (topk)."""
-    centre_is_bias: bool
-    """Whether the decoder's bias is taken from the input."""
-    normalisation: str
-    reshaping: str
-    hook: str
-    head: int | None
-    model: str
+    """Where it came from."""
     mean_free: bool
-    """Whether it was trained on vectors without their mean over coordinates, as TransformerLens's option
-    `center_writing_weights` makes them."""
+    """Whether vectors lose their mean over coordinates on their way into it."""
+    unsure_of_mean: bool
+    """Whether nothing tells if they should."""
+    published: Published | None
+    """What those who published it say of it; None where nothing is known."""
+    notes: tuple[str, ...] = ()
+    """What a reader of its results has to know, a sentence each."""
+
+    def as_read(self, vectors: Tensor) -> Tensor:
+        """Return vectors [n, d_model] as the dictionary describes them: what it decodes to."""
+        return without_mean(vectors) if self.mean_free else vectors
+
+
+def without_mean(vectors: Tensor) -> Tensor:
+    """Return vectors [n, d_model] without each one's mean over coordinates."""
+    return vectors - vectors.mean(dim=-1, keepdim=True)
 
 
 def load_pretrained(
     setting: str, site: Site, target: TargetModel, *, other_model: bool = False
-) -> Dictionary:
+) -> Pretrained:
     """Return the dictionary that `lens:FOLDER` or `lens:RELEASE/SAE_ID` names, with nothing chosen.
 
     A folder holds `cfg.json` and `sae_weights.safetensors` and is read without sae-lens; anything else is
@@ -80,15 +78,19 @@ def load_pretrained(
     folder = _folder_of(setting)
     if folder is not None:
         config, tensors = _read_folder(folder)
-        return dictionary_of(config, tensors, site, target, origin=str(folder), other_model=other_model)
-    config, tensors = _from_hub(setting.removeprefix("lens:"))
-    return dictionary_of(config, tensors, site, target, origin=setting, other_model=other_model)
+        return dictionary_of(
+            config, tensors, site, target, origin=str(folder), folder=folder, other_model=other_model
+        )
+    found = _from_hub(setting.removeprefix("lens:"))
+    return dictionary_of(
+        *found[:2], site, target, origin=setting, published=found[2], other_model=other_model
+    )
 
 
 def latents_of_pretrained(setting: str) -> int | None:
     """Return how many latents a local dictionary has, or None for one on the hub: only its files tell."""
     folder = _folder_of(setting)
-    return None if folder is None else _described(_read_config(folder), str(folder)).d_sae
+    return None if folder is None else describe(_read_config(folder), str(folder)).d_sae
 
 
 def dictionary_of(
@@ -98,35 +100,65 @@ def dictionary_of(
     target: TargetModel,
     *,
     origin: str,
+    folder: Path | None = None,
+    published: Published | None = None,
     other_model: bool = False,
-) -> Dictionary:
+) -> Pretrained:
     """Return the dictionary of a sae-lens config and its tensors, after checking that it fits the site.
 
     Where the autoencoder was trained on vectors without their mean over coordinates (GPT-2 in
-    TransformerLens), that is put into the encoder. Errors as in `load_pretrained`.
+    TransformerLens), that is put into the encoder. Of a local `folder` whose config does not say so,
+    sae-lens's table may; else a note says that it is unknown. Errors as in `load_pretrained`.
     """
-    described = _described(config, origin)
-    _check_form(described)
+    described = describe(config, origin)
+    check_form(described)
     _check_place(described, site, target)
     if not other_model:
         _check_model(described, target)
     _check_tensors(described, tensors)
-    return _built(described, {name: tensor.detach().cpu().float() for name, tensor in tensors.items()})
+    listed = published if folder is None else published_in(folder, described.model, described.hook)
+    mean_free = described.mean_free
+    if mean_free is None:
+        mean_free = listed is not None and listed.mean_free
+    # What sae-lens loads from the hub has been through its table, so that silence there means no.
+    unsure = folder is not None and described.mean_free is None and listed is None
+    unsure = unsure and _norms_take_the_mean(target.model)
+    plain = {name: tensor.detach().cpu().float() for name, tensor in tensors.items()}
+    return Pretrained(
+        dictionary=_built(described, plain, mean_free=mean_free),
+        origin=origin,
+        mean_free=mean_free,
+        unsure_of_mean=unsure,
+        published=_stated(described) or listed,
+        notes=_notes_on_mean(described, listed, mean_free=mean_free, unsure=unsure),
+    )
 
 
-def site_of_hook(hook: str) -> tuple[Stream, int] | None:
-    """Return stream and layer of a hook's name, None if no stream of the suite is that vector.
+def _stated(described: Described) -> Published | None:
+    if described.explained_variance is None and described.l0 is None:
+        return None
+    return Published("", described.explained_variance, described.l0)
 
-    `blocks.L.hook_resid_pre` is the output of block L - 1; Hugging Face names of whole blocks count too.
-    """
-    match = re.fullmatch(r"blocks\.(\d{1,6})\.(\w+)", hook)
-    if match is None:
-        block = re.fullmatch(r"(?:\w+\.)*(?:layers|h)\.(\d{1,6})", hook)
-        return None if block is None else ("block_output", int(block[1]))
-    layer, name = int(match[1]), match[2]
-    if name == "hook_resid_pre":
-        return ("block_output", layer - 1) if layer else None
-    return (HOOKS[name], layer) if name in HOOKS else None
+
+def _notes_on_mean(
+    described: Described, listed: Published | None, *, mean_free: bool, unsure: bool
+) -> tuple[str, ...]:
+    if unsure:
+        return (
+            "UNKNOWN: whether this autoencoder was trained on vectors without their mean (TransformerLens's "
+            "center_writing_weights). Its cfg.json does not say, and no entry of sae-lens's table is surely "
+            "it; it was taken to read vectors as they are. State it in cfg.json as "
+            '"model_from_pretrained_kwargs": {"center_writing_weights": true} or false.',
+        )
+    if mean_free and described.mean_free is None and listed is not None:
+        return (f"Vectors lose their mean first, as sae-lens's table says of {listed.release}.",)
+    return ()
+
+
+def _norms_take_the_mean(model: nn.Module) -> bool:
+    """Return whether the model has layer norms, not those by root mean square: only there may vectors lose
+    their mean without a change of the model's answers."""
+    return any("LayerNorm" in type(module).__name__ for module in model.modules())
 
 
 # --- where it lies
@@ -167,7 +199,7 @@ def _read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         ) from None
 
 
-def _from_hub(name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def _from_hub(name: str) -> tuple[dict[str, Any], dict[str, Tensor], Published | None]:
     try:
         from sae_lens import SAE
         from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_directory
@@ -195,88 +227,13 @@ def _from_hub(name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
             came=f"{type(error).__name__}: {' '.join(str(error).split())[:300]}",
             todo="check both names and the network, or name a local folder with cfg.json",
         ) from None
-    return found.cfg.to_dict(), found.state_dict()
+    return found.cfg.to_dict(), found.state_dict(), published_as(release, sae_id)
 
 
 # --- what it is
 
 
-def _described(config: Mapping[str, Any], origin: str) -> _Described:
-    """Read a config; before sae-lens 6 all settings were flat and some had other names."""
-    flat = {**config, **_mapping(config, "metadata", origin)}
-    function = flat.get("activation_fn") or flat.get("activation_fn_str") or "relu"
-    arguments = _mapping(flat, "activation_fn_kwargs", origin)
-    architecture = str(flat.get("architecture", "standard"))
-    if "metadata" not in config and architecture == "standard" and function != "relu":
-        architecture = str(function)
-    hook = str(flat.get("hook_name") or flat.get("hook_point") or "")
-    head = flat.get("hook_head_index", flat.get("hook_point_head_index"))
-    try:
-        return _Described(
-            origin=origin,
-            architecture=architecture,
-            d_in=int(flat["d_in"]),
-            d_sae=int(flat["d_sae"]),
-            k=flat.get("k", arguments.get("k")),
-            by_decoder_norm=bool(flat.get("rescale_acts_by_decoder_norm", False)),
-            centre_is_bias=bool(flat.get("apply_b_dec_to_input", True)),
-            normalisation=_normalisation(flat.get("normalize_activations")),
-            reshaping=str(flat.get("reshape_activations") or "none"),
-            hook=hook,
-            head=head,
-            model=str(flat.get("model_name") or ""),
-            mean_free=bool(
-                _mapping(flat, "model_from_pretrained_kwargs", origin).get("center_writing_weights")
-            ),
-        )
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise SuiteError(
-            expected=f"the numbers d_in and d_sae in the config of {origin}",
-            came=f"a config without ({type(error).__name__}: {error})",
-            todo="name an autoencoder that sae-lens wrote",
-        ) from None
-
-
-def _mapping(config: Mapping[str, Any], name: str, origin: str) -> Mapping[str, Any]:
-    found = config.get(name) or {}
-    if not isinstance(found, Mapping):
-        raise SuiteError(
-            expected=f"an object as {name!r} in the config of {origin}",
-            came=repr(found),
-            todo="name an autoencoder that sae-lens wrote",
-        )
-    return found
-
-
-def _normalisation(value: object) -> str:
-    if isinstance(value, bool):
-        return "expected_average_only_in" if value else "none"
-    return str(value or "none")
-
-
-def _check_form(described: _Described) -> None:
-    if described.architecture not in _KINDS:
-        raise SuiteError(
-            expected=f"an autoencoder of architecture {', '.join(_KINDS)} in {described.origin}",
-            came=repr(described.architecture),
-            todo="choose another autoencoder",
-        )
-    if described.architecture == "topk" and not (isinstance(described.k, int) and described.k >= 1):
-        raise SuiteError(
-            expected=f"a number k of at least 1 in the config of {described.origin}",
-            came=repr(described.k),
-            todo="add k to its cfg.json",
-        )
-    if described.normalisation != "none":
-        raise SuiteError(
-            expected=f"an autoencoder in {described.origin} that takes vectors as they are",
-            came=f"normalize_activations {described.normalisation!r}",
-            todo="fold it into the weights with sae-lens where it is one factor or one matrix; one that "
-            "differs from vector to vector can't be undone latent by latent",
-        )
-
-
-def _check_place(described: _Described, site: Site, target: TargetModel) -> None:
+def _check_place(described: Described, site: Site, target: TargetModel) -> None:
     width = target.width(site)
     if described.d_in != width:
         raise NotApplicableError(
@@ -293,16 +250,17 @@ def _check_place(described: _Described, site: Site, target: TargetModel) -> None
             came=f"one of the hook {described.hook!r}{meaning}",
             todo="choose the autoencoder of this site, or the site of this autoencoder",
         )
-    if site.stream != "block_output" and target.family.name in _NORM_AFTER:
+    if site.stream != "block_output" and not adds_as_is(target, site.layer):
         raise NotApplicableError(
-            expected=f"an autoencoder of what {site.stream} is in {target.family.name}, before the norm",
+            expected=f"an autoencoder of what {site.stream} is in {target.family.name}: what the module "
+            "returns, before the norm, factor or further branch that stands between it and the stream",
             came=f"one of the hook {described.hook!r}, which is after it",
             todo="choose an autoencoder of the residual stream and a site block_output",
         )
 
 
-def _check_model(described: _Described, target: TargetModel) -> None:
-    named, used = _plain_name(described.model), _plain_name(target.name)
+def _check_model(described: Described, target: TargetModel) -> None:
+    named, used = plain_name(described.model), plain_name(target.name)
     if named and named != used:
         raise NotApplicableError(
             expected=f"an autoencoder of {target.name}",
@@ -311,12 +269,7 @@ def _check_model(described: _Described, target: TargetModel) -> None:
         )
 
 
-def _plain_name(name: str) -> str:
-    last = name.rstrip("/").rsplit("/", 1)[-1].lower()
-    return _SAME_MODEL.get(last, last)
-
-
-def _check_tensors(described: _Described, tensors: Mapping[str, Tensor]) -> None:
+def _check_tensors(described: Described, tensors: Mapping[str, Tensor]) -> None:
     wanted = [*_TENSORS, *(["threshold"] if described.architecture == "jumprelu" else [])]
     missing = [name for name in wanted if name not in tensors]
     if missing:
@@ -350,19 +303,19 @@ def _other_tensor(expected: str, came: str, origin: str) -> SuiteError:
     )
 
 
-def _built(described: _Described, tensors: dict[str, Tensor]) -> Dictionary:
+def _built(described: Described, tensors: dict[str, Tensor], *, mean_free: bool) -> Dictionary:
     encoder, decoder = tensors["W_enc"], tensors["W_dec"]
     bias = tensors["b_enc"]
     if described.architecture == "topk" and described.by_decoder_norm:
         norms = decoder.norm(dim=1)
         encoder, bias, decoder = encoder * norms, bias * norms, decoder / norms[:, None]
     centre = tensors["b_dec"] if described.centre_is_bias else torch.zeros_like(tensors["b_dec"])
-    if described.mean_free:
+    if mean_free:
         # (x - mean x - c) W = (x - c) (W - column means) + constant, and that constant is c's own mean.
         bias = bias - centre.mean() * encoder.sum(dim=0)
         encoder = encoder - encoder.mean(dim=0)
     threshold = tensors["threshold"].clamp_min(0) if described.architecture == "jumprelu" else None
-    kind = _KINDS[described.architecture]
+    kind = KINDS[described.architecture]
     return Dictionary(
         encoder=encoder,
         encoder_bias=bias,

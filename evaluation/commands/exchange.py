@@ -121,6 +121,10 @@ def import_featurizer(
     other_model: Annotated[
         bool, typer.Option("--other-model", help="saelens: take one whose file names another model.")
     ] = False,
+    accept_unfit: Annotated[
+        bool,
+        typer.Option("--accept-unfit", help="saelens: take one that does not hold on this model's vectors."),
+    ] = False,
     dtype: Dtype = "float32",
     device: Device = "cpu",
     trust_remote_code: TrustRemoteCode = False,
@@ -147,6 +151,7 @@ def import_featurizer(
         latents=_latents(latents),
         keeps_error=keep_error,
         other_model=other_model,
+        accept_unfit=accept_unfit,
     )
     manifest = instance / "manifest.json"
     name = model or Manifest.from_json(read_json(manifest), origin=str(manifest)).model_name

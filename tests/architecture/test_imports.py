@@ -27,8 +27,11 @@ LATE_IMPORTS = {
         }
         for method in ("_probe", "lda", "pca", "sae")
     },
-    "evaluation.baselines._pretrained_sae": {
-        "sae_lens": "an optional extra that takes seconds, and only the hub's autoencoders need it"
+    **{
+        f"evaluation.baselines.{module}": {
+            "sae_lens": "an optional extra that takes seconds, and only pretrained autoencoders need it"
+        }
+        for module in ("_pretrained_sae", "_published_saes")
     },
 }
 """Imports inside functions, each with its reason; `evaluation.commands` states its own for all of it."""
@@ -61,7 +64,7 @@ EDGES = {
     "pandas": {"ravel.instance"},
     "typer": {"evaluation.cli"},
     "rich": {"evaluation.commands._output"},
-    "sae_lens": {"evaluation.baselines._pretrained_sae"},
+    "sae_lens": {"evaluation.baselines._pretrained_sae", "evaluation.baselines._published_saes"},
     "ray": {"evaluation.execution.ray"},
 }
 """The only modules that may import a third party; `evaluation.commands` may import typer too."""

@@ -18,7 +18,7 @@ from das.engine import DirectEngine, ForcedPair
 from das.engine.batch import PromptEncoder
 from das.engine.hooks import preserved
 from das.featurizers import Activation, Dictionary, Featurizer, MaskedBasis, Subspace
-from das.interop import read_pyvene
+from das.interop import check_place, read_pyvene
 from das.interop.pyvene_export import export_pyvene
 from das.models import FAMILIES
 from das.models.base import TargetModel
@@ -284,6 +284,111 @@ class TestImport:
             read_pyvene(folder, layer=2)
         with pytest.raises(SuiteError, match="a part 'nonesuch'"):
             read_pyvene(folder, layer=3, part="nonesuch")
+
+    @pytest.mark.parametrize(
+        ("family", "component", "place"),
+        [
+            ("llama", "model.layers[3].output", (3, "block_output")),
+            ("llama", "model.layers.3.output", (3, "block_output")),
+            ("llama", "layers[3].output", (3, "block_output")),
+            ("llama", "model.layers[3].input", (2, "block_output")),
+            ("llama", "model.layers[2].mlp.output", (2, "mlp_output")),
+            ("llama", "model.layers[2].self_attn.output", (2, "attention_output")),
+            ("llama", "model.layers[2].self_attn.o_proj.output", (2, "attention_output")),
+            ("gpt2", "transformer.h[1].mlp.output", (1, "mlp_output")),
+            ("gpt_neox", "gpt_neox.layers[0].attention.output", (0, "attention_output")),
+            ("llama", "block_input", (0, "block_output")),
+        ],
+    )
+    def test_a_module_s_path_is_a_place(
+        self,
+        family: str,
+        component: str,
+        place: tuple[int, str],
+        target_of: Callable[[str], TargetModel],
+        tmp_path: Path,
+    ) -> None:
+        folder = pyvene_folder(tmp_path / "in", "VanillaIntervention", None, component=component)
+        found = read_pyvene(folder, width=WIDTH, layer=place[0], target=target_of(family))
+        assert ((found.place.layer, found.place.stream), found.notes) == (place, ())
+        check_place(found.place, Site(place[0], place[1]), folder)  # type: ignore[arg-type]
+        for site in (Site(place[0] + 1, place[1]), Site(place[0], "head_output", head=0)):  # type: ignore[arg-type]
+            with pytest.raises(SuiteError, match=r"weights for (layer|stream)"):
+                check_place(found.place, site, folder)
+
+    @pytest.mark.parametrize(
+        ("family", "component", "words"),
+        [
+            ("gpt2", "transformer.h[3].attn.c_proj.input", "all heads of an attention side by side"),
+            ("llama", "model.layers[3].mlp.input", "what goes into an MLP"),
+            ("llama", "model.layers[0].input", "what goes into the first block"),
+            ("llama", "model.norm.output", "LlamaRMSNorm outside the blocks"),
+            ("llama", "mlp_activation", "one of block_output, attention_output"),
+        ],
+    )
+    def test_a_place_that_is_no_site_is_refused(
+        self,
+        family: str,
+        component: str,
+        words: str,
+        target_of: Callable[[str], TargetModel],
+        tmp_path: Path,
+    ) -> None:
+        folder = pyvene_folder(tmp_path / "in", "VanillaIntervention", None, component=component)
+        with pytest.raises(SuiteError, match=words):
+            read_pyvene(folder, width=WIDTH, layer=3, target=target_of(family))
+
+    @pytest.mark.parametrize(
+        ("component", "layer"),
+        [
+            ("model.layers[3].mlp.act_fn.output", 3),
+            ("decoder.stack[3].ffn.output", 3),
+            ("model.layers[3]", 3),
+            ("model.final.output", None),
+        ],
+    )
+    def test_a_path_that_is_not_understood_is_said_to_be_unchecked(
+        self,
+        component: str,
+        layer: int | None,
+        target_of: Callable[[str], TargetModel],
+        tmp_path: Path,
+    ) -> None:
+        folder = pyvene_folder(tmp_path / "in", "VanillaIntervention", None, component=component)
+        for target in (target_of("llama"), None):
+            found = read_pyvene(folder, width=WIDTH, layer=3, target=target)
+            assert (found.place.layer, found.place.stream) == (layer, None)
+            assert found.notes[0].startswith(f"UNCHECKED: the file names its place as {component}, ")
+
+    @pytest.mark.parametrize("component", ["transformer.h[3].output", "transformer.h[2].mlp.output"])
+    def test_a_place_by_path_is_where_pyvene_hooks(
+        self,
+        component: str,
+        target_of: Callable[[str], TargetModel],
+        pairs: list[ForcedPair],
+        tmp_path: Path,
+    ) -> None:
+        target = target_of("gpt2")
+        folder = pyvene_folder(tmp_path / "in", "VanillaIntervention", None, component=component)
+        place = read_pyvene(folder, width=WIDTH, layer=3, target=target).place
+        assert place.layer is not None
+        assert place.stream is not None
+        rows = [pyvene.RepresentationConfig(None, component, "pos", 1)]
+        config = pyvene.IntervenableConfig(rows, pyvene.VanillaIntervention)
+        ids = [
+            torch.tensor([PromptEncoder(target.tokenizer).encode([prompt.text])[0].ids])
+            for prompt in (pairs[0].base, pairs[0].source)
+        ]
+        with preserved(target.model), torch.no_grad():
+            theirs = pyvene.IntervenableModel(config, target.model)(
+                {"input_ids": ids[0]},
+                [{"input_ids": ids[1]}],
+                {"sources->base": (ids[1].shape[1] - 1, ids[0].shape[1] - 1)},
+            )[1].logits[0, -1]
+        site = Site(place.layer, place.stream, "prompt_last")
+        whole = MaskedBasis(torch.ones(target.d_model))
+        ours = DirectEngine(target).interchange_logits(pairs[:1], site, whole)[0, 0]
+        torch.testing.assert_close(theirs, ours, rtol=RELATIVE, atol=RELATIVE * float(ours.abs().max()))
 
     def test_a_partition_is_spoken_of(self, tmp_path: Path) -> None:
         kind = "RotatedSpaceIntervention"

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 from planted_world import SITE, PlantedWorld
-from safetensors.torch import save
+from safetensors.torch import load, save
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from das.featurizers.dictionary import Activation, Dictionary
-from das.methods.base import Method, Problem
+from das.methods.base import Method, NotApplicableError, Problem
 from das.training.workspace import SilentWorkspace
 from evaluation.baselines import _autoencoder as autoencoder
 from evaluation.baselines._autoencoder import (
@@ -451,6 +451,38 @@ def test_of_a_right_dictionary_the_right_latents_are_chosen(
     assert found.keeps_error == settings.get("keeps_error", True)
     assert min(world.scores(found)) >= 0.97
     assert method.largest_size(16) == 32
+
+
+def _turned(axes: Path, folder: Path) -> Path:
+    """The same files with an encoder that has nothing to do with the decoder."""
+    tensors = load((axes / "sae_weights.safetensors").read_bytes())
+    stream = torch.Generator().manual_seed(3)
+    folder.mkdir()
+    (folder / "cfg.json").write_bytes((axes / "cfg.json").read_bytes())
+    tensors["W_enc"] = torch.randn(16, 32, generator=stream)
+    (folder / "sae_weights.safetensors").write_bytes(save(tensors))
+    return folder
+
+
+@pytest.mark.parametrize("kind", [Sae, SaeAttribution, SaeReconstruction, MdbmSae])
+def test_a_dictionary_of_other_vectors_is_refused(
+    kind: type[Method], axes: Path, world: PlantedWorld, instance: Instance, tmp_path: Path
+) -> None:
+    method = _method(kind, autoencoder={"pretrained": f"lens:{_turned(axes, tmp_path / 'turned')}"})
+    with pytest.raises(NotApplicableError, match=r"at least 0\.3\); got explained variance -\d+\.\d+, L0"):
+        method.fit(Problem(instance, "A", SITE, 4, 0), world, SilentWorkspace())
+
+
+def test_one_that_is_taken_all_the_same_says_so(
+    axes: Path, world: PlantedWorld, instance: Instance, tmp_path: Path
+) -> None:
+    settings = {"pretrained": f"lens:{_turned(axes, tmp_path / 'turned')}", "accept_unfit": True}
+    workspace = _Counting()
+    with pytest.warns(UserWarning, match="taken although it does not hold here: explained variance"):
+        _method(Sae, autoencoder=settings).fit(Problem(instance, "A", SITE, 4, 0), world, workspace)
+    notes = [str(row["note"]) for row in workspace.rows if row["phase"] == "note"]
+    assert len(notes) == 2
+    assert notes[0].startswith("On this model's own training vectors: explained variance -")
 
 
 def test_what_a_trained_dictionary_brings(world: PlantedWorld, instance: Instance) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from cli_world import FAST, SITE, World, fit_args, ravel, score_args
-from safetensors.torch import save
+from safetensors.torch import load, save
 from torch import Tensor, nn
 from typer.testing import Result
 
@@ -33,6 +33,8 @@ from evaluation.target import TargetConfig
 from ravel.instance import Instance
 
 WIDTH = 32
+_SHIFT = 10.0
+"""More than any coordinate of the world's vectors."""
 
 
 def columns(size: int) -> Tensor:
@@ -84,19 +86,26 @@ def outcome(world: World, folder: Path) -> list[dict[str, Any]]:
 
 
 def saelens_folder(folder: Path, latents: int = 40, **changes: Any) -> Path:
-    """A local autoencoder in sae-lens's form for the world's site."""
-    draw = torch.Generator().manual_seed(4)
-    shapes = {"W_enc": (WIDTH, latents), "b_enc": (latents,), "W_dec": (latents, WIDTH), "b_dec": (WIDTH,)}
+    """A local autoencoder in sae-lens's form that holds for any vectors: the first latents are coordinates in
+    a turned basis, far enough from 0 to be always on, and the others never are."""
+    turned = columns(WIDTH)
+    idle = torch.zeros(WIDTH, latents - WIDTH)
+    tensors = {
+        "W_enc": torch.cat([turned, idle], dim=1),
+        "b_enc": torch.cat([torch.full((WIDTH,), _SHIFT), torch.full((latents - WIDTH,), -1.0)]),
+        "W_dec": torch.cat([turned, idle], dim=1).mT.contiguous(),
+        "b_dec": -_SHIFT * turned.sum(dim=1),
+    }
     config = {
         "architecture": "standard",
         "d_in": WIDTH,
         "d_sae": latents,
+        "apply_b_dec_to_input": False,
         "metadata": {"hook_name": "blocks.1.hook_resid_post"},
         **changes,
     }
     folder.mkdir()
     (folder / "cfg.json").write_text(json.dumps(config))
-    tensors = {name: torch.randn(*shape, generator=draw) for name, shape in shapes.items()}
     (folder / "sae_weights.safetensors").write_bytes(save(tensors))
     return folder
 
@@ -157,6 +166,8 @@ class TestImport:
         assert (summary["kind"], summary["size"]) == (found.kind, found.size)
         assert (header.method, header.attribute) == (f"imported_{style.replace('-', '_')}", "Birthplace")
         noted = json.loads((tmp_path / "f" / NOTE_FILE).read_text())
+        if style == "saelens":
+            assert "explained variance 1.000, L0 32.0" in noted["notes"][1]
         assert (noted["format"], noted["notes"]) == (style, summary["notes"])
         assert list(noted["sha256"]) == (
             [path.name] if path.is_file() else sorted(f.name for f in path.iterdir())
@@ -173,7 +184,7 @@ class TestImport:
         assert isinstance(found, Dictionary)
         assert (found.size, found.n_features) == (2, 2)
         target = TargetConfig(model=str(world.model)).open().target
-        whole = load_pretrained(str(path), Site(1), target)
+        whole = load_pretrained(str(path), Site(1), target).dictionary
         mask = torch.zeros(40)
         mask[[3, 17]] = 1
         base, source = torch.randn(2, 9, WIDTH, generator=torch.Generator().manual_seed(5)).unbind()
@@ -183,6 +194,23 @@ class TestImport:
             rtol=1e-4,
             atol=1e-4,
         )
+
+    def test_an_autoencoder_that_does_not_hold_is_refused_or_noted(
+        self, world: World, tmp_path: Path
+    ) -> None:
+        path = saelens_folder(tmp_path / "sae")
+        tensors = load((path / "sae_weights.safetensors").read_bytes())
+        # As if a factor of training were left out.
+        (path / "sae_weights.safetensors").write_bytes(save({**tensors, "W_enc": 3 * tensors["W_enc"]}))
+        args = [*import_args(world, path, "saelens", tmp_path / "f"), "--latents", "3,17"]
+        refused = ravel(*args)
+        assert refused.exit_code == 2
+        assert "explained variance is to be at least 0.3); got explained variance -" in refused.output
+        assert not (tmp_path / "f").exists()
+        done(*args, "--accept-unfit")
+        notes = json.loads((tmp_path / "f" / NOTE_FILE).read_text())["notes"]
+        assert "On this model's own training vectors: explained variance -" in notes[1]
+        assert "taken although it does not hold here" in notes[2]
 
     def test_without_its_error_an_autoencoder_goes_on_to_pyvene(self, world: World, tmp_path: Path) -> None:
         path = saelens_folder(tmp_path / "sae")
@@ -213,6 +241,25 @@ def exporting(style: str, featurizer: Any, *more: object, **changes: Any) -> Arg
     ]
 
 
+def by_path(component: str) -> Arguments:
+    """A folder that pyvene saved under a module's path, imported at block 1."""
+
+    def args(world: World, root: Path) -> list[object]:
+        folder, name = root / "pyvene", "comp_path_unit_pos_nunit_1#0"
+        folder.mkdir()
+        config = {
+            "intervention_dimensions": [WIDTH],
+            "intervention_types": ["<class 'pyvene.models.interventions.LowRankRotatedSpaceIntervention'>"],
+            "representations": [[None, component, "pos", 1, *[None] * 10]],
+            "sorted_keys": [name],
+        }
+        (folder / "config.json").write_text(json.dumps(config))
+        torch.save({"rotate_layer.weight": columns(4)}, folder / f"intkey_{name}.bin")
+        return import_args(world, folder, "pyvene", root / "out")
+
+    return args
+
+
 SOFT = MaskedBasis(torch.full((WIDTH,), 0.3))
 TOP_K = Dictionary(
     encoder=torch.zeros(WIDTH, 4),
@@ -222,6 +269,11 @@ TOP_K = Dictionary(
     mask=torch.ones(4),
     activation=Activation("top_k", k=2),
 )
+
+
+def test_a_module_s_path_that_is_the_site_is_taken(world: World, tmp_path: Path) -> None:
+    done(*by_path("model.layers[1].output")(world, tmp_path))
+    assert json.loads((tmp_path / "out" / NOTE_FILE).read_text())["notes"] == []
 
 
 class TestRefusals:
@@ -235,12 +287,16 @@ class TestRefusals:
             (importing("ravel-reference", "--orientation", "sideways"), "known orientation"),
             (importing("ravel-reference", "--latents", "1"), "--format saelens only"),
             (importing("loreft", "--orientation", "rows"), "--format ravel-reference only"),
+            (importing("loreft", "--accept-unfit"), "--format saelens only"),
             (importing("loreft", "--dim", 9), "at least 9 columns"),
             (importing("saelens"), "--latents 3,17,200"),
             (importing("saelens", "--latents", "3,40"), "from 0 to 39"),
             (importing("saelens", "--latents", "x"), "whole numbers"),
             (importing("saelens", "--latents", "3", site="block_output.2@entity_last"), "block_output.1"),
             (importing("loreft", format="onnx"), "import format"),
+            (by_path("model.layers[3].output"), "weights for layer 3"),
+            (by_path("model.layers[1].mlp.output"), "weights for stream mlp_output"),
+            (by_path("model.layers[1].mlp.input"), "what goes into an MLP"),
             (
                 lambda w, r: [*importing("loreft")(w, r), "--model", w.other_model],
                 "gave the instance's labels",

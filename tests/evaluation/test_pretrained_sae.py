@@ -12,17 +12,13 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
 from das.featurizers.dictionary import Dictionary
 from das.models.base import TargetModel
 from das.sites import Site
-from evaluation.baselines._pretrained_sae import (
-    dictionary_of,
-    latents_of_pretrained,
-    load_pretrained,
-    site_of_hook,
-)
+from evaluation.baselines._lens_config import site_of_hook
+from evaluation.baselines._pretrained_sae import dictionary_of, latents_of_pretrained, load_pretrained
 from ravel.common.errors import SuiteError
 
 WIDTH, LATENTS = 6, 10
@@ -30,9 +26,15 @@ SITE = Site(layer=3)
 HAS_SAE_LENS = importlib.util.find_spec("sae_lens") is not None
 
 
-def _target(*, name: str = "gpt2", family: str = "gpt2", width: int = WIDTH) -> TargetModel:
+def _target(
+    *, name: str = "gpt2", family: str = "gpt2", width: int = WIDTH, norm: nn.Module | None = None
+) -> TargetModel:
+    """What is asked of a target where no block has to run; its norms are by root mean square unless given."""
     return SimpleNamespace(  # type: ignore[return-value]
-        name=name, family=SimpleNamespace(name=family), width=lambda site: width
+        name=name,
+        family=SimpleNamespace(name=family),
+        width=lambda site: width,
+        model=nn.Sequential(norm or nn.RMSNorm(width)),
     )
 
 
@@ -63,7 +65,7 @@ def _written(folder: Path, config: dict[str, Any], tensors: dict[str, Tensor]) -
 
 def _made(config: dict[str, Any], tensors: dict[str, Tensor] | None = None, **where: Any) -> Dictionary:
     place: dict[str, Any] = {"site": SITE, "target": _target(), "origin": "here"} | where
-    return dictionary_of(config, _tensors() if tensors is None else tensors, **place)
+    return dictionary_of(config, _tensors() if tensors is None else tensors, **place).dictionary
 
 
 # --- what it computes
@@ -160,11 +162,6 @@ def test_hooks_and_the_streams_they_are(hook: str, place: tuple[str, int] | None
         (_config(metadata={"hook_head_index": 2}), {}, "got one of the hook"),
         (_config(metadata={"hook_name": None}), {}, "got one of the hook ''"),
         (_config(), {"target": _target(name="EleutherAI/pythia-70m")}, "got one of gpt2-small in here"),
-        (
-            _config(metadata={"hook_name": "blocks.3.hook_mlp_out"}),
-            {"site": Site(layer=3, stream="mlp_output"), "target": _target(family="gemma2")},
-            "in gemma2, before the norm; .*which is after it",
-        ),
         (_config(architecture="gated"), {}, "standard, topk, jumprelu in here; got 'gated'"),
         (_config(architecture="topk"), {}, "a number k of at least 1 .*; got None"),
         (_config(normalize_activations="layer_norm"), {}, "got normalize_activations 'layer_norm'"),
@@ -207,7 +204,7 @@ def test_scaled_latents_are_refused() -> None:
 
 def test_a_folder_is_read_without_the_package(tmp_path: Path) -> None:
     folder = _written(tmp_path / "one", _config(), _tensors())
-    found = load_pretrained(f"lens:{folder}", SITE, _target())
+    found = load_pretrained(f"lens:{folder}", SITE, _target()).dictionary
     torch.testing.assert_close(found.encode(_vectors()), _made(_config()).encode(_vectors()))
     assert latents_of_pretrained(f"lens:{folder}") == LATENTS
     assert latents_of_pretrained("lens:gemma-scope-2b-pt-res-canonical/layer_13/width_16k/canonical") is None
@@ -216,7 +213,7 @@ def test_a_folder_is_read_without_the_package(tmp_path: Path) -> None:
 def test_half_precision_weights_are_widened(tmp_path: Path) -> None:
     halves = {name: tensor.bfloat16() for name, tensor in _tensors().items()}
     folder = _written(tmp_path / "one", _config(dtype="bfloat16"), halves)
-    found = load_pretrained(f"lens:{folder}", SITE, _target())
+    found = load_pretrained(f"lens:{folder}", SITE, _target()).dictionary
     assert torch.equal(found.encoder, halves["W_enc"].float())
 
 
@@ -267,7 +264,7 @@ def test_releases_and_repositories_are_told_apart(
         return SimpleNamespace(cfg=SimpleNamespace(to_dict=_config), state_dict=_tensors)
 
     _fake_package(monkeypatch, load)
-    found = load_pretrained(setting, SITE, _target())
+    found = load_pretrained(setting, SITE, _target()).dictionary
     assert asked == [(release, sae_id)]
     torch.testing.assert_close(found.encode(_vectors()), _made(_config()).encode(_vectors()))
 
@@ -314,7 +311,7 @@ def test_encoding_and_decoding_are_the_package_s(
     # Written by the package, read by both.
     theirs.save_model(tmp_path)
     again = SAE.load_from_disk(tmp_path)
-    ours = load_pretrained(f"lens:{tmp_path}", SITE, _target())
+    ours = load_pretrained(f"lens:{tmp_path}", SITE, _target()).dictionary
     with torch.no_grad():
         features = again.encode(_vectors())
         decoded = again.decode(features)
