@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from jinja2 import TemplateError
-
 from das.engine.batch import PromptEncoder
 from das.engine.protocol import Engine
 from ravel.common.errors import SuiteError
@@ -60,7 +58,8 @@ class EngineAnswerer:
             )
         try:
             return [_rendered(tokenizer, text) for text in texts]
-        except (TemplateError, TypeError, ValueError) as error:
+        # A chat template is a program of its makers, which raises what it likes.
+        except Exception as error:
             raise SuiteError(
                 expected=f"a chat template of {self.name} that takes one message of a user",
                 came=f"{type(error).__name__}: {error}",
