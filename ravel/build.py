@@ -8,9 +8,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import (
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 from typing_extensions import Self
 
 from ravel.build_report import (
@@ -21,6 +28,7 @@ from ravel.build_report import (
     refuse_no_pairs,
     template_counts,
 )
+from ravel.chat import framed, start_counts
 from ravel.common.config import Config
 from ravel.common.errors import unknown_name
 from ravel.instance import Instance, PromptRecord
@@ -129,6 +137,14 @@ class BuildConfig(Config):
     """Training pairs per attribute."""
     evaluation_pairs: PositiveInt = 256
     """Pairs per attribute in each of the six held-out splits."""
+    chat: bool = False
+    """Ask everything through the model's chat template; otherwise only templates that say `chat: true`."""
+
+    @model_serializer(mode="wrap")
+    def _chat_if_on(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave `chat` out where it is off: a build without it has the manifest that it always had."""
+        values: dict[str, Any] = handler(self)
+        return values if self.chat else {name: value for name, value in values.items() if name != "chat"}
 
 
 def build_instance(
@@ -194,7 +210,7 @@ class _Build:
     """One run of the steps; holds what several of them need."""
 
     def __init__(self, tables: Tables, answerer: Answerer, config: BuildConfig, progress: Progress) -> None:
-        self._tables = tables
+        self._tables = replace(tables, templates=framed(tables.templates, answerer, every=config.chat))
         self._answerer = answerer
         self._config = config
         self._progress = progress
@@ -364,13 +380,20 @@ class _Build:
                 "attribute_free_texts": len(candidates.free),
                 "templates_with_glued_letters": list(candidates.glued),
                 **({"left_out_as_doubles": list(candidates.twice)} if candidates.twice else {}),
+                **start_counts([*candidates.asking, *candidates.free], self._answerer),
                 "prompts": self._prompt_counts(answers, records),
                 "pairs": {name: pair_counts(found) for name, found in pairs.items()},
             },
             knowledge=knowledge_of(answers, kept),
             entities=by_partition([answers.entities[column] for column in kept.entities]),
             templates=[
-                {"template": t.text, "attribute": t.attribute, "partition": t.partition} for t in templates
+                {
+                    "template": t.text,
+                    "attribute": t.attribute,
+                    "partition": t.partition,
+                    **({"chat": True} if t.chat else {}),
+                }
+                for t in templates
             ],
         )
 

@@ -119,6 +119,9 @@ class Template:
     """Where the template belongs, fixed in the data."""
     entity: str | None = None
     """The only entity this text may take, or None for any."""
+    chat: bool = False
+    """Whether the model is asked through its chat template. The facts have the bare text; a build puts the
+    chat template's text around it, and from then on that is the template's text."""
 
 
 @dataclass(frozen=True, slots=True)

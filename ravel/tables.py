@@ -2,7 +2,8 @@
 
 Folder format, one JSON object per line:
   entities.jsonl    {"entity", "partition", "values": {attribute: value}}
-  templates.jsonl   {"attribute": name or null, "entity": name or null, "partition", "template"}
+  templates.jsonl   {"attribute": name or null, "entity": name or null, "partition", "template"}, and
+                    "chat": true where the model is to be asked through its chat template
 """
 
 from __future__ import annotations
@@ -52,7 +53,8 @@ class Tables:
     entities: tuple[EntityFacts, ...]
     """Each entity once."""
     templates: tuple[Template, ...]
-    """Each text once among those that ask for an attribute, and once among those that ask for none."""
+    """Each text once among those that ask for an attribute, and once among those that ask for none; once
+    more if it is asked through a chat template too."""
 
     def attributes(self) -> tuple[str, ...]:
         """Return the attributes that have templates and at least one value, in the type's order."""
@@ -101,7 +103,7 @@ def tables_from(
     """
     kept_entities = _without_doubles("entity", entities, lambda facts: facts.entity)
     kept_templates = list(templates)
-    _without_doubles("template", kept_templates, lambda template: (template.text, template.attribute is None))
+    _without_doubles("template", kept_templates, lambda t: (t.text, t.attribute is None, t.chat))
     tables = Tables(entity_type, kept_entities, tuple(located.row for located in kept_templates))
     for located in kept_templates:
         if located.row.entity is not None and located.row.entity not in tables._by_name:
@@ -136,7 +138,13 @@ def write_tables(tables: Tables, folder: Path) -> None:
         for facts in tables.entities
     )
     templates = (
-        {"attribute": t.attribute, "entity": t.entity, "partition": t.partition, "template": t.text}
+        {
+            "attribute": t.attribute,
+            "entity": t.entity,
+            "partition": t.partition,
+            "template": t.text,
+            **({"chat": True} if t.chat else {}),
+        }
         for t in tables.templates
     )
     write_text(folder / ENTITIES_FILE, _lines(entities))
@@ -195,12 +203,19 @@ def checked_facts(
 
 
 def checked_template(
-    text: Any, attribute: Any, entity: Any, partition: Any, *, entity_type: EntityType, where: str
+    text: Any,
+    attribute: Any,
+    entity: Any,
+    partition: Any,
+    *,
+    chat: Any = False,
+    entity_type: EntityType,
+    where: str,
 ) -> Located[Template]:
     """Build a template from plain values.
 
-    Raises SuiteError naming `where` for a text that is not a template, an unknown partition or attribute, or
-    an entity that is not text.
+    Raises SuiteError naming `where` for a text that is not a template, an unknown partition or attribute, an
+    entity that is not text, or a `chat` that is neither true nor false.
     """
     if not isinstance(text, str):
         raise SuiteError(expected=f"a template at {where}", came=f"{text!r}", todo="write it as a string")
@@ -219,7 +234,13 @@ def checked_template(
             came=f"{entity!r}",
             todo="write the name as a string",
         )
-    return Located(Template(text, attribute, checked_partition(partition, where), entity), where)
+    if not isinstance(chat, bool):
+        raise SuiteError(
+            expected=f"true or false as chat at {where}",
+            came=f"{chat!r}",
+            todo="write true where the model is to be asked through its chat template, or leave it out",
+        )
+    return Located(Template(text, attribute, checked_partition(partition, where), entity, chat), where)
 
 
 def checked_partition(partition: Any, where: str) -> Partition:
@@ -273,12 +294,14 @@ def _facts_row(row: dict[str, Any], where: str, entity_type: EntityType) -> Loca
 
 
 def _template_row(row: dict[str, Any], where: str, entity_type: EntityType) -> Located[Template]:
-    _check_keys(row, ("attribute", "entity", "partition", "template"), where)
+    needed = {name: value for name, value in row.items() if name != "chat"}
+    _check_keys(needed, ("attribute", "entity", "partition", "template"), where)
     return checked_template(
         row["template"],
         row["attribute"],
         row["entity"],
         row["partition"],
+        chat=row.get("chat", False),
         entity_type=entity_type,
         where=where,
     )

@@ -7,6 +7,7 @@ from typing import Any
 
 from das.engine.batch import PromptEncoder
 from das.engine.protocol import Engine
+from ravel.common.errors import SuiteError
 from ravel.knowledge import Decided
 from ravel.schema import Completion, Prompt
 
@@ -43,6 +44,52 @@ class EngineAnswerer:
     def offsets(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
         """Return each text's character span per token, (0, 0) for special tokens."""
         return [list(encoded.offsets) for encoded in self._encoder.encode(texts)]
+
+    def in_chat(self, texts: Sequence[str]) -> list[str]:
+        """Return each text as the tokenizer's chat template renders it: as a user's only message, with the
+        beginning of the answer after it.
+
+        Raises SuiteError if there is no chat template, or it takes no such message.
+        """
+        tokenizer = self._engine.target.tokenizer
+        if not getattr(tokenizer, "chat_template", None):
+            raise SuiteError(
+                expected="a tokenizer with a chat template, for `chat` was asked for",
+                came=f"{self.name}, whose tokenizer has none",
+                todo="leave out --chat and `chat: true`, or name a model that was trained on conversations",
+            )
+        try:
+            return [_rendered(tokenizer, text) for text in texts]
+        # A chat template is a program of its makers, which raises what it likes.
+        except Exception as error:
+            raise SuiteError(
+                expected=f"a chat template of {self.name} that takes one message of a user",
+                came=f"{type(error).__name__}: {error}",
+                todo="leave out --chat and `chat: true`, and write what stands around a question into the "
+                "templates",
+            ) from error
+
+    def own_start(self, text: str) -> str:
+        """Return the special tokens that the text begins with itself and the tokenizer would put in front as
+        well, such as `<bos>`; empty if there are none."""
+        (encoded,) = self._encoder.encode([text])
+        return self._written(encoded.ids[: encoded.own_start])
+
+    def put_before(self, text: str) -> str:
+        """Return the special tokens that the tokenizer puts before this text; empty if there are none."""
+        (encoded,) = self._encoder.encode([text])
+        added = next((i for i, (start, end) in enumerate(encoded.offsets) if end > start), 0)
+        special = set(self._engine.target.tokenizer.all_special_ids)
+        return self._written([token for token in encoded.ids[:added] if token in special])
+
+    def _written(self, ids: Sequence[int]) -> str:
+        return "".join(self._engine.target.tokenizer.convert_ids_to_tokens(list(ids)))
+
+
+def _rendered(tokenizer: Any, text: str) -> str:
+    message = {"role": "user", "content": text}
+    rendered: str = tokenizer.apply_chat_template([message], add_generation_prompt=True, tokenize=False)
+    return rendered
 
 
 def _keeps_blanks(tokenizer: Any) -> bool:

@@ -16,7 +16,15 @@ from ravel.common.errors import SuiteError
 from ravel.positions import last_token_of
 from ravel.schema import Prompt
 
-__all__ = ["Encoded", "PaddedRows", "PaddingSide", "PromptEncoder", "pad_rows", "plan_batches"]
+__all__ = [
+    "Encoded",
+    "PaddedRows",
+    "PaddingSide",
+    "PromptEncoder",
+    "pad_rows",
+    "plan_batches",
+    "repeated_start",
+]
 
 PaddingSide = Literal["left", "right"]
 
@@ -28,7 +36,9 @@ class Encoded:
     ids: tuple[int, ...]
     """Token ids with the special tokens the tokenizer puts in front, without any it puts after the text."""
     offsets: tuple[tuple[int, int], ...]
-    """Character span of each token; (0, 0) for special tokens."""
+    """Character span of each token; (0, 0) for special tokens that the tokenizer puts in front."""
+    own_start: int = 0
+    """How many leading tokens stand in the text that the tokenizer would put there too; each is here once."""
 
 
 class PromptEncoder:
@@ -74,7 +84,7 @@ class PromptEncoder:
             return_special_tokens_mask=True,
         )
         return [
-            _without_trailing_specials(text, ids, offsets, special)
+            _encoded(text, ids, offsets, special)
             for text, ids, offsets, special in zip(
                 texts,
                 table["input_ids"],
@@ -85,20 +95,33 @@ class PromptEncoder:
         ]
 
 
-def _without_trailing_specials(
-    text: str, ids: list[int], offsets: list[tuple[int, int]], special: list[int]
-) -> Encoded:
-    """Drop an end token that a tokenizer appends: nothing could be continued or forced after it."""
+def repeated_start(ids: Sequence[int], special: Sequence[int]) -> int:
+    """Return how many tokens a tokenizer put before a text that begins with these very tokens itself.
+
+    A text that a chat template made begins so: with `<bos>`, written out. The model was trained on one.
+    `special` is 1 for what the tokenizer added, not for special tokens that the text spells out.
+    """
+    added = 0
+    while added < len(special) and special[added]:
+        added += 1
+    return added if list(ids[added : 2 * added]) == list(ids[:added]) else 0
+
+
+def _encoded(text: str, ids: list[int], offsets: list[tuple[int, int]], special: list[int]) -> Encoded:
+    """Drop an end token that a tokenizer appends, for nothing could be continued or forced after it, and a
+    start that the text has itself."""
+    start = repeated_start(ids, special)
     end = len(ids)
-    while end > 0 and special[end - 1] and tuple(offsets[end - 1]) in ((0, 0), (len(text), len(text))):
+    while end > start and special[end - 1] and tuple(offsets[end - 1]) in ((0, 0), (len(text), len(text))):
         end -= 1
-    if end == 0:
+    if end == start:
         raise SuiteError(
             expected="a prompt of at least one token",
             came=f"{text!r}, which has none",
             todo="remove the empty prompt",
         )
-    return Encoded(ids=tuple(ids[:end]), offsets=tuple((int(a), int(b)) for a, b in offsets[:end]))
+    spans = tuple((int(a), int(b)) for a, b in offsets[start:end])
+    return Encoded(ids=tuple(ids[start:end]), offsets=spans, own_start=start)
 
 
 def _trim(cache: OrderedDict[Any, Any], limit: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from das.engine.batch import PromptEncoder
+from das.engine.batch import PromptEncoder, repeated_start
 
 __all__ = ["token_rows"]
 
@@ -24,7 +24,10 @@ def token_rows(tokenizer: Any, encoder: PromptEncoder, texts: Sequence[str]) -> 
     backend.no_padding()
     backend.no_truncation()
     special = set(tokenizer.all_special_ids)
-    rows = [tuple(found.ids) for found in backend.encode_batch_fast(list(texts), add_special_tokens=True)]
+    rows = [
+        tuple(found.ids[repeated_start(found.ids, found.special_tokens_mask) :])
+        for found in backend.encode_batch_fast(list(texts), add_special_tokens=True)
+    ]
     ending = [place for place, row in enumerate(rows) if not row or row[-1] in special]
     for place, encoded in zip(ending, encoder.encode([texts[place] for place in ending]), strict=True):
         rows[place] = encoded.ids

@@ -73,6 +73,9 @@ def build(
     evaluation_pairs: Annotated[
         int | None, typer.Option("--evaluation-pairs", help="Pairs per attribute and held-out split.")
     ] = None,
+    chat: Annotated[
+        bool, typer.Option("--chat", help="Ask everything through the model's chat template.")
+    ] = False,
     dtype: Dtype = "float32",
     device: Device = "cpu",
     engine: EngineName = "resume",
@@ -103,6 +106,7 @@ def build(
         match=match,
         train_pairs=train_pairs,
         evaluation_pairs=evaluation_pairs,
+        chat=chat or None,
     )
     settings = BuildConfig() if config is None else BuildConfig.from_file(config)
     resolved = BuildConfig.from_mapping({**settings.model_dump(mode="json"), **flags}, origin="the flags")
@@ -126,6 +130,8 @@ def build(
 
 
 def _print_summary(instance: Instance, out: Path, *, as_json: bool) -> None:
+    from ravel.chat import start_notes
+
     counts = instance.manifest.counts
     pairs = {split: len(instance.pairs(split)) for split in instance.splits()}
     if as_json:
@@ -147,6 +153,8 @@ def _print_summary(instance: Instance, out: Path, *, as_json: bool) -> None:
         say(f"{name}: {_percent(candidates)} of all answers right, {_percent(kept)} over what was kept")
     kept_counts = ", ".join(f"{n['kept']} of {n['candidates']} {p}" for p, n in counts["entities"].items())
     say(f"entities kept: {kept_counts}")
+    for note in start_notes(counts):
+        say(f"note: {note}")
     say(f"pairs: {', '.join(f'{split} {n}' for split, n in pairs.items())}")
     say(f"fingerprint {instance.fingerprint}")
     say(f"The instance is in {out}.")

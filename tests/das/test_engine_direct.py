@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import pairwise
+from itertools import combinations, pairwise
 from typing import Any
 
 import pytest
@@ -16,7 +16,7 @@ from das.featurizers import MaskedBasis, Subspace, retract
 from das.models import FAMILIES, TargetModel
 from das.models.load import target_from
 from das.models.miniature import character_tokenizer, miniature
-from das.sites import STREAMS, Site
+from das.sites import POSITIONS, STREAMS, Site
 from ravel.common.errors import SuiteError
 
 PromptMaker = Callable[..., Any]
@@ -125,6 +125,34 @@ def test_a_pass_ends_after_the_last_site(
         for handle in handles:
             handle.remove()
     assert begun == runs
+
+
+def sites_that_reach_the_answer(target: TargetModel) -> list[Site]:
+    """Every site but those at the entity in the last layer, which no later token looks at."""
+    return [
+        Site(layer, stream, position, head=head)
+        for stream in target.streams
+        for head in (range(target.n_heads) if stream == "head_output" else (None,))
+        for position in POSITIONS
+        for layer in range(target.n_layers - (position == "entity_last"))
+    ]
+
+
+@pytest.mark.parametrize("name", FAMILIES.names())
+def test_every_part_of_a_sites_name_counts(
+    name: str, target_of: Callable[[str], TargetModel], make_prompt: PromptMaker
+) -> None:
+    # A layer, stream, head or position that is read and not used gives the bits of its neighbour. The entity
+    # stands next to the end, within the smallest window of any miniature.
+    target = target_of(name)
+    engine = DirectEngine(target)
+    pairs = [ForcedPair(make_prompt("In %s,", "Rome"), make_prompt("I like %s.", "Ulm"), (5,))]
+    found: dict[str, torch.Tensor] = {"nothing": engine.interchange_logits(pairs, SITE, None)}
+    for site in sites_that_reach_the_answer(target):
+        whole = Subspace(torch.eye(target.width(site)))
+        found[str(site)] = engine.interchange_logits(pairs, site, whole)
+    same = [(one, other) for one, other in combinations(found, 2) if torch.equal(found[one], found[other])]
+    assert same == []
 
 
 def test_a_full_memory_changes_no_result(small_target: TargetModel, pairs: list[ForcedPair]) -> None:
