@@ -191,7 +191,7 @@ class CacheShape:
 
 def shape_of(target: TargetModel) -> CacheShape:
     """Return the shape of a loaded model, read from its config and dtype."""
-    config = target.model.config
+    config = target.config
     kv_heads = int(getattr(config, "num_key_value_heads", None) or target.n_heads)
     return CacheShape(
         layers=target.n_layers,

@@ -13,7 +13,14 @@ from torch import nn
 from das.sites import STREAMS, Site, Stream
 from ravel.common.errors import SuiteError
 
-__all__ = ["ModelFamily", "Place", "TargetModel", "layers_at", "part"]
+__all__ = ["ModelFamily", "Place", "TargetModel", "layers_at", "part", "text_config"]
+
+
+def text_config(model: Any) -> Any:
+    """Return the config of a model's decoder of text: of the inner model, where the model reads images too."""
+    config = model.config
+    inner = getattr(config, "get_text_config", None)
+    return config if inner is None else inner(decoder=True)
 
 
 def part(path: str) -> Callable[[nn.Module], nn.Module]:
@@ -84,6 +91,9 @@ class ModelFamily:
     vocabulary 128."""
     n_heads: Callable[[Any], int] = _attention_heads
     """Returns the number of heads of every attention, given the model's config."""
+    head_width: Callable[[Any], int] | None = None
+    """Returns the length of one head's output, given the model's config; None: the config's `head_dim`, or
+    else an equal share of the stream."""
     beyond_reference: Mapping[Stream, str] = field(default_factory=dict)
     """Streams that pyvene can't reach in this family, each with the reason; `reference` refuses them."""
     refused: Mapping[Stream, str] = field(default_factory=dict)
@@ -120,6 +130,11 @@ class TargetModel:
         return tuple(stream for stream in STREAMS if stream not in self.refusals)
 
     @property
+    def config(self) -> Any:
+        """The config of the decoder of text: of the inner model, where the model reads images too."""
+        return text_config(self.model)
+
+    @property
     def n_layers(self) -> int:
         """Number of decoder blocks."""
         return len(self.family.blocks(self.model))
@@ -127,17 +142,20 @@ class TargetModel:
     @property
     def d_model(self) -> int:
         """Width of the residual stream."""
-        return int(self.model.config.hidden_size)
+        return int(self.config.hidden_size)
 
     @property
     def n_heads(self) -> int:
         """Number of heads of every attention (of queries, where keys and values are shared)."""
-        return self.family.n_heads(self.model.config)
+        return self.family.n_heads(self.config)
 
     @property
     def head_width(self) -> int:
-        """Length of one head's output: the config's `head_dim`, or else an equal share of the stream."""
-        return int(getattr(self.model.config, "head_dim", None) or self.d_model // self.n_heads)
+        """Length of one head's output: as the family has it, or else the config's `head_dim`, or else an equal
+        share of the stream."""
+        if self.family.head_width is not None:
+            return self.family.head_width(self.config)
+        return int(getattr(self.config, "head_dim", None) or self.d_model // max(1, self.n_heads))
 
     def width(self, site: Site) -> int:
         """Length of the vector at a site."""
@@ -190,13 +208,13 @@ class TargetModel:
     @property
     def max_tokens(self) -> int | None:
         """Longest row of tokens the model can read, or None if its config sets no bound."""
-        limit = getattr(self.model.config, "max_position_embeddings", None)
+        limit = getattr(self.config, "max_position_embeddings", None)
         return None if limit is None else int(limit)
 
     @property
     def end_ids(self) -> frozenset[int]:
         """Token ids that end a text, from the generation config or else the config; may be empty."""
-        for config in (getattr(self.model, "generation_config", None), self.model.config):
+        for config in (getattr(self.model, "generation_config", None), self.config):
             ends = getattr(config, "eos_token_id", None)
             if ends is not None:
                 return frozenset([ends] if isinstance(ends, int) else ends)
