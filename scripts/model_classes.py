@@ -93,10 +93,52 @@ SIZES: tuple[tuple[str, int], ...] = (
     (r"(image_seq_length|mm_tokens_per_image|num_image_tokens)", 4),
     (r"(laurel_rank|hidden_size_per_layer_input)", 8),
     (r"(vocab_size_per_layer_input)", 128),
+    (r"(rotary_dim)", 4),
+    (r"(num_kv_shared_layers)", 0),
+    (r"(feed_forward_size)", 48),
+    (r"(num_dense_layers|first_k_dense_replace)", 1),
+    (r"(index_topk)", 64),
+    (r"(index_head_dim)", 8),
+    (r"(index_n_heads)", 4),
 )
 """What a number of a config becomes, by its name; the first pattern that fits the whole of it."""
 
-OVERRIDES: dict[str, dict[str, Any]] = {}
+UNSET = ("head_dim", "num_key_value_heads", "n_routed_experts", "n_shared_experts", "num_experts_per_tok")
+"""Numbers that a miniature says even where the class leaves them open."""
+
+_PLAIN_ROPE = {"rope_type": "default", "rope_theta": 1e4}
+_SPATIAL_ROPE = {**_PLAIN_ROPE, "mrope_section": [1, 1, 2]}
+_HYBRID = ["linear_attention", "hybrid", "linear_attention", "hybrid"]
+OVERRIDES: dict[str, dict[str, Any]] = {
+    "bamba": {"attn_layer_indices": [1, 3], "time_step_limit": (0.0, 1e4)},
+    "chameleon": {"vocabulary_map": {"<image>": IMAGE_TOKENS, "IMGIMGA": IMAGE_TOKENS + 1}},
+    "cohere_compass_text": {"rope_parameters": {"full_attention": _PLAIN_ROPE}},
+    "dbrx": {"attn_config": {"kv_n_heads": 2, "rope_theta": 1e4, "clip_qkv": 8}},
+    "falcon_h1": {"mamba_d_ssm": 64, "time_step_limit": (0.0, 1e4)},
+    "granitemoehybrid": {"layer_types": ["mamba", "attention"] * 2, "time_step_limit": (0.0, 1e4)},
+    "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1},
+    "lfm2": {"layer_types": ["conv", "full_attention"] * 2},
+    "lfm2_moe": {"layer_types": ["conv", "full_attention"] * 2},
+    "mamba2": {"num_heads": 8, "time_step_limit": (0.0, 1e4)},
+    "mllama": {"text_config": {"cross_attention_layers": [1]}},
+    "nemotron_h": {
+        "layers_block_type": ["linear_attention", "moe", "mlp", "full_attention"],
+        "time_step_limit": (0.0, 1e4),
+    },
+    "bailing_hybrid": {"num_expert_group": 1},
+    "glm4v": {"text_config": {"rope_parameters": _SPATIAL_ROPE}},
+    "qwen2_5_vl": {"text_config": {"rope_parameters": _SPATIAL_ROPE}},
+    "qwen2_vl": {"text_config": {"rope_parameters": _SPATIAL_ROPE}},
+    "reformer": {"axial_pos_embds": False, "attention_head_size": 8},
+    "xlm": {"causal": True},
+    "xmod": {"default_language": "en_XX"},
+    "zamba": {"layers_block_type": _HYBRID, "attention_hidden_size": 64, "attention_head_dim": 16},
+    "zamba2": {
+        **{"layers_block_type": _HYBRID, "attention_hidden_size": 64, "attention_head_dim": 16},
+        **{"num_key_value_heads": 4, "time_step_limit": (0.0, 1e4)},
+    },
+    "zaya": {"num_experts_per_tok": 1},
+}
 """What a model type needs besides, on top of the general rule."""
 
 
@@ -111,6 +153,7 @@ def shrunk(config: Any, used: list[int]) -> dict[str, Any]:
     """Return settings that make a small config of this one's class."""
     inner = getattr(type(config), "sub_configs", {})
     layers = next((getattr(config, n) for n in ("num_hidden_layers", "n_layer", "num_layers") if isinstance(getattr(config, n, None), int)), 0)
+    heads = vars(config).get("num_attention_heads")
     found: dict[str, Any] = {}
     for name, value in vars(config).items():
         if name in inner:
@@ -122,17 +165,21 @@ def shrunk(config: Any, used: list[int]) -> dict[str, Any]:
                 found[name] = IMAGE_TOKENS + len(used) % 8
                 used.append(1)
         elif isinstance(value, list) and layers and len(value) == layers:
-            found[name] = few(value)
+            found[name] = few(value) if size_of(name) is None else [size_of(name)] * LAYERS
         elif type(value) is int:
             size = size_of(name)
             if size is not None:
-                found[name] = min(size, value) if name in ("num_key_value_heads",) else size
+                found[name] = 4 if name == "num_key_value_heads" and value == heads else size
+        elif value is None and name in UNSET:
+            found[name] = 4 if name == "num_key_value_heads" else size_of(name)
+        elif name in ("rope_parameters", "rope_scaling") and "mrope_section" in (value or {}):
+            found[name] = value | {"mrope_section": [1, 1, 2]}
         elif name.endswith("dropout") or name.endswith("_pdrop") or name.endswith("_drop"):
             if isinstance(value, float):
                 found[name] = 0.0
     found |= {n: i for n, i in (("bos_token_id", 1), ("eos_token_id", 2), ("pad_token_id", 2)) if hasattr(config, n)}
-    if "initializer_range" in vars(config):
-        found["initializer_range"] = 0.2
+    if hasattr(config, "is_decoder"):
+        found["is_decoder"] = True
     return found
 
 

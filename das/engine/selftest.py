@@ -192,7 +192,7 @@ class _Trial:
     def heads(self, layer: int) -> Law:
         width, wanted = (
             self.read(self.projection(layer)).shape[-1],
-            self.target.n_heads * self.target.head_width,
+            self.target.n_heads * self.target.width(_site(self.target, "head_output", layer)),
         )
         name = "the heads side by side fill what the attention's output projection reads"
         return Law(name, f"head_output.{layer}", abs(width - wanted) / wanted, 0.0)

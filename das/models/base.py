@@ -13,7 +13,7 @@ from torch import nn
 from das.sites import STREAMS, Site, Stream
 from ravel.common.errors import SuiteError
 
-__all__ = ["ModelFamily", "Place", "TargetModel", "layers_at", "part", "text_config"]
+__all__ = ["ModelFamily", "Place", "TargetModel", "layers_at", "number_in", "part", "text_config"]
 
 
 def text_config(model: Any) -> Any:
@@ -21,6 +21,16 @@ def text_config(model: Any) -> Any:
     config = model.config
     inner = getattr(config, "get_text_config", None)
     return config if inner is None else inner(decoder=True)
+
+
+def number_in(config: Any, name: str) -> int | None:
+    """Return a config's whole number of this name; None where it says none, or one for each layer."""
+    try:
+        value = getattr(config, name, None)
+    except RuntimeError:
+        # transformers raises this for a number in which the layers differ.
+        return None
+    return value if type(value) is int else None
 
 
 def part(path: str) -> Callable[[nn.Module], nn.Module]:
@@ -91,9 +101,9 @@ class ModelFamily:
     vocabulary 128."""
     n_heads: Callable[[Any], int] = _attention_heads
     """Returns the number of heads of every attention, given the model's config."""
-    head_width: Callable[[Any], int] | None = None
-    """Returns the length of one head's output, given the model's config; None: the config's `head_dim`, or
-    else an equal share of the stream."""
+    head_widths: tuple[int, ...] | None = None
+    """Length of one head's output in each block; None: in all of them the config's `head_dim`, or else an
+    equal share of the stream."""
     beyond_reference: Mapping[Stream, str] = field(default_factory=dict)
     """Streams that pyvene can't reach in this family, each with the reason; `reference` refuses them."""
     refused: Mapping[Stream, str] = field(default_factory=dict)
@@ -151,15 +161,18 @@ class TargetModel:
 
     @property
     def head_width(self) -> int:
-        """Length of one head's output: as the family has it, or else the config's `head_dim`, or else an equal
-        share of the stream."""
-        if self.family.head_width is not None:
-            return self.family.head_width(self.config)
-        return int(getattr(self.config, "head_dim", None) or self.d_model // max(1, self.n_heads))
+        """Length of one head's output, the largest where blocks differ in it: as the family has it, or else
+        the config's `head_dim`, or else an equal share of the stream."""
+        if self.family.head_widths is not None:
+            return max(self.family.head_widths)
+        return number_in(self.config, "head_dim") or self.d_model // max(1, self.n_heads)
 
     def width(self, site: Site) -> int:
         """Length of the vector at a site."""
-        return self.d_model if site.head is None else self.head_width
+        if site.head is None:
+            return self.d_model
+        widths = self.family.head_widths
+        return self.head_width if widths is None else widths[site.layer]
 
     def check(self, site: Site) -> None:
         """Raise SuiteError unless the model has the site's layer and head, and its stream is offered."""
@@ -176,8 +189,8 @@ class TargetModel:
         self.check(site)
         block = self.family.blocks(self.model)[site.layer]
         if site.head is not None:
-            start = site.head * self.head_width
-            columns = slice(start, start + self.head_width)
+            width = self.width(site)
+            columns = slice(site.head * width, (site.head + 1) * width)
             return Place(self.family.projection(block), "input", columns)
         if site.stream == "attention_output":
             return Place(self.family.attention(block))
@@ -208,8 +221,7 @@ class TargetModel:
     @property
     def max_tokens(self) -> int | None:
         """Longest row of tokens the model can read, or None if its config sets no bound."""
-        limit = getattr(self.config, "max_position_embeddings", None)
-        return None if limit is None else int(limit)
+        return number_in(self.config, "max_position_embeddings")
 
     @property
     def end_ids(self) -> frozenset[int]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from das.models.base import ModelFamily, layers_at, part, text_config
+from das.models.base import ModelFamily, layers_at, number_in, part, text_config
 from das.sites import Stream
 from ravel.common.errors import SuiteError
 
@@ -47,7 +47,7 @@ def infer_family(model: Any) -> ModelFamily | None:
             ("output projection of an attention", _projection_path, "head_output"),
         )
     )
-    width = _head_width(model, blocks, projection, refused)
+    widths = _head_widths(model, blocks, projection, refused)
     return ModelFamily(
         name=name,
         model_types=(model.config.model_type,),
@@ -57,7 +57,7 @@ def infer_family(model: Any) -> ModelFamily | None:
         projection=projection,
         miniature=lambda: _no_miniature(name),
         n_heads=_n_heads,
-        head_width=width,
+        head_widths=widths,
         refused=refused,
         inferred=True,
     )
@@ -65,7 +65,7 @@ def infer_family(model: Any) -> ModelFamily | None:
 
 def _has_the_basics(model: Any) -> bool:
     return (
-        isinstance(getattr(text_config(model), "hidden_size", None), int)
+        number_in(text_config(model), "hidden_size") is not None
         and not getattr(model.config, "is_encoder_decoder", False)
         and model.get_output_embeddings() is not None
     )
@@ -73,8 +73,7 @@ def _has_the_basics(model: Any) -> bool:
 
 def _n_heads(config: Any) -> int:
     """Return the number of heads of the attentions; 0 where there are none or not equally many."""
-    heads = getattr(config, "num_attention_heads", 0)
-    return heads if isinstance(heads, int) else 0
+    return number_in(config, "num_attention_heads") or 0
 
 
 def _blocks(model: Any) -> str | None:
@@ -85,7 +84,7 @@ def _blocks(model: Any) -> str | None:
         if isinstance(layers, nn.ModuleList) and len(layers) > 0
     }
     outermost = [path for path in lists if not any(path.startswith(f"{other}.") for other in lists)]
-    said = getattr(text_config(model), "num_hidden_layers", None)
+    said = number_in(text_config(model), "num_hidden_layers")
 
     def likelihood(path: str) -> tuple[bool, bool, int, int]:
         size = sum(weight.numel() for weight in lists[path].parameters())
@@ -124,27 +123,23 @@ def _never(reason: str) -> Callable[[nn.Module], nn.Module]:
     return absent
 
 
-def _head_width(
+def _head_widths(
     model: Any,
     blocks: list[nn.Module],
     projection: Callable[[nn.Module], nn.Module],
     refused: dict[Stream, str],
-) -> Callable[[Any], int] | None:
-    """Return the length of a head's output, by what the projections read; where the blocks differ in it or
-    heads can't be told apart, note why."""
+) -> tuple[int, ...] | None:
+    """Return the length of a head's output in each block, by what the projections read; where heads can't be
+    told apart, note why."""
     if "head_output" in refused:
         return None
-    widths = {_reads(projection(block)) for block in blocks}
-    heads = _n_heads(text_config(model))
-    width = next(iter(widths))
-    if len(widths) > 1:
-        refused["head_output"] = "its blocks differ in the width of their heads"
-    elif not heads:
-        refused["head_output"] = "its config says no number of heads"
-    elif width is None or width % heads:
+    read, heads = [_reads(projection(block)) for block in blocks], _n_heads(text_config(model))
+    if not heads:
+        refused["head_output"] = "its config says no number of heads that holds for all blocks"
+    elif any(width is None or width % heads for width in read):
         refused["head_output"] = f"what its output projections read is no {heads} heads side by side"
     else:
-        return lambda config: width // heads
+        return tuple(width // heads for width in read if width is not None)
     return None
 
 
