@@ -1,8 +1,10 @@
 """Makes a miniature of every causal language model that the installed transformers has, and of models that
-read images too, and holds interchanges in them against plain forward hooks; writes the table of
+read images too, holds interchanges in them against plain forward hooks, and writes the table of
 docs/models.md. It knows no model by hand but for a few settings, as data.
 
-    python scripts/model_classes.py [--write] [--only TYPE ...]
+    python scripts/model_classes.py [--write] [--unproved] [--only TYPE ...]
+
+With `--unproved` the engines answer without the self-test, which shows what it keeps from being served.
 """
 
 from __future__ import annotations
@@ -13,12 +15,11 @@ import io
 import logging
 import multiprocessing
 import re
-import time
-import traceback
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from itertools import count
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,10 @@ import torch
 import transformers
 from torch import Tensor, nn
 from transformers import CONFIG_MAPPING
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
+)
 
 from das.engine import DirectEngine, ForcedPair, ResumeEngine, make_engine
 from das.featurizers import MaskedBasis
@@ -40,6 +44,11 @@ from ravel.common.errors import SuiteError
 from ravel.schema import Prompt
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "models.md"
+BEGIN, END = "<!-- written by scripts/model_classes.py -->", "<!-- end -->"
+Row = tuple[list[int], int]
+"""Token ids and the place of the site."""
+MOST_WORDS = 160
+"""Characters of a reason in the table at most."""
 SECONDS = 90
 """How long one class may take."""
 BOUND = 1e-4
@@ -81,8 +90,8 @@ SIZES: tuple[tuple[str, int], ...] = (
     (r"(chunk_size|mamba_chunk_size|block_size)", 8),
     (r"(q_lora_rank|kv_lora_rank|adapter_rank|o_lora_rank)", 16),
     (r"(qk_rope_head_dim|qk_nope_head_dim|v_head_dim|\w*rope_head_dim)", 8),
-    (r"(linear_\w*_head_dim|global_head_dim|swa_head_dim|\w*v_head_dim)", 8),
-    (r"(linear_num_\w*_heads|swa_num_attention_heads|swa_num_key_value_heads)", 4),
+    (r"(linear_(\w*_)?head_dim|global_head_dim|swa_head_dim|\w*v_head_dim)", 8),
+    (r"(linear_num_(\w*_)?heads|swa_num_attention_heads|swa_num_key_value_heads)", 4),
     (r"(mamba_n_heads|n_mamba_heads|mamba_num_heads)", 8),
     (r"(mamba_d_head|mamba_headdim|mamba_head_dim)", 8),
     (r"(mamba_n_groups|mamba_ngroups|n_groups)", 1),
@@ -103,6 +112,7 @@ SIZES: tuple[tuple[str, int], ...] = (
 )
 """What a number of a config becomes, by its name; the first pattern that fits the whole of it."""
 
+LAYER_COUNTS = ("num_hidden_layers", "n_layer", "num_layers")
 UNSET = ("head_dim", "num_key_value_heads", "n_routed_experts", "n_shared_experts", "num_experts_per_tok")
 """Numbers that a miniature says even where the class leaves them open."""
 
@@ -143,144 +153,126 @@ OVERRIDES: dict[str, dict[str, Any]] = {
 
 
 def wanted_types() -> list[str]:
-    return [*MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, *(w for w in WRAPPERS if w not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)]
+    """Return the model types that are tried."""
+    causal = list(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
+    return causal + [model_type for model_type in WRAPPERS if model_type not in causal]
 
 
 # --- miniatures
 
 
-def shrunk(config: Any, used: list[int]) -> dict[str, Any]:
-    """Return settings that make a small config of this one's class."""
-    inner = getattr(type(config), "sub_configs", {})
-    layers = next((getattr(config, n) for n in ("num_hidden_layers", "n_layer", "num_layers") if isinstance(getattr(config, n, None), int)), 0)
-    heads = vars(config).get("num_attention_heads")
-    found: dict[str, Any] = {}
-    for name, value in vars(config).items():
-        if name in inner:
-            part = getattr(config, name)
-            if part is not None and hasattr(part, "to_dict"):
-                found[name] = {**shrunk(part, used), "model_type": part.model_type}
-        elif name.endswith(("token_id", "token_index")) and name not in ("bos_token_id", "eos_token_id", "pad_token_id"):
-            if isinstance(value, int):
-                found[name] = IMAGE_TOKENS + len(used) % 8
-                used.append(1)
-        elif isinstance(value, list) and layers and len(value) == layers:
-            found[name] = few(value) if size_of(name) is None else [size_of(name)] * LAYERS
-        elif type(value) is int:
-            size = size_of(name)
-            if size is not None:
-                found[name] = 4 if name == "num_key_value_heads" and value == heads else size
-        elif value is None and name in UNSET:
-            found[name] = 4 if name == "num_key_value_heads" else size_of(name)
-        elif name in ("rope_parameters", "rope_scaling") and "mrope_section" in (value or {}):
-            found[name] = value | {"mrope_section": [1, 1, 2]}
-        elif name.endswith("dropout") or name.endswith("_pdrop") or name.endswith("_drop"):
-            if isinstance(value, float):
-                found[name] = 0.0
-    found |= {n: i for n, i in (("bos_token_id", 1), ("eos_token_id", 2), ("pad_token_id", 2)) if hasattr(config, n)}
-    if hasattr(config, "is_decoder"):
-        found["is_decoder"] = True
-    return found
-
-
-def size_of(name: str) -> int | None:
-    return next((size for pattern, size in SIZES if re.fullmatch(pattern, name)), None)
-
-
-def few(kinds: list[Any]) -> list[Any]:
-    """Return the settings of the miniature's layers: of every kind one, in order, and the first ones."""
-    try:
-        different = list(dict.fromkeys(kinds))
-    except TypeError:
-        return kinds[:LAYERS]
-    return (different + kinds)[:LAYERS]
+def tiny_target(model_type: str) -> TargetModel:
+    """Return a miniature of a model type: four layers of width 32, random weights and a tokenizer."""
+    config = tiny_config(model_type)
+    torch.manual_seed(0)
+    model = model_class(config).from_config(config).float()
+    with torch.no_grad():
+        for weight in model.parameters():
+            # Weights near zero, as many classes begin with, would hide a wrong path.
+            if weight.dim() > 1:
+                weight.normal_(std=0.2)
+    return target_from(model, character_tokenizer(), model_type)
 
 
 def tiny_config(model_type: str) -> Any:
+    """Return the config of a miniature."""
     config_class = CONFIG_MAPPING[model_type]
-    settings = shrunk(config_class(), [])
-    changes = OVERRIDES.get(model_type, {})
-    for name, value in changes.items():
-        if isinstance(value, dict) and isinstance(settings.get(name), dict):
-            settings[name] = settings[name] | value
-        elif value is None:
-            settings.pop(name, None)
-        else:
-            settings[name] = value
+    settings = shrunk(config_class(), count())
+    for name, value in OVERRIDES.get(model_type, {}).items():
+        inner = settings.get(name)
+        settings[name] = inner | value if isinstance(value, dict) and isinstance(inner, dict) else value
     return config_class(**settings)
 
 
-def tiny_target(model_type: str) -> TargetModel:
-    config = tiny_config(model_type)
-    torch.manual_seed(0)
-    model = model_class(config).from_config(config)
-    with torch.no_grad():
-        for name, weight in model.named_parameters():
-            # Many of the classes begin with zeros or ones in places where a wrong path would not be seen.
-            if weight.dim() > 1:
-                weight.normal_(std=0.2)
-    return target_from(model.float(), character_tokenizer(), model_type)
+def shrunk(config: Any, ids: Iterator[int]) -> dict[str, Any]:
+    """Return settings that make a small config of this one's class; `ids` numbers its special tokens."""
+    layers = next((vars(config)[name] for name in LAYER_COUNTS if vars(config).get(name)), 0)
+    heads = vars(config).get("num_attention_heads")
+    found: dict[str, Any] = {}
+    for name, value in vars(config).items():
+        if name in getattr(type(config), "sub_configs", {}):
+            part = getattr(config, name)
+            small = {**shrunk(part, ids), "model_type": part.model_type} if hasattr(part, "to_dict") else None
+        elif name == "num_key_value_heads" and value in (heads, None):
+            small = 4
+        else:
+            small = setting(name, value, layers, ids)
+        if small is not None:
+            found[name] = small
+    ends = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 2, "is_decoder": True}
+    return found | {name: value for name, value in ends.items() if hasattr(config, name)}
+
+
+def setting(name: str, value: Any, layers: int, ids: Iterator[int]) -> Any:
+    """Return what a setting of this name becomes in a miniature; None: it stays as it is."""
+    size = next((size for pattern, size in SIZES if re.fullmatch(pattern, name)), None)
+    if name.endswith(("token_id", "token_index")):
+        return IMAGE_TOKENS + next(ids) % 8 if isinstance(value, int) else None
+    if isinstance(value, list) and layers and len(value) == layers:
+        return few(value) if size is None else [size] * LAYERS
+    if type(value) is int or (value is None and name in UNSET):
+        return size
+    if isinstance(value, float) and name.endswith(("dropout", "_pdrop", "_drop")):
+        return 0.0
+    return None
+
+
+def few(kinds: list[Any]) -> list[Any]:
+    """Return settings of the miniature's layers: one of every kind, and then the first ones."""
+    different = [kind for i, kind in enumerate(kinds) if kind not in kinds[:i]]
+    return (different + kinds)[:LAYERS]
 
 
 # --- what plain hooks say
 
 
 TEXTS = ("Rome is in", "The city of Ulm", "So, where is Oslo: it is the")
+"""Of different lengths, so that a batch is padded."""
 LABELS = ((5, 30, 7), (40, 6), (9,))
 
 
-def prompts() -> list[Prompt]:
-    return [Prompt(text, text, text, None, (0, len(text) - 3)) for text in TEXTS]
+def made_up_pairs() -> list[ForcedPair]:
+    """Return pairs whose site is neither the first nor the last token."""
+    prompts = [Prompt(text, text, text, None, (0, len(text) - 3)) for text in TEXTS]
+    sources = (*prompts[1:], prompts[0])
+    return [ForcedPair(*both, ids) for *both, ids in zip(prompts, sources, LABELS, strict=True)]
 
 
-def blocks_by_hand(target: TargetModel, layer: int) -> nn.Module:
-    return target.family.blocks(target.model)[layer]
+def by_hand(target: TargetModel, block: nn.Module, base: Row, source: Row) -> Tensor:
+    """Return the logits of a row of token ids that runs alone, with the block's output at the row's place
+    taken from another row that ran alone; each row goes with its place."""
+    seen: list[Tensor] = []
 
-
-def first_tensor(output: Any) -> Tensor:
-    return output if isinstance(output, Tensor) else output[0]
-
-
-def by_hand(target: TargetModel, base: list[int], source: list[int], places: tuple[int, int], layer: int) -> Tensor:
-    """Return all logits of the base alone with the block's output at one token taken from the source."""
-    block, seen = blocks_by_hand(target, layer), []
-    handle = block.register_forward_hook(lambda m, i, o: seen.append(first_tensor(o).clone()))
-    target.model(input_ids=torch.tensor([source]), use_cache=False)
-    handle.remove()
+    def keep(module: nn.Module, inputs: Any, output: Any) -> None:
+        seen.append((output if isinstance(output, Tensor) else output[0]).clone())
 
     def put(module: nn.Module, inputs: Any, output: Any) -> None:
-        first_tensor(output)[:, places[0]] = seen[0][:, places[1]]
+        (output if isinstance(output, Tensor) else output[0])[:, base[1]] = seen[0][:, source[1]]
 
-    handle = block.register_forward_hook(put)
-    logits: Tensor = target.model(input_ids=torch.tensor([base]), use_cache=False).logits
-    handle.remove()
+    for hook, (ids, _) in ((keep, source), (put, base)):
+        handle = block.register_forward_hook(hook)
+        logits: Tensor = target.model(input_ids=torch.tensor([ids]), use_cache=False).logits
+        handle.remove()
     return logits[0].float()
 
 
-def expected(target: TargetModel, engine: DirectEngine, pairs: Sequence[ForcedPair], site: Site) -> list[Tensor]:
-    found = []
-    for pair in pairs:
-        base, source = (list(e.ids) for e in engine.encoder.encode([pair.base.text, pair.source.text]))
-        places = (engine.encoder.position(pair.base, site.position), engine.encoder.position(pair.source, site.position))
-        logits = by_hand(target, base + list(pair.label_ids[:-1]), source, places, site.layer)
-        found.append(logits[len(base) - 1 :])
-    return found
-
-
 def apart(engine: Any, target: TargetModel, layer: int) -> float:
-    """Return the largest difference between an engine and plain hooks, relative to the largest logit."""
-    some = prompts()
-    pairs = [ForcedPair(b, s, ids) for b, s, ids in zip(some, (*some[1:], some[0]), LABELS, strict=True)]
-    site, worst = Site(layer, "block_output", "entity_last"), 0.0
+    """Return the largest difference between an engine and plain hooks, relative to the largest logit.
+
+    Raises ValueError where nothing can be told, since the swap changes nothing or logits are no numbers."""
+    pairs, site, worst = made_up_pairs(), Site(layer, "block_output", "entity_last"), 0.0
+    block, encoder = target.family.blocks(target.model)[layer], engine.encoder
+    swap = MaskedBasis(torch.ones(target.width(site)))
     with torch.no_grad():
-        right = expected(target, engine, pairs, site)
-        swap = MaskedBasis(torch.ones(target.width(site)))
-        logits = engine.interchange_logits(pairs, site, swap)
-        plain = engine.interchange_logits(pairs, site, None)
-    assert not torch.equal(logits, plain), "the swap changes nothing"
-    for row, one in zip(logits, right, strict=True):
-        assert torch.isfinite(one).all(), "logits are not finite"
-        worst = max(worst, float((row[: len(one)] - one).abs().max() / one.abs().max()))
+        found, plain = (engine.interchange_logits(pairs, site, one) for one in (swap, None))
+        for pair, row in zip(pairs, found, strict=True):
+            base, source = (list(e.ids) for e in encoder.encode([pair.base.text, pair.source.text]))
+            forced = (base + list(pair.label_ids[:-1]), encoder.position(pair.base, site.position))
+            taken = (source, encoder.position(pair.source, site.position))
+            right = by_hand(target, block, forced, taken)[len(base) - 1 :]
+            worst = max(worst, float((row[: len(right)] - right).abs().max() / right.abs().max()))
+    if torch.equal(found, plain) or not torch.isfinite(found).all():
+        raise ValueError("a swap changes nothing, or its logits are no numbers")
     return worst
 
 
@@ -291,101 +283,171 @@ def apart(engine: Any, target: TargetModel, layer: int) -> float:
 class Verdict:
     """What came of one model type."""
 
-    model_type: str
-    class_name: str
     kind: str
-    detail: str
+    """One of `KINDS`, or `WRONG`."""
+    reason: str
+    """Why not resumed, why refused, or why there is no miniature."""
     refused: dict[str, str]
-    seconds: float
+    """Streams that are not offered, each with the reason."""
 
 
-KINDS = ("exact with resume", "exact as direct", "refused")
+RESUMED, DIRECT, REFUSED, UNTRIED = "exact with resume", "exact as direct", "refused", "no miniature"
+KINDS = (RESUMED, DIRECT, REFUSED, UNTRIED)
+WRONG = "wrong"
 
 
-def first_line(error: BaseException) -> str:
-    return (" ".join(str(error).split()) or type(error).__name__)[:200]
-
-
-def judge(model_type: str, engines: Callable[[str, TargetModel], Any]) -> tuple[str, str, dict[str, str]]:
+def judge(model_type: str, make: Callable[[str, TargetModel], Any]) -> Verdict:
+    """Return what comes of a model type with engines that `make` makes."""
     try:
         target = tiny_target(model_type)
     except SuiteError as error:
-        return "refused", error.came, {}
-    except Exception as error:
-        return "no miniature", f"{type(error).__name__}: {first_line(error)}", {}
+        return Verdict(REFUSED, error.came, {})
+    except Exception as error:  # noqa: BLE001, RUF100 - a class of a stranger may fail in any way
+        return Verdict(UNTRIED, said(error), {})
     try:
-        direct = engines("direct", target)
-        worst = max(apart(direct, target, layer) for layer in (0, target.n_layers // 2))
-    except SuiteError as error:
-        return "refused", error.came, dict(target.refusals)
-    except Exception as error:
-        return "refused", f"{type(error).__name__}: {first_line(error)}", dict(target.refusals)
-    target = direct.target
+        direct = make("direct", target)
+        worst, refused = largest(direct), dict(direct.target.refusals)
+    except Exception as error:  # noqa: BLE001, RUF100
+        return Verdict(REFUSED, said(error), dict(target.refusals))
     if worst > BOUND:
-        return "wrong", f"{worst:.2g} apart", dict(target.refusals)
+        return Verdict(WRONG, f"{worst:.2g} apart", refused)
+    return resumed(make, target, refused)
+
+
+def resumed(make: Callable[[str, TargetModel], Any], target: TargetModel, refused: dict[str, str]) -> Verdict:
+    """Return the verdict on a type whose interchanges are exact with `direct`."""
     try:
-        resume = engines("resume", target)
-        reason = resume.fallback
-        if reason is None:
-            worst = max(apart(resume, target, layer) for layer in (0, target.n_layers // 2))
-    except Exception as error:
-        reason = f"{type(error).__name__}: {first_line(error)}"
-    if reason is not None:
-        return "exact as direct", reason, dict(target.refusals)
-    return ("wrong", f"resume is {worst:.2g} apart", {}) if worst > BOUND else ("exact with resume", "", dict(target.refusals))
+        engine = make("resume", target)
+        if engine.fallback is not None:
+            return Verdict(DIRECT, engine.fallback, refused)
+        worst = largest(engine)
+    except SuiteError as error:
+        return Verdict(DIRECT, error.came, refused)
+    if worst > BOUND:
+        return Verdict(WRONG, f"{worst:.2g} apart with resume", refused)
+    return Verdict(RESUMED, "", refused)
+
+
+def largest(engine: Any) -> float:
+    """Return the largest difference at the first and the middle block."""
+    target = engine.target
+    return max(apart(engine, target, layer) for layer in (0, target.n_layers // 2))
+
+
+def said(error: BaseException) -> str:
+    """Return an error's own words."""
+    if isinstance(error, SuiteError):
+        return error.came
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def unproved(name: str, target: TargetModel) -> Any:
+    """Return an engine that nobody tested on the target."""
     return {"direct": DirectEngine, "resume": ResumeEngine}[name](target)
 
 
-def child(model_type: str, engines: Any, pipe: Connection) -> None:
-    began = time.monotonic()
-    warnings.simplefilter("ignore")
-    logging.disable(logging.CRITICAL)
+# --- all classes, each in a process of its own
+
+
+def verdicts(model_types: Sequence[str], make: Callable[[str, TargetModel], Any]) -> Iterator[Verdict]:
+    """Yield the verdict on each model type, in their order."""
     torch.set_num_threads(1)
-    sink = io.StringIO()
-    with contextlib.redirect_stdout(sink), contextlib.redirect_stderr(sink):
-        try:
-            kind, detail, refused = judge(model_type, engines)
-        except BaseException as error:
-            kind, detail, refused = "failed", traceback.format_exc()[-300:], {}
-    pipe.send((kind, detail, refused, time.monotonic() - began))
+    with quiet():
+        # What transformers imports late is imported here once rather than in every child.
+        judge("llama", make)
+    for model_type in model_types:
+        yield alone(model_type, make)
 
 
-def verdict(model_type: str, engines: Any) -> Verdict:
+def alone(model_type: str, make: Callable[[str, TargetModel], Any]) -> Verdict:
+    """Judge a model type in a process that may take so long, hang or break."""
     context = multiprocessing.get_context("fork")
-    mine, theirs = context.Pipe()
-    process = context.Process(target=child, args=(model_type, engines, theirs))
+    mine, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_child, args=(model_type, make, theirs))
     process.start()
     theirs.close()
     try:
-        if mine.poll(SECONDS):
-            kind, detail, refused, seconds = mine.recv()
-        else:
-            kind, detail, refused, seconds = "refused", f"not done within {SECONDS} s", {}, float(SECONDS)
+        late = Verdict(UNTRIED, f"not done within {SECONDS} s", {})
+        found: Verdict = mine.recv() if mine.poll(SECONDS) else late
     except EOFError:
-        kind, detail, refused, seconds = "refused", "its process broke off", {}, 0.0
+        found = Verdict(UNTRIED, "its process broke off", {})
     process.kill()
     process.join()
-    name = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(model_type, "")
-    return Verdict(model_type, name, kind, detail, refused, seconds)
+    return found
+
+
+def _child(model_type: str, make: Callable[[str, TargetModel], Any], pipe: Connection) -> None:
+    with quiet():
+        pipe.send(judge(model_type, make))
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Within, nothing is written: classes warn of kernels that are missing here."""
+    sink = io.StringIO()
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(sink), contextlib.redirect_stderr(sink):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+# --- the page
+
+
+def counts_of(text: str) -> dict[str, int]:
+    """Return the counts that a page says, by kind."""
+    found = {kind: re.search(rf"^\| {kind} \| (\d+) \|$", text, re.MULTILINE) for kind in KINDS}
+    return {kind: int(match[1]) if match else 0 for kind, match in found.items()}
+
+
+def table(found: dict[str, Verdict]) -> str:
+    """Return the generated part of the page."""
+    counts = Counter(one.kind for one in found.values())
+    lines = [f"transformers {transformers.__version__}, {len(found)} model types:", ""]
+    lines += ["| Verdict | Model types |", "|---|---|", *(f"| {kind} | {counts[kind]} |" for kind in KINDS)]
+    lines += ["", "| Model type | Class | Verdict | Not offered, and why |", "|---|---|---|---|"]
+    for model_type, one in found.items():
+        streams: dict[str, list[str]] = {}
+        for stream, reason in one.refused.items():
+            streams.setdefault(reason, []).append(f"`{stream}`")
+        words = [f"{', '.join(names)}: {reason}" for reason, names in streams.items()]
+        words = [f"{'resume' if one.kind == DIRECT else 'all'}: {one.reason}"] * bool(one.reason) + words
+        cell = "; ".join(word[:MOST_WORDS] for word in words).replace("|", "/").replace("<", "&lt;")
+        lines.append(f"| `{model_type}` | {class_name(model_type)} | {one.kind} | {cell} |")
+    return "\n".join(lines)
+
+
+def class_name(model_type: str) -> str:
+    """Return the name of the class that a model type is loaded by."""
+    names = {**MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES, **MODEL_FOR_CAUSAL_LM_MAPPING_NAMES}
+    return names[model_type]
+
+
+def written(page: str, part: str) -> str:
+    """Return the page with its generated part replaced."""
+    before, rest = page.split(BEGIN)
+    return f"{before}{BEGIN}\n{part}\n{END}{rest.split(END)[1]}"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--only", nargs="*")
-    parser.add_argument("--unproved", action="store_true")
+    """Print the verdicts and, if wanted, write the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--write", action="store_true", help="write the table of docs/models.md")
+    parser.add_argument("--unproved", action="store_true", help="leave the self-test out")
+    parser.add_argument("--only", nargs="*", metavar="TYPE", help="model types to try")
     arguments = parser.parse_args()
-    found = []
-    # What transformers imports late is imported here once rather than in every child.
-    torch.set_num_threads(1)
-    judge("llama", unproved)
-    for model_type in arguments.only or wanted_types():
-        one = verdict(model_type, unproved if arguments.unproved else make_engine)
-        found.append(one)
-        print(f"{one.model_type:24} {one.kind:18} {one.seconds:5.1f}s {one.detail[:230]} | {'; '.join(f'{k}: {v}' for k, v in one.refused.items())}", flush=True)
-    print(Counter(one.kind for one in found))
+    wanted = arguments.only or wanted_types()
+    make = unproved if arguments.unproved else make_engine
+    found: dict[str, Verdict] = {}
+    for model_type, one in zip(wanted, verdicts(wanted, make), strict=True):
+        found[model_type] = one
+        print(f"{model_type:25} {one.kind:18} {one.reason[:200]}", *one.refused, sep=" | ", flush=True)
+    print(Counter(one.kind for one in found.values()))
+    if arguments.write:
+        PAGE.write_text(written(PAGE.read_text("utf-8"), table(found)), "utf-8")
 
 
 if __name__ == "__main__":

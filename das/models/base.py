@@ -17,7 +17,7 @@ __all__ = ["ModelFamily", "Place", "TargetModel", "layers_at", "number_in", "par
 
 
 def text_config(model: Any) -> Any:
-    """Return the config of a model's decoder of text: of the inner model, where the model reads images too."""
+    """Return the config of a model's decoder of text: the inner model's, where it reads images too."""
     config = model.config
     inner = getattr(config, "get_text_config", None)
     return config if inner is None else inner(decoder=True)

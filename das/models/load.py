@@ -255,9 +255,7 @@ def _check_family(config: Any, trust_remote_code: bool) -> None:
 
 
 def _without_parts(model_type: str) -> SuiteError:
-    return _unknown_family(
-        f"model type {model_type!r}, in whose modules no decoder blocks were found"
-    )
+    return _unknown_family(f"model type {model_type!r}, in whose modules no decoder blocks were found")
 
 
 def _unknown_family(came: str) -> SuiteError:
@@ -347,7 +345,7 @@ def _fingerprint(model: nn.Module) -> str:
     """Hash what makes a model itself: its config without places and versions, and samples of its tensors."""
     digest = hashlib.sha256()
     config: dict[str, Any] = model.config.to_diff_dict()  # type: ignore[union-attr, operator, assignment]
-    identity = {key: value for key, value in config.items() if key not in _NOT_IDENTITY}
+    identity = _identity(config)
     try:
         digest.update(canonical_json(identity).encode("utf-8"))
     except (TypeError, ValueError) as error:
@@ -361,6 +359,15 @@ def _fingerprint(model: nn.Module) -> str:
         digest.update(f"\n{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
         digest.update(_sample(tensor))
     return digest.hexdigest()
+
+
+def _identity(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a config without places and versions, and so the configs within it."""
+    return {
+        key: _identity(value) if isinstance(value, dict) else value
+        for key, value in config.items()
+        if key not in _NOT_IDENTITY
+    }
 
 
 def _real(model: nn.Module, name: str) -> Tensor:
