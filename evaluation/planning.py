@@ -88,7 +88,7 @@ def _shape_of(model: TargetModel) -> ModelShape:
         width=model.d_model,
         heads=model.n_heads,
         head_width=model.head_width,
-        vocabulary=int(model.model.config.vocab_size),
+        vocabulary=int(model.config.vocab_size),
         parameters=sum(parameter.numel() for parameter in model.model.parameters()),
     )
 

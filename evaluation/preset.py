@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any, Literal, get_args
 
-from pydantic import Field, NonNegativeFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from das.sites import Site
 from evaluation.plan import MethodSpec, SuiteConfig
@@ -46,8 +46,8 @@ class ModelShape(Config):
     """Number of blocks."""
     width: PositiveInt
     """Width of the residual stream."""
-    heads: PositiveInt
-    """Attention heads of a block."""
+    heads: NonNegativeInt
+    """Attention heads of a block; 0 for a model without."""
     kv_heads: PositiveInt | None = None
     """Heads of keys and values, where they are fewer; None: as many."""
     head_width: PositiveInt

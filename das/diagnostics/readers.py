@@ -254,7 +254,7 @@ def _both_sides(named: Iterable[tuple[str, nn.Module]]) -> dict[str, Place]:
 @torch.no_grad()
 def _run(target: TargetModel, places: dict[str, Place]) -> dict[str, Tensor]:
     """Return what flows through the places while a few tokens are read, [tokens, features] each."""
-    vocabulary = int(target.model.config.vocab_size)
+    vocabulary = int(target.config.vocab_size)
     tokens = torch.arange(_PROBE_TOKENS, device=target.device)[None] * 31 % min(97, vocabulary)
     positions = torch.arange(_PROBE_TOKENS)[None]
     with captured(places, dict.fromkeys(places, positions), stop=False) as found:

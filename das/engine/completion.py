@@ -326,7 +326,7 @@ class Completer:
         """Say whether two made-up rows get the logits of whole rows: behind beginnings of different lengths,
         and one token on."""
         self._narrows = narrows
-        size = int(self.target.model.config.vocab_size)
+        size = int(self.target.config.vocab_size)
         made_up = [(7 * place + 5) % size for place in range(10)]
         rows = [tuple(made_up[:9]), (*made_up[:4], *made_up[6:9]), (*made_up[:9], made_up[9])]
         run = _Run(self, rows[:2], 1, None)

@@ -160,7 +160,7 @@ class DirectEngine(ThroughLogits):
         check_pairs(pairs)
         check_featurizer(featurizer, self.target, site)
         if not pairs:
-            return torch.zeros(0, 0, int(self.target.model.config.vocab_size), device=self.target.device)
+            return torch.zeros(0, 0, int(self.target.config.vocab_size), device=self.target.device)
         rows = self._forced_rows(pairs)
         if featurizer is None:
             return self._in_passes(pairs, rows, site, None)

@@ -32,17 +32,25 @@ class _ReachedError(Exception):
 
 
 def _hidden(output: Any) -> Tensor:
-    """Return a module's hidden vectors: newer transformers return them bare, older ones first in a tuple."""
-    hidden: Tensor = output[0] if isinstance(output, tuple) else output
-    return hidden
+    """Return a module's hidden vectors: newer transformers return them bare, older ones first in a tuple or
+    list. Raises LookupError for anything else."""
+    hidden = output[0] if isinstance(output, (tuple, list)) and output else output
+    if isinstance(hidden, Tensor):
+        return hidden
+    raise LookupError(f"a {type(hidden).__name__} flows where vectors were looked for")
 
 
 def _with_hidden(output: Any, hidden: Tensor) -> Any:
+    if isinstance(output, list):
+        return [hidden, *output[1:]]
     return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
 
 
 def _by_row(flowing: Tensor, rows: int) -> Tensor:
-    """Return vectors as [rows, tokens, features]: some modules see the first two axes as one."""
+    """Return vectors as [rows, tokens, features]: some modules see the first two axes as one. Raises
+    LookupError for vectors of more axes, such as several streams side by side."""
+    if flowing.dim() > 3:
+        raise LookupError(f"vectors are of shape {tuple(flowing.shape)} rather than [rows, tokens, features]")
     return flowing if flowing.dim() == 3 else flowing.unflatten(0, (rows, -1))
 
 

@@ -123,14 +123,13 @@ class Trial:
         return Law("each block runs, one after the other", "block_output", float(late + missed), 0.0)
 
     def heads(self, layer: int) -> Law:
-        wanted = self.heads_width
+        wanted = self.heads_width(layer)
         width = self.read(self.projection(layer)).shape[-1]
         name = "the heads side by side fill what the attention's output projection reads"
         return Law(name, f"head_output.{layer}", abs(width - wanted) / wanted, 0.0, streams=("head_output",))
 
-    @property
-    def heads_width(self) -> int:
-        return self.target.n_heads * self.target.head_width
+    def heads_width(self, layer: int) -> int:
+        return self.target.n_heads * self.target.width(site_of(self.target, "head_output", layer))
 
     def of_stream(self, stream: Stream, layer: int) -> list[Law]:
         site = site_of(self.target, stream, layer)
@@ -166,7 +165,7 @@ class Trial:
     def whole_attention(self, layer: int) -> list[Law]:
         """With every head that of the other row, so is the attention's output."""
         attention, mixed = self.place("attention_output", layer), self.read(self.projection(layer)).flip(0)
-        if mixed.shape[-1] != self.heads_width:
+        if mixed.shape[-1] != self.heads_width(layer):
             # Already said by `heads`; which part of it a head would be is not known.
             return []
         changes: list[tuple[Place, int, Change]] = []

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import torch
 
 from das.models.base import TargetModel
+from das.models.configs import number_in
 from das.models.load import AUTO
 from das.sites import Position, Site
 from ravel.common.errors import SuiteError
@@ -191,8 +192,7 @@ class CacheShape:
 
 def shape_of(target: TargetModel) -> CacheShape:
     """Return the shape of a loaded model, read from its config and dtype."""
-    config = target.model.config
-    kv_heads = int(getattr(config, "num_key_value_heads", None) or target.n_heads)
+    kv_heads = number_in(target.config, "num_key_value_heads") or target.n_heads
     return CacheShape(
         layers=target.n_layers,
         width=target.d_model,

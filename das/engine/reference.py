@@ -151,7 +151,7 @@ class ReferenceEngine(ThroughLogits):
         check_pairs(pairs)
         check_featurizer(featurizer, self.target, site)
         longest = max((len(pair.label_ids) for pair in pairs), default=0)
-        parts = [torch.zeros(0, longest, int(self.target.model.config.vocab_size), device=self.target.device)]
+        parts = [torch.zeros(0, longest, int(self.target.config.vocab_size), device=self.target.device)]
 
         def one(batch: list[int]) -> None:
             parts.append(self._batch_logits([pairs[i] for i in batch], site, featurizer, longest))

@@ -81,7 +81,7 @@ class ResumeEngine(DirectEngine):
         identity = model_identity(target.instrument.own_fingerprint, target.dtype, target.device)
         spill = None if cache_folder is None else SpillFolder(cache_folder, identity)
         self._resumer = Resumer(target, self.states, self.room, spill)
-        self._vocabulary = int(target.model.config.vocab_size)
+        self._vocabulary = int(target.config.vocab_size)
 
     @cached_property
     def fallback(self) -> str | None:

@@ -110,7 +110,7 @@ class Resumer:
     def _apart(self) -> float:
         """Return the largest difference of logits between rows run on and rows run whole, relative to the
         largest logit."""
-        vocabulary, length = int(self._target.model.config.vocab_size), 12
+        vocabulary, length = int(self._target.config.vocab_size), 12
         ids = [tuple((7 * i * i + 3 * i + 5 * row) % vocabulary for i in range(length)) for row in (1, 2)]
         rows = [Row(own, start, length - 3, length) for own, start in zip(ids, (2, 5), strict=True)]
         cut = Cut(self.runner.n_blocks // 2, None)

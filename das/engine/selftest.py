@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 
 from das.engine.additive import made_up_rows
 from das.engine.direct import DirectEngine
@@ -132,7 +132,7 @@ def _key(target: TargetModel) -> dict[str, Any]:
         "instrument": target.fingerprint,
         "family": target.family.name,
         "torch": torch.__version__,
-        "transformers": transformers.__version__,
+        "transformers": version("transformers"),
         "device": str(target.device),
     }
 

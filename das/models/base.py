@@ -11,8 +11,8 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from das.models.configs import longest_row, number_in, text_config, turning_points
 from das.models.instrument import Instrument, end_ids_of, sampled_fingerprint
-from das.models.lengths import longest_row, turning_points
 from das.sites import STREAMS, Site, Stream, check_offered
 
 __all__ = ["ModelFamily", "Place", "TargetModel", "layers_at", "part"]
@@ -86,6 +86,9 @@ class ModelFamily:
     vocabulary 128."""
     n_heads: Callable[[Any], int] = _attention_heads
     """Returns the number of heads of every attention, given the model's config."""
+    head_widths: tuple[int, ...] | None = None
+    """Length of one head's output in each block; None: in all of them the config's `head_dim`, or else an
+    equal share of the stream."""
     beyond_reference: Mapping[Stream, str] = field(default_factory=dict)
     """Streams that pyvene can't reach in this family, each with the reason; `reference` refuses them."""
     refused: Mapping[Stream, str] = field(default_factory=dict)
@@ -151,6 +154,11 @@ class TargetModel:
         return tuple(stream for stream in STREAMS if stream not in self.refusals)
 
     @property
+    def config(self) -> Any:
+        """The config of the decoder of text: of the inner model, where the model reads images too."""
+        return text_config(self.model)
+
+    @property
     def n_layers(self) -> int:
         """Number of decoder blocks."""
         return len(self.family.blocks(self.model))
@@ -158,21 +166,27 @@ class TargetModel:
     @property
     def d_model(self) -> int:
         """Width of the residual stream."""
-        return int(self.model.config.hidden_size)
+        return int(self.config.hidden_size)
 
     @property
     def n_heads(self) -> int:
         """Number of heads of every attention (of queries, where keys and values are shared)."""
-        return self.family.n_heads(self.model.config)
+        return self.family.n_heads(self.config)
 
     @property
     def head_width(self) -> int:
-        """Length of one head's output: the config's `head_dim`, or else an equal share of the stream."""
-        return int(getattr(self.model.config, "head_dim", None) or self.d_model // self.n_heads)
+        """Length of one head's output, the largest where blocks differ in it: as the family has it, or else
+        the config's `head_dim`, or else an equal share of the stream."""
+        if self.family.head_widths is not None:
+            return max(self.family.head_widths)
+        return number_in(self.config, "head_dim") or self.d_model // max(1, self.n_heads)
 
     def width(self, site: Site) -> int:
         """Length of the vector at a site."""
-        return self.d_model if site.head is None else self.head_width
+        if site.head is None:
+            return self.d_model
+        widths = self.family.head_widths
+        return self.head_width if widths is None else widths[site.layer]
 
     def check(self, site: Site) -> None:
         """Raise SuiteError unless the model has the site's layer and head, and its stream is offered."""
@@ -184,8 +198,8 @@ class TargetModel:
         self.check(site)
         block = self.family.blocks(self.model)[site.layer]
         if site.head is not None:
-            start = site.head * self.head_width
-            columns = slice(start, start + self.head_width)
+            width = self.width(site)
+            columns = slice(site.head * width, (site.head + 1) * width)
             return Place(self.family.projection(block), "input", columns)
         if site.stream == "attention_output":
             return Place(self.family.attention(block))
@@ -216,12 +230,12 @@ class TargetModel:
     @property
     def max_tokens(self) -> int | None:
         """Longest row of tokens the model can read, or None if its config sets no bound."""
-        return longest_row(self.model.config)
+        return longest_row(self.config)
 
     @property
     def turning_points(self) -> tuple[int, ...]:
-        """Lengths, ascending, beyond which a whole row is read otherwise (`das.models.lengths`)."""
-        return turning_points(self.model.config)
+        """Lengths, ascending, beyond which a whole row is read otherwise (`das.models.configs`)."""
+        return turning_points(self.config)
 
     def side(self, length: int) -> int:
         """Return how many turning points a row of this length is beyond; only rows of one side may share a

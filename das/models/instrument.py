@@ -15,6 +15,7 @@ from typing import Any
 
 from torch import nn
 
+from das.models.configs import text_config
 from das.models.probes import PROBES, SPECIAL_PROBE, ids_of
 from das.models.weights import kept_hash, update_with_samples
 from ravel.common.errors import SuiteError
@@ -89,8 +90,9 @@ def sampled_fingerprint(model: nn.Module) -> str:
 
 
 def end_ids_of(model: Any) -> frozenset[int]:
-    """Return the token ids that end a text, from the generation config or else the config; may be empty."""
-    for config in (getattr(model, "generation_config", None), model.config):
+    """Return the token ids that end a text, from the generation config or else that of the decoder of text;
+    may be empty."""
+    for config in (getattr(model, "generation_config", None), text_config(model)):
         ends = getattr(config, "eos_token_id", None)
         if ends is not None:
             return frozenset([ends] if isinstance(ends, int) else ends)
@@ -100,7 +102,7 @@ def end_ids_of(model: Any) -> frozenset[int]:
 def _identity(model: Any) -> str:
     config: dict[str, Any] = model.config.to_diff_dict()
     try:
-        text = foreign_json({key: value for key, value in config.items() if key not in _NOT_IDENTITY})
+        text = foreign_json(_without_places(config))
         text.encode("utf-8")
         return text
     except (TypeError, ValueError) as error:
@@ -109,6 +111,15 @@ def _identity(model: Any) -> str:
             came=str(error),
             todo="restore its config.json from where the model comes from",
         ) from None
+
+
+def _without_places(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a config without places and versions, and so the configs within it."""
+    return {
+        key: _without_places(value) if isinstance(value, dict) else value
+        for key, value in config.items()
+        if key not in _NOT_IDENTITY
+    }
 
 
 def _behaviour(tokenizer: Any) -> list[Any]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig
 from transformers.utils import cached_file, is_peft_available
 
 from das.models import FAMILIES
@@ -20,6 +20,7 @@ from das.models.base import ModelFamily, TargetModel
 from das.models.generic import infer_family
 from das.models.instrument import Instrument, instrument_of
 from das.models.tokenizers import read_tokenizer
+from das.models.wrappers import model_class
 from ravel.common.bundled import bundled_path
 from ravel.common.errors import SuiteError, unknown_name
 
@@ -71,7 +72,7 @@ def load_target(
     with memory_guard(f"room for {name_or_path} on {device}", todo):
         spread = {"device_map": AUTO, "max_memory": max_memory} if device == AUTO else {}
         model = _read_weights(
-            source, name_or_path, weights_dtype, trust_remote_code, allow_pickle, spread=spread
+            source, name_or_path, config, weights_dtype, trust_remote_code, allow_pickle, spread=spread
         )
         if device != AUTO:
             model = model.to(place)
@@ -279,7 +280,7 @@ def _check_family(config: Any, trust_remote_code: bool) -> None:
         return
     try:
         with torch.device("meta"):
-            skeleton = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
+            skeleton = model_class(config).from_config(config, trust_remote_code=trust_remote_code)
     except Exception as error:  # noqa: BLE001, RUF100 - a model's own constructor may fail in any way
         reason = " ".join(str(error).split())[:160]
         raise _unknown_family(
@@ -290,9 +291,7 @@ def _check_family(config: Any, trust_remote_code: bool) -> None:
 
 
 def _without_parts(model_type: str) -> SuiteError:
-    return _unknown_family(
-        f"model type {model_type!r}, in whose modules no blocks with attention and MLP were found"
-    )
+    return _unknown_family(f"model type {model_type!r}, in whose modules no decoder blocks were found")
 
 
 def _unknown_family(came: str) -> SuiteError:
@@ -306,6 +305,7 @@ def _unknown_family(came: str) -> SuiteError:
 def _read_weights(
     source: str,
     name: str,
+    config: Any,
     dtype: torch.dtype,
     trust_remote_code: bool,
     allow_pickle: bool,
@@ -313,7 +313,7 @@ def _read_weights(
     spread: Mapping[str, Any],
 ) -> nn.Module:
     try:
-        model, report = AutoModelForCausalLM.from_pretrained(
+        model, report = model_class(config).from_pretrained(
             source,
             dtype=dtype,
             trust_remote_code=trust_remote_code,

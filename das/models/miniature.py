@@ -7,10 +7,11 @@ from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, processors
-from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from das.models.base import ModelFamily, TargetModel
 from das.models.load import target_from
+from das.models.wrappers import model_class
 from ravel.common.seeds import derive_seed
 
 __all__ = ["SPECIALS", "character_tokenizer", "fast_tokenizer", "miniature", "random_target"]
@@ -54,7 +55,7 @@ def random_target(config: Any, *, name: str, seed: int = 0, add_bos: bool = True
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, "weights", name))
-        model = AutoModelForCausalLM.from_config(config)
+        model = model_class(config).from_config(config)
     return target_from(model, character_tokenizer(add_bos=add_bos), name)
 
 

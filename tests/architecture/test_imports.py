@@ -49,6 +49,7 @@ EDGES = {
             "das.models.miniature",
             "das.models.tokenizers",
             "das.models.weights",
+            "das.models.wrappers",
             "das.engine.blocks",
             "das.engine.completion",
             "das.engine.reference",

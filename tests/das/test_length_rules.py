@@ -15,7 +15,7 @@ from das.engine.protocol import Choice, PromptPair
 from das.engine.selftest import check_engine
 from das.featurizers import MaskedBasis
 from das.models import FAMILIES, TargetModel
-from das.models.lengths import longest_row, turning_points
+from das.models.configs import longest_row, turning_points
 from das.models.miniature import random_target
 from das.sites import Site
 from ravel.common.errors import SuiteError

@@ -409,16 +409,40 @@ def test_a_verdict_is_kept_beside_the_weights(
         proven(replace(target, family=idle, fingerprint="another"))
 
 
-@pytest.mark.parametrize("what", ["no attention", "layers of two kinds", "no head", "no MLP"])
-def test_where_no_blocks_are_found_there_is_no_family(what: str) -> None:
+def test_streams_without_a_part_in_every_block_are_refused_by_name() -> None:
     model = miniature(FAMILIES.get("llama")).model
-    if what == "no attention":
-        for block in model.model.layers:
-            block.self_attn = nn.Identity()
-    if what == "layers of two kinds":
-        model.model.layers[1] = nn.Identity()
-    if what == "no head":
-        model.set_output_embeddings(None)
-    if what == "no MLP":
-        del model.model.layers[2].mlp
+    del model.model.layers[2].mlp
+    del model.model.layers[1].self_attn
+    found = infer_family(model)
+    assert found is not None
+    assert list(found.blocks(model)) == list(model.model.layers)
+    assert found.refused == {
+        "attention_output": "some of its blocks have no attention",
+        "mlp_output": "some of its blocks have no MLP",
+        "head_output": "some of its blocks have no output projection of an attention",
+    }
+    with pytest.raises(LookupError, match="no MLP"):
+        found.mlp(model.model.layers[0])
+
+
+def test_heads_of_two_widths_are_told_apart_by_block(target_of: TargetMaker) -> None:
+    model = miniature(FAMILIES.get("llama")).model
+    model.model.layers[2].self_attn.o_proj = nn.Linear(64, 32, bias=False)
+    target = declared_as(target_of("llama"), head_widths=infer_family(model).head_widths)  # type: ignore[union-attr]
+    assert target.family.head_widths == (8, 8, 16, 8)
+    sites = [Site(layer, "head_output", head=1) for layer in (1, 2)]
+    assert [target.width(site) for site in sites] == [8, 16]
+    assert [target.place(site).columns for site in sites] == [slice(8, 16), slice(16, 32)]
+    model.model.layers[2].self_attn.o_proj = nn.Linear(63, 32, bias=False)
+    assert infer_family(model).refused == {  # type: ignore[union-attr]
+        "head_output": "what its output projections read is no 4 heads side by side"
+    }
+
+
+def test_without_a_vocabulary_projection_there_is_no_family() -> None:
+    model = miniature(FAMILIES.get("llama")).model
+    model.set_output_embeddings(None)
+    assert infer_family(model) is None
+    model = miniature(FAMILIES.get("llama")).model
+    model.model.layers = nn.ModuleList()
     assert infer_family(model) is None

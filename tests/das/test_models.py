@@ -242,7 +242,7 @@ def test_an_unknown_family_names_the_known_ones_and_the_how_to(
     saved: Callable[[str], Path], tmp_path: Path
 ) -> None:
     folder = copied(saved("gpt2"), tmp_path)
-    for model_type in ("mamba", "no_such_type"):
+    for model_type in ("t5", "no_such_type"):
         edited_config(folder, model_type=model_type)
         with pytest.raises(SuiteError, match=r"gemma2, gemma3, .*docs/how-to/add-a-model-family\.md"):
             load_target(str(folder))

@@ -1,15 +1,32 @@
-"""What in a model goes by the length of a row: how long it may be, and beyond which length a row is read
-otherwise. It reads configs and runs no model."""
+"""What configs of `transformers` say under one name or another: the decoder of text, how long a row may be,
+and beyond which length a row is read otherwise. It runs no model."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-__all__ = ["longest_row", "turning_points"]
+__all__ = ["longest_row", "number_in", "text_config", "turning_points"]
 
 _LIMITS = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length", "n_ctx")
 """Names under which configs say how many tokens a row may have."""
+
+
+def text_config(model: Any) -> Any:
+    """Return the config of a model's decoder of text: the inner model's, where it reads images too."""
+    config = model.config
+    inner = getattr(config, "get_text_config", None)
+    return config if inner is None else inner(decoder=True)
+
+
+def number_in(config: Any, name: str) -> int | None:
+    """Return a config's whole number of this name; None where it says none, or one for each layer."""
+    try:
+        value = getattr(config, name, None)
+    except RuntimeError:
+        # transformers raises this for a number in which the layers differ.
+        return None
+    return value if type(value) is int else None
 
 
 def longest_row(config: Any) -> int | None:
@@ -18,8 +35,8 @@ def longest_row(config: Any) -> int | None:
     Rotary tables of the type `dynamic` are made anew for the longest row met so far, so that a longer row
     would change what is said of others; such a model ends where its tables first would.
     """
-    named = [getattr(config, name, None) for name in _LIMITS]
-    limits = [value for value in named if type(value) is int and value > 0]
+    named = [number_in(config, name) for name in _LIMITS]
+    limits = [value for value in named if value is not None and value > 0]
     limits += [
         length
         for rope in _rotary(config)
@@ -41,8 +58,8 @@ def turning_points(config: Any) -> tuple[int, ...]:
         if rope.get("rope_type", rope.get("type")) == "longrope"
         and (length := _original(rope, config)) is not None
     }
-    chunk = getattr(config, "attention_chunk_size", None)
-    if type(chunk) is int and chunk > 0:
+    chunk = number_in(config, "attention_chunk_size")
+    if chunk:
         points.add(chunk)
     return tuple(sorted(points))
 
@@ -59,8 +76,6 @@ def _rotary(config: Any) -> Iterator[Mapping[str, Any]]:
 
 
 def _original(rope: Mapping[str, Any], config: Any) -> int | None:
-    named = rope.get("original_max_position_embeddings") or getattr(
-        config, "original_max_position_embeddings", None
-    )
-    length = named or getattr(config, "max_position_embeddings", None)
+    name = "original_max_position_embeddings"
+    length = rope.get(name) or number_in(config, name) or number_in(config, "max_position_embeddings")
     return length if type(length) is int else None
