@@ -69,7 +69,7 @@ def check_gave_labels(target: SiteSpace, instance: Labelled, todo: str) -> None:
         return
     said, own = instance.instrument, Instrument(target.parts)
     differing = own.differences(said) if said and own.parts else ()
-    parts = f", with another {', '.join(differing)}" if differing else ""
+    parts = f", in which these parts differ: {', '.join(differing)}" if differing else ""
     raise SuiteError(
         expected=f"the model that gave the instance's labels, {instance.model_name} "
         f"({instance.model_fingerprint[:12]})",

@@ -1,4 +1,4 @@
-"""The instrument: what makes two targets the same, tokenizers as their files have them, adapters, hashes."""
+"""The instrument: what makes two targets the same, tokenizers as their files say, adapters, kept hashes."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ WHOLE = r"\p{N}+| ?\p{L}+| ?[^\s\p{L}\p{N}]+|\s+"
 
 
 def beside(folder: Path, said: Tokenizer, saved_class: str) -> Path:
-    """A folder with a tokenizer.json, and a config whose class would make something else of it."""
+    """A folder with a tokenizer.json and a config that names a class that would make another of it."""
     folder.mkdir(exist_ok=True)
     said.save(str(folder / "tokenizer.json"))
     named = dict.fromkeys(("bos_token", "eos_token", "unk_token"), END)
