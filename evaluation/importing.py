@@ -167,7 +167,7 @@ def _reference(request: ImportRequest, site: Site, engine: Engine, instance: Ins
 
 
 def _loreft(request: ImportRequest, site: Site, engine: Engine, instance: Instance) -> Imported:
-    return read_loreft(request.path, layer=site.layer, part=request.part)
+    return read_loreft(request.path, layer=site.layer, part=request.part, target=engine.target)
 
 
 def _mib(request: ImportRequest, site: Site, engine: Engine, instance: Instance) -> Imported:

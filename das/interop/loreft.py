@@ -7,13 +7,15 @@ is imported. W and b are checked and left out.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from das.featurizers.subspace import Subspace
 from das.interop.foreign import Imported, StatedPlace, one_part
-from das.interop.pyvene_import import listed_interventions
+from das.interop.pyvene_import import listed_interventions, place_of
 from das.interop.rotations import columns_of
 from das.interop.torch_files import names_of, plain_state, plain_tensor, read_torch_file
+from das.models.base import TargetModel
 from ravel.common.errors import SuiteError
 
 __all__ = ["read_loreft"]
@@ -21,12 +23,15 @@ __all__ = ["read_loreft"]
 _KINDS = ("LoreftIntervention",)
 
 
-def read_loreft(path: Path, *, layer: int = 0, part: str | None = None) -> Imported:
+def read_loreft(
+    path: Path, *, layer: int = 0, part: str | None = None, target: TargetModel | None = None
+) -> Imported:
     """Return the subspace of a LoReFT intervention: a folder that pyreft saved, or one of its `.bin` files.
 
     pyreft stores R transposed, [d_model, r] with orthonormal columns, under `rotate_layer`, and W and b as
-    `weight` [r, d_model] and `bias` [r]. Raises SuiteError for damaged or pickled files, other
-    interventions, and shapes that do not fit together.
+    `weight` [r, d_model] and `bias` [r]. In `target` a component that is a module's path is looked up.
+    Raises SuiteError for damaged or pickled files, other interventions, components that are no site, and
+    shapes that do not fit together.
     """
     if not path.is_dir():
         return _read_weights(path, StatedPlace())
@@ -39,7 +44,9 @@ def read_loreft(path: Path, *, layer: int = 0, part: str | None = None) -> Impor
             came=names_of([found.kind]),
             todo="read what is none of pyreft's with --format pyvene",
         )
-    return _read_weights(path / f"intkey_{name}.bin", found.place)
+    place, unchecked = place_of(found, path / "config.json", target)
+    read = _read_weights(path / f"intkey_{name}.bin", place)
+    return replace(read, notes=(*unchecked, *read.notes))
 
 
 def _read_weights(path: Path, place: StatedPlace) -> Imported:

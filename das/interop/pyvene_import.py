@@ -27,7 +27,7 @@ from das.models.base import TargetModel
 from das.sites import Stream
 from ravel.common.errors import SuiteError
 
-__all__ = ["Listed", "listed_interventions", "read_pyvene"]
+__all__ = ["Listed", "listed_interventions", "place_of", "read_pyvene"]
 
 _CONFIG = "config.json"
 _STREAMS: Mapping[str, Stream] = {
@@ -100,7 +100,7 @@ def read_pyvene(
             todo="no featurizer of the suite swaps as it does"
             + ("; read a LoReFT folder with --format loreft" if "reft" in listed.kind.lower() else ""),
         )
-    place, unchecked = _place(listed, folder / _CONFIG, target)
+    place, unchecked = place_of(listed, folder / _CONFIG, target)
     path = folder / f"intkey_{name}.bin"
     notes: tuple[str, ...] = ()
     if listed.kind == _PLAIN:
@@ -151,8 +151,12 @@ def _stated(component: str, layer: Any) -> StatedPlace:
     return StatedPlace(None if stream is None else number, stream)
 
 
-def _place(listed: Listed, path: Path, target: TargetModel | None) -> tuple[StatedPlace, tuple[str, ...]]:
-    """Return where an intervention acts, with a note on what could not be checked."""
+def place_of(listed: Listed, path: Path, target: TargetModel | None) -> tuple[StatedPlace, tuple[str, ...]]:
+    """Return where a listed intervention acts, with a note on what could not be checked.
+
+    `path` is the config's, for errors; in `target` a module's path is looked up. Raises SuiteError for what
+    is known to be no site.
+    """
     module = ModulePath.parse(listed.component)
     if module is not None:
         return place_of_path(module, target)
