@@ -31,7 +31,7 @@ __all__ = [
     "lines_problems",
 ]
 
-_NOT_HASHED = ("cell", "swapped", "refused")
+_NOT_HASHED = ("cell", "swapped", "refused", "batches")
 _MOST = 5
 """Problems of one file that are named."""
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from das.engine.protocol import Engine
+from das.engine.through_logits import batches_of
 from das.featurizers.base import Featurizer
 from das.featurizers.storage import FeaturizerHeader, load_featurizer, save_featurizer
 from das.methods.base import Method, NotApplicableError, Problem, TrainedMethod
@@ -207,7 +208,8 @@ def _judge(
 
 
 def describe_cell(cell: Cell, bench: Bench, swapped: int) -> dict[str, Any]:
-    """Return what `cell.json` says: all that determines the result, and how many coordinates are swapped."""
+    """Return what `cell.json` says: all that determines the result, how many coordinates are swapped, and
+    what bounded the batches, which may change a rounding and is no part of the id."""
     return {
         "suite_schema": SUITE_SCHEMA_VERSION,
         "cell": cell.cell_id,
@@ -223,6 +225,7 @@ def describe_cell(cell: Cell, bench: Bench, swapped: int) -> dict[str, Any]:
         "model_fingerprint": bench.target.fingerprint,
         "instance_fingerprint": bench.instance.fingerprint,
         **({} if cell.control is None else {"control": cell.control}),
+        **({} if bench.opened is None else {"batches": batches_of(bench.opened)}),
     }
 
 

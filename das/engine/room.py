@@ -42,9 +42,12 @@ class Room:
         what to do about a size that can't be halved."""
         self.size = size
         """What a pass may hold at most (but at least one row)."""
+        self.asked = size
+        """The size at the beginning."""
+        self.unit = unit
+        """What is counted: tokens or pairs."""
         self.tight = False
         """Whether memory did not suffice so far: then as little as possible is held at a time."""
-        self._unit = unit
         self._give_way = give_way
         self._tell = tell
         self._todo = todo
@@ -77,13 +80,13 @@ class Room:
             torch.cuda.empty_cache()
         if failed == 1 or whole:
             raise SuiteError(
-                expected=f"room for a forward pass of {failed} {self._unit}",
+                expected=f"room for a forward pass of {failed} {self.unit}",
                 came=came,
                 todo=self._todo(failed),
             )
         self.size = failed // 2
         self._tell(
-            f"{came}: a pass held up to {failed} {self._unit}, from now on up to {self.size}; kept states "
+            f"{came}: a pass held up to {failed} {self.unit}, from now on up to {self.size}; kept states "
             "are made anew"
         )
 

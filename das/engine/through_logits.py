@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,7 +22,7 @@ from ravel.common.errors import SuiteError
 from ravel.knowledge import Decided
 from ravel.schema import Completion
 
-__all__ = ["ThroughLogits", "listen"]
+__all__ = ["ThroughLogits", "batches_of", "listen"]
 
 _LOG = logging.getLogger("das.engine")
 
@@ -30,6 +31,19 @@ def listen(engine: Engine, on_note: Callable[[str], None] | None) -> None:
     """Let an engine's lines for the user go to `on_note`, or to the log if None; not every engine has any."""
     if isinstance(engine, ThroughLogits):
         engine.on_note = on_note
+
+
+def batches_of(engine: Engine) -> dict[str, Any]:
+    """Return what bounds the batches of an engine, as plain values: sums of floats depend on who shares a
+    pass.
+
+    `engine`, `at_most` and `unit` are settings; `lowered_to` stands only where memory did not suffice.
+    """
+    room = engine.room if isinstance(engine, ThroughLogits) else None
+    if room is None:
+        return {"engine": engine.name}
+    lowered = {} if room.size == room.asked else {"lowered_to": room.size}
+    return {"engine": engine.name, "at_most": room.asked, "unit": room.unit, **lowered}
 
 
 class ThroughLogits(ABC):

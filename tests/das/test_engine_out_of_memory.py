@@ -18,6 +18,7 @@ from das.engine.labels import ForcedLabels
 from das.engine.protocol import FeaturizedPairs, PromptPair
 from das.engine.reference import ReferenceEngine
 from das.engine.room import Room, spared
+from das.engine.through_logits import batches_of
 from das.featurizers import Featurizer, Subspace, retract
 from das.methods.base import Problem
 from das.methods.das import Das, DasConfig
@@ -151,6 +152,17 @@ def test_one_failure_halves_once(
         assert len(failed) == len(notes) == 1
         assert engine.room.size == before // 2
         same(found, expected, exact=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "unit"), [("reference", "pairs"), ("direct", "tokens"), ("resume", "tokens")]
+)
+def test_what_bounds_batches_is_said(small_target: TargetModel, name: str, unit: str) -> None:
+    engine = make_engine(name, small_target, batch_tokens=64)
+    asked = 32 if name == "reference" else 64
+    assert batches_of(engine) == {"engine": name, "at_most": asked, "unit": unit}
+    engine.give_way("a test")
+    assert batches_of(engine) == {"engine": name, "at_most": asked, "unit": unit, "lowered_to": asked // 2}
 
 
 @pytest.mark.parametrize("name", ENGINES)

@@ -135,6 +135,7 @@ def test_each_cell_keeps_its_featurizer_its_log_and_one_outcome_per_pair(finishe
     for cell in (finished.folder / "cells").iterdir():
         header = read_json(cell / "cell.json")
         assert header["cell"] == cell.name
+        assert header["batches"] == {"engine": "planted"}
         assert not (cell / "checkpoint").exists()
         assert (cell / "featurizer.safetensors").is_file()
         lines = (cell / "train_log.jsonl").read_text().splitlines()
