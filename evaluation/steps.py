@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +27,16 @@ from evaluation.stated import read_cell_header
 from evaluation.suite import RunSummary, run_suite_for
 from evaluation.target import TargetConfig
 from evaluation.uncertainty import DEFAULT_RESAMPLES
+from ravel import __version__
 from ravel.build import BuildConfig, build_instance
 from ravel.common.errors import SuiteError
 from ravel.common.folders import check_new_folder, new_folder
 from ravel.common.io import canonical_json, read_json, remove_folder, sha256_text, write_text
 from ravel.instance import Instance
+from ravel.kept_answers import KeptAnswers, kept_folder
 from ravel.schema import Generalisation, Partition
 from ravel.sources import open_tables
+from ravel.tables import Tables
 
 __all__ = [
     "FitRequest",
@@ -56,14 +60,34 @@ def build_folder(
 ) -> Instance:
     """Build the instance of an entity type for a target model and save it in the new folder `out`.
 
-    Raises SuiteError for a bad source, model, config or folder, and where the model knows too little; the
-    folder is checked before the model is asked anything.
+    Answers are kept in `<out>.partial` until the instance is written: a build that was killed goes on when
+    it is started again, and ends in the same bytes. Raises SuiteError for a bad source, model, config or
+    folder, and where the model knows too little; the folder is checked before the model is asked anything.
     """
     tables = open_tables(data, entity_type)
     check_new_folder(out)
-    instance = build_instance(tables, EngineAnswerer(target.open()), config, progress)
+    answerer = EngineAnswerer(target.open())
+    key = _answers_key(tables, answerer, target, config)
+    kept = KeptAnswers(answerer, kept_folder(out), key, progress)
+    instance = build_instance(tables, kept, config, progress)
     instance.save(out)
+    kept.finish()
     return instance
+
+
+def _answers_key(
+    tables: Tables, answerer: EngineAnswerer, target: TargetConfig, config: BuildConfig
+) -> dict[str, Any]:
+    """Return everything that determines a model's answers and their order."""
+    return {
+        "entity_type": tables.entity_type.name,
+        "entities": [asdict(facts) for facts in tables.entities],
+        "templates": [asdict(template) for template in tables.templates],
+        "model": answerer.fingerprint,
+        "target": target.model_dump(mode="json", exclude={"model", "cache_memory", "cache_folder"}),
+        "config": config.model_dump(mode="json"),
+        "versions": [__version__, version("torch"), version("transformers")],
+    }
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,8 +56,9 @@ Stop = Literal["never", "labelled", "judged"]
 """When an answer may stop: at its end only, as soon as its verdict and its label can't change any more, or
 as soon as its verdict can't."""
 
-# Prompts per call of the answerer: long enough for it to group by length, short enough to report progress.
-_CHUNK = 4096
+# Prompts per call of the answerer: long enough for it to group by length, short enough to report progress and
+# to lose little where answers are kept and the build is killed.
+_CHUNK = 1024
 
 
 class Answerer(Protocol):

@@ -98,6 +98,7 @@ def read_release(source: str | Path, entity_type_name: str, *, load_hub: HubLoad
     if path.is_dir():
         return _tables_from_files(_folder_files(path, names.all()), names, entity_type)
     if path.is_file():
+        _refuse_other_files(path)
         return _tables_from_files(_archive_files(path, names.all()), names, entity_type)
     raise SuiteError(
         expected=f"a release folder, a .tgz or {HUB_ID!r}",
@@ -186,6 +187,35 @@ def _folder_files(folder: Path, names: Iterable[str]) -> dict[str, _File]:
                 todo="change the file's permissions",
             ) from None
     return found
+
+
+_ARCHIVE_NAMES = (".tgz", ".tar", ".gz", ".bz2", ".xz")
+_ARCHIVE_STARTS = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00")
+_TAR_MAGIC = slice(257, 262)
+
+
+def _refuse_other_files(path: Path) -> None:
+    """Raise SuiteError for a file that neither is an archive nor is named like one: somebody's own facts."""
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(_TAR_MAGIC.stop)
+    except OSError:
+        return
+    named = path.name.lower().endswith(_ARCHIVE_NAMES)
+    if named or start.startswith(_ARCHIVE_STARTS) or start[_TAR_MAGIC] == b"ustar":
+        return
+    raise SuiteError(
+        expected="a folder with entities.jsonl and templates.jsonl, or an archive of the release",
+        came=f"{path}, a single file that is no archive",
+        todo=(
+            "make a folder of the two files, also from a CSV: each row of a CSV becomes a line of "
+            "entities.jsonl with its name, its partition (train, val or test) and a value per attribute, "
+            '{"entity": "Nile", "partition": "train", "values": {"Length": "6650"}}, and templates.jsonl has '
+            'lines such as {"attribute": "Length", "entity": null, "partition": "train", "template": '
+            '"The %s has a length in km of"}; the attributes are declared in an entity type '
+            "(docs/how-to/add-an-entity-type.md)"
+        ),
+    )
 
 
 def _archive_files(path: Path, names: Iterable[str]) -> dict[str, _File]:

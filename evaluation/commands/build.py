@@ -122,7 +122,7 @@ def build(
         allow_pickle=allow_pickle,
     )
     with (
-        keeping(f"Nothing was written to {out}; start the same command again."),
+        keeping(f"The answers so far are kept in {out}.partial; start the same command again to go on."),
         shown_progress() as progress,
     ):
         instance = build_folder(data, entity_type, target, resolved, out, progress)

@@ -348,6 +348,20 @@ class TestArchives:
         with pytest.raises(SuiteError, match="a whole tar archive at"):
             read_release(path, "physical_object")
 
+    @pytest.mark.parametrize("name", ["products.csv", "products.json", "products.txt", "products"])
+    def test_a_file_of_own_facts_says_what_is_needed(self, name: str, tmp_path: Path) -> None:
+        path = tmp_path / name
+        path.write_text("name,price,maker\nLamp,12,Acme\n" * 20)
+        with pytest.raises(SuiteError, match=r"becomes a line of entities\.jsonl") as caught:
+            read_release(path, "physical_object")
+        assert "partition" in str(caught.value)
+        assert "templates.jsonl" in str(caught.value)
+        assert "download" not in str(caught.value)
+
+    def test_an_archive_of_any_name_is_read(self, tmp_path: Path) -> None:
+        path = archive_of(tmp_path / "release.bin", small_members())
+        assert read_release(path, "physical_object").entities
+
 
 CITY_VALUES = {
     "Continent": "Europe",
