@@ -18,7 +18,8 @@ from das.sites import Site, Stream
 
 __all__ = ["Law", "Trial", "difference", "site_of", "tolerance"]
 
-Change = Callable[[Tensor], Tensor]
+Put = tuple[Place, int, Tensor]
+"""A place, a token, and the vectors [2, width] that take the place of both rows' there."""
 _FAILURES = (TypeError, ValueError, RuntimeError, AttributeError, LookupError)
 """How a stranger's model fails where a part is not what it is taken for."""
 
@@ -68,23 +69,31 @@ class Trial:
         self.tokens = self.ids.shape[1]
         self.everywhere = torch.arange(self.tokens).repeat(2, 1)
         self.blocks = {layer: Place(block) for layer, block in enumerate(target.family.blocks(target.model))}
-        self.states, self.logits = self.run(self.blocks)
+        states, logits = self.run(self.blocks, ())
+        self.states = {layer: one[0] for layer, one in states.items()}
+        self.logits = logits[0]
+        self._reads: dict[Place, Tensor] = {}
         self.proven: set[int] = set()
         """Layers at which the attention's output was shown to be what its heads make."""
 
-    def run(
-        self, read: Mapping[int, Place], changes: Sequence[tuple[Place, int, Change]] = ()
-    ) -> tuple[dict[int, Tensor], Tensor]:
-        """Return what is read, [2, tokens, width] each, and the logits, [2, tokens, vocabulary]; all float32.
+    def run(self, read: Mapping[int, Place], *variants: Sequence[Put]) -> tuple[dict[int, Tensor], Tensor]:
+        """Return what is read, [variants, 2, tokens, width] each, and the logits,
+        [variants, 2, tokens, vocabulary]; all float32.
 
-        A change acts on both rows' vectors at one token of a place, [2, width].
+        Every variant has both rows, and its own changes; all run in one pass, which costs little more than
+        one of them.
         """
+        count = len(variants)
+        everywhere = self.everywhere.repeat(count, 1)
         with ExitStack() as stack:
-            for place, token, change in changes:
-                stack.enter_context(rewritten(place, torch.tensor([token, token]), change))
-            found = stack.enter_context(captured(read, dict.fromkeys(read, self.everywhere), stop=False))
-            logits = self.target.model(input_ids=self.ids, use_cache=False).logits.float()
-        return found, logits
+            for (place, token), changes in _by_place(variants).items():
+                where = torch.full((2 * count,), token)
+                stack.enter_context(rewritten(place, where, partial(_put, changes)))
+            found = stack.enter_context(captured(read, dict.fromkeys(read, everywhere), stop=False))
+            logits = self.target.model(input_ids=self.ids.repeat(count, 1), use_cache=False).logits.float()
+        return {key: one.unflatten(0, (count, 2)) for key, one in found.items()}, logits.unflatten(
+            0, (count, 2)
+        )
 
     def laws(self, layers: Sequence[int]) -> list[Law]:
         """Try every law of the streams that are offered, at these layers."""
@@ -135,8 +144,9 @@ class Trial:
         site = site_of(self.target, stream, layer)
         place, where = self.target.place(site), f"{stream}.{layer}"
         vectors, token = self.read(place), self.tokens - 2
-        _, same = self.run({}, self.as_read(place, vectors))
-        _, other = self.run({}, self.as_read(place, vectors.flip(0), [token]))
+        same, other = self.run(
+            {}, self.as_read(place, vectors), self.as_read(place, vectors.flip(0), [token])
+        )[1]
         return [
             self.law("writing a vector where it was read changes nothing", where, same, self.logits, stream),
             self.law(
@@ -160,7 +170,7 @@ class Trial:
         """The other row's stream gives the other row's logits."""
         _, swapped = self.run({}, self.as_read(self.blocks[layer], self.states[layer].flip(0)))
         name = "what stands after a block is the whole residual stream"
-        return self.law(name, f"block_output.{layer}", swapped, self.logits.flip(0))
+        return self.law(name, f"block_output.{layer}", swapped[0], self.logits.flip(0))
 
     def whole_attention(self, layer: int) -> list[Law]:
         """With every head that of the other row, so is the attention's output."""
@@ -168,14 +178,14 @@ class Trial:
         if mixed.shape[-1] != self.heads_width(layer):
             # Already said by `heads`; which part of it a head would be is not known.
             return []
-        changes: list[tuple[Place, int, Change]] = []
+        changes: list[Put] = []
         for head in range(self.target.n_heads):
             place = self.target.place(Site(layer, "head_output", head=head))
             changes += self.as_read(place, mixed[..., place.columns])
         found, _ = self.run({0: attention}, changes)
         name, where = "the heads are all that the attention returns", f"attention_output.{layer}"
         expected = self.read(attention).flip(0)
-        law = self.law(name, where, found[0], expected, "attention_output", "head_output")
+        law = self.law(name, where, found[0][0], expected, "attention_output", "head_output")
         self.proven.update([layer] if law.holds else [])
         return [law]
 
@@ -192,7 +202,7 @@ class Trial:
         where = f"attention_output.{layer}"
         # Where this fails it may be the MLP that mixes tokens, or the two may be taken for one another.
         streams: tuple[Stream, ...] = ("attention_output", "head_output", "mlp_output")
-        return self.law(name, where, found[layer][:, 2:], self.states[layer][:, 2:], *streams)
+        return self.law(name, where, found[layer][0, :, 2:], self.states[layer][:, 2:], *streams)
 
     def straight(self, layer: int) -> Law:
         """With attention and MLP held, another stream below a block comes out above it as it went in.
@@ -212,14 +222,14 @@ class Trial:
         where = f"mlp_output.{layer}"
         if self.ends_in_a_norm(layer):
             name = "a block's output is more than its MLP's"
-            apart = difference(found[layer], here)
+            apart = difference(found[layer][0], here)
             return Law(name, where, apart, self.bound, exceeds=True, streams=("mlp_output",))
         name = "a block adds the outputs of its attention and its MLP to the stream, and nothing else"
         # Without its heads nothing else tells whether the attention returns the stream with its output.
         blamed: tuple[Stream, ...] = (
             ("mlp_output",) if layer in self.proven else ("attention_output", "mlp_output")
         )
-        return self.law(name, where, found[layer], here + below.flip(0) - below, *blamed)
+        return self.law(name, where, found[layer][0], here + below.flip(0) - below, *blamed)
 
     def ends_in_a_norm(self, layer: int) -> bool:
         """Return whether a norm of the block gives what the block returns."""
@@ -236,10 +246,15 @@ class Trial:
         return any(torch.equal(output, self.states[layer]) for output in found.values())
 
     def read(self, place: Place) -> Tensor:
-        found, _ = self.run({0: place})
-        if not found:
-            raise LookupError(f"the module {type(place.module).__name__} takes no part in a forward pass")
-        return found[0]
+        """Return what stands at a place, [2, tokens, width], by a pass that ends there; read once each."""
+        if place not in self._reads:
+            with captured({0: place}, {0: self.everywhere}) as found:
+                self.target.model(input_ids=self.ids, use_cache=False)
+            if not found:
+                part = type(place.module).__name__
+                raise LookupError(f"the module {part} takes no part in a forward pass")
+            self._reads[place] = found[0]
+        return self._reads[place]
 
     def place(self, stream: Stream, layer: int) -> Place:
         return self.target.place(Site(layer, stream))
@@ -248,20 +263,31 @@ class Trial:
         block = self.target.family.blocks(self.target.model)[layer]
         return Place(self.target.family.projection(block), "input")
 
-    def as_read(
-        self, place: Place, vectors: Tensor, tokens: Sequence[int] | None = None
-    ) -> list[tuple[Place, int, Change]]:
+    def as_read(self, place: Place, vectors: Tensor, tokens: Sequence[int] | None = None) -> list[Put]:
         """Return the changes that put `vectors` [2, tokens, width] at these tokens of a place; None: all."""
         where = range(self.tokens) if tokens is None else tokens
-        return [(place, token, _put(vectors[:, token])) for token in where]
+        return [(place, token, vectors[:, token]) for token in where]
 
     def law(self, name: str, where: str, found: Tensor, expected: Tensor, *streams: Stream) -> Law:
         apart = difference(found, expected)
         return Law(name, where, apart, self.bound, streams=streams or ("block_output",))
 
 
-def _put(vectors: Tensor) -> Change:
-    return lambda old: vectors.to(old.dtype)
+def _by_place(variants: Sequence[Sequence[Put]]) -> dict[tuple[Place, int], dict[int, Tensor]]:
+    """Return by place and token which variants put which vectors there."""
+    found: dict[tuple[Place, int], dict[int, Tensor]] = {}
+    for number, changes in enumerate(variants):
+        for place, token, vectors in changes:
+            found.setdefault((place, token), {})[number] = vectors
+    return found
+
+
+def _put(changes: Mapping[int, Tensor], old: Tensor) -> Tensor:
+    """Return vectors [variants * 2, width] with those of some variants exchanged."""
+    new = old.clone()
+    for number, vectors in changes.items():
+        new[2 * number : 2 * number + 2] = vectors.to(old.dtype)
+    return new
 
 
 def site_of(target: TargetModel, stream: Stream, layer: int) -> Site:

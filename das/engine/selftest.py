@@ -19,6 +19,7 @@ from das.engine.resume import ResumeEngine
 from das.featurizers import MaskedBasis
 from das.models import kept
 from das.models.base import TargetModel
+from das.models.configs import windows
 from das.sites import STREAMS, Stream
 from ravel.common.errors import SuiteError
 from ravel.schema import Prompt
@@ -129,7 +130,7 @@ def _key(target: TargetModel) -> dict[str, Any]:
     return {
         "what": "self-test",
         "version": _VERSION,
-        "instrument": target.fingerprint,
+        "instrument": target.instrument.own_fingerprint,
         "family": target.family.name,
         "torch": torch.__version__,
         "transformers": version("transformers"),
@@ -199,9 +200,13 @@ def check_engine(engine: Engine) -> None:
 
 def _prompts(target: TargetModel) -> list[Prompt]:
     """Return short prompts, and one beyond each turning point that is not too far off; none is too long for
-    the model."""
+    the model.
+
+    So for each window of a family that a program found: some models have theirs where no mask shows it.
+    """
     per_word = max(1, len(target.tokenizer(" so" * 8, add_special_tokens=False)["input_ids"]) // 8)
-    near = [point for point in target.turning_points if point <= _LONGEST_PROBE]
+    points = (*target.turning_points, *(windows(target.config) if target.family.inferred else ()))
+    near = [point for point in points if point <= _LONGEST_PROBE]
     texts = [*_TEXTS, *(_TEXTS[0] + " so" * (point // per_word + 1) for point in near)]
     limit = target.max_tokens
     fitting = [

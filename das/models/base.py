@@ -60,6 +60,11 @@ class Place:
     columns: slice | None = None
     """The vector's part of the last axis; None: the whole of it."""
 
+    def __hash__(self) -> int:
+        # Slices have no hash before Python 3.12.
+        part = None if self.columns is None else (self.columns.start, self.columns.stop)
+        return hash((self.module, self.side, part))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFamily:

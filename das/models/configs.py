@@ -6,10 +6,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-__all__ = ["longest_row", "number_in", "text_config", "turning_points"]
+__all__ = ["longest_row", "number_in", "text_config", "turning_points", "windows"]
 
 _LIMITS = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length", "n_ctx")
 """Names under which configs say how many tokens a row may have."""
+
+_WINDOWS = ("sliding_window", "window_size", "attention_window_size")
 
 
 def text_config(model: Any) -> Any:
@@ -62,6 +64,12 @@ def turning_points(config: Any) -> tuple[int, ...]:
     if chunk:
         points.add(chunk)
     return tuple(sorted(points))
+
+
+def windows(config: Any) -> tuple[int, ...]:
+    """Return how many tokens back some blocks see, ascending, as far as the config says so."""
+    found = {number_in(config, name) for name in _WINDOWS}
+    return tuple(sorted(width for width in found if width))
 
 
 def _rotary(config: Any) -> Iterator[Mapping[str, Any]]:

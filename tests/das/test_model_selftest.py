@@ -22,6 +22,7 @@ from das.featurizers.base import Featurizer
 from das.models import FAMILIES, ModelFamily, TargetModel
 from das.models.base import layers_at, part
 from das.models.generic import infer_family
+from das.models.instrument import Instrument
 from das.models.load import load_target, target_from
 from das.models.miniature import character_tokenizer, miniature, random_target
 from das.sites import STREAMS, Site
@@ -406,7 +407,7 @@ def test_a_verdict_is_kept_beside_the_weights(
     monkeypatch.setattr("das.engine.selftest.self_test", lambda *_: pytest.fail("tested twice"))
     assert proven(replace(target, family=idle)).refused == first.refused
     with pytest.raises(pytest.fail.Exception, match="tested twice"):
-        proven(replace(target, family=idle, fingerprint="another"))
+        proven(replace(target, family=idle, instrument=Instrument({"weights": "others"})))
 
 
 def test_streams_without_a_part_in_every_block_are_refused_by_name() -> None:
