@@ -221,7 +221,9 @@ class TargetModel:
     @property
     def max_tokens(self) -> int | None:
         """Longest row of tokens the model can read, or None if its config sets no bound."""
-        return number_in(self.config, "max_position_embeddings")
+        limit = number_in(self.config, "max_position_embeddings") or 0
+        # XLNet says -1 for none.
+        return limit if limit > 0 else None
 
     @property
     def end_ids(self) -> frozenset[int]:

@@ -1,5 +1,5 @@
-"""Models that no file declares: recurrent ones, hybrids, text parts of models that read images, and the table of
-docs/models.md."""
+"""Models that no file declares: recurrent ones, hybrids, text parts of models that read images, and the
+table of docs/models.md."""
 
 from __future__ import annotations
 
@@ -73,14 +73,18 @@ def test_heads_are_as_wide_as_their_own_block_has_them(script: ModuleType) -> No
 def test_several_streams_side_by_side_are_refused_in_words(script: ModuleType) -> None:
     with script.quiet():
         target = script.tiny_target("gemma3n_text")
-        with pytest.raises(SuiteError, match=r"vectors are of shape .* rather than \[rows, tokens, features\]"):
+        with pytest.raises(
+            SuiteError, match=r"vectors are of shape .* rather than \[rows, tokens, features\]"
+        ):
             make_engine("direct", target)
 
 
 def test_a_site_on_a_stream_that_was_not_found_is_refused_in_words(script: ModuleType) -> None:
     with script.quiet():
         target = script.tiny_target("mamba")
-    with pytest.raises(SuiteError, match=r"offers: block_output; got attention_output.*no attention was found"):
+    with pytest.raises(
+        SuiteError, match=r"offers: block_output; got attention_output.*no attention was found"
+    ):
         target.check(Site(1, "attention_output"))
     assert target.n_heads == 0
 
@@ -110,7 +114,10 @@ def test_a_wrapper_loads_from_its_folder_and_is_its_text_model(
 def test_as_many_classes_are_exact_as_the_page_says(script: ModuleType) -> None:
     wanted = script.wanted_types()
     found = dict(zip(wanted, script.verdicts(wanted, make_engine), strict=True))
-    counts, said = Counter(one.kind for one in found.values()), script.counts_of(script.PAGE.read_text("utf-8"))
+    counts, said = (
+        Counter(one.kind for one in found.values()),
+        script.counts_of(script.PAGE.read_text("utf-8")),
+    )
     assert {name: one for name, one in found.items() if one.kind == script.WRONG} == {}
     assert counts[script.RESUMED] >= said[script.RESUMED]
     assert counts[script.RESUMED] + counts[script.DIRECT] >= said[script.RESUMED] + said[script.DIRECT] >= 110
