@@ -44,6 +44,7 @@ EDGES = {
         *(
             "das.models.load",
             "das.models.miniature",
+            "das.models.wrappers",
             "das.engine.blocks",
             "das.engine.completion",
             "das.engine.reference",
