@@ -162,6 +162,10 @@ class TestLoreft:
         torch.testing.assert_close(found.featurizer.basis, columns(4), rtol=0, atol=0.01)
         assert "W and b are left out" in found.notes[-1]
         assert (found.place.layer, len(found.notes)) == (1, 1 if dtype == torch.float32 else 2)
+        config["representations"][0][:2] = [None, "model.layers[3].mlp.output"]
+        (folder / "config.json").write_text(json.dumps(config))
+        by_path = read_loreft(folder, layer=3)
+        assert (by_path.place.layer, by_path.notes[0].split(":")[0]) == (3, "UNCHECKED")
         (bin_file,) = folder.glob("*.bin")
         alone = read_loreft(bin_file)
         assert torch.equal(alone.featurizer.basis, found.featurizer.basis)
