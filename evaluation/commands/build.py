@@ -21,7 +21,7 @@ from evaluation.commands._flags import (
     given,
     target_config,
 )
-from evaluation.commands._output import keeping, print_json, say, shown_progress
+from evaluation.commands._output import keeping, print_json, say, shown_progress, warn
 from ravel.sources import BUNDLED
 
 if TYPE_CHECKING:
@@ -73,6 +73,9 @@ def build(
     evaluation_pairs: Annotated[
         int | None, typer.Option("--evaluation-pairs", help="Pairs per attribute and held-out split.")
     ] = None,
+    allow_ignorance: Annotated[
+        bool, typer.Option("--allow-ignorance", help="Build even where the model only guesses.")
+    ] = False,
     dtype: Dtype = "float32",
     device: Device = "cpu",
     engine: EngineName = "resume",
@@ -103,6 +106,7 @@ def build(
         match=match,
         train_pairs=train_pairs,
         evaluation_pairs=evaluation_pairs,
+        allow_ignorance=allow_ignorance or None,
     )
     settings = BuildConfig() if config is None else BuildConfig.from_file(config)
     resolved = BuildConfig.from_mapping({**settings.model_dump(mode="json"), **flags}, origin="the flags")
@@ -126,6 +130,8 @@ def build(
 
 
 def _print_summary(instance: Instance, out: Path, *, as_json: bool) -> None:
+    for warning in instance.manifest.knowledge["warnings"]:
+        warn(f"WARNING: {warning}.")
     counts = instance.manifest.counts
     pairs = {split: len(instance.pairs(split)) for split in instance.splits()}
     if as_json:
@@ -138,6 +144,8 @@ def _print_summary(instance: Instance, out: Path, *, as_json: bool) -> None:
                 "attributes": list(instance.attributes),
                 "pairs": pairs,
                 "counts": dict(counts),
+                "kept_accuracy": instance.manifest.knowledge["kept_accuracy"],
+                "warnings": list(instance.manifest.knowledge["warnings"]),
                 "knowledge": dict(instance.manifest.knowledge["attributes"]),
             }
         )
@@ -148,6 +156,8 @@ def _print_summary(instance: Instance, out: Path, *, as_json: bool) -> None:
     kept_counts = ", ".join(f"{n['kept']} of {n['candidates']} {p}" for p, n in counts["entities"].items())
     say(f"entities kept: {kept_counts}")
     say(f"pairs: {', '.join(f'{split} {n}' for split, n in pairs.items())}")
+    flips = counts["label_flips"]
+    say(f"labels that differ when asked alone: {flips['differ']} of {flips['asked']}")
     say(f"fingerprint {instance.fingerprint}")
     say(f"The instance is in {out}.")
 
