@@ -85,7 +85,8 @@ def _answers_key(
         "templates": [asdict(template) for template in tables.templates],
         "model": answerer.fingerprint,
         "target": target.model_dump(mode="json", exclude={"model", "cache_memory", "cache_folder"}),
-        "config": config.model_dump(mode="json"),
+        # What is refused or checked after the answers does not change them.
+        "config": config.model_dump(mode="json", exclude={"allow_ignorance", "flip_sample"}),
         "versions": [__version__, version("torch"), version("transformers")],
     }
 

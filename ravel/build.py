@@ -23,14 +23,18 @@ from typing_extensions import Self
 from ravel.build_report import (
     by_partition,
     entity_counts,
+    kept_accuracy,
     pair_counts,
+    refuse_guesses,
     refuse_ignorance,
     refuse_no_pairs,
     template_counts,
+    warnings_of,
 )
 from ravel.chat import framed, start_counts
 from ravel.common.config import Config
 from ravel.common.errors import unknown_name
+from ravel.common.seeds import numpy_stream
 from ravel.instance import Instance, PromptRecord
 from ravel.instance_rows import source_kind_of
 from ravel.knowledge import (
@@ -139,6 +143,10 @@ class BuildConfig(Config):
     """Pairs per attribute in each of the six held-out splits."""
     chat: bool = False
     """Ask everything through the model's chat template; otherwise only templates that say `chat: true`."""
+    allow_ignorance: bool = False
+    """Build even where so few kept answers are right that labels are guesses."""
+    flip_sample: NonNegativeInt = 32
+    """Kept prompts that are asked again one at a time, to count labels that depend on the batch."""
 
     @model_serializer(mode="wrap")
     def _chat_if_on(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -217,19 +225,52 @@ class _Build:
         self._attributes = _chosen_attributes(tables, config)
         self._labels = Labeller(tables.entity_type, answerer)
         self._counts: Counter[str] = Counter()
+        self._flips = {"asked": 0, "differ": 0}
 
     def run(self) -> Instance:
         candidates = self._shortlisted(_candidates(self._tables, self._attributes, self._config))
         answers = self._ask(candidates, stop=_stop(candidates, self._config))
         kept = self._keep(answers)
         refuse_ignorance(answers, kept)
+        if not self._config.allow_ignorance:
+            refuse_guesses(answers, kept)
         answers = self._finished(answers, kept)
         asked = self._asked(answers, kept)
         free = self._unnamed(self._with_position(_free_cells(candidates, kept), stage="positions of texts"))
         pairs = {plan.name: self._pairs(plan, asked, free) for plan in SPLIT_PLANS}
         refuse_no_pairs(pairs, answers, kept, self._counts)
         records = [known.record for known in asked] + self._say(free, pairs)
+        self._flips = self._label_flips(answers, kept)
         return self._instance(candidates, answers, kept, only_used(records, pairs), pairs)
+
+    def _label_flips(self, answers: Answers, kept: Kept) -> dict[str, int]:
+        """Ask a sample of the kept prompts again, each alone; count labels and verdicts that differ."""
+        answered = _answered(answers, kept)
+        size = min(self._config.flip_sample, len(answered))
+        chosen = numpy_stream(self._config.seed, "label flips").choice(len(answered), size, replace=False)
+        differ = 0
+        for done, place in enumerate(sorted(chosen.tolist()), start=1):
+            one = answered[place]
+            again = self._alone(one.cell)
+            correct = bool(again.right.any())
+            answer = again.completions[0][0]
+            before = self._labels.record(one.cell, one.answer, correct=one.correct)
+            after = None if answer is None else self._labels.record(one.cell, answer, correct=correct)
+            differ += (before and before.label) != (after and after.label) or correct != one.correct
+            self._progress("asked alone", done, size)
+        return {"asked": size, "differ": differ}
+
+    def _alone(self, cell: Cell) -> Answers:
+        return ask(
+            (cell.template,),
+            (cell.facts,),
+            entity_type=self._tables.entity_type,
+            answerer=self._answerer,
+            max_new_tokens=self._config.max_new_tokens,
+            mode=self._config.match,
+            progress=_silent,
+            stop="labelled",
+        )
 
     def _shortlisted(self, candidates: _Candidates) -> _Candidates:
         """Ask one training template per attribute about every entity; keep those with most right answers."""
@@ -363,6 +404,7 @@ class _Build:
         records: Sequence[PromptRecord],
         pairs: Mapping[str, Sequence[InterchangePair]],
     ) -> Instance:
+        accuracy = kept_accuracy(answers, kept)
         templates = [*(answers.templates[row] for row in kept.templates), *candidates.free]
         return Instance.from_parts(
             entity_type=self._tables.entity_type.name,
@@ -383,8 +425,13 @@ class _Build:
                 **start_counts([*candidates.asking, *candidates.free], self._answerer),
                 "prompts": self._prompt_counts(answers, records),
                 "pairs": {name: pair_counts(found) for name, found in pairs.items()},
+                "label_flips": self._flips,
             },
-            knowledge=knowledge_of(answers, kept),
+            knowledge={
+                **knowledge_of(answers, kept),
+                "kept_accuracy": accuracy,
+                "warnings": warnings_of(self._attributes, accuracy, pairs, self._flips),
+            },
             entities=by_partition([answers.entities[column] for column in kept.entities]),
             templates=[
                 {

@@ -4,19 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from ravel.common.errors import SuiteError
 from ravel.knowledge import Answers, Kept
 from ravel.schema import PARTITIONS, SOURCE_KINDS, TRAIN_SPLIT, EntityFacts, InterchangePair
 from ravel.tables import Tables
 
 __all__ = [
+    "LEAST_ACCURACY",
+    "SOUND_ACCURACY",
     "by_partition",
     "entity_counts",
+    "kept_accuracy",
     "pair_counts",
+    "refuse_guesses",
     "refuse_ignorance",
     "refuse_no_pairs",
     "template_counts",
+    "warnings_of",
 ]
+
+LEAST_ACCURACY = 0.3
+"""Below this share of right answers among those kept, labels are guesses: the build is refused."""
+SOUND_ACCURACY = 0.8
+"""Below this share the instance bears a warning."""
 
 
 def refuse_ignorance(answers: Answers, kept: Kept) -> None:
@@ -33,6 +45,57 @@ def refuse_ignorance(answers: Answers, kept: Kept) -> None:
         ),
         todo="use a model that knows these facts, lower accuracy_threshold, or set `match: reference`",
     )
+
+
+def kept_accuracy(answers: Answers, kept: Kept) -> float | None:
+    """Return the share of kept answers that are right; None if nothing kept was asked."""
+    cells = np.ix_(kept.templates, kept.entities)
+    asked = int(answers.asked[cells].sum())
+    return int(answers.right[cells].sum()) / asked if asked else None
+
+
+def refuse_guesses(answers: Answers, kept: Kept) -> None:
+    """Raise SuiteError if too few of the kept answers are right for their labels to be knowledge."""
+    accuracy = kept_accuracy(answers, kept)
+    if accuracy is None or accuracy >= LEAST_ACCURACY:
+        return
+    raise SuiteError(
+        expected=f"a model of whose kept answers at least {LEAST_ACCURACY:.0%} are right",
+        came=(
+            f"{accuracy:.1%} over {len(kept.entities)} kept entities and {len(kept.templates)} templates; "
+            f"of all answers {_rights(answers)}"
+        ),
+        todo=(
+            "use a model that knows these facts, or set allow_ignorance (--allow-ignorance) for an instance "
+            "whose labels are what it guesses"
+        ),
+    )
+
+
+def warnings_of(
+    attributes: Sequence[str],
+    accuracy: float | None,
+    pairs: Mapping[str, Sequence[InterchangePair]],
+    flips: Mapping[str, int],
+) -> list[str]:
+    """Return in words what makes an instance doubtful: little knowledge, what came out empty, labels that
+    depend on the batch; an empty list if nothing does."""
+    found = []
+    if accuracy is not None and accuracy < SOUND_ACCURACY:
+        empty = [name for name, drawn in pairs.items() if not drawn]
+        drawn = {pair.attribute for of_split in pairs.values() for pair in of_split}
+        without = [name for name in attributes if name not in drawn]
+        found.append(
+            f"the model knows little of this: {accuracy:.1%} of the kept answers are right (sound from "
+            f"{SOUND_ACCURACY:.0%}); attributes without pairs: {', '.join(without) or 'none'}; splits "
+            f"without pairs: {', '.join(empty) or 'none'}"
+        )
+    if flips["differ"]:
+        found.append(
+            f"{flips['differ']} of {flips['asked']} answers have another label or verdict when asked alone: "
+            "labels depend on the batch"
+        )
+    return found
 
 
 def refuse_no_pairs(

@@ -12,7 +12,7 @@ from ravel.common.errors import SuiteError
 from ravel.knowledge import Answerer
 from ravel.schema import SLOT, Template
 
-__all__ = ["FramingAnswerer", "framed", "start_counts", "start_notes"]
+__all__ = ["FramingAnswerer", "framed", "framing", "start_counts", "start_notes"]
 
 
 @runtime_checkable
@@ -42,20 +42,25 @@ def framed(templates: Sequence[Template], answerer: Answerer, *, every: bool) ->
     chosen = [template for template in templates if every or template.chat]
     if not chosen:
         return tuple(templates)
-    if not isinstance(answerer, FramingAnswerer):
-        raise SuiteError(
-            expected="an answerer that renders a chat template, for `chat` was asked for",
-            came=f"a {type(answerer).__name__} without `in_chat`",
-            todo="leave out `chat`, or ask an engine's answerer",
-        )
     texts = list(dict.fromkeys(template.text for template in chosen))
-    rendered = dict(zip(texts, answerer.in_chat(texts), strict=True))
+    rendered = dict(zip(texts, framing(answerer).in_chat(texts), strict=True))
     for text, found in rendered.items():
         _check_slot(text, found)
     return tuple(
         replace(template, text=rendered[template.text], chat=True) if every or template.chat else template
         for template in templates
     )
+
+
+def framing(answerer: Answerer) -> FramingAnswerer:
+    """Return an answerer that renders a chat template. Raises SuiteError for one that does not."""
+    if not isinstance(answerer, FramingAnswerer):
+        raise SuiteError(
+            expected="an answerer that renders a chat template, for `chat` was asked for",
+            came=f"a {type(answerer).__name__} without `in_chat`",
+            todo="leave out `chat`, or ask an engine's answerer",
+        )
+    return answerer
 
 
 def _check_slot(text: str, rendered: str) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ravel.chat import FramingAnswerer, framing
 from ravel.common.io import (
     append_text,
     canonical_json,
@@ -49,6 +50,8 @@ class KeptAnswers:
         """The model's name as the user gave it."""
         self.fingerprint = answerer.fingerprint
         """The model's fingerprint."""
+        self.instrument = answerer.instrument
+        """The model's parts, as its answerer says them."""
         others = [path.name for path in sorted(folder.glob(f"*{_SUFFIX}")) if path != self._path]
         if others:
             note = f"answers of another model, data or configuration in {folder} are not used and stay there"
@@ -84,6 +87,18 @@ class KeptAnswers:
     def offsets(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
         """Return each token's [start, end) in characters; special tokens have (0, 0)."""
         return self._answerer.offsets(texts)
+
+    def in_chat(self, texts: Sequence[str]) -> list[str]:
+        """Return each text as the chat template renders it. Raises SuiteError if there is none."""
+        return framing(self._answerer).in_chat(texts)
+
+    def own_start(self, text: str) -> str:
+        """Return the special tokens that the text has in front and the tokenizer would put there too."""
+        return self._answerer.own_start(text) if isinstance(self._answerer, FramingAnswerer) else ""
+
+    def put_before(self, text: str) -> str:
+        """Return the special tokens that the tokenizer puts before this text."""
+        return framing(self._answerer).put_before(text)
 
     def finish(self) -> None:
         """Remove the answers, and the folder unless something else lies in it. Raises SuiteError."""

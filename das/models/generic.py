@@ -40,14 +40,10 @@ def infer_family(model: Any) -> ModelFamily | None:
         return None
     blocks, name = list(layers_at(path)(model)), f"generic:{model.config.model_type}"
     refused: dict[Stream, str] = {}
-    attention, mlp, projection = (
-        _common(kind, blocks, find, stream, refused)
-        for kind, find, stream in (
-            ("attention", _attention, "attention_output"),
-            ("MLP", _mlp, "mlp_output"),
-            ("output projection of an attention", _projection_path, "head_output"),
-        )
-    )
+    attention = _common("attention", blocks, _attention, "attention_output", refused)
+    mlp = _common("MLP", blocks, _mlp, "mlp_output", refused)
+    kind = "output projection of an attention"
+    projection = _common(kind, blocks, _projection_path, "head_output", refused)
     widths = _head_widths(model, blocks, projection, refused)
     return ModelFamily(
         name=name,

@@ -21,7 +21,7 @@ from evaluation.commands._flags import (
     given,
     target_config,
 )
-from evaluation.commands._output import keeping, print_json, say, shown_progress
+from evaluation.commands._output import keeping, print_json, say, shown_progress, warn
 from ravel.sources import BUNDLED
 
 if TYPE_CHECKING:
@@ -76,6 +76,9 @@ def build(
     chat: Annotated[
         bool, typer.Option("--chat", help="Ask everything through the model's chat template.")
     ] = False,
+    allow_ignorance: Annotated[
+        bool, typer.Option("--allow-ignorance", help="Build even where the model only guesses.")
+    ] = False,
     dtype: Dtype = "float32",
     device: Device = "cpu",
     engine: EngineName = "resume",
@@ -107,6 +110,7 @@ def build(
         train_pairs=train_pairs,
         evaluation_pairs=evaluation_pairs,
         chat=chat or None,
+        allow_ignorance=allow_ignorance or None,
     )
     settings = BuildConfig() if config is None else BuildConfig.from_file(config)
     resolved = BuildConfig.from_mapping({**settings.model_dump(mode="json"), **flags}, origin="the flags")
@@ -132,6 +136,8 @@ def build(
 def _print_summary(instance: Instance, out: Path, *, as_json: bool) -> None:
     from ravel.chat import start_notes
 
+    for warning in instance.manifest.knowledge["warnings"]:
+        warn(f"WARNING: {warning}.")
     counts = instance.manifest.counts
     pairs = {split: len(instance.pairs(split)) for split in instance.splits()}
     if as_json:
@@ -144,6 +150,8 @@ def _print_summary(instance: Instance, out: Path, *, as_json: bool) -> None:
                 "attributes": list(instance.attributes),
                 "pairs": pairs,
                 "counts": dict(counts),
+                "kept_accuracy": instance.manifest.knowledge["kept_accuracy"],
+                "warnings": list(instance.manifest.knowledge["warnings"]),
                 "knowledge": dict(instance.manifest.knowledge["attributes"]),
             }
         )
@@ -156,6 +164,8 @@ def _print_summary(instance: Instance, out: Path, *, as_json: bool) -> None:
     for note in start_notes(counts):
         say(f"note: {note}")
     say(f"pairs: {', '.join(f'{split} {n}' for split, n in pairs.items())}")
+    flips = counts["label_flips"]
+    say(f"labels that differ when asked alone: {flips['differ']} of {flips['asked']}")
     say(f"fingerprint {instance.fingerprint}")
     say(f"The instance is in {out}.")
 

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -21,8 +22,9 @@ from answering_world import (
 from ravel.build import BuildConfig, build_instance
 from ravel.common.errors import SuiteError
 from ravel.instance import ALL_SPLITS, Instance
+from ravel.knowledge import Decided
 from ravel.partitions import SPLIT_PLANS
-from ravel.schema import SLOT, EntityFacts, Prompt, Template
+from ravel.schema import SLOT, Completion, EntityFacts, Prompt, Template
 from ravel.tables import Tables
 
 SMALL = BuildConfig(train_pairs=120, evaluation_pairs=24, keep_entities=32)
@@ -291,3 +293,59 @@ def test_early_stops_leave_no_trace_in_the_files(kept: int, selection: str, tmp_
     early = {path.name: path.read_bytes() for path in (tmp_path / "early").rglob("*") if path.is_file()}
     late = {path.name: path.read_bytes() for path in (tmp_path / "late").rglob("*") if path.is_file()}
     assert early == late
+
+
+EVERYTHING = SMALL.model_copy(update={"keep_entities": 40})
+
+
+def test_a_sound_build_has_no_warning_and_no_flips(instance: Instance) -> None:
+    assert instance.manifest.knowledge["kept_accuracy"] == 1
+    assert instance.manifest.knowledge["warnings"] == []
+    assert instance.manifest.counts["label_flips"] == {"asked": 32, "differ": 0}
+
+
+def in_eights(right: int) -> TableAnswerer:
+    """Return a model that says the truth in so many of eight cells, and elsewhere what no town has."""
+    tables = town_tables()
+    places = {facts.entity: place for place, facts in enumerate(tables.entities)}
+
+    def say(prompt: Prompt, said: str) -> str:
+        if prompt.attribute is None:
+            return said
+        number = int(prompt.template.split(" no ")[1].split(":")[0])
+        return said if (places[prompt.entity] // 4 + number) % 8 < right else " the world."
+
+    return TableAnswerer(tables, say)
+
+
+def test_guesses_are_refused() -> None:
+    with pytest.raises(SuiteError, match="kept answers at least 30% are right") as caught:
+        build_instance(town_tables(), in_eights(1), EVERYTHING)
+    assert "--allow-ignorance" in str(caught.value)
+    allowed = EVERYTHING.model_copy(update={"allow_ignorance": True})
+    manifest = build_instance(town_tables(), in_eights(1), allowed).manifest
+    assert manifest.knowledge["kept_accuracy"] < 0.3
+    assert "knows little" in manifest.knowledge["warnings"][0]
+
+
+def test_little_knowledge_is_said() -> None:
+    manifest = build_instance(town_tables(), in_eights(4), EVERYTHING).manifest
+    assert 0.3 <= manifest.knowledge["kept_accuracy"] < 0.8
+    assert "knows little" in manifest.knowledge["warnings"][0]
+
+
+class Moody(TableAnswerer):
+    """Answers otherwise when a prompt comes alone."""
+
+    def complete(
+        self, prompts: Sequence[Prompt], max_new_tokens: int, decided: Decided | None = None
+    ) -> list[Completion]:
+        self._say = (lambda prompt, said: " Alone.") if len(prompts) == 1 else None
+        return super().complete(prompts, max_new_tokens, decided)
+
+
+def test_labels_that_depend_on_the_batch_are_counted() -> None:
+    tables = town_tables()
+    manifest = build_instance(tables, Moody(tables), SMALL).manifest
+    assert manifest.counts["label_flips"] == {"asked": 32, "differ": 32}
+    assert any("depend on the batch" in warning for warning in manifest.knowledge["warnings"])
