@@ -69,7 +69,13 @@ def build_folder(
     answerer = EngineAnswerer(target.open())
     key = _answers_key(tables, answerer, target, config)
     kept = KeptAnswers(answerer, kept_folder(out), key, progress)
-    instance = build_instance(tables, kept, config, progress)
+    try:
+        instance = build_instance(tables, kept, config, progress)
+    except SuiteError as error:
+        # What may be built after all, with that flag, goes on from its answers.
+        if "--allow-ignorance" not in error.todo:
+            kept.finish()
+        raise
     instance.save(out)
     kept.finish()
     return instance

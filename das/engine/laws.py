@@ -14,6 +14,7 @@ from torch import Tensor
 from das.engine.additive import made_up_rows
 from das.engine.hooks import captured, rewritten
 from das.models.base import Place, TargetModel
+from das.models.load import ran_out_of_memory
 from das.sites import Site, Stream
 
 __all__ = ["Law", "Trial", "difference", "site_of", "tolerance"]
@@ -103,7 +104,7 @@ class Trial:
                 try:
                     found += trial()
                 except _FAILURES as error:
-                    if "block_output" in streams:
+                    if "block_output" in streams or ran_out_of_memory(error):
                         raise
                     reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
                     where = f"{streams[0]}.{layer}"

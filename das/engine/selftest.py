@@ -20,6 +20,7 @@ from das.featurizers import MaskedBasis
 from das.models import kept
 from das.models.base import TargetModel
 from das.models.configs import windows
+from das.models.load import memory_guard, ran_out_of_memory
 from das.sites import STREAMS, Stream
 from ravel.common.errors import SuiteError
 from ravel.schema import Prompt
@@ -140,16 +141,21 @@ def _key(target: TargetModel) -> dict[str, Any]:
 
 def _verdict(target: TargetModel) -> dict[str, Any]:
     """Return the streams that are refused, each with the reason, and why `resume` is, if it is."""
-    try:
-        found = self_test(target, None if target.family.inferred else [target.n_layers // 2])
-        refused = found.refusals()
-        if "block_output" in refused:
-            found.check()
-        served = replace(target, refused=refused)
-        check_engine(DirectEngine(served))
-    except (TypeError, ValueError, RuntimeError, AttributeError, LookupError) as error:
-        raise _cannot_run(target, "direct", error) from error
-    return {"refused": dict(refused), "no_resume": _why_no_resume(served)}
+    todo = "lower --batch-tokens or --cache-memory, or load the model in a smaller dtype (--dtype bfloat16)"
+    # To run out of memory says nothing about the model.
+    with memory_guard("room for a few tokens at once", todo):
+        try:
+            found = self_test(target, None if target.family.inferred else [target.n_layers // 2])
+            refused = found.refusals()
+            if "block_output" in refused:
+                found.check()
+            served = replace(target, refused=refused)
+            check_engine(DirectEngine(served))
+        except (TypeError, ValueError, RuntimeError, AttributeError, LookupError) as error:
+            if ran_out_of_memory(error):
+                raise
+            raise _cannot_run(target, "direct", error) from error
+        return {"refused": dict(refused), "no_resume": _why_no_resume(served)}
 
 
 def _cannot_run(target: TargetModel, engine: str, error: Exception) -> SuiteError:
@@ -162,11 +168,18 @@ def _cannot_run(target: TargetModel, engine: str, error: Exception) -> SuiteErro
 
 
 def _why_no_resume(target: TargetModel) -> str | None:
+    engine = ResumeEngine(target)
+    if engine.fallback is not None:
+        return engine.fallback
     try:
-        check_engine(ResumeEngine(target))
+        check_engine(engine)
     except SuiteError as error:
+        if "out of memory" in error.came:
+            raise
         return error.came
     except (TypeError, ValueError, RuntimeError, AttributeError, LookupError) as error:
+        if ran_out_of_memory(error):
+            raise
         return (str(error).splitlines() or [type(error).__name__])[0][:160]
     return None
 

@@ -215,6 +215,7 @@ class Off(DirectEngine):
     """An engine that is a little wrong."""
 
     name = "off"
+    fallback = None
 
     def interchange_logits(self, pairs: Any, site: Site, featurizer: Featurizer | None) -> Tensor:
         return super().interchange_logits(pairs, site, featurizer) * 1.01
@@ -224,6 +225,7 @@ class Failing(DirectEngine):
     """An engine that this model does not suit."""
 
     name = "failing"
+    fallback = None
 
     def interchange_logits(self, pairs: Any, site: Site, featurizer: Featurizer | None) -> Tensor:
         raise RuntimeError("shapes\ndo not match")

@@ -239,7 +239,7 @@ CASES = [
             "--out",
             f / "out",
         ],
-        ("tar archive",),
+        ("an archive of the release", "entities.jsonl", "single file that is no archive"),
     ),
     Case("not a bundled type", lambda w, f: ["data", "audit", "verb"], ("--data",)),
     # Configs
@@ -367,7 +367,7 @@ def test_a_featurizer_of_another_instance_or_model_needs_permission(
     assert ravel(*foreign, "--allow-foreign").exit_code == 0
 
     other_model = [*score_args(world, featurizer), "--model", world.other_model]
-    refuse(other_model, ("target model", "--allow-foreign"), tmp_path)
+    refuse(other_model, ("the model that gave the instance's labels", "weights", "--allow-foreign"), tmp_path)
     assert ravel(*other_model, "--allow-foreign").exit_code == 0
 
 
