@@ -21,7 +21,7 @@ from evaluation.commands._flags import (
     given,
     target_config,
 )
-from evaluation.commands._output import keeping, print_json, say, shown_progress, warn
+from evaluation.commands._output import Interrupted, print_json, say, shown_progress, warn
 from ravel.sources import BUNDLED
 
 if TYPE_CHECKING:
@@ -95,6 +95,7 @@ def build(
     """
     from evaluation.steps import build_folder
     from ravel.build import BuildConfig
+    from ravel.kept_answers import kept_folder
 
     flags = given(
         seed=seed,
@@ -125,11 +126,14 @@ def build(
         trust_remote_code=trust_remote_code,
         allow_pickle=allow_pickle,
     )
-    with (
-        keeping(f"The answers so far are kept in {out}.partial; start the same command again to go on."),
-        shown_progress() as progress,
-    ):
-        instance = build_folder(data, entity_type, target, resolved, out, progress)
+    try:
+        with shown_progress() as progress:
+            instance = build_folder(data, entity_type, target, resolved, out, progress)
+    except KeyboardInterrupt:
+        if not kept_folder(out).is_dir():
+            raise
+        kept = f"The answers so far are kept in {kept_folder(out)}; start the same command again to go on."
+        raise Interrupted(kept) from None
     _print_summary(instance, out, as_json=as_json)
 
 

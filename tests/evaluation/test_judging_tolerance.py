@@ -17,6 +17,7 @@ from das.engine.through_logits import ThroughLogits
 from das.featurizers.base import Featurizer
 from das.featurizers.masked import MaskedBasis
 from das.models.base import TargetModel
+from das.models.instrument import Instrument
 from das.sites import Site
 from evaluation.judging import NaturalAnswers, judge
 from evaluation.metrics import scores
@@ -132,7 +133,12 @@ class Speaker:
         self.completed: list[str] = []
         self.limits: set[int] = set()
         self.target: Any = SimpleNamespace(
-            device=torch.device("cpu"), tokenizer=Letters(), name="speaker", fingerprint="speaker"
+            device=torch.device("cpu"),
+            tokenizer=Letters(),
+            name="speaker",
+            fingerprint="speaker",
+            instrument=Instrument({}, alias="speaker"),
+            parts={},
         )
 
     def said(

@@ -280,8 +280,10 @@ def make_sae(folder: Path) -> None:
 
 
 def read_sae(folder: Path) -> Any:
-    target: Any = SimpleNamespace(name="gpt2", family=SimpleNamespace(name="gpt2"), width=lambda site: 4)
-    found = load_pretrained(f"lens:{folder}", Site(3), target)
+    target: Any = SimpleNamespace(
+        name="gpt2", family=SimpleNamespace(name="gpt2"), width=lambda site: 4, model=torch.nn.Module()
+    )
+    found = load_pretrained(f"lens:{folder}", Site(3), target).dictionary
     swapped = found.interchange(torch.zeros(1, 4), torch.ones(1, 4))
     latents = latents_of_pretrained(f"lens:{folder}")
     return latents, plain(dict(found.named_buffers())), plain(swapped)
