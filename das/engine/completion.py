@@ -287,7 +287,8 @@ class Completer:
             if not turns and len(run.written) > 1 and self.shares:
                 run.with_shared_beginnings()
             else:
-                run.whole_rows(cached=not turns and self.grows)
+                # With one new token there is nothing to go on from.
+                run.whole_rows(cached=not turns and run.most > 1 and self.grows)
 
     def logits(self, running: _Running) -> Tensor:
         """Run the next tokens; return the logits after the last of them, [rows, vocabulary]."""
@@ -359,7 +360,7 @@ class _Run:
     ) -> None:
         self._owner = owner
         self._rows = rows
-        self._most = max_new_tokens
+        self.most = max_new_tokens
         self._settled = settled
         self._ends = owner.target.end_ids
         self._device = owner.target.device
@@ -424,7 +425,7 @@ class _Run:
         shortest = longest = 0
         for row in sorted(cuts, key=lambda row: (-own[row], len(self._rows[row]))):
             suffix = own[batch[0]] if batch else own[row]
-            width = max(longest, len(self._rows[row]) + self._most)
+            width = max(longest, len(self._rows[row]) + self.most)
             joins = own[row] == suffix or (
                 len(batch) * suffix < _ENOUGH_TOKENS and len(self._rows[row]) >= suffix
             )
@@ -434,7 +435,7 @@ class _Run:
             many = count * suffix > owner.call_tokens or count * width > owner.held_tokens
             if batch and (many or not joins):
                 yield batch
-                batch, width = [], len(self._rows[row]) + self._most
+                batch, width = [], len(self._rows[row]) + self.most
             shortest = width if not batch else shortest
             batch.append(row)
             longest = width
@@ -447,7 +448,7 @@ class _Run:
         """Return the last `suffix` tokens of rows of a batch, ready to run behind their beginnings."""
         starts = [len(self._rows[row]) - suffix for row in batch]
         before = max(starts)
-        layers = self._owner.layers(before + suffix + min(self._most, _ROOM) - 1)
+        layers = self._owner.layers(before + suffix + min(self.most, _ROOM) - 1)
         if before:
             alike = [list(of) for _, of in groupby(range(len(batch)), key=lambda i: (numbers[i], starts[i]))]
             for layer, (keys, values) in zip(layers, kept, strict=True):
@@ -473,7 +474,7 @@ class _Run:
         """Write a row's new token down; return whether the row goes on."""
         ids = self.written[row]
         ids.append(token)
-        goes_on = token not in self._ends and len(ids) < self._most
+        goes_on = token not in self._ends and len(ids) < self.most
         if goes_on and (self._settled is None or not self._settled(row, tuple(ids))):
             return True
         self.done.add(row)
@@ -513,7 +514,7 @@ class _Run:
         """Return the rows that go on as one, without the others."""
         live = [torch.tensor(one.live, device=self._device) for one in held]
         length = max(one.length for one in held)
-        layers = self._owner.layers(length + min(self._most, _ROOM))
+        layers = self._owner.layers(length + min(self.most, _ROOM))
         for index, layer in enumerate(layers):
             first = held[0].layers[index]
             layer.start(sum(map(len, live)), first.keys, first.values)
@@ -536,7 +537,7 @@ class _Run:
 
     def whole_rows(self, *, cached: bool) -> None:
         """Run rows of one length whole until all of a batch are done; `cached`: a new token runs alone."""
-        lengths = [len(row) + self._most for row in self._rows]
+        lengths = [len(row) + self.most for row in self._rows]
         budget = self._owner.batch_tokens
         for batch in plan_batches(lengths, batch_tokens=budget, enough_tokens=0, exact=True):
             ids = torch.tensor([self._rows[row] for row in batch], device=self._device)

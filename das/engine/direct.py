@@ -144,7 +144,7 @@ class DirectEngine(ThroughLogits):
             featurizer,
             max_new_tokens,
             room=self.room,
-            cached=self._completer.grows,
+            cached=max_new_tokens > 1 and self._completer.grows,
             settled=_all_decided(decided, list(askers.values())),
         )
         known = {ids: self._completion(ids) for ids in dict.fromkeys(new)}

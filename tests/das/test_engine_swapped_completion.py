@@ -169,7 +169,7 @@ def test_equal_pairs_run_once_and_a_new_token_runs_alone(
     engine, seen = DirectEngine(small_target), []
     pair = swaps[6]
     # The first call tries the model's cache too.
-    engine.complete_swapped([swaps[0]], Site(1), subspace(small_target.d_model, 4), 1)
+    engine.complete_swapped([swaps[0]], Site(1), subspace(small_target.d_model, 4), 2)
     engine.collect([pair.source], [Site(1)])
     block = small_target.family.blocks(small_target.model)[3]
     handle = block.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].shape[:2]))
