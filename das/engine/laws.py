@@ -128,20 +128,24 @@ class Trial:
             yield "the MLP's output is added", ("mlp_output",), lambda: [self.straight(layer)]
 
     def order(self) -> Law:
+        """Return the law of the blocks' order."""
         late = sum(layer != place for place, layer in enumerate(self.states))
         missed = len(self.blocks) - len(self.states)
         return Law("each block runs, one after the other", "block_output", float(late + missed), 0.0)
 
     def heads(self, layer: int) -> Law:
+        """Return whether the heads fill what the output projection reads."""
         wanted = self.heads_width(layer)
         width = self.read(self.projection(layer)).shape[-1]
         name = "the heads side by side fill what the attention's output projection reads"
         return Law(name, f"head_output.{layer}", abs(width - wanted) / wanted, 0.0, streams=("head_output",))
 
     def heads_width(self, layer: int) -> int:
+        """Return the length of all heads' outputs side by side."""
         return self.target.n_heads * self.target.width(site_of(self.target, "head_output", layer))
 
     def of_stream(self, stream: Stream, layer: int) -> list[Law]:
+        """Return the laws of writing at one stream of a layer."""
         site = site_of(self.target, stream, layer)
         place, where = self.target.place(site), f"{stream}.{layer}"
         vectors, token = self.read(place), self.tokens - 2
@@ -258,9 +262,11 @@ class Trial:
         return self._reads[place]
 
     def place(self, stream: Stream, layer: int) -> Place:
+        """Return where a stream stands at a layer."""
         return self.target.place(Site(layer, stream))
 
     def projection(self, layer: int) -> Place:
+        """Return where the heads' outputs stand side by side at a layer."""
         block = self.target.family.blocks(self.target.model)[layer]
         return Place(self.target.family.projection(block), "input")
 
@@ -270,6 +276,7 @@ class Trial:
         return [(place, token, vectors[:, token]) for token in where]
 
     def law(self, name: str, where: str, found: Tensor, expected: Tensor, *streams: Stream) -> Law:
+        """Return a law of two tensors that have to agree."""
         apart = difference(found, expected)
         return Law(name, where, apart, self.bound, streams=streams or ("block_output",))
 
