@@ -253,7 +253,7 @@ class TestJudging:
         self, world: World, submitted: Submitted, copy: Path
     ) -> None:
         other = TargetConfig(model=str(world.other_model))
-        with pytest.raises(SuiteError, match="the model that gave the instance's labels.*weights"):
+        with pytest.raises(SuiteError, match=r"the model that gave the instance's labels.*weights"):
             score_submission(submitted.folder, world.instance, other)
         tampering.change_manifest(lambda m: m.update(instance_fingerprint="0" * 64), copy)
         with pytest.raises(SuiteError, match="instance fingerprint"):
