@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,7 +16,7 @@ from evaluation.controls import CONTROLS
 from evaluation.execution.config import ExecutionConfig
 from evaluation.judging import DEFAULT_LABEL_TOKENS
 from evaluation.methods import METHODS
-from evaluation.recognition import check_gave_labels
+from evaluation.recognition import Labelled, check_gave_labels
 from evaluation.records import ADDED_FLOORS, control_row
 from evaluation.stated import SUITE_SCHEMA_VERSION
 from evaluation.target import MemorySize
@@ -157,7 +157,7 @@ class SuiteConfig(Config):
         return tuple({"name": entry} if isinstance(entry, str) else entry for entry in value)
 
 
-class PlannedOn(Protocol):
+class PlannedOn(Labelled, Protocol):
     """What a plan must know of an instance: a whole one, or what will be built."""
 
     @property
@@ -168,21 +168,6 @@ class PlannedOn(Protocol):
     @property
     def attributes(self) -> tuple[str, ...]:
         """The attributes that pairs ask for."""
-        ...
-
-    @property
-    def model_name(self) -> str:
-        """Name of the model that gave the labels."""
-        ...
-
-    @property
-    def model_fingerprint(self) -> str:
-        """Fingerprint of that model."""
-        ...
-
-    @property
-    def instrument(self) -> Mapping[str, str]:
-        """The parts of that model by name, where they are known; else empty."""
         ...
 
     @property

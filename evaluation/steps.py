@@ -29,6 +29,7 @@ from evaluation.target import TargetConfig
 from evaluation.uncertainty import DEFAULT_RESAMPLES
 from ravel import __version__
 from ravel.build import BuildConfig, build_instance
+from ravel.build_report import GuessesError
 from ravel.common.errors import SuiteError
 from ravel.common.folders import check_new_folder, new_folder
 from ravel.common.io import canonical_json, read_json, remove_folder, sha256_text, write_text
@@ -71,10 +72,11 @@ def build_folder(
     kept = KeptAnswers(answerer, kept_folder(out), key, progress)
     try:
         instance = build_instance(tables, kept, config, progress)
-    except SuiteError as error:
-        # What may be built after all, with that flag, goes on from its answers.
-        if "--allow-ignorance" not in error.todo:
-            kept.finish()
+    except GuessesError:
+        # With allow_ignorance it is built after all, and goes on from these answers.
+        raise
+    except SuiteError:
+        kept.finish()
         raise
     instance.save(out)
     kept.finish()

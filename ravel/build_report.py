@@ -14,6 +14,7 @@ from ravel.tables import Tables
 __all__ = [
     "LEAST_ACCURACY",
     "SOUND_ACCURACY",
+    "GuessesError",
     "by_partition",
     "entity_counts",
     "kept_accuracy",
@@ -29,6 +30,10 @@ LEAST_ACCURACY = 0.3
 """Below this share of right answers among those kept, labels are guesses: the build is refused."""
 SOUND_ACCURACY = 0.8
 """Below this share the instance bears a warning."""
+
+
+class GuessesError(SuiteError):
+    """A build whose labels would be guesses; it may go on with `allow_ignorance`."""
 
 
 def refuse_ignorance(answers: Answers, kept: Kept) -> None:
@@ -55,11 +60,11 @@ def kept_accuracy(answers: Answers, kept: Kept) -> float | None:
 
 
 def refuse_guesses(answers: Answers, kept: Kept) -> None:
-    """Raise SuiteError if too few of the kept answers are right for their labels to be knowledge."""
+    """Raise GuessesError if too few of the kept answers are right for their labels to be knowledge."""
     accuracy = kept_accuracy(answers, kept)
     if accuracy is None or accuracy >= LEAST_ACCURACY:
         return
-    raise SuiteError(
+    raise GuessesError(
         expected=f"a model of whose kept answers at least {LEAST_ACCURACY:.0%} are right",
         came=(
             f"{accuracy:.1%} over {len(kept.entities)} kept entities and {len(kept.templates)} templates; "

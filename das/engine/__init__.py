@@ -30,8 +30,8 @@ def make_engine(
     """Return an engine by name. Raises SuiteError for a name that is not in `ENGINES`, and for a target whose
     block outputs fail the self-test.
 
-    A target of no declared family is put to the self-test, one of a declared family with `prove` only; the
-    engine's target then refuses what failed.
+    A target of no declared family is put to the self-test, one of a declared family with `prove` only, unless
+    it was before; the engine's target then refuses what failed.
     `batch_tokens` bounds one forward pass of `direct` and `resume`; the reference has its own plain batches.
     `cache_bytes` bounds what `resume` keeps in memory, None for a share of what is free; what does not fit
     goes to `cache_folder`, or is computed again where that is None. Raises SuiteError for a folder that
@@ -39,7 +39,7 @@ def make_engine(
     """
     if name not in ENGINES:
         raise unknown_name("engine", name, ENGINES)
-    if target.family.inferred or prove:
+    if target.refused is None and (target.family.inferred or prove):
         target = proven(target)
     if target.family.inferred and name == "reference":
         # By an engine of its own, so that the one returned has seen no made-up prompt.

@@ -12,7 +12,7 @@ from das.engine.hooks import captured
 from das.models.base import Place, TargetModel
 from das.sites import Site
 
-__all__ = ["BlockTerms", "adds_as_is", "block_terms", "made_up_rows"]
+__all__ = ["BlockTerms", "adds_as_is", "block_terms", "made_up_rows", "tolerance"]
 
 _TOKENS = 6
 """Tokens of each of the two made-up rows."""
@@ -50,9 +50,8 @@ def adds_as_is(target: TargetModel, layer: int) -> bool:
     module returns the stream with it, and where a further branch is added. The bound is 1e-3 in float32 and
     0.05 in the half-width dtypes, as for the self-test.
     """
-    bound = 1e-3 if target.dtype in (torch.float32, torch.float64) else 0.05
     try:
-        return block_terms(target, layer).miss() <= bound
+        return block_terms(target, layer).miss() <= tolerance(target)
     except (LookupError, RuntimeError):
         # A part that takes no part, or vectors of another shape: then it is not shown to hold.
         return False
@@ -82,3 +81,8 @@ def made_up_rows(target: TargetModel) -> Tensor:
     vocabulary = int(target.model.get_input_embeddings().num_embeddings)
     steps = torch.arange(1, 2 * _TOKENS + 1) * (vocabulary // (2 * _TOKENS + 1))
     return steps.view(_TOKENS, 2).T.contiguous().to(target.device)
+
+
+def tolerance(target: TargetModel) -> float:
+    """Return how far two ways to the same number may lie apart, relative to the largest."""
+    return 1e-3 if target.dtype in (torch.float32, torch.float64) else 0.05

@@ -4,7 +4,6 @@ drop out. It knows no texts, no sites and no featurizers."""
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -263,9 +262,8 @@ class Completer:
         if max_new_tokens < 1:
             return [() for _ in rows]
         found: dict[int, Row] = {}
-        points = self.target.turning_points
         # Rows that are, or may grow, past a length beyond which the model reads them otherwise.
-        turning = [bisect_left(points, len(row) + max_new_tokens) > 0 for row in rows]
+        turning = [side > 0 for side in self.target.sides(len(row) + max_new_tokens for row in rows)]
         for kind in sorted(set(turning)):
             left = [i for i in range(len(rows)) if turning[i] == kind]
             while left:

@@ -5,7 +5,6 @@ It knows token ids, positions and a featurizer; nothing of attributes, labels' m
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -410,8 +409,7 @@ class DirectEngine(ThroughLogits):
 
     def _plan(self, lengths: list[int]) -> list[list[int]]:
         """Return batches of rows by their places; no batch has rows of both sides of a turning point."""
-        points = self.target.turning_points
-        sides = [bisect_left(points, length) for length in lengths]
+        sides = self.target.sides(lengths)
         batches: list[list[int]] = []
         for side in sorted(set(sides)):
             rows = [i for i, other in enumerate(sides) if other == side]

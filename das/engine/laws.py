@@ -11,17 +11,17 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from das.engine.additive import made_up_rows
+from das.engine.additive import made_up_rows, tolerance
 from das.engine.hooks import captured, rewritten
 from das.models.base import Place, TargetModel
 from das.models.load import ran_out_of_memory
 from das.sites import Site, Stream
 
-__all__ = ["Law", "Trial", "difference", "site_of", "tolerance"]
+__all__ = ["FAILURES", "Law", "Trial", "difference", "first_line", "site_of"]
 
 Put = tuple[Place, int, Tensor]
 """A place, a token, and the vectors [2, width] that take the place of both rows' there."""
-_FAILURES = (TypeError, ValueError, RuntimeError, AttributeError, LookupError)
+FAILURES = (TypeError, ValueError, RuntimeError, AttributeError, LookupError)
 """How a stranger's model fails where a part is not what it is taken for."""
 
 
@@ -103,12 +103,11 @@ class Trial:
             for name, streams, trial in self.trials(layer):
                 try:
                     found += trial()
-                except _FAILURES as error:
+                except FAILURES as error:
                     if "block_output" in streams or ran_out_of_memory(error):
                         raise
-                    reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
-                    where = f"{streams[0]}.{layer}"
-                    found.append(Law(name, where, float("inf"), 0.0, streams=streams, failure=reason))
+                    where, failure = f"{streams[0]}.{layer}", first_line(error)
+                    found.append(Law(name, where, float("inf"), 0.0, streams=streams, failure=failure))
         return found
 
     def trials(self, layer: int) -> Iterator[tuple[str, tuple[Stream, ...], Callable[[], list[Law]]]]:
@@ -304,9 +303,9 @@ def site_of(target: TargetModel, stream: Stream, layer: int) -> Site:
     return Site(layer, stream, "prompt_last", head)
 
 
-def tolerance(target: TargetModel) -> float:
-    """Return how far two ways to the same number may lie apart, relative to the largest."""
-    return 1e-3 if target.dtype in (torch.float32, torch.float64) else 0.05
+def first_line(error: Exception) -> str:
+    """Return the beginning of what an error says, or its type where it says nothing."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:160]
 
 
 def difference(found: Tensor, expected: Tensor) -> float:

@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 
-from das.engine.additive import made_up_rows
+from das.engine.additive import made_up_rows, tolerance
 from das.engine.direct import DirectEngine
-from das.engine.laws import Law, Trial, difference, site_of, tolerance
+from das.engine.laws import FAILURES, Law, Trial, difference, first_line, site_of
 from das.engine.protocol import Engine, ForcedPair
 from das.engine.resume import ResumeEngine
 from das.featurizers import MaskedBasis
@@ -151,18 +151,17 @@ def _verdict(target: TargetModel) -> dict[str, Any]:
                 found.check()
             served = replace(target, refused=refused)
             check_engine(DirectEngine(served))
-        except (TypeError, ValueError, RuntimeError, AttributeError, LookupError) as error:
+        except FAILURES as error:
             if ran_out_of_memory(error):
                 raise
-            raise _cannot_run(target, "direct", error) from error
+            raise _cannot_run(target, error) from error
         return {"refused": dict(refused), "no_resume": _why_no_resume(served)}
 
 
-def _cannot_run(target: TargetModel, engine: str, error: Exception) -> SuiteError:
-    first_line = (str(error).splitlines() or [type(error).__name__])[0][:160]
+def _cannot_run(target: TargetModel, error: Exception) -> SuiteError:
     return SuiteError(
-        expected=f"a model that the engine {engine} can run",
-        came=f"{target.name}, read as {target.family.name}, which fails with: {first_line}",
+        expected="a model that the engine direct can run",
+        came=f"{target.name}, read as {target.family.name}, which fails with: {first_line(error)}",
         todo=_declare("choose another model"),
     )
 
@@ -177,10 +176,10 @@ def _why_no_resume(target: TargetModel) -> str | None:
         if "out of memory" in error.came:
             raise
         return error.came
-    except (TypeError, ValueError, RuntimeError, AttributeError, LookupError) as error:
+    except FAILURES as error:
         if ran_out_of_memory(error):
             raise
-        return (str(error).splitlines() or [type(error).__name__])[0][:160]
+        return first_line(error)
     return None
 
 

@@ -4,7 +4,7 @@ pairs."""
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -116,9 +116,9 @@ class TargetModel:
     """The hub id or the folder's path as the user gave it."""
     instrument: Instrument
     """What the model is, part by part: weights, tokenizer, dtype and all else that decides its numbers."""
-    refused: Mapping[Stream, str] = field(default_factory=dict)
-    """Streams that the self-test found not to be what the suite takes them for, each with the reason."""
-
+    refused: Mapping[Stream, str] | None = None
+    """Streams that the self-test found not to be what the suite takes them for, each with the reason; None
+    before the self-test."""
     no_resume: str | None = None
     """Why the self-test found that the engine `resume` does not answer truly; None if it does."""
 
@@ -151,7 +151,7 @@ class TargetModel:
     @property
     def refusals(self) -> Mapping[Stream, str]:
         """Streams that are not offered, by the family or after the self-test, each with the reason."""
-        return {**self.family.refused, **self.refused}
+        return {**self.family.refused, **(self.refused or {})}
 
     @property
     def streams(self) -> tuple[Stream, ...]:
@@ -242,10 +242,15 @@ class TargetModel:
         """Lengths, ascending, beyond which a whole row is read otherwise (`das.models.configs`)."""
         return turning_points(self.config)
 
-    def side(self, length: int) -> int:
-        """Return how many turning points a row of this length is beyond; only rows of one side may share a
+    def sides(self, lengths: Iterable[int]) -> list[int]:
+        """Return how many turning points a row of each length is beyond; only rows of one side may share a
         pass."""
-        return bisect_left(self.turning_points, length)
+        points = self.turning_points
+        return [bisect_left(points, length) for length in lengths]
+
+    def side(self, length: int) -> int:
+        """Return how many turning points a row of this length is beyond."""
+        return self.sides([length])[0]
 
     @property
     def end_ids(self) -> frozenset[int]:

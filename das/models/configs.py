@@ -39,12 +39,7 @@ def longest_row(config: Any) -> int | None:
     """
     named = [number_in(config, name) for name in _LIMITS]
     limits = [value for value in named if value is not None and value > 0]
-    limits += [
-        length
-        for rope in _rotary(config)
-        if rope.get("rope_type") == "dynamic" and (length := _original(rope, config)) is not None
-    ]
-    return min(limits, default=None)
+    return min([*limits, *_original_lengths(config, "dynamic")], default=None)
 
 
 def turning_points(config: Any) -> tuple[int, ...]:
@@ -54,12 +49,7 @@ def turning_points(config: Any) -> tuple[int, ...]:
     a length is no longer true. `longrope` takes other factors for the whole of a longer row; attention in
     chunks begins anew after each.
     """
-    points = {
-        length
-        for rope in _rotary(config)
-        if rope.get("rope_type", rope.get("type")) == "longrope"
-        and (length := _original(rope, config)) is not None
-    }
+    points = _original_lengths(config, "longrope")
     chunk = number_in(config, "attention_chunk_size")
     if chunk:
         points.add(chunk)
@@ -83,7 +73,13 @@ def _rotary(config: Any) -> Iterator[Mapping[str, Any]]:
         yield settings
 
 
-def _original(rope: Mapping[str, Any], config: Any) -> int | None:
+def _original_lengths(config: Any, kind: str) -> set[int]:
+    """Return the lengths up to which rotary tables of a kind are as they were in training."""
     name = "original_max_position_embeddings"
-    length = rope.get(name) or number_in(config, name) or number_in(config, "max_position_embeddings")
-    return length if type(length) is int else None
+    otherwise = number_in(config, name) or number_in(config, "max_position_embeddings")
+    found = [
+        rope.get(name) or otherwise
+        for rope in _rotary(config)
+        if rope.get("rope_type", rope.get("type")) == kind
+    ]
+    return {length for length in found if type(length) is int}

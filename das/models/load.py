@@ -12,14 +12,14 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import AutoConfig
-from transformers.utils import cached_file, is_peft_available
+from transformers.utils import is_peft_available
 
 from das.models import FAMILIES
 from das.models.adapters import unwrapped
 from das.models.base import ModelFamily, TargetModel
 from das.models.generic import infer_family
 from das.models.instrument import Instrument, instrument_of
-from das.models.tokenizers import read_tokenizer
+from das.models.tokenizers import file_of, read_tokenizer
 from das.models.wrappers import model_class
 from ravel.common.bundled import bundled_path
 from ravel.common.errors import SuiteError, unknown_name
@@ -195,27 +195,13 @@ def _folder_of(source: str) -> Path | None:
     """Return the folder that weights were read from: a local one, or a snapshot in the hub's cache."""
     if Path(source).is_dir():
         return Path(source)
-    found = _cached(source, "config.json")
+    found = file_of(source, "config.json")
     return None if found is None else found.parent
-
-
-def _cached(source: str, file: str) -> Path | None:
-    """Return the path of a file of a folder or hub id, or None where there is none or it can't be reached."""
-    try:
-        found = cached_file(
-            source,
-            file,
-            _raise_exceptions_for_missing_entries=False,
-            _raise_exceptions_for_connection_errors=False,
-        )
-    except OSError:
-        return None
-    return None if found is None else Path(found)
 
 
 def _check_adapter(source: str, name: str) -> None:
     """Raise SuiteError for an adapter that transformers would leave out without a word, for want of PEFT."""
-    if is_peft_available() or _cached(source, "adapter_config.json") is None:
+    if is_peft_available() or file_of(source, "adapter_config.json") is None:
         return
     raise SuiteError(
         expected=f"the package peft for the adapter in {name!r} (its adapter_config.json)",

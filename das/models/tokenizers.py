@@ -13,7 +13,7 @@ from transformers.utils import cached_file
 from das.models.probes import PROBES, ids_of
 from ravel.common.errors import SuiteError
 
-__all__ = ["read_tokenizer"]
+__all__ = ["file_of", "read_tokenizer"]
 
 # transformers 5 rebuilds a tokenizer by the config's model type or class, with that family's own
 # pre-tokenizer and rule for special tokens, even where the file says another; that silently changes ids.
@@ -62,7 +62,7 @@ def _saved_tokenizer(source: str, name: str, trust_remote_code: bool) -> Any:
 
 
 def _as_the_file_says(tokenizer: Any, source: str, name: str) -> Any:
-    path = _file_of(source)
+    path = file_of(source, _FILE)
     if path is None or not getattr(tokenizer, "is_fast", False):
         return tokenizer
     said = Tokenizer.from_file(str(path))
@@ -83,17 +83,17 @@ def _as_the_file_says(tokenizer: Any, source: str, name: str) -> Any:
     )
 
 
-def _file_of(source: str) -> Path | None:
-    folder = Path(source)
-    if folder.is_dir():
-        return folder / _FILE if (folder / _FILE).is_file() else None
-    # It was just read, so that it lies in the cache, if the hub has it.
-    found = cached_file(
-        source,
-        _FILE,
-        _raise_exceptions_for_missing_entries=False,
-        _raise_exceptions_for_connection_errors=False,
-    )
+def file_of(source: str, file: str) -> Path | None:
+    """Return the path of a file of a folder or hub id, or None where there is none or it can't be reached."""
+    try:
+        found = cached_file(
+            source,
+            file,
+            _raise_exceptions_for_missing_entries=False,
+            _raise_exceptions_for_connection_errors=False,
+        )
+    except OSError:
+        return None
     return None if found is None else Path(found)
 
 

@@ -284,6 +284,17 @@ def test_a_found_family_is_tested_when_an_engine_is_made(target_of: TargetMaker)
     assert made.target.streams == ("block_output",)
 
 
+def test_a_target_that_was_tested_is_not_tested_again(
+    target_of: TargetMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker makes an engine anew after every job where its kind keeps a history."""
+    target = make_engine("direct", target_of("llama"), prove=True).target
+    monkeypatch.setattr("das.engine.selftest.self_test", lambda *_: pytest.fail("tested twice"))
+    assert make_engine("resume", target, prove=True).target is target
+    with pytest.raises(pytest.fail.Exception, match="tested twice"):
+        make_engine("resume", target_of("llama"), prove=True)
+
+
 # --- families found by looking through the modules
 
 
