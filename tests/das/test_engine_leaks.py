@@ -42,7 +42,7 @@ def held() -> Held:
     storages = {
         storage.data_ptr(): storage.nbytes()
         for found in gc.get_objects()
-        if type(found) in (torch.Tensor, torch.nn.Parameter)
+        if type(found) in (torch.Tensor, torch.nn.Parameter) and found.layout is torch.strided
         for storage in [found.untyped_storage()]
     }
     python, peak = tracemalloc.get_traced_memory()

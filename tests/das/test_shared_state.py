@@ -17,7 +17,7 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from das.engine import ENGINES, ForcedPair, make_engine
-from das.engine.selftest import prove
+from das.engine.selftest import proven
 from das.featurizers import Subspace
 from das.models import FAMILIES, TargetModel
 from das.models.load import target_from
@@ -63,7 +63,7 @@ def changed(before: dict[str, dict[str, Any]], after: dict[str, dict[str, Any]])
 
 def use(target: TargetModel, pairs: list[ForcedPair]) -> None:
     """Test a model and run all that engines do on it."""
-    prove(make_engine("direct", target))
+    proven(target)
     for name in ENGINES:
         engine = make_engine(name, target)
         for stream in target.streams:
