@@ -24,13 +24,13 @@ from das.models.load import BUNDLED, DTYPES, load_target, target_from
 from das.sites import Site
 from das.training.examples import cause_pairs, isolate_pairs
 from das.training.objective import TrainingPair
-from evaluation.judging import DEFAULT_LABEL_TOKENS
-from ravel.build import BuildConfig, build_instance
+from evaluation.judging.judge import DEFAULT_LABEL_TOKENS
+from ravel.asking.knowledge import Decided
 from ravel.common.seeds import derive_seed, python_stream
-from ravel.instance import Instance
-from ravel.knowledge import Decided
-from ravel.schema import Completion, Prompt
-from ravel.tables import Tables, read_bundled
+from ravel.facts.schema import Completion, Prompt
+from ravel.facts.tables import Tables, read_bundled
+from ravel.instance.build import BuildConfig, build_instance
+from ravel.instance.instance import Instance
 
 __all__ = [
     "SHAPES",

@@ -35,9 +35,9 @@ from simulated import (
     templates_fixed,
 )
 
-from evaluation.aggregate import mean_of
-from evaluation.plots.canvas import PAGE, drawing, new_figure, saved
-from evaluation.uncertainty import (
+from evaluation.report.plots.canvas import PAGE, drawing, new_figure, saved
+from evaluation.scoring.averages import mean_of
+from evaluation.scoring.intervals import (
     Counts,
     Resamples,
     Sampled,

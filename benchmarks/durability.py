@@ -25,14 +25,14 @@ from measuring import clocked, environment, markdown_table, median
 from das.engine import DirectEngine, EngineAnswerer, make_engine
 from das.models.base import TargetModel
 from das.models.load import load_target
-from evaluation.plan import SuiteConfig
-from evaluation.suite import run_suite_on
-from ravel.build import BuildConfig, build_instance
+from evaluation.suite.grid import SuiteConfig
+from evaluation.suite.run import run_suite_on
 from ravel.common import durable
 from ravel.common.durable import Disk
 from ravel.common.io import write_json
-from ravel.instance import Instance
-from ravel.tables import read_bundled
+from ravel.facts.tables import read_bundled
+from ravel.instance.build import BuildConfig, build_instance
+from ravel.instance.instance import Instance
 
 __all__ = ["HastyDisk", "TimedDisk", "measure"]
 

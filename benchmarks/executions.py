@@ -20,11 +20,11 @@ from typing import Any
 
 from measuring import environment, markdown_table, median
 
-from evaluation.plan import SuiteConfig
-from evaluation.steps import build_folder
-from evaluation.target import TargetConfig
-from ravel.build import BuildConfig
+from evaluation.config.target import TargetConfig
+from evaluation.suite.folders import build_folder
+from evaluation.suite.grid import SuiteConfig
 from ravel.common.io import write_json, write_text
+from ravel.instance.build import BuildConfig
 
 COMMAND = "from evaluation.cli import main; main()"
 EQUAL = ("scores.jsonl", "averages.jsonl", "comparisons.jsonl", "cells/*/outcomes/*", "cells/*/*.safetensors")

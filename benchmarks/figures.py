@@ -8,7 +8,7 @@ from typing import Any
 
 from measuring import markdown_table
 
-from evaluation.plots.canvas import drawing, new_figure, saved
+from evaluation.report.plots.canvas import drawing, new_figure, saved
 
 __all__ = ["draw_rates", "draw_scaling", "pages", "report", "scaling_page"]
 

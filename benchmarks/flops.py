@@ -15,8 +15,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from das.engine.batch import PromptEncoder
-from das.engine.protocol import ForcedPair
+from das.engine.base.batch import PromptEncoder
+from das.engine.base.protocol import ForcedPair
 from das.models.base import TargetModel
 from das.sites import Site
 

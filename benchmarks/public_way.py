@@ -23,13 +23,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from das.engine.batch import PromptEncoder
-from das.engine.hooks import preserved
-from das.engine.protocol import ForcedPair
+from das.engine.base.batch import PromptEncoder
+from das.engine.base.hooks import preserved
+from das.engine.base.protocol import ForcedPair
 from das.models.base import TargetModel
 from das.sites import Site
 from ravel.common.seeds import derive_seed
-from ravel.schema import Prompt
+from ravel.facts.schema import Prompt
 
 # Importing pyvene prints a line about a back-end that is not used here.
 with contextlib.redirect_stdout(io.StringIO()):

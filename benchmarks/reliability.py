@@ -30,9 +30,9 @@ import executions
 import pytest
 from measuring import environment, markdown_table, put_between_markers
 
-from evaluation.submission import About, pack_run
+from evaluation.exchange.submission import About, pack_run
 from ravel.common.io import read_json, write_json
-from ravel.instance import Instance
+from ravel.instance.instance import Instance
 
 ROOT = Path(__file__).resolve().parent.parent
 TESTS = ROOT / "tests"

@@ -19,13 +19,13 @@ from public_way import PublicWay
 from torch import Tensor
 
 from das.engine import make_engine
-from das.engine.protocol import Engine
+from das.engine.base.protocol import Engine
 from das.featurizers import Featurizer, Subspace, retract
 from das.training.loop import TrainingConfig, TrainingTask, train_featurizer
 from das.training.objective import LossWeights
 from das.training.trainable import TrainableSubspace
-from evaluation.judging import judge
-from evaluation.records import Outcome
+from evaluation.judging.judge import judge
+from evaluation.records.scores import Outcome
 from ravel.common.seeds import derive_seed
 
 __all__ = ["EngineSide", "PublicSide", "Rates", "Side", "make_side", "start_of"]

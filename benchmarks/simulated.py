@@ -18,8 +18,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.metrics import Scores
-from evaluation.uncertainty import Clusters, Counts
+from evaluation.scoring.intervals import Clusters, Counts
+from evaluation.scoring.metrics import Scores
 
 __all__ = [
     "Effects",

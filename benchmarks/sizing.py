@@ -13,8 +13,8 @@ from pathlib import Path
 
 from measuring import markdown_table, put_between_markers
 
-from evaluation.planning import RunPlan, plan_preset
-from evaluation.preset import preset_named
+from evaluation.config.preset import preset_named
+from evaluation.suite.forecast.plan import RunPlan, plan_preset
 
 PRESETS = ("sizing-2b", "sizing-8b", "sizing-70b")
 HEADER = (

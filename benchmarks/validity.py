@@ -38,13 +38,13 @@ from validity_numbers import (
 )
 from validity_tables import PARTS, pages
 
-from evaluation.control_records import CONTROL_CHECKS
-from evaluation.derived import derive
-from evaluation.diagnosis.records import DIAGNOSTICS
-from evaluation.runs import RunFolder
+from evaluation.records.control_checks import CONTROL_CHECKS
+from evaluation.records.diagnosis import DIAGNOSTICS
+from evaluation.records.run_folder import RunFolder
+from evaluation.scoring.post_hoc import derive
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_json, write_json
-from ravel.instance import Instance
+from ravel.instance.instance import Instance
 
 FIGURES = Path(__file__).resolve().parents[1] / "docs" / "figures"
 LAYERS = (FIGURES / "layers_city.jsonl", FIGURES / "layers_invented_person.jsonl")

@@ -9,8 +9,8 @@ from typing import Any
 
 from validity_tables import enough
 
-from evaluation.plots.canvas import COLUMN, PAGE, drawing, new_figure, saved
-from evaluation.plots.style import FLOOR_COLOUR, GRID, legend_below, styles
+from evaluation.report.plots.canvas import COLUMN, PAGE, drawing, new_figure, saved
+from evaluation.report.plots.style import FLOOR_COLOUR, GRID, legend_below, styles
 
 __all__ = ["draw_all"]
 

@@ -15,20 +15,21 @@ from das.engine import make_engine
 from das.featurizers.storage import load_featurizer
 from das.models.load import load_target
 from das.sites import Site
-from evaluation.control_records import read_control_checks
-from evaluation.derived import Derived
-from evaluation.diagnosis.records import DIAGNOSTICS, read_cell_diagnoses
-from evaluation.judging import judge
-from evaluation.metrics import Rounding, isolate, scores
-from evaluation.planted.records import ILLUSION, TRUTH, PlantedRecord, read_planted
-from evaluation.records import FLOORS, Outcome, ScoreRecord, read_averages, read_scores
-from evaluation.runs import RunFolder
-from evaluation.tolerance import tolerance_rules
-from evaluation.uncertainty import FloatArray, Resamples, clusters_of, intervals_of, sample_scores
-from ravel.audit import audit_tables
+from evaluation.judging.judge import judge
+from evaluation.judging.tolerance import tolerance_rules
+from evaluation.records.control_checks import read_control_checks
+from evaluation.records.diagnosis import DIAGNOSTICS, read_cell_diagnoses
+from evaluation.records.planted import ILLUSION, TRUTH, PlantedRecord, read_planted
+from evaluation.records.run_folder import RunFolder
+from evaluation.records.scores import FLOORS, Outcome, ScoreRecord, read_averages, read_scores
+from evaluation.scoring.intervals import FloatArray, Resamples, clusters_of, intervals_of, sample_scores
+from evaluation.scoring.metrics import Rounding, isolate, scores
+from evaluation.scoring.post_hoc import Derived
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_json, read_jsonl
-from ravel.dependence import (
+from ravel.entity_types import ENTITY_TYPES
+from ravel.facts.audit import audit_tables
+from ravel.facts.dependence import (
     SameValue,
     bound_attributes,
     bundled_facts,
@@ -37,12 +38,11 @@ from ravel.dependence import (
     skews,
     values_of_tables,
 )
-from ravel.entity_types import ENTITY_TYPES
-from ravel.instance import Instance
-from ravel.leaks import LEAK_CHECKS, find_leaks
-from ravel.release import read_release
-from ravel.schema import TRAIN_SPLIT
-from ravel.tables import Tables, read_bundled
+from ravel.facts.release import read_release
+from ravel.facts.schema import TRAIN_SPLIT
+from ravel.facts.tables import Tables, read_bundled
+from ravel.instance.instance import Instance
+from ravel.pairing.leaks import LEAK_CHECKS, find_leaks
 
 __all__ = [
     "SHOWN",

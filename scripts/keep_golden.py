@@ -21,14 +21,14 @@ import torch  # noqa: E402
 from cli_world import FAST, SITE, build_args, make_world, ravel, suite_text  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 
-import evaluation.runs  # noqa: E402
-from das.engine.spill import SpillFolder, key_of  # noqa: E402
+import evaluation.records.run_folder  # noqa: E402
+from das.engine.kept.disk_cache import SpillFolder, key_of  # noqa: E402
 from das.featurizers import load_featurizer  # noqa: E402
-from evaluation.planted.records import PLANTED_SCHEMA_VERSION, PlantedRecord, write_planted  # noqa: E402
-from evaluation.runs import RunFolder  # noqa: E402
+from evaluation.records.planted import PLANTED_SCHEMA_VERSION, PlantedRecord, write_planted  # noqa: E402
+from evaluation.records.run_folder import RunFolder  # noqa: E402
 from ravel.common.folders import new_folder  # noqa: E402
 from ravel.common.io import write_json  # noqa: E402
-from ravel.instance import Instance  # noqa: E402
+from ravel.instance.instance import Instance  # noqa: E402
 
 _AUTOENCODER = {"architecture": "jump_relu", "expansion": 1, "steps": 20, "training_vectors": 64}
 _METHODS: list[dict[str, Any]] = [
@@ -75,11 +75,11 @@ def _make(place: Path, out: Path) -> None:
         )
     )
     # Checkpoints of finished fits are dropped; here they are kept.
-    drop, evaluation.runs.shutil.rmtree = shutil.rmtree, lambda *args, **kwargs: None  # type: ignore[assignment]
+    drop, evaluation.records.run_folder.shutil.rmtree = shutil.rmtree, lambda *args, **kwargs: None  # type: ignore[assignment]
     try:
         done = ravel("run", suite, "--out", place / "run")
     finally:
-        evaluation.runs.shutil.rmtree = drop
+        evaluation.records.run_folder.shutil.rmtree = drop
     assert done.exit_code == 0, done.output
     das = next(c["cell"] for c in RunFolder(place / "run").finished_cells() if c["method"] == "das")
     shutil.move(place / "run" / "cells" / das / "checkpoint", out / "checkpoint")

@@ -13,19 +13,19 @@ import tempfile
 from pathlib import Path
 
 from das.engine import EngineAnswerer
-from das.engine.protocol import Engine
+from das.engine.base.protocol import Engine
 from das.sites import Site
-from evaluation.plan import MethodSpec, SuiteConfig
-from evaluation.plots import LayerPoint, plot_layers
-from evaluation.records import ScoreRecord
-from evaluation.suite import RunSummary, run_suite_on
-from evaluation.tables import attribute_table, main_table, render
-from evaluation.target import TargetConfig
-from ravel.build import BuildConfig, build_instance
+from evaluation.config.target import TargetConfig
+from evaluation.records.scores import ScoreRecord
+from evaluation.report.plots import LayerPoint, plot_layers
+from evaluation.report.tables import attribute_table, main_table, render
+from evaluation.suite.grid import MethodSpec, SuiteConfig
+from evaluation.suite.run import RunSummary, run_suite_on
 from ravel.common.io import write_jsonl, write_text
-from ravel.instance import Instance
-from ravel.release import read_release
-from ravel.tables import Tables, read_bundled
+from ravel.facts.release import read_release
+from ravel.facts.tables import Tables, read_bundled
+from ravel.instance.build import BuildConfig, build_instance
+from ravel.instance.instance import Instance
 
 MIDDLE = 2
 SIZE = 32

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from evaluation.records import AverageRecord, read_averages, read_comparisons, read_scores
+from evaluation.records.scores import AverageRecord, read_averages, read_comparisons, read_scores
 
 METHODS = {"mdas", "das", "no_op", "full_vector", "random_subspace"}
 _TABLES = ("main", "attributes", "kinds")

@@ -14,15 +14,15 @@ from types import SimpleNamespace
 import torch
 from torch import Tensor, nn
 
-from das.engine.protocol import ForcedPair
-from das.engine.through_logits import ThroughLogits
+from das.engine.base.protocol import ForcedPair
+from das.engine.engines.base_engine import ThroughLogits
 from das.featurizers.base import Featurizer
 from das.models.base import ModelFamily, TargetModel
 from das.models.instrument import Instrument
 from das.sites import Site
-from ravel.instance import Instance, PromptRecord
-from ravel.knowledge import Decided
-from ravel.schema import Completion, InterchangePair, Prompt
+from ravel.asking.knowledge import Decided
+from ravel.facts.schema import Completion, InterchangePair, Prompt
+from ravel.instance.instance import Instance, PromptRecord
 
 WIDTH = 16
 N_VALUES = 4

@@ -18,7 +18,7 @@ from planted_world import SITE, WIDTH, PlantedWorld
 from das.engine import DirectEngine, ForcedPair
 from das.featurizers import MaskedBasis, Subspace
 from das.featurizers.storage import FeaturizerHeader
-from das.methods.base import Problem
+from das.methods.common.base import Problem
 from das.models.miniature import miniature
 from das.models.planted import (
     HiddenPathway,
@@ -32,19 +32,19 @@ from das.models.planted import (
 )
 from das.sites import Site
 from das.training.workspace import SilentWorkspace
-from evaluation.breakdowns import BreakdownRecord
 from evaluation.cli import app
-from evaluation.control_records import ControlCheck
-from evaluation.diagnosis import CellDiagnoses, Check, Diagnosis, Measure, PatchScore, Undiagnosed
-from evaluation.plan import Cell, SuiteConfig
-from evaluation.records import AverageRecord, ComparisonRecord, Outcome, ScoreRecord
-from ravel.audit import audit_tables
-from ravel.build import BuildConfig
-from ravel.dependence import Dependence, Skew
-from ravel.instance import Manifest, PromptRecord
-from ravel.prompts import fill
-from ravel.schema import InterchangePair, Template
-from ravel.tables import read_tables
+from evaluation.records.control_checks import ControlCheck
+from evaluation.records.scores import AverageRecord, ComparisonRecord, Outcome, ScoreRecord
+from evaluation.scoring.breakdowns import BreakdownRecord
+from evaluation.suite.grid import Cell, SuiteConfig
+from evaluation.validity.diagnosis import CellDiagnoses, Check, Diagnosis, Measure, PatchScore, Undiagnosed
+from ravel.asking.prompts import fill
+from ravel.facts.audit import audit_tables
+from ravel.facts.dependence import Dependence, Skew
+from ravel.facts.schema import InterchangePair, Template
+from ravel.facts.tables import read_tables
+from ravel.instance.build import BuildConfig
+from ravel.instance.instance import Manifest, PromptRecord
 
 if TYPE_CHECKING:
     from das.models.base import TargetModel
@@ -59,7 +59,7 @@ NEW_IN_RECIPES = (
     "ravel/entity_types/river.py",
     "das/models/starcoder2.py",
     "data/river/",
-    "evaluation/baselines/top_variance.py",
+    "das/methods/closed_form/top_variance.py",
 )
 """Paths that a recipe tells the reader to make."""
 

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from evaluation.cli import app
 from ravel.common.errors import SuiteError
 
+TABLE = "evaluation.report.tables.of_runs.table_of_runs"
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "python-api.md"
 
@@ -92,20 +93,28 @@ def raised(call: Callable[[], object]) -> str:
 
 NOWHERE = "no-such-folder"
 MISTAKES: list[tuple[list[str], str, tuple[Any, ...]]] = [
-    (["verify", NOWHERE], "evaluation.verify.verify_artefact", (Path(NOWHERE),)),
-    (["card", NOWHERE], "evaluation.cards.card_of", (Path(NOWHERE),)),
-    (["table", NOWHERE], "evaluation.run_tables.table_of_runs", ([Path(NOWHERE)],)),
-    (["table", NOWHERE, "--table", "mian"], "evaluation.run_tables.table_of_runs", ([Path(NOWHERE)], "mian")),
-    (["table", NOWHERE, "b"], "evaluation.run_tables.table_of_runs", ([Path(NOWHERE), Path("b")],)),
-    (["plot", NOWHERE], "evaluation.publication.draw_run", (Path(NOWHERE),)),
-    (["report", NOWHERE], "evaluation.report.write_report", (Path(NOWHERE),)),
-    (["data", "show", "citty"], "ravel.sources.open_tables", ("bundled", "citty")),
+    (["verify", NOWHERE], "evaluation.verify.folders.verify_artefact", (Path(NOWHERE),)),
+    (["card", NOWHERE], "evaluation.report.cards.card_of", (Path(NOWHERE),)),
+    (["table", NOWHERE], TABLE, ([Path(NOWHERE)],)),
+    (
+        ["table", NOWHERE, "--table", "mian"],
+        TABLE,
+        ([Path(NOWHERE)], "mian"),
+    ),
+    (
+        ["table", NOWHERE, "b"],
+        TABLE,
+        ([Path(NOWHERE), Path("b")],),
+    ),
+    (["plot", NOWHERE], "evaluation.report.publish.draw_run", (Path(NOWHERE),)),
+    (["report", NOWHERE], "evaluation.report.page.write_report", (Path(NOWHERE),)),
+    (["data", "show", "citty"], "ravel.facts.sources.open_tables", ("bundled", "citty")),
     (["planted", "make", "smal", "--out", NOWHERE], "das.models.planted.open_spec", ("smal",)),
-    (["push", NOWHERE, "a/b"], "evaluation.hub.push_folder", (Path(NOWHERE), "a/b")),
-    (["pull", "a/b", "--out", NOWHERE], "evaluation.hub.pull_folder", ("a/b", Path(NOWHERE))),
+    (["push", NOWHERE, "a/b"], "evaluation.exchange.hub.client.push_folder", (Path(NOWHERE), "a/b")),
+    (["pull", "a/b", "--out", NOWHERE], "evaluation.exchange.hub.client.pull_folder", ("a/b", Path(NOWHERE))),
     (
         ["score", "f", "--instance", NOWHERE, "--split", "context"],
-        "evaluation.named_model.model_named_in",
+        "evaluation.suite.named_model.model_named_in",
         (Path(NOWHERE),),
     ),
 ]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from torch import Tensor, nn
 
-from das.methods.base import NotApplicableError
+from das.methods.common.base import NotApplicableError
 from das.models.base import TargetModel
 
 __all__ = ["check_plain", "linear_layers", "mlp_output", "norms", "weight_of"]

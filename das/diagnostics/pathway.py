@@ -14,19 +14,19 @@ import torch
 from torch import Tensor
 
 from das.diagnostics.modules import mlp_output
-from das.engine.batch import PaddedRows, PromptEncoder, pad_rows, plan_batches
-from das.engine.checks import check_row_lengths
-from das.engine.direct import Change, DirectEngine
-from das.engine.hooks import captured, clipped
-from das.engine.protocol import PromptPair
-from das.engine.through_logits import ThroughLogits
+from das.engine.base.batch import PaddedRows, PromptEncoder, pad_rows, plan_batches
+from das.engine.base.checks import check_row_lengths
+from das.engine.base.hooks import captured, clipped
+from das.engine.base.protocol import PromptPair
+from das.engine.engines.base_engine import ThroughLogits
+from das.engine.engines.direct import Change, DirectEngine
 from das.featurizers.base import Featurizer
-from das.methods.base import NotApplicableError
+from das.methods.common.base import NotApplicableError
 from das.models.base import Place, TargetModel
 from das.sites import Site
+from ravel.asking.knowledge import Decided
 from ravel.common.errors import SuiteError
-from ravel.knowledge import Decided
-from ravel.schema import Completion, Prompt
+from ravel.facts.schema import Completion, Prompt
 
 __all__ = ["TAIL", "NaturalRanges", "PathwayContribution", "clamped", "hidden_pathway_contribution"]
 

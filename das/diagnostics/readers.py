@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from das.diagnostics.modules import check_plain, linear_layers, norms, weight_of
-from das.engine.hooks import captured
-from das.methods.base import NotApplicableError
+from das.engine.base.hooks import captured
+from das.methods.common.base import NotApplicableError
 from das.models.base import Place, TargetModel
 from das.sites import Site
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from das.engine.answering import EngineAnswerer
-from das.engine.direct import DirectEngine
-from das.engine.protocol import Engine, ForcedPair
-from das.engine.resume import ResumeEngine
-from das.engine.selftest import check_engine, proven
+from das.engine.base.protocol import Engine, ForcedPair
+from das.engine.engines.answering import EngineAnswerer
+from das.engine.engines.direct import DirectEngine
+from das.engine.engines.resume import ResumeEngine
+from das.engine.selftest.selftest import check_engine, proven
 from das.models.base import TargetModel
 from ravel.common.errors import unknown_name
 
@@ -59,6 +59,6 @@ def _engine_called(
     if name == "resume":
         return ResumeEngine(target, batch_tokens, state_bytes=cache_bytes, cache_folder=cache_folder)
     # pyvene and what it pulls in take seconds to import, and only the oracle needs it.
-    from das.engine.reference import ReferenceEngine
+    from das.engine.engines.reference import ReferenceEngine
 
     return ReferenceEngine(target)

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from das.engine.hooks import preserved
-from das.engine.reference import PYVENE_NAMES
+from das.engine.base.hooks import preserved
+from das.engine.engines.reference import PYVENE_NAMES
 from das.featurizers.base import Featurizer
 from das.featurizers.dictionary import Dictionary
 from das.featurizers.masked import MaskedBasis

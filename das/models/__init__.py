@@ -6,5 +6,5 @@ from ravel.common.registry import Registry
 __all__ = ["FAMILIES", "ModelFamily", "TargetModel"]
 
 FAMILIES: Registry[ModelFamily] = Registry(
-    kind="model family", packages=("das.models",), attribute="FAMILY", name_of=lambda f: f.name
+    kind="model family", packages=("das.models.families",), attribute="FAMILY", name_of=lambda f: f.name
 )

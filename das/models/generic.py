@@ -1,5 +1,5 @@
 """Finds the blocks of an unknown model and their parts by looking through its modules; it proves nothing,
-which is what `das.engine.selftest` is for."""
+which is what `das.engine.selftest.selftest` is for."""
 
 from __future__ import annotations
 

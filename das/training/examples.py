@@ -6,11 +6,11 @@ import random
 from collections.abc import Sequence
 from typing import TypeVar
 
-from das.engine.protocol import ForcedPair
+from das.engine.base.protocol import ForcedPair
 from das.training.objective import PairKind, TrainingPair
 from ravel.common.seeds import python_stream
-from ravel.instance import Instance
-from ravel.schema import InterchangePair
+from ravel.facts.schema import InterchangePair
+from ravel.instance.instance import Instance
 
 __all__ = ["cause_pairs", "isolate_pairs"]
 

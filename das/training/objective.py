@@ -8,7 +8,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from das.engine.protocol import ForcedPair
+from das.engine.base.protocol import ForcedPair
 
 __all__ = ["LossWeights", "PairKind", "TrainingPair", "pooled_loss"]
 

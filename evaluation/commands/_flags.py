@@ -11,7 +11,7 @@ import typer
 from ravel.common.errors import unknown_name
 
 if TYPE_CHECKING:
-    from evaluation.target import TargetConfig
+    from evaluation.config.target import TargetConfig
 
 __all__ = [
     "AllowPickle",
@@ -115,7 +115,7 @@ def target_config(
     allow_pickle: bool,
 ) -> TargetConfig:
     """Return the flags about the target model as one config."""
-    from evaluation.target import TargetConfig
+    from evaluation.config.target import TargetConfig
 
     quiet_transformers()
     return TargetConfig(

@@ -22,10 +22,10 @@ from evaluation.commands._flags import (
     target_config,
 )
 from evaluation.commands._output import Interrupted, print_json, say, shown_progress, warn
-from ravel.sources import BUNDLED
+from ravel.facts.sources import BUNDLED
 
 if TYPE_CHECKING:
-    from ravel.instance import Instance
+    from ravel.instance.instance import Instance
 
 __all__ = ["build"]
 
@@ -93,9 +93,9 @@ def build(
 
     Example: ravel build --model bundled --entity-type city --out city-instance
     """
-    from evaluation.steps import build_folder
-    from ravel.build import BuildConfig
-    from ravel.kept_answers import kept_folder
+    from evaluation.suite.folders import build_folder
+    from ravel.asking.kept_answers import kept_folder
+    from ravel.instance.build import BuildConfig
 
     flags = given(
         seed=seed,
@@ -138,7 +138,7 @@ def build(
 
 
 def _print_summary(instance: Instance, out: Path, *, as_json: bool) -> None:
-    from ravel.chat import start_notes
+    from ravel.asking.chat import start_notes
 
     for warning in instance.manifest.knowledge["warnings"]:
         warn(f"WARNING: {warning}.")

@@ -27,7 +27,7 @@ def demo(
 
     Example: ravel demo --out my-demo
     """
-    from evaluation.demo import run_demo
+    from evaluation.suite.demo import run_demo
 
     quiet_transformers()
     kept = f"What is finished is kept in {out}; the same command goes on from there."

@@ -23,13 +23,13 @@ from evaluation.commands._flags import (
     target_config,
 )
 from evaluation.commands._output import keeping, print_json, print_rows, say, shown_progress
-from evaluation.diagnosis import Diagnosis, Undiagnosed, write_diagnosis
+from evaluation.validity.diagnosis import Diagnosis, Undiagnosed, write_diagnosis
 from ravel.common.errors import SuiteError
-from ravel.schema import GENERALISATIONS, PARTITIONS
+from ravel.facts.schema import GENERALISATIONS, PARTITIONS
 
 if TYPE_CHECKING:
-    from evaluation.diagnose import DiagnosisConfig, RunRow
-    from evaluation.target import TargetConfig
+    from evaluation.config.target import TargetConfig
+    from evaluation.validity.diagnose_run import DiagnosisConfig, RunRow
 
 __all__ = ["diagnose"]
 
@@ -82,7 +82,7 @@ def diagnose(
 
     Example: ravel diagnose F --instance I
     """
-    from evaluation.diagnose import DiagnosisConfig, is_run
+    from evaluation.validity.diagnose_run import DiagnosisConfig, is_run
 
     config = DiagnosisConfig(
         generalisation=one_of("split", split, GENERALISATIONS),
@@ -107,7 +107,7 @@ def diagnose(
     if whole_run:
         _diagnose_run(path, target, config, as_json=as_json)
         return
-    from evaluation.diagnose import diagnose_folder
+    from evaluation.validity.diagnose_run import diagnose_folder
 
     assert instance is not None
     with keeping("Nothing was written; start the same command again."), shown_progress() as progress:
@@ -141,7 +141,7 @@ def _refuse_flags(path: Path, **flags: object) -> None:
 
 def _model_of(folder: Path | None, model: str | None) -> str:
     """Return the model that was asked for, or else the one of the run or the instance in `folder`."""
-    from evaluation.named_model import model_named_in
+    from evaluation.suite.named_model import model_named_in
 
     if folder is None:
         raise SuiteError(
@@ -151,7 +151,7 @@ def _model_of(folder: Path | None, model: str | None) -> str:
 
 
 def _diagnose_run(path: Path, target: TargetConfig, config: DiagnosisConfig, *, as_json: bool) -> None:
-    from evaluation.diagnose import diagnose_run
+    from evaluation.validity.diagnose_run import diagnose_run
 
     kept = f"Finished diagnoses are kept in {path}; the same command goes on from there."
     with keeping(kept), shown_progress() as progress:

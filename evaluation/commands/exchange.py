@@ -23,11 +23,11 @@ from evaluation.commands._flags import (
 from evaluation.commands._output import print_json, say
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_json
-from ravel.schema import GENERALISATIONS
+from ravel.facts.schema import GENERALISATIONS
 
 if TYPE_CHECKING:
     from das.featurizers.storage import FeaturizerHeader
-    from evaluation.target import TargetConfig
+    from evaluation.config.target import TargetConfig
 
 __all__ = ["export", "import_featurizer"]
 
@@ -69,7 +69,7 @@ def export(
     if style == "saebench":
         _export_results(path, split, out, as_json=as_json)
         return
-    from evaluation.exporting import export_folder
+    from evaluation.exchange.exporting import export_folder
 
     target = _target(model or _stated_model(path), dtype, device, trust_remote_code, allow_pickle)
     exported = export_folder(path, style, target, out, allow_foreign=allow_foreign)
@@ -84,7 +84,7 @@ def export(
 
 
 def _export_results(path: Path, split: str, out: Path, *, as_json: bool) -> None:
-    from evaluation.saebench import export_saebench
+    from evaluation.exchange.saebench import export_saebench
 
     paths = export_saebench(path, out, one_of("split", split, GENERALISATIONS))
     if as_json:
@@ -137,8 +137,8 @@ def import_featurizer(
 
     Example: ravel import W --format mib --instance I --site block_output.2@entity_last --attribute A --out F
     """
-    from evaluation.importing import ImportRequest, import_folder
-    from ravel.instance import Manifest
+    from evaluation.exchange.importing import ImportRequest, import_folder
+    from ravel.instance.instance import Manifest
 
     request = ImportRequest(
         path=path,

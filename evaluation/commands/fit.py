@@ -24,9 +24,9 @@ from evaluation.commands._flags import (
     target_config,
 )
 from evaluation.commands._output import keeping, print_json, print_json_lines, print_rows, say, shown_progress
-from evaluation.metrics import Rounding
-from evaluation.records import ScoreRecord
-from ravel.schema import GENERALISATIONS, PARTITIONS
+from evaluation.records.scores import ScoreRecord
+from evaluation.scoring.metrics import Rounding
+from ravel.facts.schema import GENERALISATIONS, PARTITIONS
 
 __all__ = ["fit", "score"]
 
@@ -59,7 +59,7 @@ def fit(
     """
     from dataclasses import asdict
 
-    from evaluation.steps import FitRequest, fit_folder, unfinished_fit
+    from evaluation.suite.folders import FitRequest, fit_folder, unfinished_fit
 
     settings = {} if config is None else _settings(method, config)
     request = FitRequest(method, settings, attribute, site, dim, seed)
@@ -130,8 +130,8 @@ def score(
 
     Example: ravel score F --instance I --split context
     """
-    from evaluation.steps import ScoreRequest, score_folder
-    from evaluation.uncertainty import DEFAULT_RESAMPLES
+    from evaluation.scoring.intervals import DEFAULT_RESAMPLES
+    from evaluation.suite.folders import ScoreRequest, score_folder
 
     request = ScoreRequest(
         generalisation=one_of("split", split, GENERALISATIONS),
@@ -164,14 +164,14 @@ def score(
 
 
 def _settings(method: str, config: Path) -> dict[str, Any]:
-    from evaluation.methods import METHODS
+    from das.methods.registry import METHODS
 
     return METHODS.get(method).config_class.from_file(config).model_dump(mode="json")
 
 
 def _model_of(instance: Path, model: str | None) -> str:
     """Return the model that was asked for, or else the one the instance names."""
-    from evaluation.named_model import model_named_in
+    from evaluation.suite.named_model import model_named_in
 
     return model_named_in(instance) if model is None else model
 

@@ -32,8 +32,8 @@ def push(
 
     Example: ravel push city-instance me/ravel-city
     """
-    from evaluation.hub import push_folder
-    from evaluation.hub_layout import named
+    from evaluation.exchange.hub.client import push_folder
+    from evaluation.exchange.hub.layout import named
 
     with keeping("No commit was made unless the hub shows it; start the same command again."):
         pushed = push_folder(path, repo_id, private=private, branch=branch, message=message)
@@ -65,8 +65,8 @@ def pull(
 
     Example: ravel pull me/ravel-city --out city-instance
     """
-    from das.engine.memory import parse_bytes
-    from evaluation.hub import REPO_TYPES, pull_folder
+    from das.engine.kept.memory import parse_bytes
+    from evaluation.exchange.hub.client import REPO_TYPES, pull_folder
 
     with keeping("Nothing was written; start the same command again."), shown_progress() as progress:
         pulled = pull_folder(

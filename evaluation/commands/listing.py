@@ -23,7 +23,7 @@ def methods(as_json: Json = False) -> None:
 
     Example: ravel list methods
     """
-    from evaluation.listings import method_rows
+    from evaluation.suite.catalogue import method_rows
 
     rows = method_rows()
     columns = {"method": "name", "summary": "summary", "learns from": "learns_from", "settings": "settings"}
@@ -36,7 +36,7 @@ def models(as_json: Json = False) -> None:
 
     Example: ravel list models
     """
-    from evaluation.listings import model_rows
+    from evaluation.suite.catalogue import model_rows
 
     rows = model_rows()
     _print(rows, {"family": "name", "model types": "model_types"}, as_json=as_json)
@@ -65,7 +65,7 @@ def controls(as_json: Json = False) -> None:
 
     Example: ravel list controls
     """
-    from evaluation.listings import control_rows
+    from evaluation.suite.catalogue import control_rows
 
     rows = control_rows()
     _print(rows, {"control": "name", "summary": "summary", "floors": "floors"}, as_json=as_json)
@@ -77,7 +77,7 @@ def presets(as_json: Json = False) -> None:
 
     Example: ravel list presets
     """
-    from evaluation.listings import preset_rows
+    from evaluation.suite.catalogue import preset_rows
 
     rows = preset_rows()
     columns = {"preset": "name", "summary": "summary", "model": "model", "published figures": "published"}

@@ -95,8 +95,8 @@ def score(
 
     Example: ravel planted score --world bundled --world bundled@axes --out planted-run
     """
-    from evaluation.planted.score import BUNDLED_TWICE, PlantedRequest, score_planted
-    from evaluation.planted.text import planted_markdown
+    from evaluation.validity.planted.score import BUNDLED_TWICE, PlantedRequest, score_planted
+    from evaluation.validity.planted.text import planted_markdown
 
     request = PlantedRequest(
         worlds=tuple(world or BUNDLED_TWICE),

@@ -10,9 +10,9 @@ import typer
 
 from evaluation.commands._flags import Json, one_of
 from evaluation.commands._output import print_json, say
-from evaluation.run_tables import table_of_runs
-from evaluation.tables import RENDERERS, render
-from ravel.schema import Partition
+from evaluation.report.tables import RENDERERS, render
+from evaluation.report.tables.of_runs import table_of_runs
+from ravel.facts.schema import Partition
 
 __all__ = ["plot", "table"]
 
@@ -72,7 +72,7 @@ def plot(
 
     Example: ravel plot city-run --plot sizes
     """
-    from evaluation.publication import draw_run
+    from evaluation.report.publish import draw_run
 
     paths = draw_run(run_path, out, None if name == _ALL else [name])
     if as_json:

@@ -27,7 +27,7 @@ def report(
 
     Example: ravel report city-run
     """
-    from evaluation.report import write_report
+    from evaluation.report.page import write_report
 
     path = write_report(run_path, out=out)
     if as_json:
@@ -49,7 +49,7 @@ def card(
 
     Example: ravel card city-instance --out README.md
     """
-    from evaluation.cards import card_of
+    from evaluation.report.cards import card_of
 
     text = card_of(path)
     if out is not None:

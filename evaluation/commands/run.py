@@ -31,18 +31,18 @@ from evaluation.commands._output import (
     warn,
 )
 from evaluation.commands._runs import no_run
-from evaluation.control_records import control_summary
-from evaluation.failures import FAILURES
-from evaluation.runs import RunFolder
-from evaluation.tables import attribute_table, main_table
+from evaluation.records.control_checks import control_summary
+from evaluation.records.failures import FAILURES
+from evaluation.records.run_folder import RunFolder
+from evaluation.report.tables import attribute_table, main_table
 from ravel.common.errors import SuiteError
 from ravel.common.signals import stop_on_term
 
 if TYPE_CHECKING:
-    from evaluation.plan import SuiteConfig
-    from evaluation.planning import PlannedCell, RunPlan
-    from evaluation.suite import RunSummary
-    from evaluation.target import TargetConfig
+    from evaluation.config.target import TargetConfig
+    from evaluation.suite.forecast.plan import PlannedCell, RunPlan
+    from evaluation.suite.grid import SuiteConfig
+    from evaluation.suite.run import RunSummary
 
 __all__ = ["print_run", "run", "run_json"]
 
@@ -119,7 +119,7 @@ def run(
 
     Example: ravel run suite.yaml --out city-run
     """
-    from evaluation.planning import plan_preset, plan_run
+    from evaluation.suite.forecast.plan import plan_preset, plan_run
 
     _check_sources(suite, preset, instance)
     folder = out if out is not None else Path(f"{preset or (suite and suite.stem)}-run")
@@ -184,8 +184,8 @@ def _say_failures(summary: RunSummary) -> None:
 
 def _config_of(suite: Path | None, preset: str | None, instance: Path | None) -> SuiteConfig:
     """Return the suite of a file or of a preset, the latter on the instance given or on none."""
-    from evaluation.plan import SuiteConfig
-    from evaluation.preset import preset_named
+    from evaluation.config.preset import preset_named
+    from evaluation.suite.grid import SuiteConfig
 
     if preset is not None:
         return preset_named(preset).suite_config("" if instance is None else str(instance))
@@ -194,7 +194,7 @@ def _config_of(suite: Path | None, preset: str | None, instance: Path | None) ->
 
 
 def _carried_out(preset: str | None, config: SuiteConfig, folder: Path, target: TargetConfig) -> RunSummary:
-    from evaluation.steps import run_folder, run_preset
+    from evaluation.suite.folders import run_folder, run_preset
 
     kept = f"Finished cells are kept in {folder}; the same command goes on from there."
     with keeping(kept), shown_progress() as progress:

@@ -23,7 +23,7 @@ from evaluation.commands._flags import (
 from evaluation.commands._output import keeping, print_json, print_rows, say, shown_progress, warn
 
 if TYPE_CHECKING:
-    from evaluation.submission import JudgedSubmission
+    from evaluation.exchange.submission import JudgedSubmission
 
 __all__ = ["score_submission", "submit"]
 
@@ -46,7 +46,7 @@ def submit(
 
     Example: ravel submit city-run --out mine.zip --name "DAS on cities"
     """
-    from evaluation.submission import About, pack_run
+    from evaluation.exchange.submission import About, pack_run
 
     about = About(name, tuple(author or ()), description)
     submission = pack_run(run, out, about, methods=tuple(method or ()))
@@ -82,7 +82,7 @@ def score_submission(
 
     Example: ravel score-submission mine.zip --instance city-instance --model bundled
     """
-    from evaluation.submission import score_submission as judged_submission
+    from evaluation.exchange.submission import score_submission as judged_submission
 
     target = target_config(
         model,

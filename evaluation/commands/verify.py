@@ -34,7 +34,7 @@ def verify(
 
     Example: ravel verify city-run
     """
-    from evaluation.verify import leak_rows, verify_artefact
+    from evaluation.verify.folders import leak_rows, verify_artefact
 
     found = verify_artefact(path, instance)
     rows = leak_rows(found)

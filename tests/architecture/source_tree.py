@@ -17,7 +17,7 @@ class Module:
     """One source file."""
 
     name: str
-    """Import name, such as `das.engine.direct`."""
+    """Import name, such as `das.engine.engines.direct`."""
     path: Path
     """Where the file lies."""
     tree: ast.Module

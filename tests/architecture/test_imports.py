@@ -11,24 +11,26 @@ from source_tree import ROOT, Import, imports, modules, package_of
 LAYERS = ("ravel", "das", "evaluation")
 
 LATE_IMPORTS = {
-    "ravel.instance": {
+    "ravel.instance.instance": {
         "datasets": "takes seconds, and only those who ask for a Dataset need it",
         "pandas": "takes a second, and only those who ask for a table need it",
     },
-    "ravel.release": {"datasets": "takes seconds, and only the hub reader needs it"},
-    "das.engine": {"das.engine.reference": "pyvene takes seconds, and only the oracle needs it"},
-    "evaluation.execution.ray": {"ray": "an optional extra that takes seconds, and only a cluster needs it"},
-    "evaluation.execution.worker": {
+    "ravel.facts.release": {"datasets": "takes seconds, and only the hub reader needs it"},
+    "das.engine": {"das.engine.engines.reference": "pyvene takes seconds, and only the oracle needs it"},
+    "evaluation.suite.execution.ray": {
+        "ray": "an optional extra that takes seconds, and only a cluster needs it"
+    },
+    "evaluation.suite.execution.worker": {
         "scipy": "takes a fifth of a second, and only a process whose threads are limited needs it first"
     },
     **{
-        f"evaluation.baselines.{method}": {
+        f"das.methods.{method}": {
             "sklearn": "takes most of a second, and every run imports the methods that it does not use too"
         }
-        for method in ("_probe", "lda", "pca", "sae")
+        for method in ("common.probe", "closed_form.lda", "closed_form.pca", "dictionaries.sae")
     },
     **{
-        f"evaluation.baselines.{module}": {
+        f"das.methods.dictionaries.{module}": {
             "sae_lens": "an optional extra that takes seconds, and only pretrained autoencoders need it"
         }
         for module in ("_pretrained_sae", "_published_saes")
@@ -42,7 +44,7 @@ MODEL_FAMILIES = (
     *("phi", "phi3", "qwen2", "qwen3", "stablelm"),
 )
 EDGES = {
-    "pyvene": {"das.engine.reference", "das.interop.pyvene_export"},
+    "pyvene": {"das.engine.engines.reference", "das.interop.pyvene_export"},
     "transformers": {
         *(
             "das.models.load",
@@ -50,36 +52,55 @@ EDGES = {
             "das.models.tokenizers",
             "das.models.weights",
             "das.models.wrappers",
-            "das.engine.blocks",
-            "das.engine.completion",
-            "das.engine.reference",
+            "das.engine.running.block_runner",
+            "das.engine.running.completion",
+            "das.engine.engines.reference",
             "evaluation.commands._flags",
         ),
-        *(f"das.models.{family}" for family in MODEL_FAMILIES),
+        *(f"das.models.families.{family}" for family in MODEL_FAMILIES),
         *("das.models.planted.training", "das.models.planted.words"),
     },
-    "concept_erasure": {"evaluation.baselines.leace"},
-    "matplotlib": {"evaluation.plots.canvas"},
-    "datasets": {"ravel.instance", "ravel.release"},
-    "huggingface_hub": {"evaluation.hub"},
-    "pandas": {"ravel.instance"},
+    "concept_erasure": {"das.methods.closed_form.leace"},
+    "matplotlib": {"evaluation.report.plots.canvas"},
+    "datasets": {"ravel.instance.instance", "ravel.facts.release"},
+    "huggingface_hub": {"evaluation.exchange.hub.client"},
+    "pandas": {"ravel.instance.instance"},
     "typer": {"evaluation.cli"},
     "rich": {"evaluation.commands._output"},
-    "sae_lens": {"evaluation.baselines._pretrained_sae", "evaluation.baselines._published_saes"},
-    "ray": {"evaluation.execution.ray"},
+    "sae_lens": {"das.methods.dictionaries._pretrained_sae", "das.methods.dictionaries._published_saes"},
+    "ray": {"evaluation.suite.execution.ray"},
 }
 """The only modules that may import a third party; `evaluation.commands` may import typer too."""
 
 TORCH_FREE = (
     "ravel",
     *(m.name for m in modules() if package_of(m.name) == "ravel"),
-    *("evaluation.records", "evaluation.metrics", "evaluation.uncertainty", "evaluation.aggregate"),
-    *("evaluation.tables", "evaluation.summary", "evaluation.runs", "evaluation.plots", "evaluation.cli"),
-    *("evaluation.families", "evaluation.entanglement", "evaluation.derived", "evaluation.report"),
-    *("evaluation.spread", "evaluation.student", "evaluation.control_records", "evaluation.failures"),
-    *("evaluation.diagnosis", "evaluation.diagnosis.checks", "evaluation.commands.diagnose"),
-    *("evaluation.planted.records", "evaluation.planted.text", "evaluation.planted.validity"),
-    *("evaluation.commands.planted", "evaluation.commands.exchange", "evaluation.saebench"),
+    "evaluation.records.scores",
+    "evaluation.scoring.metrics",
+    "evaluation.scoring.intervals",
+    "evaluation.scoring.averages",
+    "evaluation.report.tables",
+    "evaluation.scoring.summary",
+    "evaluation.records.run_folder",
+    "evaluation.report.plots",
+    "evaluation.cli",
+    "evaluation.report.method_families",
+    "evaluation.scoring.entanglement",
+    "evaluation.scoring.post_hoc",
+    "evaluation.report.page",
+    "evaluation.scoring.variance",
+    "evaluation.scoring.student",
+    "evaluation.records.control_checks",
+    "evaluation.records.failures",
+    "evaluation.validity.diagnosis",
+    "evaluation.validity.diagnosis.checks",
+    "evaluation.commands.diagnose",
+    "evaluation.records.planted",
+    "evaluation.validity.planted.text",
+    "evaluation.validity.planted.validity",
+    "evaluation.commands.planted",
+    "evaluation.commands.exchange",
+    "evaluation.exchange.saebench",
 )
 
 
@@ -178,6 +199,6 @@ def test_registries_find_their_members_without_torch_in_ravel() -> None:
     code = (
         "import sys\nsys.modules['torch'] = None\n"
         "from ravel.entity_types import ENTITY_TYPES\nassert 'city' in ENTITY_TYPES\n"
-        "from ravel.tables import read_bundled\nassert read_bundled('city').attributes()\n"
+        "from ravel.facts.tables import read_bundled\nassert read_bundled('city').attributes()\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, capture_output=True)

@@ -9,19 +9,22 @@ from source_tree import Module, modules
 
 SEAM = "ravel.common.durable"
 EXCEPTIONS = {
-    ("das.engine.spill", "save_file"): "a cache, in which checksums show what a power cut damaged",
-    ("das.engine.spill", "mkstemp"): "as above",
-    ("das.engine.spill", "replace"): "as above",
-    ("das.engine.spill", "unlink"): "as above",
+    ("das.engine.kept.disk_cache", "save_file"): "a cache, in which checksums show what a power cut damaged",
+    ("das.engine.kept.disk_cache", "mkstemp"): "as above",
+    ("das.engine.kept.disk_cache", "replace"): "as above",
+    ("das.engine.kept.disk_cache", "unlink"): "as above",
     ("das.models.planted.world", "save_file"): "into a new folder, which is brought to the disk as a whole",
-    ("evaluation.activations", "save_file"): "inside `write_with`",
-    ("evaluation.hub", "rmtree"): "of what was fetched and refused",
-    ("evaluation.run_lock", "rmdir"): "of a folder that was made for a lock and stayed empty",
-    ("evaluation.run_lock", "unlink"): "of the lock, which is no result",
-    ("evaluation.submission.pack", "mkdir"): "in a new folder, which is brought to the disk as a whole",
-    ("evaluation.submission.unpack", "mkdir"): "in a temporary folder, which goes after the check",
-    ("evaluation.submission.unpack", "open"): "as above",
-    ("evaluation.submission.unpack", "unlink"): "as above",
+    ("evaluation.suite.stored_vectors", "save_file"): "inside `write_with`",
+    ("evaluation.exchange.hub.client", "rmtree"): "of what was fetched and refused",
+    ("evaluation.records.lock", "rmdir"): "of a folder that was made for a lock and stayed empty",
+    ("evaluation.records.lock", "unlink"): "of the lock, which is no result",
+    (
+        "evaluation.exchange.submission.pack",
+        "mkdir",
+    ): "in a new folder, which is brought to the disk as a whole",
+    ("evaluation.verify.submission.unpack", "mkdir"): "in a temporary folder, which goes after the check",
+    ("evaluation.verify.submission.unpack", "open"): "as above",
+    ("evaluation.verify.submission.unpack", "unlink"): "as above",
     ("ravel.common.io", "write_bytes"): "inside `write_with`",
 }
 """Calls that change files outside the seam, each with its reason."""

@@ -24,9 +24,9 @@ from simulated import (
     templates_fixed,
 )
 
-from evaluation.metrics import scores
-from evaluation.records import Outcome
-from evaluation.uncertainty import sample_scores
+from evaluation.records.scores import Outcome
+from evaluation.scoring.intervals import sample_scores
+from evaluation.scoring.metrics import scores
 
 
 def load_script() -> ModuleType:

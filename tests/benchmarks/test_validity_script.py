@@ -14,8 +14,8 @@ import validity_numbers
 from validity_figures import draw_all
 from validity_tables import PARTS, pages
 
-from evaluation.metrics import scores
-from evaluation.records import Outcome
+from evaluation.records.scores import Outcome
+from evaluation.scoring.metrics import scores
 from ravel.common.errors import SuiteError
 
 ROOT = Path(__file__).resolve().parents[2]

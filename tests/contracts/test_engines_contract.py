@@ -16,14 +16,14 @@ from pyvene.models.intervenable_modelcard import type_to_module_mapping
 from torch import Tensor, nn
 
 from das.engine import ENGINES, DirectEngine, Engine, ForcedPair, ResumeEngine, make_engine
-from das.engine.batch import PaddedRows, PromptEncoder
-from das.engine.reference import ReferenceEngine
+from das.engine.base.batch import PaddedRows, PromptEncoder
+from das.engine.engines.reference import ReferenceEngine
 from das.featurizers import Activation, Dictionary, Featurizer, MaskedBasis, Subspace, retract
 from das.models import FAMILIES, TargetModel
 from das.models.miniature import random_target
 from das.sites import POSITIONS, STREAMS, Position, Site, Stream
 from ravel.common.errors import SuiteError
-from ravel.schema import Prompt
+from ravel.facts.schema import Prompt
 
 FAMILY_NAMES = FAMILIES.names()
 KNOWN_TO_PYVENE = ("gemma2", "gpt2", "gpt_neox", "llama", "mistral", "qwen2")
@@ -570,7 +570,7 @@ def test_without_its_own_names_pyvene_finds_our_modules(
     free = free_featurizers(target.width(site))["subspace"]
     logits, (gradient,) = gradients(engine, pairs, site, free)
     vectors = engine.collect([pair.base for pair in pairs], [site])[site]
-    monkeypatch.setattr("das.engine.reference.type_to_module_mapping", {})
+    monkeypatch.setattr("das.engine.engines.reference.type_to_module_mapping", {})
     found_logits, (found_gradient,) = gradients(engine, pairs, site, free)
     close(found_logits, logits)
     close(found_gradient, gradient)

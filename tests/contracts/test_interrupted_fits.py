@@ -13,14 +13,14 @@ from safetensors.torch import save
 from token_world import token_instance
 
 from das.engine import ResumeEngine
-from das.engine.labels import ForcedLabels
-from das.engine.protocol import FeaturizedPairs
+from das.engine.base.labels import ForcedLabels
+from das.engine.base.protocol import FeaturizedPairs
 from das.featurizers import Featurizer
-from das.methods.base import Problem, TrainedMethod
+from das.methods.common.base import Problem, TrainedMethod
+from das.methods.registry import METHODS
 from das.models import TargetModel
 from das.sites import Site
 from das.training.workspace import SilentWorkspace
-from evaluation.methods import METHODS
 
 TRAINED = [method for method in METHODS if issubclass(method, TrainedMethod)]
 SETTINGS = {"epochs": 2, "batch_size": 4, "learning_rate": 0.02, "log_every": 3}

@@ -12,23 +12,23 @@ from token_world import token_instance
 from torch import Tensor
 
 from das.engine import make_engine
-from das.engine.labels import forced_labels
-from das.engine.protocol import ForcedPair
+from das.engine.base.labels import forced_labels
+from das.engine.base.protocol import ForcedPair
 from das.featurizers.base import Featurizer
 from das.featurizers.masked import MaskedBasis
 from das.featurizers.storage import FeaturizerHeader, load_featurizer, save_featurizer
 from das.featurizers.subspace import Subspace
-from das.methods.base import Method, Problem
-from das.methods.das import Das, DasConfig
-from das.methods.mdas import Mdas, MdasConfig
+from das.methods.common.base import Method, Problem
+from das.methods.registry import METHODS
+from das.methods.trained.das import Das, DasConfig
+from das.methods.trained.mdas import Mdas, MdasConfig
 from das.models import FAMILIES
 from das.models.miniature import miniature
 from das.sites import Site
 from das.training.objective import LossWeights, TrainingPair, pooled_loss
 from das.training.workspace import SilentWorkspace
-from evaluation.methods import METHODS
-from ravel.instance import Instance
-from ravel.schema import Prompt
+from ravel.facts.schema import Prompt
+from ravel.instance.instance import Instance
 
 SIZE = 5
 

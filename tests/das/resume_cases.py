@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from das.engine import Engine, ForcedPair
-from das.engine.protocol import Choice, FeaturizedPairs
+from das.engine.base.protocol import Choice, FeaturizedPairs
 from das.featurizers import Subspace, retract
 from das.models import TargetModel
 from das.sites import STREAMS, Position, Site, Stream

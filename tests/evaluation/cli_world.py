@@ -17,8 +17,8 @@ from das.engine import DirectEngine, EngineAnswerer
 from das.models import FAMILIES
 from das.models.miniature import miniature
 from evaluation.cli import app
-from ravel.prompts import fill
-from ravel.schema import PARTITIONS, Partition, Template
+from ravel.asking.prompts import fill
+from ravel.facts.schema import PARTITIONS, Partition, Template
 
 ATTRIBUTES = ("Birthplace", "Profession")
 WORDINGS = (

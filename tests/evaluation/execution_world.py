@@ -7,10 +7,10 @@ from pathlib import Path
 
 from cli_world import FAST, SITE, World
 
-from evaluation.methods import METHODS, methods_in
-from evaluation.plan import SuiteConfig
-from evaluation.suite import RunSummary, run_suite_for
-from evaluation.target import TargetConfig
+from das.methods.registry import METHODS, methods_in
+from evaluation.config.target import TargetConfig
+from evaluation.suite.grid import SuiteConfig
+from evaluation.suite.run import RunSummary, run_suite_for
 
 FAILING = methods_in((*METHODS.packages, "failing_methods"))
 TWO_SITES = [SITE, "block_output.2@entity_last"]

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from evaluation.records import SCORE_SCHEMA_VERSION, AverageRecord, Outcome, ScoreRecord
+from evaluation.records.scores import SCORE_SCHEMA_VERSION, AverageRecord, Outcome, ScoreRecord
 
 
 def outcome(attribute: str, template: str, entity: str, said: str, *, number: int = 0) -> Outcome:

@@ -29,10 +29,10 @@ from safetensors.torch import load as read_tensors
 from safetensors.torch import save as write_tensors
 from torch import Tensor
 
-from evaluation.submission import Limits, check_submission, opened
+from evaluation.exchange.submission import Limits, check_submission, opened
 from ravel.common.errors import SuiteError
 from ravel.common.io import canonical_json
-from ravel.instance import Instance
+from ravel.instance.instance import Instance
 
 Edit = Callable[[Path], object]
 SMALL = Limits(

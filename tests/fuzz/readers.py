@@ -18,9 +18,10 @@ from fuzzing import Reader
 from safetensors.torch import save_file
 from torch import Tensor
 
-from das.engine.spill import SpillFolder, key_of
+from das.engine.kept.disk_cache import SpillFolder, key_of
 from das.featurizers import FeaturizerHeader, load_featurizer, save_featurizer
-from das.methods.das import METHOD as DAS
+from das.methods.dictionaries._pretrained_sae import latents_of_pretrained, load_pretrained
+from das.methods.trained.das import METHOD as DAS
 from das.models import FAMILIES
 from das.models.load import load_target
 from das.models.miniature import miniature
@@ -29,33 +30,43 @@ from das.models.planted.world import load_world
 from das.sites import Site
 from das.tensor_files import TensorFileError, parse_tensors
 from das.training.checkpoint import read_checkpoint
-from evaluation.activations import collect_vectors
-from evaluation.baselines._pretrained_sae import latents_of_pretrained, load_pretrained
-from evaluation.breakdowns import read_breakdowns
-from evaluation.cards import card_of
-from evaluation.control_records import read_control_checks
-from evaluation.derived import read_derived
-from evaluation.diagnosis import read_cell_diagnoses, read_diagnosis, write_cell_diagnoses, write_diagnosis
-from evaluation.plan import FREE, GROWING, SuiteConfig
-from evaluation.planted.records import read_planted
-from evaluation.preset import Preset
-from evaluation.publication import plot_inputs
-from evaluation.records import read_averages, read_comparisons, read_outcomes, read_refusals, read_scores
-from evaluation.report.build import read_report
-from evaluation.runs import RunFolder
-from evaluation.shared import SharedTensors
-from evaluation.stated import read_cell_header, read_environment, swapped_in
-from evaluation.verify import verify_artefact
-from ravel.build import BuildConfig
+from evaluation.config.preset import Preset
+from evaluation.records.control_checks import read_control_checks
+from evaluation.records.headers import read_cell_header, read_environment, swapped_in
+from evaluation.records.planted import read_planted
+from evaluation.records.run_folder import RunFolder
+from evaluation.records.scores import (
+    read_averages,
+    read_comparisons,
+    read_outcomes,
+    read_refusals,
+    read_scores,
+)
+from evaluation.report.cards import card_of
+from evaluation.report.page.build import read_report
+from evaluation.report.publish import plot_inputs
+from evaluation.scoring.breakdowns import read_breakdowns
+from evaluation.scoring.post_hoc import read_derived
+from evaluation.suite.grid import FREE, GROWING, SuiteConfig
+from evaluation.suite.shared_tensors import SharedTensors
+from evaluation.suite.stored_vectors import collect_vectors
+from evaluation.validity.diagnosis import (
+    read_cell_diagnoses,
+    read_diagnosis,
+    write_cell_diagnoses,
+    write_diagnosis,
+)
+from evaluation.verify.folders import verify_artefact
 from ravel.common.config import Config
 from ravel.common.io import read_json, read_jsonl, write_json, write_jsonl, write_text
-from ravel.dependence import read_dependence, read_skews
 from ravel.entity_types import ENTITY_TYPES
-from ravel.instance import Instance, verify_instance
-from ravel.release import read_release, write_release
-from ravel.release_pairs import import_release_pairs, write_release_pairs
-from ravel.sources import open_tables
-from ravel.tables import read_bundled, read_tables, write_tables
+from ravel.facts.dependence import read_dependence, read_skews
+from ravel.facts.release import read_release, write_release
+from ravel.facts.sources import open_tables
+from ravel.facts.tables import read_bundled, read_tables, write_tables
+from ravel.instance.build import BuildConfig
+from ravel.instance.instance import Instance, verify_instance
+from ravel.pairing.release_pairs import import_release_pairs, write_release_pairs
 
 __all__ = ["READERS"]
 
@@ -344,7 +355,7 @@ def repair_run(folder: Path) -> None:
 
 
 SUITE = (RUN / "config.yaml").read_text(encoding="utf-8")
-PRESET = (ROOT / "evaluation" / "presets" / "bundled-city-all.yaml").read_text(encoding="utf-8")
+PRESET = (ROOT / "evaluation" / "config" / "presets" / "bundled-city-all.yaml").read_text(encoding="utf-8")
 PLANTED = (GOLDEN / "v2" / "planted.yaml").read_text(encoding="utf-8")
 PERSON = ENTITY_TYPES.get("invented_person")
 DIAGNOSED = max(RUN.glob("cells/*/diagnostics.json"), key=lambda path: path.stat().st_size)

@@ -12,25 +12,31 @@ import pytest
 import torch
 from readers import GOLDEN, RUN
 
-from das.engine.spill import SpillFolder, key_of
+from das.engine.kept.disk_cache import SpillFolder, key_of
 from das.featurizers import load_featurizer
 from das.models.planted.spec import PlantedSpec, check_spec
 from das.training.checkpoint import read_checkpoint
-from evaluation.breakdowns import read_breakdowns
-from evaluation.control_records import read_control_checks
-from evaluation.diagnosis import read_cell_diagnoses, read_diagnosis
-from evaluation.plan import SuiteConfig
-from evaluation.planted.records import read_planted
-from evaluation.records import read_averages, read_comparisons, read_outcomes, read_refusals, read_scores
-from evaluation.runs import RunFolder
-from evaluation.stated import read_cell_header, read_environment, swapped_in
-from evaluation.verify import verify_artefact
+from evaluation.records.control_checks import read_control_checks
+from evaluation.records.headers import read_cell_header, read_environment, swapped_in
+from evaluation.records.planted import read_planted
+from evaluation.records.run_folder import RunFolder
+from evaluation.records.scores import (
+    read_averages,
+    read_comparisons,
+    read_outcomes,
+    read_refusals,
+    read_scores,
+)
+from evaluation.scoring.breakdowns import read_breakdowns
+from evaluation.suite.grid import SuiteConfig
+from evaluation.validity.diagnosis import read_cell_diagnoses, read_diagnosis
+from evaluation.verify.folders import verify_artefact
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_json, read_jsonl
-from ravel.dependence import read_dependence, read_skews
 from ravel.entity_types import ENTITY_TYPES
-from ravel.instance import Instance, verify_instance
-from ravel.tables import read_tables
+from ravel.facts.dependence import read_dependence, read_skews
+from ravel.facts.tables import read_tables
+from ravel.instance.instance import Instance, verify_instance
 
 V1, V2 = GOLDEN / "v1", GOLDEN / "v2"
 EXPECTED: dict[str, Any] = json.loads((V2 / "expected.json").read_text(encoding="utf-8"))

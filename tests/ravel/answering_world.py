@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-from ravel.knowledge import Decided
-from ravel.matching import NumberWithin, Prefix
-from ravel.schema import (
+from ravel.asking.knowledge import Decided
+from ravel.asking.matching import NumberWithin, Prefix
+from ravel.facts.schema import (
     PARTITIONS,
     SLOT,
     Attribute,
@@ -18,7 +18,7 @@ from ravel.schema import (
     Prompt,
     Template,
 )
-from ravel.tables import Tables
+from ravel.facts.tables import Tables
 
 COLOURS = ("red", "dark green", "blue", "white")
 SIZES = ("-12", "0", "7", "118")

@@ -8,11 +8,11 @@ from functools import cache
 
 from answering_world import TableAnswerer, town_tables
 
-from ravel.build import BuildConfig, build_instance
-from ravel.instance import Instance, PromptRecord
-from ravel.leaks import find_leaks
-from ravel.prompts import fill
-from ravel.schema import InterchangePair, Template
+from ravel.asking.prompts import fill
+from ravel.facts.schema import InterchangePair, Template
+from ravel.instance.build import BuildConfig, build_instance
+from ravel.instance.instance import Instance, PromptRecord
+from ravel.pairing.leaks import find_leaks
 
 Pairs = dict[str, list[InterchangePair]]
 

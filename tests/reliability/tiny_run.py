@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from planted_world import SITE, PlantedWorld
 
-import evaluation.publication
-from evaluation.plan import SuiteConfig
-from evaluation.suite import RunSummary, run_suite_on
+import evaluation.report.publish
+from evaluation.suite.grid import SuiteConfig
+from evaluation.suite.run import RunSummary, run_suite_on
 from ravel.common.io import write_bytes
-from ravel.instance import Instance
+from ravel.instance.instance import Instance
 
 __all__ = ["TinyRun"]
 
@@ -58,4 +58,4 @@ class TinyRun:
                 write_bytes(place / name, content)
             return [place / name for name, _ in drawn]
 
-        monkeypatch.setattr(evaluation.publication, "write_plots", write_drawn)
+        monkeypatch.setattr(evaluation.report.publish, "write_plots", write_drawn)

@@ -14,9 +14,9 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from das.models.planted.spec import PlantedSpec
 from das.models.planted.words import planted_facts, value_words
+from ravel.asking.prompts import fill
 from ravel.common.seeds import derive_seed
-from ravel.prompts import fill
-from ravel.tables import Tables
+from ravel.facts.tables import Tables
 
 __all__ = ["PlantedModel", "train_planted"]
 

@@ -22,7 +22,7 @@ from ravel.common.errors import SuiteError
 from ravel.common.folders import check_new_folder, new_folder
 from ravel.common.io import read_bytes, write_text
 from ravel.common.seeds import derive_seed
-from ravel.tables import Tables, write_tables
+from ravel.facts.tables import Tables, write_tables
 
 __all__ = [
     "BUNDLED_WORLD",

@@ -9,10 +9,10 @@ from uuid import uuid4
 
 import torch
 
-from das.engine.protocol import Engine
+from das.engine.base.protocol import Engine
 from das.featurizers.base import Featurizer
 from das.featurizers.masked import MaskedBasis
-from das.methods.base import Method, MethodConfig, Problem
+from das.methods.common.base import Method, MethodConfig, Problem
 from das.training.workspace import Workspace
 
 

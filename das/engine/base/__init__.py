@@ -1,0 +1,1 @@
+"""What every engine rests on: the protocol, prompts as tokens, hooks, labels."""

@@ -1,0 +1,145 @@
+"""What every engine can do. An engine knows prompts, token ids, positions and a featurizer; nothing of
+attributes or methods."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from das.engine.base.labels import ForcedLabels
+from das.featurizers.base import Featurizer
+from das.models.base import TargetModel
+from das.sites import Site
+from ravel.asking.knowledge import Decided
+from ravel.facts.schema import Completion, Prompt
+
+__all__ = ["Choice", "Engine", "FeaturizedPairs", "ForcedPair", "PromptPair"]
+
+
+@dataclass(frozen=True, slots=True)
+class ForcedPair:
+    """A base prompt with a label forced after it, and the source prompt whose vector is brought in."""
+
+    base: Prompt
+    """The prompt that is answered."""
+    source: Prompt
+    """The prompt whose vector at the site is the interchange's source."""
+    label_ids: tuple[int, ...]
+    """Token ids put after the base prompt; at least one."""
+
+
+@dataclass(frozen=True, slots=True)
+class FeaturizedPairs:
+    """Pairs that go through one featurizer."""
+
+    pairs: Sequence[ForcedPair]
+    """The pairs."""
+    featurizer: Featurizer | None
+    """What swaps; None: nothing is changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A base and a source prompt, and two answers of which each might be said."""
+
+    base: Prompt
+    """The prompt that is answered."""
+    source: Prompt
+    """The prompt whose vector at the site is brought in."""
+    answers: tuple[tuple[int, ...], tuple[int, ...]]
+    """Token ids of both, none empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class PromptPair:
+    """A base and a source prompt, with nothing forced after the base."""
+
+    base: Prompt
+    """The prompt that is continued."""
+    source: Prompt
+    """The prompt whose vector at the site is brought in."""
+
+
+class Engine(Protocol):
+    """Runs a target model. `reference`, `direct` and `resume` agree on values and gradients."""
+
+    name: str
+    """As on the command line: `direct`."""
+    target: TargetModel
+    """The model that is run."""
+
+    def collect(self, prompts: Sequence[Prompt], sites: Sequence[Site]) -> dict[Site, Tensor]:
+        """Return the vectors at each site, [n_prompts, width] in float32, in the order of `prompts`; no
+        gradient. The width is the target's at that site."""
+        ...
+
+    def complete(
+        self, prompts: Sequence[Prompt], max_new_tokens: int, decided: Decided | None = None
+    ) -> list[Completion]:
+        """Continue each prompt greedily, in the order of `prompts`.
+
+        A completion may stop where `decided` says so, called with a prompt's place and all of its new token
+        ids so far; an engine may also ignore it.
+        """
+        ...
+
+    def interchange_logits(
+        self, pairs: Sequence[ForcedPair], site: Site, featurizer: Featurizer | None
+    ) -> Tensor:
+        """Return the logits that predict each label token, [n_pairs, longest label, vocabulary] in float32.
+
+        Position j of a row predicts `label_ids[j]`; rows with shorter labels are filled with zeros at the
+        end. With `featurizer=None` nothing is changed. Gradients flow to the featurizer's parameters only,
+        where autograd is on.
+        """
+        ...
+
+    def forced_labels(self, groups: Sequence[FeaturizedPairs], site: Site) -> list[ForcedLabels]:
+        """Return how the labels of each group fare under the group's own featurizer, in order.
+
+        The groups run together where the engine can; each result is what the group alone would give.
+        Gradients flow as in `interchange_logits`.
+        """
+        ...
+
+    def said(
+        self, choices: Sequence[Choice], site: Site, featurizer: Featurizer | None
+    ) -> list[tuple[bool, bool]]:
+        """Return for both answers whether, forced, each of their tokens is the likeliest at its place: just
+        then a greedy continuation begins with the answer. No gradient."""
+        ...
+
+    def complete_swapped(
+        self,
+        pairs: Sequence[PromptPair],
+        site: Site,
+        featurizer: Featurizer | None,
+        max_new_tokens: int,
+        decided: Decided | None = None,
+    ) -> list[Completion]:
+        """Continue each base greedily, in the order of `pairs`, after the interchange at the site's position
+        in the base; new tokens are not interchanged.
+
+        `decided` as in `complete`. With `featurizer=None` nothing is changed. No gradient.
+        """
+        ...
+
+    def tokens_after(self, pairs: Sequence[ForcedPair], site: Site) -> list[int]:
+        """Return for each pair how many tokens its base has from the site on, label included."""
+        ...
+
+    def give_way(self, came: str) -> None:
+        """Let go of kept states and halve the passes to come, because memory did not suffice for a way back
+        through passes of `forced_labels`; `came` says so in words. No result depends on it.
+
+        Raises SuiteError where there is nothing left to halve.
+        """
+        ...
+
+    def run_ahead(self, pairs: Sequence[ForcedPair], site: Site) -> None:
+        """Run now, in large batches, what all these pairs will need again and again, as far as there is room
+        to keep it; no result depends on it."""
+        ...

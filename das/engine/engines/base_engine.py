@@ -1,0 +1,147 @@
+"""What an engine can do once it gives the logits of an interchange: the plain way of all that is made of
+them."""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from das.engine.base.batch import PromptEncoder
+from das.engine.base.labels import ForcedLabels, forced_labels
+from das.engine.base.protocol import Choice, Engine, FeaturizedPairs, ForcedPair, PromptPair
+from das.engine.running.pass_limit import Room
+from das.featurizers.base import Featurizer
+from das.models.base import TargetModel
+from das.sites import Site
+from ravel.asking.knowledge import Decided
+from ravel.common.errors import SuiteError
+from ravel.facts.schema import Completion
+
+__all__ = ["ThroughLogits", "batches_of", "listen"]
+
+_LOG = logging.getLogger("das.engine")
+
+
+def listen(engine: Engine, on_note: Callable[[str], None] | None) -> None:
+    """Let an engine's lines for the user go to `on_note`, or to the log if None; not every engine has any."""
+    if isinstance(engine, ThroughLogits):
+        engine.on_note = on_note
+
+
+def batches_of(engine: Engine) -> dict[str, Any]:
+    """Return what bounds the batches of an engine, as plain values: sums of floats depend on who shares a
+    pass.
+
+    `engine`, `at_most` and `unit` are settings; `lowered_to` stands only where memory did not suffice.
+    """
+    room = engine.room if isinstance(engine, ThroughLogits) else None
+    if room is None:
+        return {"engine": engine.name}
+    lowered = {} if room.size == room.asked else {"lowered_to": room.size}
+    return {"engine": engine.name, "at_most": room.asked, "unit": room.unit, **lowered}
+
+
+class ThroughLogits(ABC):
+    """Judges labels and answers by their logits, one featurizer and one answer at a time."""
+
+    target: TargetModel
+    """The model that is run."""
+    encoder: PromptEncoder
+    """Tokenises prompts, once each."""
+    room: Room | None = None
+    """How much a pass may hold, for engines that can do with less."""
+    on_note: Callable[[str], None] | None = None
+    """Gets a line for the user, such as that memory did not suffice; None: it is logged as a warning."""
+
+    @abstractmethod
+    def interchange_logits(
+        self, pairs: Sequence[ForcedPair], site: Site, featurizer: Featurizer | None
+    ) -> Tensor:
+        """Return the logits that predict each label token; see the protocol."""
+
+    def forced_labels(self, groups: Sequence[FeaturizedPairs], site: Site) -> list[ForcedLabels]:
+        """Return how the labels of each group fare under its own featurizer; see the protocol."""
+        return [
+            forced_labels(
+                self.interchange_logits(group.pairs, site, group.featurizer),
+                [pair.label_ids for pair in group.pairs],
+            )
+            for group in groups
+        ]
+
+    def said(
+        self, choices: Sequence[Choice], site: Site, featurizer: Featurizer | None
+    ) -> list[tuple[bool, bool]]:
+        """Return for both answers whether they would be said; see the protocol."""
+        first, second = (self._greedy_labels(choices, which, site, featurizer) for which in (0, 1))
+        return list(zip(first, second, strict=True))
+
+    def complete_swapped(
+        self,
+        pairs: Sequence[PromptPair],
+        site: Site,
+        featurizer: Featurizer | None,
+        max_new_tokens: int,
+        decided: Decided | None = None,
+    ) -> list[Completion]:
+        """Continue each base greedily after the interchange; see the protocol.
+
+        For every new token the row runs again with those before it forced; `decided` is ignored.
+        """
+        said: list[tuple[int, ...]] = [() for _ in pairs]
+        live = list(range(len(pairs)))
+        for _ in range(max_new_tokens):
+            if not live:
+                break
+            # The last token of a label is predicted and never read: any id will do there.
+            forced = [ForcedPair(pairs[i].base, pairs[i].source, (*said[i], 0)) for i in live]
+            with torch.no_grad():
+                best = self.interchange_logits(forced, site, featurizer)[:, -1].argmax(dim=-1).tolist()
+            for i, token in zip(live, best, strict=True):
+                said[i] += (token,)
+            live = [i for i in live if said[i][-1] not in self.target.end_ids]
+        decode = self.target.tokenizer.decode
+        return [Completion(decode(list(ids), skip_special_tokens=True), ids) for ids in said]
+
+    def give_way(self, came: str) -> None:
+        """Let go of kept states and halve the passes to come; see the protocol."""
+        if self.room is None:
+            raise SuiteError(
+                expected="room for a forward pass", came=came, todo="free some memory, or use --engine direct"
+            )
+        self.room.lower(came)
+
+    def note(self, text: str) -> None:
+        """Pass a line for the user on."""
+        if self.on_note is None:
+            _LOG.warning("%s", text)
+        else:
+            self.on_note(text)
+
+    def run_ahead(self, pairs: Sequence[ForcedPair], site: Site) -> None:  # noqa: B027
+        """Do nothing: an engine that keeps states overrides this."""
+
+    def tokens_after(self, pairs: Sequence[ForcedPair], site: Site) -> list[int]:
+        """Return for each pair how many tokens its base has from the site on, label included."""
+        bases = self.encoder.encode([pair.base.text for pair in pairs])
+        return [
+            len(base.ids) + len(pair.label_ids) - 1 - self.encoder.position(pair.base, site.position)
+            for base, pair in zip(bases, pairs, strict=True)
+        ]
+
+    def _greedy_labels(
+        self, choices: Sequence[Choice], which: int, site: Site, featurizer: Featurizer | None
+    ) -> list[bool]:
+        if not choices:
+            return []
+        pairs = [ForcedPair(c.base, c.source, c.answers[which]) for c in choices]
+        with torch.no_grad():
+            best = self.interchange_logits(pairs, site, featurizer).argmax(dim=-1).tolist()
+        return [
+            tuple(row[: len(pair.label_ids)]) == pair.label_ids for row, pair in zip(best, pairs, strict=True)
+        ]

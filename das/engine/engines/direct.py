@@ -1,0 +1,456 @@
+"""The plain fast engine: unique sources are read once and remembered, rows are grouped to avoid padding.
+
+It knows token ids, positions and a featurizer; nothing of attributes, labels' meaning or methods.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from das.engine.base.batch import PaddedRows, PaddingSide, PromptEncoder, pad_rows, plan_batches
+from das.engine.base.checks import check_featurizer, check_pairs, check_row_lengths, check_sites
+from das.engine.base.hooks import captured, gathered, rewritten
+from das.engine.base.labels import ForcedLabels, forced_labels
+from das.engine.base.protocol import Choice, FeaturizedPairs, ForcedPair, PromptPair
+from das.engine.base.token_rows import token_rows
+from das.engine.engines.base_engine import ThroughLogits
+from das.engine.kept.cache import SourceKey, VectorCache
+from das.engine.kept.memory import free_bytes, more_room
+from das.engine.running.completion import Completer, Settled
+from das.engine.running.pass_limit import Plan, Room, spared
+from das.engine.running.swapped_completion import SwappedRow, complete_swapped_rows
+from das.featurizers.base import Featurizer
+from das.models.base import TargetModel
+from das.sites import Site
+from ravel.asking.knowledge import Decided
+from ravel.facts.schema import Completion, Prompt
+
+__all__ = ["Change", "DirectEngine"]
+
+Change = Callable[[Tensor], Tensor]
+"""From the vectors at a site, [rows, width], to those that take their place."""
+
+
+class DirectEngine(ThroughLogits):
+    """Runs a target model with forward hooks where its sites are.
+
+    A source vector depends on the source prompt and the site alone, so each is computed once and kept, over
+    pairs, epochs, target attributes and methods. Logits are projected at the label positions only.
+
+    A pass that runs out of memory is done again with half the tokens, and the engine stays at that; from then
+    on a gradient is computed pass by pass, each of which runs a second time for it. `on_note` is told.
+    """
+
+    name = "direct"
+    room: Room
+    """How many tokens a pass may have."""
+
+    def __init__(
+        self,
+        target: TargetModel,
+        batch_tokens: int = 16_384,
+        *,
+        cache_bytes: int = 1 << 28,
+        padding_side: PaddingSide = "right",
+        extra_padding: int = 0,
+    ) -> None:
+        """`batch_tokens` bounds the tokens of one forward pass, `cache_bytes` the kept source vectors.
+
+        The two settings of padding change no result; they are there to prove it.
+        """
+        self.target = target
+        self.room = Room(batch_tokens, give_way=self._let_go, tell=self.note, todo=self._todo)
+        self.cache = VectorCache(cache_bytes)
+        """The kept source vectors."""
+        self.encoder = PromptEncoder(target.tokenizer)
+        """Tokenises prompts, once each."""
+        self._completer = Completer(target, batch_tokens)
+        self._head: nn.Module = target.model.get_output_embeddings()
+        self._padding_side = padding_side
+        self._extra_padding = extra_padding
+
+    @property
+    def batch_tokens(self) -> int:
+        """Tokens in one forward pass at most, padding included; lower than asked for once memory did not
+        suffice."""
+        return self.room.size
+
+    def collect(self, prompts: Sequence[Prompt], sites: Sequence[Site]) -> dict[Site, Tensor]:
+        """Return the vectors at each site, [n_prompts, width] in float32; see the protocol.
+
+        One pass of a prompt serves all sites, and ends after the last of them.
+        """
+        check_sites(sites, self.target)
+        keys = {site: [self._key(prompt, site) for prompt in prompts] for site in sites}
+        found = self._vectors([key for of_site in keys.values() for key in of_site])
+        return {
+            site: torch.stack([found[key] for key in of_site]) if of_site else self._no_vectors(site)
+            for site, of_site in keys.items()
+        }
+
+    def complete(
+        self, prompts: Sequence[Prompt], max_new_tokens: int, decided: Decided | None = None
+    ) -> list[Completion]:
+        """Continue each prompt greedily, with the end token if it came; see the protocol.
+
+        Equal texts run once, and so does what many begin with (`Completer`).
+        """
+        rows = token_rows(self.target.tokenizer, self.encoder, [prompt.text for prompt in prompts])
+        check_row_lengths([len(row) + max_new_tokens for row in rows], self.target)
+        askers: dict[tuple[int, ...], list[int]] = {}
+        for place, row in enumerate(rows):
+            askers.setdefault(row, []).append(place)
+        unique = list(askers)
+        settled = _all_decided(decided, list(askers.values()))
+        new = self._completer.complete(unique, max_new_tokens, settled, room=self.room)
+        known: dict[tuple[int, ...], Completion] = {ids: self._completion(ids) for ids in dict.fromkeys(new)}
+        found = {row: known[ids] for row, ids in zip(unique, new, strict=True)}
+        return [found[row] for row in rows]
+
+    def complete_swapped(
+        self,
+        pairs: Sequence[PromptPair],
+        site: Site,
+        featurizer: Featurizer | None,
+        max_new_tokens: int,
+        decided: Decided | None = None,
+    ) -> list[Completion]:
+        """Continue each base greedily after the interchange, with the end token if it came; see the protocol.
+
+        Equal pairs run once, and a new token runs alone: the rest of its row is in the model's own cache.
+        """
+        check_sites([site], self.target)
+        check_featurizer(featurizer, self.target, site)
+        if featurizer is None:
+            return self.complete([pair.base for pair in pairs], max_new_tokens, decided)
+        rows = [encoded.ids for encoded in self.encoder.encode([pair.base.text for pair in pairs])]
+        self.encoder.encode([pair.source.text for pair in pairs])
+        check_row_lengths([len(row) + max_new_tokens for row in rows], self.target)
+        askers: dict[tuple[tuple[int, ...], int, SourceKey], list[int]] = {}
+        for i, (row, pair) in enumerate(zip(rows, pairs, strict=True)):
+            asked = (row, self.encoder.position(pair.base, site.position), self._key(pair.source, site))
+            askers.setdefault(asked, []).append(i)
+        sources = self._vectors([key for _, _, key in askers])
+        new = complete_swapped_rows(
+            [SwappedRow(row, place, sources[key]) for row, place, key in askers],
+            self.target,
+            site,
+            featurizer,
+            max_new_tokens,
+            room=self.room,
+            cached=max_new_tokens > 1 and self._completer.grows,
+            settled=_all_decided(decided, list(askers.values())),
+        )
+        known = {ids: self._completion(ids) for ids in dict.fromkeys(new)}
+        found = {i: known[ids] for of_row, ids in zip(askers.values(), new, strict=True) for i in of_row}
+        return [found[i] for i in range(len(pairs))]
+
+    def interchange_logits(
+        self, pairs: Sequence[ForcedPair], site: Site, featurizer: Featurizer | None
+    ) -> Tensor:
+        """Return the logits that predict each label token, [n_pairs, longest label, vocabulary]; see the
+        protocol."""
+        check_sites([site], self.target)
+        check_pairs(pairs)
+        check_featurizer(featurizer, self.target, site)
+        if not pairs:
+            return torch.zeros(0, 0, int(self.target.config.vocab_size), device=self.target.device)
+        rows = self._forced_rows(pairs)
+        if featurizer is None:
+            return self._in_passes(pairs, rows, site, None)
+        sources = self._stacked([pair.source for pair in pairs], site)
+
+        home = self.target.device
+
+        def swaps(batch: list[int]) -> Change:
+            incoming = sources.index_select(0, torch.tensor(batch, device=sources.device))
+            # A block may be computed elsewhere than the featurizer lies.
+            return lambda base: featurizer.interchange(base.to(home), incoming).to(base.device)
+
+        if not torch.is_grad_enabled():
+            return self._in_passes(pairs, rows, site, swaps)
+        found: list[Tensor] = []
+        if not self.room.tight and self.room.attempt(
+            lambda: found.append(self._in_passes(pairs, rows, site, swaps, again=False))
+        ):
+            return found[0]
+        return self._spared(pairs, site, featurizer, lambda batch, logits: logits)
+
+    def forced_labels(self, groups: Sequence[FeaturizedPairs], site: Site) -> list[ForcedLabels]:
+        """Return how the labels of each group fare under its own featurizer; see the protocol.
+
+        Once memory did not suffice they are judged pass by pass, and the logits of a pass are let go.
+        """
+        found: list[ForcedLabels] = []
+        if not self.room.tight and self.room.attempt(
+            lambda: found.extend(ThroughLogits.forced_labels(self, groups, site))
+        ):
+            return found
+        return [self._spared_labels(group, site) for group in groups]
+
+    def said(
+        self, choices: Sequence[Choice], site: Site, featurizer: Featurizer | None
+    ) -> list[tuple[bool, bool]]:
+        """Return for both answers whether they would be said; see the protocol.
+
+        Once memory did not suffice the logits of a pass are let go before the next.
+        """
+        found: dict[int, tuple[bool, bool]] = {}
+        lengths = [len(base.ids) for base in self.encoder.encode([choice.base.text for choice in choices])]
+
+        def plan(left: Sequence[int]) -> list[list[int]]:
+            return self._planned(lengths)(left) if self.room.tight else [list(range(len(left)))]
+
+        def one(batch: list[int]) -> None:
+            some = [choices[i] for i in batch]
+            found.update(zip(batch, ThroughLogits.said(self, some, site, featurizer), strict=True))
+
+        self.room.each(len(choices), plan, one)
+        return [found[i] for i in range(len(choices))]
+
+    def _spared_labels(self, group: FeaturizedPairs, site: Site) -> ForcedLabels:
+        check_pairs(group.pairs)
+        check_featurizer(group.featurizer, self.target, site)
+        if not group.pairs:
+            return ThroughLogits.forced_labels(self, [group], site)[0]
+        correct = torch.zeros(len(group.pairs), dtype=torch.bool, device=self.target.device)
+
+        def judged(batch: list[int], logits: Tensor) -> Tensor:
+            labels = forced_labels(logits, [group.pairs[i].label_ids for i in batch])
+            correct[torch.tensor(batch, device=correct.device)] = labels.correct.to(correct.device)
+            return labels.cross_entropy
+
+        losses = self._spared(group.pairs, site, group.featurizer, judged)
+        return ForcedLabels(losses, correct)
+
+    def _in_passes(
+        self,
+        pairs: Sequence[ForcedPair],
+        rows: Sequence[tuple[int, ...]],
+        site: Site,
+        swaps: Callable[[list[int]], Change] | None,
+        *,
+        again: bool = True,
+    ) -> Tensor:
+        """Return the logits of all rows; `again`: what does not fit is halved, which is of no use where the
+        graph of all passes is kept."""
+        longest = max(len(pair.label_ids) for pair in pairs)
+        parts: list[Tensor] = []
+        order: list[int] = []
+
+        def one(batch: list[int]) -> None:
+            change = None if swaps is None else swaps(batch)
+            parts.append(self._pass(batch, pairs, rows, site, longest, change))
+            order.extend(batch)
+
+        if again:
+            self.room.each(len(rows), self._planned([len(row) for row in rows]), one)
+        else:
+            for batch in self._plan([len(row) for row in rows]):
+                one(batch)
+        return _restored(torch.cat(parts), order)
+
+    def _spared(
+        self,
+        pairs: Sequence[ForcedPair],
+        site: Site,
+        featurizer: Featurizer | None,
+        judged: Callable[[list[int], Tensor], Tensor],
+    ) -> Tensor:
+        """Return what `judged` makes of the logits of each pass, row by row, with a gradient that keeps the
+        graph of one pass at a time."""
+        rows = self._forced_rows(pairs)
+        longest = max(len(pair.label_ids) for pair in pairs)
+        # A featurizer is given its pairs in the order in which passes run them, however large a pass is.
+        order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
+        swapped = torch.zeros(len(rows), 0, device=self.target.device)
+        if featurizer is not None:
+            bases = self._stacked([pairs[i].base for i in order], site).to(self.target.dtype)
+            swapped = featurizer.interchange(bases, self._stacked([pairs[i].source for i in order], site))
+
+        def one(places: list[int], changed: Tensor) -> Tensor:
+            batch = [order[place] for place in places]
+            change: Change | None = None if featurizer is None else changed.to
+            return judged(batch, self._pass(batch, pairs, rows, site, longest, change))
+
+        found = spared(self.room, swapped, self._planned([len(rows[i]) for i in order]), one)
+        return _restored(found, order)
+
+    def _pass(
+        self,
+        batch: list[int],
+        pairs: Sequence[ForcedPair],
+        rows: Sequence[tuple[int, ...]],
+        site: Site,
+        longest: int,
+        change: Change | None,
+    ) -> Tensor:
+        """Return the logits of a batch of rows in one pass, with `change` made at the site."""
+        some = [rows[i] for i in batch]
+        wanted = self._label_positions(some, [pairs[i] for i in batch], longest)
+        padded = self._pad(some)
+        if change is None:
+            logits = self._logits(padded, wanted)
+        else:
+            places = [self.encoder.position(pairs[i].base, site.position) for i in batch]
+            with self._swap(padded, places, site, change):
+                logits = self._logits(padded, wanted)
+        return _blank(logits, [len(pairs[i].label_ids) for i in batch])
+
+    @contextmanager
+    def _swap(self, padded: PaddedRows, places: list[int], site: Site, change: Change) -> Iterator[None]:
+        positions = torch.tensor(places, device=padded.shifts.device) + padded.shifts
+        with rewritten(self.target.place(site), positions, change):
+            yield
+
+    def _stacked(self, prompts: Sequence[Prompt], site: Site) -> Tensor:
+        """Return the prompts' vectors at the site, [n, width] in float32."""
+        self.encoder.encode([prompt.text for prompt in prompts])
+        keys = [self._key(prompt, site) for prompt in prompts]
+        found = self._vectors(keys)
+        return torch.stack([found[key] for key in keys])
+
+    def _logits(self, padded: PaddedRows, wanted: Tensor) -> Tensor:
+        """Return float32 logits [rows, n, vocabulary] at the `wanted` [rows, n] places of the unpadded
+        rows."""
+        with gathered(self._head, wanted + padded.shifts[:, None]):
+            logits: Tensor = self._forward(padded).logits
+        return logits.float()
+
+    def _forward(self, padded: PaddedRows) -> Any:
+        inputs: dict[str, Any] = {"input_ids": padded.ids, "use_cache": False}
+        # A causal model never sees padding on its right; masks and position ids would only cost time.
+        if padded.ragged and self._padding_side == "left":
+            inputs |= {"attention_mask": padded.attention_mask, "position_ids": padded.position_ids}
+        return self.target.model(**inputs)
+
+    def _vectors(self, keys: Sequence[SourceKey]) -> dict[SourceKey, Tensor]:
+        """Return the vector of each key, from memory where it is kept."""
+        found: dict[SourceKey, Tensor] = {}
+        missing: dict[str, list[SourceKey]] = {}
+        for key in dict.fromkeys(keys):
+            kept = self.cache.get(key)
+            if kept is None:
+                missing.setdefault(key.text, []).append(key)
+            else:
+                found[key] = kept
+        # Vectors made under inference mode could never enter a training step later.
+        with torch.inference_mode(False), torch.no_grad():
+            found.update(self._read(missing))
+        return found
+
+    def _read(self, wanted: dict[str, list[SourceKey]]) -> dict[SourceKey, Tensor]:
+        """Run each text once and return the vectors of its keys."""
+        texts = list(wanted)
+        rows = [encoded.ids for encoded in self.encoder.encode(texts)]
+        check_row_lengths([len(row) for row in rows], self.target)
+        found: dict[SourceKey, Tensor] = {}
+
+        def one(batch: list[int]) -> None:
+            found.update(self._read_batch([rows[i] for i in batch], [wanted[texts[i]] for i in batch]))
+
+        self.room.each(len(rows), self._planned([len(row) for row in rows]), one)
+        for key, vector in found.items():
+            self.cache.put(key, vector)
+        return found
+
+    def _read_batch(
+        self, rows: list[tuple[int, ...]], keys: list[list[SourceKey]]
+    ) -> dict[SourceKey, Tensor]:
+        padded = self._pad(rows)
+        spots = dict.fromkeys(key.spot for of_row in keys for key in of_row)
+        tokens = sorted({key.token for of_row in keys for key in of_row})
+        column = {token: index for index, token in enumerate(tokens)}
+        # A row too short for a wanted index reads its last token there; nobody asks for that value.
+        places = torch.tensor([[min(token, len(row) - 1) for token in tokens] for row in rows])
+        places = places.to(padded.shifts.device) + padded.shifts[:, None]
+        wanted = {spot: self.target.place(spot) for spot in spots}
+        with captured(wanted, dict.fromkeys(spots, places)) as vectors:
+            self._forward(padded)
+        return {
+            key: vectors[key.spot][row, column[key.token]].clone().to(self.target.device)
+            for row, of_row in enumerate(keys)
+            for key in of_row
+        }
+
+    def _completion(self, token_ids: tuple[int, ...]) -> Completion:
+        text: str = self.target.tokenizer.decode(list(token_ids), skip_special_tokens=True)
+        return Completion(text=text, token_ids=token_ids)
+
+    def _forced_rows(self, pairs: Sequence[ForcedPair]) -> list[tuple[int, ...]]:
+        """Return each base with its label forced; the label's last token is only predicted, never read."""
+        bases = self.encoder.encode([pair.base.text for pair in pairs])
+        rows = [base.ids + pair.label_ids[:-1] for base, pair in zip(bases, pairs, strict=True)]
+        check_row_lengths([len(row) for row in rows], self.target)
+        return rows
+
+    def _label_positions(self, rows: list[tuple[int, ...]], pairs: list[ForcedPair], longest: int) -> Tensor:
+        starts = [len(row) - len(pair.label_ids) for row, pair in zip(rows, pairs, strict=True)]
+        wanted = [
+            [min(start + j, len(row) - 1) for j in range(longest)]
+            for start, row in zip(starts, rows, strict=True)
+        ]
+        return torch.tensor(wanted, device=self.target.device)
+
+    def _key(self, prompt: Prompt, site: Site) -> SourceKey:
+        token = self.encoder.position(prompt, site.position)
+        return SourceKey(site.stream, site.layer, prompt.text, token, site.head)
+
+    def _no_vectors(self, site: Site) -> Tensor:
+        return torch.zeros(0, self.target.width(site), device=self.target.device)
+
+    def _pad(self, rows: list[tuple[int, ...]]) -> PaddedRows:
+        return pad_rows(rows, side=self._padding_side, extra=self._extra_padding, device=self.target.device)
+
+    def _plan(self, lengths: list[int]) -> list[list[int]]:
+        """Return batches of rows by their places; no batch has rows of both sides of a turning point."""
+        sides = self.target.sides(lengths)
+        batches: list[list[int]] = []
+        for side in sorted(set(sides)):
+            rows = [i for i, other in enumerate(sides) if other == side]
+            planned = plan_batches(
+                [lengths[i] for i in rows],
+                batch_tokens=self.batch_tokens,
+                enough_tokens=self.batch_tokens // 16,
+            )
+            batches += [[rows[i] for i in batch] for batch in planned]
+        return batches
+
+    def _planned(self, lengths: Sequence[int]) -> Plan:
+        return lambda left: self._plan([lengths[i] for i in left])
+
+    def _let_go(self) -> None:
+        """Forget what can be read again."""
+        self.cache.clear()
+
+    def _todo(self, size: int) -> str:
+        return more_room(free_bytes(self.target.device))
+
+
+def _blank(logits: Tensor, lengths: list[int]) -> Tensor:
+    """Put zeros after each row's own label, [rows, n, vocabulary]."""
+    if min(lengths) == logits.shape[1]:
+        return logits
+    kept = torch.arange(logits.shape[1])[None, :] < torch.tensor(lengths)[:, None]
+    return logits.masked_fill(~kept.to(logits.device)[:, :, None], 0.0)
+
+
+def _restored(rows: Tensor, order: list[int]) -> Tensor:
+    """Undo the grouping: row i of `rows` goes to place `order[i]`."""
+    if order == list(range(len(order))):
+        return rows
+    inverse = torch.empty(len(order), dtype=torch.long)
+    inverse[torch.tensor(order)] = torch.arange(len(order))
+    return rows[inverse.to(rows.device)]
+
+
+def _all_decided(decided: Decided | None, askers: Sequence[Sequence[int]]) -> Settled | None:
+    """Return a rule for rows from one for prompts: all prompts with a row's text must have enough."""
+    if decided is None:
+        return None
+    return lambda row, token_ids: all(decided(place, token_ids) for place in askers[row])

@@ -1,0 +1,1 @@
+"""What runs blocks, states and completions."""

@@ -1,0 +1,1 @@
+"""Reference rows: the floors and the ceiling of every score."""

@@ -1,0 +1,1 @@
+"""Methods that find directions from vectors and labels, without an intervention."""

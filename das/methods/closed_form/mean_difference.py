@@ -1,0 +1,91 @@
+"""The span of class means: the simplest supervised subspace; it knows no covariance and trains nothing."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from pydantic import PositiveInt
+from torch import Tensor
+
+from das.engine.base.protocol import Engine
+from das.featurizers.base import Featurizer
+from das.featurizers.subspace import Subspace
+from das.methods.common.alignment import check_attribute, check_size, shared_key
+from das.methods.common.base import Method, MethodConfig, Problem, Workspace
+from das.methods.common.coordinates import (
+    class_means,
+    class_shares,
+    fixed_signs,
+    require_rank,
+    significant,
+)
+from das.methods.common.labelled import LabelledVectors, labelled_vectors
+from das.threads import one_thread
+
+__all__ = ["METHOD", "MeanDifference", "MeanDifferenceConfig"]
+
+
+class MeanDifferenceConfig(MethodConfig):
+    """Settings of mean_difference."""
+
+    vectors: PositiveInt = 20000
+    """Most training vectors; a larger population is sampled, always the same."""
+
+
+class MeanDifference(Method):
+    """Swaps the span of the centred class means, or its `size` principal directions.
+
+    The many-valued form of the difference of two means, as in mass-mean probes (Marks and Tegmark 2023, arXiv
+    2310.06824). Removing all of it leaves equal class means, and so nothing to a linear classifier (Belrose
+    et al. 2023, arXiv 2306.03819). Every class counts once, however many vectors it has. At most one column
+    less than there are classes, so the result may be smaller than asked for.
+    """
+
+    name: ClassVar[str] = "mean_difference"
+    summary: ClassVar[str] = "Swaps the span of the centred class means"
+    config_class: ClassVar[type[MethodConfig]] = MeanDifferenceConfig
+    needs_attribute: ClassVar[bool] = True
+    needs_size: ClassVar[bool] = True
+    needs_labels: ClassVar[bool] = True
+    draws: ClassVar[bool] = False
+
+    def fit(self, problem: Problem, engine: Engine, workspace: Workspace) -> Featurizer:
+        """Return a `Subspace` of at most `size` columns.
+
+        Raises SuiteError for an unknown attribute or a size beyond the model's width, NotApplicableError for
+        too few classes or class means that are all the same.
+        """
+        config = self.config
+        assert isinstance(config, MeanDifferenceConfig)
+        check_attribute(problem)
+        check_size(problem, engine)
+
+        def directions() -> dict[str, Tensor]:
+            return mean_directions(labelled_vectors(problem, engine, limit=config.vectors))
+
+        key = shared_key(
+            self.name, problem, engine, attribute=problem.attribute, config=config.model_dump(mode="json")
+        )
+        found = workspace.shared(key, directions)
+        workspace.log({"rank": found["basis"].shape[1]})
+        return Subspace(found["basis"][:, : problem.size].contiguous())
+
+
+def mean_directions(labelled: LabelledVectors) -> dict[str, Tensor]:
+    """Return orthonormal `basis` [d_model, rank] of the centred class means and their `singular` values.
+
+    The columns are the principal directions of the class means, each class with weight one, by descending
+    singular value. Raises NotApplicableError if the means are the same up to rounding.
+    """
+    n_classes = len(labelled.classes)
+    means = class_means(labelled.vectors, labelled.labels, n_classes)
+    means = means[class_shares(labelled.labels, n_classes) > 0]
+    with one_thread():
+        basis, singular, _ = torch.linalg.svd((means - means.mean(dim=0)).mT, full_matrices=False)
+    rank = significant(singular, scale=float(labelled.vectors.double().square().mean().sqrt()))
+    require_rank(rank, came=f"{n_classes} class means that are all the same")
+    return {"basis": fixed_signs(basis[:, :rank]).float(), "singular": singular[:rank].float()}
+
+
+METHOD = MeanDifference

@@ -1,0 +1,242 @@
+"""How much each feature of any featurizer brings of the target and disturbs of the rest, by gradients.
+
+It knows pairs, an engine and a featurizer with a mask; not what is done with the numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, final
+
+import torch
+from pydantic import NonNegativeFloat, PositiveInt
+from torch import Tensor
+
+from das.engine.base.protocol import Engine, ForcedPair
+from das.featurizers.base import Featurizer
+from das.methods.common.alignment import require_cause_pairs
+from das.methods.common.base import Problem
+from das.sites import Site
+from ravel.common.config import Config
+from ravel.common.seeds import python_stream
+from ravel.facts.schema import TRAIN_SPLIT, InterchangePair
+from ravel.instance.instance import Instance
+
+__all__ = [
+    "AttributionConfig",
+    "AttributionPair",
+    "answer_difference",
+    "attribution_pairs",
+    "feature_attribution",
+    "pair_attributions",
+]
+
+
+class AttributionConfig(Config):
+    """How features are attributed."""
+
+    estimator: Literal["gradient", "integrated"] = "gradient"
+    """`gradient`: the slope where nothing is swapped; `integrated`: its mean on the way to the full swap."""
+    steps: PositiveInt = 8
+    """Points on that way, for `integrated`."""
+    leak_weight: NonNegativeFloat = 0.3
+    """How much disturbing the other attributes counts against bringing the target; 0 ignores them."""
+    attribution_pairs: PositiveInt = 512
+    """Most training pairs of the target attribute; a larger population is sampled."""
+    attribution_pairs_per_other: PositiveInt = 128
+    """Most training pairs of each other attribute."""
+    attribution_batch: PositiveInt = 128
+    """Pairs in one call of the engine; it changes no result beyond rounding."""
+
+
+@dataclass(frozen=True, slots=True)
+class AttributionPair:
+    """A pair with its two answers told apart at the first token in which they differ."""
+
+    forced: ForcedPair
+    """Base, source, and the tokens that both answers share, followed by the source answer's next one."""
+    swapped_id: int
+    """The source answer's token there."""
+    unchanged_id: int
+    """The base's own answer's token there."""
+
+
+def feature_attribution(
+    problem: Problem,
+    engine: Engine,
+    featurizer_of: Callable[[Tensor], Featurizer],
+    n_features: int,
+    *,
+    config: AttributionConfig,
+    seed: int,
+) -> Tensor:
+    """Return cause minus `leak_weight` times leak for each feature, [n_features] in float32 on the CPU.
+
+    `featurizer_of` turns a mask [n_features] into the featurizer that swaps by it. With T the logit of the
+    source's answer minus that of the base's, a feature's share in a pair is `(f_source - f_base) dT/df`, the
+    slope of T in the feature's mask: attribution patching (Nanda 2023; Kramar et al. 2024, arXiv 2403.00745)
+    where nothing is swapped yet, or averaged over masks on the way to the full swap (integrated gradients,
+    Sundararajan et al. 2017, arXiv 1703.01365). `cause` is its mean over pairs of the target attribute,
+    `leak` the mean of its absolute value over pairs of the others: there any change is a disturbance.
+
+    Raises SuiteError if there is no training pair of the target attribute.
+    """
+    instance, target = problem.instance, problem.attribute
+    limit, others = config.attribution_pairs, config.attribution_pairs_per_other
+    causes = attribution_pairs(instance, target, limit=limit, seed=seed)
+    if not causes:
+        require_cause_pairs(problem, [])
+    isolates = [
+        pair
+        for other in instance.attributes
+        if other != target
+        for pair in attribution_pairs(instance, other, limit=others, seed=seed)
+    ]
+    device = engine.target.device
+    featurizer = featurizer_of(torch.zeros(n_features, device=device))
+    cause = torch.zeros(n_features, dtype=torch.float64)
+    for batch in pair_attributions(causes, engine, problem.site, featurizer, config=config):
+        cause += batch.sum(dim=0) / len(causes)
+    leak = torch.zeros(n_features, dtype=torch.float64)
+    if config.leak_weight:
+        for batch in pair_attributions(isolates, engine, problem.site, featurizer, config=config):
+            leak += batch.abs().sum(dim=0) / len(isolates)
+    return (cause - config.leak_weight * leak).float()
+
+
+def attribution_pairs(
+    instance: Instance, attribute: str, *, limit: int, seed: int, split: str = TRAIN_SPLIT
+) -> list[AttributionPair]:
+    """Return at most `limit` pairs of `split` whose base asks for `attribute`, in the instance's order.
+
+    A larger population is sampled without replacement. Pairs of which one answer only continues the other
+    are passed over: no token tells them apart.
+    """
+    found = [pair for pair in instance.pairs(split) if pair.attribute == attribute]
+    told = [made for pair in found if (made := _told_apart(instance, pair)) is not None]
+    if len(told) <= limit:
+        return told
+    stream = python_stream(seed, "attribution", split, attribute)
+    return [told[index] for index in sorted(stream.sample(range(len(told)), limit))]
+
+
+def pair_attributions(
+    pairs: Sequence[AttributionPair],
+    engine: Engine,
+    site: Site,
+    featurizer: Featurizer,
+    *,
+    config: AttributionConfig,
+) -> list[Tensor]:
+    """Return each feature's share in each pair: per batch [n_pairs, n_features], float64, on the CPU.
+
+    Rows of a batch stand in the order in which the engine ran them. With `integrated`, a row's sum over
+    features tends to the change of `answer_difference` from no swap to the full one as `steps` grows.
+    """
+    return [
+        _batch_attributions(pairs[start : start + config.attribution_batch], engine, site, featurizer, config)
+        for start in range(0, len(pairs), config.attribution_batch)
+    ]
+
+
+def answer_difference(
+    pairs: Sequence[AttributionPair], engine: Engine, site: Site, featurizer: Featurizer | None
+) -> Tensor:
+    """Return the logit of the source's answer minus the base's, where both first differ, [n_pairs]."""
+    logits = engine.interchange_logits([pair.forced for pair in pairs], site, featurizer)
+    rows = torch.arange(len(pairs), device=logits.device)
+
+    def ids(values: list[int]) -> Tensor:
+        return torch.tensor(values, device=logits.device)
+
+    asked = logits[rows, ids([len(pair.forced.label_ids) - 1 for pair in pairs])]
+    swapped, unchanged = ids([p.swapped_id for p in pairs]), ids([p.unchanged_id for p in pairs])
+    return asked[rows, swapped] - asked[rows, unchanged]
+
+
+def _batch_attributions(
+    pairs: Sequence[AttributionPair],
+    engine: Engine,
+    site: Site,
+    featurizer: Featurizer,
+    config: AttributionConfig,
+) -> Tensor:
+    if config.estimator == "gradient":
+        shares = [0.0]
+    else:
+        shares = [(step + 0.5) / config.steps for step in range(config.steps)]
+    # Rows can be averaged over the shares, for an engine groups equal pairs alike each time.
+    return torch.stack([_slopes(pairs, engine, site, featurizer, share) for share in shares]).mean(dim=0)
+
+
+def _slopes(
+    pairs: Sequence[AttributionPair], engine: Engine, site: Site, featurizer: Featurizer, share: float
+) -> Tensor:
+    """Return the derivative of each pair's difference in its own mask, where all of it is `share`."""
+    probe = _PairMasks(featurizer, share)
+    with torch.enable_grad():
+        total = answer_difference(pairs, engine, site, probe).sum()
+        # A pair's difference depends on its own row only, so the sum's gradient is each row's own.
+        # A pass that ran out of memory and was done again leaves a leaf that nothing came of.
+        slopes = torch.autograd.grad(total, probe.leaves, allow_unused=True)
+    used = [slope for slope in slopes if slope is not None]
+    return torch.cat([slope.reshape(-1, slope.shape[-1]) for slope in used]).double().cpu()
+
+
+@final
+class _PairMasks(Featurizer):
+    """Another featurizer with a mask of its own for each pair, all entries equal, kept for their gradients.
+
+    It lives as long as one call of an engine and is never saved.
+    """
+
+    kind = "pair_masks"
+
+    def __init__(self, inner: Featurizer, share: float) -> None:
+        super().__init__()
+        self.inner = inner
+        self.keeps_error = inner.keeps_error
+        self.leaves: list[Tensor] = []
+        self._share = share
+        self._shape: tuple[int, ...] = ()
+
+    @property
+    def width(self) -> int:
+        return self.inner.width
+
+    @property
+    def size(self) -> int:
+        return self.inner.size
+
+    def encode(self, vectors: Tensor) -> Tensor:
+        features = self.inner.encode(vectors)
+        self._shape = tuple(features.shape)
+        return features
+
+    def decode(self, features: Tensor) -> Tensor:
+        return self.inner.decode(features)
+
+    def mask(self) -> Tensor:
+        """Return a new leaf of the shape of the features encoded last: those of one interchange's pairs."""
+        device = self.inner.mask().device
+        leaf = torch.full(self._shape, self._share, device=device, requires_grad=True)
+        self.leaves.append(leaf)
+        return leaf
+
+
+def _told_apart(instance: Instance, pair: InterchangePair) -> AttributionPair | None:
+    base, swapped = instance.prompt(pair.base), instance.prompt(pair.swapped)
+    both = list(zip(swapped.label_ids, base.label_ids, strict=False))
+    place = next((place for place, (new, old) in enumerate(both) if new != old), None)
+    if place is None:
+        return None
+    return AttributionPair(
+        forced=ForcedPair(
+            base=base.prompt,
+            source=instance.prompt(pair.source).prompt,
+            label_ids=swapped.label_ids[: place + 1],
+        ),
+        swapped_id=swapped.label_ids[place],
+        unchanged_id=base.label_ids[place],
+    )

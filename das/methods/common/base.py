@@ -1,0 +1,102 @@
+"""What a method is given and what it gives back; it knows no particular method and no scores."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+from das.engine.base.protocol import Engine
+from das.featurizers.base import Featurizer
+from das.sites import Site
+from das.training.loop import Training, train_together
+from das.training.workspace import Workspace
+from ravel.common.config import Config
+from ravel.common.errors import SuiteError
+from ravel.instance.instance import Instance
+
+__all__ = ["Method", "MethodConfig", "NotApplicableError", "Problem", "TrainedMethod", "Workspace"]
+
+
+class NotApplicableError(SuiteError):
+    """This method has no answer to this problem, through no fault of the user: too few classes, say.
+
+    A suite writes the reason down, leaves a hole in the table and goes on; a single fit ends with it.
+    """
+
+
+class MethodConfig(Config):
+    """Settings of a method; each method's own subclass lives in its file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One question: which part of the vector at `site` carries `attribute`, in `size` coordinates?"""
+
+    instance: Instance
+    """Prompts and pairs with the test splits withheld (`Instance.without_test()`)."""
+    attribute: str
+    """The target attribute; for a method with `needs_attribute = False` it may be any."""
+    site: Site
+    """Where the vector is taken."""
+    size: int
+    """Number of coordinates to find."""
+    seed: int
+    """Root of every random stream the method uses."""
+
+
+class Method(ABC):
+    """Finds a featurizer. A module of a family in `das/methods/` binds one to `METHOD`."""
+
+    name: ClassVar[str]
+    """As on the command line and in tables: `mdas`."""
+    summary: ClassVar[str]
+    """One line for `ravel list methods`."""
+    config_class: ClassVar[type[MethodConfig]]
+    """The settings this method takes."""
+    needs_attribute: ClassVar[bool]
+    """False if the featurizer is the same whatever the target (no_op, full_vector, random_subspace)."""
+    needs_size: ClassVar[bool]
+    """False if the size follows from the method (no_op 0, full_vector d_model). A method that needs one may
+    find fewer coordinates than asked for, never more."""
+    needs_labels: ClassVar[bool] = False
+    """True if it learns from classes: values of the target that several training entities share."""
+    needs_vectors: ClassVar[bool] = False
+    """True if it looks at vectors of training prompts without their classes."""
+    needs_pairs: ClassVar[bool] = False
+    """True if it learns from counterfactual pairs and so runs the model during the fit."""
+    draws: ClassVar[bool] = True
+    """False if nothing in the fit is random, so that one seed is as good as many."""
+
+    def __init__(self, config: MethodConfig | None = None) -> None:
+        """Take the settings, by default all defaults. Raises TypeError for the settings of another method."""
+        self.config = config if config is not None else self.config_class()
+        if not isinstance(self.config, self.config_class):
+            raise TypeError(
+                f"{self.name} takes a {self.config_class.__name__}, not a {type(self.config).__name__}"
+            )
+
+    def largest_size(self, width: int) -> int:
+        """Return the largest size that makes sense where vectors have this width."""
+        return width
+
+    @abstractmethod
+    def fit(self, problem: Problem, engine: Engine, workspace: Workspace) -> Featurizer:
+        """Return the finished featurizer. Equal problems give equal featurizers, to the byte."""
+
+
+class TrainedMethod(Method):
+    """A method that trains its featurizer by the one training loop, alone or side by side with others."""
+
+    @abstractmethod
+    def training(self, problem: Problem, engine: Engine, workspace: Workspace) -> Training[Featurizer]:
+        """Return the training that comes to the finished featurizer; nothing runs before it is begun."""
+
+    def fit(self, problem: Problem, engine: Engine, workspace: Workspace) -> Featurizer:
+        """Return the finished featurizer. Raises what `training` raises."""
+        return train_together([self.training(problem, engine, workspace)], engine)[0]
+
+
+def registered_name(method: type[Method]) -> str:
+    """Return the name under which a method class registers itself."""
+    return method.name

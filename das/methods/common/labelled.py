@@ -1,0 +1,182 @@
+"""Vectors of training prompts, with the class of each prompt's entity: what methods without pairs learn from.
+
+The value of an attribute is what the model itself says of an entity, as in the labels of the pairs. No method
+is known here, and the test splits are out of reach: a problem's instance does not hold them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from das.engine.base.protocol import Engine
+from das.methods.common.base import NotApplicableError, Problem
+from das.sites import Site
+from ravel.common.seeds import python_stream
+from ravel.facts.schema import TRAIN_SPLIT
+from ravel.instance.instance import Instance, PromptRecord
+
+__all__ = [
+    "LabelledVectors",
+    "entity_values",
+    "labelled_vectors",
+    "plain_vectors",
+    "training_prompts",
+    "validation_vectors",
+]
+
+_VALIDATION_SPLITS = ("context_val", "entity_val")
+_FEWEST_ENTITIES = 2
+"""Entities of which a class needs this many, or nothing can be learned of it but a name."""
+_LEAST_COVERED = 0.5
+"""Share of the training entities that the classes must cover: below it most values are names of one entity,
+and what is learned of the rest says little of the attribute."""
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledVectors:
+    """Vectors at one site, each with the class of its entity."""
+
+    vectors: Tensor
+    """[n, width] in float32, on the CPU."""
+    labels: NDArray[np.int64]
+    """Index into `classes`, [n]."""
+    classes: tuple[str, ...]
+    """The values of the target attribute that count, sorted."""
+    entities: tuple[str, ...]
+    """The entity of each vector, [n]; vectors of one entity belong together when data are divided."""
+    dropped: tuple[str, ...]
+    """Values that were left out, for fewer than two entities have them."""
+
+
+def training_prompts(instance: Instance) -> list[PromptRecord]:
+    """Return every distinct prompt of the training pairs (bases, sources and swapped bases), by id."""
+    ids = {
+        prompt_id
+        for pair in instance.pairs(TRAIN_SPLIT)
+        for prompt_id in (pair.base, pair.source, pair.swapped)
+    }
+    return [instance.prompt(prompt_id) for prompt_id in sorted(ids)]
+
+
+def entity_values(instance: Instance, attribute: str, splits: Sequence[str]) -> dict[str, str]:
+    """Return what the model says most often for each entity under the templates of `attribute`.
+
+    Counted over the base and swapped prompts of `splits`; ties go to the value that comes first as text.
+    """
+    prompts = {
+        prompt_id
+        for split in splits
+        for pair in instance.pairs(split)
+        if pair.attribute == attribute
+        for prompt_id in (pair.base, pair.swapped)
+    }
+    counts: dict[str, Counter[str]] = {}
+    for prompt_id in sorted(prompts):
+        record = instance.prompt(prompt_id)
+        counts.setdefault(record.prompt.entity, Counter())[record.label.strip()] += 1
+    return {
+        entity: min(found, key=lambda value: (-found[value], value))
+        for entity, found in sorted(counts.items())
+    }
+
+
+def labelled_vectors(problem: Problem, engine: Engine, *, limit: int, seed: int = 0) -> LabelledVectors:
+    """Return at most `limit` training vectors at the problem's site with classes of its target attribute.
+
+    Every training prompt counts, whatever it asks for. Values that a single entity has are left out. More
+    vectors than `limit` are sampled by `seed`; classes of which none is sampled are left out too. Raises
+    NotApplicableError if fewer than two classes are left or they cover less than half of the entities (an
+    open-vocabulary attribute, say), or if the vectors are all the same.
+    """
+    values = entity_values(problem.instance, problem.attribute, (TRAIN_SPLIT,))
+    holders = Counter(values.values())
+    classes = tuple(sorted(value for value, count in holders.items() if count >= _FEWEST_ENTITIES))
+    dropped = tuple(sorted(set(holders) - set(classes)))
+    covered = sum(holders[value] for value in classes)
+    if len(classes) < 2 or covered < _LEAST_COVERED * len(values):
+        raise _too_few(problem, classes, dropped, covered)
+    records = [r for r in training_prompts(problem.instance) if values.get(r.prompt.entity) in classes]
+    records = _sampled(records, limit, seed)
+    # A class without a vector would have a place in every classifier and no way to be learned.
+    sampled = {values[r.prompt.entity] for r in records}
+    classes = tuple(value for value in classes if value in sampled)
+    found = _labelled(problem, engine, records, values, classes, dropped)
+    _check_variation(problem, found.vectors)
+    return found
+
+
+def validation_vectors(
+    problem: Problem, engine: Engine, classes: Sequence[str], *, limit: int, seed: int = 0
+) -> LabelledVectors:
+    """Return at most `limit` validation vectors of held-out templates or entities, for known classes only.
+
+    May be empty. `dropped` holds the values that training did not know.
+    """
+    instance = problem.instance
+    splits = [split for split in _VALIDATION_SPLITS if instance.pairs(split)]
+    values = entity_values(instance, problem.attribute, splits)
+    ids = sorted({pair.base for split in splits for pair in instance.pairs(split)})
+    records = [r for r in map(instance.prompt, ids) if values.get(r.prompt.entity) in classes]
+    dropped = tuple(sorted(set(values.values()) - set(classes)))
+    return _labelled(problem, engine, _sampled(records, limit, seed), values, tuple(classes), dropped)
+
+
+def plain_vectors(instance: Instance, engine: Engine, site: Site, *, limit: int, seed: int = 0) -> Tensor:
+    """Return at most `limit` training vectors at a site without classes, [n, width] in float32 on the CPU."""
+    records = _sampled(training_prompts(instance), limit, seed)
+    return engine.collect([record.prompt for record in records], [site])[site].cpu()
+
+
+def _sampled(records: list[PromptRecord], limit: int, seed: int) -> list[PromptRecord]:
+    if len(records) <= limit:
+        return records
+    stream = python_stream(seed, "labelled vectors")
+    return [records[index] for index in sorted(stream.sample(range(len(records)), limit))]
+
+
+def _labelled(
+    problem: Problem,
+    engine: Engine,
+    records: Sequence[PromptRecord],
+    values: dict[str, str],
+    classes: tuple[str, ...],
+    dropped: tuple[str, ...],
+) -> LabelledVectors:
+    index = {value: number for number, value in enumerate(classes)}
+    entities = tuple(record.prompt.entity for record in records)
+    vectors = engine.collect([record.prompt for record in records], [problem.site])[problem.site]
+    return LabelledVectors(
+        vectors=vectors.cpu(),
+        labels=np.array([index[values[entity]] for entity in entities], dtype=np.int64),
+        classes=classes,
+        entities=entities,
+        dropped=dropped,
+    )
+
+
+def _check_variation(problem: Problem, vectors: Tensor) -> None:
+    if bool(torch.all(vectors == vectors[:1])):
+        raise NotApplicableError(
+            expected=f"vectors at {problem.site} that differ between prompts",
+            came=f"{len(vectors)} equal ones",
+            todo="choose another site",
+        )
+
+
+def _too_few(
+    problem: Problem, classes: Sequence[str], dropped: Sequence[str], covered: int
+) -> NotApplicableError:
+    return NotApplicableError(
+        expected=f"at least two values of {problem.attribute!r}, each of two or more training entities, "
+        "which together cover half of them",
+        came=f"{len(classes)} that cover {covered} of {covered + len(dropped)} entities, "
+        f"and {len(dropped)} values that a single entity has",
+        todo="use a method that needs no class labels, or build the instance with more entities",
+    )

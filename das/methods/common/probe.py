@@ -1,0 +1,164 @@
+"""Linear classifiers of vectors, multinomial and logistic, and the directions they read; it knows no model
+and no method."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from das.methods.common.coordinates import TOLERANCE, fixed_signs, one_hot, significant
+from das.threads import one_thread
+
+__all__ = [
+    "Probe",
+    "Units",
+    "correct",
+    "cross_entropy",
+    "fit_l1",
+    "fit_l2",
+    "majority",
+    "row_space",
+    "units_of",
+]
+
+_L2_TOLERANCE = 1e-4
+"""Largest entry of the gradient of the mean loss at which an L2 fit counts as converged."""
+_L1_TOLERANCE = 1e-4
+"""Largest change of a weight in a step, relative to the largest weight, at which an L1 fit has converged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Units:
+    """The units in which every neuron has mean 0 and standard deviation 1; constant neurons become 0."""
+
+    mean: Tensor
+    """Mean of each neuron, [d_model] in float64."""
+    inverse: Tensor
+    """One over the standard deviation of each neuron, 0 for constant ones, [d_model] in float64."""
+
+    def of(self, vectors: Tensor) -> Tensor:
+        """Return vectors [..., d_model] in these units, in float64."""
+        return (vectors.double() - self.mean) * self.inverse
+
+
+def units_of(vectors: Tensor) -> Units:
+    """Return the units of vectors [n, d_model]; what varies by no more than rounding counts as constant."""
+    wide = vectors.double()
+    mean, std = wide.mean(dim=0), wide.std(dim=0, correction=0)
+    varies = std > TOLERANCE * torch.maximum(mean.abs(), std.max())
+    return Units(mean, torch.where(varies, 1 / std.where(varies, torch.ones_like(std)), 0.0))
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A fitted classifier: `logits = inputs weights^T + bias`, in the units of the inputs of its fit."""
+
+    weights: Tensor
+    """One row per class, [n_classes, d] in float64."""
+    bias: Tensor
+    """[n_classes] in float64."""
+    converged: bool
+    """Whether the fit ended before its iterations did."""
+    iterations: int
+    """Iterations it took."""
+
+    def logits(self, inputs: Tensor) -> Tensor:
+        """Return the logits [n, n_classes] of inputs [n, d]."""
+        return inputs.double() @ self.weights.mT + self.bias
+
+
+def fit_l2(inputs: Tensor, labels: NDArray[np.int64], n_classes: int, *, c: float, iterations: int) -> Probe:
+    """Return the multinomial logistic regression of inputs [n, d] with an L2 penalty.
+
+    It minimises the cross entropy, summed over the inputs, plus `||weights||^2 / (2 c)`.
+
+    By scikit-learn's L-BFGS. Classes without an input get no weight and a bias far below the others'; with
+    fewer than two classes nothing can be told apart, and all weights are 0.
+    """
+    present = np.unique(labels)
+    weights = torch.zeros(n_classes, inputs.shape[1], dtype=torch.float64)
+    bias = torch.full((n_classes,), -1e4, dtype=torch.float64)
+    if len(present) < 2:
+        bias[torch.from_numpy(present)] = 0.0
+        return Probe(weights, bias, converged=True, iterations=0)
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
+    model = LogisticRegression(C=c, tol=_L2_TOLERANCE, max_iter=iterations)
+    with warnings.catch_warnings():
+        # Whether it converged is part of the result.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(inputs.double().numpy(), labels)
+    rows, offsets = torch.from_numpy(model.coef_), torch.from_numpy(model.intercept_)
+    if len(present) == 2:
+        # scikit-learn gives the second class's logit less the first's.
+        rows, offsets = torch.cat([-rows, rows]) / 2, torch.cat([-offsets, offsets]) / 2
+    weights[torch.from_numpy(present)] = rows
+    bias[torch.from_numpy(present)] = offsets
+    taken = int(np.max(model.n_iter_))
+    return Probe(weights, bias, converged=taken < iterations, iterations=taken)
+
+
+def fit_l1(inputs: Tensor, labels: NDArray[np.int64], n_classes: int, *, c: float, iterations: int) -> Probe:
+    """Return the multinomial logistic regression of inputs [n, d] with an L1 penalty.
+
+    It minimises the cross entropy, summed over the inputs, plus `||weights||_1 / c`.
+
+    By accelerated proximal gradient steps (FISTA, Beck and Teboulle 2009) that start anew whenever they go
+    uphill (O'Donoghue and Candes 2015, gradient scheme), with the step that the curvature of the loss allows:
+    that of softmax is at most 1/2. Its whole cost is two products of matrices per iteration, which with many
+    classes is far less than coordinate descent takes.
+    """
+    wide = torch.cat([inputs.double(), torch.ones(len(inputs), 1, dtype=torch.float64)], dim=1)
+    targets = one_hot(labels, n_classes)
+    covariance = wide.mT @ wide / len(wide)
+    with one_thread():
+        step = 2 / float(torch.linalg.eigvalsh(covariance)[-1])
+    threshold = torch.full((wide.shape[1], 1), step / (c * len(wide)), dtype=torch.float64)
+    threshold[-1] = 0.0  # The bias is free.
+    current = torch.zeros(wide.shape[1], n_classes, dtype=torch.float64)
+    ahead, momentum, taken, converged = current, 1.0, 0, False
+    while taken < iterations and not converged:
+        moved = ahead - step * wide.mT @ ((wide @ ahead).softmax(dim=1) - targets) / len(wide)
+        found = moved.sign() * (moved.abs() - threshold).clamp(min=0)
+        change = found - current
+        if float(((ahead - found) * change).sum()) > 0:
+            momentum = 1.0
+        following = (1 + (1 + 4 * momentum**2) ** 0.5) / 2
+        ahead = found + (momentum - 1) / following * change
+        current, momentum, taken = found, following, taken + 1
+        converged = float(change.abs().max()) <= _L1_TOLERANCE * float(found.abs().max())
+    return Probe(current[:-1].mT.contiguous(), current[-1], converged, taken)
+
+
+def row_space(weights: Tensor) -> Tensor:
+    """Return orthonormal columns [d, rank] that span what weights [n_classes, d] tell classes apart by.
+
+    The right-singular directions of the rows less their mean, which softmax does not see, by descending
+    singular value; at most n_classes - 1.
+    """
+    with one_thread():
+        _, singular, directions = torch.linalg.svd(weights - weights.mean(dim=0), full_matrices=False)
+    rank = significant(singular) if float(singular.max()) > 0 else 0
+    return fixed_signs(directions[:rank].mT) if rank else directions[:0].mT
+
+
+def correct(probe: Probe, inputs: Tensor, labels: NDArray[np.int64]) -> int:
+    """Return how many inputs [n, d] the probe puts into their class."""
+    return int((probe.logits(inputs).argmax(dim=1) == torch.from_numpy(labels)).sum())
+
+
+def cross_entropy(probe: Probe, inputs: Tensor, labels: NDArray[np.int64]) -> float:
+    """Return the mean cross entropy of inputs [n, d] in nats; n must be positive."""
+    log_shares = probe.logits(inputs).log_softmax(dim=1)
+    return -float(log_shares.gather(1, torch.from_numpy(labels)[:, None]).mean())
+
+
+def majority(training: NDArray[np.int64], labels: NDArray[np.int64]) -> int:
+    """Return how many of `labels` the constant guess gets right: the commonest class of `training`."""
+    return int((labels == np.bincount(training).argmax()).sum())

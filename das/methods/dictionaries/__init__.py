@@ -1,0 +1,1 @@
+"""Methods that choose latents of a sparse autoencoder."""

@@ -1,0 +1,148 @@
+"""Latents of a sparse autoencoder that an L1 classifier of the target's values needs."""
+
+from __future__ import annotations
+
+import warnings
+from typing import ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field, PositiveFloat, PositiveInt
+from scipy.sparse import csr_matrix
+from torch import Tensor
+
+from das.engine.base.protocol import Engine
+from das.featurizers.base import Featurizer
+from das.methods.common.alignment import check_attribute, shared_key
+from das.methods.common.base import Method, MethodConfig, Problem, Workspace
+from das.methods.common.labelled import LabelledVectors, labelled_vectors
+from das.methods.dictionaries._dictionaries import (
+    SwappingConfig,
+    check_latents,
+    chosen,
+    dictionary_identity,
+    most_latents,
+    site_dictionary,
+)
+from ravel.common.seeds import derive_seed
+
+__all__ = ["METHOD", "Sae", "SaeConfig", "latents_by_l1"]
+
+_ALMOST_NOTHING = 1e-8
+"""Weights of the classifier below this, per unit of a latent's root mean square, count as 0."""
+
+
+class SaeConfig(SwappingConfig):
+    """Settings of sae."""
+
+    vectors: PositiveInt = 4000
+    """Most labelled vectors for the classifier; more are sampled."""
+    costs: tuple[PositiveFloat, ...] = Field(default=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3), min_length=1)
+    """What a classification error costs against the L1 norm, ascending: the path along which latents enter
+    (reference: one of 0.1, 10, 100, 1000)."""
+    iterations: PositiveInt = 300
+    """Most passes of the classifier's solver per cost."""
+
+
+class Sae(Method):
+    """Swaps the latents that a linear classifier with L1 penalty uses to tell the target's values apart.
+
+    The SAE row of RAVEL (Huang et al. 2024, arXiv 2402.17700): one-vs-rest support vector machines on the
+    latents. Departures: the reference takes every latent with a weight at one cost, so that the number is
+    what it happens to be; here latents are ranked by the lowest cost at which they get a weight, then by the
+    sum of its absolute value over the classes, and the first `size` are taken, so that sizes are nested.
+    Latents are divided by their root mean square. The error stays with the base unless `keeps_error` is off.
+    """
+
+    name: ClassVar[str] = "sae"
+    summary: ClassVar[str] = (
+        "Latents of a sparse autoencoder, chosen by an L1 classifier of the target's values"
+    )
+    config_class: ClassVar[type[MethodConfig]] = SaeConfig
+    needs_attribute: ClassVar[bool] = True
+    needs_size: ClassVar[bool] = True
+    needs_vectors: ClassVar[bool] = True
+    needs_labels: ClassVar[bool] = True
+
+    def largest_size(self, width: int) -> int:
+        """Return the number of latents."""
+        assert isinstance(self.config, SaeConfig)
+        return most_latents(width, self.config.autoencoder)
+
+    def fit(self, problem: Problem, engine: Engine, workspace: Workspace) -> Featurizer:
+        """Return a `Dictionary` with at most `size` latents chosen: fewer where the classifier needs fewer.
+
+        Raises SuiteError for an unknown attribute or a size beyond the number of latents, NotApplicableError
+        for a target without classes, and whatever loading or training the dictionary does.
+        """
+        config = self.config
+        assert isinstance(config, SaeConfig)
+        check_attribute(problem)
+        dictionary = site_dictionary(problem, engine, workspace, config.autoencoder)
+        check_latents(problem, dictionary)
+        seed = derive_seed(problem.seed, self.name, problem.attribute, str(problem.site))
+
+        def rank() -> dict[str, Tensor]:
+            data = labelled_vectors(problem, engine, limit=config.vectors, seed=seed)
+            return {"order": latents_by_l1(_features(dictionary.encode(data.vectors)), data, config, seed)}
+
+        settings = config.model_dump(mode="json", exclude={"autoencoder", "keeps_error"})
+        key = shared_key(
+            "sae-latents",
+            problem,
+            engine,
+            attribute=problem.attribute,
+            seed=seed,
+            config=settings,
+            dictionary=dictionary_identity(config.autoencoder),
+        )
+        places = workspace.shared(key, rank)["order"][: problem.size]
+        workspace.log({"phase": "latents", "chosen": " ".join(map(str, places.tolist()))})
+        return chosen(dictionary, places, keeps_error=config.keeps_error)
+
+
+def latents_by_l1(features: csr_matrix, data: LabelledVectors, config: SaeConfig, seed: int) -> Tensor:
+    """Return the indices of the latents that the classifiers use, best first, [n_used] in int64.
+
+    `features` is [n, n_latents], one row per vector of `data`.
+    """
+    entered = np.full(features.shape[1], len(config.costs), dtype=np.int64)
+    strength = np.zeros(features.shape[1])
+    for place, cost in enumerate(sorted(config.costs)):
+        weights = _weights(features, data.labels, cost, config.iterations, seed)
+        new = (entered == len(config.costs)) & (weights > _ALMOST_NOTHING)
+        entered[new], strength[new] = place, weights[new]
+    # lexsort's last key counts first; ties go to the lower index.
+    order = np.lexsort((np.arange(len(entered)), -strength, entered))
+    return torch.from_numpy(order[entered[order] < len(config.costs)].copy())
+
+
+@torch.no_grad()
+def _features(latents: Tensor) -> csr_matrix:
+    """Return latents as sparse rows, each column divided by its root mean square."""
+    wide = latents.double()
+    scale = wide.square().mean(dim=0).sqrt()
+    scaled = torch.where(scale > 0, wide / scale.clamp_min(1e-30), torch.zeros(()).double())
+    return csr_matrix(scaled.numpy())
+
+
+def _weights(
+    features: csr_matrix, labels: NDArray[np.int64], cost: float, iterations: int, seed: int
+) -> NDArray[np.float64]:
+    """Return each latent's sum of absolute weights over the one-vs-rest classifiers, [n_latents]."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.svm import LinearSVC
+
+    classifier = LinearSVC(
+        penalty="l1", dual=False, C=cost, tol=0.01, max_iter=iterations, random_state=seed % (1 << 31)
+    )
+    with warnings.catch_warnings():
+        # What matters is which latents have weights, and that is settled long before the weights are.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        classifier.fit(features, labels)
+    found: NDArray[np.float64] = np.abs(classifier.coef_).sum(axis=0)
+    return found
+
+
+METHOD = Sae

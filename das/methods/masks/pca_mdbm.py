@@ -1,0 +1,99 @@
+"""MDBM over principal components: the directions of most variance, chosen by a trained mask."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from pydantic import PositiveInt
+from torch import Tensor
+
+from das.engine.base.protocol import Engine
+from das.featurizers.base import Featurizer
+from das.featurizers.masked import MaskedBasis
+from das.methods.common.alignment import shared_key
+from das.methods.common.base import MethodConfig, Problem, TrainedMethod, Workspace
+from das.methods.common.labelled import plain_vectors
+from das.methods.masks._masks import MixedMaskConfig, train_mixed_mask
+from das.threads import one_thread
+from das.training.loop import Training
+from ravel.common.seeds import derive_seed
+
+__all__ = ["METHOD", "PcaMdbm", "PcaMdbmConfig", "principal_basis"]
+
+
+class PcaMdbmConfig(MixedMaskConfig):
+    """Settings of pca_mdbm."""
+
+    basis_vectors: PositiveInt = 8000
+    """Most training vectors of which the components are taken."""
+
+
+class PcaMdbm(TrainedMethod):
+    """MDBM over all principal components of the training vectors, an orthonormal basis of the whole space.
+
+    The components come from the plain covariance, not from standardised vectors, so that the basis is a
+    rotation and each coordinate's interchange an orthogonal projection. What they lack of the target's own
+    directions is what MDAS learns in their place.
+    """
+
+    name: ClassVar[str] = "pca_mdbm"
+    summary: ClassVar[str] = "Principal components chosen by a mask trained on the target and all others"
+    config_class: ClassVar[type[MethodConfig]] = PcaMdbmConfig
+    needs_attribute: ClassVar[bool] = True
+    needs_size: ClassVar[bool] = False
+    needs_vectors: ClassVar[bool] = True
+    needs_pairs: ClassVar[bool] = True
+
+    def training(self, problem: Problem, engine: Engine, workspace: Workspace) -> Training[Featurizer]:
+        """Train a `MaskedBasis` of components with a hard mask, which may be empty.
+
+        Raises SuiteError for an unknown attribute or layer, a target without training pairs, or an instance
+        without training pairs of any other attribute.
+        """
+        config = self.config
+        assert isinstance(config, PcaMdbmConfig)
+        engine.target.check(problem.site)
+        basis = self._basis(problem, engine, workspace).to(engine.target.device)
+        return (
+            yield from train_mixed_mask(
+                self,
+                problem,
+                engine,
+                workspace,
+                config,
+                make=lambda mask: MaskedBasis(mask, basis),
+                n_features=len(basis),
+            )
+        )
+
+    def _basis(self, problem: Problem, engine: Engine, workspace: Workspace) -> Tensor:
+        config = self.config
+        assert isinstance(config, PcaMdbmConfig)
+        limit, site = config.basis_vectors, problem.site
+        seed = derive_seed(problem.seed, self.name, str(site))
+
+        def make() -> dict[str, Tensor]:
+            vectors = plain_vectors(problem.instance, engine, site, limit=limit, seed=seed)
+            return {"basis": principal_basis(vectors)}
+
+        key = shared_key("principal_basis", problem, engine, seed=seed, limit=limit)
+        return workspace.shared(key, make)["basis"]
+
+
+def principal_basis(vectors: Tensor) -> Tensor:
+    """Return every principal component of vectors [n, width] as columns [width, width], the largest first.
+
+    Computed from the covariance in float64, so there are as many as the width even of few vectors; each
+    column's largest entry is positive. The result is float32.
+    """
+    wide = vectors.double()
+    centred = wide - wide.mean(dim=0)
+    covariance = centred.mT @ centred
+    with one_thread():
+        columns: Tensor = torch.linalg.eigh(covariance).eigenvectors.flip(1)
+    largest = columns.gather(0, columns.abs().argmax(dim=0, keepdim=True))
+    return (columns * largest.sign()).float().contiguous()
+
+
+METHOD = PcaMdbm

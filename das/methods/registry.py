@@ -1,0 +1,19 @@
+"""Every method of the suite, found in the folders of their families."""
+
+from das.methods.common.base import Method, registered_name
+from ravel.common.registry import Registry
+
+__all__ = ["METHODS", "methods_in"]
+
+
+def methods_in(packages: tuple[str, ...]) -> Registry[type[Method]]:
+    """Return the registry of the methods that the modules of these packages bind to `METHOD`."""
+    return Registry(kind="method", packages=packages, attribute="METHOD", name_of=registered_name)
+
+
+METHODS: Registry[type[Method]] = methods_in(
+    tuple(
+        f"das.methods.{family}"
+        for family in ("bounds", "closed_form", "dictionaries", "masks", "neurons", "trained")
+    )
+)

@@ -1,0 +1,1 @@
+"""Methods that train a rotation through interchange interventions."""

@@ -1,0 +1,126 @@
+"""Boundless DAS: a rotation and how many of its coordinates carry the target, both learned."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
+
+from das.engine.base.protocol import Engine
+from das.featurizers.base import Featurizer
+from das.methods.common.alignment import (
+    check_attribute,
+    fit_identity,
+    fit_seed,
+    mixed_pairs,
+    random_columns,
+    require_cause_pairs,
+    require_isolate_pairs,
+)
+from das.methods.common.base import MethodConfig, Problem, TrainedMethod
+from das.methods.trained.mdas import MdasConfig
+from das.training.boundary import BoundaryConfig, TrainableBoundary
+from das.training.loop import Training, TrainingTask, training
+from das.training.objective import LossWeights, TrainingPair
+from das.training.workspace import Workspace
+from ravel.common.seeds import derive_seed
+from ravel.facts.schema import TRAIN_SPLIT
+
+__all__ = ["METHOD", "BoundlessDas", "BoundlessDasConfig"]
+
+_VALIDATION_SPLIT = "context_val"
+
+
+class BoundlessDasConfig(BoundaryConfig, MdasConfig):
+    """Settings of boundless DAS.
+
+    By default the last epoch is kept: before the temperature has come down, the hard boundary is not what was
+    trained.
+    """
+
+    isolate: bool = False
+    """Train on the isolate pairs of every other attribute too, as MDAS does; without, those settings of MDAS
+    that concern them do nothing."""
+    epochs: PositiveInt = 8
+    """Passes over the training pairs (reference: 3, of many more pairs): the width takes longer to fall than
+    the answer takes to come."""
+    learning_rate: PositiveFloat = 3e-2
+    """Peak rate of AdamW for rotation and boundary (reference: 1e-3 and 1e-2)."""
+    validation_pairs: NonNegativeInt = 0
+    """Most validation pairs of the target attribute and of each other one; 0 keeps the last epoch."""
+
+
+class BoundlessDas(TrainedMethod):
+    """Boundless distributed alignment search (Wu et al. 2023, arXiv 2305.08809) at one site, for one
+    attribute.
+
+    Minimises the cross entropy of the source entity's answer plus a price on the width over a full rotation R
+    and a boundary b: coordinate i of R is swapped by `sigmoid((b - i - 1/2) / T)`, with T falling. The first
+    b columns of R are the result, so the size is found. With `isolate` the loss is that of MDAS. Departures
+    are told at `TrainableBoundary`.
+    """
+
+    name: ClassVar[str] = "boundless_das"
+    summary: ClassVar[str] = "Subspace of a learned size, trained to bring the target's value"
+    config_class: ClassVar[type[MethodConfig]] = BoundlessDasConfig
+    needs_attribute: ClassVar[bool] = True
+    needs_size: ClassVar[bool] = False
+    needs_pairs: ClassVar[bool] = True
+
+    def training(self, problem: Problem, engine: Engine, workspace: Workspace) -> Training[Featurizer]:
+        """Train a `Subspace` of the size that was found, which may be 0.
+
+        Raises SuiteError for an unknown attribute or layer, a target without training pairs, or, with
+        `isolate`, an instance without training pairs of any other attribute.
+        """
+        config = self.config
+        assert isinstance(config, BoundlessDasConfig)
+        check_attribute(problem)
+        engine.target.check(problem.site)
+        trainable = self._start(problem, engine, config)
+        task = self._task(problem, engine, config)
+        found = yield from training(trainable, task, engine, workspace, config)
+        workspace.log(
+            {"phase": "boundary", "on": trainable.n_within(), "share": float(trainable.share.detach())}
+        )
+        return found
+
+    def _start(self, problem: Problem, engine: Engine, config: BoundlessDasConfig) -> TrainableBoundary:
+        width = engine.target.width(problem.site)
+        start = random_columns(width, width, derive_seed(fit_seed(self, problem), "start"))
+        return TrainableBoundary(start, config).to(engine.target.device)
+
+    def _task(self, problem: Problem, engine: Engine, config: BoundlessDasConfig) -> TrainingTask:
+        causes, isolates = self._pairs(
+            problem, TRAIN_SPLIT, config.cause_pairs, config.isolate_pairs_per_attribute
+        )
+        require_cause_pairs(problem, causes)
+        if config.isolate:
+            require_isolate_pairs(problem, isolates)
+        limit = config.validation_pairs
+        held_out = self._pairs(problem, _VALIDATION_SPLIT, limit, limit)
+        return TrainingTask(
+            training=[*causes, *isolates],
+            validation=[*held_out[0], *held_out[1]],
+            site=problem.site,
+            weights=config.weights(len(causes), len(isolates)) if config.isolate else LossWeights(),
+            seed=fit_seed(self, problem),
+            identity=fit_identity(self, problem, engine),
+        )
+
+    def _pairs(
+        self, problem: Problem, split: str, limit: int, each: int | None
+    ) -> tuple[list[TrainingPair], list[TrainingPair]]:
+        config = self.config
+        assert isinstance(config, BoundlessDasConfig)
+        return mixed_pairs(
+            problem,
+            split,
+            cause_limit=limit,
+            isolate_limit_each=each if config.isolate else 0,
+            seed=fit_seed(self, problem),
+            label_tokens=config.label_tokens,
+        )
+
+
+METHOD = BoundlessDas

@@ -1,1 +1,0 @@
-"""Baselines, floors and ceilings, one file each, under the same Method contract."""

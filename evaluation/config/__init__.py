@@ -1,0 +1,1 @@
+"""What a user asks for: suites, targets, presets, execution. Loads without torch."""

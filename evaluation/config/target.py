@@ -1,0 +1,81 @@
+"""Which target model runs and how: settings that every command with a model shares."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, PositiveInt
+
+from das.engine import make_engine
+from das.engine.base.protocol import Engine
+from das.engine.kept.memory import parse_bytes
+from das.models.base import TargetModel
+from das.models.load import load_target
+from ravel.common.config import Config
+
+__all__ = ["MemorySize", "TargetConfig"]
+
+
+def _as_size(value: Any) -> Any:
+    """Check an amount of memory; a bare number of bytes, as YAML has it, becomes text."""
+    if isinstance(value, (str, int)) and not isinstance(value, bool):
+        parse_bytes(value)
+        return str(value)
+    return value
+
+
+MemorySize = Annotated[str | None, BeforeValidator(_as_size)]
+"""An amount of memory such as 4GiB, 500MB or a number of bytes; None leaves it open. Raises SuiteError for
+anything else."""
+
+
+class TargetConfig(Config):
+    """A target model with the engine that runs it."""
+
+    model: str = "bundled"
+    """A hub id, a folder or `bundled`."""
+    dtype: str = "float32"
+    """Dtype of the model's weights."""
+    device: str = "cpu"
+    """Where the model runs: one device such as `cpu` or `cuda:1`, or `auto` for all GPUs and, where these do
+    not suffice, memory and disk (needs accelerate)."""
+    engine: str = "resume"
+    """The engine that runs it."""
+    batch_tokens: PositiveInt = 16_384
+    """Tokens of one forward pass at most; lower it where memory is short."""
+    cache_memory: MemorySize = None
+    """What the kept states of `resume` may take of memory, such as 4GiB; None for a quarter of what is free
+    when the model is loaded."""
+    cache_folder: Path | None = None
+    """Where states of `resume` go that do not fit; None: they are computed again."""
+    trust_remote_code: bool = False
+    """Run code that comes with the model."""
+    allow_pickle: bool = False
+    """Read weights that are not safetensors."""
+
+    def open(self) -> Engine:
+        """Load the model and return its engine. Raises SuiteError for what is unknown or can't be loaded."""
+        return self.engine_on(self.load())
+
+    def load(self) -> TargetModel:
+        """Load the model. Raises SuiteError as `load_target` does."""
+        return load_target(
+            self.model,
+            dtype=self.dtype,
+            device=self.device,
+            trust_remote_code=self.trust_remote_code,
+            allow_pickle=self.allow_pickle,
+        )
+
+    def engine_on(self, target: TargetModel) -> Engine:
+        """Return the engine for a model that is loaded, after its self-test. Raises SuiteError as
+        `make_engine` does."""
+        return make_engine(
+            self.engine,
+            target,
+            batch_tokens=self.batch_tokens,
+            cache_bytes=None if self.cache_memory is None else parse_bytes(self.cache_memory),
+            cache_folder=self.cache_folder,
+            prove=True,
+        )

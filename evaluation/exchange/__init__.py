@@ -1,0 +1,1 @@
+"""To and from other places: hub, imports and exports, submissions packed and judged."""

@@ -1,0 +1,1 @@
+"""Folders to and from a Hugging Face hub."""

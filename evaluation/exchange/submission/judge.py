@@ -1,0 +1,279 @@
+"""A submission judged with the model: the same outcomes and scores as a run gives, beside its claims."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from das.engine.base.protocol import Engine
+from das.featurizers.base import Featurizer
+from das.featurizers.storage import load_featurizer
+from das.sites import Site
+from evaluation.config.target import TargetConfig
+from evaluation.judging.judge import NaturalAnswers, judge
+from evaluation.judging.recognition import check_gave_labels, note_to, recognise
+from evaluation.judging.score import Subject, of_kind, score_outcomes
+from evaluation.records.run_folder import Progress, silent
+from evaluation.records.scores import AverageRecord, Outcome, ScoredKind, ScoreRecord
+from evaluation.scoring.summary import Evidence, SplitContext, average_records, sample_methods
+from evaluation.verify.file_checks import check_outcomes
+from evaluation.verify.rescoring import differences, nothing_drawn
+from evaluation.verify.submission.check import CheckedSubmission, cell_of, check_submission
+from evaluation.verify.submission.limits import LIMITS, Limits
+from evaluation.verify.submission.manifest import Entry, Submission
+from evaluation.verify.submission.unpack import opened
+from ravel.common.errors import SuiteError
+from ravel.common.folders import check_new_folder, new_folder
+from ravel.common.io import write_json, write_jsonl
+from ravel.facts.schema import SOURCE_KINDS, Generalisation, split_name
+from ravel.instance.instance import Instance
+
+__all__ = ["JudgedSubmission", "judge_submission", "score_submission"]
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedSubmission:
+    """What the model says of a submission."""
+
+    submission: Submission
+    """What was submitted."""
+    scores: tuple[ScoreRecord, ...]
+    """A record per featurizer, attribute, test split and kind of source, as in a run's `scores.jsonl`."""
+    averages: tuple[AverageRecord, ...]
+    """Means over seeds and over attributes, as in a run's `averages.jsonl`."""
+    claimed: int
+    """Number of claimed scores."""
+    differences: tuple[str, ...]
+    """Claimed scores and outcomes that the model does not give, in words."""
+    notes: tuple[str, ...]
+    """What the submission holds."""
+
+    @property
+    def sound(self) -> bool:
+        """True if the model gives all that is claimed."""
+        return not self.differences
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the result as plain values."""
+        return {
+            "name": self.submission.name,
+            "authors": list(self.submission.authors),
+            "fingerprint": self.submission.fingerprint,
+            "instance_fingerprint": self.submission.instance_fingerprint,
+            "model_fingerprint": self.submission.model_fingerprint,
+            "claimed": self.claimed,
+            "claims_match": self.sound if self.claimed else None,
+            "differences": list(self.differences),
+            "scores": [record.to_json() for record in self.scores],
+            "averages": [record.to_json() for record in self.averages],
+        }
+
+
+def score_submission(
+    path: Path,
+    instance_folder: Path,
+    target: TargetConfig,
+    out: Path | None = None,
+    progress: Progress = silent,
+    *,
+    limits: Limits = LIMITS,
+) -> JudgedSubmission:
+    """Check a submission, judge it with the model, and write scores, averages and verdict into the new folder
+    `out`, where one is named.
+
+    Raises SuiteError, before the model is loaded, for anything that `check_submission` finds, and then for a
+    model that did not give the instance's labels or lacks a site. Claims that the model does not bear out are
+    told in the result.
+    """
+    if out is not None:
+        check_new_folder(out)
+    instance = Instance.load(instance_folder)
+    with opened(path, limits) as folder:
+        checked = check_submission(folder, instance, limits=limits)
+        submission = _sound(checked, path)
+        judged = judge_submission(folder, submission, checked, instance, target.open(), progress)
+    if out is not None:
+        _write(judged, out)
+    return judged
+
+
+def judge_submission(
+    folder: Path,
+    submission: Submission,
+    checked: CheckedSubmission,
+    instance: Instance,
+    engine: Engine,
+    progress: Progress = silent,
+) -> JudgedSubmission:
+    """Judge an unpacked submission that was checked already. Raises SuiteError as `score_submission` does."""
+    recognise(engine, submission.model_fingerprint, note_to(progress))
+    check_gave_labels(engine.target, instance, "name that model with --model, and its --dtype")
+    featurizers = {entry: _fitting(folder, entry, engine) for entry in submission.featurizers}
+    said, natural = {}, NaturalAnswers(engine)
+    for done, (entry, featurizer) in enumerate(featurizers.items()):
+        progress("featurizers", done, len(featurizers))
+        for generalisation in submission.generalisations:
+            said[entry, generalisation] = judge(
+                instance,
+                split_name(generalisation, "test"),
+                engine,
+                Site.parse(entry.site),
+                featurizer,
+                label_tokens=submission.judging.label_tokens,
+                tolerance=submission.judging.tolerance,
+                natural=natural,
+            )
+    progress("featurizers", len(featurizers), len(featurizers))
+    cells = {entry: cell_of(folder / entry.path) for entry in submission.featurizers}
+    scores = _scores(submission, cells, said)
+    return JudgedSubmission(
+        submission=submission,
+        scores=scores,
+        averages=_averages(submission, said),
+        claimed=len(checked.claims),
+        differences=(
+            *_claim_differences(checked.claims, scores),
+            *_outcome_differences(folder, instance, said),
+        ),
+        notes=checked.notes,
+    )
+
+
+Said = Mapping[tuple[Entry, Generalisation], Sequence[Outcome]]
+
+
+def _sound(checked: CheckedSubmission, path: Path) -> Submission:
+    if checked.submission is None or checked.problems:
+        more = len(checked.problems) - 3
+        shown = "; ".join(checked.problems[:3]) + (f"; and {more} more" if more > 0 else "")
+        raise SuiteError(
+            expected=f"a sound submission at {path}",
+            came=shown,
+            todo="see all problems with `ravel verify`, and have it made again",
+        )
+    return checked.submission
+
+
+def _fitting(folder: Path, entry: Entry, engine: Engine) -> Featurizer:
+    site = Site.parse(entry.site)
+    engine.target.check(site)
+    featurizer, _ = load_featurizer(folder / entry.path)
+    if featurizer.width != engine.target.width(site):
+        raise SuiteError(
+            expected=f"a featurizer for vectors of length {engine.target.width(site)} at {site}",
+            came=f"one for length {featurizer.width} in {entry.path}",
+            todo="have the submission made again",
+        )
+    return featurizer
+
+
+def _scores(submission: Submission, cells: Mapping[Entry, str], said: Said) -> tuple[ScoreRecord, ...]:
+    kinds: tuple[ScoredKind, ...] = ("all", *SOURCE_KINDS)
+    records = [
+        score_outcomes(
+            outcomes,
+            attribute,
+            _subject(submission, entry, cells[entry]),
+            nothing_drawn(outcomes),
+            generalisation=generalisation,
+            partition="test",
+            chosen=True,
+            source_kind=kind,
+        )
+        for (entry, generalisation), outcomes in said.items()
+        for attribute in entry.attributes
+        for kind in kinds
+    ]
+    return tuple(r for r in records if r.source_kind == "all" or r.n_cause or r.n_isolate)
+
+
+def _subject(submission: Submission, entry: Entry, cell: str) -> Subject:
+    return Subject(
+        cell=cell,
+        method=entry.method,
+        entity_type=submission.entity_type,
+        model=submission.model_name,
+        site=Site.parse(entry.site),
+        size=entry.size,
+        seed=entry.seed,
+    )
+
+
+def _averages(submission: Submission, said: Said) -> tuple[AverageRecord, ...]:
+    kinds: tuple[ScoredKind, ...] = ("all", *SOURCE_KINDS)
+    found: list[AverageRecord] = []
+    for generalisation in submission.generalisations:
+        resamples = nothing_drawn(said[submission.featurizers[0], generalisation])
+        for kind in kinds:
+            context = SplitContext(
+                entity_type=submission.entity_type,
+                model=submission.model_name,
+                generalisation=generalisation,
+                partition="test",
+                resamples=resamples,
+                source_kind=kind,
+            )
+            samples = sample_methods(_evidence(submission, said, generalisation, kind), resamples)
+            records = average_records(samples, context)
+            found += [r for r in records if kind == "all" or r.n_cause or r.n_isolate]
+    return tuple(found)
+
+
+def _evidence(
+    submission: Submission, said: Said, generalisation: Generalisation, kind: ScoredKind
+) -> list[Evidence]:
+    found = []
+    for method in submission.methods:
+        for attribute in submission.attributes:
+            own = [e for e in submission.featurizers if e.method == method and attribute in e.attributes]
+            if own:
+                outcomes = [of_kind(said[entry, generalisation], kind) for entry in own]
+                seeds = tuple(entry.seed for entry in own)
+                found.append(Evidence(method, attribute, seeds, partial(_as_read, outcomes)))
+    return found
+
+
+def _as_read(outcomes: list[Sequence[Outcome]]) -> list[Sequence[Outcome]]:
+    """Return what a run would read from its files."""
+    return outcomes
+
+
+def _claim_differences(claims: Sequence[ScoreRecord], scores: Sequence[ScoreRecord]) -> list[str]:
+    ours = {(r.cell, r.attribute, r.generalisation, r.source_kind): r for r in scores}
+    told = []
+    for claim in claims:
+        found = ours.get((claim.cell, claim.attribute, claim.generalisation, claim.source_kind))
+        wrong = ["a score without pairs"] if found is None else differences(claim, found)
+        what = f"{claim.method} {claim.attribute} {claim.generalisation} {claim.source_kind}"
+        told += [
+            f"claimed for {what}: {text.replace('the outcomes give', 'the model gives')}" for text in wrong
+        ]
+    return told
+
+
+def _outcome_differences(folder: Path, instance: Instance, said: Said) -> list[str]:
+    told = []
+    for (entry, generalisation), outcomes in said.items():
+        split = split_name(generalisation, "test")
+        path = folder / entry.outcomes(split)
+        if not path.is_file():
+            continue
+        claimed = check_outcomes(path, instance.pairs(split)).outcomes
+        wrong = [a.pair_id for a, b in zip(claimed, outcomes, strict=True) if a != b]
+        if wrong:
+            told.append(
+                f"{entry.outcomes(split)}: the model says otherwise for {len(wrong)} of {len(outcomes)} "
+                f"pairs, first {wrong[0]}"
+            )
+    return told
+
+
+def _write(judged: JudgedSubmission, out: Path) -> None:
+    with new_folder(out) as folder:
+        write_jsonl(folder / "scores.jsonl", (record.to_json() for record in judged.scores))
+        write_jsonl(folder / "averages.jsonl", (record.to_json() for record in judged.averages))
+        told = {n: v for n, v in judged.to_json().items() if n not in ("scores", "averages")}
+        write_json(folder / "verdict.json", told)

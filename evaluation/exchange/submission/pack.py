@@ -1,0 +1,190 @@
+"""A submission from a finished run: chosen featurizers with their outcomes and scores; nothing is judged."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from evaluation.records.run_folder import RunFolder
+from evaluation.records.scores import FLOORS, ScoreRecord, read_refusals, read_scores
+from evaluation.suite.grid import SuiteConfig
+from evaluation.verify.submission.check import check_submission
+from evaluation.verify.submission.manifest import Entry, Judging, Submission, Without
+from evaluation.verify.submission.names import MANIFEST, SCORES
+from evaluation.verify.submission.unpack import ARCHIVE_ENDINGS
+from ravel.common.errors import SuiteError, unknown_name
+from ravel.common.folders import check_new_folder, new_folder
+from ravel.common.io import sha256_file, write_bytes, write_jsonl
+from ravel.facts.schema import split_name
+from ravel.instance.instance import Instance
+
+__all__ = ["About", "pack_run"]
+
+_CELL_FILES = ("cell.json", "featurizer.json", "featurizer.safetensors")
+_DATE = (1980, 1, 1, 0, 0, 0)
+"""Equal submissions give equal archives."""
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What people want to know of a submission."""
+
+    name: str
+    """What it is called."""
+    authors: tuple[str, ...] = ()
+    """Who made it."""
+    description: str = ""
+    """What was done."""
+
+
+def pack_run(run_folder: Path, out: Path, about: About, *, methods: Sequence[str] = ()) -> Submission:
+    """Write the chosen cells of a finished run as a submission: a folder, or a zip where `out` ends so.
+
+    `methods` are those to be submitted; by default all but the floors. Raises SuiteError for an unfinished
+    run, an unknown method, an `out` that is there already, and a run whose own files contradict each other.
+    """
+    if out.name.lower().endswith(ARCHIVE_ENDINGS[1:]):
+        raise SuiteError(
+            expected="a folder or a .zip for --out", came=out.name, todo="give a name that ends in .zip"
+        )
+    zipped = out.name.lower().endswith(".zip")
+    if zipped and out.exists():
+        raise SuiteError(expected=f"no file at {out}", came="one", todo="choose another --out or remove it")
+    if not zipped:
+        check_new_folder(out)
+    source = _Source(run_folder, methods)
+    if not zipped:
+        with new_folder(out) as staging:
+            return source.write(staging, about)
+    with tempfile.TemporaryDirectory(prefix="ravel-submit-") as made:
+        folder = Path(made) / "submission"
+        folder.mkdir()
+        submission = source.write(folder, about)
+        write_bytes(out, _zipped(folder, Path(made) / "submission.zip"))
+    return submission
+
+
+class _Source:
+    """A finished run, read for packing."""
+
+    def __init__(self, folder: Path, methods: Sequence[str]) -> None:
+        self.run = RunFolder(folder)
+        if not self.run.scores.is_file() or not self.run.config.is_file():
+            raise SuiteError(
+                expected=f"the folder of a finished run at {folder}",
+                came="one without scores.jsonl" if self.run.config.is_file() else "none",
+                todo="finish it with `ravel run`",
+            )
+        self.config = SuiteConfig.from_file(self.run.config)
+        self.instance = Instance.load(self.run.instance)
+        self.scores = [r for r in read_scores(self.run.scores) if r.chosen and r.partition == "test"]
+        self.methods = _chosen_methods([r.method for r in self.scores], methods)
+
+    def write(self, folder: Path, about: About) -> Submission:
+        """Write everything into an empty folder."""
+        entries = self._entries()
+        for cell, entry in entries.items():
+            self._copy(cell, entry, folder)
+        claims = [r for r in self.scores if r.cell in entries and r.attribute in entries[r.cell].attributes]
+        write_jsonl(folder / SCORES, (claim.to_json() for claim in claims))
+        names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+        submission = Submission(
+            name=about.name,
+            authors=about.authors,
+            description=about.description,
+            entity_type=self.instance.entity_type,
+            attributes=self.instance.attributes,
+            generalisations=self.config.generalisations,
+            instance_fingerprint=self.instance.fingerprint,
+            model_name=claims[0].model,
+            model_fingerprint=self.instance.model_fingerprint,
+            judging=Judging(self.config.label_tokens, self.config.tolerance),
+            methods=self.methods,
+            featurizers=tuple(entries.values()),
+            without=tuple(self._without(list(entries.values()))),
+            files={name: sha256_file(folder / name) for name in names},
+        )
+        submission.write(folder)
+        found = check_submission(folder, self.instance)
+        if found.problems:
+            raise SuiteError(
+                expected="a run that gives a sound submission",
+                came="; ".join(found.problems[:3]),
+                todo=f"see `ravel verify {self.run.path}`",
+            )
+        return submission
+
+    def _entries(self) -> dict[str, Entry]:
+        """Return the chosen cells of the methods, by id, numbered in the order of the scores."""
+        served: dict[str, list[ScoreRecord]] = {}
+        for method in self.methods:
+            for record in self.scores:
+                if record.method == method and record.source_kind == "all":
+                    served.setdefault(record.cell, []).append(record)
+        return {
+            cell: Entry(
+                path=f"featurizers/{number}",
+                method=records[0].method,
+                attributes=tuple(dict.fromkeys(r.attribute for r in records)),
+                site=records[0].site,
+                size=records[0].size,
+                seed=records[0].seed,
+            )
+            for number, (cell, records) in enumerate(served.items())
+        }
+
+    def _copy(self, cell: str, entry: Entry, folder: Path) -> None:
+        home = self.run.cell(cell)
+        (folder / entry.path).mkdir(parents=True)
+        for name in _CELL_FILES:
+            shutil.copyfile(home.path / name, folder / entry.path / name)
+        for split in (split_name(g, "test") for g in self.config.generalisations):
+            if home.outcomes(split).is_file():
+                target = folder / entry.outcomes(split)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(home.outcomes(split), target)
+
+    def _without(self, entries: Sequence[Entry]) -> Iterator[Without]:
+        covered = {(entry.method, attribute) for entry in entries for attribute in entry.attributes}
+        reasons = self._reasons()
+        for method in self.methods:
+            for attribute in self.instance.attributes:
+                if (method, attribute) not in covered:
+                    asked = attribute in (self.config.attributes or self.instance.attributes)
+                    other = "The run has no cell for it." if asked else "The run did not ask for it."
+                    yield Without(method, attribute, reasons.get((method, attribute), other))
+
+    def _reasons(self) -> Mapping[tuple[str, str], str]:
+        if not self.run.refusals.is_file():
+            return {}
+        return {(r.method, r.attribute): r.reason for r in read_refusals(self.run.refusals)}
+
+
+def _chosen_methods(known: Sequence[str], wanted: Sequence[str]) -> tuple[str, ...]:
+    names = list(dict.fromkeys(known))
+    for method in wanted:
+        if method not in names:
+            raise unknown_name("method with a chosen cell in this run", method, names)
+    chosen = tuple(dict.fromkeys(wanted)) or tuple(name for name in names if name not in FLOORS)
+    if not chosen:
+        raise SuiteError(
+            expected="a run with a method to submit",
+            came=f"floors only: {', '.join(names) or 'no chosen cell'}",
+            todo="name one with --method",
+        )
+    return chosen
+
+
+def _zipped(folder: Path, archive: Path) -> bytes:
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    names.sort(key=lambda name: name != MANIFEST)
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as made:
+        for name in names:
+            entry = zipfile.ZipInfo(name, date_time=_DATE)
+            entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, 0o100644 << 16
+            made.writestr(entry, (folder / name).read_bytes())
+    return archive.read_bytes()

@@ -1,0 +1,1 @@
+"""What is on disk, one reader and one writer for each. Loads without torch."""

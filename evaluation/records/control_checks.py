@@ -1,0 +1,162 @@
+"""What is written down of controls: a score, its floor and whether the one is at the other; torch-free."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from evaluation.records.scores import Interval, control_row
+from ravel.common.errors import SuiteError
+from ravel.common.io import read_jsonl
+from ravel.common.typed import typed_values
+from ravel.facts.schema import Generalisation
+
+__all__ = [
+    "CONTROL_CHECKS",
+    "EVERY_ATTRIBUTE",
+    "ControlCheck",
+    "control_sentences",
+    "control_summary",
+    "is_at_floor",
+    "read_control_checks",
+]
+
+CONTROL_CHECKS = "control_checks.jsonl"
+"""Name of the file in the folder of a run."""
+EVERY_ATTRIBUTE = "*"
+"""Stands for the mean over attributes."""
+_MEND = "run the suite again with this version of ravel-bench"
+
+
+@dataclass(frozen=True, slots=True)
+class ControlCheck:
+    """One line of `control_checks.jsonl`: one score of a method under a control, held against its floor on
+    test pairs."""
+
+    control: str
+    """As in `ravel list controls`."""
+    method: str
+    """The controlled method, by its own name."""
+    attribute: str
+    """The target attribute, or `*` for the mean over attributes."""
+    generalisation: Generalisation
+    """What is held out."""
+    judged: str
+    """What is judged, in words: a control may be looked at in several ways."""
+    measure: str
+    """`cause` or `isolate`."""
+    score: float | None
+    """The score under the control; None without pairs."""
+    score_interval: Interval | None
+    """95 %, with entities and templates as clusters."""
+    floor: float | None
+    """The score at the floor, on the same pairs."""
+    floor_interval: Interval | None
+    """95 %, with entities and templates as clusters."""
+    floor_is: str
+    """What the floor is and how it was worked out."""
+    difference: float | None
+    """Score minus floor."""
+    difference_interval: Interval | None
+    """95 % interval of the paired difference, with entities and templates as clusters."""
+    at_floor: bool | None
+    """Whether the interval of the difference contains 0 or lies below it; None without pairs."""
+    required: bool
+    """Whether it must be at its floor; False where the score is only shown beside it."""
+    ordinary: float | None
+    """The same score of the method without the control, on the true pairs of the split."""
+    n: int
+    """Number of pairs behind the score."""
+    sites: tuple[str, ...]
+    """Where the featurizers act."""
+    sizes: tuple[int, ...]
+    """How many coordinates they swap."""
+    seed: int
+    """Root of the random streams of control and fit."""
+    cells: tuple[str, ...]
+    """The cells behind it, in the run's `controls/<control>/cells/`."""
+
+    @property
+    def failed_to_fail(self) -> bool:
+        """True if the score must be at its floor and is above it."""
+        return self.required and self.at_floor is False
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the check as plain values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, row: dict[str, Any], *, origin: str) -> ControlCheck:
+        """Read a check. Raises SuiteError naming `origin` for missing or unknown fields."""
+        known = {field.name for field in fields(cls)}
+        if row.keys() != known:
+            raise SuiteError(
+                expected=f"the fields of a control check on {origin}",
+                came=f"other fields: {', '.join(sorted(row.keys() ^ known))}",
+                todo=_MEND,
+            )
+        return cls(**typed_values(cls, row, origin=origin, todo=_MEND))
+
+
+def is_at_floor(difference: float | None, interval: Interval | None) -> bool | None:
+    """Return whether a score is at its floor: the 95 % interval of score minus floor contains 0 or lies below
+    it. Without an interval the difference itself decides; None without a difference."""
+    if difference is None:
+        return None
+    return (difference if interval is None else interval[0]) <= 0
+
+
+def read_control_checks(path: Path) -> list[ControlCheck]:
+    """Read a `control_checks.jsonl`; an absent file holds none."""
+    if not path.is_file():
+        return []
+    return [ControlCheck.from_json(row, origin=f"line {n} of {path}") for n, row in read_jsonl(path)]
+
+
+def control_sentences(checks: Sequence[ControlCheck]) -> list[str]:
+    """Return the means over attributes in words, a sentence each, and which single attributes are above their
+    floor where they must not be."""
+    said = [_sentence(check) for check in checks if check.attribute == EVERY_ATTRIBUTE]
+    above = [c for c in checks if c.attribute != EVERY_ATTRIBUTE and c.failed_to_fail]
+    single = sum(c.attribute != EVERY_ATTRIBUTE and c.required and c.at_floor is not None for c in checks)
+    if above:
+        rows = [f"{control_row(c.method, c.control)} {c.attribute} ({c.generalisation})" for c in above]
+        named = ", ".join(rows)
+        said.append(f"Of {single} checks of single attributes {len(above)} are above their floor: {named}.")
+    elif single:
+        said.append(f"All {single} checks of single attributes are at their floor.")
+    return said
+
+
+def control_summary(checks: Sequence[ControlCheck]) -> list[str]:
+    """Return the result in a few sentences: how many scores that must be at their floor are, which are not,
+    and which need not be and are above it. Empty without checks."""
+    held = [check for check in checks if check.required and check.at_floor is not None]
+    above = [check for check in held if check.failed_to_fail]
+    if not checks:
+        return []
+    said = [f"Controls: {len(held) - len(above)} of {len(held)} scores that must be at their floor are."]
+    said += [_sentence(check) for check in above]
+    means = [check for check in checks if check.attribute == EVERY_ATTRIBUTE]
+    return [*said, *(_sentence(c) for c in means if not c.required and c.at_floor is False)]
+
+
+def _sentence(check: ControlCheck) -> str:
+    attribute = "" if check.attribute == EVERY_ATTRIBUTE else f"{check.attribute}, "
+    row = control_row(check.method, check.control)
+    name = f"{row}, {attribute}{check.generalisation}, {check.judged}"
+    if check.score is None or check.floor is None:
+        return f"{name}: no pairs."
+    above = "ABOVE ITS FLOOR" if check.required else "above it, which it may be"
+    verdict = "at its floor" if check.at_floor else above
+    ordinary = "" if check.ordinary is None else f"; without the control {check.ordinary:.3f}"
+    return (
+        f"{name}: {check.measure} {check.score:.3f}{_ends(check.score_interval)} against "
+        f"{check.floor:.3f}, {verdict}{ordinary}."
+    )
+
+
+def _ends(interval: Interval | None) -> str:
+    return "" if interval is None else f" [{interval[0]:.3f}, {interval[1]:.3f}]"

@@ -1,0 +1,135 @@
+"""What is written of a planted world: a row per fit with score and truth; typed, versioned, no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from ravel.common.errors import SuiteError
+from ravel.common.io import read_jsonl, write_jsonl
+from ravel.common.typed import check_version, typed_values
+from ravel.facts.schema import Generalisation
+
+__all__ = [
+    "ILLUSION",
+    "PLANTED_SCHEMA_VERSION",
+    "TRUTH",
+    "PlantedRecord",
+    "ValidityRecord",
+    "read_planted",
+    "write_planted",
+]
+
+PLANTED_SCHEMA_VERSION = 1
+_MEND = "score the planted world again"
+TRUTH = "truth"
+"""Row of the true subspace itself: what can be reached in this world."""
+ILLUSION = "illusion"
+"""Row of the subspace through which a hidden pathway is taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlantedRecord:
+    """One line of `planted.jsonl`: a fit, its score on test pairs, and how near it is to the truth."""
+
+    schema_version: int
+    """`PLANTED_SCHEMA_VERSION` of the writer."""
+    world: str
+    """Name of the planted world."""
+    layout: str
+    """`disjoint`, `shared` or `overlapping`."""
+    rotated: bool
+    """Whether a rotation hides the coordinates."""
+    method: str
+    """As on the command line, or `truth`, `illusion`."""
+    setting: str
+    """The method's settings as canonical JSON; empty for `truth` and `illusion`."""
+    attribute: str
+    """The target attribute."""
+    asked: int | None
+    """Number of coordinates asked for; None if the method decides."""
+    found: int
+    """Dimension of what a swap changes."""
+    true: int
+    """Dimension of the true subspace."""
+    seed: int
+    """Root of the fit's random streams."""
+    generalisation: Generalisation
+    """What is held out."""
+    cause: float
+    """On test pairs."""
+    isolate: float
+    """On test pairs."""
+    by_kind: Mapping[str, tuple[float | None, float | None]]
+    """Cause and isolate by source kind; None for want of pairs."""
+    similarity: float
+    """tr(P_found P_true) / max(found, true): 1 exactly for the true subspace, 0 for an orthogonal one."""
+    largest_angle: float | None
+    """Largest principal angle in degrees, over min(found, true) of them; None if nothing was found."""
+    mean_angle: float | None
+    """Mean principal angle in degrees."""
+
+    @property
+    def disentangle(self) -> float:
+        """Mean of cause and isolate."""
+        return (self.cause + self.isolate) / 2
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the record as plain values."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @classmethod
+    def from_json(cls, row: dict[str, Any], *, origin: str) -> PlantedRecord:
+        """Read a record. Raises SuiteError naming `origin` for missing or unknown fields, a value of another
+        type, or a newer schema."""
+        if "schema_version" in row:
+            check_version(row["schema_version"], PLANTED_SCHEMA_VERSION, what="records", origin=origin)
+        known = {field.name for field in fields(cls)}
+        if row.keys() != known:
+            raise SuiteError(
+                expected=f"the fields of a PlantedRecord of version {PLANTED_SCHEMA_VERSION} in {origin}",
+                came=f"differing: {', '.join(sorted(row.keys() ^ known))}",
+                todo=_MEND,
+            )
+        return cls(**typed_values(cls, row, origin=origin, todo=_MEND))
+
+
+@dataclass(frozen=True, slots=True)
+class ValidityRecord:
+    """One line of `validity.jsonl`: how well a score orders fits as the truth does."""
+
+    schema_version: int
+    """`PLANTED_SCHEMA_VERSION` of the writer."""
+    variant: str
+    """Which score: `disentangle`, `cause`, `minimum` and so on."""
+    generalisation: Generalisation
+    """What is held out."""
+    worlds: tuple[str, ...]
+    """The worlds whose fits are ordered."""
+    rank_correlation: float | None
+    """Spearman's correlation of score and similarity to the truth within a target, averaged over the targets;
+    None if nothing can be ordered."""
+    interval: tuple[float, float] | None
+    """95 % percentile interval; methods are resampled, with all their fits."""
+    pooled: float | None
+    """Spearman's correlation over the fits of all targets at once."""
+    methods: int
+    """Number of methods."""
+    fits: int
+    """Number of fits."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the record as plain values."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+def read_planted(path: Path) -> list[PlantedRecord]:
+    """Read `planted.jsonl`. Raises SuiteError naming the line that does not fit."""
+    return [PlantedRecord.from_json(row, origin=f"{path}, line {line}") for line, row in read_jsonl(path)]
+
+
+def write_planted(path: Path, records: Iterable[PlantedRecord | ValidityRecord]) -> None:
+    """Write records of either kind."""
+    write_jsonl(path, (record.to_json() for record in records))

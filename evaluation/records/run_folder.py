@@ -1,0 +1,428 @@
+"""The folder of a run: where each file lies, how a fit reports into it, when it may be continued; no fitting,
+no scores.
+
+config.yaml         the resolved suite
+environment.json    fingerprints of instance and model, and each environment that worked on this folder
+instance/           the instance, as `ravel build` wrote it
+cells/<id>/         cell.json (written last), featurizer.safetensors, featurizer.json, train_log.jsonl,
+                    outcomes/<split>.jsonl, checkpoint/ (only while the cell is being fitted)
+shared/             what fits of several cells have in common, such as an autoencoder
+scores.jsonl        a record per cell, target attribute and split
+averages.jsonl      chosen points averaged over seeds, per attribute and over all attributes
+comparisons.jsonl   paired differences between methods
+refusals.jsonl      methods that had no answer for a target attribute, with the reason
+failures.jsonl      cells that failed each time they were tried; only if there are any
+tables/  plots/
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from evaluation.records.headers import read_cell_header, read_environment
+from evaluation.records.lock import LOCK_FILE
+from evaluation.records.scores import Outcome, read_outcomes
+from ravel import __version__
+from ravel.common.config import Config
+from ravel.common.durable import remove_parts
+from ravel.common.errors import SuiteError
+from ravel.common.io import (
+    append_text,
+    canonical_json,
+    make_folder,
+    read_text,
+    remove_file,
+    remove_folder,
+    sync_file,
+    write_json,
+    write_jsonl,
+    write_text,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from evaluation.suite.shared_tensors import SharedTensors
+
+__all__ = [
+    "CellFolder",
+    "FolderWorkspace",
+    "Progress",
+    "RunFolder",
+    "describe_environment",
+    "silent",
+]
+
+_PACKAGES = (
+    "torch",
+    "transformers",
+    "tokenizers",
+    "accelerate",
+    "numpy",
+    "scipy",
+    "safetensors",
+    "pyvene",
+    "scikit-learn",
+    "concept-erasure",
+    "matplotlib",
+)
+
+
+class Progress(Protocol):
+    """Told how far a run is; may do nothing."""
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Report that `done` of `total` parts of `stage` are finished.
+
+        Stages: `cells` and `test` count cells of the whole run; `fit <cell>` and `judge <cell>` count inside
+        one cell. A stage `note <text>` counts nothing: it is a line for the user.
+        """
+        ...
+
+
+def silent(stage: str, done: int, total: int) -> None:
+    """Drop the report."""
+
+
+class FolderWorkspace:
+    """A fit's workspace on disk: checkpoints in `checkpoint/`, log rows in `train_log.jsonl`."""
+
+    def __init__(
+        self, cell: CellFolder, label: str, progress: Progress, shared: SharedTensors | None = None
+    ) -> None:
+        self.folder: Path | None = make_folder(cell.checkpoint)
+        """Where the fit keeps its checkpoints."""
+        self._log = cell.train_log
+        self._label = label
+        self._progress = progress
+        self._shared = shared
+        # A resumed fit repeats its earlier rows, so every attempt begins with an empty log.
+        write_text(self._log, "")
+
+    def log(self, row: dict[str, float | int | str]) -> None:
+        """Append one row to `train_log.jsonl`."""
+        append_text(self._log, canonical_json(row) + "\n")
+
+    def progress(self, done: int, total: int) -> None:
+        """Pass the report on as stage `fit <cell>`."""
+        self._progress(f"fit {self._label}", done, total)
+
+    def shared(self, key: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+        """Return what the run keeps under the key, or make it; without a store it is made each time."""
+        return make() if self._shared is None else self._shared.get(key, make)
+
+
+@dataclass(frozen=True, slots=True)
+class CellFolder:
+    """The folder of one cell."""
+
+    path: Path
+    """`cells/<id>`."""
+
+    @property
+    def header(self) -> Path:
+        """`cell.json`: what the cell is; written last, so it stands exactly if the cell is finished."""
+        return self.path / "cell.json"
+
+    @property
+    def train_log(self) -> Path:
+        """Rows of the fit."""
+        return self.path / "train_log.jsonl"
+
+    @property
+    def checkpoint(self) -> Path:
+        """Checkpoints of an unfinished fit."""
+        return self.path / "checkpoint"
+
+    def outcomes(self, split: str) -> Path:
+        """Where the outcomes of a split lie."""
+        return self.path / "outcomes" / f"{split}.jsonl"
+
+    def finished(self) -> bool:
+        """Tell whether the cell needs no more fitting."""
+        return self.header.is_file()
+
+    def finish(self, header: Mapping[str, Any]) -> None:
+        """Write `cell.json` and drop the checkpoint."""
+        if self.train_log.is_file():
+            sync_file(self.train_log)
+        write_json(self.header, dict(header))
+        remove_folder(self.checkpoint)
+
+    def write_outcomes(self, split: str, outcomes: Sequence[Outcome]) -> None:
+        """Write the outcomes of a split, wholly or not at all."""
+        write_jsonl(self.outcomes(split), (outcome.to_json() for outcome in outcomes))
+
+    def judged(self, split: str, expected: int) -> bool:
+        """Tell whether the outcomes of a split are there, as many as expected and each of them readable."""
+        try:
+            return self.outcomes(split).is_file() and len(read_outcomes(self.outcomes(split))) == expected
+        except SuiteError:
+            return False
+
+    def read_outcomes(self, split: str, expected: int) -> list[Outcome]:
+        """Read the outcomes of a split. Raises SuiteError unless there are as many as expected."""
+        found = read_outcomes(self.outcomes(split))
+        if len(found) != expected:
+            raise SuiteError(
+                expected=f"{expected} outcomes in {self.outcomes(split)}, one per pair",
+                came=f"{len(found)}",
+                todo="remove that file and run the suite again; only the missing parts are done",
+            )
+        return found
+
+
+class RunFolder:
+    """The folder of a run, opened for one config."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        """The run's root."""
+
+    @property
+    def config(self) -> Path:
+        """The resolved suite."""
+        return self.path / "config.yaml"
+
+    @property
+    def environment(self) -> Path:
+        """Fingerprints and environments."""
+        return self.path / "environment.json"
+
+    @property
+    def instance(self) -> Path:
+        """A copy of the instance."""
+        return self.path / "instance"
+
+    @property
+    def scores(self) -> Path:
+        """Score records."""
+        return self.path / "scores.jsonl"
+
+    @property
+    def averages(self) -> Path:
+        """Average records."""
+        return self.path / "averages.jsonl"
+
+    @property
+    def comparisons(self) -> Path:
+        """Comparison records."""
+        return self.path / "comparisons.jsonl"
+
+    @property
+    def refusals(self) -> Path:
+        """Refusal records."""
+        return self.path / "refusals.jsonl"
+
+    @property
+    def page(self) -> Path:
+        """The page of a finished run."""
+        return self.path / "report.html"
+
+    @property
+    def shared(self) -> Path:
+        """Folder of what several fits share."""
+        return self.path / "shared"
+
+    @property
+    def tables(self) -> Path:
+        """Folder of rendered tables."""
+        return self.path / "tables"
+
+    @property
+    def plots(self) -> Path:
+        """Folder of plots."""
+        return self.path / "plots"
+
+    def cell(self, cell_id: str) -> CellFolder:
+        """Return the folder of a cell, which need not exist."""
+        return CellFolder(self.path / "cells" / cell_id)
+
+    def finished_cells(self) -> list[dict[str, Any]]:
+        """Return the header of every finished cell, by id; a header that can't be read is left out."""
+        found = []
+        for header in sorted(self.path.glob("cells/*/cell.json")):
+            try:
+                found.append(read_cell_header(header))
+            except SuiteError:
+                continue
+        return found
+
+    def open(
+        self,
+        config: Config,
+        *,
+        fingerprints: Mapping[str, str],
+        growing: Sequence[str],
+        free: Sequence[str] = (),
+    ) -> None:
+        """Claim the folder for this config, or continue in it.
+
+        A folder may be continued with an equal config, or with one that adds entries to the lists named in
+        `growing` and so only adds cells; settings named in `free` may differ. Raises SuiteError, before
+        anything is written, if the folder holds other files, another instance or model, or a config that
+        differs in any other way; the difference is named.
+        """
+        self.refuse_foreign_files()
+        if self.config.is_file():
+            earlier, now = type(config).from_file(self.config), config
+            compared = [c.model_dump(mode="json", exclude=set(free)) for c in (earlier, now)]
+            self._refuse_change(compared[0], compared[1], growing)
+        self._refuse_other_fingerprints(fingerprints)
+        make_folder(self.path)
+        self._remove_leftovers()
+        text = config.to_yaml()
+        if self.config.is_file() and read_text(self.config) != text:
+            # Results of the smaller grid must not pass for those of the larger one.
+            remove_file(self.scores)
+        write_text(self.config, text)
+
+    def _remove_leftovers(self) -> None:
+        """Remove what killed processes left unfinished, and checkpoints of cells that are finished."""
+        remove_parts(self.path)
+        for pattern in ("cells/*/checkpoint", "controls/*/cells/*/checkpoint"):
+            for checkpoint in self.path.glob(pattern):
+                if CellFolder(checkpoint.parent).finished():
+                    remove_folder(checkpoint)
+
+    def record_environment(self, fingerprints: Mapping[str, str], environment: Mapping[str, Any]) -> None:
+        """Write fingerprints and, unless it is known already, this environment."""
+        known = read_environment(self.environment)["environments"] if self.environment.is_file() else []
+        environments = known if dict(environment) in known else [*known, dict(environment)]
+        write_json(self.environment, {**fingerprints, "environments": environments})
+
+    def refuse_foreign_files(self) -> None:
+        """Raise SuiteError unless the folder is new, empty or a run's."""
+        if not self.path.exists() or self.config.is_file():
+            return
+        # An instance alone is a run that was stopped after its build.
+        own = (LOCK_FILE, self.instance.name)
+        if not self.path.is_dir() or any(
+            p.name not in own and not p.name.endswith(".part") for p in self.path.iterdir()
+        ):
+            raise SuiteError(
+                expected=f"a new folder, an empty one or an earlier run at {self.path}",
+                came="a file or a folder without a run's config.yaml",
+                todo="choose another --out",
+            )
+
+    def _refuse_change(self, earlier: dict[str, Any], now: dict[str, Any], growing: Sequence[str]) -> None:
+        differences = [
+            _difference(key, earlier.get(key), now.get(key), growing) for key in sorted(earlier | now)
+        ]
+        named = [difference for difference in differences if difference]
+        if named:
+            raise SuiteError(
+                expected=f"the config of the run in {self.path}, or one that only adds to it",
+                came="; ".join(named),
+                todo="choose another --out for this suite, or restore those settings",
+            )
+
+    def _refuse_other_fingerprints(self, fingerprints: Mapping[str, str]) -> None:
+        if not self.environment.is_file():
+            return
+        earlier = read_environment(self.environment)
+        for name, value in fingerprints.items():
+            if earlier.get(name) != value:
+                raise SuiteError(
+                    expected=f"the {name.replace('_', ' ')} of the run in {self.path}, {earlier.get(name)}",
+                    came=value,
+                    todo="choose another --out, or run with the instance and model this run began with",
+                )
+
+
+def _difference(key: str, earlier: Any, now: Any, growing: Sequence[str]) -> str | None:
+    if earlier == now:
+        return None
+    if key in growing and isinstance(earlier, list) and isinstance(now, list):
+        lost = [_lost(entry, now) for entry in earlier if entry not in now]
+        return f"{key} {', '.join(lost)}" if lost else None
+    return f"{key} {_short(now)} where the run has {_short(earlier)}"
+
+
+def _lost(entry: Any, now: list[Any]) -> str:
+    """Say that an entry is gone or, for a method that is still there, which of its settings changed."""
+    if not isinstance(entry, dict):
+        return f"without {_short(entry)}"
+    for other in now:
+        if other["name"] == entry["name"]:
+            old, new = ({**e["config"], "sizes": e.get("sizes")} for e in (entry, other))
+            changed = [_difference(k, old.get(k), new.get(k), ()) for k in sorted(old | new)]
+            return f"with {entry['name']} changed ({'; '.join(c for c in changed if c)})"
+    return f"without {entry['name']}"
+
+
+def _short(value: Any) -> str:
+    text = canonical_json(value)
+    return text if len(text) <= 120 else text[:117] + "..."
+
+
+_VARIABLES = (
+    "ATEN_CPU_CAPABILITY",
+    "CUBLAS_WORKSPACE_CONFIG",
+    "CUDA_VISIBLE_DEVICES",
+    "DNNL_MAX_CPU_ISA",
+    "KMP_AFFINITY",
+    "NVIDIA_TF32_OVERRIDE",
+    "ONEDNN_MAX_CPU_ISA",
+    "PYTHONHASHSEED",
+    "PYTORCH_CUDA_ALLOC_CONF",
+)
+_PREFIXES = ("MKL_", "OMP_", "OPENBLAS_", "TORCH_ALLOW_", "TORCH_BLAS_")
+"""Variables whose values can change how numbers are computed."""
+
+
+def describe_environment(
+    *,
+    device: str,
+    dtype: str,
+    engine: str,
+    cache: str | None = None,
+    numerics: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return versions, machine, device, engine and variables: what may change numbers though it should not.
+
+    `cache` says what an engine that keeps states does with those that do not fit into memory, `numerics` how
+    the libraries compute (`das.environment.describe_numerics`). Nothing depends on the locale.
+    """
+    return {
+        "ravel_bench": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+        "cpu": _cpu_model(),
+        "variables": {
+            name: value
+            for name, value in sorted(os.environ.items())
+            if name in _VARIABLES or name.startswith(_PREFIXES)
+        },
+        "packages": {name: _version_of(name) for name in _PACKAGES},
+        "device": device,
+        "dtype": dtype,
+        "engine": engine,
+        **({} if cache is None else {"cache": cache}),
+        **({} if numerics is None else {"numerics": dict(numerics)}),
+    }
+
+
+def _cpu_model() -> str:
+    """Return the processor's name where the system tells it in a file, or else what Python knows."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        text = ""
+    names = [line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name")]
+    return names[0] if names else platform.processor() or "unknown"
+
+
+def _version_of(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "absent"

@@ -1,0 +1,248 @@
+"""What the page of a run says, as plain values read from its folder; it knows no HTML and computes no
+score."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evaluation.records.control_checks import CONTROL_CHECKS, ControlCheck, read_control_checks
+from evaluation.records.failures import failure_notes, read_failures
+from evaluation.records.run_folder import RunFolder
+from evaluation.records.scores import (
+    FLOORS,
+    AverageRecord,
+    ComparisonRecord,
+    Interval,
+    Refusal,
+    ScoreRecord,
+    is_control,
+    read_averages,
+    read_comparisons,
+    read_refusals,
+    read_scores,
+)
+from evaluation.report.method_families import by_family, family_of
+from evaluation.report.page.dependence import DependenceBlock, dependence_block
+from evaluation.report.page.diagnostics import DiagnosticsBlock, read_block
+from evaluation.report.page.drawings import Drawing, read_drawings
+from evaluation.report.page.pairs import browser_of
+from evaluation.report.page.rows import KINDS, MEAN, Against, ReportRow, rows_of
+from evaluation.report.page.verdicts import Verdict, headline_of, verdicts_of
+from evaluation.report.tables.build import SCORES
+from evaluation.report.tables.means import averages_without_outcomes
+from evaluation.report.tables.of_runs import check_scored
+from ravel.common.errors import SuiteError
+from ravel.common.io import read_text
+from ravel.facts.schema import GENERALISATIONS, PARTITIONS
+from ravel.instance.instance import Instance
+
+__all__ = ["Report", "read_report"]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Everything on the page."""
+
+    title: str
+    """Entity type and model."""
+    facts: tuple[tuple[str, str], ...]
+    """What the run is, as (name, value)."""
+    headline: str
+    """The result in one sentence."""
+    verdicts: tuple[Verdict, ...]
+    """The result in words, one per generalisation."""
+    drawings: tuple[Drawing, ...]
+    """The plots."""
+    refusals: tuple[Refusal, ...]
+    """Methods that had no answer."""
+    config: str
+    """The suite as YAML."""
+    environment: str
+    """Fingerprints and environments as JSON text; empty if unknown."""
+    notes: tuple[str, ...]
+    """What a reader must know beside the numbers."""
+    payload: Mapping[str, Any]
+    """Rows and pairs as plain values, for the script of the page."""
+    dependence: DependenceBlock
+    """How attributes hang together; empty for a run without an instance."""
+    diagnostics: DiagnosticsBlock
+    """How far chosen subspaces can be trusted; empty where none was diagnosed."""
+    controls: tuple[ControlCheck, ...]
+    """Controls that must fail, each against its floor; empty where none was run."""
+
+
+def read_report(folder: Path) -> Report:
+    """Read a run. Raises SuiteError unless it is one and has scores; other absent files are left out."""
+    run = RunFolder(folder)
+    check_scored(folder)
+    scores = read_scores(run.scores)
+    chosen = _chosen(scores)
+    averages = read_averages(run.averages) if run.averages.is_file() else _averages(chosen)
+    # Controls have a block of their own: they are no contenders, and their pairs may be others.
+    averages = [record for record in averages if not is_control(record.method)]
+    comparisons = read_comparisons(run.comparisons) if run.comparisons.is_file() else []
+    instance = Instance.load(run.instance) if run.instance.is_dir() else None
+    attributes = _attributes(chosen, instance)
+    rows = rows_of(averages, chosen, comparisons)
+    browser = None if instance is None else browser_of(run, instance, chosen, attributes)
+    verdicts = verdicts_of(rows)
+    refusals = tuple(read_refusals(run.refusals)) if run.refusals.is_file() else ()
+    return Report(
+        title=f"{chosen[0].entity_type} · {chosen[0].model}",
+        facts=tuple(_facts(chosen, attributes, instance)),
+        headline=headline_of(verdicts),
+        verdicts=verdicts,
+        drawings=read_drawings(run.plots),
+        refusals=refusals,
+        config=read_text(run.config),
+        environment=read_text(run.environment) if run.environment.is_file() else "",
+        notes=(*_notes(rows, chosen, comparisons), *failure_notes(read_failures(run.path))),
+        payload={
+            "rows": [_plain(row) for row in rows],
+            "methods": _methods(chosen),
+            "families": list(by_family(record.method for record in chosen)),
+            "attributes": list(attributes),
+            "generalisations": _present(GENERALISATIONS, [row.record.generalisation for row in rows]),
+            "partitions": _present(("test", "val"), [row.record.partition for row in rows]),
+            "kinds": _present(KINDS, [row.record.source_kind for row in rows]),
+            "pairs": browser,
+        },
+        dependence=dependence_block(run, scores, averages, refusals),
+        diagnostics=read_block(run, chosen),
+        controls=tuple(read_control_checks(run.path / CONTROL_CHECKS)),
+    )
+
+
+def _present(order: Sequence[str], found: Sequence[str]) -> list[str]:
+    return [name for name in order if name in found]
+
+
+def _chosen(scores: Sequence[ScoreRecord]) -> list[ScoreRecord]:
+    chosen = [record for record in scores if record.chosen and record.source_kind == "all"]
+    if not chosen:
+        raise SuiteError(
+            expected="records of chosen points to make a page of",
+            came=f"{len(scores)} records, none of which is chosen",
+            todo="let the run finish first",
+        )
+    return chosen
+
+
+def _averages(chosen: Sequence[ScoreRecord]) -> list[AverageRecord]:
+    return [
+        average
+        for partition in PARTITIONS
+        for average in averages_without_outcomes([r for r in chosen if r.partition == partition])
+    ]
+
+
+def _attributes(chosen: Sequence[ScoreRecord], instance: Instance | None) -> tuple[str, ...]:
+    present = {record.attribute for record in chosen}
+    order = sorted(present) if instance is None else instance.attributes
+    return (*(a for a in order if a in present), *sorted(present - set(order)))
+
+
+def _plain(row: ReportRow) -> dict[str, Any]:
+    record = row.record
+    return {
+        "method": record.method,
+        "floor": row.floor,
+        "attribute": row.attribute,
+        "generalisation": record.generalisation,
+        "partition": record.partition,
+        "kind": record.source_kind,
+        **{
+            score: _score(getattr(record, score), getattr(record, f"{score}_interval"), best)
+            for score, best in zip(SCORES, row.best, strict=True)
+        },
+        "n_cause": record.n_cause,
+        "n_isolate": record.n_isolate,
+        "below": row.below_no_op,
+        "best": _difference(row.against_best),
+        "no_op": _difference(row.against_no_op),
+        "detail": row.detail,
+        "seeds": len(record.seeds),
+    }
+
+
+def _score(value: float | None, interval: Interval | None, best: bool) -> dict[str, Any]:
+    ends = None if interval is None else [_short(end) for end in interval]
+    return {"value": _short(value), "interval": ends, "best": best}
+
+
+def _difference(found: Against | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    return {
+        "other": found.other,
+        "difference": _short(found.difference),
+        "p": found.p,
+        "differs": found.differs,
+    }
+
+
+def _short(value: float | None) -> float | None:
+    # Sorting must not tie what differs, and six digits are beyond what any count of pairs resolves.
+    return None if value is None else round(value, 6)
+
+
+def _methods(chosen: Sequence[ScoreRecord]) -> list[dict[str, Any]]:
+    names = {record.method for record in chosen}
+    ordered = sorted(names, key=lambda name: (FLOORS.index(name) + 1 if name in FLOORS else 0, name))
+    return [{"name": n, "floor": n in FLOORS, "family": family_of(n)} for n in ordered]
+
+
+def _facts(
+    chosen: Sequence[ScoreRecord], attributes: Sequence[str], instance: Instance | None
+) -> list[tuple[str, str]]:
+    methods = {record.method for record in chosen}
+    sites = sorted({record.site for record in chosen})
+    facts = [
+        ("Entity type", chosen[0].entity_type),
+        ("Target model", chosen[0].model),
+        ("Attributes", ", ".join(attributes)),
+        (
+            "Methods",
+            f"{len(methods - set(FLOORS))}, with {len(methods & set(FLOORS))} floors and ceilings",
+        ),
+        ("Chosen sites", ", ".join(sites)),
+        ("Seeds", ", ".join(str(seed) for seed in sorted({record.seed for record in chosen}))),
+    ]
+    if instance is not None:
+        counts = [f"{split} {len(instance.pairs(split))}" for split in instance.splits()]
+        facts += [("Pairs", ", ".join(counts)), ("Instance", instance.fingerprint[:16])]
+    return facts
+
+
+def _notes(
+    rows: Sequence[ReportRow], chosen: Sequence[ScoreRecord], comparisons: Sequence[ComparisonRecord]
+) -> list[str]:
+    notes = [
+        "Cause: share of the target attribute's pairs that give the source's answer. Isolate: share of the "
+        "other attributes' pairs that keep the base's answer. Disentangle: the mean of both. Best in bold.",
+        "Site, size and setting were chosen on validation pairs; test pairs then judged the chosen points.",
+    ]
+    if any(row.record.disentangle_interval is not None for row in rows):
+        notes.append("Below each score: its 95 % interval, with entities and templates as clusters.")
+    else:
+        notes.append("No intervals: the outcomes they are drawn from were not at hand.")
+    if any(found.disentangle_p_adjusted is not None for found in comparisons):
+        notes.append("p: of the paired difference in disentangle, adjusted for all comparisons of the split.")
+    elif comparisons:
+        notes.append("This run has no p-values; two rows differ where the paired 95 % interval excludes 0.")
+    if any(row.floor for row in rows):
+        notes.append("Floors and ceilings learn nothing of the attribute; they bound the other rows.")
+    partial = sorted({row.record.method for row in rows if row.fewer})
+    if partial:
+        notes.append(
+            f"A mean over fewer attributes than the other rows', and so never the best: {', '.join(partial)}."
+        )
+    if any(row.below_no_op for row in rows):
+        notes.append("†: below 0.5, which is worse than doing nothing.")
+    groups = {row.record.attributes for row in rows if row.attribute == MEAN}
+    if len(groups) > 1:
+        notes.append("Not every mean is over the same attributes: some methods have no answer for some.")
+    return notes

@@ -1,0 +1,178 @@
+"""Single pairs with what each chosen cell answered, packed for the page; it judges nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from evaluation.records.run_folder import RunFolder
+from evaluation.records.scores import ScoreRecord
+from ravel.common.errors import SuiteError
+from ravel.common.io import read_jsonl
+from ravel.facts.schema import SOURCE_KINDS, TRAIN_SPLIT, InterchangePair
+from ravel.instance.instance import Instance, PromptRecord
+
+__all__ = ["MOST_PAIRS", "browser_of", "evenly_spaced"]
+
+MOST_PAIRS = 1000
+"""Pairs of one split on the page at most."""
+_BYTES = 5_500_000
+"""What all pairs may take together, so that the page opens on a phone."""
+_BYTES_OF_A_PAIR = 500
+"""Texts and ids of one pair, generously."""
+_NEITHER, _SWAPPED, _UNCHANGED, _BOTH, _UNKNOWN = "n", "s", "u", "b", "."
+
+
+def browser_of(
+    run: RunFolder, instance: Instance, chosen: Sequence[ScoreRecord], attributes: Sequence[str]
+) -> dict[str, Any] | None:
+    """Return splits, pairs, texts and answers as plain values, or None if no chosen cell has outcomes.
+
+    Texts are kept once and named by their index. The answers of a cell on a split are a string with one
+    letter per pair: `s` for the source's answer, `u` for the base's, `n` for neither, `b` for both, `.` where
+    the cell was not judged.
+    """
+    cells = list(dict.fromkeys(record.cell for record in chosen))
+    paths = {
+        split: {c: path for c in cells if (path := run.cell(c).outcomes(split)).is_file()}
+        for split in instance.splits()
+        if split != TRAIN_SPLIT
+    }
+    judged = {split: found for split, found in paths.items() if found}
+    if not judged:
+        return None
+    most = _most_pairs(len(cells), len(judged))
+    shown = {split: _thinned(instance.pairs(split), most) for split in judged}
+    texts = _Texts(instance)
+    return {
+        "splits": [
+            _split(split, instance, shown[split], found, texts, attributes) for split, found in judged.items()
+        ],
+        "prompts": texts.prompts,
+        "labels": texts.labels,
+        "asked": texts.asked,
+        "kinds": list(SOURCE_KINDS),
+        "cells": [list(cell) for cell in sorted({(r.method, r.attribute, r.seed, r.cell) for r in chosen})],
+    }
+
+
+def evenly_spaced(total: int, most: int) -> list[int]:
+    """Return at most `most` different positions from 0 to `total - 1`, evenly spaced, in order."""
+    if total <= most:
+        return list(range(total))
+    return [position * total // most for position in range(most)]
+
+
+def _most_pairs(n_cells: int, n_splits: int) -> int:
+    return max(1, min(MOST_PAIRS, _BYTES // (n_splits * (n_cells + _BYTES_OF_A_PAIR))))
+
+
+def _thinned(pairs: Sequence[InterchangePair], most: int) -> list[InterchangePair]:
+    """Keep evenly spaced pairs of every attribute and source kind: their order may be a cycle."""
+    if len(pairs) <= most:
+        return list(pairs)
+    groups: dict[tuple[str, str], list[int]] = {}
+    for position, pair in enumerate(pairs):
+        groups.setdefault((pair.attribute, pair.source_kind), []).append(position)
+    share = max(1, most // len(groups))
+    kept = {own[i] for own in groups.values() for i in evenly_spaced(len(own), share)}
+    return [pairs[position] for position in sorted(kept)]
+
+
+class _Texts:
+    """Prompts, labels and attributes by index, each once."""
+
+    def __init__(self, instance: Instance) -> None:
+        self.prompts: list[list[Any]] = []
+        self.labels: list[str] = []
+        self.asked: list[str] = []
+        self._instance = instance
+        self._index: dict[tuple[str, str], int] = {}
+
+    def prompt(self, prompt_id: str) -> int:
+        """Return the index of a prompt's text and span."""
+        key = ("prompt", prompt_id)
+        if key not in self._index:
+            self._index[key] = len(self.prompts)
+            self.prompts.append(_marked(self._instance.prompt(prompt_id)))
+        return self._index[key]
+
+    def label(self, text: str) -> int:
+        """Return the index of a label."""
+        return self._of("label", text, self.labels)
+
+    def attribute(self, name: str) -> int:
+        """Return the index of what a base asks for."""
+        return self._of("attribute", name, self.asked)
+
+    def _of(self, kind: str, text: str, kept: list[str]) -> int:
+        key = (kind, text)
+        if key not in self._index:
+            self._index[key] = len(kept)
+            kept.append(text)
+        return self._index[key]
+
+
+def _marked(record: PromptRecord) -> list[Any]:
+    text, (start, end) = record.prompt.text, record.prompt.span
+    return [text, _utf16(text[:start]), _utf16(text[:end])]
+
+
+def _utf16(text: str) -> int:
+    # The page's script counts UTF-16 units, Python characters.
+    return len(text.encode("utf-16-le", "surrogatepass")) // 2
+
+
+def _split(
+    name: str,
+    instance: Instance,
+    shown: Sequence[InterchangePair],
+    paths: Mapping[str, Path],
+    texts: _Texts,
+    attributes: Sequence[str],
+) -> dict[str, Any]:
+    return {
+        "name": name,
+        "total": len(instance.pairs(name)),
+        "targets": list(attributes),
+        "pairs": [_pair(pair, texts) for pair in shown],
+        "answers": {cell: _answers(path, shown) for cell, path in paths.items()},
+    }
+
+
+def _pair(pair: InterchangePair, texts: _Texts) -> list[Any]:
+    return [
+        pair.pair_id,
+        texts.attribute(pair.attribute),
+        SOURCE_KINDS.index(pair.source_kind),
+        texts.prompt(pair.base),
+        texts.prompt(pair.source),
+        texts.label(pair.if_swapped),
+        texts.label(pair.if_unchanged),
+    ]
+
+
+def _answers(path: Path, shown: Iterable[InterchangePair]) -> str:
+    # Plain rows: making records of all of them takes longer than everything else on the page.
+    said = dict(_answer(row, f"{path}, line {line}") for line, row in read_jsonl(path))
+    return "".join(said.get(pair.pair_id, _UNKNOWN) for pair in shown)
+
+
+def _answer(row: Mapping[str, Any], origin: str) -> tuple[str, str]:
+    """Return a pair's id and the letter of its answer. Raises SuiteError for a row that is no outcome."""
+    pair_id, swapped, unchanged = (row.get(name) for name in ("pair_id", "said_swapped", "said_unchanged"))
+    if isinstance(pair_id, str) and isinstance(swapped, bool) and isinstance(unchanged, bool):
+        return pair_id, _letter(row)
+    raise SuiteError(
+        expected=f"pair_id, said_swapped and said_unchanged of an outcome in {origin}",
+        came=f"{pair_id!r}, {swapped!r} and {unchanged!r}",
+        todo="remove the file and run the suite again",
+    )
+
+
+def _letter(row: Mapping[str, Any]) -> str:
+    swapped, unchanged = bool(row["said_swapped"]), bool(row["said_unchanged"])
+    if swapped and unchanged:
+        return _BOTH
+    return _SWAPPED if swapped else _UNCHANGED if unchanged else _NEITHER

@@ -1,0 +1,143 @@
+"""From validation records to curves over sizes and over layers; it draws nothing.
+
+Only validation records serve: test pairs are judged for the chosen point alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from das.sites import Site
+from evaluation.records.scores import ScoreRecord
+from ravel.facts.schema import Generalisation
+
+__all__ = ["CurvePoint", "SizeCurve", "layer_curve", "place_of", "size_curve", "validation_records"]
+
+
+@dataclass(frozen=True, slots=True)
+class CurvePoint:
+    """One size of a method, averaged over seeds and attributes."""
+
+    sizes: tuple[int, int]
+    """Smallest and largest number of swapped coordinates behind it."""
+    cause: float
+    """Mean cause."""
+    isolate: float
+    """Mean isolate."""
+
+    def label(self) -> str:
+        """The sizes as text."""
+        low, high = self.sizes
+        return str(low) if low == high else f"{low}–{high}"
+
+
+@dataclass(frozen=True, slots=True)
+class SizeCurve:
+    """A method over its sizes at the sites that were chosen."""
+
+    points: tuple[CurvePoint, ...]
+    """By size."""
+    chosen: CurvePoint | None
+    """What was chosen on validation, averaged; each attribute may have chosen another size."""
+
+
+def validation_records(scores: Iterable[ScoreRecord]) -> list[ScoreRecord]:
+    """Return the validation records of all source kinds that have both scores."""
+    return [
+        r
+        for r in scores
+        if r.partition == "val" and r.source_kind == "all" and r.cause is not None and r.isolate is not None
+    ]
+
+
+def size_curve(scores: Sequence[ScoreRecord], method: str, generalisation: Generalisation) -> SizeCurve:
+    """Return a method's curve over sizes, every attribute at its chosen site, averaged over seeds, then
+    attributes.
+
+    Sizes are matched in their order, for a method may find fewer coordinates than asked for; where attributes
+    have different numbers of sizes, only sizes that all of them have count. `scores` are those of
+    `validation_records`.
+    """
+    own = [r for r in scores if (r.method, r.generalisation) == (method, generalisation)]
+    sites = {r.attribute: r.site for r in own if r.chosen}
+    rows = {
+        key: _by_size([r for r in own if (r.attribute, r.seed) == key and r.site == sites[key[0]]])
+        for key in sorted({(r.attribute, r.seed) for r in own if r.attribute in sites})
+    }
+    points = [_mean_point(group) for group in _matched([row for row in rows.values() if row])]
+    chosen = [r for r in own if r.chosen]
+    return SizeCurve(tuple(points), _mean_point(chosen) if chosen else None)
+
+
+def layer_curve(
+    scores: Sequence[ScoreRecord], method: str, generalisation: Generalisation, place: str
+) -> dict[int, float]:
+    """Return a method's disentangle by layer at one stream and position, averaged over attributes.
+
+    Each attribute has the size with the highest mean over seeds and generalisations at that layer. `scores`
+    are those of `validation_records`.
+    """
+    own = [r for r in scores if r.method == method and place_of(r.site) == place]
+    values: dict[int, list[float]] = {}
+    for layer, attribute in sorted({(Site.parse(r.site).layer, r.attribute) for r in own}):
+        here = [r for r in own if r.attribute == attribute and Site.parse(r.site).layer == layer]
+        value = _of_best_size(here, generalisation)
+        if value is not None:
+            values.setdefault(layer, []).append(value)
+    return {layer: math.fsum(found) / len(found) for layer, found in values.items()}
+
+
+def place_of(site: str) -> str:
+    """Return stream and position of a site, without its layer."""
+    parsed = Site.parse(site)
+    return f"{parsed.stream}@{parsed.position}"
+
+
+def _of_best_size(records: Sequence[ScoreRecord], generalisation: Generalisation) -> float | None:
+    points: dict[tuple[str, int], list[ScoreRecord]] = {}
+    for record in records:
+        points.setdefault((record.site, record.size), []).append(record)
+    best = max(points.values(), key=_disentangle)
+    own = [r for r in best if r.generalisation == generalisation]
+    return _disentangle(own) if own else None
+
+
+def _disentangle(records: Sequence[ScoreRecord]) -> float:
+    return math.fsum(_both(r) for r in records) / len(records)
+
+
+def _both(record: ScoreRecord) -> float:
+    return ((record.cause or 0.0) + (record.isolate or 0.0)) / 2
+
+
+def _by_size(records: Sequence[ScoreRecord]) -> list[ScoreRecord]:
+    """Return one record per size: the chosen one, or the best of several settings."""
+    best: dict[int, ScoreRecord] = {}
+    for record in sorted(records, key=lambda r: (r.chosen, _both(r), r.cell)):
+        best[record.size] = record
+    return [best[size] for size in sorted(best)]
+
+
+def _matched(rows: Sequence[Sequence[ScoreRecord]]) -> list[list[ScoreRecord]]:
+    if len({len(row) for row in rows}) <= 1:
+        return [list(group) for group in zip(*rows, strict=True)]
+    shared = set.intersection(*({r.size for r in row} for row in rows))
+    return [[r for row in rows for r in row if r.size == size] for size in sorted(shared)]
+
+
+def _mean_point(records: Sequence[ScoreRecord]) -> CurvePoint:
+    attributes = sorted({r.attribute for r in records})
+    groups = [[r for r in records if r.attribute == a] for a in attributes]
+    sizes = [r.size for r in records]
+    return CurvePoint(
+        (min(sizes), max(sizes)),
+        _mean(_mean(r.cause or 0.0 for r in group) for group in groups),
+        _mean(_mean(r.isolate or 0.0 for r in group) for group in groups),
+    )
+
+
+def _mean(values: Iterable[float]) -> float:
+    found = list(values)
+    return math.fsum(found) / len(found)

@@ -1,0 +1,121 @@
+"""Cause against isolate of chosen points, and plain curves over layers; it computes no score."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evaluation.records.scores import NO_OP_DISENTANGLE, AverageRecord, Interval
+from evaluation.report.plots.canvas import drawing, new_figure, saved
+from evaluation.report.plots.style import FLOOR_COLOUR, GRID, Style, legend_below, styles, titled
+from ravel.facts.schema import GENERALISATIONS
+
+__all__ = ["LayerPoint", "frame", "plot_cause_isolate", "plot_layers"]
+
+_PANEL = 2.6
+
+
+@dataclass(frozen=True, slots=True)
+class LayerPoint:
+    """One point of a curve over layers."""
+
+    curve: str
+    """Name of the curve: a method, or a score."""
+    layer: int
+    """Index of the block."""
+    value: float
+    """Height of the point."""
+    interval: Interval | None = None
+    """95 % interval, or None."""
+
+
+def plot_cause_isolate(averages: Sequence[AverageRecord], stem: Path) -> list[Path]:
+    """Draw cause against isolate, a panel per generalisation, a marker per method, floors in grey; return the
+    paths.
+
+    `averages` are records of one scope, partition and source kind. Records without both scores are left out.
+    The dashed line joins the points that score what doing nothing scores. Up to eight methods have a colour
+    each; more have that of their family.
+    """
+    panels = [g for g in GENERALISATIONS if any(r.generalisation == g for r in averages)]
+    looks = styles([r.method for r in averages])
+    with drawing():
+        lines = -(-len(looks) // 4)
+        figure = new_figure(_PANEL * max(len(panels), 1) + 0.4, _PANEL + 0.5 + 0.14 * lines)
+        for index, generalisation in enumerate(panels):
+            axes = figure.add_subplot(1, len(panels), index + 1)
+            frame(axes, generalisation)
+            own = {r.method: r for r in averages if r.generalisation == generalisation}
+            for method in looks:
+                if method in own:
+                    _point(axes, own[method], looks[method])
+        partitions = ", ".join(sorted({r.partition for r in averages}))
+        titled(figure, f"Cause against isolate of the chosen points, {partitions} pairs" if averages else "")
+        wide = (3 if len(looks) <= 6 else 2) * max(len(panels), 1)
+        legend_below(figure, columns=min(len(looks), wide) or None)
+        return saved(figure, stem)
+
+
+def plot_layers(
+    points: Sequence[LayerPoint], stem: Path, *, title: str = "", score: str = "score"
+) -> list[Path]:
+    """Draw one curve per name over the layers, with intervals as thin bars; return the paths."""
+    looks = styles([point.curve for point in points])
+    with drawing():
+        figure = new_figure(4.2, 3.2)
+        axes = figure.add_subplot(1, 1, 1)
+        for curve, style in looks.items():
+            _curve(axes, sorted((p for p in points if p.curve == curve), key=lambda p: p.layer), style)
+        axes.set(xlabel="layer", ylabel=score, ylim=(-0.03, 1.03), title=title)
+        axes.set_xticks(sorted({point.layer for point in points}))
+        axes.grid(**GRID)
+        legend_below(figure)
+        return saved(figure, stem)
+
+
+def frame(axes: Any, title: str) -> None:
+    """Make axes of cause and isolate, with the line of those that score what doing nothing scores."""
+    level = 2 * NO_OP_DISENTANGLE
+    axes.plot([0, level], [level, 0], linestyle="--", linewidth=0.6, color=FLOOR_COLOUR)
+    axes.set(xlim=(-0.05, 1.05), ylim=(-0.05, 1.05), xlabel="cause", ylabel="isolate", title=title)
+    axes.set_aspect("equal")
+    axes.grid(**GRID)
+
+
+def _point(axes: Any, record: AverageRecord, style: Style) -> None:
+    if record.cause is None or record.isolate is None:
+        return
+    axes.errorbar(
+        record.cause,
+        record.isolate,
+        xerr=_bar(record.cause, record.cause_interval),
+        yerr=_bar(record.isolate, record.isolate_interval),
+        fmt=style.marker,
+        color=style.colour,
+        markersize=5.5,
+        elinewidth=0.6,
+        label=record.method,
+    )
+
+
+def _curve(axes: Any, points: Sequence[LayerPoint], style: Style) -> None:
+    axes.plot(
+        [point.layer for point in points],
+        [point.value for point in points],
+        marker=style.marker,
+        linestyle=style.line,
+        color=style.colour,
+        label=points[0].curve,
+    )
+    for point in points:
+        if point.interval is not None:
+            axes.vlines(point.layer, *point.interval, color=style.colour, linewidth=0.8)
+
+
+def _bar(value: float, interval: Interval | None) -> list[list[float]] | None:
+    # A percentile interval need not hold the point itself; a bar can't have a negative length.
+    if interval is None:
+        return None
+    return [[max(value - interval[0], 0.0)], [max(interval[1] - value, 0.0)]]

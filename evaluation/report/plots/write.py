@@ -1,0 +1,128 @@
+"""All figures of a run, from values in memory; which there are and how their files are called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from evaluation.records.scores import AverageRecord, ScoreRecord
+from evaluation.report.method_families import by_family
+from evaluation.report.plots.curves import place_of, validation_records
+from evaluation.report.plots.grids import plot_layer_grid, plot_size_grid
+from evaluation.report.plots.matrices import plot_angles, plot_entanglement
+from evaluation.report.plots.points import plot_cause_isolate
+from evaluation.report.plots.style import slug
+from evaluation.report.plots.training import TrainingLog, plot_training, trained
+from ravel.common.errors import unknown_name
+from ravel.facts.schema import GENERALISATIONS
+
+if TYPE_CHECKING:
+    from evaluation.report.angles import AngleRecord
+    from evaluation.scoring.entanglement import EntanglementRecord
+    from ravel.facts.dependence import Dependence
+
+__all__ = ["PLOTS", "PlotInputs", "write_plots"]
+
+
+@dataclass(frozen=True, slots=True)
+class PlotInputs:
+    """What figures are drawn from."""
+
+    scores: Sequence[ScoreRecord] = ()
+    """All score records of the run."""
+    averages: Sequence[AverageRecord] = ()
+    """All average records of the run."""
+    entanglement: Sequence[EntanglementRecord] = ()
+    """Of the chosen cells on test pairs."""
+    angles: Sequence[AngleRecord] = ()
+    """Between the chosen cells of each method."""
+    logs: Sequence[TrainingLog] = ()
+    """Of the chosen cells."""
+    dependence: Sequence[Dependence] = ()
+    """Between the attributes in the world, to be seen beside `entanglement`."""
+
+
+def write_plots(inputs: PlotInputs, folder: Path, names: Sequence[str] | None = None) -> list[Path]:
+    """Draw the figures of these names, by default all of `PLOTS`, as PNG and SVG; return the paths.
+
+    What there are no records for is left out: layers need two of them, angles two parts at one site. Raises
+    SuiteError for an unknown name.
+    """
+    wanted = list(PLOTS) if names is None else names
+    for name in wanted:
+        if name not in PLOTS:
+            raise unknown_name("plot", name, PLOTS)
+    return [path for name in wanted for path in PLOTS[name](inputs, folder)]
+
+
+def _methods(inputs: PlotInputs, folder: Path) -> list[Path]:
+    paths = []
+    for partition, suffix in (("test", ""), ("val", "_val")):
+        wanted = [
+            r for r in inputs.averages if (r.scope, r.partition, r.source_kind) == ("macro", partition, "all")
+        ]
+        # The figure of test pairs is there in any case: other files point to it.
+        if wanted or partition == "test":
+            paths += plot_cause_isolate(wanted, folder / f"cause_isolate{suffix}")
+    return paths
+
+
+def _sizes(inputs: PlotInputs, folder: Path) -> list[Path]:
+    present = {r.generalisation for r in validation_records(inputs.scores) if r.chosen}
+    return [
+        path
+        for generalisation in GENERALISATIONS
+        if generalisation in present
+        for path in plot_size_grid(inputs.scores, generalisation, folder / f"sizes_{generalisation}")
+    ]
+
+
+def _layers(inputs: PlotInputs, folder: Path) -> list[Path]:
+    sites: dict[str, set[str]] = {}
+    for record in validation_records(inputs.scores):
+        sites.setdefault(place_of(record.site), set()).add(record.site)
+    return [
+        path
+        for place, found in sorted(sites.items())
+        if len(found) > 1
+        for path in plot_layer_grid(inputs.scores, place, folder / f"layers_{slug(place)}")
+    ]
+
+
+def _entanglement(inputs: PlotInputs, folder: Path) -> list[Path]:
+    paths = []
+    for generalisation in GENERALISATIONS:
+        own = [r for r in inputs.entanglement if r.generalisation == generalisation]
+        for family, methods in by_family(r.method for r in own).items():
+            records = [r for m in methods for r in own if r.method == m]
+            stem = folder / f"entanglement_{generalisation}_{slug(family)}"
+            paths += plot_entanglement(records, stem, family=family, dependence=inputs.dependence)
+    return paths
+
+
+def _angles(inputs: PlotInputs, folder: Path) -> list[Path]:
+    paths = []
+    for family, methods in by_family(r.method for r in inputs.angles).items():
+        records = [r for m in methods for r in inputs.angles if r.method == m]
+        paths += plot_angles(records, folder / f"angles_{slug(family)}", family=family)
+    return paths
+
+
+def _training(inputs: PlotInputs, folder: Path) -> list[Path]:
+    return plot_training(inputs.logs, folder / "training") if trained(inputs.logs) else []
+
+
+PLOTS: Mapping[str, Callable[[PlotInputs, Path], list[Path]]] = MappingProxyType(
+    {
+        "methods": _methods,
+        "sizes": _sizes,
+        "layers": _layers,
+        "entanglement": _entanglement,
+        "angles": _angles,
+        "training": _training,
+    }
+)
+"""Figures by the name of the command line's `--plot`."""

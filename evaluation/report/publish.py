@@ -1,0 +1,185 @@
+"""All tables and figures of a finished run, from the files of its folder; no model is loaded and nothing is
+scored again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from das.featurizers.storage import load_featurizer
+from evaluation.records.control_checks import CONTROL_CHECKS, read_control_checks
+from evaluation.records.failures import read_failures
+from evaluation.records.run_folder import RunFolder
+from evaluation.records.scores import (
+    ScoreRecord,
+    read_averages,
+    read_comparisons,
+    read_outcomes,
+    read_refusals,
+    read_scores,
+)
+from evaluation.report.angles import AngleRecord, FittedPart, angle_records
+from evaluation.report.plots import PLOTS, PlotInputs, TrainingLog, write_plots
+from evaluation.report.tables import write_tables
+from evaluation.report.tables.means import averages_without_outcomes
+from evaluation.report.tables.of_runs import check_scored
+from evaluation.scoring.entanglement import EntanglementRecord, entanglement_records
+from evaluation.scoring.post_hoc import read_derived, write_derived
+from ravel.common.errors import SuiteError, unknown_name
+from ravel.common.io import read_jsonl, write_jsonl
+from ravel.facts.schema import split_name
+
+__all__ = ["draw_run", "plot_inputs", "publish_plots", "publish_tables", "write_publication"]
+
+
+def write_publication(run: RunFolder) -> list[Path]:
+    """Write all tables and figures of a run whose records are written; return the paths.
+
+    Reads `scores.jsonl` and what else there is of `averages.jsonl`, `comparisons.jsonl`, `refusals.jsonl` and
+    the chosen cells. Equal folders give equal files.
+    """
+    return [*publish_tables(run), *publish_plots(run)]
+
+
+def publish_tables(run: RunFolder) -> list[Path]:
+    """Write the tables of a run into its `tables/`; return the paths.
+
+    The numbers behind those of balanced scores and of dependence go into the run's folder, as JSON Lines.
+    """
+    derived = write_derived(run)
+    return write_tables(
+        read_scores(run.scores),
+        read_averages(run.averages) if run.averages.is_file() else None,
+        run.tables,
+        comparisons=read_comparisons(run.comparisons) if run.comparisons.is_file() else (),
+        refusals=read_refusals(run.refusals) if run.refusals.is_file() else (),
+        balanced=derived.balanced,
+        breakdowns=derived.breakdowns,
+        controls=read_control_checks(run.path / CONTROL_CHECKS),
+        failures=read_failures(run.path),
+    )
+
+
+def publish_plots(
+    run: RunFolder, folder: Path | None = None, names: Sequence[str] | None = None
+) -> list[Path]:
+    """Write the figures of these names (by default all) into `folder` (by default the run's `plots/`).
+
+    The numbers behind the heat maps go beside them, as `entanglement.jsonl` and `angles.jsonl`. Returns the
+    paths of the figures; raises SuiteError for an unknown name.
+    """
+    place = run.plots if folder is None else folder
+    inputs = plot_inputs(run, names)
+    for name, records in (("entanglement", inputs.entanglement), ("angles", inputs.angles)):
+        if records:
+            write_jsonl(place / f"{name}.jsonl", (record.to_json() for record in records))
+    return write_plots(inputs, place, names)
+
+
+def draw_run(run_path: Path, out: Path | None = None, names: Sequence[str] | None = None) -> list[Path]:
+    """Draw the figures of these names (by default all) of a finished run; return their paths.
+
+    They go into `out`, by default the run's `plots/`. Raises SuiteError for an unknown name, a folder that is
+    no finished run, and where there is nothing to draw.
+    """
+    for name in names or ():
+        if name not in PLOTS:
+            raise unknown_name("plot", name, [*PLOTS, "all"])
+    check_scored(run_path)
+    paths = publish_plots(RunFolder(run_path), out, names)
+    if not paths:
+        raise SuiteError(
+            expected=f"records to draw {', '.join(names or ['all'])} from in {run_path}",
+            came="none: layers need several of them, angles fitted parts, training a method that trains",
+            todo="choose another --plot, or run a suite that has them",
+        )
+    return paths
+
+
+def plot_inputs(run: RunFolder, names: Sequence[str] | None = None) -> PlotInputs:
+    """Read from a run what the figures of these names (by default all) are drawn from."""
+    wanted = set(PLOTS if names is None else names)
+    scores = read_scores(run.scores)
+    chosen = [r for r in scores if r.chosen and r.partition == "test" and r.source_kind == "all"]
+    return PlotInputs(
+        scores=scores,
+        averages=read_averages(run.averages) if run.averages.is_file() else averages_without_outcomes(chosen),
+        entanglement=_entanglement(run, chosen) if "entanglement" in wanted else (),
+        dependence=read_derived(run).dependence if "entanglement" in wanted else (),
+        angles=_angles(run, chosen) if "angles" in wanted else (),
+        logs=_logs(run, chosen) if "training" in wanted else (),
+    )
+
+
+def _entanglement(run: RunFolder, chosen: Sequence[ScoreRecord]) -> list[EntanglementRecord]:
+    """Read each cell's outcomes once; a cell may be the chosen one of several attributes."""
+    served: dict[tuple[str, str], list[ScoreRecord]] = {}
+    for record in chosen:
+        split = split_name(record.generalisation, record.partition)
+        served.setdefault((record.cell, split), []).append(record)
+    records: list[EntanglementRecord] = []
+    for (cell, split), group in served.items():
+        path = run.cell(cell).outcomes(split)
+        if not path.is_file():
+            continue
+        one = group[0]
+        found = entanglement_records(
+            read_outcomes(path),
+            one.attribute,
+            method=one.method,
+            entity_type=one.entity_type,
+            model=one.model,
+            site=one.site,
+            size=one.size,
+            seed=one.seed,
+            generalisation=one.generalisation,
+            partition=one.partition,
+        )
+        records += [replace(record, swapped=other.attribute) for other in group for record in found]
+    return sorted(records, key=lambda r: (r.method, r.generalisation, r.swapped, r.asked, r.seed))
+
+
+def _angles(run: RunFolder, chosen: Sequence[ScoreRecord]) -> list[AngleRecord]:
+    parts = []
+    for cell in _cells(chosen):
+        folder = run.cell(cell).path
+        if (folder / "featurizer.json").is_file():
+            featurizer, header = load_featurizer(folder)
+            # What swaps the whole vector, whatever the attribute, overlaps with itself: no news.
+            if header.attribute != "*" or featurizer.size < featurizer.width:
+                parts.append(
+                    FittedPart(header.method, header.attribute, header.seed, str(header.site), featurizer)
+                )
+    return angle_records(sorted(parts, key=lambda p: (p.method, p.attribute, p.seed, p.site)))
+
+
+def _logs(run: RunFolder, chosen: Sequence[ScoreRecord]) -> list[TrainingLog]:
+    logs = []
+    by_cell = {r.cell: r for r in chosen}
+    for cell in _cells(chosen):
+        path = run.cell(cell).train_log
+        record = by_cell[cell]
+        shared = len({r.attribute for r in chosen if r.cell == cell}) > 1
+        if path.is_file():
+            rows = tuple(_log_row(row, f"{path}, line {line}") for line, row in read_jsonl(path))
+            logs.append(TrainingLog(record.method, "*" if shared else record.attribute, record.seed, rows))
+    return sorted(logs, key=lambda log: (log.method, log.attribute, log.seed))
+
+
+def _log_row(row: dict[str, Any], origin: str) -> dict[str, Any]:
+    """Return a row of a training log. Raises SuiteError where a measure that is drawn is no number."""
+    if row.get("phase") in ("train", "validation"):
+        for name, value in row.items():
+            if name != "phase" and type(value) not in (int, float):
+                raise SuiteError(
+                    expected=f"a number as {name!r} in {origin}",
+                    came=repr(value),
+                    todo="restore the log, or remove it: only the plot of the training is drawn from it",
+                )
+    return row
+
+
+def _cells(chosen: Sequence[ScoreRecord]) -> list[str]:
+    return sorted({record.cell for record in chosen})

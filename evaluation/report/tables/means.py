@@ -1,0 +1,78 @@
+"""Means of score records where the averages, which need the outcomes, are not at hand."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from evaluation.records.scores import SCORE_SCHEMA_VERSION, AverageRecord, ScoreRecord
+from ravel.facts.schema import GENERALISATIONS
+
+__all__ = ["averages_without_outcomes", "mean"]
+
+
+def averages_without_outcomes(chosen: Sequence[ScoreRecord]) -> list[AverageRecord]:
+    """Average chosen score records of one source kind over seeds, and over attributes.
+
+    An interval survives only where nothing is averaged.
+    """
+    records: list[AverageRecord] = []
+    for method in sorted({r.method for r in chosen}):
+        for generalisation in GENERALISATIONS:
+            own = [r for r in chosen if r.method == method and r.generalisation == generalisation]
+            attributes = sorted({r.attribute for r in own})
+            parts = [_over_seeds([r for r in own if r.attribute == a]) for a in attributes]
+            records += parts
+            if parts:
+                records.append(_over_attributes(parts))
+    return records
+
+
+def mean(values: Iterable[float | None]) -> float | None:
+    """Return the mean, or None if a value is missing or there is none."""
+    found = list(values)
+    defined = [value for value in found if value is not None]
+    return math.fsum(defined) / len(defined) if defined and len(defined) == len(found) else None
+
+
+def _over_seeds(records: Sequence[ScoreRecord]) -> AverageRecord:
+    first, alone = records[0], len(records) == 1
+    return AverageRecord(
+        schema_version=SCORE_SCHEMA_VERSION,
+        method=first.method,
+        entity_type=first.entity_type,
+        model=first.model,
+        scope="attribute",
+        attributes=(first.attribute,),
+        seeds=tuple(sorted(r.seed for r in records)),
+        generalisation=first.generalisation,
+        partition=first.partition,
+        cause=mean(r.cause for r in records),
+        isolate=mean(r.isolate for r in records),
+        disentangle=mean(r.disentangle for r in records),
+        n_cause=first.n_cause,
+        n_isolate=first.n_isolate,
+        cause_interval=first.cause_interval if alone else None,
+        isolate_interval=first.isolate_interval if alone else None,
+        disentangle_interval=first.disentangle_interval if alone else None,
+        source_kind=first.source_kind,
+    )
+
+
+def _over_attributes(parts: Sequence[AverageRecord]) -> AverageRecord:
+    counted = [part for part in parts if part.disentangle is not None]
+    return replace(
+        parts[0],
+        scope="macro",
+        attributes=tuple(attribute for part in counted for attribute in part.attributes),
+        seeds=tuple(sorted({seed for part in parts for seed in part.seeds})),
+        cause=mean(part.cause for part in counted),
+        isolate=mean(part.isolate for part in counted),
+        disentangle=mean(part.disentangle for part in counted),
+        n_cause=sum(part.n_cause for part in counted),
+        n_isolate=sum(part.n_isolate for part in counted),
+        cause_interval=None,
+        isolate_interval=None,
+        disentangle_interval=None,
+    )

@@ -1,0 +1,138 @@
+"""A table as values: rows, columns and cells with their marks; it knows neither records nor any output
+format."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Literal
+
+from evaluation.records.scores import Interval, is_control
+
+__all__ = [
+    "BELOW",
+    "DIFFERS",
+    "FEWER",
+    "TIED",
+    "Column",
+    "Row",
+    "Table",
+    "TableCell",
+    "Versus",
+    "blocks",
+    "shared_counts",
+]
+
+BELOW, TIED, DIFFERS, FEWER = "†", "=", "‡", "§"
+"""Marks: below doing nothing; not different from the best; different from no_op; a mean over fewer parts."""
+
+Relation = Literal["best", "tied", "differs"]
+
+
+@dataclass(frozen=True, slots=True)
+class Versus:
+    """How a number compares with another row's, by a paired test."""
+
+    relation: Relation
+    """`best`: it is the other row; `tied`: no difference was found; `differs`: one was."""
+    p: float | None = None
+    """Two-sided p-value, adjusted for all comparisons of the split; None for the row itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class TableCell:
+    """One number with what is known of it."""
+
+    value: float | None
+    """Unrounded; None where there are no pairs."""
+    interval: Interval | None
+    """95 % interval, or None."""
+    n: int
+    """Number of pairs behind the value."""
+    best: bool = False
+    """The highest of its column among rows that are no floors and lack no part."""
+    below_no_op: bool = False
+    """Lower than what doing nothing scores."""
+    fewer: bool = False
+    """A mean over fewer parts than other rows have, so that it can't be the best."""
+    vs_best: Versus | None = None
+    """Against the best of its column; None where that was not tested."""
+    vs_no_op: Versus | None = None
+    """Against doing nothing; None where that was not tested."""
+
+    @property
+    def marks(self) -> str:
+        """The signs that follow the number, each explained in the table's notes."""
+        tied = self.vs_best is not None and self.vs_best.relation == "tied"
+        differs = self.vs_no_op is not None and self.vs_no_op.relation == "differs"
+        shown = ((self.below_no_op, BELOW), (tied, TIED), (differs, DIFFERS), (self.fewer, FEWER))
+        return "".join(mark for wanted, mark in shown if wanted)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of numbers."""
+
+    group: str
+    """What several columns have in common: the generalisation."""
+    name: str
+    """What sets it apart: the score or, where all columns hold one score, the entity type."""
+    score: str = ""
+    """Which score: `cause`, `isolate` or `disentangle`."""
+    entity_type: str = ""
+    """The entity type; empty for a mean over types."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row of numbers."""
+
+    block: str
+    """What several rows have in common, such as the target attribute; empty if the table has no blocks."""
+    label: str
+    """The method."""
+    detail: str
+    """Site and size that were chosen; may be empty."""
+    floor: bool
+    """True for methods that learn nothing of the attribute."""
+    cells: tuple[TableCell, ...]
+    """One per column."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table, ready for any renderer."""
+
+    name: str
+    """Stem of its files and of its LaTeX label."""
+    title: str
+    """What the table shows, as a sentence without a full stop."""
+    block_header: str
+    """Header of the blocks; empty if there are none."""
+    columns: tuple[Column, ...]
+    """The columns of numbers."""
+    rows: tuple[Row, ...]
+    """The rows, blocks together."""
+    notes: tuple[str, ...]
+    """What a reader must know beside the numbers, as sentences."""
+
+
+def blocks(table: Table) -> list[list[Row]]:
+    """Return the rows of each block, in order; a table without blocks is one block."""
+    return [list(rows) for _, rows in groupby(table.rows, key=lambda row: row.block)]
+
+
+def shared_counts(rows: Sequence[Row]) -> list[int | None]:
+    """Return, per column, the number of pairs that the rows share, None if they don't.
+
+    Cells without a value, means over fewer parts and, where there are other rows, controls are passed over: a
+    control may have pairs of its own. A cell with another number than the shared one must say its own.
+    """
+    rows = [row for row in rows if not is_control(row.label)] or rows
+    counts = [{c.n for c in cells if _counts(c)} for cells in zip(*(row.cells for row in rows), strict=True)]
+    return [found.pop() if len(found) == 1 else None for found in counts]
+
+
+def _counts(cell: TableCell) -> bool:
+    return cell.value is not None and not cell.fewer

@@ -1,0 +1,113 @@
+"""What a reader of a table must know beside the numbers, as sentences; it formats no number."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Sequence
+
+from evaluation.records.scores import CONTROL_MARK, FLOORS, AverageRecord, Refusal, ScoreRecord, is_control
+from evaluation.report.tables.marks import LEVEL
+from evaluation.report.tables.model import BELOW, DIFFERS, FEWER, TIED, Row
+from ravel.facts.schema import GENERALISATIONS, Partition
+
+__all__ = ["floor_note", "macro_notes", "mark_notes", "refusal_notes", "run_notes", "sites_text"]
+
+_PLURALS = {"context": "templates", "entity": "entities", "entity_context": "entities and templates"}
+_FLOOR_SAYS = {
+    "no_op": "no_op swaps nothing",
+    "full_vector": "full_vector swaps the whole vector",
+    "random_subspace": "random_subspace swaps a random part",
+    "sae_reconstruction": "sae_reconstruction passes the base through an autoencoder and swaps nothing",
+}
+_LAYER = re.compile(r"(?P<before>\D*)(?P<layer>\d+)(?P<after>.*)")
+
+
+def macro_notes(records: Sequence[AverageRecord]) -> list[str]:
+    """Say over which attributes the means are, and which rows have fewer."""
+    groups = sorted({record.attributes for record in records}, key=lambda group: (-len(group), group))
+    notes = [f"Mean over {_listed(groups[0])}."] if groups else []
+    for group in groups[1:]:
+        rows = dict.fromkeys(f"{r.method} ({r.generalisation})" for r in records if r.attributes == group)
+        notes.append(f"Mean over {_listed(group)} only: {', '.join(rows)}.")
+    return notes
+
+
+def run_notes(
+    points: Sequence[ScoreRecord], averages: Sequence[AverageRecord], partition: Partition
+) -> list[str]:
+    """Say what was scored, where, and what the intervals are."""
+    present = {record.generalisation for record in averages}
+    held_out = "; ".join(f"{g}: held-out {_PLURALS[g]}" for g in GENERALISATIONS if g in present)
+    seeds = sorted({seed for record in averages for seed in record.seeds})
+    sites = sites_text({record.site for record in points})
+    return [
+        f"Scores on {partition} pairs; site and size were chosen on validation pairs. {held_out}.",
+        _interval_note(averages),
+        f"Sites: {sites}. Seeds: {', '.join(map(str, seeds))}.",
+    ]
+
+
+def floor_note(methods: Collection[str]) -> list[str]:
+    """Say what the floors among the methods do, and that controls are controls."""
+    present = [_FLOOR_SAYS.get(name, name) for name in FLOORS if name in methods]
+    notes = [f"Rows set apart learn nothing of the attribute: {', '.join(present)}."] if present else []
+    if any(is_control(name) for name in methods):
+        notes.append(
+            f"Rows with {CONTROL_MARK} are controls, which must fail: the table of controls holds them "
+            "against their floors. They are compared with nothing here."
+        )
+    return notes
+
+
+def mark_notes(rows: Sequence[Row], *, compared: bool) -> list[str]:
+    """Explain each mark that occurs and, if rows were compared, how."""
+    shown = {mark for row in rows for cell in row.cells for mark in cell.marks}
+    notes = [f"{BELOW}: below 0.5, which is worse than doing nothing."] if BELOW in shown else []
+    if compared:
+        notes.append(
+            f"On disentangle, {TIED}: not shown to differ from the best; {DIFFERS}: differs from no_op. By "
+            f"p-values of paired differences at {LEVEL:g}, adjusted for all comparisons of the split (Holm)."
+        )
+    if FEWER in shown:
+        notes.append(f"{FEWER}: a mean over fewer parts than other rows have, so it is never the best.")
+    return notes
+
+
+def refusal_notes(refusals: Sequence[Refusal]) -> list[str]:
+    """Say which methods had no answer for which attributes, and why; equal reasons share a sentence."""
+    methods: dict[tuple[str, str], set[str]] = {}
+    for refusal in refusals:
+        methods.setdefault((refusal.reason, refusal.attribute), set()).add(refusal.method)
+    attributes: dict[tuple[str, str], list[str]] = {}
+    for (reason, attribute), names in sorted(methods.items()):
+        attributes.setdefault((", ".join(sorted(names)), reason), []).append(attribute)
+    return [
+        f"No answer by {names} for {', '.join(group)}: {' '.join(reason.split()).rstrip('.')}."
+        for (names, reason), group in sorted(attributes.items())
+    ]
+
+
+def sites_text(sites: Iterable[str]) -> str:
+    """Return the sites as text, with those that differ in their layer alone as one:
+    `block_output.1,3@entity_last`."""
+    layers: dict[tuple[str, str], set[int]] = {}
+    for site in sites:
+        match = _LAYER.fullmatch(site)
+        before, layer, after = match.groups() if match else (site, None, "")
+        layers.setdefault((before, after), set()).update([] if layer is None else [int(layer)])
+    return ", ".join(
+        f"{before}{','.join(map(str, sorted(found)))}{after}"
+        for (before, after), found in sorted(layers.items())
+    )
+
+
+def _interval_note(records: Sequence[AverageRecord]) -> str:
+    has = [record.disentangle_interval is not None for record in records if record.disentangle is not None]
+    if not any(has):
+        return "No intervals: the outcomes they are drawn from were not at hand."
+    rest = "" if all(has) else " Where none is given, the outcomes were not at hand."
+    return f"In brackets: 95 % intervals, with entities and templates as clusters.{rest}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names) or "no attribute"

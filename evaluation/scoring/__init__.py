@@ -1,0 +1,1 @@
+"""Outcomes become numbers: metrics, intervals, averages, selection, breakdowns. Loads without torch."""

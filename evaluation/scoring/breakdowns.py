@@ -1,0 +1,261 @@
+"""Isolate where the target's own value, or that of an attribute bound to it, stays the same, and where it
+changes; it runs no model.
+
+Where base and source have the same country, a perfect swap of Country puts in what is there already: what
+changes all the same is damage. Where the country changes, its continent may have to follow, for in the world
+it does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from evaluation.records.scores import Interval, Outcome
+from evaluation.scoring.averages import mean_of
+from evaluation.scoring.intervals import IntArray, Spreads
+from evaluation.scoring.metrics import Scores, isolate
+from evaluation.scoring.strata import Strata, Verdicts, verdicts_of, without_draws
+from evaluation.scoring.summary import Evidence, SplitContext
+from ravel.common.errors import SuiteError
+from ravel.common.io import read_jsonl
+from ravel.common.typed import check_version, typed_values
+from ravel.facts.dependence import Dependence, SameValue, bound_attributes
+from ravel.facts.schema import Generalisation, InterchangePair, Partition
+
+__all__ = [
+    "ALL_OTHERS",
+    "BREAKDOWN_SCHEMA_VERSION",
+    "PARTS",
+    "Breakdown",
+    "BreakdownRecord",
+    "Part",
+    "read_breakdowns",
+]
+
+BREAKDOWN_SCHEMA_VERSION = 1
+_MEND = "remove the file and run ravel report, which makes it again"
+ALL_OTHERS = "*"
+"""In place of the asked attribute: the mean over all attributes but the target."""
+
+Part = Literal["same", "changes"]
+PARTS: tuple[Part, Part] = ("same", "changes")
+
+
+@dataclass(frozen=True, slots=True)
+class BreakdownRecord:
+    """One line of `breakdowns.jsonl`: isolate of a chosen point on a part of the isolate pairs."""
+
+    schema_version: int
+    """`BREAKDOWN_SCHEMA_VERSION` of the writer."""
+    method: str
+    """As on the command line."""
+    entity_type: str
+    """As in the instance."""
+    model: str
+    """Name of the target model."""
+    attribute: str
+    """The target attribute."""
+    seeds: tuple[int, ...]
+    """The seeds that were averaged."""
+    generalisation: Generalisation
+    """What is held out."""
+    partition: Partition
+    """`val` or `test`."""
+    asked: str
+    """The attribute that the pairs ask for, or `ALL_OTHERS`."""
+    by: str
+    """The attribute whose value stays or changes between base and source entity."""
+    part: Part
+    """Which pairs count."""
+    isolate: float | None
+    """Share that kept the base's answer, macro over templates, then attributes; None exactly if `n` is 0."""
+    isolate_interval: Interval | None
+    """95 %, with entities and templates as clusters."""
+    n: int
+    """Number of pairs in the part."""
+    of: int
+    """Number of pairs in both parts and of unknown value."""
+    reason: str | None
+    """Why the part is empty; None if it is not."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the record as plain values."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any], *, origin: str) -> BreakdownRecord:
+        """Read a record. Raises SuiteError naming `origin` for another schema version or other fields."""
+        if "schema_version" in row:
+            check_version(row["schema_version"], BREAKDOWN_SCHEMA_VERSION, what="records", origin=origin)
+        known = {field.name for field in fields(cls)}
+        if row.keys() != known:
+            raise SuiteError(
+                expected=f"a BreakdownRecord of schema version {BREAKDOWN_SCHEMA_VERSION} in {origin}",
+                came=f"version {row.get('schema_version')} with {', '.join(sorted(row))}",
+                todo=_MEND,
+            )
+        return cls(**typed_values(cls, row, origin=origin, todo=_MEND))
+
+
+def read_breakdowns(path: Path) -> list[BreakdownRecord]:
+    """Read `breakdowns.jsonl`. Raises SuiteError naming the line that does not fit."""
+    rows = read_jsonl(path)
+    return [BreakdownRecord.from_json(row, origin=f"{path}, line {line}") for line, row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class _Seed:
+    """What the model said in one seed's cell."""
+
+    outcomes: Mapping[str, Outcome]
+    """By pair id."""
+    verdicts: Verdicts
+    """In the order of the split's pairs."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    """The pairs of a split on which the value of one attribute stays, or changes."""
+
+    members: IntArray
+    """Their positions among the split's pairs."""
+    strata: Strata
+    """The same pairs, sorted by template."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """Which pairs a record is about."""
+
+    target: str
+    """The target attribute."""
+    asked: str
+    """What they ask for, or `ALL_OTHERS`."""
+    by: str
+    """Whose value stays or changes."""
+    part: Part
+    """Which of the two."""
+
+
+class Breakdown:
+    """Isolate of any methods on the parts of one split, which are found once."""
+
+    def __init__(
+        self,
+        pairs: Sequence[InterchangePair],
+        same: SameValue,
+        dependence: Sequence[Dependence],
+        split: SplitContext,
+    ) -> None:
+        """`pairs` are all of the split; `dependence` says which attributes are bound to each other."""
+        self._pairs = pairs
+        self._ids = [pair.pair_id for pair in pairs]
+        self._asked = np.array([pair.attribute for pair in pairs], dtype=object)
+        self._same = same
+        self._bound = bound_attributes(dependence)
+        self._fixed = {(d.given, d.told): d.left_out for d in dependence if d.bound}
+        self._split = split
+        self._stays: dict[str, list[bool | None]] = {}
+        self._cuts: dict[tuple[str, Part], _Cut] = {}
+
+    def records(self, evidence: Evidence) -> list[BreakdownRecord]:
+        """Return the records of one method and target: isolate where an attribute's value stays the same
+        between base and source entity, and where it changes.
+
+        The attribute is the target itself, for all other attributes together and for each that is asked, and
+        each attribute bound to the target (`Dependence.bound`), for all others together. Raises SuiteError
+        unless the evidence holds an outcome for each pair.
+        """
+        read = evidence.read()
+        seeds = [_Seed({o.pair_id: o for o in found}, verdicts_of(found, self._ids)) for found in read]
+        target = evidence.attribute
+        others = sorted({pair.attribute for pair in self._pairs} - {target})
+        pairs = [(target, ALL_OTHERS), *((target, name) for name in others)]
+        pairs += [(by, ALL_OTHERS) for by in self._bound.get(target, ())]
+        wanted = [_Wanted(target, asked, by, part) for by, asked in pairs for part in PARTS]
+        return [self._record(evidence, seeds, one) for one in wanted]
+
+    def _record(self, evidence: Evidence, seeds: Sequence[_Seed], wanted: _Wanted) -> BreakdownRecord:
+        counted = self._isolate_pairs(wanted)
+        inside = np.intersect1d(counted, self._cut(wanted.by, wanted.part).members)
+        value, ends = self._isolate(seeds, wanted, inside) if len(inside) else (None, None)
+        return BreakdownRecord(
+            schema_version=BREAKDOWN_SCHEMA_VERSION,
+            method=evidence.method,
+            entity_type=self._split.entity_type,
+            model=self._split.model,
+            attribute=wanted.target,
+            seeds=evidence.seeds,
+            generalisation=self._split.generalisation,
+            partition=self._split.partition,
+            asked=wanted.asked,
+            by=wanted.by,
+            part=wanted.part,
+            isolate=value,
+            isolate_interval=ends,
+            n=len(inside),
+            of=len(counted),
+            reason=None if len(inside) else self._why_empty(wanted, counted),
+        )
+
+    def _isolate_pairs(self, wanted: _Wanted) -> IntArray:
+        if wanted.asked == ALL_OTHERS:
+            return np.flatnonzero(self._asked != wanted.target)
+        return np.flatnonzero(self._asked == wanted.asked)
+
+    def _isolate(
+        self, seeds: Sequence[_Seed], wanted: _Wanted, inside: IntArray
+    ) -> tuple[float | None, Interval | None]:
+        cut = self._cut(wanted.by, wanted.part)
+        names = sorted({self._pairs[i].attribute for i in inside})
+        weights = {name: 1 / len(names) for name in names}
+        ids = [self._ids[i] for i in inside]
+        parts = []
+        for seed in seeds:
+            kept = isolate([seed.outcomes[i] for i in ids], wanted.target).value
+            spread = cut.strata.spread(seed.verdicts.unchanged[cut.members], weights)
+            point = Scores(None, kept, None, n_cause=0, n_isolate=len(ids))
+            parts.append(without_draws(point, Spreads(None, spread, None)))
+        mean = mean_of(parts)
+        return mean.point.isolate, mean.intervals().isolate
+
+    def _cut(self, by: str, part: Part) -> _Cut:
+        if (by, part) not in self._cuts:
+            wanted = part == "same"
+            members = [i for i, stays in enumerate(self._staying(by)) if stays is wanted]
+            pairs = [self._pairs[i] for i in members]
+            strata = Strata(pairs, [""] * len(pairs), self._split.resamples.clusters)
+            self._cuts[by, part] = _Cut(np.array(members, dtype=np.int64), strata)
+        return self._cuts[by, part]
+
+    def _staying(self, by: str) -> list[bool | None]:
+        """Return, per pair, whether the value stays; None where it is unknown."""
+        if by not in self._stays:
+            # The two answers of a pair always differ, so what it asks for changes.
+            self._stays[by] = [
+                False if pair.attribute == by else self._same(by, pair.base_entity, pair.source_entity)
+                for pair in self._pairs
+            ]
+        return self._stays[by]
+
+    def _why_empty(self, wanted: _Wanted, counted: IntArray) -> str:
+        if not len(counted):
+            return f"no pair asks for {wanted.asked}"
+        other = "changes" if wanted.part == "same" else "stays the same"
+        unknown = sum(self._staying(wanted.by)[i] is None for i in counted)
+        said = (
+            f"{wanted.by} {other} between base and source in {len(counted) - unknown} of {len(counted)} pairs"
+        )
+        said += f" and is unknown in {unknown}" if unknown else ""
+        told = self._fixed.get((wanted.by, wanted.asked))
+        if wanted.part == "same" and told is not None:
+            said += (
+                f": the answers of a pair always differ in {wanted.asked}, which {wanted.by} tells for "
+                f"{told:.2f} of entities"
+            )
+        return said

@@ -1,0 +1,126 @@
+"""Cause, isolate and disentangle as pure functions of outcomes; it knows no model, no method and no
+resampling.
+
+Averages are macro at each level: pair -> template -> attribute. Nothing is rounded, unless
+`rounding="reference"` asks for the public implementation's habit of rounding every template's accuracy to two
+decimals first.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from evaluation.records.scores import Outcome
+
+__all__ = [
+    "Answer",
+    "Measure",
+    "Rounding",
+    "Scores",
+    "cause",
+    "disentangle",
+    "isolate",
+    "isolate_from",
+    "midpoint",
+    "scores",
+    "template_accuracies",
+]
+
+Answer = Literal["swapped", "unchanged"]
+Rounding = Literal["none", "reference"]
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """A share of pairs and how many pairs it rests on."""
+
+    value: float | None
+    """From 0 to 1; None exactly if `n` is 0."""
+    n: int
+    """Number of pairs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """The three scores of one target attribute."""
+
+    cause: float | None
+    """None exactly if `n_cause` is 0."""
+    isolate: float | None
+    """None exactly if `n_isolate` is 0."""
+    disentangle: float | None
+    """Mean of the two; None if one of them is."""
+    n_cause: int
+    """Number of cause pairs."""
+    n_isolate: int
+    """Number of isolate pairs."""
+
+
+def template_accuracies(
+    outcomes: Iterable[Outcome], attribute: str, answer: Answer, *, rounding: Rounding = "none"
+) -> dict[str, Measure]:
+    """Return, per base template that asks for `attribute`, the share of pairs that gave this answer,
+    templates sorted."""
+    counts: dict[str, list[int]] = {}
+    for outcome in outcomes:
+        if outcome.attribute != attribute:
+            continue
+        count = counts.setdefault(outcome.base_template, [0, 0])
+        count[0] += outcome.said_swapped if answer == "swapped" else outcome.said_unchanged
+        count[1] += 1
+    return {t: Measure(_rounded(right / n, rounding), n) for t, (right, n) in sorted(counts.items())}
+
+
+def cause(outcomes: Iterable[Outcome], attribute: str, *, rounding: Rounding = "none") -> Measure:
+    """Cause(A): mean over A's templates of the share of pairs that gave the source entity's answer."""
+    return _mean_over_templates(template_accuracies(outcomes, attribute, "swapped", rounding=rounding))
+
+
+def isolate_from(outcomes: Iterable[Outcome], other: str, *, rounding: Rounding = "none") -> Measure:
+    """Isolate(A, A*): mean over A*'s templates of the share of pairs that kept the base entity's answer.
+
+    `outcomes` are those of the featurizer of A; `other` is A*.
+    """
+    return _mean_over_templates(template_accuracies(outcomes, other, "unchanged", rounding=rounding))
+
+
+def isolate(outcomes: Sequence[Outcome], attribute: str, *, rounding: Rounding = "none") -> Measure:
+    """Isolate(A): unweighted mean of Isolate(A, A*) over every other attribute A* that has pairs."""
+    others = sorted({outcome.attribute for outcome in outcomes} - {attribute})
+    parts = [isolate_from(outcomes, other, rounding=rounding) for other in others]
+    return Measure(_mean([p.value for p in parts if p.value is not None]), sum(p.n for p in parts))
+
+
+def disentangle(outcomes: Sequence[Outcome], attribute: str, *, rounding: Rounding = "none") -> float | None:
+    """Disentangle(A): the mean of Cause(A) and Isolate(A); None where one of them has no pairs."""
+    return scores(outcomes, attribute, rounding=rounding).disentangle
+
+
+def scores(outcomes: Sequence[Outcome], attribute: str, *, rounding: Rounding = "none") -> Scores:
+    """Return all three scores of target `attribute` with their numbers of pairs."""
+    caused = cause(outcomes, attribute, rounding=rounding)
+    isolated = isolate(outcomes, attribute, rounding=rounding)
+    both = midpoint(caused.value, isolated.value)
+    return Scores(caused.value, isolated.value, both, n_cause=caused.n, n_isolate=isolated.n)
+
+
+def midpoint(first: float | None, second: float | None) -> float | None:
+    """Return the mean of two scores, None if one is missing."""
+    return None if first is None or second is None else (first + second) / 2
+
+
+def _mean_over_templates(accuracies: dict[str, Measure]) -> Measure:
+    values = [a.value for a in accuracies.values() if a.value is not None]
+    return Measure(_mean(values), sum(a.n for a in accuracies.values()))
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    # fsum: the score must not depend on the order in which templates were judged.
+    return math.fsum(values) / len(values) if values else None
+
+
+def _rounded(value: float, rounding: Rounding) -> float:
+    return round(value, 2) if rounding == "reference" else value

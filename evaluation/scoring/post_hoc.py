@@ -1,0 +1,204 @@
+"""What is worked out from a finished run's outcomes and instance: balanced scores, breakdowns, dependence.
+
+It scores nothing again, loads no model and imports without torch. Where the run's folder holds the records
+they are read, else they are computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+
+from evaluation.records.run_folder import RunFolder
+from evaluation.records.scores import (
+    AverageRecord,
+    Outcome,
+    ScoreRecord,
+    read_averages,
+    read_outcomes,
+    read_scores,
+)
+from evaluation.scoring.balanced import BalancedScorer
+from evaluation.scoring.breakdowns import Breakdown, BreakdownRecord, read_breakdowns
+from evaluation.scoring.intervals import Resamples, clusters_of
+from evaluation.scoring.summary import Evidence, SplitContext
+from ravel.common.io import write_jsonl
+from ravel.facts.dependence import (
+    Dependence,
+    SameValue,
+    Skew,
+    bundled_facts,
+    dependences,
+    partitions_of_instance,
+    partitions_of_tables,
+    preferred,
+    read_dependence,
+    read_skews,
+    skews,
+    values_of_instance,
+    values_of_tables,
+)
+from ravel.facts.schema import GENERALISATIONS, Generalisation, split_name
+from ravel.facts.tables import Tables
+from ravel.instance.instance import Instance
+
+__all__ = ["Derived", "derive", "read_derived", "world_of", "write_derived"]
+
+
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """What follows from the outcomes on test pairs of a run's chosen points, and from its instance."""
+
+    balanced: tuple[AverageRecord, ...] = ()
+    """As `averages.jsonl`, with classes of the expected answer weighing alike."""
+    breakdowns: tuple[BreakdownRecord, ...] = ()
+    """Isolate where values stay and where they change."""
+    dependence: tuple[Dependence, ...] = ()
+    """How well one attribute tells another: by the facts if they are known, and by the labels."""
+    skew: tuple[Skew, ...] = ()
+    """How uneven and how new values are, from the same sources."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Files:
+    """Where the records lie in the folder of a run."""
+
+    balanced: Path
+    """Balanced averages."""
+    breakdowns: Path
+    """Breakdowns of isolate."""
+    dependence: Path
+    """Dependence between attributes."""
+    skew: Path
+    """Skew and novelty of values."""
+
+    @classmethod
+    def of(cls, run: RunFolder) -> _Files:
+        """Return the paths in a run's folder."""
+        names = ("balanced", "breakdowns", "dependence", "values")
+        return cls(*(run.path / f"{name}.jsonl" for name in names))
+
+    def complete(self) -> bool:
+        """Tell whether all are there."""
+        return all(p.is_file() for p in (self.balanced, self.breakdowns, self.dependence, self.skew))
+
+
+def write_derived(run: RunFolder) -> Derived:
+    """Compute all of it; write `balanced.jsonl`, `breakdowns.jsonl`, `dependence.jsonl` and `values.jsonl`.
+
+    Nothing is written for a run without an instance in its folder.
+    """
+    derived, files = derive(run), _Files.of(run)
+    if run.instance.is_dir():
+        write_jsonl(files.balanced, (record.to_json() for record in derived.balanced))
+        write_jsonl(files.breakdowns, (record.to_json() for record in derived.breakdowns))
+        write_jsonl(files.dependence, (record.to_json() for record in derived.dependence))
+        write_jsonl(files.skew, (record.to_json() for record in derived.skew))
+    return derived
+
+
+def read_derived(run: RunFolder) -> Derived:
+    """Read what was published with the run's scores; where a file is absent compute all, and write nothing.
+
+    Raises SuiteError for a file that does not fit.
+    """
+    files = _Files.of(run)
+    if not files.complete():
+        return derive(run)
+    return Derived(
+        balanced=tuple(read_averages(files.balanced)),
+        breakdowns=tuple(read_breakdowns(files.breakdowns)),
+        dependence=tuple(read_dependence(files.dependence)),
+        skew=tuple(read_skews(files.skew)),
+    )
+
+
+def derive(run: RunFolder) -> Derived:
+    """Compute all of it from scores, outcomes and instance; all empty for a run without an instance.
+
+    A chosen cell without outcomes of a split is left out there. Raises SuiteError if outcomes are not those
+    of the instance's pairs.
+    """
+    if not run.instance.is_dir():
+        return Derived()
+    instance = Instance.load(run.instance)
+    tables = bundled_facts(instance)
+    dependence, skew = world_of(instance, tables)
+    same = SameValue(instance, None if tables is None else values_of_tables(tables))
+    scores = [r for r in read_scores(run.scores) if r.chosen and r.partition == "test"]
+    balanced: list[AverageRecord] = []
+    breakdowns: list[BreakdownRecord] = []
+    for generalisation in GENERALISATIONS:
+        pairs = instance.pairs(split_name(generalisation, "test"))
+        evidence = _evidence(run, scores, generalisation)
+        if pairs and evidence:
+            split = _context(instance, generalisation)
+            scorer = BalancedScorer(pairs, split)
+            breakdown = Breakdown(pairs, same, preferred(dependence), split)
+            # Method by method, so that outcomes are read once and few are in memory at a time.
+            for _, own in groupby(evidence, key=lambda e: e.method):
+                of_method = list(own)
+                balanced += scorer.records(of_method)
+                breakdowns += [record for e in of_method for record in breakdown.records(e)]
+    return Derived(tuple(balanced), tuple(breakdowns), dependence, skew)
+
+
+def world_of(instance: Instance, tables: Tables | None) -> tuple[tuple[Dependence, ...], tuple[Skew, ...]]:
+    """Return dependence and skew of an instance's attributes by the facts, if given, and by its labels.
+
+    Facts are taken of all their entities, labels of the instance's own.
+    """
+    labels = values_of_instance(instance)
+    dependence = dependences(labels, "labels")
+    skew = skews(labels, partitions_of_instance(instance), "labels")
+    if tables is not None:
+        facts = {n: column for n, column in values_of_tables(tables).items() if n in instance.attributes}
+        dependence = [*dependences(facts, "facts"), *dependence]
+        skew = [*skews(facts, partitions_of_tables(tables), "facts"), *skew]
+    return tuple(dependence), tuple(skew)
+
+
+def _context(instance: Instance, generalisation: Generalisation) -> SplitContext:
+    clusters = clusters_of(instance.pairs(split_name(generalisation, "test")))
+    # Nothing here is resampled: these scores are weighted sums over pairs, and their intervals need no draws.
+    none = Resamples(clusters, np.zeros((0, len(clusters.entities))), np.zeros((0, len(clusters.templates))))
+    return SplitContext(
+        entity_type=instance.entity_type,
+        model=instance.model_name,
+        generalisation=generalisation,
+        partition="test",
+        resamples=none,
+    )
+
+
+def _evidence(
+    run: RunFolder, scores: Sequence[ScoreRecord], generalisation: Generalisation
+) -> list[Evidence]:
+    split = split_name(generalisation, "test")
+    groups: dict[tuple[str, str], list[ScoreRecord]] = {}
+    for record in scores:
+        if (record.generalisation, record.source_kind) == (generalisation, "all"):
+            groups.setdefault((record.method, record.attribute), []).append(record)
+    evidence = []
+    for (method, attribute), records in sorted(groups.items()):
+        ordered = sorted(records, key=lambda record: record.seed)
+        paths = [run.cell(record.cell).outcomes(split) for record in ordered]
+        if all(path.is_file() for path in paths):
+            seeds = tuple(record.seed for record in ordered)
+            evidence.append(Evidence(method, attribute, seeds, partial(_read, tuple(paths))))
+    return evidence
+
+
+def _read(paths: Sequence[Path]) -> list[Sequence[Outcome]]:
+    return [_outcomes(path) for path in paths]
+
+
+@lru_cache(maxsize=64)
+def _outcomes(path: Path) -> tuple[Outcome, ...]:
+    # The outcomes of a method are asked for twice, and those of a floor's cell for every attribute.
+    return tuple(read_outcomes(path))

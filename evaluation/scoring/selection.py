@@ -1,0 +1,79 @@
+"""Choosing site, size and setting of a method on validation pairs; it refuses to look at a test record."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from das.sites import Site
+from evaluation.records.scores import ScoreRecord
+from ravel.common.errors import SuiteError
+
+__all__ = ["Criterion", "Point", "choose_point", "validation_score"]
+
+Criterion = Literal["disentangle", "cause"]
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One point of a method's grid; seeds and generalisations of a point are averaged, never chosen among."""
+
+    site: Site
+    """Where the featurizer acts."""
+    size: int | None
+    """The size that was asked for; None if it follows from the method."""
+    setting: str
+    """The method's config as canonical JSON."""
+
+
+def choose_point(
+    candidates: Mapping[Point, Sequence[ScoreRecord]], *, by: Criterion = "disentangle"
+) -> Point:
+    """Return the point with the highest mean disentangle (or cause, for a ceiling of cause) on validation
+    pairs.
+
+    Generalisations and seeds weigh alike. Ties go to the smaller size, then to the lower layer, then to the
+    setting and site that come first as text. A lone point is returned as it is, for there is nothing to
+    choose. Raises SuiteError if a record is not of the `val` partition, if there is no candidate, or if none
+    of several has a score.
+    """
+    for records in candidates.values():
+        _refuse_test(records)
+    if len(candidates) == 1:
+        return next(iter(candidates))
+    scored = {point: validation_score(records, by=by) for point, records in candidates.items()}
+    known = {point: score for point, score in scored.items() if score is not None}
+    if not known:
+        raise SuiteError(
+            expected="validation scores to choose site and size by",
+            came=f"none for any of {len(candidates)} candidates",
+            todo="use an instance with cause and isolate pairs to validate on, or fix one site and size",
+        )
+    return min(known, key=lambda point: (-known[point], *_preference(point)))
+
+
+def validation_score(records: Sequence[ScoreRecord], *, by: Criterion = "disentangle") -> float | None:
+    """Return the mean score of a point's records over generalisations and seeds, or None if there is none.
+
+    Raises SuiteError if a record is not of the `val` partition.
+    """
+    _refuse_test(records)
+    found = [record.disentangle if by == "disentangle" else record.cause for record in records]
+    scores = [score for score in found if score is not None]
+    return math.fsum(scores) / len(scores) if scores else None
+
+
+def _refuse_test(records: Sequence[ScoreRecord]) -> None:
+    for record in records:
+        if record.partition != "val":
+            raise SuiteError(
+                expected="only validation records where a point is chosen",
+                came=f"a {record.partition} record of {record.method} on {record.attribute}",
+                todo="select on partition 'val'; test records may only be reported",
+            )
+
+
+def _preference(point: Point) -> tuple[int, int, str, str]:
+    return (point.size or 0, point.site.layer, point.setting, str(point.site))

@@ -1,0 +1,98 @@
+"""Means over classes of the shares within them, and how sure they are; it knows no target, label or file."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evaluation.records.scores import Outcome
+from evaluation.scoring.intervals import Clustered, Clusters, Draws, FloatArray, Sampled, Spreads
+from evaluation.scoring.metrics import Scores
+from evaluation.scoring.variance import Spread, shares_of
+from ravel.common.errors import SuiteError
+
+__all__ = ["BoolArray", "Strata", "Verdicts", "verdicts_of", "without_draws"]
+
+BoolArray = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdicts:
+    """Both verdicts on every pair of a split, in the order of the pairs."""
+
+    swapped: BoolArray
+    """Whether the model gave the source's answer, [n_pairs]."""
+    unchanged: BoolArray
+    """Whether it kept the base's, [n_pairs]."""
+
+
+def verdicts_of(outcomes: Sequence[Outcome], ids: Sequence[str]) -> Verdicts:
+    """Return the verdicts in the order of the pairs' ids. Raises SuiteError unless there is one for each."""
+    by_id = {outcome.pair_id: outcome for outcome in outcomes}
+    if by_id.keys() != set(ids) or len(outcomes) != len(ids):
+        raise SuiteError(
+            expected=f"an outcome for each of the {len(ids)} pairs of the split",
+            came=f"{len(outcomes)} outcomes, of {len(by_id.keys() & set(ids))} of these pairs",
+            todo="remove the outcomes file that differs and run the suite again",
+        )
+    return Verdicts(
+        np.array([by_id[i].said_swapped for i in ids], dtype=bool),
+        np.array([by_id[i].said_unchanged for i in ids], dtype=bool),
+    )
+
+
+def without_draws(point: Scores, spreads: Spreads) -> Sampled:
+    """Return scores whose intervals come from their spreads alone."""
+    none = np.zeros(0)
+    return Sampled(point, Draws(none, none, none), spreads)
+
+
+class Strata:
+    """Pairs of a split sorted into classes, each class of a template with the same weight.
+
+    A template's share is then the mean over its classes of the share within a class. It is a weighted mean of
+    its pairs, so its spread is that of `variance.py`, with as many pairs as would be as uncertain with equal
+    weights: (sum of weights)^2 / sum of squared weights (Kish 1965, Survey Sampling, ch. 8). The sizes of
+    classes are taken as given.
+    """
+
+    def __init__(self, pairs: Sequence[Clustered], classes: Sequence[str], clusters: Clusters) -> None:
+        """Sort the pairs; `classes` has each one's class, and their clusters must be in `clusters`."""
+        self._clusters = clusters
+        self._shape = (len(clusters.entities), len(clusters.templates))
+        row = {entity: i for i, entity in enumerate(clusters.entities)}
+        column = {template: i for i, template in enumerate(clusters.templates)}
+        columns = np.array([column[p.attribute, p.base_template] for p in pairs], dtype=np.int64)
+        rows = np.array([row[p.base_entity] for p in pairs], dtype=np.int64)
+        self._cells = rows * self._shape[1] + columns
+        self._weights = _equal_classes(columns, classes, self._shape[1])
+        self._pairs = self._counted(self._weights)
+
+    def spread(self, right: BoolArray, attributes: Mapping[str, float]) -> Spread:
+        """Return the spread of the mean over attributes, with these weights, of the means over templates.
+
+        `right` says of each pair, in the order they were given, whether it was answered right, [n_pairs].
+        """
+        hits = self._counted(self._weights * right)
+        shares = shares_of(self._clusters.entities, self._clusters.templates, self._pairs, hits, attributes)
+        return Spread((shares,))
+
+    def _counted(self, weights: FloatArray) -> FloatArray:
+        size = self._shape[0] * self._shape[1]
+        counted = np.bincount(self._cells, weights=weights, minlength=size)
+        return counted.astype(np.float64).reshape(self._shape)
+
+
+def _equal_classes(columns: NDArray[np.int64], classes: Sequence[str], n_columns: int) -> FloatArray:
+    """Return weights of pairs that are equal in sum for the classes of a template, and sum to its effective
+    number of pairs; 1 each where classes are equally frequent."""
+    members = list(zip(columns.tolist(), classes, strict=True))
+    sizes = Counter(members)
+    weights = np.array([1 / sizes[member] for member in members], dtype=np.float64)
+    total = np.bincount(columns, weights=weights, minlength=n_columns)
+    squares = np.bincount(columns, weights=weights**2, minlength=n_columns)
+    return weights * (total / np.where(squares > 0, squares, 1))[columns]

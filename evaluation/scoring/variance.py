@@ -1,0 +1,255 @@
+"""How far a score may be from its expectation over new entities and templates: components of variance,
+quantiles, limits. It knows counts, no outcomes and no methods.
+
+A score is a weighted sum over pairs, so that an average or a difference of scores is one too. What each
+entity and each template adds to it is kept (`Shares`) and averaged or subtracted with the score; only then is
+it squared. With templates held fixed, entities are clusters:
+
+    fixed = n_entities / (n_entities - 1) * sum over entities of (what the entity adds)^2.
+
+Templates differ by chance of their pairs and by themselves. The spread of an attribute's n template means,
+
+    seen = n / (n - 1) * sum over templates of (what the template adds)^2,
+
+is compared with `expected`, what the entities alone would make of it; only an excess says that templates
+differ. Each part counts with its own quantile of Student's t (after Graybill & Wang 1980, JASA 75):
+
+    reach^2 = t_entities^2 * fixed + max(0, t_templates * (t_templates * seen - z * expected)),
+
+seen and expected added up over attributes, z the normal quantile. With many templates t_templates is z, and
+this is z^2 times the moment estimator of the variance for crossed random effects. With few it is large.
+Taking `expected` off with z^2 would be too careful where templates don't differ, with t_templates^2 too bold
+where they do; the middle is what simulation favours (`benchmarks/coverage.py`).
+
+The degrees of freedom of t_templates are Satterthwaite's (1946, Biometrics Bulletin 2) for the sum over
+attributes, n - 1 each, weighted by `seen` or by `expected`, whichever gives fewer. Those of t_entities are
+twice the effective number of entities, (sum of squares)^2 / sum of fourth powers, so that a handful of
+failures does not pass for a hundred entities. With entities as clusters no model of them is needed (Cameron,
+Gelbach & Miller 2011, J. Business & Economic Statistics 29).
+
+The limits of a difference are the difference plus and minus the reach. Those of a score solve |score - s| =
+reach, where reach^2 changes with s as s (1 - s) does (Wilson 1927, JASA 22). The number of pairs in it is the
+number of independent pairs that would be as uncertain (Korn & Graubard 1998, Survey Methodology 24). The
+limits stay in [0, 1]. Where all pairs agree, nothing can be estimated, so that two pairs of the average
+weight are added to `fixed` (after Agresti & Coull 1998, The American Statistician 52), and one that differs
+to that of a difference (after Agresti & Min 2005, Statistics in Medicine 24).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evaluation.scoring.student import exceeded
+
+__all__ = ["Shares", "Spread", "mean_spread", "minus_spread", "shares_of"]
+
+FloatArray = NDArray[np.float64]
+_LEAST_P = 1e-12
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """What the entities and templates of one split add to a score."""
+
+    entities: tuple[str, ...]
+    """Base entities, the rows."""
+    templates: tuple[tuple[str, str], ...]
+    """(attribute, base template), the columns."""
+    within: FloatArray
+    """What an entity adds by being right more often than others under a template, [n_entities,
+    n_templates]; each column sums to 0."""
+    between: FloatArray
+    """What a template adds by being right more often than others of its attribute, [n_templates]; each
+    attribute's sum to 0."""
+    weights: FloatArray
+    """Weight of a pair of each template in the score, [n_templates]; 0 where the template doesn't count."""
+    pairs: FloatArray
+    """Pairs of each template, [n_templates]."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    fixed: float
+    """The variance with these templates."""
+    entities_df: float
+    """Its degrees of freedom."""
+    seen: float
+    """The variance of the means over templates, from how much templates differ."""
+    expected: float
+    """The same, if they differed by their entities only."""
+    templates_df: float
+    """Degrees of freedom of `seen`."""
+
+    def reach(self, beyond: float) -> float:
+        """How far the score may be from the truth, further on either side with chance `beyond`."""
+        entities, templates = exceeded(beyond, self.entities_df), exceeded(beyond, self.templates_df)
+        normal = exceeded(beyond, math.inf)
+        excess = max(0.0, templates * (templates * self.seen - normal * self.expected))
+        return math.sqrt(entities**2 * self.fixed + excess)
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """The uncertainty of a score, of an average of scores, or of a difference of such averages."""
+
+    splits: tuple[Shares, ...]
+    """One per set of clusters; different sets are independent."""
+    signed: bool = False
+    """True for a difference, which may be negative."""
+
+    def limits(self, score: float, level: float) -> tuple[float, float]:
+        """Return the ends of the interval around a score; they hold the score, and are in [0, 1] unless it
+        is a difference."""
+        reach = self._parts().reach((1 - level) / 2)
+        if self.signed:
+            return score - reach, score + reach
+        # As many independent pairs would be as uncertain; where all pairs agree, those that there are.
+        varied = max(0.0, score * (1 - score))
+        each = reach**2 / (varied + 2 * self._average_weight())
+        middle = score + each / 2
+        half = math.sqrt(each * varied + each**2 / 4)
+        low, high = (middle - half) / (1 + each), (middle + half) / (1 + each)
+        return max(0.0, min(low, score)), min(1.0, max(high, score))
+
+    def p_value(self, difference: float) -> float:
+        """Return the two-sided p-value of a true difference of 0: the least p of which the interval of level
+        1 - p leaves 0 out. None is below 1e-12."""
+        parts, apart = self._parts(), abs(difference)
+        if apart == 0 or apart >= parts.reach(_LEAST_P / 2):
+            return 1.0 if apart == 0 else _LEAST_P
+        # By halves, on the scale of the logarithm: the reach grows as p falls.
+        low, high = math.log(_LEAST_P), 0.0
+        while high - low > 1e-6:
+            middle = (low + high) / 2
+            low, high = (low, middle) if parts.reach(math.exp(middle) / 2) < apart else (middle, high)
+        return math.exp((low + high) / 2)
+
+    def _parts(self) -> _Parts:
+        fixed = of_fixed = 0.0
+        seen, expected, freedom = [], [], []
+        for split in self.splits:
+            own, df = _fixed(split)
+            fixed, of_fixed = fixed + own, of_fixed + own**2 / df
+            for columns in columns_by_attribute(split.templates).values():
+                used = columns[split.weights[columns] > 0]
+                if len(used) > 1:
+                    seen.append(_seen(split, used))
+                    expected.append(_expected(split, used))
+                    freedom.append(len(used) - 1)
+        added = (1 if self.signed else 2) * self._average_weight() ** 2
+        # Differences of floats of this size are no excess.
+        total = sum(seen) if sum(seen) > 1e-12 * fixed else 0.0
+        return _Parts(
+            fixed=fixed + added,
+            entities_df=fixed**2 / of_fixed if of_fixed > 0 else math.inf,
+            seen=total,
+            expected=sum(expected),
+            templates_df=max(1.0, min(_satterthwaite(seen, freedom), _satterthwaite(expected, freedom))),
+        )
+
+    def _average_weight(self) -> float:
+        """The mean weight of a pair, pairs taken by their weight: 1 / n for n pairs of equal weight."""
+        return float(sum(np.sum(split.pairs * split.weights**2) for split in self.splits))
+
+
+def shares_of(
+    entities: tuple[str, ...],
+    templates: tuple[tuple[str, str], ...],
+    pairs: FloatArray,
+    right: FloatArray,
+    attribute_weights: Mapping[str, float],
+) -> Shares:
+    """Take apart a weighted mean over attributes of means over templates of shares of pairs.
+
+    `pairs` and `right` are counts, [n_entities, n_templates]; attributes without a weight don't count, nor do
+    templates without pairs.
+    """
+    counts = pairs.sum(axis=0)
+    some = np.maximum(counts, 1)
+    accuracy = right.sum(axis=0) / some
+    weights, between = np.zeros_like(counts), np.zeros_like(counts)
+    for attribute, columns in columns_by_attribute(templates).items():
+        used = columns[counts[columns] > 0]
+        if len(used) and attribute in attribute_weights:
+            share = attribute_weights[attribute] / len(used)
+            weights[used] = share / counts[used]
+            between[used] = share * (accuracy[used] - accuracy[used].mean())
+    # Residuals of a mean that was estimated are too small by this much.
+    widened = weights * np.sqrt(some / np.maximum(counts - 1, 1))
+    return Shares(entities, templates, (right - accuracy * pairs) * widened, between, weights, counts)
+
+
+def mean_spread(parts: Sequence[Spread]) -> Spread:
+    """Return the spread of the mean of scores, from theirs; scores of one split keep what they share."""
+    by_clusters: dict[tuple[object, object], list[Shares]] = {}
+    for part in parts:
+        for split in part.splits:
+            by_clusters.setdefault((split.entities, split.templates), []).append(split)
+    means = tuple(_summed(group, 1 / len(parts)) for group in by_clusters.values())
+    return Spread(means, signed=any(part.signed for part in parts))
+
+
+def minus_spread(first: Spread, second: Spread) -> Spread:
+    """Return the spread of a difference of scores of the same splits."""
+    splits = tuple(_difference(a, b) for a, b in zip(first.splits, second.splits, strict=True))
+    return Spread(splits, signed=True)
+
+
+def columns_by_attribute(templates: Sequence[tuple[str, str]]) -> dict[str, NDArray[np.int64]]:
+    """Return each attribute's columns, attributes sorted."""
+    columns: dict[str, list[int]] = {}
+    for column, (attribute, _) in enumerate(templates):
+        columns.setdefault(attribute, []).append(column)
+    return {name: np.array(columns[name]) for name in sorted(columns)}
+
+
+def _summed(group: Sequence[Shares], factor: float) -> Shares:
+    return replace(
+        group[0],
+        within=np.sum([s.within for s in group], axis=0) * factor,
+        between=np.sum([s.between for s in group], axis=0) * factor,
+        weights=np.sum([s.weights for s in group], axis=0) * factor,
+        pairs=np.max([s.pairs for s in group], axis=0),
+    )
+
+
+def _difference(first: Shares, second: Shares) -> Shares:
+    return replace(
+        first,
+        within=first.within - second.within,
+        between=first.between - second.between,
+        weights=np.maximum(first.weights, second.weights),
+        pairs=np.maximum(first.pairs, second.pairs),
+    )
+
+
+def _fixed(split: Shares) -> tuple[float, float]:
+    """The variance with these templates, and its degrees of freedom."""
+    squares = split.within.sum(axis=1) ** 2
+    total, number = float(squares.sum()), int(np.any(split.within != 0, axis=1).sum())
+    if total == 0:
+        return 0.0, 1.0
+    return total * number / max(number - 1, 1), 2 * total**2 / float(np.sum(squares**2))
+
+
+def _seen(split: Shares, columns: NDArray[np.int64]) -> float:
+    """The variance of a mean of these templates, from how much they differ."""
+    number = len(columns)
+    return number / (number - 1) * float(np.sum(split.between[columns] ** 2))
+
+
+def _expected(split: Shares, columns: NDArray[np.int64]) -> float:
+    """The same, if they differed by their entities only."""
+    number, within = len(columns), split.within[:, columns]
+    apart = float(np.sum(within**2)) - float(np.sum(within.sum(axis=1) ** 2)) / number
+    return number / (number - 1) * max(0.0, apart)
+
+
+def _satterthwaite(parts: Sequence[float], freedom: Sequence[int]) -> float:
+    squares = sum(part**2 / df for part, df in zip(parts, freedom, strict=True))
+    return sum(parts) ** 2 / squares if squares > 0 else math.inf

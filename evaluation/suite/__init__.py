@@ -1,0 +1,1 @@
+"""A grid becomes cells becomes a finished run: select, execute, control, forecast."""

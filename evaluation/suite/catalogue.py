@@ -1,0 +1,67 @@
+"""What can be named: methods, model families, controls and presets, each as plain values for a listing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from das.methods.common.base import Method
+from das.methods.registry import METHODS
+from das.models import FAMILIES
+from evaluation.config.preset import preset_named, preset_names
+from evaluation.suite.controls import CONTROLS
+
+__all__ = ["control_rows", "method_rows", "model_rows", "preset_rows"]
+
+
+def method_rows() -> list[dict[str, Any]]:
+    """Return every method with name, summary, what it needs and learns from, and its settings' defaults."""
+    return [
+        {
+            "name": method.name,
+            "summary": method.summary,
+            "needs_attribute": method.needs_attribute,
+            "needs_size": method.needs_size,
+            "needs_labels": method.needs_labels,
+            "needs_pairs": method.needs_pairs,
+            "learns_from": _learns_from(method),
+            "settings": method.config_class().model_dump(mode="json"),
+        }
+        for method in METHODS
+    ]
+
+
+def _learns_from(method: type[Method]) -> str:
+    parts = [("class labels", method.needs_labels), ("pairs", method.needs_pairs)]
+    return " and ".join(name for name, needed in parts if needed) or "neither"
+
+
+def model_rows() -> list[dict[str, Any]]:
+    """Return every model family with the model types that it serves."""
+    return [{"name": family.name, "model_types": list(family.model_types)} for family in FAMILIES]
+
+
+def control_rows() -> list[dict[str, Any]]:
+    """Return every control with what it takes away, whether it fits again, and where its floors lie."""
+    return [
+        {
+            "name": control.name,
+            "summary": control.summary,
+            "fits_again": control.refits,
+            "floors": {view.name: view.floor_is for view in control.views},
+        }
+        for control in CONTROLS
+    ]
+
+
+def preset_rows() -> list[dict[str, Any]]:
+    """Return every preset with its model, how many published figures it holds, and their source."""
+    return [
+        {
+            "name": name,
+            "summary": preset.summary,
+            "model": preset.suite_config("").model,
+            "published": len(preset.published),
+            "source": preset.source,
+        }
+        for name, preset in ((name, preset_named(name)) for name in preset_names())
+    ]

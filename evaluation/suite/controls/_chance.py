@@ -1,0 +1,114 @@
+"""What can be scored by chance, computed from answers alone, without a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from evaluation.judging.tolerance import ToleranceRule, tolerance_rules
+from evaluation.records.scores import Outcome
+from evaluation.scoring.metrics import cause
+from evaluation.suite.controls._derived import Answers
+from evaluation.suite.controls.base import Trial
+from ravel.facts.schema import TRAIN_SPLIT, InterchangePair
+from ravel.instance.instance import PromptRecord
+
+__all__ = ["CHANCE", "by_chance"]
+
+CHANCE = "how often the source's true answer, or the usual one of training pairs, is the expected one"
+"""What `by_chance` returns, as a clause."""
+_TRAINING_PAIRS = 256
+"""Training pairs of an attribute on which constant answers are tried."""
+_Said = Callable[[InterchangePair], PromptRecord | None]
+
+
+def by_chance(trial: Trial) -> list[Outcome]:
+    """Return an outcome per pair of `trial.judged`: who knows nothing of the expected answer, but may read
+    the source perfectly or always say one thing.
+
+    For each attribute it is what scores the higher cause: the true answer of the source's entity, or one
+    answer to all pairs, the one that is best on training pairs. Answers are compared as they are judged: by
+    their first tokens, or by the attribute's matcher where that has a tolerance. An entity of which no answer
+    is known agrees with nothing.
+    """
+    answers = Answers.of(trial.instance)
+    compare = _Comparison.of(trial)
+
+    def reader(pair: InterchangePair) -> PromptRecord | None:
+        return answers.of_entity(pair.attribute, pair.source_entity, pair.base_template)
+
+    groups: dict[str, list[InterchangePair]] = {}
+    for pair in trial.judged.pairs(trial.split):
+        groups.setdefault(pair.attribute, []).append(pair)
+    found = {
+        outcome.pair_id: outcome
+        for pairs in groups.values()
+        for outcome in _better([compare.outcomes(pairs, said) for said in (reader, *_usual(pairs, compare))])
+    }
+    return [found[pair.pair_id] for pair in trial.judged.pairs(trial.split)]
+
+
+def _better(candidates: Sequence[list[Outcome]]) -> list[Outcome]:
+    return max(candidates, key=_cause)
+
+
+def _cause(outcomes: Sequence[Outcome]) -> float:
+    return cause(outcomes, outcomes[0].attribute).value or 0.0
+
+
+def _usual(pairs: Sequence[InterchangePair], compare: _Comparison) -> list[_Said]:
+    """Return the constant answer that is best on training pairs of the same attribute, if there are any."""
+    judged, attribute = compare.trial.judged, pairs[0].attribute
+    training = [pair for pair in judged.pairs(TRAIN_SPLIT) if pair.attribute == attribute][:_TRAINING_PAIRS]
+    expected = {pair.if_swapped.strip(): judged.prompt(pair.swapped) for pair in training}
+    if not expected:
+        return []
+    constants = [_always(expected[label]) for label in sorted(expected)]
+    return [max(constants, key=lambda said: _cause(compare.outcomes(training, said)))]
+
+
+def _always(record: PromptRecord) -> _Said:
+    return lambda pair: record
+
+
+@dataclass(frozen=True, slots=True)
+class _Comparison:
+    """Compares answers as they are judged."""
+
+    trial: Trial
+    """What is judged."""
+    rules: Mapping[str, ToleranceRule]
+    """By attribute, for those with a tolerance."""
+
+    @classmethod
+    def of(cls, trial: Trial) -> _Comparison:
+        """Return the comparison of a trial's entity type."""
+        return cls(trial, tolerance_rules(trial.instance.entity_type) if trial.tolerance else {})
+
+    def outcomes(self, pairs: Sequence[InterchangePair], said: _Said) -> list[Outcome]:
+        """Return the outcomes of pairs to which something is said."""
+        return [_outcome(pair, self._states(said(pair), pair)) for pair in pairs]
+
+    def _states(self, said: PromptRecord | None, pair: InterchangePair) -> bool:
+        if said is None:
+            return False
+        if pair.attribute in self.rules:
+            rule = self.rules[pair.attribute]
+            return rule.verdict(said.label, pair.if_unchanged, pair.if_swapped)[1]
+        expected = self.trial.judged.prompt(pair.swapped)
+        first = slice(self.trial.label_tokens)
+        same_text = said.label.strip() == pair.if_swapped.strip()
+        return same_text or said.label_ids[first] == expected.label_ids[first]
+
+
+def _outcome(pair: InterchangePair, states: bool) -> Outcome:
+    return Outcome(
+        pair_id=pair.pair_id,
+        attribute=pair.attribute,
+        base_template=pair.base_template,
+        base_entity=pair.base_entity,
+        source_entity=pair.source_entity,
+        source_kind=pair.source_kind,
+        said_swapped=states,
+        said_unchanged=False,
+    )

@@ -1,0 +1,42 @@
+"""A model of the same shape that has learned nothing: what is found in it was put there by the method."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from das.models.base import TargetModel
+from das.models.untrained import untrained
+from evaluation.records.scores import Outcome
+from evaluation.suite.controls.base import Control, Trial, View
+
+__all__ = ["CONTROL", "UntrainedModel"]
+
+
+class UntrainedModel(Control):
+    """Fitted and judged on a model of the same architecture with random weights, with the instance's answers.
+
+    Such a model says neither answer of a pair, so that cause and isolate both lie near 0. A method that
+    scores cause here has made the model say it.
+    """
+
+    name: ClassVar[str] = "untrained_model"
+    summary: ClassVar[str] = "Fitted and judged on a model of the same architecture with random weights"
+    views: ClassVar[tuple[View, ...]] = (
+        View(
+            "untrained model",
+            "how often that model says the answers when nothing is swapped",
+            measures=("cause", "isolate"),
+        ),
+    )
+
+    def target(self, target: TargetModel, seed: int) -> TargetModel:
+        """Return the untrained model."""
+        return untrained(target, seed)
+
+    def floor(self, trial: Trial, view: View) -> Sequence[Sequence[Outcome]]:
+        """Judge without an interchange."""
+        return [trial.judge(trial.split, None)]
+
+
+CONTROL = UntrainedModel()

@@ -1,0 +1,90 @@
+"""The suite of `ravel demo`: bundled facts and model, five methods, five minutes on two cores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from das.engine.base.protocol import Engine
+from evaluation.config.target import TargetConfig
+from evaluation.records.run_folder import Progress, RunFolder, silent
+from evaluation.suite.built_run import run_built
+from evaluation.suite.grid import MethodSpec, SuiteConfig
+from evaluation.suite.run import RunSummary
+from ravel.facts.tables import Tables, read_bundled
+from ravel.instance.build import BuildConfig
+
+__all__ = ["DEMO", "QUICK", "DemoPlan", "run_demo", "run_demo_on"]
+
+
+@dataclass(frozen=True, slots=True)
+class DemoPlan:
+    """What a demo does; the two that ship differ in size only."""
+
+    build: BuildConfig
+    """How the instance is built."""
+    site: str
+    """The one site: the entity's last token, half-way up the bundled model."""
+    size: int
+    """Coordinates of das, mdas and random_subspace."""
+    training: Mapping[str, dict[str, Any]]
+    """Settings of das and mdas that differ from their defaults, by method."""
+
+
+_SITE = "block_output.2@entity_last"
+_SIZE = 32
+
+DEMO = DemoPlan(
+    build=BuildConfig(shortlist=160, max_new_tokens=6, train_pairs=1000, evaluation_pairs=160),
+    site=_SITE,
+    size=_SIZE,
+    training={"das": {}, "mdas": {}},
+)
+"""All six attributes of city."""
+
+QUICK = DemoPlan(
+    build=BuildConfig(
+        attributes=("Country", "Continent", "Language", "Timezone"),
+        max_entities=200,
+        shortlist=100,
+        max_new_tokens=6,
+        train_pairs=600,
+        evaluation_pairs=120,
+    ),
+    site=_SITE,
+    size=_SIZE,
+    training={"das": {"epochs": 2}, "mdas": {"epochs": 2}},
+)
+"""Four attributes, fewer entities and pairs: to see in a minute that an installation works."""
+
+
+def run_demo(out: Path, *, quick: bool = False, progress: Progress = silent) -> RunSummary:
+    """Build the instance, run the suite in `out` and return what it holds; a finished demo is read again.
+
+    Raises SuiteError if `out` holds anything but a demo of the same kind.
+    """
+    plan = QUICK if quick else DEMO
+    return run_demo_on(out, plan, read_bundled("city"), TargetConfig().open(), progress=progress)
+
+
+def run_demo_on(
+    out: Path, plan: DemoPlan, tables: Tables, engine: Engine, *, progress: Progress = silent
+) -> RunSummary:
+    """Run a plan on tables and an engine that are in memory, or go on with it where it was stopped."""
+    suite = suite_of(plan, RunFolder(out))
+    return run_built(out, tables, plan.build, suite, engine, progress=progress)
+
+
+def suite_of(plan: DemoPlan, run: RunFolder) -> SuiteConfig:
+    """Return the suite that a plan comes to: a user can edit the copy in the run and start from there."""
+    trained = tuple(MethodSpec(name=name, config=config) for name, config in plan.training.items())
+    return SuiteConfig(
+        instance=str(run.instance),
+        methods=trained,
+        sites=(plan.site,),
+        sizes=(plan.size,),
+        seeds=(0,),
+        generalisations=("context", "entity"),
+    )

@@ -1,0 +1,188 @@
+"""Jobs in a pool of processes on this machine: who gets which job next, and what a death means."""
+
+from __future__ import annotations
+
+import multiprocessing
+import resource
+import shutil
+import time
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+from typing import Any
+
+# Registers how tensors in shared memory travel to another process.
+import torch.multiprocessing  # noqa: F401
+
+from das.models.base import TargetModel
+from das.sites import Site
+from evaluation.records.run_folder import Progress
+from evaluation.suite.execution.jobs import Job
+from evaluation.suite.execution.protocol import Ended, Problem
+from evaluation.suite.execution.worker import SharedModel, WorkerSpec, serve
+
+__all__ = ["ProcessExecutor", "Seat", "shared_model"]
+
+_SECONDS_TO_END = 10.0
+"""How long a worker may take to finish the write in hand before it is killed."""
+_SHARED_MEMORY = Path("/dev/shm")
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """Where one worker works."""
+
+    spec: WorkerSpec
+    """What it opens."""
+    environment: dict[str, str] = field(default_factory=dict)
+    """Variables that it gets besides those of this process: which GPUs it sees."""
+
+
+@dataclass(slots=True)
+class _Worker:
+    """A seat and the process on it, if one was started."""
+
+    seat: Seat
+    process: SpawnProcess | None = None
+    connection: Connection | None = None
+    job: Job | None = None
+    began: float = 0.0
+    site: Site | None = None
+
+
+class ProcessExecutor:
+    """A pool of processes. Each has its own copy of the model or, on a CPU, all look at the same weights."""
+
+    def __init__(self, seats: list[Seat], progress: Progress, shared: SharedModel | None = None) -> None:
+        self._workers = [_Worker(seat) for seat in seats]
+        self._progress = progress
+        self._shared = shared
+        self._waiting: deque[Job] = deque()
+
+    def pids(self) -> list[int]:
+        """Return the ids of the processes that are running."""
+        return [w.process.pid for w in self._workers if w.process is not None and w.process.pid is not None]
+
+    def submit(self, job: Job) -> None:
+        """Put the job in line."""
+        self._waiting.append(job)
+
+    def next(self) -> Ended:
+        """Give every idle worker a job, and wait until one has ended."""
+        while True:
+            self._seat_all()
+            busy = [worker for worker in self._workers if worker.job is not None]
+            assert busy, "nothing was submitted"
+            ready = wait([worker.connection for worker in busy if worker.connection is not None])
+            for worker in busy:
+                if worker.connection in ready and (ended := self._heard(worker)) is not None:
+                    return ended
+
+    def close(self) -> None:
+        """Ask every worker to stop, and kill those that do not."""
+        for worker in self._workers:
+            if worker.process is not None:
+                worker.process.terminate()
+        limit = time.monotonic() + _SECONDS_TO_END
+        for worker in self._workers:
+            if worker.process is not None:
+                worker.process.join(max(0.0, limit - time.monotonic()))
+                self._bury(worker)
+
+    def _seat_all(self) -> None:
+        for worker in self._workers:
+            if worker.job is None and self._waiting:
+                job = self._best_for(worker)
+                if worker.process is None:
+                    self._start(worker)
+                assert worker.connection is not None
+                worker.job, worker.began = job, time.monotonic()
+                worker.site = job.site or worker.site
+                # A death is noticed where the end is waited for.
+                with suppress(BrokenPipeError):
+                    worker.connection.send(job)
+
+    def _best_for(self, worker: _Worker) -> Job:
+        """Take out of the line a job at the site whose states the worker has kept, or else one at a site that
+        no other worker is at, or else the first."""
+        taken = {other.site for other in self._workers if other is not worker and other.job is not None}
+        for wanted in (lambda job: job.site == worker.site, lambda job: job.site not in taken):
+            for job in self._waiting:
+                if wanted(job):
+                    self._waiting.remove(job)
+                    return job
+        return self._waiting.popleft()
+
+    def _start(self, worker: _Worker) -> None:
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        worker.process = context.Process(
+            target=serve,
+            args=(theirs, worker.seat.spec, self._shared, worker.seat.environment),
+            daemon=True,
+        )
+        worker.process.start()
+        theirs.close()
+        worker.connection = ours
+
+    def _heard(self, worker: _Worker) -> Ended | None:
+        """Take one message of a worker; return how its job ended, if that is what it says."""
+        assert worker.connection is not None
+        try:
+            kind, content = worker.connection.recv()
+        except (EOFError, ConnectionResetError):
+            return self._died(worker)
+        if kind == "progress":
+            self._progress(*content)
+            return None
+        ended: Ended = content
+        # The very object that was submitted, so that it can be told by identity.
+        return replace(ended, job=self._done(worker))
+
+    def _done(self, worker: _Worker) -> Job:
+        job = worker.job
+        assert job is not None
+        worker.job = None
+        return job
+
+    def _died(self, worker: _Worker) -> Ended:
+        assert worker.process is not None
+        worker.process.join()
+        code, pid = worker.process.exitcode, worker.process.pid
+        self._bury(worker)
+        return Ended(
+            self._done(worker), None, Problem("died", _death(code, pid)), time.monotonic() - worker.began
+        )
+
+    def _bury(self, worker: _Worker) -> None:
+        if worker.process is not None and worker.process.is_alive():
+            worker.process.kill()
+            worker.process.join()
+        if worker.connection is not None:
+            worker.connection.close()
+        worker.process, worker.connection, worker.site = None, None, None
+
+
+def _death(code: int | None, pid: int | None) -> str:
+    if code is not None and code < 0:
+        hint = " (the system may have been out of memory)" if -code == 9 else ""
+        return f"Worker process {pid} was ended by signal {-code}{hint}."
+    return f"Worker process {pid} ended with exit code {code}."
+
+
+def shared_model(target: TargetModel) -> SharedModel | None:
+    """Move a model's weights to memory that other processes see, and return it in a form that can be sent;
+    None where there is no room or the system allows too few open files: then each worker loads its own."""
+    tensors = [*target.model.parameters(), *target.model.buffers()]
+    size = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    if not _SHARED_MEMORY.is_dir() or shutil.disk_usage(_SHARED_MEMORY).free < 1.1 * size:
+        return None
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if len(tensors) > files // 2:
+        return None
+    model: Any = target.model
+    model.share_memory()
+    return SharedModel(model, target.tokenizer, target.name, target.instrument)

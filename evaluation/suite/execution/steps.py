@@ -1,0 +1,148 @@
+"""The steps of a run as jobs: which cells still need work, what they are told, what is reported of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from das.methods.common.base import Method
+from das.sites import Site
+from evaluation.records.failures import Failure
+from evaluation.records.run_folder import Progress
+from evaluation.suite.cells import Bench, cell_refusal, groups_of
+from evaluation.suite.control_runs import Choice, ControlResults, control_results, controlled_points
+from evaluation.suite.execution.jobs import Collect, Control, Fit, Job, Judge
+from evaluation.suite.execution.protocol import Ended, Executor
+from evaluation.suite.execution.retrying import Failed, carry_out, result_of
+from evaluation.suite.grid import Cell, SuiteConfig
+from ravel.facts.schema import split_name
+
+__all__ = ["Steps"]
+
+_STAGES: Mapping[type[Job], str] = {Fit: "fit", Judge: "judge", Control: "control"}
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """The steps of one run; what is finished is not done again."""
+
+    bench: Bench
+    """What the cells share; the model need not be open."""
+    config: SuiteConfig
+    """The resolved suite."""
+    executor: Executor
+    """Carries out the jobs."""
+    progress: Progress
+    """Told how far the run is."""
+
+    def fit(self, cells: Sequence[Cell]) -> list[Failure]:
+        """Fit the cells and judge them on the validation splits; return those that failed."""
+        withheld = self.bench.instance.without_test()
+        wanted = [split_name(generalisation, "val") for generalisation in self.config.generalisations]
+        splits = tuple(split for split in wanted if withheld.pairs(split))
+        sites = self._collect(cells)
+        groups = groups_of(cells, self.bench, self.config.fit_together)
+        jobs = [Fit(tuple(group), splits, sites) for group in groups if self._undone(group, splits)]
+        new = {cell for cell in cells if not self.bench.run.cell(cell.cell_id).finished()}
+        done = len(cells) - sum(len(job.cells) for job in jobs)
+
+        def ended(end: Ended) -> None:
+            nonlocal done
+            fresh = [cell for cell in end.job.cells if cell in new]
+            for cell in end.job.cells:
+                done += 1
+                if cell in new:
+                    took = end.seconds / len(fresh)
+                    self.progress(f"finished {cell.label()} in {took:.1f} s", done, len(cells))
+            self.progress("cells", done, len(cells))
+
+        self.progress("cells", done, len(cells))
+        return _of_cells(self._carry_out(jobs, ended))
+
+    def judge(self, cells: Sequence[Cell]) -> list[Failure]:
+        """Judge cells on the test splits; return those that failed."""
+        splits = tuple(split_name(generalisation, "test") for generalisation in self.config.generalisations)
+        jobs = [Judge((cell,), splits) for cell in cells if self._undone([cell], splits)]
+        done = len(cells) - len(jobs)
+
+        def ended(end: Ended) -> None:
+            nonlocal done
+            done += 1
+            self.progress("test", done, len(cells))
+
+        self.progress("test", done, len(cells))
+        return _of_cells(self._carry_out(jobs, ended))
+
+    def control(self, choice: Choice) -> tuple[ControlResults, list[Failure]]:
+        """Carry out the controls at the chosen points; return what they came to and those that failed."""
+        points = controlled_points(choice, self.config)
+        jobs = [Control(name, points) for name in self.config.controls]
+        failed = self._carry_out(jobs, lambda end: None)
+        lost = {failure.job.name: failure for failure in failed if isinstance(failure.job, Control)}
+        kept = tuple(name for name in self.config.controls if name not in lost)
+        results = control_results(points, self.bench, self.config.model_copy(update={"controls": kept}))
+        return results, [
+            _failure(failure, f"control {name}", self.config.seeds[0]) for name, failure in lost.items()
+        ]
+
+    def _carry_out(self, jobs: Sequence[Job], ended: Callable[[Ended], None]) -> list[Failed]:
+        retries = self.config.execution.retries
+        return carry_out(jobs, self.executor, retries=retries, progress=self.progress, ended=ended)
+
+    def _collect(self, cells: Sequence[Cell]) -> tuple[Site, ...]:
+        """Have every prompt read at every site once, if some fit looks at vectors and some is still to be
+        done; return the sites that were read.
+
+        All such fits of a run are given the same stored vectors, whichever were finished before.
+        """
+        looking = [cell for cell in cells if _looks_at_vectors(self.bench.methods.get(cell.method))]
+        if all(self.bench.run.cell(cell.cell_id).finished() for cell in looking):
+            return ()
+        sites = tuple(dict.fromkeys(cell.site for cell in looking))
+        result_of(Collect(sites), self.executor, self.config.execution.retries)
+        return sites
+
+    def _undone(self, cells: Sequence[Cell], splits: Sequence[str]) -> bool:
+        for cell in cells:
+            folder = self.bench.run.cell(cell.cell_id)
+            if not folder.finished():
+                return True
+            counts = {split: len(self.bench.instance.pairs(split)) for split in splits}
+            judged = all(folder.judged(split, count) for split, count in counts.items())
+            if not judged and cell_refusal(cell, self.bench) is None:
+                return True
+        return False
+
+
+def _looks_at_vectors(method: type[Method]) -> bool:
+    return method.needs_labels or method.needs_vectors
+
+
+def _of_cells(failed: Sequence[Failed]) -> list[Failure]:
+    return [
+        replace(
+            _failure(failure, cell.cell_id, cell.seed),
+            method=cell.method,
+            attribute=cell.attribute or "*",
+            site=str(cell.site),
+            size="*" if cell.size is None else cell.size,
+        )
+        for failure in failed
+        for cell in failure.job.cells
+    ]
+
+
+def _failure(failed: Failed, cell: str, seed: int) -> Failure:
+    """Return the record of what is no single cell's: every method, attribute, site and size."""
+    return Failure(
+        cell=cell,
+        method="*",
+        attribute="*",
+        site="*",
+        size="*",
+        seed=seed,
+        stage=_STAGES[type(failed.job)],
+        attempts=failed.attempts,
+        error=failed.problem.words,
+        trace=failed.problem.trace,
+    )

@@ -1,0 +1,297 @@
+"""The steps of a run one at a time, folder in and folder out: build an instance, fit, score."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from das.engine import EngineAnswerer
+from das.engine.base.protocol import Engine
+from das.featurizers.storage import FeaturizerHeader, load_featurizer
+from das.methods.registry import METHODS
+from das.models.base import TargetModel
+from evaluation.config.preset import beside_published, preset_named, published_markdown
+from evaluation.config.target import TargetConfig
+from evaluation.judging.judge import DEFAULT_LABEL_TOKENS
+from evaluation.judging.recognition import check_gave_labels, note_to, recognise
+from evaluation.judging.score import Subject, score_featurizer
+from evaluation.records.headers import read_cell_header
+from evaluation.records.run_folder import Progress, RunFolder, silent
+from evaluation.records.scores import ScoreRecord
+from evaluation.scoring.intervals import DEFAULT_RESAMPLES
+from evaluation.scoring.metrics import Rounding
+from evaluation.suite.cells import Bench, run_cells
+from evaluation.suite.grid import MethodSpec, SuiteBuild, SuiteConfig, plan_cells, resolve
+from evaluation.suite.run import RunSummary, run_suite_for
+from ravel import __version__
+from ravel.asking.kept_answers import KeptAnswers, kept_folder
+from ravel.common.errors import SuiteError
+from ravel.common.folders import check_new_folder, new_folder
+from ravel.common.io import canonical_json, read_json, remove_folder, sha256_text, write_text
+from ravel.facts.schema import Generalisation, Partition
+from ravel.facts.sources import open_tables
+from ravel.facts.tables import Tables
+from ravel.instance.build import BuildConfig, build_instance
+from ravel.instance.build_report import GuessesError
+from ravel.instance.instance import Instance
+
+__all__ = [
+    "FitRequest",
+    "ScoreRequest",
+    "build_folder",
+    "fit_folder",
+    "run_folder",
+    "run_preset",
+    "score_folder",
+    "unfinished_fit",
+]
+
+
+def build_folder(
+    data: str,
+    entity_type: str,
+    target: TargetConfig,
+    config: BuildConfig,
+    out: Path,
+    progress: Progress = silent,
+) -> Instance:
+    """Build the instance of an entity type for a target model and save it in the new folder `out`.
+
+    Answers are kept in `<out>.partial` until the instance is written: a build that was killed goes on when
+    it is started again, and ends in the same bytes. Raises SuiteError for a bad source, model, config or
+    folder, and where the model knows too little; the folder is checked before the model is asked anything.
+    """
+    tables = open_tables(data, entity_type)
+    check_new_folder(out)
+    answerer = EngineAnswerer(target.open())
+    key = _answers_key(tables, answerer, target, config)
+    kept = KeptAnswers(answerer, kept_folder(out), key, progress)
+    try:
+        instance = build_instance(tables, kept, config, progress)
+    except GuessesError:
+        # With allow_ignorance it is built after all, and goes on from these answers.
+        raise
+    except SuiteError:
+        kept.finish()
+        raise
+    instance.save(out)
+    kept.finish()
+    return instance
+
+
+def _answers_key(
+    tables: Tables, answerer: EngineAnswerer, target: TargetConfig, config: BuildConfig
+) -> dict[str, Any]:
+    """Return everything that determines a model's answers and their order."""
+    return {
+        "entity_type": tables.entity_type.name,
+        "entities": [asdict(facts) for facts in tables.entities],
+        "templates": [asdict(template) for template in tables.templates],
+        "model": answerer.fingerprint,
+        "target": target.model_dump(mode="json", exclude={"model", "cache_memory", "cache_folder"}),
+        # What is refused or checked after the answers does not change them.
+        "config": config.model_dump(mode="json", exclude={"allow_ignorance", "flip_sample"}),
+        "versions": [__version__, version("torch"), version("transformers")],
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class FitRequest:
+    """One fit, as a user asks for it."""
+
+    method: str
+    """Name of the method."""
+    settings: Mapping[str, Any]
+    """Settings of the method that differ from its defaults."""
+    attribute: str | None
+    """The target; None where the method needs none."""
+    site: str
+    """Where the featurizer acts."""
+    size: int | None
+    """Number of coordinates; None where it follows from the method."""
+    seed: int
+    """Root of the fit's random streams."""
+
+
+def fit_folder(
+    request: FitRequest, instance_folder: Path, target: TargetConfig, out: Path, progress: Progress = silent
+) -> FeaturizerHeader:
+    """Fit one method and save the featurizer with its log in the new folder `out`; return its header.
+
+    An interrupted fit leaves its checkpoints in `unfinished_fit(out)`, from which an equal call goes on.
+    Raises SuiteError for an unknown name, a layer or size that the model lacks, a model that did not give
+    the instance's labels, and a folder that can't be written.
+    """
+    method = METHODS.get(request.method)
+    if method.needs_attribute and request.attribute is None:
+        raise _left_out(f"a target attribute, for {method.name} needs one", "--attribute")
+    if method.needs_size and request.size is None:
+        raise _left_out(f"a number of coordinates, for {method.name} needs one", "--dim")
+    check_new_folder(out)
+    instance = Instance.load(instance_folder)
+    _check_dim(request.size)
+    engine = target.open()
+    recognise(engine, instance.model_fingerprint, note_to(progress))
+    config = _suite_of_one(request, instance, engine.target)
+    (cell,) = plan_cells(config, instance, engine.target)
+    work = RunFolder(unfinished_fit(out))
+    bench = Bench(instance.without_test(), engine.target, work, DEFAULT_LABEL_TOKENS, opened=engine)
+    run_cells([cell], bench, (), progress, keep_refusal=False)
+    with new_folder(out) as staging:
+        shutil.copytree(work.cell(cell.cell_id).path, staging, dirs_exist_ok=True)
+    remove_folder(work.path)
+    return load_featurizer(out)[1]
+
+
+def unfinished_fit(out: Path) -> Path:
+    """Return the folder that keeps the checkpoints of a fit into `out` until it is finished."""
+    return out.with_name(f".{out.name}.fit")
+
+
+def _left_out(expected: str, flag: str) -> SuiteError:
+    return SuiteError(expected=expected, came="none", todo=f"give it with {flag}")
+
+
+def _suite_of_one(request: FitRequest, instance: Instance, target: TargetModel) -> SuiteConfig:
+    attributes = instance.attributes[:1] if request.attribute is None else (request.attribute,)
+    config = SuiteConfig(
+        instance="",
+        methods=(MethodSpec(name=request.method, config=dict(request.settings)),),
+        floors=False,
+        attributes=attributes,
+        sites=(request.site,),
+        sizes=() if request.size is None else (request.size,),
+        seeds=(request.seed,),
+    )
+    return resolve(config, instance, target)
+
+
+def _check_dim(size: int | None) -> None:
+    if size is not None and size < 1:
+        raise SuiteError(
+            expected="at least one coordinate", came=str(size), todo="choose a --dim of 1 or more"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreRequest:
+    """Which split a featurizer is scored on, and how."""
+
+    generalisation: Generalisation
+    """What is held out."""
+    partition: Partition
+    """`val` or `test`."""
+    attributes: Sequence[str] = ()
+    """Target attributes; empty for the featurizer's own, or for all where it serves all."""
+    label_tokens: int = DEFAULT_LABEL_TOKENS
+    """How many of an answer's first tokens are compared."""
+    tolerance: bool = True
+    """Let an answer that is close count where the attribute's matcher does."""
+    rounding: Rounding = "none"
+    """`reference` rounds each template's accuracy to two decimals first."""
+    resamples: int = DEFAULT_RESAMPLES
+    """Bootstrap resamples behind each interval."""
+    seed: int = 0
+    """Root of the bootstrap's streams."""
+    allow_foreign: bool = False
+    """Score a featurizer that was made with another model or instance."""
+
+
+def score_folder(
+    folder: Path,
+    instance_folder: Path,
+    target: TargetConfig,
+    request: ScoreRequest,
+    progress: Progress = silent,
+) -> list[ScoreRecord]:
+    """Score a saved featurizer on one split, a record per target attribute; nothing is written.
+
+    Raises SuiteError for damaged files, a featurizer or instance of another model (unless allowed), an
+    unknown attribute, and a split without pairs.
+    """
+    instance = Instance.load(instance_folder)
+    # Before the model is loaded: a damaged file is found in milliseconds.
+    load_featurizer(folder, instance_fingerprint=instance.fingerprint, allow_foreign=request.allow_foreign)
+    engine = target.open()
+    recognise(engine, instance.model_fingerprint, note_to(progress))
+    if not request.allow_foreign:
+        todo = "score with that model and dtype, or allow it with --allow-foreign"
+        check_gave_labels(engine.target, instance, todo)
+    fingerprint = engine.target.fingerprint
+    featurizer, header = load_featurizer(
+        folder, target_fingerprint=fingerprint, allow_foreign=request.allow_foreign
+    )
+    engine.target.check(header.site)
+    return score_featurizer(
+        instance,
+        engine,
+        featurizer,
+        _subject(folder, header, featurizer.size, instance, engine),
+        generalisation=request.generalisation,
+        partition=request.partition,
+        attributes=request.attributes or _own_attributes(header, instance),
+        label_tokens=request.label_tokens,
+        tolerance=request.tolerance,
+        n_resamples=request.resamples,
+        seed=request.seed,
+        rounding=request.rounding,
+        progress=lambda done, total: progress("pairs", done, total),
+    )
+
+
+def _own_attributes(header: FeaturizerHeader, instance: Instance) -> tuple[str, ...]:
+    return instance.attributes if header.attribute == "*" else (header.attribute,)
+
+
+def _subject(
+    folder: Path, header: FeaturizerHeader, size: int, instance: Instance, engine: Engine
+) -> Subject:
+    return Subject(
+        cell=_cell_of(folder),
+        method=header.method,
+        entity_type=instance.entity_type,
+        model=engine.target.name,
+        site=header.site,
+        size=size,
+        seed=header.seed,
+    )
+
+
+def _cell_of(folder: Path) -> str:
+    """Return the cell's id where the featurizer has one, or else the hash of what it is."""
+    cell_file = folder / "cell.json"
+    if cell_file.is_file():
+        return str(read_cell_header(cell_file)["cell"])
+    return sha256_text(canonical_json(read_json(folder / "featurizer.json")))[:16]
+
+
+def run_folder(
+    config: SuiteConfig, out: Path, target: TargetConfig, progress: Progress = silent
+) -> RunSummary:
+    """Run a suite in the folder `out`, or go on with it there, with the model as `target` says."""
+    return run_suite_for(config, out, target, progress=progress)
+
+
+def run_preset(
+    name: str, config: SuiteConfig, out: Path, target: TargetConfig, progress: Progress = silent
+) -> RunSummary:
+    """Run a preset's suite in `out`, on the instance that `config` names, or on one that is built if it names
+    none; `target` says how the model is opened.
+
+    Where figures were published, `tables/published.md` lays ours beside them. Raises SuiteError for an
+    unknown name, a model or data that can't be read, and a folder that holds something else.
+    """
+    preset = preset_named(name)
+    run = RunFolder(out)
+    if not config.instance:
+        build = SuiteBuild(entity_type=preset.entity_type, data=preset.data, settings=preset.build)
+        config = config.model_copy(update={"build": build})
+    summary = run_folder(config, out, target, progress)
+    if preset.published:
+        rows = beside_published(preset, summary.scores, summary.averages)
+        write_text(run.tables / "published.md", published_markdown(preset, rows))
+    return summary

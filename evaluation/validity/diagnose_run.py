@@ -1,0 +1,295 @@
+"""Diagnoses what lies in folders: one featurizer, or every chosen subspace of a run; what a diagnosis is
+made of is not known here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from das.diagnostics.agreement import subspace_of
+from das.engine.base.protocol import Engine
+from das.featurizers.base import Featurizer
+from das.featurizers.storage import FeaturizerHeader, load_featurizer
+from das.methods.common.base import NotApplicableError
+from evaluation.config.target import TargetConfig
+from evaluation.judging.recognition import note_to, recognise
+from evaluation.judging.score import Subject
+from evaluation.records.diagnosis import (
+    DIAGNOSTICS,
+    CellDiagnoses,
+    Diagnosis,
+    Undiagnosed,
+    read_cell_diagnoses,
+    write_cell_diagnoses,
+)
+from evaluation.records.headers import read_cell_header
+from evaluation.records.run_folder import Progress, RunFolder, silent
+from evaluation.records.scores import ScoreRecord, read_scores, set_apart
+from evaluation.report.page import write_report
+from evaluation.suite.grid import SuiteConfig
+from evaluation.validity.diagnosis.diagnose import DiagnosisConfig, diagnose, settings_of
+from ravel.common.errors import SuiteError
+from ravel.instance.instance import Instance
+
+__all__ = [
+    "SHUFFLED",
+    "DiagnosisConfig",
+    "RunRow",
+    "diagnose",
+    "diagnose_folder",
+    "diagnose_run",
+    "is_run",
+]
+
+SHUFFLED = "labels_shuffled"
+"""The control of a run that has the same methods fitted on shuffled labels."""
+_CONTROLS = "controls"
+_POINT = ("method", "config", "attribute", "site", "size")
+"""What a cell and its control have in common; only the first seed is controlled."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """One chosen point of a run for one target attribute, with what was found."""
+
+    cell: str
+    """The cell's id."""
+    method: str
+    """Its method."""
+    attribute: str
+    """The target attribute."""
+    seed: int
+    """Seed of the fit."""
+    found: Diagnosis | Undiagnosed
+    """The diagnosis, or why there is none."""
+
+
+def is_run(folder: Path) -> bool:
+    """Tell whether a folder is that of a run rather than that of a featurizer."""
+    return RunFolder(folder).config.is_file()
+
+
+def diagnose_folder(
+    folder: Path,
+    instance_folder: Path,
+    target: TargetConfig,
+    config: DiagnosisConfig,
+    *,
+    attribute: str | None = None,
+    shuffled: Path | None = None,
+    allow_foreign: bool = False,
+    progress: Progress = silent,
+) -> Diagnosis:
+    """Diagnose a saved featurizer for one target attribute, by default its own; nothing is written.
+
+    `shuffled` is the folder of the same method's featurizer that was fitted on shuffled labels. Raises
+    SuiteError for damaged files, a featurizer that is no subspace, that belongs to another model or instance
+    (unless allowed) or that serves every attribute where none is named, and for a split without pairs.
+    """
+    instance = Instance.load(instance_folder)
+    # Before the model is loaded: what can't be diagnosed is refused in milliseconds.
+    featurizer, header = load_featurizer(
+        folder, instance_fingerprint=instance.fingerprint, allow_foreign=allow_foreign
+    )
+    subspace_of(featurizer)
+    control = None if shuffled is None else _control(shuffled, header)
+    target_attribute = _attribute_of(header, attribute)
+    engine = target.open()
+    recognise(engine, instance.model_fingerprint, note_to(progress))
+    load_featurizer(folder, target_fingerprint=engine.target.fingerprint, allow_foreign=allow_foreign)
+    return diagnose(
+        featurizer,
+        instance,
+        engine,
+        _subject("", header, featurizer, instance, engine),
+        target_attribute,
+        config,
+        shuffled=control,
+        progress=lambda done, total: progress("patches", done, total),
+    )
+
+
+def _attribute_of(header: FeaturizerHeader, attribute: str | None) -> str:
+    if attribute is not None:
+        return attribute
+    if header.attribute == "*":
+        raise SuiteError(
+            expected=f"a target attribute, for {header.method} serves all of them",
+            came="none",
+            todo="give it with --attribute",
+        )
+    return header.attribute
+
+
+def _control(folder: Path, header: FeaturizerHeader) -> Featurizer:
+    found, own = load_featurizer(folder)
+    if own.site != header.site:
+        raise SuiteError(
+            expected=f"a featurizer fitted on shuffled labels at {header.site}, where the diagnosed one acts",
+            came=f"one at {own.site} in {folder}",
+            todo="fit the control at the same site with the same size",
+        )
+    return found
+
+
+def _subject(
+    cell: str, header: FeaturizerHeader, featurizer: Featurizer, instance: Instance, engine: Engine
+) -> Subject:
+    return Subject(
+        cell=cell,
+        method=header.method,
+        entity_type=instance.entity_type,
+        model=engine.target.name,
+        site=header.site,
+        size=featurizer.size,
+        seed=header.seed,
+    )
+
+
+def diagnose_run(
+    folder: Path, target: TargetConfig, config: DiagnosisConfig, progress: Progress = silent
+) -> list[RunRow]:
+    """Diagnose every chosen subspace of a finished run and write `diagnostics.json` into its cell.
+
+    Answers are judged as the run judged them. Floors and controls have no verdict and are passed over. What
+    was diagnosed before with equal settings is read and not done again, so that an interrupted call goes on
+    where it stopped. A featurizer that is no subspace is written down with the reason. In the end the page of
+    the run is written anew. Raises SuiteError for a folder without scores, another model than the run's, and
+    a split without pairs.
+    """
+    run = RunFolder(folder)
+    records = _chosen(run)
+    suite = SuiteConfig.from_file(run.config)
+    config = config.model_copy(update={"label_tokens": suite.label_tokens, "tolerance": suite.tolerance})
+    instance, engine = Instance.load(run.instance), target.open()
+    recognise(engine, instance.model_fingerprint, note_to(progress))
+    bench = _RunBench(run, instance, engine, config, records)
+    cells = bench.cells()
+    rows: list[RunRow] = []
+    for number, (cell, attributes) in enumerate(cells.items()):
+        progress("cells", number, len(cells))
+        rows += bench.diagnosed(cell, attributes, progress)
+    progress("cells", len(cells), len(cells))
+    write_report(run.path)
+    return rows
+
+
+def _chosen(run: RunFolder) -> list[ScoreRecord]:
+    if not run.scores.is_file():
+        raise SuiteError(
+            expected=f"a finished run, or a featurizer, in {run.path}",
+            came="a run without scores",
+            todo="go on with it: ravel run SUITE.yaml with the same --out",
+        )
+    return [r for r in read_scores(run.scores) if r.chosen and r.source_kind == "all"]
+
+
+@dataclass(frozen=True, slots=True)
+class _RunBench:
+    """What the diagnoses of a run share."""
+
+    run: RunFolder
+    instance: Instance
+    engine: Engine
+    config: DiagnosisConfig
+    chosen: Sequence[ScoreRecord]
+
+    def cells(self) -> dict[str, list[str]]:
+        """Return the cells to be diagnosed, each with the attributes it was chosen for."""
+        found: dict[str, list[str]] = {}
+        for record in self.chosen:
+            served = found.setdefault(record.cell, []) if self._counts(record) else []
+            if record.attribute not in served:
+                served.append(record.attribute)
+        return found
+
+    def diagnosed(self, cell: str, attributes: Sequence[str], progress: Progress) -> Iterator[RunRow]:
+        """Yield the rows of one cell, from its file where that was written with equal settings."""
+        path = self.run.cell(cell).path / DIAGNOSTICS
+        found = read_cell_diagnoses(path) if path.is_file() else None
+        if found is None or not self._current(cell, found, attributes):
+            found = self._made(cell, attributes, progress)
+            write_cell_diagnoses(path, found)
+        record = next(r for r in self.chosen if r.cell == cell)
+        for each in found.each():
+            yield RunRow(cell, record.method, each.attribute, record.seed, each)
+
+    def _counts(self, record: ScoreRecord) -> bool:
+        return not set_apart(record.method)
+
+    def _current(self, cell: str, found: CellDiagnoses, attributes: Sequence[str]) -> bool:
+        covered = {each.attribute for each in found.each()}
+        split = self.config.generalisation, self.config.partition
+        same = all(
+            dict(d.settings) == self._settings(cell, d.method, d.attribute)
+            and (d.generalisation, d.partition) == split
+            for d in found.diagnoses
+        )
+        return same and covered == set(attributes)
+
+    def _settings(self, cell: str, method: str, attribute: str) -> dict[str, Any]:
+        siblings = len(self._cells_of(method, attribute)) - 1
+        return settings_of(self.config, siblings=siblings, shuffled=self._shuffled(cell) is not None)
+
+    def _shuffled(self, cell: str) -> Path | None:
+        """Return the folder of the same fit on shuffled labels, if the run has that control."""
+        own = read_cell_header(self.run.cell(cell).header)
+        controls = RunFolder(self.run.path / _CONTROLS / SHUFFLED)
+        alike = (
+            controls.cell(header["cell"]).path
+            for header in controls.finished_cells()
+            if "refused" not in header and all(header.get(name) == own.get(name) for name in _POINT)
+        )
+        return next(alike, None)
+
+    def _made(self, cell: str, attributes: Sequence[str], progress: Progress) -> CellDiagnoses:
+        featurizer, header = self._load(cell)
+        diagnoses: list[Diagnosis] = []
+        refused: list[Undiagnosed] = []
+        for attribute in attributes:
+            try:
+                subspace_of(featurizer)
+            except SuiteError as refusal:
+                refused.append(Undiagnosed(attribute, str(refusal)))
+                continue
+            try:
+                diagnoses.append(self._one(cell, featurizer, header, attribute, progress))
+            except NotApplicableError as refusal:
+                refused.append(Undiagnosed(attribute, str(refusal)))
+        return CellDiagnoses(tuple(diagnoses), tuple(refused))
+
+    def _one(
+        self,
+        cell: str,
+        featurizer: Featurizer,
+        header: FeaturizerHeader,
+        attribute: str,
+        progress: Progress,
+    ) -> Diagnosis:
+        label = f"judge {header.method} {attribute} seed {header.seed}"
+        siblings = [other for other in self._cells_of(header.method, attribute) if other != cell]
+        control = self._shuffled(cell)
+        return diagnose(
+            featurizer,
+            self.instance,
+            self.engine,
+            _subject(cell, header, featurizer, self.instance, self.engine),
+            attribute,
+            self.config,
+            shuffled=None if control is None else load_featurizer(control)[0],
+            siblings=[self._load(other)[0] for other in siblings],
+            progress=lambda done, total: progress(label, done, total),
+        )
+
+    def _cells_of(self, method: str, attribute: str) -> list[str]:
+        found = [r.cell for r in self.chosen if (r.method, r.attribute) == (method, attribute)]
+        return list(dict.fromkeys(found))
+
+    def _load(self, cell: str) -> tuple[Featurizer, FeaturizerHeader]:
+        return load_featurizer(
+            self.run.cell(cell).path,
+            target_fingerprint=self.engine.target.fingerprint,
+            instance_fingerprint=self.instance.fingerprint,
+        )

@@ -1,0 +1,210 @@
+"""Diagnoses one subspace at its site: patches, measures, checks, a verdict; it knows no folder and no run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from pydantic import PositiveInt
+from torch import Tensor
+
+from das.diagnostics.agreement import subspace_of
+from das.engine.base.protocol import Engine
+from das.featurizers.base import Featurizer
+from das.sites import Site
+from evaluation.judging.judge import DEFAULT_LABEL_TOKENS
+from evaluation.judging.score import Subject, require_pairs
+from evaluation.records.diagnosis import Diagnosis, PatchScore
+from evaluation.validity.diagnosis.checks import NORMALISATION, checks_of, verdict_of
+from evaluation.validity.diagnosis.measuring import Evidence, answer_rows, measures_of
+from evaluation.validity.diagnosis.patching import Patcher, mean_scores, no_patch
+from evaluation.validity.diagnosis.plan import (
+    Planned,
+    beside,
+    directions_of,
+    orthogonal,
+    parts_of,
+    random_parts,
+    readers_of,
+)
+from evaluation.validity.diagnosis.sample import TellingPair, draw_sample
+from ravel.common.config import Config
+from ravel.common.errors import unknown_name
+from ravel.facts.schema import TRAIN_SPLIT, Generalisation, Partition, split_name
+from ravel.instance.instance import Instance
+
+__all__ = ["DiagnosisConfig", "diagnose", "settings_of"]
+
+Report = Callable[[int, int], None]
+
+
+class DiagnosisConfig(Config):
+    """On which pairs a subspace is diagnosed, and how much is drawn."""
+
+    generalisation: Generalisation = "context"
+    """What is held out."""
+    partition: Partition = "val"
+    """`val`, so that nothing is chosen on test pairs; or `test`."""
+    limit_pairs: PositiveInt = 200
+    """Most cause pairs, and most isolate pairs over all other attributes."""
+    random_draws: PositiveInt = 3
+    """Random subspaces of equal size, whose mean counts."""
+    natural_prompts: PositiveInt = 1000
+    """Most training prompts from which natural states and ranges are taken."""
+    label_tokens: PositiveInt = DEFAULT_LABEL_TOKENS
+    """How many of an answer's first tokens are compared."""
+    tolerance: bool = True
+    """Let an answer that is close count where the attribute's matcher does."""
+    seed: int = 0
+    """Root of the streams that draw pairs, prompts and random subspaces."""
+
+
+def settings_of(config: DiagnosisConfig, *, siblings: int, shuffled: bool) -> dict[str, Any]:
+    """Return what a diagnosis rests on besides its pairs' split, as plain values."""
+    plain = config.model_dump(mode="json", exclude={"generalisation", "partition"})
+    return {**plain, "siblings": siblings, "shuffled": shuffled}
+
+
+def diagnose(
+    featurizer: Featurizer,
+    instance: Instance,
+    engine: Engine,
+    subject: Subject,
+    attribute: str,
+    config: DiagnosisConfig | None = None,
+    *,
+    shuffled: Featurizer | None = None,
+    siblings: Sequence[Featurizer] = (),
+    progress: Report | None = None,
+) -> Diagnosis:
+    """Diagnose a subspace for one target attribute, on the pairs of one split.
+
+    `subject` says whose subspace it is and where; `shuffled` is the same method's on shuffled labels,
+    `siblings` are those of its other seeds. Follows Makelov, Lange, Nanda 2024 (arXiv 2311.17030) and the
+    reply by Wu et al. 2024 (arXiv 2401.12631), with readers in place of one output matrix, subspaces in place
+    of one direction, and the normalisation named. Thresholds are conventions (`THRESHOLDS`).
+
+    Natural states, gradients and the answers' unembedding are those of training pairs, so that what a
+    subspace is held against has not seen the pairs either. Equal arguments give equal diagnoses.
+
+    Raises SuiteError for a featurizer that is no subspace, an unknown attribute, a split without pairs and a
+    site that the model lacks; NotApplicableError for a split without pairs of the attribute.
+    """
+    config = config or DiagnosisConfig()
+    report = progress or _unheard
+    basis = subspace_of(featurizer)
+    _require(instance, engine, subject, attribute, config)
+    split = split_name(config.generalisation, config.partition)
+    sample = draw_sample(instance, attribute, split, limit=config.limit_pairs, seed=config.seed)
+    patcher = Patcher(sample, engine, subject.site, config.label_tokens, config.tolerance)
+    seen = draw_sample(instance, attribute, TRAIN_SPLIT, limit=config.limit_pairs, seed=config.seed).telling
+    readers, gradients, missing = readers_of(seen, engine, subject.site)
+    width, size = int(basis.shape[0]), int(basis.shape[1])
+    draws = random_parts(width, size, config.random_draws, config.seed) if size else []
+    found = Evidence(
+        instance=instance,
+        featurizer=featurizer,
+        basis=basis,
+        patcher=patcher,
+        full=patcher.judged("full", featurizer),
+        readers=readers,
+        readout=_readout(seen, engine, subject.site),
+        draws=draws,
+        siblings=tuple(siblings),
+        limit=config.natural_prompts,
+        seed=config.seed,
+    )
+    patches = _patches(found, _planned(found, gradients, missing, shuffled), report)
+    measures = measures_of(found)
+    checks = checks_of(patches, measures)
+    return Diagnosis(
+        method=subject.method,
+        attribute=attribute,
+        entity_type=subject.entity_type,
+        model=subject.model,
+        site=str(subject.site),
+        size=size,
+        width=width,
+        seed=subject.seed,
+        generalisation=config.generalisation,
+        partition=config.partition,
+        n_cause=sample.n_cause,
+        n_isolate=sample.n_isolate,
+        settings=settings_of(config, siblings=len(siblings), shuffled=shuffled is not None),
+        normalisation=NORMALISATION,
+        patches=patches,
+        measures=measures,
+        checks=checks,
+        verdict=verdict_of(checks),
+    )
+
+
+def _unheard(done: int, total: int) -> None:
+    """Drop the report."""
+
+
+def _require(
+    instance: Instance, engine: Engine, subject: Subject, attribute: str, config: DiagnosisConfig
+) -> None:
+    engine.target.check(subject.site)
+    if attribute not in instance.attributes:
+        raise unknown_name(
+            f"attribute of this {instance.entity_type} instance", attribute, instance.attributes
+        )
+    require_pairs(instance, split_name(config.generalisation, config.partition))
+
+
+def _readout(pairs: Sequence[TellingPair], engine: Engine, site: Site) -> Tensor | None:
+    # A head's output is no stream vector, and norms may stand between other modules and the stream.
+    return answer_rows(pairs, engine) if site.stream == "block_output" and pairs else None
+
+
+def _patches(evidence: Evidence, planned: Sequence[Planned], report: Report) -> tuple[PatchScore, ...]:
+    """Judge what is planned, in order, after the full patch; the random draws become one mean."""
+    patcher, draws = evidence.patcher, evidence.draws
+    total = 2 + len(draws) + len(planned)
+    nothing = patcher.judged("nothing", None).score
+    report(2, total)
+    drawn = []
+    for number, draw in enumerate(draws, start=3):
+        drawn.append(patcher.judged("random", draw).score)
+        report(number, total)
+    random = (
+        mean_scores("random", f"{len(draws)} draws", drawn)
+        if drawn
+        else no_patch("random", "", "the featurizer swaps no direction")
+    )
+    found = [nothing, evidence.full.score, random]
+    for number, plan in enumerate(planned, start=3 + len(draws)):
+        found.append(_patch(patcher, plan, nothing))
+        report(number, total)
+    return tuple(found)
+
+
+def _patch(patcher: Patcher, plan: Planned, nothing: PatchScore) -> PatchScore:
+    if plan.featurizer is None:
+        return no_patch(plan.name, plan.about, plan.reason)
+    if plan.same_as_nothing:
+        return replace(nothing, name=plan.name, about=plan.about)
+    return patcher.judged(plan.name, plan.featurizer, plan.about, at=plan.at).score
+
+
+def _planned(found: Evidence, gradients: Tensor, missing: str, shuffled: Featurizer | None) -> list[Planned]:
+    """Return all patches but the full one and the random ones."""
+    size = int(found.basis.shape[1])
+    plans = [*orthogonal(found.featurizer, found.basis), *parts_of(found.basis, found.readers, missing)]
+    plans.append(
+        Planned("shuffled", "", shuffled, reason="" if shuffled else "none of the same method was given")
+    )
+    plans.append(_top("readout", found.readout, size, "the site is not in the residual stream"))
+    plans.append(_top("gradient", gradients, size, "no pair has a gradient here"))
+    return [*plans, *beside(found.patcher.site, found.patcher.engine)]
+
+
+def _top(name: str, rows: Tensor | None, size: int, missing: str) -> Planned:
+    directions = None if rows is None else directions_of(rows, size)
+    if directions is None:
+        return Planned(name, "", None, reason=missing)
+    about = "" if directions.size == size else f"{directions.size} directions are all there are"
+    return Planned(name, about, directions)

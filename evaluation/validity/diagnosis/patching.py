@@ -1,0 +1,135 @@
+"""Runs one patch after the other on the pairs of a diagnosis; what the patches mean is not known here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from das.engine.base.protocol import Engine
+from das.featurizers.base import Featurizer
+from das.sites import Site
+from evaluation.judging.judge import NaturalAnswers, judge
+from evaluation.records.diagnosis import PatchScore
+from evaluation.scoring.metrics import scores
+from evaluation.validity.diagnosis.sample import Leaning, Sample, leanings
+
+__all__ = ["Judged", "Patcher", "mean_scores", "no_patch"]
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A patch with its scores and how far the model leaned on each telling pair."""
+
+    score: PatchScore
+    """Its row."""
+    leaning: Leaning
+    """Differences and probabilities on the telling pairs."""
+
+
+@dataclass(slots=True)
+class Patcher:
+    """Judges patches on one sample; what the model says by itself is asked once."""
+
+    sample: Sample
+    """The pairs."""
+    engine: Engine
+    """Runs the model."""
+    site: Site
+    """Where patches are made unless another site is given."""
+    label_tokens: int
+    """How many of an answer's first tokens are compared."""
+    tolerance: bool
+    """Whether an answer that is close counts where the attribute's matcher lets it."""
+    base: Leaning = field(init=False)
+    """How the model leans when nothing is patched."""
+    natural: Leaning = field(init=False)
+    """How it leans in natural runs of the source's entity under the base's template."""
+    _answers: NaturalAnswers = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._answers = NaturalAnswers(self.engine)
+        self.base = leanings(self.sample.telling, self.engine, self.site, None)
+        self.natural = leanings(self.sample.telling, self.engine, self.site, None, natural=True)
+
+    def judged(
+        self, name: str, featurizer: Featurizer | None, about: str = "", *, at: Site | None = None
+    ) -> Judged:
+        """Patch, judge every pair of the sample, and score it for the target attribute."""
+        site = at or self.site
+        outcomes = judge(
+            self.sample.instance,
+            self.sample.split,
+            self.engine,
+            site,
+            featurizer,
+            label_tokens=self.label_tokens,
+            tolerance=self.tolerance,
+            natural=self._answers,
+        )
+        found = scores(outcomes, self.sample.attribute)
+        placed = None if featurizer is None else featurizer.to(self.engine.target.device)
+        leaning = leanings(self.sample.telling, self.engine, site, placed)
+        fldd, reach = self.decrease(leaning), self.reach(leaning)
+        size = 0 if featurizer is None else featurizer.size
+        score = PatchScore(
+            name, about, size, found.cause, found.isolate, found.disentangle, fldd=fldd, reach=reach
+        )
+        return Judged(score, leaning)
+
+    def decrease(self, leaning: Leaning) -> float | None:
+        """Return the fractional logit-difference decrease, `1 - mean(LD patched) / mean(LD base)`.
+
+        Makelov, Lange, Nanda 2024 (arXiv 2311.17030), with means taken before the ratio, for single
+        differences may be near 0. None where the model did not lean to its own answer at all.
+        """
+        start = _mean(self.base.difference)
+        return None if start is None or start <= 0 else 1 - _sure(_mean(leaning.difference)) / start
+
+    def reach(self, leaning: Leaning) -> float | None:
+        """Return how far the mean difference came from the base's to the natural run's: 0 to 1, or beyond."""
+        start, end = _mean(self.base.difference), _mean(self.natural.difference)
+        if start is None or end is None or start <= end:
+            return None
+        return (start - _sure(_mean(leaning.difference))) / (start - end)
+
+    def louder(self, leaning: Leaning, by: float) -> float | None:
+        """Return the share of telling pairs whose source answer got likelier than in its natural run, by more
+        than `by`."""
+        beyond = leaning.swapped_probability - self.natural.swapped_probability > by
+        return _mean(beyond.double())
+
+
+def mean_scores(name: str, about: str, found: Sequence[PatchScore]) -> PatchScore:
+    """Return the mean of several patches, number by number; None where one has none."""
+
+    def mean(values: Sequence[float | None]) -> float | None:
+        known = [value for value in values if value is not None]
+        return math.fsum(known) / len(known) if known and len(known) == len(values) else None
+
+    return PatchScore(
+        name,
+        about,
+        found[0].size,
+        cause=mean([p.cause for p in found]),
+        isolate=mean([p.isolate for p in found]),
+        disentangle=mean([p.disentangle for p in found]),
+        fldd=mean([p.fldd for p in found]),
+        reach=mean([p.reach for p in found]),
+    )
+
+
+def no_patch(name: str, about: str, reason: str) -> PatchScore:
+    """Return the row of a patch that could not be made."""
+    return PatchScore(name, about, None, None, None, None, None, None, reason)
+
+
+def _mean(values: Tensor) -> float | None:
+    return float(values.mean()) if values.numel() else None
+
+
+def _sure(value: float | None) -> float:
+    assert value is not None
+    return value

@@ -1,0 +1,185 @@
+"""The pairs that a diagnosis looks at, and how far the model leans to either answer; it knows no patch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from das.engine.base.protocol import Engine, ForcedPair
+from das.featurizers.base import Featurizer
+from das.methods.common.base import NotApplicableError
+from das.sites import Site
+from ravel.common.seeds import python_stream
+from ravel.facts.schema import TRAIN_SPLIT, InterchangePair, Prompt
+from ravel.instance.instance import Instance
+
+__all__ = ["Leaning", "Sample", "TellingPair", "draw_sample", "leanings", "natural_prompts", "vectors_of"]
+
+_BATCH = 32
+"""Pairs whose logits over the whole vocabulary are held at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class TellingPair:
+    """A cause pair with the first token by which its two answers differ."""
+
+    base: Prompt
+    """The prompt that is answered."""
+    source: Prompt
+    """The prompt whose vector is brought in."""
+    swapped: Prompt
+    """The base's template about the source's entity: what a natural run is asked."""
+    forced: tuple[int, ...]
+    """What both answers begin with, and the source answer's next token."""
+    unchanged_id: int
+    """The base answer's token there."""
+    swapped_id: int
+    """The source answer's token there."""
+
+    def asked(self) -> ForcedPair:
+        """Return the pair as engines take it."""
+        return ForcedPair(self.base, self.source, self.forced)
+
+    def natural(self) -> ForcedPair:
+        """Return the natural run of the source's entity under the base's template."""
+        return ForcedPair(self.swapped, self.swapped, self.forced)
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The pairs of one diagnosis."""
+
+    instance: Instance
+    """Holds these pairs and no others, in one split."""
+    split: str
+    """That split."""
+    attribute: str
+    """The target attribute."""
+    telling: tuple[TellingPair, ...]
+    """The cause pairs, without those of which one answer only continues the other."""
+    n_cause: int
+    """Number of cause pairs."""
+    n_isolate: int
+    """Number of isolate pairs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leaning:
+    """How far the model leans to the base's answer, on each telling pair."""
+
+    difference: Tensor
+    """Logit of the base's answer minus that of the source's, where they first differ, [n_pairs] in
+    float64."""
+    swapped_probability: Tensor
+    """Probability of the source answer's token there, [n_pairs] in float64."""
+
+
+def draw_sample(instance: Instance, attribute: str, split: str, *, limit: int, seed: int) -> Sample:
+    """Return at most `limit` cause pairs and at most `limit` isolate pairs of `split`.
+
+    The isolate pairs are shared out evenly among the other attributes. Equal arguments draw equal pairs.
+    Raises NotApplicableError if the split has no cause pair of the attribute.
+    """
+    pairs = instance.pairs(split)
+    causes = _some([p for p in pairs if p.attribute == attribute], limit, seed, split, attribute)
+    if not causes:
+        raise NotApplicableError(
+            expected=f"pairs in {split} whose base asks for {attribute!r}",
+            came="none",
+            todo="choose another --split, or an attribute of the instance with --attribute",
+        )
+    others = [name for name in instance.attributes if name != attribute]
+    isolates = [
+        pair
+        for name, share in zip(others, _shares(limit, len(others)), strict=True)
+        for pair in _some([p for p in pairs if p.attribute == name], share, seed, split, name)
+    ]
+    kept = (*causes, *isolates)
+    ids = {prompt_id for pair in kept for prompt_id in (pair.base, pair.source, pair.swapped)}
+    small = Instance(
+        manifest=instance.manifest,
+        prompts={prompt_id: instance.prompt(prompt_id) for prompt_id in sorted(ids)},
+        pairs={split: kept},
+    )
+    telling = tuple(told for pair in causes if (told := _told_apart(instance, pair)) is not None)
+    return Sample(small, split, attribute, telling, len(causes), len(isolates))
+
+
+def _some(
+    pairs: Sequence[InterchangePair], limit: int, seed: int, *names: str
+) -> tuple[InterchangePair, ...]:
+    if len(pairs) <= limit:
+        return tuple(pairs)
+    stream = python_stream(seed, "diagnosis", *names)
+    return tuple(pairs[index] for index in sorted(stream.sample(range(len(pairs)), limit)))
+
+
+def _shares(limit: int, parts: int) -> list[int]:
+    """Return how many of `limit` pairs each part gets, at least one, the first ones one more."""
+    return [max(1, limit // parts + (place < limit % parts)) for place in range(parts)]
+
+
+def _told_apart(instance: Instance, pair: InterchangePair) -> TellingPair | None:
+    base, swapped = instance.prompt(pair.base), instance.prompt(pair.swapped)
+    both = list(zip(base.label_ids, swapped.label_ids, strict=False))
+    place = next((place for place, (old, new) in enumerate(both) if old != new), None)
+    if place is None:
+        return None
+    return TellingPair(
+        base=base.prompt,
+        source=instance.prompt(pair.source).prompt,
+        swapped=swapped.prompt,
+        forced=swapped.label_ids[: place + 1],
+        unchanged_id=base.label_ids[place],
+        swapped_id=swapped.label_ids[place],
+    )
+
+
+def leanings(
+    pairs: Sequence[TellingPair],
+    engine: Engine,
+    site: Site,
+    featurizer: Featurizer | None,
+    *,
+    natural: bool = False,
+) -> Leaning:
+    """Return how far the model leans on each pair under an interchange; `featurizer=None` changes nothing.
+
+    With `natural`, the pair's natural run is read in place of its base.
+    """
+    parts = []
+    with torch.inference_mode():
+        for start in range(0, len(pairs), _BATCH):
+            some = pairs[start : start + _BATCH]
+            forced = [pair.natural() if natural else pair.asked() for pair in some]
+            logits = engine.interchange_logits(forced, site, featurizer)
+            parts.append(_read(some, logits))
+    if not parts:
+        return Leaning(torch.zeros(0).double(), torch.zeros(0).double())
+    return Leaning(torch.cat([d for d, _ in parts]), torch.cat([p for _, p in parts]))
+
+
+def _read(pairs: Sequence[TellingPair], logits: Tensor) -> tuple[Tensor, Tensor]:
+    rows = torch.arange(len(pairs))
+    asked = logits[rows, [len(pair.forced) - 1 for pair in pairs]].double().cpu()
+    unchanged = asked[rows, [pair.unchanged_id for pair in pairs]]
+    swapped = asked[rows, [pair.swapped_id for pair in pairs]]
+    return unchanged - swapped, (swapped - asked.logsumexp(dim=1)).exp()
+
+
+def natural_prompts(instance: Instance, *, limit: int, seed: int) -> list[Prompt]:
+    """Return at most `limit` distinct prompts of the training pairs: what natural states are taken from."""
+    ids = {prompt for pair in instance.pairs(TRAIN_SPLIT) for prompt in (pair.base, pair.source)}
+    prompts = list(dict.fromkeys(instance.prompt(prompt_id).prompt for prompt_id in sorted(ids)))
+    if len(prompts) <= limit:
+        return prompts
+    stream = python_stream(seed, "diagnosis", "natural")
+    return [prompts[index] for index in sorted(stream.sample(range(len(prompts)), limit))]
+
+
+def vectors_of(prompts: Sequence[Prompt], engine: Engine, site: Site) -> Tensor:
+    """Return the vectors of prompts at a site, [n_prompts, width] in float64 on the CPU."""
+    return engine.collect(prompts, [site])[site].double().cpu()

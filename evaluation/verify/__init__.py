@@ -1,0 +1,1 @@
+"""Folders held against what they claim; strangers' submissions checked."""

@@ -1,0 +1,126 @@
+"""The controls of a run, checked through: cells, outcomes against the pairs that the control makes, floors,
+averages; it runs no model.
+
+What a control is held against is not worked out again: of `control_checks.jsonl` only the form is checked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from das.sites import Site
+from evaluation.records.scores import AverageRecord, Outcome, control_row, read_outcomes
+from evaluation.scoring.summary import Evidence, SplitContext, average_records, sample_methods
+from evaluation.suite.controls import CONTROLS, View
+from evaluation.suite.grid import Cell, SuiteConfig, control_cell
+from evaluation.verify.file_checks import check_outcomes, lines_problems
+from evaluation.verify.rescoring import nothing_drawn
+from ravel.common.errors import SuiteError
+from ravel.common.io import read_json
+from ravel.facts.schema import Generalisation, split_name
+from ravel.instance.instance import Instance
+
+__all__ = ["ControlFolder", "control_folders"]
+
+
+@dataclass
+class ControlFolder:
+    """`controls/<control>` of a run."""
+
+    path: Path
+    """The folder."""
+    instance: Instance
+    """The run's instance."""
+    config: SuiteConfig
+    """The resolved suite."""
+    _judged: dict[str, Instance] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The control."""
+        return self.path.name
+
+    def cells(self) -> list[Path]:
+        """Return the folders of finished cells."""
+        return sorted(path.parent for path in self.path.glob("cells/*/cell.json"))
+
+    def outcome_problems(self, cell: Path) -> Iterator[str]:
+        """Say what is wrong with the outcomes of a cell, pair by pair."""
+        known = {
+            f"{split_name(generalisation, 'test')}.{_file_part(view)}": (generalisation, view)
+            for view in CONTROLS.get(self.name).views
+            for generalisation in self.config.generalisations
+        }
+        for path in sorted(cell.glob("outcomes/*.jsonl")):
+            if path.stem not in known:
+                yield f"outcomes/{path.name} is of no split and view of {self.name}"
+                continue
+            generalisation, view = known[path.stem]
+            pairs = self._judged_on(view).pairs(split_name(generalisation, "test"))
+            yield from check_outcomes(path, pairs).problems
+
+    def floor_problems(self) -> Iterator[str]:
+        """Say which lines of floors do not fit their schema."""
+        for path in sorted(self.path.glob("floors/*.jsonl")):
+            yield from lines_problems(path, "floors")
+
+    def averages(self, choice: Mapping[tuple[str, str], Sequence[str]]) -> Iterator[AverageRecord]:
+        """Yield the rows that the control's outcomes give, for the cells of the grid that were chosen."""
+        for view in CONTROLS.get(self.name).views:
+            for generalisation in self.config.generalisations:
+                evidence = list(self._evidence(choice, view, generalisation))
+                if view.is_row and evidence:
+                    first = evidence[0].read()[0]
+                    context = SplitContext(
+                        self.instance.entity_type, "", generalisation, "test", nothing_drawn(first)
+                    )
+                    yield from average_records(sample_methods(evidence, context.resamples), context)
+
+    def _evidence(
+        self, choice: Mapping[tuple[str, str], Sequence[str]], view: View, generalisation: Generalisation
+    ) -> Iterator[Evidence]:
+        for (method, attribute), cells in choice.items():
+            if method not in (self.config.control_methods or ()) or not cells:
+                continue
+            folder = self.path / "cells" / _controlled(cells[0], self.name)
+            split = split_name(generalisation, "test")
+            path = folder / "outcomes" / f"{split}.{_file_part(view)}.jsonl"
+            if path.is_file() and "refused" not in read_json(folder / "cell.json"):
+                seed = read_json(folder / "cell.json")["seed"]
+                yield Evidence(control_row(method, self.name), attribute, (seed,), partial(_read, path))
+
+    def _judged_on(self, view: View) -> Instance:
+        if view.name not in self._judged:
+            self._judged[view.name] = CONTROLS.get(self.name).judged_on(
+                self.instance, view, self.config.seeds[0], self.config.label_tokens
+            )
+        return self._judged[view.name]
+
+
+def control_folders(run: Path, instance: Instance, config: SuiteConfig) -> list[ControlFolder]:
+    """Return the folders of the controls that lie in a run. Raises SuiteError for an unknown control."""
+    found = [path for path in sorted(run.glob("controls/*")) if path.is_dir()]
+    for path in found:
+        if path.name not in CONTROLS:
+            raise SuiteError(
+                expected=f"the controls {', '.join(CONTROLS.names())} in {run / 'controls'}",
+                came=repr(path.name),
+                todo="use the version of ravel-bench that wrote the run",
+            )
+    return [ControlFolder(path, instance, config) for path in found]
+
+
+def _read(path: Path) -> list[list[Outcome]]:
+    return [read_outcomes(path)]
+
+
+def _file_part(view: View) -> str:
+    return view.name.replace(" ", "_")
+
+
+def _controlled(cell_id: str, control: str) -> str:
+    """Return the id of a cell under a control, which follows from its own id alone."""
+    return control_cell(Cell(cell_id, "", "", None, Site(0), None, 0), control).cell_id

@@ -1,0 +1,111 @@
+"""Scores worked out again from outcomes and held against those that are stated; it runs no model.
+
+Points must agree to the last bit. Intervals are allowed the rounding of another machine's libraries.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from das.sites import Site
+from evaluation.judging.score import Subject, score_outcomes
+from evaluation.records.scores import (
+    SCORE_SCHEMA_VERSION,
+    AverageRecord,
+    ComparisonRecord,
+    Outcome,
+    ScoreRecord,
+)
+from evaluation.scoring.intervals import Clustered, Resamples, clusters_of, draw_resamples
+
+__all__ = ["differences", "nothing_drawn", "record_problems", "rescored"]
+
+_RELATIVE = 1e-9
+_ABSOLUTE = 1e-12
+_NAMES = ("model",)
+"""Fields that name and decide nothing: the model's path differs from machine to machine, its fingerprint does
+not."""
+
+Record = ScoreRecord | AverageRecord | ComparisonRecord
+
+
+def nothing_drawn(outcomes: Sequence[Clustered]) -> Resamples:
+    """Return the clusters of a split's pairs or outcomes without a resample.
+
+    Intervals of scores, averages and differences come from components of variance and need no draws.
+    """
+    return draw_resamples(clusters_of(outcomes), 0, np.random.default_rng(0))
+
+
+def rescored(stated: ScoreRecord, outcomes: Sequence[Outcome]) -> ScoreRecord:
+    """Return the record that the outcomes of its split give, with the names that `stated` has."""
+    subject = Subject(
+        cell=stated.cell,
+        method=stated.method,
+        entity_type=stated.entity_type,
+        model=stated.model,
+        site=Site.parse(stated.site),
+        size=stated.size,
+        seed=stated.seed,
+    )
+    return score_outcomes(
+        outcomes,
+        stated.attribute,
+        subject,
+        nothing_drawn(outcomes),
+        generalisation=stated.generalisation,
+        partition=stated.partition,
+        chosen=stated.chosen,
+        source_kind=stated.source_kind,
+    )
+
+
+def differences(stated: Record, found: Record) -> list[str]:
+    """Return in words where a stated record differs from the one that was worked out.
+
+    Records of an older schema had other intervals: only their points are compared.
+    """
+    old = stated.schema_version < SCORE_SCHEMA_VERSION
+    ours, theirs = found.to_json(), stated.to_json()
+    return [
+        f"{name} {theirs[name]} where the outcomes give {value}"
+        for name, value in ours.items()
+        if name not in ("schema_version", *_NAMES)
+        and not (old and (name.endswith("_interval") or name.startswith("disentangle_p")))
+        and not _agree(name, theirs[name], value)
+    ]
+
+
+def record_problems(
+    stated: Mapping[Any, Record], found: Mapping[Any, Record], *, origin: str
+) -> Iterable[str]:
+    """Yield what is missing, what is too much and what differs between records with equal keys."""
+    for key in sorted(found.keys() - stated.keys(), key=str):
+        yield f"{origin}: no record of {_told(key)}, though there are outcomes"
+    for key in sorted(stated.keys() - found.keys(), key=str):
+        yield f"{origin}: a record of {_told(key)}, which nothing in the folder gives"
+    for key in stated.keys() & found.keys():
+        for difference in differences(stated[key], found[key]):
+            yield f"{origin}, {_told(key)}: {difference}"
+
+
+def _told(key: Any) -> str:
+    return " ".join(map(str, key)) if isinstance(key, tuple) else str(key)
+
+
+def _agree(name: str, stated: Any, found: Any) -> bool:
+    if name.endswith("_interval") or name.startswith("disentangle_p"):
+        return _close(stated, found)
+    return bool(stated == found)
+
+
+def _close(stated: Any, found: Any) -> bool:
+    if stated is None or found is None:
+        return stated is None and found is None
+    if isinstance(found, tuple):
+        return len(stated) == len(found) and all(_close(*both) for both in zip(stated, found, strict=True))
+    return math.isclose(stated, found, rel_tol=_RELATIVE, abs_tol=_ABSOLUTE)

@@ -1,0 +1,1 @@
+"""Submissions of strangers: limits, names, unpacking, checks."""

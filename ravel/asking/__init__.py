@@ -1,0 +1,1 @@
+"""Facts become prompts, prompts are asked, answers are matched."""

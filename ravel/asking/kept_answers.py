@@ -1,0 +1,185 @@
+"""Keeps a model's answers on disk as they come, so that a build that was killed goes on where it stopped.
+
+It knows no tables and no pairs: only that a build asks the same things in the same order whenever everything
+that determines it is the same, which its key stands for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ravel.asking.chat import FramingAnswerer, framing
+from ravel.asking.knowledge import Answerer, Decided, Progress
+from ravel.common.io import (
+    append_text,
+    canonical_json,
+    read_bytes,
+    remove_file,
+    remove_folder,
+    sha256_text,
+    sync_file,
+    write_bytes,
+)
+from ravel.common.strict_json import JsonError, parse_json
+from ravel.facts.schema import Completion, Prompt
+
+__all__ = ["KeptAnswers", "kept_folder"]
+
+_SUFFIX = ".jsonl"
+
+
+def kept_folder(out: Path) -> Path:
+    """Return the folder beside an instance that holds the answers of its unfinished build."""
+    return out.with_name(f"{out.name}.partial")
+
+
+class KeptAnswers:
+    """An `Answerer` that reads what another one answered before it was killed, then goes on with that one.
+
+    `key` holds everything that determines the answers. Each call of `complete` is one line, on the disk
+    before it returns; a line has a checksum, and a torn one is dropped with what follows it. Answers under
+    another key stay where they are and are not used. Raises SuiteError where the folder can't be written.
+    """
+
+    def __init__(self, answerer: Answerer, folder: Path, key: Any, progress: Progress) -> None:
+        self._answerer = answerer
+        self._path = folder / f"{sha256_text(canonical_json(key))[:16]}{_SUFFIX}"
+        self.name = answerer.name
+        """The model's name as the user gave it."""
+        self.fingerprint = answerer.fingerprint
+        """The model's fingerprint."""
+        self.instrument = answerer.instrument
+        """The model's parts, as its answerer says them."""
+        others = [path.name for path in sorted(folder.glob(f"*{_SUFFIX}")) if path != self._path]
+        if others:
+            note = f"answers of another model, data or configuration in {folder} are not used and stay there"
+            progress(f"note {note}: {', '.join(others)}", 0, 0)
+        self._kept = self._read()
+        self._used = 0
+        if self._kept:
+            total = sum(len(row["answers"]) for row in self._kept)
+            progress(f"note goes on after {total} answers kept in {folder}", 0, 0)
+
+    def complete(
+        self, prompts: Sequence[Prompt], max_new_tokens: int, decided: Decided | None = None
+    ) -> list[Completion]:
+        """Continue each prompt, from the disk where this was answered before."""
+        asked = _question(prompts, max_new_tokens, stops=decided is not None)
+        if self._used < len(self._kept):
+            row = self._kept[self._used]
+            if row["asked"] == asked and len(row["answers"]) == len(prompts):
+                self._used += 1
+                return _replayed(row["answers"], decided)
+            self._forget_rest()
+        watch = None if decided is None else _Watch(decided)
+        # Answerers of an older make take no third argument.
+        more = () if watch is None else (watch,)
+        answers = self._answerer.complete(prompts, max_new_tokens, *more)
+        self._keep(asked, answers, watch)
+        return answers
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """Return the text of generated tokens."""
+        return self._answerer.decode(token_ids)
+
+    def offsets(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
+        """Return each token's [start, end) in characters; special tokens have (0, 0)."""
+        return self._answerer.offsets(texts)
+
+    def in_chat(self, texts: Sequence[str]) -> list[str]:
+        """Return each text as the chat template renders it. Raises SuiteError if there is none."""
+        return framing(self._answerer).in_chat(texts)
+
+    def own_start(self, text: str) -> str:
+        """Return the special tokens that the text has in front and the tokenizer would put there too."""
+        return self._answerer.own_start(text) if isinstance(self._answerer, FramingAnswerer) else ""
+
+    def put_before(self, text: str) -> str:
+        """Return the special tokens that the tokenizer puts before this text."""
+        return framing(self._answerer).put_before(text)
+
+    def finish(self) -> None:
+        """Remove the answers, and the folder unless something else lies in it. Raises SuiteError."""
+        remove_file(self._path)
+        folder = self._path.parent
+        if folder.is_dir() and not any(folder.iterdir()):
+            remove_folder(folder)
+
+    def _read(self) -> list[dict[str, Any]]:
+        """Return the whole lines; what follows them leaves the file, so that new ones can be added."""
+        if not self._path.exists():
+            return []
+        content = read_bytes(self._path)
+        rows = []
+        whole = 0
+        for line in content.splitlines(keepends=True):
+            row = _row_of(line)
+            if row is None:
+                break
+            rows.append(row)
+            whole += len(line)
+        if whole < len(content):
+            write_bytes(self._path, content[:whole])
+        return rows
+
+    def _forget_rest(self) -> None:
+        """Drop kept lines that answer other questions than this build asks."""
+        self._kept = self._kept[: self._used]
+        write_bytes(self._path, "".join(_line(row) for row in self._kept).encode("utf-8"))
+
+    def _keep(self, asked: str, answers: Sequence[Completion], watch: _Watch | None) -> None:
+        stopped = {} if watch is None else watch.stopped
+        rows = [
+            [answer.text, list(answer.token_ids), stopped.get(place) == len(answer.token_ids)]
+            for place, answer in enumerate(answers)
+        ]
+        if not self._path.exists():
+            write_bytes(self._path, b"")
+        append_text(self._path, _line({"asked": asked, "answers": rows}))
+        sync_file(self._path)
+
+
+class _Watch:
+    """Asks a stop rule and notes where it last said so: what is read back must tell the rule the same."""
+
+    def __init__(self, decided: Decided) -> None:
+        self._decided = decided
+        self.stopped: dict[int, int] = {}
+        """By place, after how many tokens."""
+
+    def __call__(self, place: int, token_ids: tuple[int, ...]) -> bool:
+        if not self._decided(place, token_ids):
+            return False
+        self.stopped[place] = len(token_ids)
+        return True
+
+
+def _question(prompts: Sequence[Prompt], max_new_tokens: int, *, stops: bool) -> str:
+    return sha256_text(canonical_json([[prompt.text for prompt in prompts], max_new_tokens, stops]))
+
+
+def _replayed(rows: Sequence[Sequence[Any]], decided: Decided | None) -> list[Completion]:
+    answers = [Completion(text, tuple(token_ids)) for text, token_ids, _ in rows]
+    for place, (answer, (_, _, stopped)) in enumerate(zip(answers, rows, strict=True)):
+        if stopped and decided is not None:
+            decided(place, answer.token_ids)
+    return answers
+
+
+def _line(row: dict[str, Any]) -> str:
+    text = canonical_json(row)
+    return f"{sha256_text(text)} {text}\n"
+
+
+def _row_of(line: bytes) -> dict[str, Any] | None:
+    """Return what a line holds, or None if it is torn or damaged."""
+    try:
+        digest, _, text = line.decode("utf-8").partition(" ")
+        if not text.endswith("\n") or sha256_text(text[:-1]) != digest:
+            return None
+        row = parse_json(text[:-1])
+    except (UnicodeDecodeError, JsonError):
+        return None
+    return row if isinstance(row, dict) else None

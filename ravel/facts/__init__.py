@@ -1,0 +1,1 @@
+"""Facts and templates: their tables, where they come from, how sound they are."""

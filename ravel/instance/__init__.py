@@ -1,0 +1,1 @@
+"""An instance: how it is built, written, read and verified."""

@@ -1,0 +1,334 @@
+"""Submissions: packed from a run, refused when tampered with, judged to the bit, lies found by the model."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tarfile
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+import submission_mutations as tampering
+import torch
+from cli_world import FAST, World, ravel, suite_text
+
+from das.featurizers import Subspace
+from das.featurizers.storage import load_featurizer, save_featurizer
+from evaluation.config.target import TargetConfig
+from evaluation.exchange.submission import (
+    LIMITS,
+    About,
+    Limits,
+    check_submission,
+    opened,
+    pack_run,
+    score_submission,
+)
+from evaluation.records.scores import read_averages, read_scores
+from evaluation.verify.file_checks import check_outcomes
+from evaluation.verify.rescoring import rescored
+from ravel.common.errors import SuiteError
+from ravel.instance.instance import Instance
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """A run and what was submitted of it."""
+
+    run: Path
+    """A finished run of `das` and floors."""
+    folder: Path
+    """The submission, unpacked."""
+    instance: Instance
+    """The instance, in memory."""
+
+
+@pytest.fixture(scope="module")
+def submitted(world: World, tmp_path_factory: pytest.TempPathFactory) -> Submitted:
+    root = tmp_path_factory.mktemp("submission")
+    suite = root / "suite.yaml"
+    suite.write_text(
+        suite_text(
+            world,
+            methods=[{"name": "das", "config": FAST}, "pca"],
+            generalisations=["context"],
+            floors=False,
+        )
+    )
+    done = ravel("run", suite, "--out", root / "run")
+    assert done.exit_code == 0, done.output
+    done = ravel("submit", root / "run", "--out", root / "submission", "--name", "Ours", "--author", "A. B.")
+    assert done.exit_code == 0, done.output
+    return Submitted(root / "run", root / "submission", Instance.load(world.instance))
+
+
+@pytest.fixture
+def copy(submitted: Submitted, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(submitted.folder, tmp_path / "copy"))
+
+
+def problems_of(path: Path, instance: Instance | None, limits: Limits = LIMITS) -> tuple[str, ...]:
+    with opened(path, limits) as folder:
+        return check_submission(folder, instance, limits=limits).problems
+
+
+def zip_of(folder: Path, path: Path, *, wrap: str = "", store_folders: bool = False) -> Path:
+    with zipfile.ZipFile(path, "w") as made:
+        for file in sorted(folder.rglob("*")):
+            if file.is_file() or store_folders:
+                made.write(file, f"{wrap}{file.relative_to(folder).as_posix()}")
+    return path
+
+
+class TestPacking:
+    def test_what_is_packed_is_sound(self, submitted: Submitted) -> None:
+        found = check_submission(submitted.folder, submitted.instance)
+        assert found.problems == ()
+        assert found.submission is not None
+        assert found.submission.methods == ("das", "pca")
+        assert found.submission.authors == ("A. B.",)
+        assert {claim.partition for claim in found.claims} == {"test"}
+
+    def test_only_json_and_safetensors_are_packed(self, submitted: Submitted) -> None:
+        files = [path for path in submitted.folder.rglob("*") if path.is_file()]
+        assert {path.suffix for path in files} == {".json", ".jsonl", ".safetensors"}
+
+    def test_a_zip_holds_the_same_and_comes_out_the_same(self, submitted: Submitted, tmp_path: Path) -> None:
+        about = About("Ours", ("A. B.",))
+        packed = [pack_run(submitted.run, tmp_path / name, about) for name in ("a.zip", "b.zip")]
+        assert packed[0] == packed[1]
+        assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
+        with opened(tmp_path / "a.zip") as folder:
+            unpacked = {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+        files = [path for path in submitted.folder.rglob("*") if path.is_file()]
+        assert unpacked == {p.relative_to(submitted.folder): p.read_bytes() for p in files}
+        assert not folder.exists()
+
+    def test_archives_of_common_tools_are_read(self, submitted: Submitted, tmp_path: Path) -> None:
+        plain = zip_of(submitted.folder, tmp_path / "plain.zip", store_folders=True)
+        wrapped = zip_of(submitted.folder, tmp_path / "wrapped.ZIP", wrap="my-submission/")
+        archives = [plain, wrapped]
+        for name, form in (("gnu.tar.gz", tarfile.GNU_FORMAT), ("pax.tgz", tarfile.PAX_FORMAT)):
+            with tarfile.open(tmp_path / name, "w:gz", format=form) as made:
+                made.add(submitted.folder, "my-submission" if form == tarfile.PAX_FORMAT else ".")
+            archives.append(tmp_path / name)
+        assert [problems_of(path, submitted.instance) for path in archives[:2]] == [(), ()]
+        assert problems_of(archives[3], submitted.instance) == ()
+        # `tar czf x.tar.gz .` names files ./x, which is not a plain path.
+        with pytest.raises(SuiteError, match="leads elsewhere"):
+            problems_of(archives[2], submitted.instance)
+
+    def test_methods_can_be_chosen_and_must_be_known(self, submitted: Submitted, tmp_path: Path) -> None:
+        found = pack_run(submitted.run, tmp_path / "one", About("One"), methods=("pca",))
+        assert found.methods == ("pca",)
+        with pytest.raises(SuiteError, match="did you mean 'das'"):
+            pack_run(submitted.run, tmp_path / "two", About("Two"), methods=("dsa",))
+        assert not (tmp_path / "two").exists()
+
+    def test_an_unfinished_run_is_refused(self, submitted: Submitted, tmp_path: Path) -> None:
+        run = shutil.copytree(submitted.run, tmp_path / "run")
+        (run / "scores.jsonl").unlink()
+        with pytest.raises(SuiteError, match="finished run"):
+            pack_run(run, tmp_path / "out.zip", About("x"))
+        assert not (tmp_path / "out.zip").exists()
+
+    def test_a_run_that_contradicts_itself_is_not_packed(self, submitted: Submitted, tmp_path: Path) -> None:
+        run = shutil.copytree(submitted.run, tmp_path / "run")
+        chosen = next(
+            r for r in read_scores(run / "scores.jsonl") if r.method == "das" and r.partition == "test"
+        )
+        path = run / "cells" / chosen.cell / "outcomes" / "context_test.jsonl"
+        path.write_text(path.read_text().replace('"said_unchanged": true', '"said_unchanged": false'))
+        with pytest.raises(SuiteError, match="sound submission"):
+            pack_run(run, tmp_path / "out", About("x"))
+        assert not (tmp_path / "out").exists()
+
+    def test_an_attribute_that_the_run_left_out_is_named_with_a_reason(
+        self, submitted: Submitted, tmp_path: Path
+    ) -> None:
+        run = shutil.copytree(submitted.run, tmp_path / "run")
+        rows = [
+            r for r in read_scores(run / "scores.jsonl") if r.attribute == "Birthplace" and r.method == "das"
+        ]
+        (run / "scores.jsonl").write_text("".join(json.dumps(row.to_json()) + "\n" for row in rows))
+        found = pack_run(run, tmp_path / "out", About("x"))
+        assert [(gap.method, gap.attribute) for gap in found.without] == [("das", "Profession")]
+        assert problems_of(tmp_path / "out", submitted.instance) == ()
+
+
+class TestTampering:
+    def test_some_of_every_family_are_refused(self, submitted: Submitted, tmp_path: Path) -> None:
+        some = (
+            mutation
+            for family, makers in tampering.FAMILIES.items()
+            for maker in makers
+            for mutation in islice(
+                (tampering.Mutation(name, family, make) for name, make in maker(submitted.folder)),
+                0,
+                None,
+                12,
+            )
+        )
+        self.check(tampering.verdicts(some, submitted.instance, tmp_path), at_least=50)
+
+    @pytest.mark.slow
+    def test_every_mutation_is_refused_in_words(self, submitted: Submitted, tmp_path: Path) -> None:
+        mutations = list(tampering.mutations(submitted.folder))
+        assert len({mutation.name for mutation in mutations}) == len(mutations)
+        self.check(tampering.verdicts(mutations, submitted.instance, tmp_path), at_least=500)
+
+    @staticmethod
+    def check(found: Iterator[tampering.Verdict], *, at_least: int) -> None:
+        verdicts = list(found)
+        assert [v.mutation.name for v in verdicts if v.crash] == []
+        assert [v.mutation.name for v in verdicts if not v.problems] == []
+        for verdict in verdicts:
+            for problem in verdict.problems:
+                assert 10 < len(problem) < 2000, verdict.mutation.name
+                assert "Traceback" not in problem
+        counts = tampering.counted(verdicts)
+        assert sum(count.refused for count in counts.values()) == len(verdicts) >= at_least
+        assert counts.keys() == tampering.FAMILIES.keys()
+
+    def test_the_valid_submission_is_accepted_under_the_limits_of_the_test(
+        self, submitted: Submitted
+    ) -> None:
+        assert problems_of(submitted.folder, submitted.instance, tampering.SMALL) == ()
+
+    def test_nothing_is_written_outside_and_nothing_is_left(
+        self, submitted: Submitted, tmp_path: Path
+    ) -> None:
+        (tmp_path / "work").mkdir()
+        for name, make in tampering.names_in_archives(submitted.folder):
+            path = make(tmp_path / "work")
+            with pytest.raises(SuiteError), opened(path, tampering.SMALL):
+                pytest.fail(name)
+            path.unlink()
+        assert list((tmp_path / "work").iterdir()) == []
+        assert [path.name for path in tmp_path.iterdir()] == ["work"]
+
+    def test_the_command_refuses_in_a_paragraph(self, world: World, submitted: Submitted, copy: Path) -> None:
+        tampering.change_bytes("scores.jsonl", lambda c: c.replace(b"1", b"2", 1), copy, sealed=False)
+        done = ravel("verify", copy, "--instance", world.instance)
+        assert (done.exit_code, "differs from its hash" in done.output) == (2, True)
+        done = ravel("score-submission", copy, "--instance", world.instance, "--model", world.model)
+        assert (done.exit_code, "sound submission" in done.output) == (2, True)
+        assert "Traceback" not in done.output
+
+    def test_verify_accepts_the_valid_one(self, world: World, submitted: Submitted) -> None:
+        done = ravel("verify", submitted.folder, "--instance", world.instance, "--json")
+        assert done.exit_code == 0, done.output
+        assert json.loads(done.stdout)["kind"] == "submission"
+        alone = ravel("verify", submitted.folder)
+        assert (alone.exit_code, "--instance" in alone.output) == (0, True)
+        wrong = ravel("verify", submitted.run, "--instance", world.instance)
+        assert (wrong.exit_code, "submission only" in wrong.output) == (2, True)
+
+
+class TestJudging:
+    def test_the_numbers_are_those_of_the_run_to_the_bit(
+        self, world: World, submitted: Submitted, tmp_path: Path
+    ) -> None:
+        done = ravel(
+            *("score-submission", submitted.folder, "--instance", world.instance, "--model", world.model),
+            *("--out", tmp_path / "verdict", "--json"),
+        )
+        assert done.exit_code == 0, done.output
+        told = json.loads(done.stdout)
+        assert (told["claims_match"], told["differences"]) == (True, [])
+        assert told["claimed"] == len(told["scores"]) > 0
+        run = [r for r in read_scores(submitted.run / "scores.jsonl") if r.chosen and r.partition == "test"]
+        key = str
+        assert sorted(map(key, run)) == sorted(map(key, read_scores(tmp_path / "verdict" / "scores.jsonl")))
+        averages = [r for r in read_averages(submitted.run / "averages.jsonl") if r.partition == "test"]
+        found = read_averages(tmp_path / "verdict" / "averages.jsonl")
+        assert sorted(map(key, averages)) == sorted(map(key, found))
+
+    def test_another_model_and_another_instance_are_refused(
+        self, world: World, submitted: Submitted, copy: Path
+    ) -> None:
+        other = TargetConfig(model=str(world.other_model))
+        with pytest.raises(SuiteError, match=r"the model that gave the instance's labels.*weights"):
+            score_submission(submitted.folder, world.instance, other)
+        tampering.change_manifest(lambda m: m.update(instance_fingerprint="0" * 64), copy)
+        with pytest.raises(SuiteError, match="instance fingerprint"):
+            score_submission(copy, world.instance, other)
+
+
+def better_outcomes(folder: Path, _: Instance) -> None:
+    """Claim that every pair was answered as the target asks for, with the scores to match."""
+    for entry in tampering.entries_of(folder):
+        for name in (f"outcomes/{entry['path'].split('/')[1]}/context_test.jsonl",):
+
+            def improve(rows: list[dict[str, Any]], targets: list[str] = entry["attributes"]) -> None:
+                for row in rows:
+                    cause = row["attribute"] in targets
+                    row.update(said_swapped=cause, said_unchanged=not cause)
+
+            tampering.change_lines(name, improve, folder)
+    make_scores_match(folder)
+
+
+def one_outcome(folder: Path, _: Instance) -> None:
+    """Change one pair only, and all scores of it."""
+    name = tampering.outcome_files(folder)[0]
+    tampering.change_lines(
+        name, lambda rows: rows[3].update(said_swapped=False, said_unchanged=flip(rows)), folder
+    )
+    make_scores_match(folder)
+
+
+def flip(rows: list[dict[str, Any]]) -> bool:
+    return not rows[3]["said_unchanged"]
+
+
+def scores_alone(folder: Path, _: Instance) -> None:
+    """Claim a better score and give no outcomes."""
+    shutil.rmtree(folder / "outcomes")
+    tampering.change_lines("scores.jsonl", lambda rows: rows[0].update(cause=1.0, disentangle=1.0), folder)
+
+
+def another_subspace(folder: Path, _: Instance) -> None:
+    """Keep outcomes and scores, and replace what is said to give them."""
+    path = folder / tampering.entries_of(folder)[0]["path"]
+    found, header = load_featurizer(path)
+    columns = torch.linalg.qr(
+        torch.randn(found.width, found.size, generator=torch.Generator().manual_seed(0))
+    )[0]
+    save_featurizer(Subspace(columns), path, header)
+    tampering.seal(folder)
+
+
+def make_scores_match(folder: Path) -> None:
+    claims = read_scores(folder / "scores.jsonl")
+    numbers = {
+        json.loads((folder / e["path"] / "cell.json").read_text())["cell"]: e["path"].split("/")[1]
+        for e in tampering.entries_of(folder)
+    }
+    rows = [
+        rescored(c, check_outcomes(folder / f"outcomes/{numbers[c.cell]}/context_test.jsonl", None).outcomes)
+        for c in claims
+    ]
+    text = "".join(json.dumps(row.to_json()) + "\n" for row in rows)
+    (folder / "scores.jsonl").write_text(text)
+    tampering.seal(folder)
+
+
+@pytest.mark.parametrize("lie", [better_outcomes, one_outcome, scores_alone, another_subspace])
+def test_a_clever_liar_is_found_by_the_model_only(
+    lie: Callable[[Path, Instance], None], world: World, submitted: Submitted, copy: Path
+) -> None:
+    """Everything in the submission agrees with everything else; only the model says otherwise."""
+    lie(copy, submitted.instance)
+    assert problems_of(copy, submitted.instance) == ()
+    done = ravel("score-submission", copy, "--instance", world.instance, "--model", world.model)
+    assert done.exit_code == 2
+    assert "the model" in done.output
+    judged = score_submission(copy, world.instance, TargetConfig(model=str(world.model)))
+    assert not judged.sound
+    assert all(text.startswith(("claimed for", "outcomes/")) for text in judged.differences)

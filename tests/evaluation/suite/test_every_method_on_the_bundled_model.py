@@ -1,0 +1,133 @@
+"""Every registered method in one suite on the bundled model: no row beats the ceiling, floors are floors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from das.methods.registry import METHODS
+from das.threads import using_threads
+from evaluation.config.target import TargetConfig
+from evaluation.records.scores import FLOORS, AverageRecord
+from evaluation.suite.built_run import run_built
+from evaluation.suite.grid import SuiteConfig
+from evaluation.suite.run import RunSummary
+from evaluation.verify.folders import verify_artefact
+from ravel.facts.tables import read_bundled
+from ravel.instance.build import BuildConfig
+
+pytestmark = pytest.mark.slow
+
+ATTRIBUTES = ("Country", "Continent", "Language")
+BUILD = BuildConfig(
+    attributes=ATTRIBUTES,
+    max_entities=150,
+    shortlist=70,
+    max_new_tokens=6,
+    train_pairs=160,
+    evaluation_pairs=40,
+)
+
+
+def _specs() -> list[dict[str, object]]:
+    """Every method, those that train for one epoch."""
+    specs: list[dict[str, object]] = []
+    for method in METHODS:
+        short = {"epochs": 1, "validation_pairs": 0}
+        known = method.config_class.model_fields
+        config = {name: value for name, value in short.items() if name in known}
+        specs.append({"name": method.name, "config": config})
+    return specs
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> RunSummary:
+    folder = tmp_path_factory.mktemp("all") / "run"
+    suite = SuiteConfig.from_mapping(
+        {
+            "instance": "built here",
+            "engine": "resume",
+            "methods": _specs(),
+            "sites": ["block_output.2@entity_last"],
+            "sizes": [32],
+            "seeds": [0],
+            "generalisations": ["context"],
+        },
+        origin="this test",
+    )
+    engine = TargetConfig(engine="resume").open()
+    return run_built(folder, read_bundled("city"), BUILD, suite, engine)
+
+
+def _macro(summary: RunSummary) -> dict[str, AverageRecord]:
+    return {
+        r.method: r
+        for r in summary.averages
+        if (r.scope, r.partition, r.source_kind) == ("macro", "test", "all")
+    }
+
+
+def test_every_method_has_a_row_or_a_reason(finished: RunSummary) -> None:
+    macro = _macro(finished)
+    assert set(macro) == set(METHODS.names())
+    for method in set(METHODS.names()):
+        assert set(macro[method].attributes) <= set(ATTRIBUTES)
+        assert macro[method].disentangle is not None
+
+
+def test_nothing_brings_more_than_the_whole_vector(finished: RunSummary) -> None:
+    for comparison in finished.comparisons:
+        if "full_vector" not in (comparison.first, comparison.second):
+            continue
+        assert comparison.cause is not None
+        assert comparison.cause_interval is not None
+        ceiling_first = comparison.first == "full_vector"
+        # The other's cause minus the ceiling's: its interval must reach down to 0.
+        lowest = -comparison.cause_interval[1] if ceiling_first else comparison.cause_interval[0]
+        assert lowest <= 0, (comparison.first, comparison.second, comparison.cause_interval)
+
+
+def test_the_floors_are_floors(finished: RunSummary) -> None:
+    macro = _macro(finished)
+    assert (macro["no_op"].cause, macro["no_op"].isolate) == (0, 1)
+    assert (macro["random_subspace"].cause or 0) < 0.15
+    assert (macro["random_subspace"].isolate or 0) > 0.8
+    assert (macro["sae_reconstruction"].cause or 0) < 0.15
+    assert set(FLOORS) <= set(macro)
+
+
+def test_the_folder_is_whole(finished: RunSummary) -> None:
+    assert verify_artefact(finished.folder).problems == ()
+    assert (finished.folder / "report.html").stat().st_size > 10_000
+    for name in ("main", "attributes", "kinds"):
+        for suffix in ("md", "csv", "tex", "html"):
+            assert (finished.folder / "tables" / f"{name}.{suffix}").is_file()
+    figures = {path.stem for path in (finished.folder / "plots").glob("*.svg")}
+    assert any(name.startswith("cause_isolate") for name in figures)
+    assert any("entanglement" in name for name in figures)
+    assert any("angles" in name for name in figures)
+
+
+def test_again_changes_no_byte(finished: RunSummary, tmp_path: Path) -> None:
+    before = {p: p.read_bytes() for p in finished.folder.rglob("*") if p.is_file()}
+    engine = TargetConfig(engine="resume").open()
+    run_built(finished.folder, read_bundled("city"), BUILD, finished.config, engine)
+    after = {p: p.read_bytes() for p in finished.folder.rglob("*") if p.is_file()}
+    assert before == after
+
+
+def featurizers(summary: RunSummary) -> dict[str, bytes]:
+    """The tensors of every cell; cells lie under an id that names their settings."""
+    files = summary.folder.glob("cells/*/featurizer.safetensors")
+    return {str(path.relative_to(summary.folder)): path.read_bytes() for path in files}
+
+
+def test_two_threads_find_the_same_bits(finished: RunSummary, tmp_path: Path) -> None:
+    """At a size for which LAPACK's threads would add up in another order."""
+    engine = TargetConfig(engine="resume").open()
+    with using_threads(2):
+        found = run_built(tmp_path / "run", read_bundled("city"), BUILD, finished.config, engine)
+    assert found.scores == finished.scores
+    assert featurizers(found) == featurizers(finished)
+    assert len(featurizers(found)) > len(METHODS.names())

@@ -1,0 +1,88 @@
+"""A suite through the front door: model and instance from folders, three generalisations, a miniature
+model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from toy_instance import built
+
+from das.engine import DirectEngine
+from das.featurizers.storage import load_featurizer
+from das.models import FAMILIES
+from das.models.load import load_target
+from das.models.miniature import miniature
+from evaluation.judging.score import Subject, score_featurizer
+from evaluation.suite.grid import SuiteConfig
+from evaluation.suite.run import run_suite, run_suite_on
+from ravel.facts.schema import GENERALISATIONS
+
+
+@pytest.mark.slow
+def test_from_folders_to_tables(tmp_path: Path) -> None:
+    made = miniature(FAMILIES.get("llama"))
+    made.model.save_pretrained(tmp_path / "model")
+    made.tokenizer.save_pretrained(tmp_path / "model")
+    target = load_target(str(tmp_path / "model"))
+    engine = DirectEngine(target)
+    instance = built(engine)
+    instance.save(tmp_path / "instance")
+    quick = {"epochs": 1, "cause_pairs": 50}
+    config = SuiteConfig.from_mapping(
+        {
+            "instance": str(tmp_path / "instance"),
+            "model": str(tmp_path / "model"),
+            "methods": [{"name": "das", "config": quick}, {"name": "mdas", "config": quick}],
+            "sites": ["block_output.0@entity_last", "block_output.2@entity_last"],
+            "sizes": [4],
+            "resamples": 100,
+        },
+        origin="a test",
+    )
+    found = run_suite(config, tmp_path / "run")
+    assert {record.generalisation for record in found.scores} == set(GENERALISATIONS)
+    nothing = [record for record in found.scores if record.method == "no_op"]
+    everything = [record for record in found.scores if record.method == "full_vector"]
+    assert {r.cause for r in nothing if r.n_cause} == {0}
+    assert {r.isolate for r in nothing if r.n_isolate} == {1}
+    assert {r.cause for r in nothing if not r.n_cause} <= {None}
+    assert any((record.isolate or 0) < 1 for record in everything)
+    table = (tmp_path / "run" / "tables" / "main.md").read_text().replace("\\", "")
+    assert all(f"{g} cause" in table for g in GENERALISATIONS)
+
+
+@pytest.mark.slow
+def test_a_featurizer_scored_alone_scores_as_in_the_run(tmp_path: Path) -> None:
+    engine = DirectEngine(miniature(FAMILIES.get("gpt2")))
+    instance = built(engine)
+
+    config = SuiteConfig.from_mapping(
+        {
+            "instance": "-",
+            "methods": ["random_subspace"],
+            "sites": ["block_output.1@entity_last"],
+            "sizes": [4],
+        },
+        origin="a test",
+    )
+    found = run_suite_on(config, tmp_path / "run", instance, engine)
+    record = next(
+        r
+        for r in found.scores
+        if (r.method, r.partition, r.generalisation) == ("random_subspace", "test", "entity")
+    )
+    featurizer, header = load_featurizer(tmp_path / "run" / "cells" / record.cell)
+    subject = Subject(
+        record.cell, record.method, "toy", engine.target.name, header.site, featurizer.size, record.seed
+    )
+    alone = score_featurizer(
+        instance,
+        engine,
+        featurizer,
+        subject,
+        generalisation="entity",
+        partition="test",
+        attributes=[record.attribute],
+    )
+    assert [r.to_json() | {"chosen": True} for r in alone] == [record.to_json()]
