@@ -24,7 +24,7 @@ from das.models.load import BUNDLED, DTYPES, load_target, target_from
 from das.sites import Site
 from das.training.examples import cause_pairs, isolate_pairs
 from das.training.objective import TrainingPair
-from evaluation.judging.judge import DEFAULT_LABEL_TOKENS
+from evaluation.config.suite import DEFAULT_LABEL_TOKENS
 from ravel.asking.knowledge import Decided
 from ravel.common.seeds import derive_seed, python_stream
 from ravel.facts.schema import Completion, Prompt

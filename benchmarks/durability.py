@@ -25,7 +25,7 @@ from measuring import clocked, environment, markdown_table, median
 from das.engine import DirectEngine, EngineAnswerer, make_engine
 from das.models.base import TargetModel
 from das.models.load import load_target
-from evaluation.suite.grid import SuiteConfig
+from evaluation.config.suite import SuiteConfig
 from evaluation.suite.run import run_suite_on
 from ravel.common import durable
 from ravel.common.durable import Disk

@@ -20,9 +20,9 @@ from typing import Any
 
 from measuring import environment, markdown_table, median
 
+from evaluation.config.suite import SuiteConfig
 from evaluation.config.target import TargetConfig
 from evaluation.suite.folders import build_folder
-from evaluation.suite.grid import SuiteConfig
 from ravel.common.io import write_json, write_text
 from ravel.instance.build import BuildConfig
 

@@ -11,8 +11,8 @@ import argparse
 import json
 from pathlib import Path
 
+from evaluation.config.suite import SuiteConfig
 from evaluation.records.run_folder import RunFolder
-from evaluation.suite.grid import SuiteConfig
 from ravel.common.io import read_json, read_text, write_bytes, write_text
 
 TABLES = ("main", "attributes", "kinds")

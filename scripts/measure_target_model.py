@@ -15,11 +15,11 @@ from pathlib import Path
 from das.engine import EngineAnswerer
 from das.engine.base.protocol import Engine
 from das.sites import Site
+from evaluation.config.suite import MethodSpec, SuiteConfig
 from evaluation.config.target import TargetConfig
 from evaluation.records.scores import ScoreRecord
 from evaluation.report.plots import LayerPoint, plot_layers
 from evaluation.report.tables import attribute_table, main_table, render
-from evaluation.suite.grid import MethodSpec, SuiteConfig
 from evaluation.suite.run import RunSummary, run_suite_on
 from ravel.common.io import write_jsonl, write_text
 from ravel.facts.release import read_release

@@ -33,10 +33,11 @@ from das.models.planted import (
 from das.sites import Site
 from das.training.workspace import SilentWorkspace
 from evaluation.cli import app
+from evaluation.config.suite import SuiteConfig
+from evaluation.records.breakdowns import BreakdownRecord
 from evaluation.records.control_checks import ControlCheck
 from evaluation.records.scores import AverageRecord, ComparisonRecord, Outcome, ScoreRecord
-from evaluation.scoring.breakdowns import BreakdownRecord
-from evaluation.suite.grid import Cell, SuiteConfig
+from evaluation.suite.grid import Cell
 from evaluation.validity.diagnosis import CellDiagnoses, Check, Diagnosis, Measure, PatchScore, Undiagnosed
 from ravel.asking.prompts import fill
 from ravel.facts.audit import audit_tables

@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table as RichTable
 
-from evaluation.records.run_folder import Progress as Report
 from evaluation.report.tables.model import Row, Table, TableCell, blocks, shared_counts
+from ravel.common.progress import Progress as Report
 
 __all__ = [
     "Interrupted",

@@ -130,7 +130,7 @@ def score(
 
     Example: ravel score F --instance I --split context
     """
-    from evaluation.scoring.intervals import DEFAULT_RESAMPLES
+    from evaluation.config.suite import DEFAULT_RESAMPLES
     from evaluation.suite.folders import ScoreRequest, score_folder
 
     request = ScoreRequest(

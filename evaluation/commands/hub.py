@@ -65,8 +65,8 @@ def pull(
 
     Example: ravel pull me/ravel-city --out city-instance
     """
-    from das.engine.kept.memory import parse_bytes
     from evaluation.exchange.hub.client import REPO_TYPES, pull_folder
+    from ravel.common.sizes import parse_bytes
 
     with keeping("Nothing was written; start the same command again."), shown_progress() as progress:
         pulled = pull_folder(

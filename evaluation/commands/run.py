@@ -39,9 +39,9 @@ from ravel.common.errors import SuiteError
 from ravel.common.signals import stop_on_term
 
 if TYPE_CHECKING:
+    from evaluation.config.suite import SuiteConfig
     from evaluation.config.target import TargetConfig
     from evaluation.suite.forecast.plan import PlannedCell, RunPlan
-    from evaluation.suite.grid import SuiteConfig
     from evaluation.suite.run import RunSummary
 
 __all__ = ["print_run", "run", "run_json"]
@@ -185,7 +185,7 @@ def _say_failures(summary: RunSummary) -> None:
 def _config_of(suite: Path | None, preset: str | None, instance: Path | None) -> SuiteConfig:
     """Return the suite of a file or of a preset, the latter on the instance given or on none."""
     from evaluation.config.preset import preset_named
-    from evaluation.suite.grid import SuiteConfig
+    from evaluation.config.suite import SuiteConfig
 
     if preset is not None:
         return preset_named(preset).suite_config("" if instance is None else str(instance))

@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from evaluation.config.target import MemorySize
 from ravel.common.config import Config
 from ravel.common.errors import unknown_name
+from ravel.common.sizes import MemorySize
 
 __all__ = ["EXECUTIONS", "ExecutionConfig", "ExecutionKind"]
 

@@ -3,31 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING
 
-from pydantic import BeforeValidator, PositiveInt
+from pydantic import PositiveInt
 
-from das.engine import make_engine
-from das.engine.base.protocol import Engine
-from das.engine.kept.memory import parse_bytes
-from das.models.base import TargetModel
-from das.models.load import load_target
 from ravel.common.config import Config
+from ravel.common.sizes import MemorySize, parse_bytes
 
-__all__ = ["MemorySize", "TargetConfig"]
+if TYPE_CHECKING:
+    from das.engine.base.protocol import Engine
+    from das.models.base import TargetModel
 
-
-def _as_size(value: Any) -> Any:
-    """Check an amount of memory; a bare number of bytes, as YAML has it, becomes text."""
-    if isinstance(value, (str, int)) and not isinstance(value, bool):
-        parse_bytes(value)
-        return str(value)
-    return value
-
-
-MemorySize = Annotated[str | None, BeforeValidator(_as_size)]
-"""An amount of memory such as 4GiB, 500MB or a number of bytes; None leaves it open. Raises SuiteError for
-anything else."""
+__all__ = ["TargetConfig"]
 
 
 class TargetConfig(Config):
@@ -60,6 +47,8 @@ class TargetConfig(Config):
 
     def load(self) -> TargetModel:
         """Load the model. Raises SuiteError as `load_target` does."""
+        from das.models.load import load_target
+
         return load_target(
             self.model,
             dtype=self.dtype,
@@ -71,6 +60,8 @@ class TargetConfig(Config):
     def engine_on(self, target: TargetModel) -> Engine:
         """Return the engine for a model that is loaded, after its self-test. Raises SuiteError as
         `make_engine` does."""
+        from das.engine import make_engine
+
         return make_engine(
             self.engine,
             target,

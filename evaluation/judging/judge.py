@@ -17,15 +17,15 @@ from das.engine.base.protocol import Choice, Engine, PromptPair
 from das.engine.engines.answering import EngineAnswerer
 from das.featurizers.base import Featurizer
 from das.sites import Site
+from evaluation.config.suite import DEFAULT_LABEL_TOKENS
 from evaluation.judging.tolerance import ToleranceRule, tolerance_rules
 from evaluation.records.scores import Outcome
 from ravel.common.errors import SuiteError
 from ravel.facts.schema import InterchangePair, Prompt
 from ravel.instance.instance import Instance
 
-__all__ = ["DEFAULT_LABEL_TOKENS", "NaturalAnswers", "judge"]
+__all__ = ["NaturalAnswers", "judge"]
 
-DEFAULT_LABEL_TOKENS = 3
 _CHUNK = 1024
 """Pairs between two reports of progress."""
 _ANSWER_TOKENS = 8

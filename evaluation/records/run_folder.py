@@ -17,18 +17,14 @@ tables/  plots/
 
 from __future__ import annotations
 
-import os
-import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from evaluation.records.headers import read_cell_header, read_environment
 from evaluation.records.lock import LOCK_FILE
 from evaluation.records.scores import Outcome, read_outcomes
-from ravel import __version__
 from ravel.common.config import Config
 from ravel.common.durable import remove_parts
 from ravel.common.errors import SuiteError
@@ -44,50 +40,14 @@ from ravel.common.io import (
     write_jsonl,
     write_text,
 )
+from ravel.common.progress import Progress
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from evaluation.suite.shared_tensors import SharedTensors
 
-__all__ = [
-    "CellFolder",
-    "FolderWorkspace",
-    "Progress",
-    "RunFolder",
-    "describe_environment",
-    "silent",
-]
-
-_PACKAGES = (
-    "torch",
-    "transformers",
-    "tokenizers",
-    "accelerate",
-    "numpy",
-    "scipy",
-    "safetensors",
-    "pyvene",
-    "scikit-learn",
-    "concept-erasure",
-    "matplotlib",
-)
-
-
-class Progress(Protocol):
-    """Told how far a run is; may do nothing."""
-
-    def __call__(self, stage: str, done: int, total: int) -> None:
-        """Report that `done` of `total` parts of `stage` are finished.
-
-        Stages: `cells` and `test` count cells of the whole run; `fit <cell>` and `judge <cell>` count inside
-        one cell. A stage `note <text>` counts nothing: it is a line for the user.
-        """
-        ...
-
-
-def silent(stage: str, done: int, total: int) -> None:
-    """Drop the report."""
+__all__ = ["CellFolder", "FolderWorkspace", "RunFolder"]
 
 
 class FolderWorkspace:
@@ -361,68 +321,3 @@ def _lost(entry: Any, now: list[Any]) -> str:
 def _short(value: Any) -> str:
     text = canonical_json(value)
     return text if len(text) <= 120 else text[:117] + "..."
-
-
-_VARIABLES = (
-    "ATEN_CPU_CAPABILITY",
-    "CUBLAS_WORKSPACE_CONFIG",
-    "CUDA_VISIBLE_DEVICES",
-    "DNNL_MAX_CPU_ISA",
-    "KMP_AFFINITY",
-    "NVIDIA_TF32_OVERRIDE",
-    "ONEDNN_MAX_CPU_ISA",
-    "PYTHONHASHSEED",
-    "PYTORCH_CUDA_ALLOC_CONF",
-)
-_PREFIXES = ("MKL_", "OMP_", "OPENBLAS_", "TORCH_ALLOW_", "TORCH_BLAS_")
-"""Variables whose values can change how numbers are computed."""
-
-
-def describe_environment(
-    *,
-    device: str,
-    dtype: str,
-    engine: str,
-    cache: str | None = None,
-    numerics: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """Return versions, machine, device, engine and variables: what may change numbers though it should not.
-
-    `cache` says what an engine that keeps states does with those that do not fit into memory, `numerics` how
-    the libraries compute (`das.environment.describe_numerics`). Nothing depends on the locale.
-    """
-    return {
-        "ravel_bench": __version__,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "machine": platform.machine(),
-        "cpu": _cpu_model(),
-        "variables": {
-            name: value
-            for name, value in sorted(os.environ.items())
-            if name in _VARIABLES or name.startswith(_PREFIXES)
-        },
-        "packages": {name: _version_of(name) for name in _PACKAGES},
-        "device": device,
-        "dtype": dtype,
-        "engine": engine,
-        **({} if cache is None else {"cache": cache}),
-        **({} if numerics is None else {"numerics": dict(numerics)}),
-    }
-
-
-def _cpu_model() -> str:
-    """Return the processor's name where the system tells it in a file, or else what Python knows."""
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        text = ""
-    names = [line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name")]
-    return names[0] if names else platform.processor() or "unknown"
-
-
-def _version_of(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "absent"

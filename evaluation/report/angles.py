@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
 
 from das.featurizers.base import Featurizer
 from das.geometry import overlap, principal_cosines
+from evaluation.records.overlaps import AngleRecord
 
-__all__ = ["AngleRecord", "FittedPart", "angle_records"]
+__all__ = ["FittedPart", "angle_records"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,40 +27,6 @@ class FittedPart:
     """Where it acts."""
     featurizer: Featurizer
     """The featurizer."""
-
-
-@dataclass(frozen=True, slots=True)
-class AngleRecord:
-    """The principal angles between two swapped parts of one method at one site."""
-
-    method: str
-    """The method that made both."""
-    site: str
-    """Where both act."""
-    first: str
-    """Target attribute of one."""
-    first_seed: int
-    """Its seed."""
-    first_size: int
-    """Its number of coordinates."""
-    second: str
-    """Target attribute of the other."""
-    second_seed: int
-    """Its seed."""
-    second_size: int
-    """Its number of coordinates."""
-    width: int
-    """Length of the vectors."""
-    cosines: tuple[float, ...]
-    """Cosines of the principal angles, largest first."""
-    overlap: float
-    """Mean squared cosine: the share of the smaller part that lies in the larger."""
-    chance: float
-    """What two random subspaces of these sizes have on average."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the record as plain values."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
 def angle_records(parts: Sequence[FittedPart]) -> list[AngleRecord]:

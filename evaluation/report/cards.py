@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from das.featurizers.storage import FeaturizerHeader, load_featurizer
+from evaluation.config.suite import SuiteConfig
 from evaluation.records.run_folder import RunFolder
 from evaluation.records.scores import Interval, ScoreRecord, read_averages, read_comparisons, read_scores
 from evaluation.report.tables import main_table, render
-from evaluation.suite.grid import SuiteConfig
 from ravel.common.bundled import bundled_path
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_jsonl, read_text

@@ -11,6 +11,7 @@ from typing import Any
 from das.featurizers.storage import load_featurizer
 from evaluation.records.control_checks import CONTROL_CHECKS, read_control_checks
 from evaluation.records.failures import read_failures
+from evaluation.records.overlaps import AngleRecord, EntanglementRecord
 from evaluation.records.run_folder import RunFolder
 from evaluation.records.scores import (
     ScoreRecord,
@@ -20,12 +21,12 @@ from evaluation.records.scores import (
     read_refusals,
     read_scores,
 )
-from evaluation.report.angles import AngleRecord, FittedPart, angle_records
+from evaluation.report.angles import FittedPart, angle_records
 from evaluation.report.plots import PLOTS, PlotInputs, TrainingLog, write_plots
 from evaluation.report.tables import write_tables
 from evaluation.report.tables.means import averages_without_outcomes
 from evaluation.report.tables.of_runs import check_scored
-from evaluation.scoring.entanglement import EntanglementRecord, entanglement_records
+from evaluation.scoring.entanglement import entanglement_records
 from evaluation.scoring.post_hoc import read_derived, write_derived
 from ravel.common.errors import SuiteError, unknown_name
 from ravel.common.io import read_jsonl, write_jsonl

@@ -4,52 +4,13 @@ files."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from typing import Any
 
+from evaluation.records.overlaps import EntanglementRecord
 from evaluation.records.scores import Outcome
 from evaluation.scoring.metrics import cause, isolate_from
 from ravel.facts.schema import Generalisation, Partition
 
-__all__ = ["EntanglementRecord", "entanglement_records"]
-
-
-@dataclass(frozen=True, slots=True)
-class EntanglementRecord:
-    """What the pairs of one attribute said after the featurizer of another (or its own) was swapped."""
-
-    method: str
-    """The method that made the featurizer."""
-    entity_type: str
-    """As in the instance."""
-    model: str
-    """Name of the target model."""
-    site: str
-    """Where the featurizer acts."""
-    size: int
-    """Number of swapped coordinates."""
-    seed: int
-    """Root of the fit's random streams."""
-    generalisation: Generalisation
-    """What is held out."""
-    partition: Partition
-    """`val` or `test`."""
-    swapped: str
-    """The target attribute of the featurizer."""
-    asked: str
-    """The attribute that the pairs ask for."""
-    kept: float
-    """Share that gave the base's answer, macro over templates; isolate of `swapped` from `asked`."""
-    took: float
-    """Share that gave the source's answer, macro over templates; cause where both attributes are one."""
-    other: float
-    """Share that gave neither."""
-    n: int
-    """Number of pairs."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the record as plain values."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+__all__ = ["entanglement_records"]
 
 
 def entanglement_records(

@@ -21,13 +21,13 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from evaluation.config.suite import DEFAULT_RESAMPLES
 from evaluation.records.scores import Interval, Outcome
 from evaluation.scoring.metrics import Scores, scores
 from evaluation.scoring.variance import Spread, columns_by_attribute, mean_spread, minus_spread, shares_of
 from ravel.common.errors import SuiteError
 
 __all__ = [
-    "DEFAULT_RESAMPLES",
     "LEVEL",
     "Clustered",
     "Clusters",
@@ -51,7 +51,6 @@ __all__ = [
     "sample_scores",
 ]
 
-DEFAULT_RESAMPLES = 1000
 LEVEL = 0.95
 _FEWEST_DEFINED = 20
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from evaluation.records.breakdowns import BreakdownRecord, read_breakdowns
 from evaluation.records.run_folder import RunFolder
 from evaluation.records.scores import (
     AverageRecord,
@@ -24,7 +25,7 @@ from evaluation.records.scores import (
     read_scores,
 )
 from evaluation.scoring.balanced import BalancedScorer
-from evaluation.scoring.breakdowns import Breakdown, BreakdownRecord, read_breakdowns
+from evaluation.scoring.breakdowns import Breakdown
 from evaluation.scoring.intervals import Resamples, clusters_of
 from evaluation.scoring.summary import Evidence, SplitContext
 from ravel.common.io import write_jsonl

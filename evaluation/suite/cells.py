@@ -17,12 +17,13 @@ from das.methods.registry import METHODS
 from das.sites import Site, SiteSpace
 from das.training.loop import Training, train_together
 from evaluation.judging.judge import NaturalAnswers, judge
-from evaluation.judging.score import Subject
 from evaluation.records.headers import read_cell_header, swapped_in
-from evaluation.records.run_folder import FolderWorkspace, Progress, RunFolder
+from evaluation.records.run_folder import FolderWorkspace, RunFolder
 from evaluation.records.scores import Outcome
+from evaluation.scoring.scores import Subject
 from evaluation.suite.grid import SUITE_SCHEMA_VERSION, Cell
 from evaluation.suite.shared_tensors import SharedTensors
+from ravel.common.progress import Progress
 from ravel.common.registry import Registry
 from ravel.instance.instance import Instance
 

@@ -12,26 +12,28 @@ from typing import Any
 from das.engine import make_engine
 from das.engine.base.protocol import Engine
 from das.engine.engines.base_engine import ThroughLogits, listen
-from das.engine.kept.memory import parse_bytes
 from das.featurizers.base import Featurizer
 from das.featurizers.storage import load_featurizer
 from das.methods.common.base import Method
+from evaluation.config.suite import SuiteConfig
 from evaluation.judging.judge import NaturalAnswers, judge
-from evaluation.judging.score import split_resamples
 from evaluation.records.control_checks import EVERY_ATTRIBUTE, ControlCheck, is_at_floor
 from evaluation.records.headers import swapped_in
-from evaluation.records.run_folder import Progress, RunFolder
+from evaluation.records.run_folder import RunFolder
 from evaluation.records.scores import AverageRecord, Outcome, Refusal, control_row
 from evaluation.scoring.averages import Macro
 from evaluation.scoring.intervals import Sampled, difference
 from evaluation.scoring.metrics import scores
+from evaluation.scoring.scores import split_resamples
 from evaluation.scoring.summary import Evidence, MethodSample, SplitContext, average_records, sample_methods
 from evaluation.suite.cells import Bench, cell_outcomes, cell_refusal, describe_cell, groups_of, run_cells
 from evaluation.suite.controls import CONTROLS, Control, Measure, Trial, View
-from evaluation.suite.grid import Cell, SuiteConfig, control_cell
+from evaluation.suite.grid import Cell, control_cell
 from evaluation.suite.stored_vectors import collect_vectors
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_jsonl, write_jsonl
+from ravel.common.progress import Progress
+from ravel.common.sizes import parse_bytes
 from ravel.facts.schema import Generalisation, split_name
 from ravel.instance.instance import Instance
 

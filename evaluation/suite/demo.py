@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from das.engine.base.protocol import Engine
+from evaluation.config.suite import MethodSpec, SuiteConfig
 from evaluation.config.target import TargetConfig
-from evaluation.records.run_folder import Progress, RunFolder, silent
+from evaluation.records.run_folder import RunFolder
 from evaluation.suite.built_run import run_built
-from evaluation.suite.grid import MethodSpec, SuiteConfig
 from evaluation.suite.run import RunSummary
+from ravel.common.progress import Progress, silent
 from ravel.facts.tables import Tables, read_bundled
 from ravel.instance.build import BuildConfig
 

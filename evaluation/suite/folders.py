@@ -14,24 +14,32 @@ from das.engine.base.protocol import Engine
 from das.featurizers.storage import FeaturizerHeader, load_featurizer
 from das.methods.registry import METHODS
 from das.models.base import TargetModel
-from evaluation.config.preset import beside_published, preset_named, published_markdown
+from evaluation.config.preset import preset_named
+from evaluation.config.suite import (
+    DEFAULT_LABEL_TOKENS,
+    DEFAULT_RESAMPLES,
+    MethodSpec,
+    SuiteBuild,
+    SuiteConfig,
+)
 from evaluation.config.target import TargetConfig
-from evaluation.judging.judge import DEFAULT_LABEL_TOKENS
 from evaluation.judging.recognition import check_gave_labels, note_to, recognise
-from evaluation.judging.score import Subject, score_featurizer
+from evaluation.judging.score import score_featurizer
 from evaluation.records.headers import read_cell_header
-from evaluation.records.run_folder import Progress, RunFolder, silent
+from evaluation.records.run_folder import RunFolder
 from evaluation.records.scores import ScoreRecord
-from evaluation.scoring.intervals import DEFAULT_RESAMPLES
+from evaluation.report.published import beside_published, published_markdown
 from evaluation.scoring.metrics import Rounding
+from evaluation.scoring.scores import Subject
 from evaluation.suite.cells import Bench, run_cells
-from evaluation.suite.grid import MethodSpec, SuiteBuild, SuiteConfig, plan_cells, resolve
+from evaluation.suite.grid import plan_cells, resolve
 from evaluation.suite.run import RunSummary, run_suite_for
 from ravel import __version__
 from ravel.asking.kept_answers import KeptAnswers, kept_folder
 from ravel.common.errors import SuiteError
 from ravel.common.folders import check_new_folder, new_folder
 from ravel.common.io import canonical_json, read_json, remove_folder, sha256_text, write_text
+from ravel.common.progress import Progress, silent
 from ravel.facts.schema import Generalisation, Partition
 from ravel.facts.sources import open_tables
 from ravel.facts.tables import Tables

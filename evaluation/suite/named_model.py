@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from evaluation.config.suite import SuiteConfig
 from evaluation.records.run_folder import RunFolder
-from evaluation.suite.grid import SuiteConfig
 from ravel.common.io import read_json
 from ravel.instance.instance import Manifest
 

@@ -12,12 +12,12 @@ from typing import Any
 from das.engine.base.protocol import Engine
 from das.methods.common.base import Method
 from das.methods.registry import METHODS
+from evaluation.config.suite import FREE, GROWING, SuiteConfig
 from evaluation.config.target import TargetConfig
-from evaluation.judging.score import of_kind, score_outcomes, split_resamples
 from evaluation.records.control_checks import CONTROL_CHECKS, ControlCheck
 from evaluation.records.failures import FAILURES, Failure, failure_refusals, write_failures
 from evaluation.records.lock import run_lock
-from evaluation.records.run_folder import Progress, RunFolder, silent
+from evaluation.records.run_folder import RunFolder
 from evaluation.records.scores import (
     FLOORS,
     AverageRecord,
@@ -30,6 +30,7 @@ from evaluation.records.scores import (
 from evaluation.report.page import write_report
 from evaluation.report.publish import write_publication
 from evaluation.scoring.intervals import Resamples
+from evaluation.scoring.scores import of_kind, score_outcomes, split_resamples
 from evaluation.scoring.selection import Criterion, Point, choose_point
 from evaluation.scoring.summary import (
     Evidence,
@@ -47,9 +48,10 @@ from evaluation.suite.execution.protocol import Executor
 from evaluation.suite.execution.retrying import result_of
 from evaluation.suite.execution.serial import SerialExecutor
 from evaluation.suite.execution.steps import Steps
-from evaluation.suite.grid import FREE, GROWING, Cell, SuiteConfig, check_splits, plan_cells, resolve
+from evaluation.suite.grid import Cell, check_splits, plan_cells, resolve
 from ravel.common.errors import SuiteError
 from ravel.common.io import remove_file, write_jsonl
+from ravel.common.progress import Progress, silent
 from ravel.common.registry import Registry
 from ravel.facts.schema import SOURCE_KINDS, Generalisation, Partition, split_name
 from ravel.instance.instance import Instance

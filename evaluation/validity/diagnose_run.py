@@ -13,9 +13,9 @@ from das.engine.base.protocol import Engine
 from das.featurizers.base import Featurizer
 from das.featurizers.storage import FeaturizerHeader, load_featurizer
 from das.methods.common.base import NotApplicableError
+from evaluation.config.suite import SuiteConfig
 from evaluation.config.target import TargetConfig
 from evaluation.judging.recognition import note_to, recognise
-from evaluation.judging.score import Subject
 from evaluation.records.diagnosis import (
     DIAGNOSTICS,
     CellDiagnoses,
@@ -25,12 +25,13 @@ from evaluation.records.diagnosis import (
     write_cell_diagnoses,
 )
 from evaluation.records.headers import read_cell_header
-from evaluation.records.run_folder import Progress, RunFolder, silent
+from evaluation.records.run_folder import RunFolder
 from evaluation.records.scores import ScoreRecord, read_scores, set_apart
 from evaluation.report.page import write_report
-from evaluation.suite.grid import SuiteConfig
+from evaluation.scoring.scores import Subject
 from evaluation.validity.diagnosis.diagnose import DiagnosisConfig, diagnose, settings_of
 from ravel.common.errors import SuiteError
+from ravel.common.progress import Progress, silent
 from ravel.instance.instance import Instance
 
 __all__ = [

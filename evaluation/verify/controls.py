@@ -12,10 +12,11 @@ from functools import partial
 from pathlib import Path
 
 from das.sites import Site
+from evaluation.config.suite import SuiteConfig
 from evaluation.records.scores import AverageRecord, Outcome, control_row, read_outcomes
 from evaluation.scoring.summary import Evidence, SplitContext, average_records, sample_methods
 from evaluation.suite.controls import CONTROLS, View
-from evaluation.suite.grid import Cell, SuiteConfig, control_cell
+from evaluation.suite.grid import Cell, control_cell
 from evaluation.verify.file_checks import check_outcomes, lines_problems
 from evaluation.verify.rescoring import nothing_drawn
 from ravel.common.errors import SuiteError

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from das.sites import Site
-from evaluation.judging.score import Subject, score_outcomes
 from evaluation.records.scores import (
     SCORE_SCHEMA_VERSION,
     AverageRecord,
@@ -21,6 +20,7 @@ from evaluation.records.scores import (
     ScoreRecord,
 )
 from evaluation.scoring.intervals import Clustered, Resamples, clusters_of, draw_resamples
+from evaluation.scoring.scores import Subject, score_outcomes
 
 __all__ = ["differences", "nothing_drawn", "record_problems", "rescored"]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from das.sites import Site
-from evaluation.judging.score import of_kind
+from evaluation.config.suite import SuiteConfig
 from evaluation.records.run_folder import CellFolder, RunFolder
 from evaluation.records.scores import (
     FLOORS,
@@ -28,6 +28,7 @@ from evaluation.records.scores import (
     read_refusals,
     read_scores,
 )
+from evaluation.scoring.scores import of_kind
 from evaluation.scoring.selection import Point, choose_point
 from evaluation.scoring.summary import (
     Evidence,
@@ -36,7 +37,6 @@ from evaluation.scoring.summary import (
     comparison_records,
     sample_methods,
 )
-from evaluation.suite.grid import SuiteConfig
 from evaluation.verify.controls import ControlFolder, control_folders
 from evaluation.verify.file_checks import (
     check_cell_file,

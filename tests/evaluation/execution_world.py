@@ -8,8 +8,8 @@ from pathlib import Path
 from cli_world import FAST, SITE, World
 
 from das.methods.registry import METHODS, methods_in
+from evaluation.config.suite import SuiteConfig
 from evaluation.config.target import TargetConfig
-from evaluation.suite.grid import SuiteConfig
 from evaluation.suite.run import RunSummary, run_suite_for
 
 FAILING = methods_in((*METHODS.packages, "failing_methods"))

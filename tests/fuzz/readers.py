@@ -31,6 +31,8 @@ from das.sites import Site
 from das.tensor_files import TensorFileError, parse_tensors
 from das.training.checkpoint import read_checkpoint
 from evaluation.config.preset import Preset
+from evaluation.config.suite import FREE, GROWING, SuiteConfig
+from evaluation.records.breakdowns import read_breakdowns
 from evaluation.records.control_checks import read_control_checks
 from evaluation.records.headers import read_cell_header, read_environment, swapped_in
 from evaluation.records.planted import read_planted
@@ -45,9 +47,7 @@ from evaluation.records.scores import (
 from evaluation.report.cards import card_of
 from evaluation.report.page.build import read_report
 from evaluation.report.publish import plot_inputs
-from evaluation.scoring.breakdowns import read_breakdowns
 from evaluation.scoring.post_hoc import read_derived
-from evaluation.suite.grid import FREE, GROWING, SuiteConfig
 from evaluation.suite.shared_tensors import SharedTensors
 from evaluation.suite.stored_vectors import collect_vectors
 from evaluation.validity.diagnosis import (

@@ -16,6 +16,8 @@ from das.engine.kept.disk_cache import SpillFolder, key_of
 from das.featurizers import load_featurizer
 from das.models.planted.spec import PlantedSpec, check_spec
 from das.training.checkpoint import read_checkpoint
+from evaluation.config.suite import SuiteConfig
+from evaluation.records.breakdowns import read_breakdowns
 from evaluation.records.control_checks import read_control_checks
 from evaluation.records.headers import read_cell_header, read_environment, swapped_in
 from evaluation.records.planted import read_planted
@@ -27,8 +29,6 @@ from evaluation.records.scores import (
     read_refusals,
     read_scores,
 )
-from evaluation.scoring.breakdowns import read_breakdowns
-from evaluation.suite.grid import SuiteConfig
 from evaluation.validity.diagnosis import read_cell_diagnoses, read_diagnosis
 from evaluation.verify.folders import verify_artefact
 from ravel.common.errors import SuiteError

@@ -10,7 +10,7 @@ import pytest
 from planted_world import SITE, PlantedWorld
 
 import evaluation.report.publish
-from evaluation.suite.grid import SuiteConfig
+from evaluation.config.suite import SuiteConfig
 from evaluation.suite.run import RunSummary, run_suite_on
 from ravel.common.io import write_bytes
 from ravel.instance.instance import Instance

@@ -6,7 +6,6 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +15,7 @@ from das.models.base import TargetModel
 from das.models.configs import number_in
 from das.models.load import AUTO
 from das.sites import Position, Site
-from ravel.common.errors import SuiteError
+from ravel.common.sizes import parse_bytes
 
 __all__ = [
     "CACHE_SHARE",
@@ -30,7 +29,6 @@ __all__ = [
     "first_block",
     "free_bytes",
     "more_room",
-    "parse_bytes",
     "plan_cache",
     "shape_of",
     "site_states",
@@ -43,10 +41,6 @@ CACHE_SHARE = 0.25
 Choice = Literal["memory", "spill", "recompute"]
 """Where states are kept: all in memory; what does not fit in a folder; what does not fit is made again."""
 
-_POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
-_SIZE = re.compile(
-    r"(?P<number>\d+(?:\.\d+)?)\s*(?P<prefix>[kmgt]?)(?P<binary>i?)(?P<byte>b?)", re.IGNORECASE
-)
 _UNKNOWN_MEMORY = 4 * 2**30
 """Bytes taken for free where the system does not tell."""
 _SOURCE_BYTES = 4
@@ -54,22 +48,6 @@ _SOURCE_BYTES = 4
 
 
 # --- sizes in words
-
-
-def parse_bytes(size: str | int) -> int:
-    """Return a number of bytes: 4GiB is 4 * 2**30, 500MB is 500 * 10**6, a bare number is bytes.
-
-    Raises SuiteError for a negative number and any other form.
-    """
-    match = _SIZE.fullmatch(str(size).strip())
-    if match is None or (match["binary"] and not match["prefix"]):
-        raise SuiteError(
-            expected="an amount of memory, 0 or more",
-            came=repr(size),
-            todo="write for instance 4GiB, 500MB, or 0 to keep nothing",
-        )
-    base = 1024 if match["binary"] else 1000
-    return int(Decimal(match["number"]) * base ** _POWERS[match["prefix"].lower()])
 
 
 def written_bytes(size: int) -> str:

@@ -55,12 +55,12 @@ from evaluation.exchange.hub.layout import (
     named,
     with_article,
 )
-from evaluation.records.run_folder import Progress, silent
 from evaluation.report.cards import card_of
 from evaluation.verify.folders import Kind, Verification, verify_artefact
 from ravel import __version__
 from ravel.common.errors import SuiteError
 from ravel.common.folders import check_new_folder, new_folder
+from ravel.common.progress import Progress, silent
 
 __all__ = [
     "DEFAULT_BRANCH",

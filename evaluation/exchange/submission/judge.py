@@ -15,9 +15,8 @@ from das.sites import Site
 from evaluation.config.target import TargetConfig
 from evaluation.judging.judge import NaturalAnswers, judge
 from evaluation.judging.recognition import check_gave_labels, note_to, recognise
-from evaluation.judging.score import Subject, of_kind, score_outcomes
-from evaluation.records.run_folder import Progress, silent
 from evaluation.records.scores import AverageRecord, Outcome, ScoredKind, ScoreRecord
+from evaluation.scoring.scores import Subject, of_kind, score_outcomes
 from evaluation.scoring.summary import Evidence, SplitContext, average_records, sample_methods
 from evaluation.verify.file_checks import check_outcomes
 from evaluation.verify.rescoring import differences, nothing_drawn
@@ -28,6 +27,7 @@ from evaluation.verify.submission.unpack import opened
 from ravel.common.errors import SuiteError
 from ravel.common.folders import check_new_folder, new_folder
 from ravel.common.io import write_json, write_jsonl
+from ravel.common.progress import Progress, silent
 from ravel.facts.schema import SOURCE_KINDS, Generalisation, split_name
 from ravel.instance.instance import Instance
 

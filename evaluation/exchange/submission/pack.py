@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from evaluation.config.suite import SuiteConfig
 from evaluation.records.run_folder import RunFolder
 from evaluation.records.scores import FLOORS, ScoreRecord, read_refusals, read_scores
-from evaluation.suite.grid import SuiteConfig
 from evaluation.verify.submission.check import check_submission
 from evaluation.verify.submission.manifest import Entry, Judging, Submission, Without
 from evaluation.verify.submission.names import MANIFEST, SCORES

@@ -14,8 +14,7 @@ from evaluation.report.plots.style import HELD_OUT, titled
 from ravel.facts.dependence import preferred
 
 if TYPE_CHECKING:
-    from evaluation.report.angles import AngleRecord
-    from evaluation.scoring.entanglement import EntanglementRecord
+    from evaluation.records.overlaps import AngleRecord, EntanglementRecord
     from ravel.facts.dependence import Dependence
 
 __all__ = ["plot_angles", "plot_entanglement"]

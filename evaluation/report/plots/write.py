@@ -20,8 +20,7 @@ from ravel.common.errors import unknown_name
 from ravel.facts.schema import GENERALISATIONS
 
 if TYPE_CHECKING:
-    from evaluation.report.angles import AngleRecord
-    from evaluation.scoring.entanglement import EntanglementRecord
+    from evaluation.records.overlaps import AngleRecord, EntanglementRecord
     from ravel.facts.dependence import Dependence
 
 __all__ = ["PLOTS", "PlotInputs", "write_plots"]

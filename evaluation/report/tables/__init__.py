@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
+from evaluation.records.breakdowns import BreakdownRecord
 from evaluation.records.control_checks import ControlCheck
 from evaluation.records.failures import Failure, failure_notes
 from evaluation.records.scores import AverageRecord, ComparisonRecord, Refusal, ScoreRecord
@@ -24,7 +25,6 @@ from evaluation.report.tables.html import to_html
 from evaluation.report.tables.latex import to_latex
 from evaluation.report.tables.markdown import to_markdown
 from evaluation.report.tables.model import Column, Row, Table, TableCell, Versus
-from evaluation.scoring.breakdowns import BreakdownRecord
 from ravel.common.errors import unknown_name
 from ravel.common.io import write_text
 

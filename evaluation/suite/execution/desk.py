@@ -11,12 +11,13 @@ from das.engine.base.protocol import Engine
 from das.engine.engines.base_engine import listen
 from das.methods.common.base import Method
 from das.sites import Site
+from evaluation.config.suite import SuiteConfig
 from evaluation.judging.judge import NaturalAnswers
 from evaluation.judging.recognition import recognise
-from evaluation.records.run_folder import Progress, RunFolder
+from evaluation.records.run_folder import RunFolder
 from evaluation.suite.cells import Bench
-from evaluation.suite.grid import SuiteConfig
 from evaluation.suite.stored_vectors import collect_vectors
+from ravel.common.progress import Progress
 from ravel.common.registry import Registry
 from ravel.instance.instance import Instance
 

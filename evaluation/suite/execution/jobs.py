@@ -10,13 +10,15 @@ from typing import Any, Protocol
 from das.engine.engines.resume import ResumeEngine
 from das.environment import describe_numerics
 from das.sites import Site, Stream, check_offered
-from evaluation.records.run_folder import Progress, describe_environment
+from evaluation.config.suite import SuiteConfig
+from evaluation.records.environment import describe_environment
 from evaluation.suite.cells import judge_cell, run_cells
 from evaluation.suite.control_runs import run_control
 from evaluation.suite.execution.desk import Desk
 from evaluation.suite.forecast.cache import planned_cache
-from evaluation.suite.grid import Cell, SuiteConfig
+from evaluation.suite.grid import Cell
 from ravel.common.errors import SuiteError
+from ravel.common.progress import Progress
 from ravel.facts.sources import open_tables
 from ravel.instance.build import BuildConfig, build_instance
 

@@ -11,17 +11,19 @@ from pathlib import Path
 
 import torch
 
-from das.engine.kept.memory import free_bytes, parse_bytes
+from das.engine.kept.memory import free_bytes
 from evaluation.config.execution import ExecutionConfig
+from evaluation.config.suite import SuiteConfig
 from evaluation.config.target import TargetConfig
-from evaluation.records.run_folder import Progress, RunFolder
+from evaluation.records.run_folder import RunFolder
 from evaluation.suite.execution.processes import ProcessExecutor, Seat, shared_model
 from evaluation.suite.execution.protocol import Executor
 from evaluation.suite.execution.ray import RayExecutor
 from evaluation.suite.execution.serial import SerialExecutor
 from evaluation.suite.execution.worker import WorkerSpec, desk_of, use_threads
-from evaluation.suite.grid import SuiteConfig
 from ravel.common.errors import SuiteError
+from ravel.common.progress import Progress
+from ravel.common.sizes import parse_bytes
 
 __all__ = ["available_processors", "executor_for", "gpu_seats", "worker_count"]
 

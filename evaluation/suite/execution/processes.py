@@ -19,10 +19,10 @@ import torch.multiprocessing  # noqa: F401
 
 from das.models.base import TargetModel
 from das.sites import Site
-from evaluation.records.run_folder import Progress
 from evaluation.suite.execution.jobs import Job
 from evaluation.suite.execution.protocol import Ended, Problem
 from evaluation.suite.execution.worker import SharedModel, WorkerSpec, serve
+from ravel.common.progress import Progress
 
 __all__ = ["ProcessExecutor", "Seat", "shared_model"]
 

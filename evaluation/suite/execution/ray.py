@@ -13,13 +13,13 @@ from functools import lru_cache
 from typing import Any
 
 from evaluation.records.lock import LOCK_FILE
-from evaluation.records.run_folder import Progress
 from evaluation.suite.execution.desk import Desk
 from evaluation.suite.execution.jobs import Job
 from evaluation.suite.execution.protocol import Ended, Problem
 from evaluation.suite.execution.serial import done_at
 from evaluation.suite.execution.worker import WorkerSpec, desk_of, throttled, use_threads
 from ravel.common.errors import SuiteError
+from ravel.common.progress import Progress
 
 __all__ = ["RayExecutor"]
 

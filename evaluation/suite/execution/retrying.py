@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from evaluation.records.run_folder import Progress
 from evaluation.suite.execution.jobs import Fit, Job, Judge
 from evaluation.suite.execution.protocol import Ended, Executor, Problem
+from ravel.common.progress import Progress
 
 __all__ = ["Failed", "carry_out", "result_of"]
 

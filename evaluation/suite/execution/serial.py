@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections import deque
 
-from evaluation.records.run_folder import Progress
 from evaluation.suite.execution.desk import Desk
 from evaluation.suite.execution.jobs import Job
 from evaluation.suite.execution.protocol import Ended, problem_of
+from ravel.common.progress import Progress
 
 __all__ = ["SerialExecutor", "done_at"]
 

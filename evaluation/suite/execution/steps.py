@@ -7,14 +7,15 @@ from dataclasses import dataclass, replace
 
 from das.methods.common.base import Method
 from das.sites import Site
+from evaluation.config.suite import SuiteConfig
 from evaluation.records.failures import Failure
-from evaluation.records.run_folder import Progress
 from evaluation.suite.cells import Bench, cell_refusal, groups_of
 from evaluation.suite.control_runs import Choice, ControlResults, control_results, controlled_points
 from evaluation.suite.execution.jobs import Collect, Control, Fit, Job, Judge
 from evaluation.suite.execution.protocol import Ended, Executor
 from evaluation.suite.execution.retrying import Failed, carry_out, result_of
-from evaluation.suite.grid import Cell, SuiteConfig
+from evaluation.suite.grid import Cell
+from ravel.common.progress import Progress
 from ravel.facts.schema import split_name
 
 __all__ = ["Steps"]

@@ -24,10 +24,11 @@ from das.models.base import TargetModel
 from das.models.instrument import Instrument
 from das.models.load import target_from
 from evaluation.config.target import TargetConfig
-from evaluation.records.run_folder import Progress, RunFolder
+from evaluation.records.run_folder import RunFolder
 from evaluation.suite.execution.desk import Desk
 from evaluation.suite.execution.jobs import Job
 from evaluation.suite.execution.serial import done_at
+from ravel.common.progress import Progress
 from ravel.common.signals import stop_on_term
 
 __all__ = ["SharedModel", "WorkerSpec", "desk_of", "keeps_no_history", "serve", "throttled", "use_threads"]

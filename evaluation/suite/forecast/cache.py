@@ -13,7 +13,6 @@ from das.engine.kept.memory import (
     StateCounts,
     cache_bytes,
     free_bytes,
-    parse_bytes,
     plan_cache,
     shape_of,
     written_bytes,
@@ -21,7 +20,8 @@ from das.engine.kept.memory import (
 from das.models.base import TargetModel
 from das.sites import Position, Site
 from evaluation.config.preset import ModelShape
-from evaluation.suite.grid import SuiteConfig
+from evaluation.config.suite import SuiteConfig
+from ravel.common.sizes import parse_bytes
 from ravel.facts.schema import PARTITIONS, TRAIN_SPLIT, InterchangePair, split_name
 from ravel.instance.build import BuildConfig
 from ravel.instance.instance import Instance

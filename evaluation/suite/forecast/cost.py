@@ -16,8 +16,9 @@ from das.methods.common.base import Method, MethodConfig
 from das.sites import Site
 from das.training.loop import TrainingConfig
 from evaluation.config.preset import ModelShape
+from evaluation.config.suite import SuiteConfig
 from evaluation.suite.controls import CONTROLS
-from evaluation.suite.grid import Cell, SuiteConfig
+from evaluation.suite.grid import Cell
 from ravel.common.registry import Registry
 
 __all__ = ["TOKENS_OF_A_PAIR", "Estimate", "PairCounts", "cell_passes", "control_cells", "estimate"]

@@ -19,12 +19,13 @@ from das.models.base import TargetModel
 from das.sites import Site, SiteSpace
 from das.training.examples import cause_pairs
 from evaluation.config.preset import ModelShape, preset_named
+from evaluation.config.suite import SuiteBuild, SuiteConfig
 from evaluation.config.target import TargetConfig
 from evaluation.judging.recognition import recognise
 from evaluation.records.run_folder import RunFolder
 from evaluation.suite.forecast.cache import planned_cache, preset_cache
 from evaluation.suite.forecast.cost import TOKENS_OF_A_PAIR, Estimate, PairCounts, control_cells, estimate
-from evaluation.suite.grid import Cell, SuiteBuild, SuiteConfig, check_splits, plan_cells, resolve
+from evaluation.suite.grid import Cell, check_splits, plan_cells, resolve
 from ravel.entity_types import ENTITY_TYPES
 from ravel.facts.schema import TRAIN_SPLIT
 from ravel.instance.build import BuildConfig

@@ -13,9 +13,10 @@ from das.diagnostics.agreement import subspace_of
 from das.engine.base.protocol import Engine
 from das.featurizers.base import Featurizer
 from das.sites import Site
-from evaluation.judging.judge import DEFAULT_LABEL_TOKENS
-from evaluation.judging.score import Subject, require_pairs
+from evaluation.config.suite import DEFAULT_LABEL_TOKENS
+from evaluation.judging.score import require_pairs
 from evaluation.records.diagnosis import Diagnosis, PatchScore
+from evaluation.scoring.scores import Subject
 from evaluation.validity.diagnosis.checks import NORMALISATION, checks_of, verdict_of
 from evaluation.validity.diagnosis.measuring import Evidence, answer_rows, measures_of
 from evaluation.validity.diagnosis.patching import Patcher, mean_scores, no_patch

@@ -14,8 +14,8 @@ from das.featurizers.storage import load_featurizer
 from das.models.planted import PlantedWorld, load_world, make_world, planted_spec, planted_specs, save_world
 from das.models.planted.world import BUNDLED_WORLD, in_axes
 from das.sites import Site
+from evaluation.config.suite import MethodSpec, SuiteConfig
 from evaluation.judging.judge import judge
-from evaluation.judging.score import of_kind
 from evaluation.records.headers import read_cell_header
 from evaluation.records.planted import (
     ILLUSION,
@@ -25,16 +25,18 @@ from evaluation.records.planted import (
     ValidityRecord,
     write_planted,
 )
-from evaluation.records.run_folder import Progress, RunFolder, silent
+from evaluation.records.run_folder import RunFolder
 from evaluation.records.scores import Outcome
 from evaluation.scoring.metrics import scores
-from evaluation.suite.grid import MethodSpec, SuiteConfig, plan_cells, resolve
+from evaluation.scoring.scores import of_kind
+from evaluation.suite.grid import plan_cells, resolve
 from evaluation.suite.run import run_suite_on
 from evaluation.validity.planted.text import planted_markdown
 from evaluation.validity.planted.truth import as_subspace, nearness
 from evaluation.validity.planted.validity import validity
 from ravel.common.errors import SuiteError
 from ravel.common.io import write_text
+from ravel.common.progress import Progress, silent
 from ravel.facts.schema import SOURCE_KINDS, Generalisation, split_name
 from ravel.instance.build import BuildConfig, build_instance
 from ravel.instance.instance import Instance

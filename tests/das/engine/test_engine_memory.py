@@ -17,7 +17,6 @@ from das.engine.kept.memory import (
     first_block,
     free_bytes,
     more_room,
-    parse_bytes,
     plan_cache,
     shape_of,
     site_states,
@@ -27,6 +26,7 @@ from das.models import FAMILIES
 from das.models.miniature import miniature
 from das.sites import Site
 from ravel.common.errors import SuiteError
+from ravel.common.sizes import parse_bytes
 
 LLAMA_7B = CacheShape(layers=32, width=4096, kv_width=4096, bytes_each=2)
 SMALL = CacheShape(layers=4, width=8, kv_width=4, bytes_each=4)

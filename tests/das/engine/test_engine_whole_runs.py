@@ -19,7 +19,8 @@ from das.methods.registry import METHODS
 from das.models import TargetModel
 from das.sites import Site
 from das.training.workspace import SilentWorkspace
-from evaluation.judging.judge import DEFAULT_LABEL_TOKENS, judge
+from evaluation.config.suite import DEFAULT_LABEL_TOKENS
+from evaluation.judging.judge import judge
 from evaluation.records.scores import Outcome
 from ravel.facts.schema import InterchangePair
 from ravel.instance.instance import Instance, PromptRecord

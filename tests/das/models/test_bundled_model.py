@@ -15,10 +15,10 @@ from das.methods.registry import METHODS
 from das.models.load import load_target
 from das.sites import Site
 from das.training.workspace import SilentWorkspace
+from evaluation.config.suite import MethodSpec, SuiteConfig
 from evaluation.judging.judge import judge
 from evaluation.records.scores import AverageRecord
 from evaluation.scoring.metrics import cause
-from evaluation.suite.grid import MethodSpec, SuiteConfig
 from evaluation.suite.run import RunSummary, run_suite_on
 from ravel.asking.knowledge import ask
 from ravel.common.bundled import bundled_path

@@ -13,18 +13,12 @@ from typer.testing import CliRunner
 from das.methods.registry import METHODS
 from das.sites import Site
 from evaluation.cli import app
-from evaluation.config.preset import (
-    MEAN_OVER_ATTRIBUTES,
-    ModelShape,
-    Preset,
-    beside_published,
-    preset_named,
-    preset_names,
-    published_markdown,
-)
+from evaluation.config.preset import MEAN_OVER_ATTRIBUTES, ModelShape, Preset, preset_named, preset_names
+from evaluation.config.suite import SuiteConfig
+from evaluation.report.published import beside_published, published_markdown
 from evaluation.suite.forecast.cost import PairCounts, cell_passes, estimate
 from evaluation.suite.forecast.plan import plan_preset
-from evaluation.suite.grid import Cell, SuiteConfig
+from evaluation.suite.grid import Cell
 from ravel.common.errors import SuiteError
 from ravel.entity_types import ENTITY_TYPES
 

@@ -23,11 +23,11 @@ from hub_server import GITATTRIBUTES, Hub, Reply, git_blob, pointer, running_hub
 from huggingface_hub import constants
 from planted_world import SITE, PlantedWorld
 
+from evaluation.config.suite import SuiteConfig
 from evaluation.exchange.hub.client import DEFAULT_MAX_BYTES, Pulled, Pushed, pull_folder, push_folder
 from evaluation.exchange.hub.layout import CARD, admitted, files_of, travels
 from evaluation.records.scores import read_scores
 from evaluation.report.cards import card_of
-from evaluation.suite.grid import SuiteConfig
 from evaluation.suite.run import run_suite_on
 from evaluation.verify.folders import Kind, verify_artefact
 from ravel.common.errors import SuiteError

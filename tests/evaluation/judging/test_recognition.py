@@ -14,11 +14,11 @@ from das.featurizers.storage import load_featurizer
 from das.models import FAMILIES, TargetModel
 from das.models.load import load_target, target_from
 from das.models.miniature import character_tokenizer, miniature
+from evaluation.config.suite import SuiteConfig
 from evaluation.config.target import TargetConfig
 from evaluation.exchange.exporting import export_folder
 from evaluation.judging.recognition import check_gave_labels, recognise
 from evaluation.suite.folders import FitRequest, ScoreRequest, fit_folder, score_folder
-from evaluation.suite.grid import SuiteConfig
 from evaluation.suite.run import run_suite
 from evaluation.verify.file_checks import json_problems
 from evaluation.verify.folders import verify_artefact

@@ -11,10 +11,12 @@ import torch
 from outcome_world import outcome
 
 from das.environment import describe_numerics
-from evaluation.records.run_folder import FolderWorkspace, RunFolder, describe_environment, silent
+from evaluation.records.environment import describe_environment
+from evaluation.records.run_folder import FolderWorkspace, RunFolder
 from ravel.common.config import Config
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_json, read_jsonl
+from ravel.common.progress import silent
 
 PRINTS = {"instance_fingerprint": "i", "model_fingerprint": "m"}
 

@@ -27,9 +27,10 @@ from das.methods.common.base import (
 )
 from das.methods.common.labelled import entity_values, labelled_vectors, validation_vectors
 from das.sites import Site
+from evaluation.config.suite import SuiteConfig
 from evaluation.records.scores import read_refusals
 from evaluation.scoring.intervals import holm, p_value
-from evaluation.suite.grid import SuiteConfig, plan_cells, resolve
+from evaluation.suite.grid import plan_cells, resolve
 from evaluation.suite.run import RunSummary, run_suite_on
 from evaluation.suite.stored_vectors import collect_vectors
 from evaluation.verify.folders import verify_artefact

@@ -12,8 +12,8 @@ import matplotlib as mpl
 import pytest
 from outcome_world import average_record, score_record
 
+from evaluation.records.overlaps import AngleRecord, EntanglementRecord
 from evaluation.records.scores import FLOORS, ScoreRecord
-from evaluation.report.angles import AngleRecord
 from evaluation.report.plots import (
     PLOTS,
     LayerPoint,
@@ -26,7 +26,6 @@ from evaluation.report.plots import (
 )
 from evaluation.report.plots.curves import layer_curve, place_of, size_curve, validation_records
 from evaluation.report.plots.style import FLOOR_COLOUR, styles
-from evaluation.scoring.entanglement import EntanglementRecord
 from ravel.common.errors import SuiteError
 from ravel.facts.dependence import dependences
 

@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 from outcome_world import average_record, score_record
 
+from evaluation.records.breakdowns import ALL_OTHERS, BREAKDOWN_SCHEMA_VERSION, BreakdownRecord, Part
 from evaluation.records.scores import (
     FLOORS,
     SCORE_SCHEMA_VERSION,
@@ -44,7 +45,6 @@ from evaluation.report.tables.latex import escape
 from evaluation.report.tables.means import averages_without_outcomes
 from evaluation.report.tables.model import TableCell
 from evaluation.report.tables.notes import refusal_notes, sites_text
-from evaluation.scoring.breakdowns import ALL_OTHERS, BREAKDOWN_SCHEMA_VERSION, BreakdownRecord, Part
 from ravel.common.errors import SuiteError
 
 GOLDEN = Path(__file__).parents[2] / "golden"

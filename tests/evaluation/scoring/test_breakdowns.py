@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from evaluation.records.breakdowns import ALL_OTHERS, BreakdownRecord, read_breakdowns
 from evaluation.records.scores import Outcome
-from evaluation.scoring.breakdowns import ALL_OTHERS, Breakdown, BreakdownRecord, read_breakdowns
+from evaluation.scoring.breakdowns import Breakdown
 from evaluation.scoring.intervals import clusters_of, draw_resamples
 from evaluation.scoring.metrics import isolate
 from evaluation.scoring.summary import Evidence, SplitContext

@@ -7,9 +7,10 @@ import torch
 from outcome_world import noisy, outcome, rectangle
 
 from das.featurizers import Subspace
+from evaluation.records.overlaps import EntanglementRecord
 from evaluation.records.scores import Outcome
 from evaluation.report.angles import FittedPart, angle_records
-from evaluation.scoring.entanglement import EntanglementRecord, entanglement_records
+from evaluation.scoring.entanglement import entanglement_records
 from evaluation.scoring.metrics import scores
 
 

@@ -13,14 +13,14 @@ from cli_world import SITE, World, fit_args, ravel, score_args, suite_text
 from transformers import AutoTokenizer
 
 from das.engine.base.batch import PromptEncoder
-from das.engine.kept.memory import parse_bytes
 from das.sites import Position
 from evaluation.config.preset import preset_named
+from evaluation.config.suite import SuiteConfig
 from evaluation.config.target import TargetConfig
 from evaluation.suite.forecast.cache import count_states, estimate_states
 from evaluation.suite.forecast.plan import plan_preset
-from evaluation.suite.grid import SuiteConfig
 from ravel.common.errors import SuiteError
+from ravel.common.sizes import parse_bytes
 from ravel.instance.build import BuildConfig
 from ravel.instance.instance import Instance
 

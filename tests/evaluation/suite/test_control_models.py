@@ -12,10 +12,10 @@ from cli_world import World, ravel, suite_text
 
 from das.models.base import TargetModel
 from das.models.untrained import untrained
+from evaluation.config.suite import SuiteConfig
 from evaluation.config.target import TargetConfig
 from evaluation.records.control_checks import EVERY_ATTRIBUTE
 from evaluation.suite.built_run import run_built
-from evaluation.suite.grid import SuiteConfig
 from ravel.facts.tables import read_bundled
 from ravel.instance.build import BuildConfig
 

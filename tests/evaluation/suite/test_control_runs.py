@@ -14,6 +14,7 @@ from torch import Tensor
 from das.engine.base.protocol import ForcedPair
 from das.featurizers.base import Featurizer
 from das.sites import Site
+from evaluation.config.suite import SuiteConfig
 from evaluation.records.control_checks import (
     CONTROL_CHECKS,
     EVERY_ATTRIBUTE,
@@ -29,7 +30,7 @@ from evaluation.report.page import write_report
 from evaluation.report.tables import main_table, render
 from evaluation.report.tables.controls import control_table
 from evaluation.suite.controls import CONTROLS
-from evaluation.suite.grid import SuiteConfig, control_cell, plan_cells, resolve
+from evaluation.suite.grid import control_cell, plan_cells, resolve
 from evaluation.suite.run import RunSummary, run_suite_on
 from evaluation.verify.folders import verify_artefact
 from ravel.common.errors import SuiteError

@@ -17,9 +17,9 @@ from toy_instance import built
 from das.engine import DirectEngine, make_engine
 from das.models import TargetModel
 from das.threads import using_threads
-from evaluation.records.run_folder import Progress, silent
 from evaluation.records.scores import ScoreRecord
 from evaluation.suite.run import RunSummary, SuiteConfig, run_suite_on
+from ravel.common.progress import Progress, silent
 from ravel.instance.instance import Instance
 
 METHODS = ["mean_difference", "das", "mdas", "dbm"]

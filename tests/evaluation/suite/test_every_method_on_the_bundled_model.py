@@ -8,10 +8,10 @@ import pytest
 
 from das.methods.registry import METHODS
 from das.threads import using_threads
+from evaluation.config.suite import SuiteConfig
 from evaluation.config.target import TargetConfig
 from evaluation.records.scores import FLOORS, AverageRecord
 from evaluation.suite.built_run import run_built
-from evaluation.suite.grid import SuiteConfig
 from evaluation.suite.run import RunSummary
 from evaluation.verify.folders import verify_artefact
 from ravel.facts.tables import read_bundled

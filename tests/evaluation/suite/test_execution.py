@@ -19,18 +19,19 @@ from hypothesis import strategies as st
 
 from das.sites import Site
 from evaluation.config.execution import ExecutionConfig
+from evaluation.config.suite import SuiteConfig
 from evaluation.records.failures import read_failures
 from evaluation.records.lock import LOCK_FILE, run_lock
-from evaluation.records.run_folder import silent
 from evaluation.report.tables import run_tables
 from evaluation.suite.execution.jobs import Fit, Job
 from evaluation.suite.execution.making import gpu_seats, worker_count
 from evaluation.suite.execution.processes import ProcessExecutor
 from evaluation.suite.execution.protocol import Ended, Problem
 from evaluation.suite.execution.retrying import Failed, carry_out
-from evaluation.suite.grid import Cell, SuiteConfig
+from evaluation.suite.grid import Cell
 from evaluation.suite.run import RunSummary
 from ravel.common.errors import StorageError, SuiteError
+from ravel.common.progress import silent
 from ravel.common.signals import uninterrupted
 
 

@@ -19,6 +19,7 @@ from das.featurizers.masked import MaskedBasis
 from das.methods.common.base import Method, MethodConfig, Problem, Workspace, registered_name
 from das.methods.registry import METHODS
 from das.sites import Site
+from evaluation.config.suite import SuiteConfig
 from evaluation.records.scores import (
     ADDED_FLOORS,
     FLOORS,
@@ -27,7 +28,7 @@ from evaluation.records.scores import (
     read_outcomes,
     read_scores,
 )
-from evaluation.suite.grid import Cell, SuiteConfig, check_splits, plan_cells, resolve
+from evaluation.suite.grid import Cell, check_splits, plan_cells, resolve
 from evaluation.suite.run import RunSummary, run_suite_on
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_json

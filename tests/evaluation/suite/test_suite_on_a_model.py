@@ -13,8 +13,9 @@ from das.featurizers.storage import load_featurizer
 from das.models import FAMILIES
 from das.models.load import load_target
 from das.models.miniature import miniature
-from evaluation.judging.score import Subject, score_featurizer
-from evaluation.suite.grid import SuiteConfig
+from evaluation.config.suite import SuiteConfig
+from evaluation.judging.score import score_featurizer
+from evaluation.scoring.scores import Subject
 from evaluation.suite.run import run_suite, run_suite_on
 from ravel.facts.schema import GENERALISATIONS
 

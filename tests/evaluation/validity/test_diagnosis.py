@@ -17,7 +17,7 @@ from das.diagnostics.readers import Reader
 from das.featurizers import Activation, Dictionary, MaskedBasis, Subspace
 from das.featurizers.base import Featurizer
 from das.sites import Site
-from evaluation.judging.score import Subject
+from evaluation.scoring.scores import Subject
 from evaluation.validity.diagnosis import (
     Check,
     Diagnosis,

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from cli_world import ravel
 
+from evaluation.config.suite import SuiteConfig
 from evaluation.records.run_folder import RunFolder
-from evaluation.suite.grid import SuiteConfig
 from evaluation.verify.folders import Verification, leak_rows, verify_artefact
 from ravel.asking.prompts import fill
 from ravel.common.io import write_json

@@ -1,0 +1,139 @@
+"""A suite as a user asks for it; it knows no cells and reads no instance."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, PositiveInt, field_validator
+
+from evaluation.config.execution import ExecutionConfig
+from ravel.common.config import Config
+from ravel.common.sizes import MemorySize
+from ravel.facts.schema import GENERALISATIONS, Generalisation
+
+__all__ = [
+    "DEFAULT_LABEL_TOKENS",
+    "DEFAULT_RESAMPLES",
+    "FREE",
+    "GROWING",
+    "MethodSpec",
+    "SuiteBuild",
+    "SuiteConfig",
+]
+
+
+DEFAULT_LABEL_TOKENS = 3
+
+
+DEFAULT_RESAMPLES = 1000
+
+
+GROWING = ("methods", "attributes", "sites", "sizes", "seeds", "generalisations")
+"""Settings to which a later config of the same run may add entries: that adds cells and changes none."""
+
+
+FREE = (
+    *("instance", "model", "device", "batch_tokens", "cache_memory", "cache_folder", "fit_together"),
+    *("controls", "control_methods", "build", "execution"),
+)
+"""Settings that may change when a run is continued: instance and model are compared by fingerprint, controls
+lie beside the grid and change no cell of it, the rest is no setting of the experiment."""
+
+
+class SuiteBuild(Config):
+    """How the instance of a suite is built, where the suite names none."""
+
+    entity_type: str
+    """The entity type."""
+    data: str = "bundled"
+    """Where the facts come from, as `ravel build --data` takes it."""
+    settings: dict[str, Any] = Field(default_factory=dict)
+    """Settings of the build that differ from the defaults."""
+
+
+class MethodSpec(Config):
+    """A method and its settings. A method that is listed twice with different settings is one row, tuned on
+    validation."""
+
+    name: str
+    """As in `ravel list methods`."""
+    config: dict[str, Any] = Field(default_factory=dict)
+    """Settings of the method; what is left out takes the method's default."""
+    sizes: tuple[PositiveInt, ...] | None = None
+    """Sizes of this method, where they are not the suite's: latents of a dictionary, say."""
+
+
+class SuiteConfig(Config):
+    """The grid of methods, attributes, sites, sizes and seeds that `ravel run` works through."""
+
+    instance: str = ""
+    """Folder of the instance; left out where the suite says how one is built."""
+    build: SuiteBuild | None = None
+    """How the instance is built, inside the folder of the run."""
+    model: str = "bundled"
+    """Target model: a hub id, a folder or `bundled`."""
+    dtype: str = "float32"
+    """Dtype of the model's weights."""
+    device: str = "cpu"
+    """Where the model runs: one device such as `cpu` or `cuda:1`, or `auto` for all GPUs and, where these do
+    not suffice, memory and disk (needs accelerate)."""
+    engine: str = "resume"
+    """The engine that runs it."""
+    batch_tokens: PositiveInt = 16_384
+    """Tokens of one forward pass at most; lower it where memory is short."""
+    cache_memory: MemorySize = None
+    """What kept states may take of memory, such as 4GiB; None for a quarter of what is free."""
+    cache_folder: Path | None = None
+    """Where states go that do not fit; None: they are computed again."""
+    fit_together: PositiveInt = 8
+    """How many trainings at one site go on side by side; it changes the time, and on a CPU no bit of what
+    comes out."""
+    methods: tuple[MethodSpec, ...] = Field(min_length=1)
+    """Names, or mappings with `name` and `config`."""
+    floors: bool = True
+    """Add no_op, full_vector and random_subspace where they are not listed."""
+    attributes: tuple[str, ...] | None = None
+    """Target attributes; None for all of the instance."""
+    sites: tuple[str, ...] = Field(min_length=1)
+    """Such as `block_output.3@entity_last`, or patterns: `block_output.*@entity_last` for all layers,
+    `head_output.0-2.*@prompt_last`; with several sites, one is chosen per method and attribute on
+    validation."""
+    sizes: tuple[PositiveInt, ...] = ()
+    """Numbers of coordinates, chosen among like sites; methods with a size of their own ignore them, and a
+    size beyond the width of a site is left out there."""
+    seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
+    """A fit per seed; scores are averaged over them. Methods that draw nothing are fitted once."""
+    generalisations: tuple[Generalisation, ...] = Field(default=GENERALISATIONS, min_length=1)
+    """What is held out."""
+    label_tokens: PositiveInt = DEFAULT_LABEL_TOKENS
+    """How many of an answer's first tokens are compared."""
+    tolerance: bool = True
+    """Let an answer that is close count where the attribute's matcher does, as for latitudes; False compares
+    tokens for every attribute."""
+    resamples: PositiveInt = DEFAULT_RESAMPLES
+    """Bootstrap resamples, for intervals of what is no weighted sum over pairs."""
+    seed: int = 0
+    """Root of the bootstrap's streams."""
+    controls: tuple[str, ...] = ()
+    """Controls that must fail, as in `ravel list controls`, or `all`; each adds a row to every controlled
+    method, at its chosen points and for the first seed."""
+    control_methods: tuple[str, ...] | None = None
+    """Methods that are controlled; None for those of the suite that learn from answers: from pairs or class
+    labels."""
+    execution: ExecutionConfig = ExecutionConfig()
+    """How the cells are carried out: a name, or a mapping with `kind` and more."""
+
+    @field_validator("execution", mode="before")
+    @classmethod
+    def _name_is_execution(cls, value: Any) -> Any:
+        """Take a bare name for a way with its default settings."""
+        return {"kind": value} if isinstance(value, str) else value
+
+    @field_validator("methods", mode="before")
+    @classmethod
+    def _names_are_specs(cls, value: Any) -> Any:
+        """Take a bare name for a method with its default settings."""
+        if not isinstance(value, (list, tuple)):
+            return value
+        return tuple({"name": entry} if isinstance(entry, str) else entry for entry in value)
