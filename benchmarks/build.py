@@ -31,13 +31,13 @@ from das.models.miniature import character_tokenizer, random_target
 from evaluation.report.plots.canvas import drawing, new_figure, saved
 from ravel.asking.knowledge import Answers, Kept, Stop, ask, finish, keep_best
 from ravel.asking.labels import extract_label
-from ravel.asking.matching import NumberWithin
 from ravel.asking.prompts import fill
 from ravel.common.errors import SuiteError
 from ravel.common.io import write_json
 from ravel.common.seeds import derive_seed
-from ravel.facts.schema import Completion, EntityFacts, Prompt, Template
 from ravel.facts.tables import Tables, read_bundled
+from ravel.matching import NumberWithin
+from ravel.terms.schema import Completion, EntityFacts, Prompt, Template
 
 NEW_TOKENS = 8
 PLAIN_BATCH = 64

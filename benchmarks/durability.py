@@ -27,11 +27,11 @@ from das.models.base import TargetModel
 from das.models.load import load_target
 from evaluation.config.suite import SuiteConfig
 from evaluation.suite.run import run_suite_on
+from ravel.building.build import BuildConfig, build_instance
 from ravel.common import durable
 from ravel.common.durable import Disk
 from ravel.common.io import write_json
 from ravel.facts.tables import read_bundled
-from ravel.instance.build import BuildConfig, build_instance
 from ravel.instance.instance import Instance
 
 __all__ = ["HastyDisk", "TimedDisk", "measure"]

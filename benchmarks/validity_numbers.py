@@ -25,11 +25,8 @@ from evaluation.records.scores import FLOORS, Outcome, ScoreRecord, read_average
 from evaluation.scoring.intervals import FloatArray, Resamples, clusters_of, intervals_of, sample_scores
 from evaluation.scoring.metrics import Rounding, isolate, scores
 from evaluation.scoring.post_hoc import Derived
-from ravel.common.errors import SuiteError
-from ravel.common.io import read_json, read_jsonl
-from ravel.entity_types import ENTITY_TYPES
-from ravel.facts.audit import audit_tables
-from ravel.facts.dependence import (
+from ravel.checking.audit import audit_tables
+from ravel.checking.dependence import (
     SameValue,
     bound_attributes,
     bundled_facts,
@@ -38,11 +35,14 @@ from ravel.facts.dependence import (
     skews,
     values_of_tables,
 )
+from ravel.checking.leaks import LEAK_CHECKS, find_leaks
+from ravel.common.errors import SuiteError
+from ravel.common.io import read_json, read_jsonl
+from ravel.entity_types import ENTITY_TYPES
 from ravel.facts.release import read_release
-from ravel.facts.schema import TRAIN_SPLIT
 from ravel.facts.tables import Tables, read_bundled
 from ravel.instance.instance import Instance
-from ravel.pairing.leaks import LEAK_CHECKS, find_leaks
+from ravel.terms.schema import TRAIN_SPLIT
 
 __all__ = [
     "SHOWN",

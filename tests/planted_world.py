@@ -21,8 +21,8 @@ from das.models.base import ModelFamily, TargetModel
 from das.models.instrument import Instrument
 from das.sites import Site
 from ravel.asking.knowledge import Decided
-from ravel.facts.schema import Completion, InterchangePair, Prompt
 from ravel.instance.instance import Instance, PromptRecord
+from ravel.terms.schema import Completion, InterchangePair, Prompt
 
 WIDTH = 16
 N_VALUES = 4

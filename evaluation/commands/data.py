@@ -9,11 +9,11 @@ import typer
 
 from evaluation.commands._flags import Data, Json, one_of
 from evaluation.commands._output import print_json, print_rows, say
-from ravel.facts.audit import audit_tables
+from ravel.checking.audit import audit_tables
 from ravel.facts.overview import TABLE_FORMATS, describe_tables, entity_type_rows, export_tables
-from ravel.facts.schema import PARTITIONS
 from ravel.facts.sources import BUNDLED, open_tables
 from ravel.facts.tables import Tables
+from ravel.terms.schema import PARTITIONS
 
 __all__ = ["app"]
 

@@ -25,7 +25,7 @@ from evaluation.commands._flags import (
 from evaluation.commands._output import keeping, print_json, print_rows, say, shown_progress
 from evaluation.validity.diagnosis import Diagnosis, Undiagnosed, write_diagnosis
 from ravel.common.errors import SuiteError
-from ravel.facts.schema import GENERALISATIONS, PARTITIONS
+from ravel.terms.schema import GENERALISATIONS, PARTITIONS
 
 if TYPE_CHECKING:
     from evaluation.config.target import TargetConfig

@@ -23,7 +23,7 @@ from evaluation.commands._flags import (
 from evaluation.commands._output import print_json, say
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_json
-from ravel.facts.schema import GENERALISATIONS
+from ravel.terms.schema import GENERALISATIONS
 
 if TYPE_CHECKING:
     from das.featurizers.storage import FeaturizerHeader

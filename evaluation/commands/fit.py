@@ -26,7 +26,7 @@ from evaluation.commands._flags import (
 from evaluation.commands._output import keeping, print_json, print_json_lines, print_rows, say, shown_progress
 from evaluation.records.scores import ScoreRecord
 from evaluation.scoring.metrics import Rounding
-from ravel.facts.schema import GENERALISATIONS, PARTITIONS
+from ravel.terms.schema import GENERALISATIONS, PARTITIONS
 
 __all__ = ["fit", "score"]
 

@@ -12,7 +12,7 @@ from evaluation.commands._flags import Json, one_of
 from evaluation.commands._output import print_json, say
 from evaluation.report.tables import RENDERERS, render
 from evaluation.report.tables.of_runs import table_of_runs
-from ravel.facts.schema import Partition
+from ravel.terms.schema import Partition
 
 __all__ = ["plot", "table"]
 

@@ -10,7 +10,7 @@ from pydantic import Field, PositiveInt, field_validator
 from evaluation.config.execution import ExecutionConfig
 from ravel.common.config import Config
 from ravel.common.sizes import MemorySize
-from ravel.facts.schema import GENERALISATIONS, Generalisation
+from ravel.terms.schema import GENERALISATIONS, Generalisation
 
 __all__ = [
     "DEFAULT_LABEL_TOKENS",

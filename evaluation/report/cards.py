@@ -18,8 +18,8 @@ from ravel.common.errors import SuiteError
 from ravel.common.io import read_jsonl, read_text
 from ravel.common.strict_yaml import to_yaml
 from ravel.entity_types import ENTITY_TYPES
-from ravel.facts.schema import SOURCE_KINDS, TRAIN_SPLIT
 from ravel.instance.instance import Instance
+from ravel.terms.schema import SOURCE_KINDS, TRAIN_SPLIT
 
 __all__ = ["card_of", "featurizer_card", "instance_card", "run_card"]
 

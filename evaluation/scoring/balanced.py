@@ -19,9 +19,9 @@ from evaluation.scoring.intervals import Sampled, Spreads
 from evaluation.scoring.metrics import Answer, Measure, Scores, midpoint
 from evaluation.scoring.strata import Strata, verdicts_of, without_draws
 from evaluation.scoring.summary import Evidence, MethodSample, SplitContext, average_records
+from ravel.checking.dependence import normalised
 from ravel.common.errors import SuiteError
-from ravel.facts.dependence import normalised
-from ravel.facts.schema import InterchangePair
+from ravel.terms.schema import InterchangePair
 
 __all__ = [
     "BalancedScorer",

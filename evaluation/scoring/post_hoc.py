@@ -28,8 +28,7 @@ from evaluation.scoring.balanced import BalancedScorer
 from evaluation.scoring.breakdowns import Breakdown
 from evaluation.scoring.intervals import Resamples, clusters_of
 from evaluation.scoring.summary import Evidence, SplitContext
-from ravel.common.io import write_jsonl
-from ravel.facts.dependence import (
+from ravel.checking.dependence import (
     Dependence,
     SameValue,
     Skew,
@@ -44,9 +43,10 @@ from ravel.facts.dependence import (
     values_of_instance,
     values_of_tables,
 )
-from ravel.facts.schema import GENERALISATIONS, Generalisation, split_name
+from ravel.common.io import write_jsonl
 from ravel.facts.tables import Tables
 from ravel.instance.instance import Instance
+from ravel.terms.schema import GENERALISATIONS, Generalisation, split_name
 
 __all__ = ["Derived", "derive", "read_derived", "world_of", "write_derived"]
 

@@ -10,7 +10,7 @@ from evaluation.records.scores import SCORE_SCHEMA_VERSION, Outcome, ScoredKind,
 from evaluation.scoring.intervals import Clustered, Resamples, clusters_of, draw_resamples, sample_scores
 from evaluation.scoring.metrics import Rounding, scores
 from ravel.common.seeds import numpy_stream
-from ravel.facts.schema import Generalisation, Partition
+from ravel.terms.schema import Generalisation, Partition
 
 __all__ = ["Subject", "of_kind", "score_outcomes", "split_resamples"]
 

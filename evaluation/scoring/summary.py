@@ -16,7 +16,7 @@ from evaluation.records.scores import (
 )
 from evaluation.scoring.averages import Macro, average_attributes, mean_over_seeds
 from evaluation.scoring.intervals import Resamples, Sampled, difference, holm
-from ravel.facts.schema import Generalisation, Partition
+from ravel.terms.schema import Generalisation, Partition
 
 __all__ = [
     "Evidence",

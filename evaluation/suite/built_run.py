@@ -12,10 +12,10 @@ from das.engine.base.protocol import Engine
 from evaluation.config.suite import SuiteConfig
 from evaluation.records.run_folder import RunFolder
 from evaluation.suite.run import RunSummary, run_suite_on
+from ravel.building.build import BuildConfig, build_instance
 from ravel.common.errors import SuiteError
 from ravel.common.progress import Progress, silent
 from ravel.facts.tables import Tables
-from ravel.instance.build import BuildConfig, build_instance
 from ravel.instance.instance import Instance
 
 __all__ = ["run_built"]

@@ -34,8 +34,8 @@ from ravel.common.errors import SuiteError
 from ravel.common.io import read_jsonl, write_jsonl
 from ravel.common.progress import Progress
 from ravel.common.sizes import parse_bytes
-from ravel.facts.schema import Generalisation, split_name
 from ravel.instance.instance import Instance
+from ravel.terms.schema import Generalisation, split_name
 
 __all__ = ["Choice", "ControlResults", "control_results", "controlled_points", "run_control"]
 

@@ -13,9 +13,9 @@ from evaluation.config.target import TargetConfig
 from evaluation.records.run_folder import RunFolder
 from evaluation.suite.built_run import run_built
 from evaluation.suite.run import RunSummary
+from ravel.building.build import BuildConfig
 from ravel.common.progress import Progress, silent
 from ravel.facts.tables import Tables, read_bundled
-from ravel.instance.build import BuildConfig
 
 __all__ = ["DEMO", "QUICK", "DemoPlan", "run_demo", "run_demo_on"]
 

@@ -18,8 +18,8 @@ from evaluation.suite.controls import CONTROLS
 from ravel.common.errors import SuiteError, unknown_name
 from ravel.common.io import canonical_json, sha256_text
 from ravel.common.registry import Registry
-from ravel.facts.schema import GENERALISATIONS, split_name
 from ravel.instance.instance import Instance
+from ravel.terms.schema import GENERALISATIONS, split_name
 
 __all__ = [
     "ALL_CONTROLS",

@@ -53,8 +53,8 @@ from ravel.common.errors import SuiteError
 from ravel.common.io import remove_file, write_jsonl
 from ravel.common.progress import Progress, silent
 from ravel.common.registry import Registry
-from ravel.facts.schema import SOURCE_KINDS, Generalisation, Partition, split_name
 from ravel.instance.instance import Instance
+from ravel.terms.schema import SOURCE_KINDS, Generalisation, Partition, split_name
 
 __all__ = ["RunSummary", "SuiteConfig", "plan_cells", "run_suite", "run_suite_for", "run_suite_on"]
 

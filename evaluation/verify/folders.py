@@ -10,9 +10,9 @@ from typing import Any, Literal
 from evaluation.exchange.submission import MANIFEST, check_submission, is_archive, opened
 from evaluation.verify.file_checks import check_cell_file, check_featurizer, json_problems, lines_problems
 from evaluation.verify.run import check_run
+from ravel.checking.leaks import LEAK_CHECKS, Leak, find_leaks
 from ravel.common.errors import SuiteError
 from ravel.instance.instance import Instance, verify_instance
-from ravel.pairing.leaks import LEAK_CHECKS, Leak, find_leaks
 
 __all__ = ["MARKS", "Kind", "Verification", "leak_rows", "verify_artefact"]
 

@@ -49,8 +49,8 @@ from evaluation.verify.file_checks import (
 from evaluation.verify.rescoring import nothing_drawn, record_problems, rescored
 from ravel.common.errors import SuiteError
 from ravel.common.io import canonical_json, read_json, read_jsonl
-from ravel.facts.schema import SOURCE_KINDS, Generalisation, Partition, split_name
 from ravel.instance.instance import Instance
+from ravel.terms.schema import SOURCE_KINDS, Generalisation, Partition, split_name
 
 __all__ = ["check_run"]
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from ravel.asking.knowledge import Answerer
 from ravel.common.errors import SuiteError
-from ravel.facts.schema import SLOT, Template
+from ravel.terms.schema import SLOT, Template
 
 __all__ = ["FramingAnswerer", "framed", "framing", "start_counts", "start_notes"]
 

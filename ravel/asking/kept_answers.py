@@ -23,7 +23,7 @@ from ravel.common.io import (
     write_bytes,
 )
 from ravel.common.strict_json import JsonError, parse_json
-from ravel.facts.schema import Completion, Prompt
+from ravel.terms.schema import Completion, Prompt
 
 __all__ = ["KeptAnswers", "kept_folder"]
 

@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ravel.asking.labels import label_is_settled
-from ravel.asking.matching import MatchMode, NumberWithin, settled_verdict
 from ravel.asking.prompts import fill
 from ravel.common.seeds import numpy_stream
-from ravel.facts.schema import (
+from ravel.matching import MatchMode, NumberWithin, settled_verdict
+from ravel.terms.partitions import asked_together, share_out
+from ravel.terms.schema import (
     PARTITIONS,
     Completion,
     EntityFacts,
@@ -26,7 +27,6 @@ from ravel.facts.schema import (
     Prompt,
     Template,
 )
-from ravel.pairing.partitions import asked_together, share_out
 
 __all__ = [
     "Answerer",

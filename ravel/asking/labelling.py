@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 from ravel.asking.knowledge import Answerer, Progress
 from ravel.asking.labels import extract_label, label_tokens_of
-from ravel.asking.matching import NumberWithin
 from ravel.asking.positions import PositionError, last_token_of
 from ravel.asking.prompts import fill
-from ravel.facts.schema import Completion, EntityFacts, EntityType, InterchangePair, Prompt, Template
 from ravel.instance.instance import PromptRecord
+from ravel.matching import NumberWithin
+from ravel.terms.schema import Completion, EntityFacts, EntityType, InterchangePair, Prompt, Template
 
 __all__ = ["Cell", "Labeller", "cell_of", "only_used", "unanswered", "with_position"]
 

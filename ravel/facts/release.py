@@ -20,8 +20,8 @@ from ravel.common.errors import SuiteError
 from ravel.common.io import make_folder, write_text
 from ravel.common.strict_json import JsonError, parse_json
 from ravel.entity_types import ENTITY_TYPES
-from ravel.facts.schema import PARTITIONS, EntityFacts, EntityType, Template
 from ravel.facts.tables import Located, Tables, checked_facts, checked_template, tables_from
+from ravel.terms.schema import PARTITIONS, EntityFacts, EntityType, Template
 
 __all__ = ["HUB_ID", "HubLoader", "load_from_hub", "read_release", "release_files", "write_release"]
 

@@ -19,7 +19,7 @@ from ravel.common.bundled import bundled_path
 from ravel.common.errors import SuiteError, unknown_name
 from ravel.common.io import make_folder, read_json, read_jsonl, sha256_file, write_text
 from ravel.entity_types import ENTITY_TYPES
-from ravel.facts.schema import PARTITIONS, SLOT, EntityFacts, EntityType, Partition, Template
+from ravel.terms.schema import PARTITIONS, SLOT, EntityFacts, EntityType, Partition, Template
 
 __all__ = [
     "Located",

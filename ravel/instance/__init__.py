@@ -1,1 +1,1 @@
-"""An instance: how it is built, written, read and verified."""
+"""A built benchmark for one model: its rows, its folder, the release's format of pairs."""

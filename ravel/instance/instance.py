@@ -20,7 +20,7 @@ from ravel.common.io import (
     write_json,
     write_text,
 )
-from ravel.facts.schema import TRAIN_SPLIT, InterchangePair, evaluation_splits
+from ravel.instance.release_pairs import ReleasePair, write_release_pairs
 from ravel.instance.rows import (
     PAIR_FIELDS,
     Manifest,
@@ -29,7 +29,7 @@ from ravel.instance.rows import (
     pair_from_row,
     pair_row,
 )
-from ravel.pairing.release_pairs import ReleasePair, write_release_pairs
+from ravel.terms.schema import TRAIN_SPLIT, InterchangePair, evaluation_splits
 
 if TYPE_CHECKING:
     import datasets

@@ -13,7 +13,7 @@ from typing import Any
 from ravel.common.errors import SuiteError
 from ravel.common.io import canonical_json, sha256_text
 from ravel.common.typed import check_version, typed_values
-from ravel.facts.schema import SOURCE_KINDS, InterchangePair, Prompt, SourceKind
+from ravel.terms.schema import SOURCE_KINDS, InterchangePair, Prompt, SourceKind
 
 __all__ = [
     "INSTANCE_SCHEMA_VERSION",

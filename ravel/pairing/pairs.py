@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ravel.asking.labels import distinct_within
-from ravel.asking.mentions import same_text
 from ravel.common.seeds import numpy_stream
-from ravel.facts.schema import SOURCE_KINDS, InterchangePair, SourceKind
 from ravel.instance.instance import PromptRecord
+from ravel.terms.mentions import same_text
+from ravel.terms.schema import SOURCE_KINDS, InterchangePair, SourceKind
 
 __all__ = ["DrawRules", "Question", "Sources", "draw_pairs", "interleave"]
 

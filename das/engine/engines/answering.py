@@ -9,7 +9,7 @@ from das.engine.base.batch import PromptEncoder
 from das.engine.base.protocol import Engine
 from ravel.asking.knowledge import Decided
 from ravel.common.errors import SuiteError
-from ravel.facts.schema import Completion, Prompt
+from ravel.terms.schema import Completion, Prompt
 
 __all__ = ["EngineAnswerer"]
 

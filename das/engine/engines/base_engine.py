@@ -20,7 +20,7 @@ from das.models.base import TargetModel
 from das.sites import Site
 from ravel.asking.knowledge import Decided
 from ravel.common.errors import SuiteError
-from ravel.facts.schema import Completion
+from ravel.terms.schema import Completion
 
 __all__ = ["ThroughLogits", "batches_of", "listen"]
 

@@ -26,7 +26,7 @@ from das.models.base import TargetModel
 from das.sites import Site
 from ravel.asking.knowledge import Decided
 from ravel.common.errors import SuiteError
-from ravel.facts.schema import Completion, Prompt
+from ravel.terms.schema import Completion, Prompt
 
 # Importing pyvene prints a line about a back-end not used here, which would spoil machine-readable output.
 with contextlib.redirect_stdout(io.StringIO()):

@@ -23,7 +23,7 @@ from das.models.configs import windows
 from das.models.load import memory_guard, ran_out_of_memory
 from das.sites import STREAMS, Stream
 from ravel.common.errors import SuiteError
-from ravel.facts.schema import Prompt
+from ravel.terms.schema import Prompt
 
 __all__ = ["SelfTest", "check_engine", "proven", "self_test"]
 

@@ -36,8 +36,8 @@ from evaluation.report.tables.means import averages_without_outcomes
 from evaluation.report.tables.of_runs import check_scored
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_text
-from ravel.facts.schema import GENERALISATIONS, PARTITIONS
 from ravel.instance.instance import Instance
+from ravel.terms.schema import GENERALISATIONS, PARTITIONS
 
 __all__ = ["Report", "read_report"]
 

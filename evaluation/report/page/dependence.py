@@ -11,7 +11,7 @@ from evaluation.records.scores import AverageRecord, Refusal, ScoreRecord
 from evaluation.report.tables import Table, balanced_table, dependence_table
 from evaluation.report.tables.html import to_html
 from evaluation.scoring.post_hoc import Derived, read_derived
-from ravel.facts.dependence import BOUND_REDUCTION, BOUND_SHARE, Dependence, Skew, preferred
+from ravel.checking.dependence import BOUND_REDUCTION, BOUND_SHARE, Dependence, Skew, preferred
 
 __all__ = ["DependenceBlock", "dependence_block", "dependence_html", "dependence_link"]
 

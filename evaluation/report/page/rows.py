@@ -15,7 +15,7 @@ from evaluation.records.scores import (
     ScoreRecord,
 )
 from evaluation.report.tables.build import SCORES
-from ravel.facts.schema import GENERALISATIONS, PARTITIONS, SOURCE_KINDS
+from ravel.terms.schema import GENERALISATIONS, PARTITIONS, SOURCE_KINDS
 
 __all__ = ["KINDS", "MEAN", "Against", "ReportRow", "against", "contending", "leading", "rows_of"]
 

@@ -30,7 +30,7 @@ from evaluation.report.tables.notes import (
     sites_text,
 )
 from ravel.common.errors import SuiteError
-from ravel.facts.schema import GENERALISATIONS, SOURCE_KINDS, Generalisation, Partition
+from ravel.terms.schema import GENERALISATIONS, SOURCE_KINDS, Generalisation, Partition
 
 __all__ = [
     "SCORES",

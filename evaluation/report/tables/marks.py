@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from evaluation.records.scores import ComparisonRecord
 from evaluation.report.tables.model import Column, Row, TableCell, Versus
-from ravel.facts.schema import Partition
+from ravel.terms.schema import Partition
 
 __all__ = ["LEVEL", "with_marks"]
 

@@ -21,11 +21,11 @@ from evaluation.records.scores import AverageRecord
 from evaluation.scoring.metrics import cause
 from evaluation.suite.run import RunSummary, run_suite_on
 from ravel.asking.knowledge import ask
+from ravel.building.build import BuildConfig, build_instance
 from ravel.common.bundled import bundled_path
 from ravel.entity_types import ENTITY_TYPES
 from ravel.facts.release import read_release
 from ravel.facts.tables import Tables, read_bundled
-from ravel.instance.build import BuildConfig, build_instance
 from ravel.instance.instance import Instance
 
 FOLDER = bundled_path("target_model")

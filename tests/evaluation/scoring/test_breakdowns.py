@@ -17,11 +17,11 @@ from evaluation.scoring.intervals import clusters_of, draw_resamples
 from evaluation.scoring.metrics import isolate
 from evaluation.scoring.summary import Evidence, SplitContext
 from ravel.asking.prompts import fill
+from ravel.checking.dependence import Dependence, SameValue, dependences
 from ravel.common.errors import SuiteError
 from ravel.common.io import write_jsonl
-from ravel.facts.dependence import Dependence, SameValue, dependences
-from ravel.facts.schema import InterchangePair, Template
 from ravel.instance.instance import Instance, PromptRecord
+from ravel.terms.schema import InterchangePair, Template
 
 CITIES = ("Rome", "Pisa", "Oslo", "Lima", "Cusco")
 FACTS = {

@@ -19,9 +19,9 @@ from evaluation.config.suite import SuiteConfig
 from evaluation.config.target import TargetConfig
 from evaluation.suite.forecast.cache import count_states, estimate_states
 from evaluation.suite.forecast.plan import plan_preset
+from ravel.building.build import BuildConfig
 from ravel.common.errors import SuiteError
 from ravel.common.sizes import parse_bytes
-from ravel.instance.build import BuildConfig
 from ravel.instance.instance import Instance
 
 

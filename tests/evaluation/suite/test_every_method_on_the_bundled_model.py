@@ -14,8 +14,8 @@ from evaluation.records.scores import FLOORS, AverageRecord
 from evaluation.suite.built_run import run_built
 from evaluation.suite.run import RunSummary
 from evaluation.verify.folders import verify_artefact
+from ravel.building.build import BuildConfig
 from ravel.facts.tables import read_bundled
-from ravel.instance.build import BuildConfig
 
 pytestmark = pytest.mark.slow
 

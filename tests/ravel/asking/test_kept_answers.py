@@ -14,9 +14,9 @@ from answering_world import TableAnswerer, town_tables
 import ravel.asking.knowledge
 from ravel.asking.kept_answers import KeptAnswers, kept_folder
 from ravel.asking.knowledge import Decided
-from ravel.facts.schema import Completion, Prompt
-from ravel.instance.build import BuildConfig, build_instance
+from ravel.building.build import BuildConfig, build_instance
 from ravel.instance.instance import Instance
+from ravel.terms.schema import Completion, Prompt
 
 CHUNK = 16
 CONFIGS = {

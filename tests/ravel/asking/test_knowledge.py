@@ -21,8 +21,8 @@ from ravel.asking.knowledge import (
 )
 from ravel.asking.labels import extract_label
 from ravel.asking.prompts import fill
-from ravel.facts.schema import PARTITIONS, Completion, EntityFacts, Prompt, Template, evaluation_splits
-from ravel.pairing.partitions import SPLIT_PLANS, asked_together, share_out
+from ravel.terms.partitions import SPLIT_PLANS, asked_together, share_out
+from ravel.terms.schema import PARTITIONS, Completion, EntityFacts, Prompt, Template, evaluation_splits
 
 
 def quiet(stage: str, done: int, total: int) -> None:

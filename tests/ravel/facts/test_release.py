@@ -17,8 +17,8 @@ from release_data import RELEASE, TYPES, needs_release
 import ravel.facts.release
 from ravel.common.errors import SuiteError
 from ravel.facts.release import load_from_hub, read_release, release_files, write_release
-from ravel.facts.schema import Template
 from ravel.facts.tables import Tables, read_tables, write_tables
+from ravel.terms.schema import Template
 
 # (total, train, val, test)
 ENTITIES = {

@@ -16,9 +16,9 @@ from ravel.common.errors import SuiteError
 from ravel.common.io import read_jsonl
 from ravel.common.typed import check_version, typed_values
 from ravel.entity_types import ENTITY_TYPES
-from ravel.facts.schema import Partition
 from ravel.facts.tables import Tables, read_bundled
 from ravel.instance.instance import Instance
+from ravel.terms.schema import Partition
 
 __all__ = [
     "BOUND_REDUCTION",

@@ -37,23 +37,8 @@ from ravel.asking.knowledge import (
     until_labelled,
 )
 from ravel.asking.labelling import Cell, Labeller, cell_of, only_used, unanswered, with_position
-from ravel.asking.matching import MatchMode
-from ravel.asking.mentions import mentions, same_text
 from ravel.asking.prompts import glues_letters
-from ravel.common.config import Config
-from ravel.common.errors import unknown_name
-from ravel.common.seeds import numpy_stream
-from ravel.facts.schema import (
-    PARTITIONS,
-    TRAIN_SPLIT,
-    Completion,
-    EntityFacts,
-    InterchangePair,
-    SourceKind,
-    Template,
-)
-from ravel.facts.tables import Tables
-from ravel.instance.build_report import (
+from ravel.building.report import (
     by_partition,
     entity_counts,
     kept_accuracy,
@@ -64,10 +49,25 @@ from ravel.instance.build_report import (
     template_counts,
     warnings_of,
 )
+from ravel.common.config import Config
+from ravel.common.errors import unknown_name
+from ravel.common.seeds import numpy_stream
+from ravel.facts.tables import Tables
 from ravel.instance.instance import Instance, PromptRecord
 from ravel.instance.rows import source_kind_of
+from ravel.matching import MatchMode
 from ravel.pairing.pairs import DrawRules, Question, Sources, draw_pairs, interleave
-from ravel.pairing.partitions import SPLIT_PLANS, SplitPlan, asked_together
+from ravel.terms.mentions import mentions, same_text
+from ravel.terms.partitions import SPLIT_PLANS, SplitPlan, asked_together
+from ravel.terms.schema import (
+    PARTITIONS,
+    TRAIN_SPLIT,
+    Completion,
+    EntityFacts,
+    InterchangePair,
+    SourceKind,
+    Template,
+)
 
 __all__ = ["BuildConfig", "SourceShares", "build_instance"]
 
@@ -168,8 +168,8 @@ def build_instance(
     Departures from the published recipe (RAVEL, arXiv 2402.17700, code and public adaptations): entities
     and templates are ranked inside their partition, so that held-out splits are not empty by chance;
     prompts whose entity has no last token of its own, and templates that glue letters to the slot, are left
-    out and counted in the manifest, as is what would leak (`ravel.pairing.leaks`): what two partitions share,
-    and prompts that name their entity twice; no label is dropped for having several words; nothing is
+    out and counted in the manifest, as is what would leak (`ravel.checking.leaks`): what two partitions
+    share, and prompts that name their entity twice; no label is dropped for having several words; nothing is
     truncated.
 
     Raises SuiteError if an attribute is unknown, if the model knows too little for any entity or template

@@ -11,10 +11,10 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ravel.asking.mentions import same_text
-from ravel.facts.dependence import Dependence, dependences, values_of_tables
-from ravel.facts.schema import SLOT, Partition, Template
+from ravel.checking.dependence import Dependence, dependences, values_of_tables
 from ravel.facts.tables import Tables
+from ravel.terms.mentions import same_text
+from ravel.terms.schema import SLOT, Partition, Template
 
 __all__ = [
     "AttributeFreeTexts",

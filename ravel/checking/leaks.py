@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-from ravel.asking.mentions import mentions, same_letters, same_text
-from ravel.facts.schema import TRAIN_SPLIT, InterchangePair, Prompt
 from ravel.instance.instance import Instance
-from ravel.pairing.partitions import SPLIT_PLANS
+from ravel.terms.mentions import mentions, same_letters, same_text
+from ravel.terms.partitions import SPLIT_PLANS
+from ravel.terms.schema import TRAIN_SPLIT, InterchangePair, Prompt
 
 __all__ = ["LEAK_CHECKS", "Leak", "LeakCheck", "Severity", "find_leaks", "has_leaks"]
 
@@ -126,7 +126,7 @@ def find_leaks(instance: Instance) -> tuple[Leak, ...]:
 
     Names and templates that differ in case, blanks or Unicode form only count as one. Accents tell apart,
     for San Jose and San José are two cities: such spellings are a note. A name is found outside the slot as
-    a whole word (`ravel.asking.mentions`). Test splits that are withheld are not looked at.
+    a whole word (`ravel.terms.mentions`). Test splits that are withheld are not looked at.
     """
     view = _View(instance)
     leaks = (_leak(check, view) for check in LEAK_CHECKS)

@@ -15,11 +15,11 @@ from ravel.asking.knowledge import Answerer, Progress, complete_in_chunks
 from ravel.asking.labelling import Cell, Labeller, cell_of, only_used, unanswered, with_position
 from ravel.asking.labels import distinct_within
 from ravel.common.errors import SuiteError, unknown_name
-from ravel.facts.schema import InterchangePair
 from ravel.facts.tables import Tables
 from ravel.instance.instance import ALL_SPLITS, Instance, PromptRecord
+from ravel.instance.release_pairs import ReleasePair, import_release_pairs
 from ravel.instance.rows import source_kind_of
-from ravel.pairing.release_pairs import ReleasePair, import_release_pairs
+from ravel.terms.schema import InterchangePair
 
 __all__ = ["instance_from_release_pairs"]
 

@@ -13,9 +13,7 @@ from hypothesis import strategies as st
 from release_data import RELEASE, needs_release
 
 from ravel.asking.prompts import fill
-from ravel.common.errors import SuiteError
-from ravel.common.io import write_jsonl
-from ravel.facts.dependence import (
+from ravel.checking.dependence import (
     Dependence,
     SameValue,
     Skew,
@@ -32,10 +30,12 @@ from ravel.facts.dependence import (
     values_of_instance,
     values_of_tables,
 )
+from ravel.common.errors import SuiteError
+from ravel.common.io import write_jsonl
 from ravel.facts.release import read_release
-from ravel.facts.schema import EntityFacts, InterchangePair, Template
 from ravel.facts.tables import Tables
 from ravel.instance.instance import Instance, PromptRecord
+from ravel.terms.schema import EntityFacts, InterchangePair, Template
 
 LAND = {"a": "X", "b": "X", "c": "X", "d": "Y", "e": "Y"}
 TONGUE = {"a": "p", "b": "p", "c": "q", "d": "q", "e": "q"}

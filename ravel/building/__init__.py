@@ -1,0 +1,1 @@
+"""Tables and a model that answers become an instance."""
