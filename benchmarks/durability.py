@@ -27,7 +27,7 @@ from das.models.base import TargetModel
 from das.models.load import load_target
 from evaluation.config.suite import SuiteConfig
 from evaluation.suite.run import run_suite_on
-from ravel.building.build import BuildConfig, build_instance
+from ravel.building import BuildConfig, build_instance
 from ravel.common import durable
 from ravel.common.durable import Disk
 from ravel.common.io import write_json

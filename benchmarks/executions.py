@@ -23,7 +23,7 @@ from measuring import environment, markdown_table, median
 from evaluation.config.suite import SuiteConfig
 from evaluation.config.target import TargetConfig
 from evaluation.suite.folders import build_folder
-from ravel.building.build import BuildConfig
+from ravel.building import BuildConfig
 from ravel.common.io import write_json, write_text
 
 COMMAND = "from evaluation.cli import main; main()"

@@ -21,7 +21,7 @@ from evaluation.records.scores import ScoreRecord
 from evaluation.report.plots import LayerPoint, plot_layers
 from evaluation.report.tables import attribute_table, main_table, render
 from evaluation.suite.run import RunSummary, run_suite_on
-from ravel.building.build import BuildConfig, build_instance
+from ravel.building import BuildConfig, build_instance
 from ravel.common.io import write_jsonl, write_text
 from ravel.facts.release import read_release
 from ravel.facts.tables import Tables, read_bundled

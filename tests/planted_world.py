@@ -20,7 +20,7 @@ from das.featurizers.base import Featurizer
 from das.models.base import ModelFamily, TargetModel
 from das.models.instrument import Instrument
 from das.sites import Site
-from ravel.asking.knowledge import Decided
+from ravel.asking.answerer import Decided
 from ravel.instance.instance import Instance, PromptRecord
 from ravel.terms.schema import Completion, InterchangePair, Prompt
 

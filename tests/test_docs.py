@@ -40,7 +40,7 @@ from evaluation.records.scores import AverageRecord, ComparisonRecord, Outcome, 
 from evaluation.suite.grid import Cell
 from evaluation.validity.diagnosis import CellDiagnoses, Check, Diagnosis, Measure, PatchScore, Undiagnosed
 from ravel.asking.prompts import fill
-from ravel.building.build import BuildConfig
+from ravel.building import BuildConfig
 from ravel.checking.audit import audit_tables
 from ravel.checking.dependence import Dependence, Skew
 from ravel.facts.tables import read_tables

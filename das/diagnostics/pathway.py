@@ -24,7 +24,7 @@ from das.featurizers.base import Featurizer
 from das.methods.common.base import NotApplicableError
 from das.models.base import Place, TargetModel
 from das.sites import Site
-from ravel.asking.knowledge import Decided
+from ravel.asking.answerer import Decided
 from ravel.common.errors import SuiteError
 from ravel.terms.schema import Completion, Prompt
 

@@ -95,7 +95,7 @@ def build(
     """
     from evaluation.suite.folders import build_folder
     from ravel.asking.kept_answers import kept_folder
-    from ravel.building.build import BuildConfig
+    from ravel.building import BuildConfig
 
     flags = given(
         seed=seed,

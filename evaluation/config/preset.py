@@ -10,7 +10,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from das.sites import Site
 from evaluation.config.suite import MethodSpec, SuiteConfig
-from ravel.building.build import BuildConfig
+from ravel.building import BuildConfig
 from ravel.common.config import Config
 from ravel.common.errors import unknown_name
 from ravel.terms.schema import Generalisation

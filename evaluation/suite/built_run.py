@@ -12,7 +12,7 @@ from das.engine.base.protocol import Engine
 from evaluation.config.suite import SuiteConfig
 from evaluation.records.run_folder import RunFolder
 from evaluation.suite.run import RunSummary, run_suite_on
-from ravel.building.build import BuildConfig, build_instance
+from ravel.building import BuildConfig, build_instance
 from ravel.common.errors import SuiteError
 from ravel.common.progress import Progress, silent
 from ravel.facts.tables import Tables

@@ -13,7 +13,7 @@ from evaluation.config.target import TargetConfig
 from evaluation.records.run_folder import RunFolder
 from evaluation.suite.built_run import run_built
 from evaluation.suite.run import RunSummary
-from ravel.building.build import BuildConfig
+from ravel.building import BuildConfig
 from ravel.common.progress import Progress, silent
 from ravel.facts.tables import Tables, read_bundled
 

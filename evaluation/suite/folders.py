@@ -36,8 +36,7 @@ from evaluation.suite.grid import plan_cells, resolve
 from evaluation.suite.run import RunSummary, run_suite_for
 from ravel import __version__
 from ravel.asking.kept_answers import KeptAnswers, kept_folder
-from ravel.building.build import BuildConfig, build_instance
-from ravel.building.report import GuessesError
+from ravel.building import BuildConfig, GuessesError, build_instance
 from ravel.common.errors import SuiteError
 from ravel.common.folders import check_new_folder, new_folder
 from ravel.common.io import canonical_json, read_json, remove_folder, sha256_text, write_text

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
 
-from ravel.asking.knowledge import Answerer
+from ravel.asking.answerer import Answerer
 from ravel.common.errors import SuiteError
 from ravel.terms.schema import SLOT, Template
 

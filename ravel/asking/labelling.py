@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ravel.asking.knowledge import Answerer, Progress
+from ravel.asking.answerer import Answerer
 from ravel.asking.labels import extract_label, label_tokens_of
 from ravel.asking.positions import PositionError, last_token_of
 from ravel.asking.prompts import fill
+from ravel.common.progress import Progress
 from ravel.instance.instance import PromptRecord
 from ravel.matching import NumberWithin
 from ravel.terms.schema import Completion, EntityFacts, EntityType, InterchangePair, Prompt, Template

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from ravel.asking.knowledge import Answerer, Progress, complete_in_chunks
+from ravel.asking.answerer import Answerer, complete_in_chunks
 from ravel.asking.labelling import Cell, Labeller, cell_of, only_used, unanswered, with_position
 from ravel.asking.labels import distinct_within
 from ravel.common.errors import SuiteError, unknown_name
+from ravel.common.progress import Progress, silent
 from ravel.facts.tables import Tables
 from ravel.instance.instance import ALL_SPLITS, Instance, PromptRecord
 from ravel.instance.release_pairs import ReleasePair, import_release_pairs
@@ -52,7 +53,7 @@ def instance_from_release_pairs(
         split: [_row(cells, pair, path) for pair in import_release_pairs(path)]
         for split, path in files.items()
     }
-    report = progress if progress is not None else _silent
+    report = progress if progress is not None else silent
     records = _answer(cells.all(), tables, answerer, max_new_tokens=max_new_tokens, progress=report)
     dropped: Counter[str] = Counter()
     pairs = {split: _pairs(split, found, records, label_tokens, dropped) for split, found in rows.items()}
@@ -76,10 +77,6 @@ def instance_from_release_pairs(
             "pairs_left_out": dict(sorted(dropped.items())),
         },
     )
-
-
-def _silent(stage: str, done: int, total: int) -> None:
-    """Report nothing."""
 
 
 def _reasons(dropped: Mapping[str, int]) -> str:

@@ -57,7 +57,7 @@ from evaluation.validity.diagnosis import (
     write_diagnosis,
 )
 from evaluation.verify.folders import verify_artefact
-from ravel.building.build import BuildConfig
+from ravel.building import BuildConfig
 from ravel.checking.dependence import read_dependence, read_skews
 from ravel.common.config import Config
 from ravel.common.io import read_json, read_jsonl, write_json, write_jsonl, write_text

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-from ravel.asking.knowledge import Decided
+from ravel.asking.answerer import Decided
 from ravel.facts.tables import Tables
 from ravel.matching import NumberWithin, Prefix
 from ravel.terms.schema import (

@@ -13,7 +13,7 @@ from das.engine.base.labels import ForcedLabels
 from das.featurizers.base import Featurizer
 from das.models.base import TargetModel
 from das.sites import Site
-from ravel.asking.knowledge import Decided
+from ravel.asking.answerer import Decided
 from ravel.terms.schema import Completion, Prompt
 
 __all__ = ["Choice", "Engine", "FeaturizedPairs", "ForcedPair", "PromptPair"]

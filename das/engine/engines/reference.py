@@ -24,7 +24,7 @@ from das.engine.running.pass_limit import Room
 from das.featurizers.base import Featurizer
 from das.models.base import TargetModel
 from das.sites import Site
-from ravel.asking.knowledge import Decided
+from ravel.asking.answerer import Decided
 from ravel.common.errors import SuiteError
 from ravel.terms.schema import Completion, Prompt
 

@@ -27,7 +27,7 @@ from das.engine.running.state_runner import Cut, Resumer
 from das.featurizers.base import Featurizer
 from das.models.base import TargetModel
 from das.sites import Site
-from ravel.asking.knowledge import Decided
+from ravel.asking.answerer import Decided
 from ravel.terms.schema import Completion, Prompt
 
 __all__ = ["ResumeEngine"]

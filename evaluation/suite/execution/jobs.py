@@ -17,7 +17,7 @@ from evaluation.suite.control_runs import run_control
 from evaluation.suite.execution.desk import Desk
 from evaluation.suite.forecast.cache import planned_cache
 from evaluation.suite.grid import Cell
-from ravel.building.build import BuildConfig, build_instance
+from ravel.building import BuildConfig, build_instance
 from ravel.common.errors import SuiteError
 from ravel.common.progress import Progress
 from ravel.facts.sources import open_tables

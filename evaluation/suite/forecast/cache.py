@@ -21,7 +21,7 @@ from das.models.base import TargetModel
 from das.sites import Position, Site
 from evaluation.config.preset import ModelShape
 from evaluation.config.suite import SuiteConfig
-from ravel.building.build import BuildConfig
+from ravel.building import BuildConfig
 from ravel.common.sizes import parse_bytes
 from ravel.instance.instance import Instance
 from ravel.terms.schema import PARTITIONS, TRAIN_SPLIT, InterchangePair, split_name

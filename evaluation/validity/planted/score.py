@@ -34,7 +34,7 @@ from evaluation.suite.run import run_suite_on
 from evaluation.validity.planted.text import planted_markdown
 from evaluation.validity.planted.truth import as_subspace, nearness
 from evaluation.validity.planted.validity import validity
-from ravel.building.build import BuildConfig, build_instance
+from ravel.building import BuildConfig, build_instance
 from ravel.common.errors import SuiteError
 from ravel.common.io import write_text
 from ravel.common.progress import Progress, silent

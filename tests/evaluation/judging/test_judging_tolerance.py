@@ -22,7 +22,7 @@ from das.sites import Site
 from evaluation.judging.judge import NaturalAnswers, judge
 from evaluation.judging.tolerance import ToleranceRule, tolerance_rules
 from evaluation.scoring.metrics import scores
-from ravel.asking.knowledge import Decided
+from ravel.asking.answerer import Decided
 from ravel.asking.labels import extract_label
 from ravel.instance.instance import Instance, PromptRecord
 from ravel.matching import NumberWithin, UtcOffset

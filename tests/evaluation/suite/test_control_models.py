@@ -16,7 +16,7 @@ from evaluation.config.suite import SuiteConfig
 from evaluation.config.target import TargetConfig
 from evaluation.records.control_checks import EVERY_ATTRIBUTE
 from evaluation.suite.built_run import run_built
-from ravel.building.build import BuildConfig
+from ravel.building import BuildConfig
 from ravel.facts.tables import read_bundled
 
 CONTROLS = ("labels_shuffled", "other_source", "untrained_model", "values_permuted")

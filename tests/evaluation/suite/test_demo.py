@@ -14,7 +14,7 @@ from das.engine.base.protocol import Engine
 from evaluation.config.target import TargetConfig
 from evaluation.records.scores import read_scores
 from evaluation.suite.demo import DEMO, QUICK, DemoPlan, run_demo_on
-from ravel.building.build import BuildConfig
+from ravel.building import BuildConfig
 from ravel.common.errors import SuiteError
 from ravel.facts.sources import open_tables
 from ravel.facts.tables import Tables, read_bundled

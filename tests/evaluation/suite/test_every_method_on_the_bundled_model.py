@@ -14,7 +14,7 @@ from evaluation.records.scores import FLOORS, AverageRecord
 from evaluation.suite.built_run import run_built
 from evaluation.suite.run import RunSummary
 from evaluation.verify.folders import verify_artefact
-from ravel.building.build import BuildConfig
+from ravel.building import BuildConfig
 from ravel.facts.tables import read_bundled
 
 pytestmark = pytest.mark.slow

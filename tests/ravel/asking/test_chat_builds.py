@@ -12,7 +12,7 @@ import pytest
 from answering_world import TableAnswerer, town_tables
 
 from ravel.asking.chat import start_notes
-from ravel.building.build import BuildConfig, build_instance
+from ravel.building import BuildConfig, build_instance
 from ravel.common.errors import SuiteError
 from ravel.common.schemas import schema_problems
 from ravel.facts.tables import Tables, read_tables, write_tables

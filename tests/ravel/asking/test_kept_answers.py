@@ -12,9 +12,9 @@ import pytest
 from answering_world import TableAnswerer, town_tables
 
 import ravel.asking.knowledge
+from ravel.asking.answerer import Decided
 from ravel.asking.kept_answers import KeptAnswers, kept_folder
-from ravel.asking.knowledge import Decided
-from ravel.building.build import BuildConfig, build_instance
+from ravel.building import BuildConfig, build_instance
 from ravel.instance.instance import Instance
 from ravel.terms.schema import Completion, Prompt
 
@@ -128,7 +128,7 @@ def test_answers_of_another_model_are_not_used_and_not_removed(tmp_path: Path) -
 def test_a_process_that_is_killed_leaves_whole_answers(tmp_path: Path) -> None:
     program = (
         "import os, pathlib, signal, sys, ravel.asking.knowledge, test_kept_answers as t\n"
-        "ravel.asking.knowledge._CHUNK = t.CHUNK\n"
+        "ravel.asking.answerer._CHUNK = t.CHUNK\n"
         "class Shot(t.Mortal):\n"
         "    def complete(self, *given):\n"
         "        if self.answered == 6: os.kill(os.getpid(), signal.SIGKILL)\n"

@@ -19,8 +19,8 @@ from answering_world import (
     town_tables,
 )
 
-from ravel.asking.knowledge import Decided
-from ravel.building.build import BuildConfig, build_instance
+from ravel.asking.answerer import Decided
+from ravel.building import BuildConfig, build_instance
 from ravel.common.errors import SuiteError
 from ravel.facts.tables import Tables
 from ravel.instance.instance import ALL_SPLITS, Instance

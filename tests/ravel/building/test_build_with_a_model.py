@@ -10,7 +10,7 @@ from das.engine import EngineAnswerer, make_engine
 from das.models.load import load_target
 from das.threads import using_threads
 from ravel.asking.positions import last_token_of
-from ravel.building.build import BuildConfig, build_instance
+from ravel.building import BuildConfig, build_instance
 from ravel.common.bundled import bundled_path
 from ravel.common.errors import SuiteError
 from ravel.facts.tables import read_bundled

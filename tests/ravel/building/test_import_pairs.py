@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from answering_world import TableAnswerer, town_tables
 
-from ravel.building.build import BuildConfig, build_instance
+from ravel.building import BuildConfig, build_instance
 from ravel.building.import_pairs import instance_from_release_pairs
 from ravel.common.errors import SuiteError
 from ravel.instance.instance import Instance

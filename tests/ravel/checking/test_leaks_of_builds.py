@@ -14,7 +14,7 @@ from leaking_world import counts, errors
 from release_data import RELEASE, needs_release
 
 from ravel.asking.prompts import fill
-from ravel.building.build import BuildConfig, build_instance
+from ravel.building import BuildConfig, build_instance
 from ravel.building.import_pairs import instance_from_release_pairs
 from ravel.entity_types import ENTITY_TYPES
 from ravel.facts.release import read_release

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from answering_world import TableAnswerer, town_tables
 
-from ravel.building.build import BuildConfig, build_instance
+from ravel.building import BuildConfig, build_instance
 from ravel.common.errors import SuiteError
 from ravel.common.io import sha256_file
 from ravel.instance.instance import ALL_SPLITS, Instance, PromptRecord, verify_instance
