@@ -26,16 +26,9 @@ from evaluation.scoring.intervals import FloatArray, Resamples, clusters_of, int
 from evaluation.scoring.metrics import Rounding, isolate, scores
 from evaluation.scoring.post_hoc import Derived
 from ravel.checking.audit import audit_tables
-from ravel.checking.dependence import (
-    SameValue,
-    bound_attributes,
-    bundled_facts,
-    partitions_of_tables,
-    preferred,
-    skews,
-    values_of_tables,
-)
+from ravel.checking.dependence import bound_attributes, preferred, skews
 from ravel.checking.leaks import LEAK_CHECKS, find_leaks
+from ravel.checking.values import SameValue, bundled_facts, partitions_of_tables, values_of_tables
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_json, read_jsonl
 from ravel.entity_types import ENTITY_TYPES

@@ -19,7 +19,7 @@ from evaluation.scoring.intervals import Sampled, Spreads
 from evaluation.scoring.metrics import Answer, Measure, Scores, midpoint
 from evaluation.scoring.strata import Strata, verdicts_of, without_draws
 from evaluation.scoring.summary import Evidence, MethodSample, SplitContext, average_records
-from ravel.checking.dependence import normalised
+from ravel.checking.values import normalised
 from ravel.common.errors import SuiteError
 from ravel.terms.schema import InterchangePair
 

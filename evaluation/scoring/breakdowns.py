@@ -20,7 +20,8 @@ from evaluation.scoring.intervals import IntArray, Spreads
 from evaluation.scoring.metrics import Scores, isolate
 from evaluation.scoring.strata import Strata, Verdicts, verdicts_of, without_draws
 from evaluation.scoring.summary import Evidence, SplitContext
-from ravel.checking.dependence import Dependence, SameValue, bound_attributes
+from ravel.checking.dependence import Dependence, bound_attributes
+from ravel.checking.values import SameValue
 from ravel.terms.schema import InterchangePair
 
 __all__ = ["Breakdown"]

@@ -30,16 +30,18 @@ from evaluation.scoring.intervals import Resamples, clusters_of
 from evaluation.scoring.summary import Evidence, SplitContext
 from ravel.checking.dependence import (
     Dependence,
-    SameValue,
     Skew,
-    bundled_facts,
     dependences,
-    partitions_of_instance,
-    partitions_of_tables,
     preferred,
     read_dependence,
     read_skews,
     skews,
+)
+from ravel.checking.values import (
+    SameValue,
+    bundled_facts,
+    partitions_of_instance,
+    partitions_of_tables,
     values_of_instance,
     values_of_tables,
 )

@@ -15,7 +15,7 @@ LATE_IMPORTS = {
         "datasets": "takes seconds, and only those who ask for a Dataset need it",
         "pandas": "takes a second, and only those who ask for a table need it",
     },
-    "ravel.facts.release": {"datasets": "takes seconds, and only the hub reader needs it"},
+    "ravel.facts.release_hub": {"datasets": "takes seconds, and only the hub reader needs it"},
     "das.engine": {"das.engine.engines.reference": "pyvene takes seconds, and only the oracle needs it"},
     "evaluation.suite.execution.ray": {
         "ray": "an optional extra that takes seconds, and only a cluster needs it"
@@ -62,7 +62,7 @@ EDGES = {
     },
     "concept_erasure": {"das.methods.closed_form.leace"},
     "matplotlib": {"evaluation.report.plots.canvas"},
-    "datasets": {"ravel.instance.instance", "ravel.facts.release"},
+    "datasets": {"ravel.instance.instance", "ravel.facts.release_hub"},
     "huggingface_hub": {"evaluation.exchange.hub.client"},
     "pandas": {"ravel.instance.instance"},
     "typer": {"evaluation.cli"},

@@ -17,7 +17,8 @@ from evaluation.scoring.intervals import clusters_of, draw_resamples
 from evaluation.scoring.metrics import isolate
 from evaluation.scoring.summary import Evidence, SplitContext
 from ravel.asking.prompts import fill
-from ravel.checking.dependence import Dependence, SameValue, dependences
+from ravel.checking.dependence import Dependence, dependences
+from ravel.checking.values import SameValue
 from ravel.common.errors import SuiteError
 from ravel.common.io import write_jsonl
 from ravel.instance.instance import Instance, PromptRecord

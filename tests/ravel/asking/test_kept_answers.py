@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from answering_world import TableAnswerer, town_tables
 
-import ravel.asking.knowledge
+import ravel.asking.answerer
 from ravel.asking.answerer import Decided
 from ravel.asking.kept_answers import KeptAnswers, kept_folder
 from ravel.building import BuildConfig, build_instance
@@ -49,7 +49,7 @@ class Mortal(TableAnswerer):
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ravel.asking.knowledge, "_CHUNK", CHUNK)
+    monkeypatch.setattr(ravel.asking.answerer, "_CHUNK", CHUNK)
 
 
 def kept_build(
@@ -127,7 +127,7 @@ def test_answers_of_another_model_are_not_used_and_not_removed(tmp_path: Path) -
 
 def test_a_process_that_is_killed_leaves_whole_answers(tmp_path: Path) -> None:
     program = (
-        "import os, pathlib, signal, sys, ravel.asking.knowledge, test_kept_answers as t\n"
+        "import os, pathlib, signal, sys, ravel.asking.answerer, test_kept_answers as t\n"
         "ravel.asking.answerer._CHUNK = t.CHUNK\n"
         "class Shot(t.Mortal):\n"
         "    def complete(self, *given):\n"

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from release_data import RELEASE, needs_release
 
-from ravel.checking.audit import AttributeValues, AuditReport, NearDuplicates, PartitionCounts, audit_tables
+from ravel.checking.audit import audit_tables
+from ravel.checking.audit_report import AttributeValues, AuditReport, NearDuplicates, PartitionCounts
 from ravel.entity_types import ENTITY_TYPES
 from ravel.facts.release import read_release
 from ravel.facts.tables import Tables, read_bundled

@@ -15,18 +15,20 @@ from release_data import RELEASE, needs_release
 from ravel.asking.prompts import fill
 from ravel.checking.dependence import (
     Dependence,
-    SameValue,
     Skew,
     bound_attributes,
-    bundled_facts,
     dependences,
-    normalised,
-    partitions_of_instance,
-    partitions_of_tables,
     preferred,
     read_dependence,
     read_skews,
     skews,
+)
+from ravel.checking.values import (
+    SameValue,
+    bundled_facts,
+    normalised,
+    partitions_of_instance,
+    partitions_of_tables,
     values_of_instance,
     values_of_tables,
 )
