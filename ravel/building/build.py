@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 
 from ravel.asking.answerer import Answerer, complete_in_chunks
 from ravel.asking.chat import framed, start_counts
 from ravel.asking.knowledge import Answers, Kept, Questioner, until_labelled
 from ravel.asking.knowledge_filter import best_entities, keep_above, keep_best, knowledge_of
-from ravel.asking.labelling import Cell, Labeller, only_used, unanswered, with_position
+from ravel.asking.labelling import Cell, Labeller, unanswered, with_position
 from ravel.building.candidates import Candidates, candidates_of, chosen_attributes, stop_of
 from ravel.building.cells import AnsweredCell, LabelledCell, answered_cells, free_cells
 from ravel.building.config import BuildConfig
@@ -33,7 +34,7 @@ from ravel.building.splits import pairs_of_split
 from ravel.common.progress import Progress, silent
 from ravel.facts.tables import Tables
 from ravel.instance.instance import Instance
-from ravel.instance.rows import PromptRecord
+from ravel.instance.rows import PromptRecord, prompt_ids
 from ravel.terms.mentions import mentions
 from ravel.terms.partitions import SPLIT_PLANS
 from ravel.terms.schema import TRAIN_SPLIT, InterchangePair
@@ -110,7 +111,9 @@ class _Build:
             seed=self._config.seed,
             progress=self._progress,
         )
-        return self._instance(candidates, answers, kept, only_used(records, pairs), pairs)
+        used = prompt_ids(chain.from_iterable(pairs.values()))
+        records = [record for record in records if record.prompt_id in used]
+        return self._instance(candidates, answers, kept, records, pairs)
 
     def _questioner(self, progress: Progress) -> Questioner:
         return Questioner(

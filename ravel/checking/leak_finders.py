@@ -38,9 +38,13 @@ class SeenPair:
     """A pair with its place and its two prompts."""
 
     split: str
+    """Where it lies."""
     pair: InterchangePair
+    """The pair."""
     base: Prompt
+    """Its base."""
     source: Prompt
+    """Its source."""
 
     @property
     def texts(self) -> tuple[str, str]:
@@ -61,11 +65,14 @@ class Hit:
     """Something that a check found."""
 
     where: str
+    """The split."""
     example: str
+    """It in words."""
 
 
 Hits = Iterable[Hit]
 Finder = Callable[["InstanceView"], tuple[int, Hits]]
+"""Returns out of how many it looked, and what it found."""
 
 
 class InstanceView:
