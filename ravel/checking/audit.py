@@ -33,6 +33,7 @@ def audit_tables(tables: Tables) -> AuditReport:
     partition_of = {facts.entity: facts.partition for facts in tables.entities}
     asked = [template for template in tables.templates if template.attribute is not None]
     free = list(tables.templates_for(None))
+    free_texts = {template.text for template in free}
     names = tuple(partition_of)
     return AuditReport(
         entity_type=tables.entity_type.name,
@@ -43,7 +44,7 @@ def audit_tables(tables: Tables) -> AuditReport:
         dependences=tuple(dependences(values_of_tables(tables), "facts")),
         near_duplicates=(*_near_duplicate_entities(names), *_near_duplicate_values(tables)),
         glued_slots=tuple(template.text for template in tables.templates if _is_glued(template.text)),
-        asked_and_free=tuple(t.text for t in asked if t.text in {f.text for f in free}),
+        asked_and_free=tuple(t.text for t in asked if t.text in free_texts),
         across_partitions=tuple(_across_partitions(asked, free)),
         held_twice=tuple(_held_twice(tables)),
         without_values=tuple(_without_values(tables)),
@@ -91,7 +92,7 @@ def _names_an_entity(text: str, names: tuple[str, ...]) -> bool:
 
 
 def _attribute_values(tables: Tables) -> Iterator[AttributeValues]:
-    for name, values in _columns(tables).items():
+    for name, values in tables.columns().items():
         stated = {entity: value for entity, value in values.items() if value.strip()}
         if stated:
             yield _of_one_attribute(tables, name, values, stated)
@@ -119,15 +120,6 @@ def _of_one_attribute(
         non_ascii=sum(not value.isascii() for entity, value in stated.items() if entity not in mojibake),
         negative=sum(re.fullmatch(r"-\d+(\.\d+)?", value) is not None for value in stated.values()),
     )
-
-
-def _columns(tables: Tables) -> dict[str, dict[str, str]]:
-    """Return {attribute: {entity: value}} in the type's order, blank values included."""
-    columns: dict[str, dict[str, str]] = {attribute.name: {} for attribute in tables.entity_type.attributes}
-    for facts in tables.entities:
-        for name, value in facts.values:
-            columns[name][facts.entity] = value
-    return columns
 
 
 def _seen_in_train(tables: Tables, stated: Mapping[str, str], partition: Partition) -> float | None:
@@ -159,7 +151,7 @@ def _near_duplicate_entities(names: tuple[str, ...]) -> Iterator[NearDuplicates]
 
 
 def _near_duplicate_values(tables: Tables) -> Iterator[NearDuplicates]:
-    for name, column in _columns(tables).items():
+    for name, column in tables.columns().items():
         words = {value for value in column.values() if re.search(r"[^\W\d_]", value)}
         for group in _groups(words, _bare):
             yield NearDuplicates(name, group)

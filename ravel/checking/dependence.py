@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from itertools import permutations
 from pathlib import Path
 from typing import Any, Literal
@@ -74,7 +74,7 @@ class Dependence:
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as plain values."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        return asdict(self)
 
     @property
     def bound(self) -> bool:
@@ -108,7 +108,7 @@ class Skew:
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as plain values."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        return asdict(self)
 
 
 def read_dependence(path: Path) -> list[Dependence]:

@@ -36,12 +36,11 @@ def normalised(label: str) -> str:
 
 def values_of_tables(tables: Tables) -> dict[str, dict[str, str]]:
     """Return the facts by attribute and entity, attributes in the type's order; blank values are left out."""
-    values: dict[str, dict[str, str]] = {a.name: {} for a in tables.entity_type.attributes}
-    for facts in tables.entities:
-        for name, value in facts.values:
-            if value.strip():
-                values[name][facts.entity] = value
-    return {name: column for name, column in values.items() if column}
+    stated = {
+        name: {entity: value for entity, value in column.items() if value.strip()}
+        for name, column in tables.columns().items()
+    }
+    return {name: column for name, column in stated.items() if column}
 
 
 def values_of_instance(instance: Instance) -> dict[str, dict[str, str]]:

@@ -72,6 +72,14 @@ class Tables:
             self.entity_type.attribute(attribute)
         return tuple(template for template in self.templates if template.attribute == attribute)
 
+    def columns(self) -> dict[str, dict[str, str]]:
+        """Return {attribute: {entity: value}}, attributes in the type's order, blank values included."""
+        columns: dict[str, dict[str, str]] = {attribute.name: {} for attribute in self.entity_type.attributes}
+        for facts in self.entities:
+            for name, value in facts.values:
+                columns[name][facts.entity] = value
+        return columns
+
     @cached_property
     def _attributes(self) -> tuple[str, ...]:
         asked = {template.attribute for template in self.templates}
