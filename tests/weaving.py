@@ -1,5 +1,4 @@
-"""Parameters of laws that hold along several axes: each value in the daily tests, every combination in the long
-ones."""
+"""Parameters of laws that hold along several axes: each value daily, every combination in the long tests."""
 
 from __future__ import annotations
 
