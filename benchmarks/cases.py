@@ -29,7 +29,7 @@ from ravel.asking.answerer import Decided
 from ravel.building import BuildConfig, build_instance
 from ravel.common.seeds import derive_seed, python_stream
 from ravel.facts.tables import Tables, read_bundled
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
 from ravel.terms.schema import Completion, Prompt
 
 __all__ = [

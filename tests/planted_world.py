@@ -21,7 +21,7 @@ from das.models.base import ModelFamily, TargetModel
 from das.models.instrument import Instrument
 from das.sites import Site
 from ravel.asking.answerer import Decided
-from ravel.instance.instance import Instance, PromptRecord
+from ravel.instance import Instance, PromptRecord
 from ravel.terms.schema import Completion, InterchangePair, Prompt
 
 WIDTH = 16

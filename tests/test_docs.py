@@ -44,7 +44,7 @@ from ravel.building import BuildConfig
 from ravel.checking.audit import audit_tables
 from ravel.checking.dependence import Dependence, Skew
 from ravel.facts.tables import read_tables
-from ravel.instance.instance import Manifest, PromptRecord
+from ravel.instance import Manifest, PromptRecord
 from ravel.terms.schema import InterchangePair, Template
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ravel.instance.instance import Instance, PromptRecord
+from ravel.instance import Instance, PromptRecord
 from ravel.terms.schema import InterchangePair, Prompt
 
 __all__ = ["token_instance"]

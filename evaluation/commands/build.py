@@ -25,7 +25,7 @@ from evaluation.commands._output import Interrupted, print_json, say, shown_prog
 from ravel.facts.sources import BUNDLED
 
 if TYPE_CHECKING:
-    from ravel.instance.instance import Instance
+    from ravel.instance import Instance
 
 __all__ = ["build"]
 

@@ -138,7 +138,7 @@ def import_featurizer(
     Example: ravel import W --format mib --instance I --site block_output.2@entity_last --attribute A --out F
     """
     from evaluation.exchange.importing import ImportRequest, import_folder
-    from ravel.instance.instance import Manifest
+    from ravel.instance import Manifest
 
     request = ImportRequest(
         path=path,

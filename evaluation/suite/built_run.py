@@ -16,7 +16,7 @@ from ravel.building import BuildConfig, build_instance
 from ravel.common.errors import SuiteError
 from ravel.common.progress import Progress, silent
 from ravel.facts.tables import Tables
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
 
 __all__ = ["run_built"]
 

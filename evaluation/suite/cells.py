@@ -25,7 +25,7 @@ from evaluation.suite.grid import SUITE_SCHEMA_VERSION, Cell
 from evaluation.suite.shared_tensors import SharedTensors
 from ravel.common.progress import Progress
 from ravel.common.registry import Registry
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
 
 __all__ = [
     "Bench",

@@ -18,7 +18,7 @@ from evaluation.suite.controls import CONTROLS
 from ravel.common.errors import SuiteError, unknown_name
 from ravel.common.io import canonical_json, sha256_text
 from ravel.common.registry import Registry
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
 from ravel.terms.schema import GENERALISATIONS, split_name
 
 __all__ = [

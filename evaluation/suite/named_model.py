@@ -7,7 +7,7 @@ from pathlib import Path
 from evaluation.config.suite import SuiteConfig
 from evaluation.records.run_folder import RunFolder
 from ravel.common.io import read_json
-from ravel.instance.instance import Manifest
+from ravel.instance import Manifest
 
 __all__ = ["model_named_in"]
 

@@ -22,7 +22,7 @@ from das.sites import Site
 from ravel.asking.answerer import Decided
 from ravel.common.errors import SuiteError
 from ravel.common.io import canonical_json, sha256_text, write_with
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
 from ravel.terms.schema import Completion, Prompt
 
 __all__ = ["StoredVectors", "collect_vectors"]

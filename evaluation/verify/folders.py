@@ -12,7 +12,7 @@ from evaluation.verify.file_checks import check_cell_file, check_featurizer, jso
 from evaluation.verify.run import check_run
 from ravel.checking.leaks import LEAK_CHECKS, Leak, find_leaks
 from ravel.common.errors import SuiteError
-from ravel.instance.instance import Instance, verify_instance
+from ravel.instance import Instance, verify_instance
 
 __all__ = ["MARKS", "Kind", "Verification", "leak_rows", "verify_artefact"]
 

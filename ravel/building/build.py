@@ -33,7 +33,7 @@ from ravel.building.report import (
 from ravel.building.splits import pairs_of_split
 from ravel.common.progress import Progress, silent
 from ravel.facts.tables import Tables
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
 from ravel.instance.rows import PromptRecord, prompt_ids
 from ravel.terms.mentions import mentions
 from ravel.terms.partitions import SPLIT_PLANS

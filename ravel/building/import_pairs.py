@@ -18,7 +18,7 @@ from ravel.asking.labels import distinct_within
 from ravel.common.errors import SuiteError, unknown_name
 from ravel.common.progress import Progress, silent
 from ravel.facts.tables import Tables
-from ravel.instance.instance import ALL_SPLITS, Instance
+from ravel.instance import ALL_SPLITS, Instance
 from ravel.instance.release_pairs import ReleasePair, import_release_pairs
 from ravel.instance.rows import PromptRecord, pair_of, prompt_ids, source_kind_of
 from ravel.terms.schema import InterchangePair

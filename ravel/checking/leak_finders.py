@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
 from ravel.terms.mentions import mentions, same_letters, same_text
 from ravel.terms.partitions import SPLIT_PLANS
 from ravel.terms.schema import TRAIN_SPLIT, InterchangePair, Prompt

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ravel.checking import leak_finders as finders
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
 
 __all__ = ["LEAK_CHECKS", "Leak", "LeakCheck", "Severity", "find_leaks", "has_leaks"]
 

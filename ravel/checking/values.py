@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from ravel.common.errors import SuiteError
 from ravel.entity_types import ENTITY_TYPES
 from ravel.facts.tables import Tables, read_bundled
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
 from ravel.terms.schema import Partition
 
 __all__ = [

@@ -12,7 +12,7 @@ from evaluation.records.run_folder import RunFolder
 from evaluation.records.scores import SCORE_SCHEMA_VERSION, ComparisonRecord, Outcome
 from ravel.asking.prompts import fill
 from ravel.common.io import write_json, write_jsonl, write_text
-from ravel.instance.instance import Instance, PromptRecord
+from ravel.instance import Instance, PromptRecord
 from ravel.instance.rows import source_kind_of
 from ravel.terms.schema import Generalisation, InterchangePair, Partition, Template
 

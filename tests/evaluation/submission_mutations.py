@@ -32,7 +32,7 @@ from torch import Tensor
 from evaluation.exchange.submission import Limits, check_submission, opened
 from ravel.common.errors import SuiteError
 from ravel.common.io import canonical_json
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
 
 Edit = Callable[[Path], object]
 SMALL = Limits(

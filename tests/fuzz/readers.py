@@ -65,7 +65,7 @@ from ravel.entity_types import ENTITY_TYPES
 from ravel.facts.release import read_release, write_release
 from ravel.facts.sources import open_tables
 from ravel.facts.tables import read_bundled, read_tables, write_tables
-from ravel.instance.instance import Instance, verify_instance
+from ravel.instance import Instance, verify_instance
 from ravel.instance.release_pairs import import_release_pairs, write_release_pairs
 
 __all__ = ["READERS"]

@@ -11,7 +11,7 @@ from answering_world import TableAnswerer, town_tables
 from ravel.asking.prompts import fill
 from ravel.building import BuildConfig, build_instance
 from ravel.checking.leaks import find_leaks
-from ravel.instance.instance import Instance, PromptRecord
+from ravel.instance import Instance, PromptRecord
 from ravel.terms.schema import InterchangePair, Template
 
 Pairs = dict[str, list[InterchangePair]]

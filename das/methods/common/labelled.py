@@ -19,7 +19,7 @@ from das.engine.base.protocol import Engine
 from das.methods.common.base import NotApplicableError, Problem
 from das.sites import Site
 from ravel.common.seeds import python_stream
-from ravel.instance.instance import Instance, PromptRecord
+from ravel.instance import Instance, PromptRecord
 from ravel.terms.schema import TRAIN_SPLIT
 
 __all__ = [

@@ -14,7 +14,7 @@ from typing import BinaryIO
 from evaluation.verify.folders import MARKS, Kind
 from ravel.common.errors import SuiteError
 from ravel.common.io import sha256_text
-from ravel.instance.instance import ALL_SPLITS
+from ravel.instance import ALL_SPLITS
 
 __all__ = [
     "CARD",

@@ -19,7 +19,7 @@ from evaluation.suite.cells import Bench
 from evaluation.suite.stored_vectors import collect_vectors
 from ravel.common.progress import Progress
 from ravel.common.registry import Registry
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
 
 __all__ = ["Desk"]
 

@@ -28,7 +28,7 @@ from evaluation.suite.forecast.cost import TOKENS_OF_A_PAIR, Estimate, PairCount
 from evaluation.suite.grid import Cell, check_splits, plan_cells, resolve
 from ravel.building import BuildConfig
 from ravel.entity_types import ENTITY_TYPES
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
 from ravel.terms.schema import TRAIN_SPLIT
 
 __all__ = ["PlannedCell", "RunPlan", "measured_rate", "plan_preset", "plan_run"]

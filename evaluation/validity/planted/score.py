@@ -38,7 +38,7 @@ from ravel.building import BuildConfig, build_instance
 from ravel.common.errors import SuiteError
 from ravel.common.io import write_text
 from ravel.common.progress import Progress, silent
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
 from ravel.terms.schema import SOURCE_KINDS, Generalisation, split_name
 
 __all__ = ["BUNDLED_TWICE", "PlantedRequest", "PlantedResult", "planted_suite", "score_planted"]

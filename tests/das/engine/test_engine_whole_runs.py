@@ -22,7 +22,7 @@ from das.training.workspace import SilentWorkspace
 from evaluation.config.suite import DEFAULT_LABEL_TOKENS
 from evaluation.judging.judge import judge
 from evaluation.records.scores import Outcome
-from ravel.instance.instance import Instance, PromptRecord
+from ravel.instance import Instance, PromptRecord
 from ravel.terms.schema import InterchangePair
 
 SPLIT = "context_test"

@@ -37,7 +37,7 @@ from das.models.miniature import miniature
 from das.sites import Site
 from das.training.workspace import SilentWorkspace
 from ravel.common.errors import SuiteError
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
 from ravel.terms.schema import Prompt
 
 RIGHT = 0.97

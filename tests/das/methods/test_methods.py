@@ -19,7 +19,7 @@ from das.sites import Site
 from das.training.objective import LossWeights
 from das.training.workspace import SilentWorkspace
 from ravel.common.errors import SuiteError
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
 from ravel.terms.schema import InterchangePair
 
 TRAINED = (

@@ -26,7 +26,7 @@ from ravel.common.bundled import bundled_path
 from ravel.entity_types import ENTITY_TYPES
 from ravel.facts.release import read_release
 from ravel.facts.tables import Tables, read_bundled
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
 
 FOLDER = bundled_path("target_model")
 SITE = "block_output.2@entity_last"

@@ -33,7 +33,7 @@ from evaluation.records.scores import read_averages, read_scores
 from evaluation.verify.file_checks import check_outcomes
 from evaluation.verify.rescoring import rescored
 from ravel.common.errors import SuiteError
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
 
 
 @dataclass(frozen=True)

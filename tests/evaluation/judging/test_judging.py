@@ -21,7 +21,7 @@ from das.sites import Site
 from evaluation.judging.judge import judge
 from evaluation.scoring.metrics import scores
 from ravel.common.errors import SuiteError
-from ravel.instance.instance import Instance, PromptRecord
+from ravel.instance import Instance, PromptRecord
 from ravel.terms.schema import InterchangePair, Prompt
 
 VOCABULARY = 7

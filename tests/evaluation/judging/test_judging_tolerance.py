@@ -24,7 +24,7 @@ from evaluation.judging.tolerance import ToleranceRule, tolerance_rules
 from evaluation.scoring.metrics import scores
 from ravel.asking.answerer import Decided
 from ravel.asking.labels import extract_label
-from ravel.instance.instance import Instance, PromptRecord
+from ravel.instance import Instance, PromptRecord
 from ravel.matching import NumberWithin, UtcOffset
 from ravel.terms.schema import Completion, InterchangePair, Prompt
 

@@ -22,7 +22,7 @@ from evaluation.suite.forecast.plan import plan_preset
 from ravel.building import BuildConfig
 from ravel.common.errors import SuiteError
 from ravel.common.sizes import parse_bytes
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
 
 
 def suite(world: World, **changes: object) -> SuiteConfig:

@@ -15,7 +15,7 @@ from evaluation.suite.controls._derived import (
     shuffled_answers,
 )
 from ravel.asking.labels import distinct_within
-from ravel.instance.instance import Instance, PromptRecord
+from ravel.instance import Instance, PromptRecord
 from ravel.terms.schema import InterchangePair, Prompt
 
 WORLD = PlantedWorld(0, n_entities=60)

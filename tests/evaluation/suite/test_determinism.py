@@ -20,7 +20,7 @@ from das.threads import using_threads
 from evaluation.records.scores import ScoreRecord
 from evaluation.suite.run import RunSummary, SuiteConfig, run_suite_on
 from ravel.common.progress import Progress, silent
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
 
 METHODS = ["mean_difference", "das", "mdas", "dbm"]
 QUICK = {"epochs": 1, "batch_size": 16, "learning_rate": 0.02, "cause_pairs": 24, "validation_pairs": 12}

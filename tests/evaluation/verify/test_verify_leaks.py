@@ -15,7 +15,7 @@ from evaluation.verify.folders import Verification, leak_rows, verify_artefact
 from ravel.asking.prompts import fill
 from ravel.checking.leaks import LEAK_CHECKS
 from ravel.common.io import write_json
-from ravel.instance.instance import Instance, PromptRecord
+from ravel.instance import Instance, PromptRecord
 from ravel.terms.schema import SLOT, InterchangePair, Template
 
 TOWNS = {"train": ("Ode", "Ulm"), "entity_test": ("Brno", "Nis")}

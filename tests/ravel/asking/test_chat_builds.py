@@ -16,7 +16,7 @@ from ravel.building import BuildConfig, build_instance
 from ravel.common.errors import SuiteError
 from ravel.common.schemas import schema_problems
 from ravel.facts.tables import Tables, read_tables, write_tables
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
 from ravel.terms.schema import SLOT
 
 SMALL = BuildConfig(train_pairs=120, evaluation_pairs=24, keep_entities=32)

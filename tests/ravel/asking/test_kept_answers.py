@@ -15,7 +15,7 @@ import ravel.asking.answerer
 from ravel.asking.answerer import Decided
 from ravel.asking.kept_answers import KeptAnswers, kept_folder
 from ravel.building import BuildConfig, build_instance
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
 from ravel.terms.schema import Completion, Prompt
 
 CHUNK = 16

@@ -23,7 +23,7 @@ from ravel.asking.answerer import Decided
 from ravel.building import BuildConfig, build_instance
 from ravel.common.errors import SuiteError
 from ravel.facts.tables import Tables
-from ravel.instance.instance import ALL_SPLITS, Instance
+from ravel.instance import ALL_SPLITS, Instance
 from ravel.terms.partitions import SPLIT_PLANS
 from ravel.terms.schema import SLOT, Completion, EntityFacts, Prompt, Template
 

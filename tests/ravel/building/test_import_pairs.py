@@ -11,7 +11,7 @@ from answering_world import TableAnswerer, town_tables
 from ravel.building import BuildConfig, build_instance
 from ravel.building.import_pairs import instance_from_release_pairs
 from ravel.common.errors import SuiteError
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
 from ravel.instance.release_pairs import import_release_pairs, write_release_pairs
 from ravel.terms.schema import Prompt
 

@@ -36,7 +36,7 @@ from ravel.common.errors import SuiteError
 from ravel.common.io import write_jsonl
 from ravel.facts.release import read_release
 from ravel.facts.tables import Tables
-from ravel.instance.instance import Instance, PromptRecord
+from ravel.instance import Instance, PromptRecord
 from ravel.terms.schema import EntityFacts, InterchangePair, Template
 
 LAND = {"a": "X", "b": "X", "c": "X", "d": "Y", "e": "Y"}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from leaking_world import clean, counts, errors, parts, put_together, renamed, swap_in
 
 from ravel.checking.leaks import LEAK_CHECKS, find_leaks, has_leaks
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
 from ravel.terms.mentions import mentions, same_letters, same_text
 from ravel.terms.schema import SLOT, InterchangePair
 

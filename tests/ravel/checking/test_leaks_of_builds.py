@@ -19,7 +19,7 @@ from ravel.building.import_pairs import instance_from_release_pairs
 from ravel.entity_types import ENTITY_TYPES
 from ravel.facts.release import read_release
 from ravel.facts.tables import Tables, read_bundled
-from ravel.instance.instance import Instance, PromptRecord
+from ravel.instance import Instance, PromptRecord
 from ravel.instance.release_pairs import ReleasePair, write_release_pairs
 from ravel.pairing.pairs import DrawRules, Question, draw_pairs
 from ravel.terms.schema import (

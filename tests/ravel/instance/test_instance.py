@@ -14,7 +14,7 @@ from answering_world import TableAnswerer, town_tables
 from ravel.building import BuildConfig, build_instance
 from ravel.common.errors import SuiteError
 from ravel.common.io import sha256_file
-from ravel.instance.instance import ALL_SPLITS, Instance, PromptRecord, verify_instance
+from ravel.instance import ALL_SPLITS, Instance, PromptRecord, verify_instance
 from ravel.instance.release_pairs import import_release_pairs
 from ravel.terms.schema import InterchangePair
 

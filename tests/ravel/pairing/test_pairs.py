@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ravel.asking.prompts import fill
-from ravel.instance.instance import PromptRecord
+from ravel.instance import PromptRecord
 from ravel.pairing.pairs import DrawRules, Question, draw_pairs, interleave
 from ravel.terms.schema import SOURCE_KINDS, InterchangePair, SourceKind, Template
 
