@@ -34,7 +34,8 @@ def score_featurizer(
 ) -> list[ScoreRecord]:
     """Judge a featurizer on one split, once, and score it for each target attribute.
 
-    `label_tokens` and `tolerance` are those of `judge`. Raises SuiteError for an unknown attribute or a split without pairs.
+    `label_tokens` and `tolerance` are those of `judge`. Raises SuiteError for an unknown attribute or a
+    split without pairs.
     """
     for attribute in attributes:
         if attribute not in instance.attributes:

@@ -16,6 +16,7 @@ from typing import Any
 from das.sites import Site
 from evaluation.config.suite import SuiteConfig
 from evaluation.records.run_folder import CellFolder, RunFolder
+from evaluation.records.run_records import RunRecords
 from evaluation.records.scores import (
     FLOORS,
     AverageRecord,
@@ -23,10 +24,6 @@ from evaluation.records.scores import (
     Outcome,
     ScoredKind,
     ScoreRecord,
-    read_averages,
-    read_comparisons,
-    read_refusals,
-    read_scores,
 )
 from evaluation.scoring.clusters import clusters_of
 from evaluation.scoring.scores import of_kind
@@ -93,7 +90,7 @@ def check_run(path: Path, instance: Instance) -> tuple[list[str], list[str]]:
         problems += errors_of(
             lambda: problems.extend(_Numbers(run, cells, instance, config, controls).problems())
         )
-        notes.append(f"{len(read_scores(run.scores))} score records")
+        notes.append(f"{len(RunRecords(run).scores)} score records")
     return problems, notes
 
 
@@ -201,7 +198,7 @@ class _Numbers:
         config: SuiteConfig,
         controls: Sequence[ControlFolder],
     ) -> None:
-        self._run = run
+        self._stated = RunRecords(run)
         self._cells = cells
         self._instance = instance
         self._config = config
@@ -213,18 +210,17 @@ class _Numbers:
 
         Raises SuiteError where nothing can be chosen.
         """
-        stated = {_score_key(record): record for record in read_scores(self._run.scores)}
+        stated = {_score_key(record): record for record in self._stated.scores}
         validation = self._validation()
         choice = self._choice(validation)
         found = {_score_key(record): record for record in self._scores(choice, validation)}
         told = [*record_problems(stated, found, origin="scores.jsonl"), *self._unanswered(choice)]
         averages, comparisons = self._summaries(choice)
-        rows = read_averages(self._run.averages)
         for control in self._controls:
             if control.name in self._config.controls:
                 averages += control.averages(choice)
+        rows, pairs = self._stated.averages or (), self._stated.comparisons
         told += record_problems(_by_average(rows), _by_average(averages), origin="averages.jsonl")
-        pairs = read_comparisons(self._run.comparisons)
         told += record_problems(_by_pair(pairs), _by_pair(comparisons), origin="comparisons.jsonl")
         return told
 
@@ -328,8 +324,7 @@ class _Numbers:
 
     def _unanswered(self, choice: Mapping[tuple[str, str], Sequence[str]]) -> Iterator[str]:
         """Say which method listed in the suite has neither a featurizer nor a refusal for an attribute."""
-        stated = read_refusals(self._run.refusals) if self._run.refusals.is_file() else []
-        known = {(r.method, r.attribute) for r in stated} | set(choice) | self._failed()
+        known = {(r.method, r.attribute) for r in self._stated.refusals} | set(choice) | self._failed()
         for method in dict.fromkeys(spec.name for spec in self._config.methods):
             for attribute in self._attributes:
                 if (method, attribute) not in known:

@@ -37,6 +37,7 @@ from evaluation.records.control_checks import read_control_checks
 from evaluation.records.headers import read_cell_header, read_environment, swapped_in
 from evaluation.records.planted import read_planted
 from evaluation.records.run_folder import RunFolder
+from evaluation.records.run_records import RunRecords
 from evaluation.records.scores import (
     read_averages,
     read_comparisons,
@@ -344,7 +345,8 @@ def read_published(folder: Path) -> Any:
     """Read all that the page, the tables and the figures are made from."""
     report = read_report(folder)
     inputs = plot_inputs(RunFolder(folder))
-    return report.headline, len(report.verdicts), inputs.logs, len(read_derived(RunFolder(folder)).balanced)
+    derived = read_derived(RunRecords(RunFolder(folder)))
+    return report.headline, len(report.verdicts), inputs.logs, len(derived.balanced)
 
 
 def repair_run(folder: Path) -> None:
