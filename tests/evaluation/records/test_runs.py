@@ -12,7 +12,8 @@ from outcome_world import outcome
 
 from das.environment import describe_numerics
 from evaluation.records.environment import describe_environment
-from evaluation.records.run_folder import FolderWorkspace, RunFolder
+from evaluation.records.run_folder import RunFolder
+from evaluation.suite.cells.workspace import FolderWorkspace
 from ravel.common.config import Config
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_json, read_jsonl
