@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,17 +16,15 @@ from das.methods.registry import METHODS
 from das.models.base import TargetModel
 from evaluation.config.suite import (
     DEFAULT_LABEL_TOKENS,
-    DEFAULT_RESAMPLES,
     MethodSpec,
     SuiteConfig,
 )
 from evaluation.config.target import TargetConfig
 from evaluation.judging.recognition import check_gave_labels, note_to, recognise
-from evaluation.judging.score import score_featurizer
+from evaluation.judging.score import ScoreRequest, score_featurizer
 from evaluation.records.headers import read_cell_header
 from evaluation.records.run_folder import RunFolder
 from evaluation.records.scores import ScoreRecord
-from evaluation.scoring.metrics import Rounding
 from evaluation.scoring.scores import Subject
 from evaluation.suite.cells.context import RunContext
 from evaluation.suite.cells.fit import run_cells
@@ -37,7 +35,6 @@ from ravel.common.errors import SuiteError
 from ravel.common.folders import check_new_folder, new_folder
 from ravel.common.io import canonical_json, read_json, remove_folder, sha256_text
 from ravel.common.progress import Progress, silent
-from ravel.facts.schema import Generalisation, Partition
 from ravel.facts.sources import open_tables
 from ravel.facts.tables import Tables
 from ravel.instance.build import BuildConfig, build_instance
@@ -181,30 +178,6 @@ def _check_dim(size: int | None) -> None:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class ScoreRequest:
-    """Which split a featurizer is scored on, and how."""
-
-    generalisation: Generalisation
-    """What is held out."""
-    partition: Partition
-    """`val` or `test`."""
-    attributes: Sequence[str] = ()
-    """Target attributes; empty for the featurizer's own, or for all where it serves all."""
-    label_tokens: int = DEFAULT_LABEL_TOKENS
-    """How many of an answer's first tokens are compared."""
-    tolerance: bool = True
-    """Let an answer that is close count where the attribute's matcher does."""
-    rounding: Rounding = "none"
-    """`reference` rounds each template's accuracy to two decimals first."""
-    resamples: int = DEFAULT_RESAMPLES
-    """Bootstrap resamples behind each interval."""
-    seed: int = 0
-    """Root of the bootstrap's streams."""
-    allow_foreign: bool = False
-    """Score a featurizer that was made with another model or instance."""
-
-
 def score_folder(
     folder: Path,
     instance_folder: Path,
@@ -235,14 +208,7 @@ def score_folder(
         engine,
         featurizer,
         _subject(folder, header, featurizer.size, instance, engine),
-        generalisation=request.generalisation,
-        partition=request.partition,
-        attributes=request.attributes or _own_attributes(header, instance),
-        label_tokens=request.label_tokens,
-        tolerance=request.tolerance,
-        n_resamples=request.resamples,
-        seed=request.seed,
-        rounding=request.rounding,
+        replace(request, attributes=request.attributes or _own_attributes(header, instance)),
         progress=lambda done, total: progress("pairs", done, total),
     )
 

@@ -14,7 +14,7 @@ from das.models import FAMILIES
 from das.models.load import load_target
 from das.models.miniature import miniature
 from evaluation.config.suite import SuiteConfig
-from evaluation.judging.score import score_featurizer
+from evaluation.judging.score import ScoreRequest, score_featurizer
 from evaluation.scoring.scores import Subject
 from evaluation.suite.run import RunRequest, run_suite
 from ravel.facts.schema import GENERALISATIONS
@@ -82,8 +82,6 @@ def test_a_featurizer_scored_alone_scores_as_in_the_run(tmp_path: Path) -> None:
         engine,
         featurizer,
         subject,
-        generalisation="entity",
-        partition="test",
-        attributes=[record.attribute],
+        ScoreRequest(generalisation="entity", partition="test", attributes=[record.attribute]),
     )
     assert [r.to_json() | {"chosen": True} for r in alone] == [record.to_json()]
