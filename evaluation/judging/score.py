@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from das.engine.base.protocol import Engine
 from das.featurizers.base import Featurizer
-from evaluation.config.suite import DEFAULT_LABEL_TOKENS, DEFAULT_RESAMPLES
+from evaluation.config.suite import DEFAULT_LABEL_TOKENS
 from evaluation.judging.judge import judge
 from evaluation.records.scores import ScoreRecord
 from evaluation.scoring.metrics import Rounding
-from evaluation.scoring.scores import Subject, score_outcomes, split_resamples
+from evaluation.scoring.scores import Subject, score_outcomes
 from ravel.common.errors import SuiteError, unknown_name
 from ravel.facts.schema import Generalisation, Partition, split_name
 from ravel.instance.instance import Instance
@@ -35,10 +35,6 @@ class ScoreRequest:
     """Let an answer that is close count where the attribute's matcher does."""
     rounding: Rounding = "none"
     """`reference` rounds each template's accuracy to two decimals first."""
-    resamples: int = DEFAULT_RESAMPLES
-    """Bootstrap resamples behind each interval."""
-    seed: int = 0
-    """Root of the bootstrap's streams."""
     allow_foreign: bool = False
     """Score a featurizer that was made with another model or instance."""
 
@@ -72,13 +68,11 @@ def score_featurizer(
         tolerance=request.tolerance,
         progress=progress,
     )
-    resamples = split_resamples(outcomes, split, n_resamples=request.resamples, seed=request.seed)
     return [
         score_outcomes(
             outcomes,
             attribute,
             subject,
-            resamples,
             generalisation=request.generalisation,
             partition=request.partition,
             rounding=request.rounding,

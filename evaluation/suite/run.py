@@ -19,7 +19,6 @@ from evaluation.records.lock import run_lock
 from evaluation.records.run_folder import RunFolder
 from evaluation.report.published import beside_published, published_markdown
 from evaluation.suite.begin import begin_run
-from evaluation.suite.cell_scores import CellScorer
 from evaluation.suite.execution.executors import executor_for
 from evaluation.suite.execution.protocol import Executor
 from evaluation.suite.execution.serial import SerialExecutor
@@ -107,19 +106,13 @@ def _executor(
                 came="no engine",
                 todo="give RunRequest an `engine` too, or name the instance's folder in the suite",
             )
-        target = request.target or _target_of(config)
+        target = request.target or config.target()
         with executor_for(config, run, target, request.methods.packages, progress) as executor:
             yield executor
         return
     engine, folder = request.engine, Path(config.instance) if config.instance else run.instance
     instance = folder if request.instance is None else request.instance
     yield SerialExecutor(WorkerState(run, lambda: engine, request.methods, instance=instance), progress)
-
-
-def _target_of(config: SuiteConfig) -> TargetConfig:
-    """Return the target as the suite says."""
-    shared = TargetConfig.model_fields.keys() & SuiteConfig.model_fields.keys()
-    return TargetConfig.from_mapping({name: getattr(config, name) for name in shared}, origin="the suite")
 
 
 def _carry_out(steps: Steps, cells: Sequence[Cell]) -> RunSummary:
@@ -133,12 +126,12 @@ def _carry_out(steps: Steps, cells: Sequence[Cell]) -> RunSummary:
     if not fitted:
         write_failures(context.run.path, failures)
         raise _nothing_left(failures)
-    chosen = select(fitted, CellScorer(context.without_test(), config))
+    chosen = select(fitted, context.without_test(), config)
     failures += steps.judge(tested(fitted, chosen))
     fitted, chosen = _left(fitted, failures), _left_chosen(chosen, failures)
     controls, failed = steps.control(chosen)
     failures = sorted([*failures, *failed], key=lambda failure: (failure.cell, failure.stage))
-    return finish(fitted, chosen, CellScorer(context, config), controls, failures)
+    return finish(fitted, chosen, context, config, controls, failures)
 
 
 def _nothing_left(failures: Sequence[Failure]) -> SuiteError:

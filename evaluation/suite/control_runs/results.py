@@ -10,9 +10,9 @@ from pathlib import Path
 from evaluation.config.suite import SuiteConfig
 from evaluation.records.control_checks import EVERY_ATTRIBUTE, ControlCheck, is_at_floor
 from evaluation.records.scores import AverageRecord, Outcome, Refusal, control_row
+from evaluation.scoring.clusters import clusters_of
 from evaluation.scoring.intervals import Sampled, difference
 from evaluation.scoring.metrics import scores
-from evaluation.scoring.scores import split_resamples
 from evaluation.scoring.summary import Evidence, MethodSample, SplitContext, average_records, sample_methods
 from evaluation.suite.cells.context import RunContext
 from evaluation.suite.cells.finished import cell_outcomes
@@ -80,19 +80,19 @@ class _Judged:
 
     @cached_property
     def split_context(self) -> SplitContext:
-        config, context = self.controlled.config, self.controlled.context
+        context = self.controlled.context
         pairs = self.controlled.judged_on(self.view).pairs(self.split)
         return SplitContext(
             entity_type=context.instance.entity_type,
             model=context.target.name,
             generalisation=self.generalisation,
             partition="test",
-            resamples=split_resamples(pairs, self.split, n_resamples=config.resamples, seed=config.seed),
+            clusters=clusters_of(pairs),
         )
 
     def samples(self) -> list[MethodSample]:
         """Return the scores of each method under the control."""
-        return sample_methods(self._evidence(self._read), self.split_context.resamples)
+        return sample_methods(self._evidence(self._read), self.split_context.clusters)
 
     def averages(self, samples: Sequence[MethodSample]) -> list[AverageRecord]:
         """Return the rows among the methods, if this view is the row."""
@@ -102,7 +102,7 @@ class _Judged:
 
     def checks(self, samples: Sequence[MethodSample]) -> Iterator[ControlCheck]:
         """Hold every score against its floor: per attribute, and the mean over them."""
-        floors = sample_methods(self._evidence(self._read_floor), self.split_context.resamples)
+        floors = sample_methods(self._evidence(self._read_floor), self.split_context.clusters)
         for sample, floor in zip(samples, floors, strict=True):
             ordinary = self._ordinary(sample.method, sample.attributes)
             counted = sample.macro.attributes
