@@ -1,5 +1,4 @@
-"""The folder of a run: where each file lies, how a fit reports into it, when it may be continued; no fitting,
-no scores.
+"""The folder of a run: where each file lies, when it may be continued; no fitting, no scores.
 
 config.yaml         the resolved suite
 environment.json    fingerprints of instance and model, and each environment that worked on this folder
@@ -20,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from evaluation.records.headers import read_cell_header, read_environment
 from evaluation.records.lock import LOCK_FILE
@@ -39,9 +38,6 @@ from ravel.common.io import (
     write_jsonl,
     write_text,
 )
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["CellFolder", "RunFolder"]
 

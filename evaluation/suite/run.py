@@ -3,8 +3,8 @@ throughout."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,7 +68,7 @@ def run_suite(request: RunRequest, progress: Progress = silent) -> RunSummary:
     """
     preset = None if request.preset is None else preset_named(request.preset)
     config, run = _with_build(request, preset), RunFolder(request.out)
-    with _executor(request, config, run, progress) as executor:
+    with closing(_executor(request, config, run, progress)) as executor:
         run.refuse_foreign_files()
         with run_lock(run.path):
             steps, cells = begin_run(config, run, request.instance, executor, request.methods, progress)
@@ -94,11 +94,8 @@ def _with_build(request: RunRequest, preset: Preset | None) -> SuiteConfig:
     return config
 
 
-@contextmanager
-def _executor(
-    request: RunRequest, config: SuiteConfig, run: RunFolder, progress: Progress
-) -> Iterator[Executor]:
-    """Yield what carries out the jobs; its workers are ended with the block."""
+def _executor(request: RunRequest, config: SuiteConfig, run: RunFolder, progress: Progress) -> Executor:
+    """Return what carries out the jobs; it must be closed."""
     if request.engine is None:
         if request.instance is not None:
             raise SuiteError(
@@ -107,12 +104,10 @@ def _executor(
                 todo="give RunRequest an `engine` too, or name the instance's folder in the suite",
             )
         target = request.target or config.target()
-        with executor_for(config, run, target, request.methods.packages, progress) as executor:
-            yield executor
-        return
+        return executor_for(config, run, target, request.methods.packages, progress)
     engine, folder = request.engine, Path(config.instance) if config.instance else run.instance
     instance = folder if request.instance is None else request.instance
-    yield SerialExecutor(WorkerState(run, lambda: engine, request.methods, instance=instance), progress)
+    return SerialExecutor(WorkerState(run, lambda: engine, request.methods, instance=instance), progress)
 
 
 def _carry_out(steps: Steps, cells: Sequence[Cell]) -> RunSummary:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,29 +27,18 @@ from ravel.common.sizes import parse_bytes
 __all__ = ["available_processors", "executor_for", "gpus_of_workers", "worker_count"]
 
 
-@contextmanager
-def executor_for(
-    config: SuiteConfig, run: RunFolder, target: TargetConfig, packages: tuple[str, ...], progress: Progress
-) -> Iterator[Executor]:
-    """Yield the executor of a suite, whose methods lie in `packages`; its workers are ended with the block.
-
-    Raises SuiteError where the machine lacks what one worker is said to need.
-    """
-    executor = _executor(config, run, target, packages, progress)
-    try:
-        yield executor
-    finally:
-        executor.close()
-
-
 def available_processors() -> int:
     """Return how many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _executor(
+def executor_for(
     config: SuiteConfig, run: RunFolder, target: TargetConfig, packages: tuple[str, ...], progress: Progress
 ) -> Executor:
+    """Return the executor of a suite, whose methods lie in `packages`; it must be closed.
+
+    Raises SuiteError where the machine lacks what one worker is said to need.
+    """
     execution = config.execution
     spec = WorkerSpec(
         run=run.path.absolute(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 from das.engine.engines.resume import ResumeEngine
 from das.environment import describe_numerics
@@ -28,10 +28,18 @@ __all__ = ["BuildJob", "CollectJob", "ControlJob", "DescribeJob", "FitJob", "Jud
 
 
 @dataclass(frozen=True, slots=True)
-class _WholeRun:
-    """A job that is about the run as a whole: it has no site and no cells of the grid, and is not divided."""
+class _Named:
+    """A job whose class says what is done."""
 
-    stage: ClassVar[str]
+    @property
+    def stage(self) -> str:
+        """The class's name without `Job`."""
+        return type(self).__name__.removesuffix("Job").lower()
+
+
+@dataclass(frozen=True, slots=True)
+class _WholeRun(_Named):
+    """A job that is about the run as a whole: it has no site and no cells of the grid, and is not divided."""
 
     @property
     def site(self) -> Site | None:
@@ -56,8 +64,6 @@ class _WholeRun:
 class DescribeJob(_WholeRun):
     """Open the model and say what it is."""
 
-    stage: ClassVar[str] = "describe"
-
     def work(self, state: WorkerState, progress: Progress) -> ModelInfo:
         """Return what a plan must know of it."""
         return ModelInfo.of(state.engine.target)
@@ -73,7 +79,6 @@ class BuildJob(_WholeRun):
     """The entity type."""
     settings: Mapping[str, Any]
     """Settings of the build."""
-    stage: ClassVar[str] = "build"
 
     def work(self, state: WorkerState, progress: Progress) -> None:
         """Build and save it; one that is there must have been built with the same settings."""
@@ -88,7 +93,6 @@ class PrepareJob(_WholeRun):
 
     config: SuiteConfig
     """The resolved suite."""
-    stage: ClassVar[str] = "prepare"
 
     def work(self, state: WorkerState, progress: Progress) -> WorkerInfo:
         """Return the worker's environment and what its engine will keep."""
@@ -111,7 +115,6 @@ class CollectJob(_WholeRun):
 
     sites: tuple[Site, ...]
     """The sites."""
-    stage: ClassVar[str] = "collect"
 
     def work(self, state: WorkerState, progress: Progress) -> None:
         """Write the vectors into the run's `shared/`, if they are not there."""
@@ -126,7 +129,6 @@ class ControlJob(_WholeRun):
     """The control."""
     points: Mapping[tuple[str, str], Cell]
     """The controlled cells of the grid, by (method, attribute)."""
-    stage: ClassVar[str] = "control"
 
     def label(self) -> str:
         """Return the control's name."""
@@ -138,7 +140,7 @@ class ControlJob(_WholeRun):
 
 
 @dataclass(frozen=True, slots=True)
-class _OfCells:
+class _OfCells(_Named):
     """A job on cells of the grid that lie at one site."""
 
     cells: tuple[Cell, ...]
@@ -167,7 +169,6 @@ class FitJob(_OfCells):
 
     vector_sites: tuple[Site, ...]
     """Sites whose vectors were collected."""
-    stage: ClassVar[str] = "fit"
 
     def work(self, state: WorkerState, progress: Progress) -> None:
         """Write the cells' folders."""
@@ -178,8 +179,6 @@ class FitJob(_OfCells):
 @dataclass(frozen=True, slots=True)
 class JudgeJob(_OfCells):
     """Judge fitted cells, on test pairs as well."""
-
-    stage: ClassVar[str] = "judge"
 
     def work(self, state: WorkerState, progress: Progress) -> None:
         """Write the outcomes that are missing."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol
+from typing import Literal, Protocol
 
 from das.sites import Site
 from evaluation.suite.execution.worker_state import WorkerState
@@ -20,8 +20,10 @@ __all__ = ["Executor", "Job", "JobError", "JobResult", "job_error"]
 class Job(Protocol):
     """One piece of a run. Its result is a function of the run's folder and of what it says itself."""
 
-    stage: ClassVar[str]
-    """What is done, in one word; as records of failures have it."""
+    @property
+    def stage(self) -> str:
+        """What is done, in one word; as records of failures have it."""
+        ...
 
     @property
     def site(self) -> Site | None:
