@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -48,7 +47,7 @@ def table(
     kept: Partition = one_of("partition", partition, _PARTITIONS)
     made = table_of_runs(run_paths, name, kept)
     if as_json:
-        print_json(asdict(made))
+        print_json(made.to_json())
         return
     typer.echo(render(made, style), nl=False)
 

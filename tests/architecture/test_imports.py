@@ -17,6 +17,9 @@ LATE_IMPORTS = {
     },
     "ravel.facts.release": {"datasets": "takes seconds, and only the hub reader needs it"},
     "das.engine": {"das.engine.engines.reference": "pyvene takes seconds, and only the oracle needs it"},
+    "evaluation.report.common.templates": {
+        "jinja2": "takes a tenth of a second, and only those who ask for HTML or a card need it"
+    },
     "evaluation.suite.execution.ray": {
         "ray": "an optional extra that takes seconds, and only a cluster needs it"
     },
@@ -65,6 +68,8 @@ EDGES = {
     "datasets": {"ravel.instance.instance", "ravel.facts.release"},
     "huggingface_hub": {"evaluation.exchange.hub.client"},
     "pandas": {"ravel.instance.instance"},
+    "jinja2": {"evaluation.report.common.templates"},
+    "markupsafe": {"evaluation.report.common.templates", "evaluation.report.page.html"},
     "typer": {"evaluation.cli"},
     "rich": {"evaluation.commands._output"},
     "sae_lens": {"das.methods.dictionaries._pretrained_sae", "das.methods.dictionaries._published_saes"},
@@ -84,7 +89,7 @@ TORCH_FREE = (
     "evaluation.records.run_folder",
     "evaluation.report.plots",
     "evaluation.cli",
-    "evaluation.report.method_families",
+    "evaluation.report.common.families",
     "evaluation.scoring.entanglement",
     "evaluation.scoring.post_hoc",
     "evaluation.report.page",
