@@ -114,7 +114,7 @@ MISTAKES: list[tuple[list[str], str, tuple[Any, ...]]] = [
     (["pull", "a/b", "--out", NOWHERE], "evaluation.exchange.hub.client.pull_folder", ("a/b", Path(NOWHERE))),
     (
         ["score", "f", "--instance", NOWHERE, "--split", "context"],
-        "evaluation.suite.named_model.model_named_in",
+        "evaluation.suite.folders.model_named_in",
         (Path(NOWHERE),),
     ),
 ]

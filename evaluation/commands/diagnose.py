@@ -141,7 +141,7 @@ def _refuse_flags(path: Path, **flags: object) -> None:
 
 def _model_of(folder: Path | None, model: str | None) -> str:
     """Return the model that was asked for, or else the one of the run or the instance in `folder`."""
-    from evaluation.suite.named_model import model_named_in
+    from evaluation.suite.folders import model_named_in
 
     if folder is None:
         raise SuiteError(

@@ -169,7 +169,7 @@ def _settings(method: str, config: Path) -> dict[str, Any]:
 
 def _model_of(instance: Path, model: str | None) -> str:
     """Return the model that was asked for, or else the one the instance names."""
-    from evaluation.suite.named_model import model_named_in
+    from evaluation.suite.folders import model_named_in
 
     return model_named_in(instance) if model is None else model
 

@@ -194,13 +194,11 @@ def _config_of(suite: Path | None, preset: str | None, instance: Path | None) ->
 
 
 def _carried_out(preset: str | None, config: SuiteConfig, folder: Path, target: TargetConfig) -> RunSummary:
-    from evaluation.suite.folders import run_folder, run_preset
+    from evaluation.suite.run import RunRequest, run_suite
 
     kept = f"Finished cells are kept in {folder}; the same command goes on from there."
     with keeping(kept), shown_progress() as progress:
-        if preset is not None:
-            return run_preset(preset, config, folder, target, progress)
-        return run_folder(config, folder, target, progress)
+        return run_suite(RunRequest(config, folder, target, preset), progress)
 
 
 def _check_sources(suite: Path | None, preset: str | None, instance: Path | None) -> None:
