@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from evaluation.exchange.submission import MANIFEST, check_submission, is_archive, opened
 from evaluation.verify.file_checks import check_cell_file, check_featurizer, json_problems, lines_problems
 from evaluation.verify.run import check_run
+from evaluation.verify.submission.check import check_submission
+from evaluation.verify.submission.names import MANIFEST
+from evaluation.verify.submission.unpack import is_archive, opened
 from ravel.common.errors import SuiteError
 from ravel.instance.instance import Instance, verify_instance
 from ravel.pairing.leaks import LEAK_CHECKS, Leak, find_leaks

@@ -29,7 +29,9 @@ from safetensors.torch import load as read_tensors
 from safetensors.torch import save as write_tensors
 from torch import Tensor
 
-from evaluation.exchange.submission import Limits, check_submission, opened
+from evaluation.verify.submission.check import check_submission
+from evaluation.verify.submission.limits import Limits
+from evaluation.verify.submission.unpack import opened
 from ravel.common.errors import SuiteError
 from ravel.common.io import canonical_json
 from ravel.instance.instance import Instance

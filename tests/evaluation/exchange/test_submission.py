@@ -20,18 +20,13 @@ from cli_world import FAST, World, ravel, suite_text
 from das.featurizers import Subspace
 from das.featurizers.storage import load_featurizer, save_featurizer
 from evaluation.config.target import TargetConfig
-from evaluation.exchange.submission import (
-    LIMITS,
-    About,
-    Limits,
-    check_submission,
-    opened,
-    pack_run,
-    score_submission,
-)
+from evaluation.exchange.submission import About, pack_run, score_submission
 from evaluation.records.scores import read_averages, read_scores
 from evaluation.verify.file_checks import check_outcomes
 from evaluation.verify.rescoring import rescored
+from evaluation.verify.submission.check import check_submission
+from evaluation.verify.submission.limits import LIMITS, Limits
+from evaluation.verify.submission.unpack import opened
 from ravel.common.errors import SuiteError
 from ravel.instance.instance import Instance
 
