@@ -52,7 +52,7 @@ class Verification:
 
 
 def verify_artefact(path: Path, instance: Path | None = None) -> Verification:
-    """Check what `ravel build`, `fit`, `run` or `submit` wrote, a submission also as an archive.
+    """Check what `ravel build`, `fit`, `run` or `submit` wrote, a submission also as a zip.
 
     With `instance`, outcomes of a submission are held against its pairs. Raises SuiteError if `path` is
     none of these, and if the instance can't be read.
@@ -116,7 +116,7 @@ def _kind_of(path: Path) -> Kind:
         if (path / mark).is_file():
             return kind
     raise SuiteError(
-        expected=f"the folder of an instance, a featurizer, a run or a submission at {path}, or an archive",
+        expected=f"the folder of an instance, a featurizer, a run or a submission at {path}, or a .zip",
         came=f"a folder without {', '.join(MARKS)}" if path.is_dir() else "no folder there",
         todo="give a folder written by ravel build, ravel fit, ravel run or ravel submit",
     )

@@ -1,5 +1,7 @@
-"""Submissions of runs: packed as files without code, and judged with the model; checking one without a model is
-`evaluation.verify.submission`'s."""
+"""Submissions of runs: packed as files without code, and judged with the model.
+
+How one is checked without a model is `evaluation.verify.submission`'s.
+"""
 
 from __future__ import annotations
 
