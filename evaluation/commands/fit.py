@@ -110,8 +110,9 @@ def score(
     rounding: Annotated[
         str, typer.Option("--rounding", help="none, or reference: as the paper's code.")
     ] = "none",
-    resamples: Annotated[int | None, typer.Option("--resamples", min=1, help="Behind each interval.")] = None,
-    seed: Seed = 0,
+    seed: Annotated[  # scores drew resamples once, and scripts may still name their seed
+        int, typer.Option("--seed", hidden=True, help="Read and not used: no score draws anything.")
+    ] = 0,
     allow_foreign: Annotated[
         bool,
         typer.Option("--allow-foreign", help="Score with another model or instance than it was made with."),
@@ -130,7 +131,6 @@ def score(
 
     Example: ravel score F --instance I --split context
     """
-    from evaluation.config.suite import DEFAULT_RESAMPLES
     from evaluation.suite.folders import ScoreRequest, score_folder
 
     request = ScoreRequest(
@@ -140,8 +140,6 @@ def score(
         label_tokens=label_tokens,
         tolerance=tolerance,
         rounding=one_of("rounding", rounding, _ROUNDINGS),
-        resamples=resamples or DEFAULT_RESAMPLES,
-        seed=seed,
         allow_foreign=allow_foreign,
     )
     target = target_config(
