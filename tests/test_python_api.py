@@ -110,8 +110,8 @@ MISTAKES: list[tuple[list[str], str, tuple[Any, ...]]] = [
     (["report", NOWHERE], "evaluation.report.page.write_report", (Path(NOWHERE),)),
     (["data", "show", "citty"], "ravel.facts.sources.open_tables", ("bundled", "citty")),
     (["planted", "make", "smal", "--out", NOWHERE], "das.models.planted.open_spec", ("smal",)),
-    (["push", NOWHERE, "a/b"], "evaluation.exchange.hub.client.push_folder", (Path(NOWHERE), "a/b")),
-    (["pull", "a/b", "--out", NOWHERE], "evaluation.exchange.hub.client.pull_folder", ("a/b", Path(NOWHERE))),
+    (["push", NOWHERE, "a/b"], "evaluation.exchange.hub.push.push_folder", (Path(NOWHERE), "a/b")),
+    (["pull", "a/b", "--out", NOWHERE], "evaluation.exchange.hub.pull.pull_folder", ("a/b", Path(NOWHERE))),
     (
         ["score", "f", "--instance", NOWHERE, "--split", "context"],
         "evaluation.suite.folders.model_named_in",

@@ -32,8 +32,8 @@ def push(
 
     Example: ravel push city-instance me/ravel-city
     """
-    from evaluation.exchange.hub.client import push_folder
     from evaluation.exchange.hub.layout import named
+    from evaluation.exchange.hub.push import push_folder
 
     with keeping("No commit was made unless the hub shows it; start the same command again."):
         pushed = push_folder(path, repo_id, private=private, branch=branch, message=message)
@@ -65,7 +65,8 @@ def pull(
 
     Example: ravel pull me/ravel-city --out city-instance
     """
-    from evaluation.exchange.hub.client import REPO_TYPES, pull_folder
+    from evaluation.exchange.hub.client import REPO_TYPES
+    from evaluation.exchange.hub.pull import pull_folder
     from ravel.common.sizes import parse_bytes
 
     with keeping("Nothing was written; start the same command again."), shown_progress() as progress:
