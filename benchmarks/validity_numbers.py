@@ -10,6 +10,7 @@ from statistics import fmean
 from typing import Any
 
 import numpy as np
+from pigeonhole import Resamples, draws_of
 
 from das.engine import make_engine
 from das.featurizers.storage import load_featurizer
@@ -22,7 +23,8 @@ from evaluation.records.diagnosis import DIAGNOSTICS, read_cell_diagnoses
 from evaluation.records.planted import ILLUSION, TRUTH, PlantedRecord, read_planted
 from evaluation.records.run_folder import RunFolder
 from evaluation.records.scores import FLOORS, Outcome, ScoreRecord, read_averages, read_scores
-from evaluation.scoring.intervals import FloatArray, Resamples, clusters_of, intervals_of, sample_scores
+from evaluation.scoring.clusters import FloatArray, clusters_of, count
+from evaluation.scoring.intervals import intervals_of
 from evaluation.scoring.metrics import Rounding, isolate, scores
 from evaluation.scoring.post_hoc import Derived
 from ravel.common.errors import SuiteError
@@ -310,7 +312,9 @@ def _on_halves(
     first = np.argsort(stream.random((HALVINGS, n)), axis=1) < n // 2
     counts = np.concatenate([first, ~first]).astype(np.float64)
     drawn = Resamples(clusters, counts, np.ones((2 * HALVINGS, len(clusters.templates))))
-    scored = np.stack([sample_scores(outcomes, attribute, drawn).draws.disentangle for outcomes in found])
+    scored = np.stack(
+        [draws_of(count(one, attribute, clusters), attribute, drawn).disentangle for one in found]
+    )
     return np.moveaxis(scored.reshape(len(cells), 2, HALVINGS), 2, 0)
 
 

@@ -12,7 +12,6 @@ from evaluation.commands.flags import (
     InstanceFolder,
     Model,
     PartitionName,
-    Seed,
     Split,
     TargetFlags,
     command,
@@ -54,7 +53,9 @@ def score(
     rounding: Annotated[
         str, typer.Option("--rounding", help="none, or reference: as the paper's code.")
     ] = "none",
-    seed: Seed = 0,
+    seed: Annotated[  # scores drew resamples once, and scripts may still name their seed
+        int, typer.Option("--seed", hidden=True, help="Read and not used: no score draws anything.")
+    ] = 0,
     allow_foreign: Annotated[
         bool,
         typer.Option("--allow-foreign", help="Score with another model or instance than it was made with."),
@@ -72,7 +73,6 @@ def score(
         label_tokens=label_tokens,
         tolerance=tolerance,
         rounding=one_of("rounding", rounding, _ROUNDINGS),
-        seed=seed,
         allow_foreign=allow_foreign,
     )
     opened = target.config(model, named_in=instance)

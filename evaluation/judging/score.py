@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 
 from das.engine.base.protocol import Engine
 from das.featurizers.base import Featurizer
-from evaluation.config.suite import DEFAULT_LABEL_TOKENS, DEFAULT_RESAMPLES
+from evaluation.config.suite import DEFAULT_LABEL_TOKENS
 from evaluation.judging.judge import judge
 from evaluation.records.scores import ScoreRecord
 from evaluation.scoring.metrics import Rounding
-from evaluation.scoring.scores import Subject, score_outcomes, split_resamples
+from evaluation.scoring.scores import Subject, score_outcomes
 from ravel.common.errors import SuiteError, unknown_name
 from ravel.facts.schema import Generalisation, Partition, split_name
 from ravel.instance.instance import Instance
@@ -29,15 +29,12 @@ def score_featurizer(
     attributes: Sequence[str],
     label_tokens: int = DEFAULT_LABEL_TOKENS,
     tolerance: bool = True,
-    n_resamples: int = DEFAULT_RESAMPLES,
-    seed: int = 0,
     rounding: Rounding = "none",
     progress: Callable[[int, int], None] | None = None,
 ) -> list[ScoreRecord]:
     """Judge a featurizer on one split, once, and score it for each target attribute.
 
-    `label_tokens` and `tolerance` are those of `judge`; `seed` is the root of the bootstrap's stream. Raises
-    SuiteError for an unknown attribute or a split without pairs.
+    `label_tokens` and `tolerance` are those of `judge`. Raises SuiteError for an unknown attribute or a split without pairs.
     """
     for attribute in attributes:
         if attribute not in instance.attributes:
@@ -56,13 +53,11 @@ def score_featurizer(
         tolerance=tolerance,
         progress=progress,
     )
-    resamples = split_resamples(outcomes, split, n_resamples=n_resamples, seed=seed)
     return [
         score_outcomes(
             outcomes,
             attribute,
             subject,
-            resamples,
             generalisation=generalisation,
             partition=partition,
             rounding=rounding,

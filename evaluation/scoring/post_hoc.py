@@ -8,11 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
-
-import numpy as np
 
 from evaluation.records.breakdowns import BreakdownRecord, read_breakdowns
 from evaluation.records.run_folder import RunFolder
@@ -26,8 +24,8 @@ from evaluation.records.scores import (
 )
 from evaluation.scoring.balanced import BalancedScorer
 from evaluation.scoring.breakdowns import Breakdown
-from evaluation.scoring.intervals import Resamples, clusters_of
-from evaluation.scoring.summary import Evidence, SplitContext
+from evaluation.scoring.clusters import clusters_of
+from evaluation.scoring.summary import Evidence, SplitContext, evidence_of
 from ravel.common.io import write_jsonl
 from ravel.facts.dependence import (
     Dependence,
@@ -165,15 +163,12 @@ def world_of(instance: Instance, tables: Tables | None) -> tuple[tuple[Dependenc
 
 
 def _context(instance: Instance, generalisation: Generalisation) -> SplitContext:
-    clusters = clusters_of(instance.pairs(split_name(generalisation, "test")))
-    # Nothing here is resampled: these scores are weighted sums over pairs, and their intervals need no draws.
-    none = Resamples(clusters, np.zeros((0, len(clusters.entities))), np.zeros((0, len(clusters.templates))))
     return SplitContext(
         entity_type=instance.entity_type,
         model=instance.model_name,
         generalisation=generalisation,
         partition="test",
-        resamples=none,
+        clusters=clusters_of(instance.pairs(split_name(generalisation, "test"))),
     )
 
 
@@ -181,22 +176,16 @@ def _evidence(
     run: RunFolder, scores: Sequence[ScoreRecord], generalisation: Generalisation
 ) -> list[Evidence]:
     split = split_name(generalisation, "test")
-    groups: dict[tuple[str, str], list[ScoreRecord]] = {}
-    for record in scores:
+    chosen: dict[tuple[str, str], list[ScoreRecord]] = {}
+    for record in sorted(scores, key=lambda record: (record.method, record.attribute, record.seed)):
         if (record.generalisation, record.source_kind) == (generalisation, "all"):
-            groups.setdefault((record.method, record.attribute), []).append(record)
-    evidence = []
-    for (method, attribute), records in sorted(groups.items()):
-        ordered = sorted(records, key=lambda record: record.seed)
-        paths = [run.cell(record.cell).outcomes(split) for record in ordered]
-        if all(path.is_file() for path in paths):
-            seeds = tuple(record.seed for record in ordered)
-            evidence.append(Evidence(method, attribute, seeds, partial(_read, tuple(paths))))
-    return evidence
+            chosen.setdefault((record.method, record.attribute), []).append(record)
 
+    def path(record: ScoreRecord) -> Path:
+        return run.cell(record.cell).outcomes(split)
 
-def _read(paths: Sequence[Path]) -> list[Sequence[Outcome]]:
-    return [_outcomes(path) for path in paths]
+    whole = {key: records for key, records in chosen.items() if all(path(r).is_file() for r in records)}
+    return evidence_of(whole, lambda record: record.seed, lambda record: _outcomes(path(record)))
 
 
 @lru_cache(maxsize=64)

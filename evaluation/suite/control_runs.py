@@ -22,9 +22,9 @@ from evaluation.records.headers import swapped_in
 from evaluation.records.run_folder import RunFolder
 from evaluation.records.scores import AverageRecord, Outcome, Refusal, control_row
 from evaluation.scoring.averages import Macro
+from evaluation.scoring.clusters import clusters_of
 from evaluation.scoring.intervals import Sampled, difference
 from evaluation.scoring.metrics import scores
-from evaluation.scoring.scores import split_resamples
 from evaluation.scoring.summary import Evidence, MethodSample, SplitContext, average_records, sample_methods
 from evaluation.suite.cells import Bench, cell_outcomes, cell_refusal, describe_cell, groups_of, run_cells
 from evaluation.suite.controls import CONTROLS, Control, Measure, Trial, View
@@ -294,14 +294,9 @@ class _Controlled:
 
     def _summary(self, view: View, generalisation: Generalisation) -> ControlResults:
         split = split_name(generalisation, "test")
-        resamples = split_resamples(
-            self._judged_on(view).pairs(split),
-            split,
-            n_resamples=self.config.resamples,
-            seed=self.config.seed,
-        )
-        samples = sample_methods(self._evidence(view, split), resamples)
-        floors = sample_methods(self._evidence(view, split, floors=True), resamples)
+        clusters = clusters_of(self._judged_on(view).pairs(split))
+        samples = sample_methods(self._evidence(view, split), clusters)
+        floors = sample_methods(self._evidence(view, split, floors=True), clusters)
         checks = [
             check
             for sample, floor in zip(samples, floors, strict=True)
@@ -312,7 +307,7 @@ class _Controlled:
             model=self.bench.target.name,
             generalisation=generalisation,
             partition="test",
-            resamples=resamples,
+            clusters=clusters,
         )
         rows = [replace(s, method=control_row(s.method, self.control.name)) for s in samples]
         averages = average_records(rows, context) if view.is_row else []

@@ -17,7 +17,6 @@ from das.models.base import TargetModel
 from evaluation.config.preset import preset_named
 from evaluation.config.suite import (
     DEFAULT_LABEL_TOKENS,
-    DEFAULT_RESAMPLES,
     MethodSpec,
     SuiteBuild,
     SuiteConfig,
@@ -201,10 +200,6 @@ class ScoreRequest:
     """Let an answer that is close count where the attribute's matcher does."""
     rounding: Rounding = "none"
     """`reference` rounds each template's accuracy to two decimals first."""
-    resamples: int = DEFAULT_RESAMPLES
-    """Bootstrap resamples behind each interval."""
-    seed: int = 0
-    """Root of the bootstrap's streams."""
     allow_foreign: bool = False
     """Score a featurizer that was made with another model or instance."""
 
@@ -244,8 +239,6 @@ def score_folder(
         attributes=request.attributes or _own_attributes(header, instance),
         label_tokens=request.label_tokens,
         tolerance=request.tolerance,
-        n_resamples=request.resamples,
-        seed=request.seed,
         rounding=request.rounding,
         progress=lambda done, total: progress("pairs", done, total),
     )

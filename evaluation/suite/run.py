@@ -29,8 +29,8 @@ from evaluation.records.scores import (
 )
 from evaluation.report.page import write_report
 from evaluation.report.publish import write_publication
-from evaluation.scoring.intervals import Resamples
-from evaluation.scoring.scores import of_kind, score_outcomes, split_resamples
+from evaluation.scoring.clusters import clusters_of
+from evaluation.scoring.scores import of_kind, score_outcomes
 from evaluation.scoring.selection import Criterion, Point, choose_point
 from evaluation.scoring.summary import (
     Evidence,
@@ -89,11 +89,7 @@ def run_suite(config: SuiteConfig, out: Path, *, progress: Progress = silent) ->
     where it stopped; finished cells keep their bytes. A cell that fails is tried again as often as
     `execution.retries` says and then left out; `failures` of the summary names it.
     """
-    target = TargetConfig.from_mapping(
-        {name: getattr(config, name) for name in TargetConfig.model_fields if hasattr(config, name)},
-        origin="the suite",
-    )
-    return run_suite_for(config, out, target, progress=progress)
+    return run_suite_for(config, out, config.target(), progress=progress)
 
 
 def run_suite_for(
@@ -165,12 +161,12 @@ def _run(
         if not fitted:
             write_failures(out, failures)
             raise _nothing_left(failures)
-        choice = select(fitted, _Scorer(bench.without_test(), config), config)
+        choice = select(fitted, _Scorer(bench.without_test()), config)
         failures += steps.judge(_tested(fitted, choice))
         fitted, choice = _left(fitted, failures), _left_chosen(choice, failures)
         controls, failed = steps.control(choice)
         failures = sorted([*failures, *failed], key=lambda failure: (failure.cell, failure.stage))
-        return finish(fitted, choice, _Scorer(bench, config), config, controls, failures)
+        return finish(fitted, choice, _Scorer(bench), config, controls, failures)
 
 
 def _instance(config: SuiteConfig, run: RunFolder, executor: Executor) -> Instance:
@@ -253,20 +249,10 @@ def _tested(cells: Sequence[Cell], choice: Choice) -> list[Cell]:
 
 
 class _Scorer:
-    """Scores cells from their outcomes files; keeps the resamples of each split, which all cells share."""
+    """Scores cells from their outcomes files."""
 
-    def __init__(self, bench: Bench, config: SuiteConfig) -> None:
+    def __init__(self, bench: Bench) -> None:
         self.bench = bench
-        self._config = config
-        self._resamples: dict[str, Resamples] = {}
-
-    def resamples(self, split: str) -> Resamples:
-        """Return the split's resamples, drawn at first use."""
-        if split not in self._resamples:
-            pairs = self.bench.instance.pairs(split)
-            drawn = split_resamples(pairs, split, n_resamples=self._config.resamples, seed=self._config.seed)
-            self._resamples[split] = drawn
-        return self._resamples[split]
 
     def records(
         self,
@@ -286,7 +272,6 @@ class _Scorer:
                 outcomes,
                 attribute,
                 subject,
-                self.resamples(split),
                 generalisation=generalisation,
                 partition=partition,
                 source_kind=source_kind,
@@ -452,7 +437,7 @@ def _summaries(
             if not scorer.bench.instance.pairs(split):
                 continue
             context = _split_context(scorer, generalisation, partition)
-            samples = sample_methods(_evidence(choice, scorer.bench, split), context.resamples)
+            samples = sample_methods(_evidence(choice, scorer.bench, split), context.clusters)
             averages += average_records(samples, context)
             if partition == "test":
                 comparisons += comparison_records(samples, context)
@@ -466,7 +451,7 @@ def _averages_by_kind(
     records = []
     for kind in SOURCE_KINDS:
         evidence = _evidence(choice, scorer.bench, split, kind)
-        samples = sample_methods(evidence, context.resamples)
+        samples = sample_methods(evidence, context.clusters)
         found = average_records(samples, replace(context, source_kind=kind))
         records += [record for record in found if record.n_cause or record.n_isolate]
     return records
@@ -478,7 +463,7 @@ def _split_context(scorer: _Scorer, generalisation: Generalisation, partition: P
         model=scorer.bench.target.name,
         generalisation=generalisation,
         partition=partition,
-        resamples=scorer.resamples(split_name(generalisation, partition)),
+        clusters=clusters_of(scorer.bench.instance.pairs(split_name(generalisation, partition))),
     )
 
 

@@ -14,11 +14,11 @@ from pathlib import Path
 from das.sites import Site
 from evaluation.config.suite import SuiteConfig
 from evaluation.records.scores import AverageRecord, Outcome, control_row, read_outcomes
+from evaluation.scoring.clusters import clusters_of
 from evaluation.scoring.summary import Evidence, SplitContext, average_records, sample_methods
 from evaluation.suite.controls import CONTROLS, View
 from evaluation.suite.grid import Cell, control_cell
 from evaluation.verify.file_checks import check_outcomes, lines_problems
-from evaluation.verify.rescoring import nothing_drawn
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_json
 from ravel.facts.schema import Generalisation, split_name
@@ -76,9 +76,9 @@ class ControlFolder:
                 if view.is_row and evidence:
                     first = evidence[0].read()[0]
                     context = SplitContext(
-                        self.instance.entity_type, "", generalisation, "test", nothing_drawn(first)
+                        self.instance.entity_type, "", generalisation, "test", clusters_of(first)
                     )
-                    yield from average_records(sample_methods(evidence, context.resamples), context)
+                    yield from average_records(sample_methods(evidence, context.clusters), context)
 
     def _evidence(
         self, choice: Mapping[tuple[str, str], Sequence[str]], view: View, generalisation: Generalisation

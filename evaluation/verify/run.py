@@ -28,6 +28,7 @@ from evaluation.records.scores import (
     read_refusals,
     read_scores,
 )
+from evaluation.scoring.clusters import clusters_of
 from evaluation.scoring.scores import of_kind
 from evaluation.scoring.selection import Point, choose_point
 from evaluation.scoring.summary import (
@@ -46,7 +47,7 @@ from evaluation.verify.file_checks import (
     json_problems,
     lines_problems,
 )
-from evaluation.verify.rescoring import nothing_drawn, record_problems, rescored
+from evaluation.verify.rescoring import record_problems, rescored
 from ravel.common.errors import SuiteError
 from ravel.common.io import canonical_json, read_json, read_jsonl
 from ravel.facts.schema import SOURCE_KINDS, Generalisation, Partition, split_name
@@ -354,7 +355,7 @@ class _Numbers:
                 if not self._has(generalisation, partition):
                     continue
                 context = self._context(generalisation, partition)
-                samples = sample_methods(self._evidence(choice, context), context.resamples)
+                samples = sample_methods(self._evidence(choice, context), context.clusters)
                 averages += average_records(samples, context)
                 if partition == "test":
                     comparisons += comparison_records(samples, context)
@@ -366,12 +367,12 @@ class _Numbers:
     ) -> Iterator[AverageRecord]:
         for kind in SOURCE_KINDS:
             own = replace(context, source_kind=kind)
-            found = average_records(sample_methods(self._evidence(choice, own), own.resamples), own)
+            found = average_records(sample_methods(self._evidence(choice, own), own.clusters), own)
             yield from (record for record in found if record.n_cause or record.n_isolate)
 
     def _context(self, generalisation: Generalisation, partition: Partition) -> SplitContext:
         pairs = self._instance.pairs(split_name(generalisation, partition))
-        return SplitContext(self._instance.entity_type, "", generalisation, partition, nothing_drawn(pairs))
+        return SplitContext(self._instance.entity_type, "", generalisation, partition, clusters_of(pairs))
 
     def _evidence(
         self, choice: Mapping[tuple[str, str], Sequence[str]], context: SplitContext

@@ -80,7 +80,7 @@ def fit_args(world: World, out: Path, method: str = "no_op") -> list[object]:
 
 def score_args(world: World, featurizer: Path) -> list[object]:
     """The arguments of a score that succeeds."""
-    return ["score", featurizer, "--instance", world.instance, "--split", "context", "--resamples", 20]
+    return ["score", featurizer, "--instance", world.instance, "--split", "context"]
 
 
 def suite_text(world: World, **changes: object) -> str:

@@ -16,10 +16,11 @@ from evaluation.config.target import TargetConfig
 from evaluation.judging.judge import NaturalAnswers, judge
 from evaluation.judging.recognition import check_gave_labels, note_to, recognise
 from evaluation.records.scores import AverageRecord, Outcome, ScoredKind, ScoreRecord
+from evaluation.scoring.clusters import clusters_of
 from evaluation.scoring.scores import Subject, of_kind, score_outcomes
 from evaluation.scoring.summary import Evidence, SplitContext, average_records, sample_methods
 from evaluation.verify.file_checks import check_outcomes
-from evaluation.verify.rescoring import differences, nothing_drawn
+from evaluation.verify.rescoring import differences
 from evaluation.verify.submission.check import CheckedSubmission, cell_of, check_submission
 from evaluation.verify.submission.limits import LIMITS, Limits
 from evaluation.verify.submission.manifest import Entry, Submission
@@ -177,7 +178,6 @@ def _scores(submission: Submission, cells: Mapping[Entry, str], said: Said) -> t
             outcomes,
             attribute,
             _subject(submission, entry, cells[entry]),
-            nothing_drawn(outcomes),
             generalisation=generalisation,
             partition="test",
             chosen=True,
@@ -206,17 +206,17 @@ def _averages(submission: Submission, said: Said) -> tuple[AverageRecord, ...]:
     kinds: tuple[ScoredKind, ...] = ("all", *SOURCE_KINDS)
     found: list[AverageRecord] = []
     for generalisation in submission.generalisations:
-        resamples = nothing_drawn(said[submission.featurizers[0], generalisation])
+        clusters = clusters_of(said[submission.featurizers[0], generalisation])
         for kind in kinds:
             context = SplitContext(
                 entity_type=submission.entity_type,
                 model=submission.model_name,
                 generalisation=generalisation,
                 partition="test",
-                resamples=resamples,
+                clusters=clusters,
                 source_kind=kind,
             )
-            samples = sample_methods(_evidence(submission, said, generalisation, kind), resamples)
+            samples = sample_methods(_evidence(submission, said, generalisation, kind), clusters)
             records = average_records(samples, context)
             found += [r for r in records if kind == "all" or r.n_cause or r.n_isolate]
     return tuple(found)

@@ -7,11 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
 import pytest
 import torch
 from planted_world import SITE, PlantedWorld
-from scipy import stats
 from torch import Tensor
 
 from das.engine.base.protocol import Engine
@@ -29,7 +27,7 @@ from das.methods.common.labelled import entity_values, labelled_vectors, validat
 from das.sites import Site
 from evaluation.config.suite import SuiteConfig
 from evaluation.records.scores import read_refusals
-from evaluation.scoring.intervals import holm, p_value
+from evaluation.scoring.intervals import holm
 from evaluation.suite.grid import plan_cells, resolve
 from evaluation.suite.run import RunSummary, run_suite_on
 from evaluation.suite.stored_vectors import collect_vectors
@@ -266,13 +264,3 @@ def test_holm_by_hand() -> None:
     assert holm([0.03, 0.01, None, 0.5, 0.02]) == pytest.approx([0.06, 0.04, None, 0.5, 0.06])
     assert holm([0.4, 0.9]) == pytest.approx([0.8, 0.9])
     assert holm([None]) == [None]
-
-
-def test_p_values_are_normal_tails() -> None:
-    draws = np.random.default_rng(0).normal(0.3, 0.1, size=4000)
-    expected = 2 * stats.norm.sf(0.3 / draws.std(ddof=1))
-    assert p_value(0.3, draws) == pytest.approx(expected, rel=1e-9)
-    assert p_value(0.0, np.zeros(100)) == 1.0
-    assert p_value(0.2, np.full(100, 0.2)) == 0.0
-    assert p_value(None, draws) is None
-    assert p_value(0.1, np.full(100, np.nan)) is None

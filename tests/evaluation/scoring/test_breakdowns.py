@@ -13,7 +13,7 @@ import pytest
 from evaluation.records.breakdowns import ALL_OTHERS, BreakdownRecord, read_breakdowns
 from evaluation.records.scores import Outcome
 from evaluation.scoring.breakdowns import Breakdown
-from evaluation.scoring.intervals import clusters_of, draw_resamples
+from evaluation.scoring.clusters import clusters_of
 from evaluation.scoring.metrics import isolate
 from evaluation.scoring.summary import Evidence, SplitContext
 from ravel.asking.prompts import fill
@@ -108,8 +108,7 @@ def records(
     outcomes: Sequence[Sequence[Outcome]], target: str, *, dependence: Sequence[Dependence] = ()
 ) -> dict[tuple[str, str, str], BreakdownRecord]:
     """The records of one method by (by, asked, part)."""
-    resamples = draw_resamples(clusters_of(PAIRS), 0, np.random.default_rng(0))
-    split = SplitContext("city", "m", "context", "test", resamples)
+    split = SplitContext("city", "m", "context", "test", clusters_of(PAIRS))
     breakdown = Breakdown(PAIRS, SameValue(INSTANCE), dependence, split)
     seeds = tuple(range(len(outcomes)))
     found = breakdown.records(Evidence("mdas", target, seeds, lambda: outcomes))

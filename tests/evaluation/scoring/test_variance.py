@@ -12,23 +12,21 @@ from outcome_world import constant, noisy, rectangle
 from scipy import stats
 
 from evaluation.records.scores import Outcome
-from evaluation.scoring.averages import mean_of
-from evaluation.scoring.intervals import (
-    Sampled,
-    clusters_of,
-    difference,
-    draw_resamples,
-    intervals_of,
-    sample_scores,
-)
-from evaluation.scoring.variance import Spread, shares_of
+from evaluation.scoring.clusters import Clusters, Counts, FloatArray, clusters_of
+from evaluation.scoring.intervals import Sampled, difference, intervals_of, mean_of, sample_scores
+from evaluation.scoring.variance import Spread, _exceeded, shares_of
 
 ATTRIBUTES = "ABC"
 
 
 def sampled(outcomes: list[Outcome], attribute: str = "A") -> Sampled:
-    nothing_drawn = draw_resamples(clusters_of(outcomes), 0, np.random.default_rng(0))
-    return sample_scores(outcomes, attribute, nothing_drawn)
+    return sample_scores(outcomes, attribute, clusters_of(outcomes))
+
+
+def spread_of(templates: tuple[tuple[str, str], ...], right: FloatArray) -> Spread:
+    """One pair of each entity under each template."""
+    clusters = Clusters(tuple(f"e{i:02}" for i in range(len(right))), templates)
+    return Spread((shares_of(clusters, Counts(np.ones_like(right), right), {"A": 1.0}),), signed=True)
 
 
 def made(seed: int, *, cause: float = 0.6, isolate: float = 0.8, keep: float = 0.7) -> list[Outcome]:
@@ -46,8 +44,7 @@ class TestByHand:
         """Every entity is alike, so that templates of 1, 1 and 0 are a sample of three, with t of two."""
         right = np.array([[1.0, 1.0, 0.0]] * 50)
         templates = (("A", "x"), ("A", "y"), ("A", "z"))
-        names = tuple(f"e{i:02}" for i in range(50))
-        spread = Spread((shares_of(names, templates, np.ones((50, 3)), right, {"A": 1.0}),), signed=True)
+        spread = spread_of(templates, right)
         t = stats.t.isf(0.025, 2)
         pseudo = (stats.norm.isf(0.025) / 150) ** 2
         expected = np.sqrt(t**2 * np.var([1, 1, 0], ddof=1) / 3 + pseudo)
@@ -59,8 +56,7 @@ class TestByHand:
         40."""
         right = np.array([[i % 2, i % 2] for i in range(40)], dtype=float)
         templates = (("A", "x"), ("A", "y"))
-        names = tuple(f"e{i:02}" for i in range(40))
-        spread = Spread((shares_of(names, templates, np.ones((40, 2)), right, {"A": 1.0}),), signed=True)
+        spread = spread_of(templates, right)
         # Each template's residuals are widened by 40 / 39, their sum over entities by as much.
         fixed = 0.25 / 40 * (40 / 39) ** 2 + (1 / 80) ** 2
         t = stats.t.isf(0.025, 2 * 40)
@@ -150,6 +146,33 @@ class TestLaws:
         assert both[1] - both[0] == pytest.approx((one[1] - one[0]) / 2**0.5, rel=0.05)
 
 
+class TestStudent:
+    """The reach of a fixed part alone is Student's t of its degrees of freedom, as scipy has it."""
+
+    def test_few_degrees_of_freedom_reach_far(self) -> None:
+        """Two of 40 entities are right: the effective number of entities is small, and t with it."""
+        right = np.array([[float(i < 2)] for i in range(40)])
+        spread = spread_of((("A", "x"),), right)
+        within = (right[:, 0] - 0.05) / 40 * np.sqrt(40 / 39)
+        df = 2 * np.sum(within**2) ** 2 / np.sum(within**4)
+        fixed = np.sum(within**2) * 40 / 39 + (1 / 40) ** 2
+        assert df < 5
+        assert spread.limits(0.0, 0.95)[1] == pytest.approx(
+            stats.t.isf(0.025, df) * np.sqrt(fixed), rel=1e-12
+        )
+
+    def test_endless_degrees_of_freedom_are_the_normal_distribution(self) -> None:
+        spread = spread_of((("A", "x"),), np.ones((50, 1)))
+        assert spread.limits(0.0, 0.95)[1] == pytest.approx(stats.norm.isf(0.025) / 50, rel=1e-12)
+
+    def test_beyond_ten_thousand_degrees_intervals_of_older_versions_differ_on_purpose(self) -> None:
+        """They took z + (z^3 + z) / 4 df there, which lies below by something of the order of z^5 / df^2."""
+        for share in (0.025, 1e-4, 5e-13):
+            z = stats.norm.isf(share)
+            former = z + (z**3 + z) / (4 * 10_001)
+            assert 1e-9 < 1 - former / _exceeded(share, 10_001) < 2e-6
+
+
 class TestPValues:
     @pytest.mark.parametrize("changed", [0, 1, 3, 8, 20, 60])
     def test_p_is_below_5_percent_exactly_if_0_is_outside_the_interval(self, changed: int) -> None:
@@ -167,7 +190,6 @@ class TestPValues:
             o for o in rectangle(constant("swapped"), n_templates=1, n_entities=100) if o.attribute == "A"
         ]
         spread = sampled(outcomes).spreads
-        assert spread is not None
         assert spread.cause is not None
         signed = replace(spread.cause, signed=True)
         assert signed.p_value(0.025) == pytest.approx(2 * stats.norm.sf(2.5), rel=1e-4)
