@@ -18,7 +18,9 @@ __all__ = [
     "DiagnosisConfig",
     "FitRequest",
     "ImportRequest",
+    "Instance",
     "PlantedRequest",
+    "Run",
     "ScoreRequest",
     "SuiteConfig",
     "SuiteError",
@@ -85,6 +87,7 @@ if TYPE_CHECKING:
     from evaluation.exchange.submission import About, score_submission
     from evaluation.exchange.submission import pack_run as submit
     from evaluation.report.cards import card_of as card
+    from evaluation.report.frames import Run
     from evaluation.report.page import write_report as report
     from evaluation.report.publish import draw_run as plot
     from evaluation.report.tables.of_runs import table_of_runs as table
@@ -115,6 +118,7 @@ if TYPE_CHECKING:
     from ravel.facts.overview import export_tables as data_import
     from ravel.facts.sources import open_tables
     from ravel.instance.build import BuildConfig
+    from ravel.instance.instance import Instance
 
 _PLACES: Mapping[str, str] = {
     "About": "evaluation.exchange.submission.About",
@@ -123,7 +127,9 @@ _PLACES: Mapping[str, str] = {
     "FitRequest": "evaluation.suite.folders.FitRequest",
     "ImportRequest": "evaluation.exchange.importing.ImportRequest",
     "METHODS": "das.methods.registry.METHODS",
+    "Instance": "ravel.instance.instance.Instance",
     "PlantedRequest": "evaluation.validity.planted.score.PlantedRequest",
+    "Run": "evaluation.report.frames.Run",
     "ScoreRequest": "evaluation.suite.folders.ScoreRequest",
     "SuiteConfig": "evaluation.config.suite.SuiteConfig",
     "SuiteError": "ravel.common.errors.SuiteError",

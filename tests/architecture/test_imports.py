@@ -21,6 +21,7 @@ LATE_IMPORTS = {
     "evaluation.commands.hub": {
         "evaluation.exchange.hub.layout": "loads torch, and only what was left out of a push is named by it"
     },
+    "evaluation.report.frames": {"pandas": "takes a second, and only those who ask for a frame need it"},
     "ravel.facts.release": {"datasets": "takes seconds, and only the hub reader needs it"},
     "das.engine": {"das.engine.engines.reference": "pyvene takes seconds, and only the oracle needs it"},
     "evaluation.suite.execution.ray": {
@@ -70,7 +71,7 @@ EDGES = {
     "matplotlib": {"evaluation.report.plots.canvas"},
     "datasets": {"ravel.instance.instance", "ravel.facts.release"},
     "huggingface_hub": {"evaluation.exchange.hub.client"},
-    "pandas": {"ravel.instance.instance"},
+    "pandas": {"ravel.instance.instance", "evaluation.report.frames"},
     "typer": {"evaluation.cli"},
     "rich": {"evaluation.commands.printing.tables", "evaluation.commands.printing.progress"},
     "sae_lens": {"das.methods.dictionaries._pretrained_sae", "das.methods.dictionaries._published_saes"},
@@ -89,6 +90,7 @@ TORCH_FREE = (
     "evaluation.scoring.summary",
     "evaluation.records.run_folder",
     "evaluation.report.plots",
+    "evaluation.report.frames",
     "evaluation.api",
     "evaluation.cli",
     "evaluation.report.method_families",

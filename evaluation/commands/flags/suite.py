@@ -73,14 +73,5 @@ class SuiteFlags:
     def target(self, config: api.SuiteConfig) -> api.TargetConfig:
         """Return the target that a suite names, opened with the trust that was given."""
         quiet_transformers()
-        return api.TargetConfig(
-            model=config.model,
-            dtype=config.dtype,
-            device=config.device,
-            engine=config.engine,
-            batch_tokens=config.batch_tokens,
-            cache_memory=config.cache_memory,
-            cache_folder=config.cache_folder,
-            trust_remote_code=self.trust_remote_code,
-            allow_pickle=self.allow_pickle,
-        )
+        trust = {"trust_remote_code": self.trust_remote_code, "allow_pickle": self.allow_pickle}
+        return config.target().model_copy(update=trust)
