@@ -28,7 +28,7 @@ OUTCOME_COLUMNS = (
     *("cell", "method", "attribute", "site", "dim", "seed", "split"),
     *("asked" if field.name == "attribute" else field.name for field in fields(Outcome)),
 )
-"""Columns of `Run.outcomes`: the cell's, with its target `attribute` (`*` where it serves all), then the pair's,
+"""Columns of `Run.outcomes`: the cell's, with its target `attribute` (`*` if it serves all), then the pair's,
 with the attribute that its base template `asked` for."""
 
 
@@ -79,10 +79,9 @@ class Run:
         return _frame(ComparisonRecord, self._records.comparisons)
 
     def outcomes(self, split: str | None = None) -> pd.DataFrame:
-        """Return what the model said, a row per cell and judged pair, of one split or of all; the columns are
-        `OUTCOME_COLUMNS`.
+        """Return what the model said, a row per cell and judged pair, of one split or of all.
 
-        A cell is judged on the test splits only where it was chosen; cells of controls are not among these.
+        The columns are `OUTCOME_COLUMNS`. A cell is judged on the test splits only where it was chosen; cells of controls are not among these.
         Raises SuiteError for an unknown split and a damaged file.
         """
         import pandas as pd
