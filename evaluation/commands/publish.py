@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -47,7 +46,7 @@ def table(
     one_of("table format", style, RENDERERS)
     kept: Partition = one_of("partition", partition, _PARTITIONS)
     made = api.table(run_paths, name, kept)
-    return Result(asdict(made), lambda: typer.echo(render(made, style), nl=False))
+    return Result(made.to_json(), lambda: typer.echo(render(made, style), nl=False))
 
 
 @command

@@ -81,8 +81,8 @@ class Run:
     def outcomes(self, split: str | None = None) -> pd.DataFrame:
         """Return what the model said, a row per cell and judged pair, of one split or of all.
 
-        The columns are `OUTCOME_COLUMNS`. A cell is judged on the test splits only where it was chosen; cells of controls are not among these.
-        Raises SuiteError for an unknown split and a damaged file.
+        The columns are `OUTCOME_COLUMNS`. A cell is judged on the test splits only where it was chosen; cells
+        of controls are not among these. Raises SuiteError for an unknown split and a damaged file.
         """
         import pandas as pd
 

@@ -24,6 +24,9 @@ LATE_IMPORTS = {
     "evaluation.report.frames": {"pandas": "takes a second, and only those who ask for a frame need it"},
     "ravel.facts.release": {"datasets": "takes seconds, and only the hub reader needs it"},
     "das.engine": {"das.engine.engines.reference": "pyvene takes seconds, and only the oracle needs it"},
+    "evaluation.report.common.templates": {
+        "jinja2": "takes a tenth of a second, and only those who ask for HTML or a card need it"
+    },
     "evaluation.suite.execution.ray": {
         "ray": "an optional extra that takes seconds, and only a cluster needs it"
     },
@@ -72,6 +75,8 @@ EDGES = {
     "datasets": {"ravel.instance.instance", "ravel.facts.release"},
     "huggingface_hub": {"evaluation.exchange.hub.client"},
     "pandas": {"ravel.instance.instance", "evaluation.report.frames"},
+    "jinja2": {"evaluation.report.common.templates"},
+    "markupsafe": {"evaluation.report.common.templates", "evaluation.report.page.html"},
     "typer": {"evaluation.cli"},
     "rich": {"evaluation.commands.printing.tables", "evaluation.commands.printing.progress"},
     "sae_lens": {"das.methods.dictionaries._pretrained_sae", "das.methods.dictionaries._published_saes"},
@@ -93,7 +98,7 @@ TORCH_FREE = (
     "evaluation.report.frames",
     "evaluation.api",
     "evaluation.cli",
-    "evaluation.report.method_families",
+    "evaluation.report.common.families",
     "evaluation.scoring.entanglement",
     "evaluation.scoring.post_hoc",
     "evaluation.report.page",

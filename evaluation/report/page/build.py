@@ -15,7 +15,6 @@ from evaluation.records.scores import (
     FLOORS,
     AverageRecord,
     ComparisonRecord,
-    Interval,
     Refusal,
     ScoreRecord,
     is_control,
@@ -24,16 +23,17 @@ from evaluation.records.scores import (
     read_refusals,
     read_scores,
 )
-from evaluation.report.method_families import by_family, family_of
+from evaluation.report.common.families import by_family, family_of
 from evaluation.report.page.dependence import DependenceBlock, dependence_block
 from evaluation.report.page.diagnostics import DiagnosticsBlock, read_block
 from evaluation.report.page.drawings import Drawing, read_drawings
 from evaluation.report.page.pairs import browser_of
-from evaluation.report.page.rows import KINDS, MEAN, Against, ReportRow, rows_of
+from evaluation.report.page.rows import KINDS, MEAN, ReportRow, rows_of
 from evaluation.report.page.verdicts import Verdict, headline_of, verdicts_of
-from evaluation.report.tables.build import SCORES
 from evaluation.report.tables.means import averages_without_outcomes
+from evaluation.report.tables.model import Comparison, TableCell
 from evaluation.report.tables.of_runs import check_scored
+from evaluation.report.tables.rows import SCORES
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_text
 from ravel.facts.schema import GENERALISATIONS, PARTITIONS
@@ -154,10 +154,7 @@ def _plain(row: ReportRow) -> dict[str, Any]:
         "generalisation": record.generalisation,
         "partition": record.partition,
         "kind": record.source_kind,
-        **{
-            score: _score(getattr(record, score), getattr(record, f"{score}_interval"), best)
-            for score, best in zip(SCORES, row.best, strict=True)
-        },
+        **{score: _score(cell) for score, cell in zip(SCORES, row.cells, strict=True)},
         "n_cause": record.n_cause,
         "n_isolate": record.n_isolate,
         "below": row.below_no_op,
@@ -168,12 +165,12 @@ def _plain(row: ReportRow) -> dict[str, Any]:
     }
 
 
-def _score(value: float | None, interval: Interval | None, best: bool) -> dict[str, Any]:
-    ends = None if interval is None else [_short(end) for end in interval]
-    return {"value": _short(value), "interval": ends, "best": best}
+def _score(cell: TableCell) -> dict[str, Any]:
+    ends = None if cell.interval is None else [_short(end) for end in cell.interval]
+    return {"value": _short(cell.value), "interval": ends, "best": cell.best}
 
 
-def _difference(found: Against | None) -> dict[str, Any] | None:
+def _difference(found: Comparison | None) -> dict[str, Any] | None:
     if found is None:
         return None
     return {

@@ -25,7 +25,7 @@ from evaluation.records.control_checks import (
     read_control_checks,
 )
 from evaluation.records.scores import control_row, is_control, set_apart
-from evaluation.report.method_families import CONTROLLED, by_family, family_of
+from evaluation.report.common.families import CONTROLLED, by_family, family_of
 from evaluation.report.page import write_report
 from evaluation.report.tables import main_table, render
 from evaluation.report.tables.controls import control_table
