@@ -73,8 +73,8 @@ class Run:
     def comparisons(self) -> pd.DataFrame:
         """Return `comparisons.jsonl`: paired differences between methods.
 
-        Its columns are those of `ComparisonRecord`; a run without the file has no row. Raises SuiteError for a
-        damaged file.
+        Its columns are those of `ComparisonRecord`; a run without the file has no row. Raises SuiteError for
+        a damaged file.
         """
         return _frame(ComparisonRecord, self._records.comparisons)
 
