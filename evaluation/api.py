@@ -21,6 +21,7 @@ __all__ = [
     "Instance",
     "PlantedRequest",
     "Run",
+    "RunRequest",
     "ScoreRequest",
     "SuiteConfig",
     "SuiteError",
@@ -60,7 +61,6 @@ __all__ = [
     "push",
     "report",
     "run",
-    "run_preset",
     "score",
     "score_submission",
     "submit",
@@ -86,6 +86,7 @@ if TYPE_CHECKING:
     from evaluation.exchange.saebench import export_saebench
     from evaluation.exchange.submission import About, score_submission
     from evaluation.exchange.submission import pack_run as submit
+    from evaluation.judging.score import ScoreRequest
     from evaluation.report.cards import card_of as card
     from evaluation.report.frames import Run
     from evaluation.report.page import write_report as report
@@ -96,13 +97,13 @@ if TYPE_CHECKING:
     from evaluation.suite.catalogue import model_rows as list_models
     from evaluation.suite.catalogue import preset_rows as list_presets
     from evaluation.suite.demo import run_demo as demo
-    from evaluation.suite.folders import FitRequest, ScoreRequest, run_preset, unfinished_fit
+    from evaluation.suite.folders import FitRequest, model_named_in, unfinished_fit
     from evaluation.suite.folders import build_folder as build
     from evaluation.suite.folders import fit_folder as fit
-    from evaluation.suite.folders import run_folder as run
     from evaluation.suite.folders import score_folder as score
     from evaluation.suite.forecast.plan import plan_preset, plan_run
-    from evaluation.suite.named_model import model_named_in
+    from evaluation.suite.run import RunRequest
+    from evaluation.suite.run import run_suite as run
     from evaluation.validity.diagnose_run import DiagnosisConfig, diagnose_run
     from evaluation.validity.diagnose_run import diagnose_folder as diagnose
     from evaluation.validity.planted.score import PlantedRequest
@@ -130,7 +131,8 @@ _PLACES: Mapping[str, str] = {
     "Instance": "ravel.instance.instance.Instance",
     "PlantedRequest": "evaluation.validity.planted.score.PlantedRequest",
     "Run": "evaluation.report.frames.Run",
-    "ScoreRequest": "evaluation.suite.folders.ScoreRequest",
+    "RunRequest": "evaluation.suite.run.RunRequest",
+    "ScoreRequest": "evaluation.judging.score.ScoreRequest",
     "SuiteConfig": "evaluation.config.suite.SuiteConfig",
     "SuiteError": "ravel.common.errors.SuiteError",
     "TargetConfig": "evaluation.config.target.TargetConfig",
@@ -155,7 +157,7 @@ _PLACES: Mapping[str, str] = {
     "list_models": "evaluation.suite.catalogue.model_rows",
     "list_presets": "evaluation.suite.catalogue.preset_rows",
     "load_featurizer": "das.featurizers.storage.load_featurizer",
-    "model_named_in": "evaluation.suite.named_model.model_named_in",
+    "model_named_in": "evaluation.suite.folders.model_named_in",
     "open_spec": "das.models.planted.spec.open_spec",
     "open_tables": "ravel.facts.sources.open_tables",
     "plan_preset": "evaluation.suite.forecast.plan.plan_preset",
@@ -168,8 +170,7 @@ _PLACES: Mapping[str, str] = {
     "pull": "evaluation.exchange.hub.client.pull_folder",
     "push": "evaluation.exchange.hub.client.push_folder",
     "report": "evaluation.report.page.write_report",
-    "run": "evaluation.suite.folders.run_folder",
-    "run_preset": "evaluation.suite.folders.run_preset",
+    "run": "evaluation.suite.run.run_suite",
     "score": "evaluation.suite.folders.score_folder",
     "score_submission": "evaluation.exchange.submission.score_submission",
     "submit": "evaluation.exchange.submission.pack_run",

@@ -76,10 +76,7 @@ def run(
     stop_on_term()
     kept = f"Finished cells are kept in {folder}; the same command goes on from there."
     with keeping(kept), shown_progress() as progress:
-        if preset is not None:
-            summary = api.run_preset(preset, config, folder, target, progress)
-        else:
-            summary = api.run(config, folder, target, progress)
+        summary = api.run(api.RunRequest(config, folder, target, preset), progress)
     return run_result(summary, time.monotonic() - began, of_preset=preset is not None)
 
 

@@ -48,8 +48,8 @@ from evaluation.report.cards import card_of
 from evaluation.report.page.build import read_report
 from evaluation.report.publish import plot_inputs
 from evaluation.scoring.post_hoc import read_derived
-from evaluation.suite.shared_tensors import SharedTensors
-from evaluation.suite.stored_vectors import collect_vectors
+from evaluation.suite.cells.shared_tensors import SharedTensors
+from evaluation.suite.cells.stored_vectors import collect_vectors
 from evaluation.validity.diagnosis import (
     read_cell_diagnoses,
     read_diagnosis,

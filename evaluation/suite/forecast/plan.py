@@ -65,7 +65,7 @@ class RunPlan:
 def plan_run(config: SuiteConfig, out: Path, target: TargetConfig) -> RunPlan:
     """Return every cell of a suite and what the rest will cost, measured on a few pairs; none is run.
 
-    Raises SuiteError as `run_folder` does.
+    Raises SuiteError as `run_suite` does.
     """
     run = RunFolder(out)
     if config.build is not None and not run.instance.is_dir():

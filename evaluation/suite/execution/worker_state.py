@@ -1,4 +1,5 @@
-"""Where jobs are done: one open model and one run. What is costly is opened at its first use and kept."""
+"""What a worker has open while it does jobs: one model and one run. What is costly is opened at its first
+use and kept."""
 
 from __future__ import annotations
 
@@ -15,17 +16,17 @@ from evaluation.config.suite import SuiteConfig
 from evaluation.judging.judge import NaturalAnswers
 from evaluation.judging.recognition import recognise
 from evaluation.records.run_folder import RunFolder
-from evaluation.suite.cells import Bench
-from evaluation.suite.stored_vectors import collect_vectors
+from evaluation.suite.cells.context import RunContext
+from evaluation.suite.cells.stored_vectors import collect_vectors
 from ravel.common.progress import Progress
 from ravel.common.registry import Registry
 from ravel.instance.instance import Instance
 
-__all__ = ["Desk"]
+__all__ = ["WorkerState"]
 
 
-class Desk:
-    """One open model and one run."""
+class WorkerState:
+    """One open model and one run, as the jobs of one worker share them."""
 
     def __init__(
         self,
@@ -51,8 +52,8 @@ class Desk:
         self._engine: Engine | None = None
         self._instance: Instance | None = instance if isinstance(instance, Instance) else None
         self._config: SuiteConfig | None = None
-        self._bench: Bench | None = None
-        self._vectors: dict[tuple[Site, ...], Bench] = {}
+        self._context: RunContext | None = None
+        self._vectors: dict[tuple[Site, ...], RunContext] = {}
         self._note: Callable[[str], None] | None = None
 
     @property
@@ -99,13 +100,13 @@ class Desk:
             return
         renewed = self._engine if self._renew is None else self._renew(self._engine)
         if renewed is not self._engine:
-            self._engine, self._bench, self._vectors = renewed, None, {}
+            self._engine, self._context, self._vectors = renewed, None, {}
         listen(self._engine, self._note)
 
-    def bench(self) -> Bench:
+    def context(self) -> RunContext:
         """Return what every cell shares, test splits open."""
-        if self._bench is None:
-            self._bench = Bench(
+        if self._context is None:
+            self._context = RunContext(
                 self.instance,
                 self.engine.target,
                 self.run,
@@ -115,16 +116,16 @@ class Desk:
                 natural=NaturalAnswers(self.engine),
                 opened=self.engine,
             )
-        return self._bench
+        return self._context
 
     def with_vectors(
         self, sites: Sequence[Site], progress: Callable[[int, int], None] | None = None
-    ) -> Bench:
-        """Return the bench with every prompt's vectors at these sites in store; what the run's `shared/` has
-        is not read again."""
+    ) -> RunContext:
+        """Return the context with every prompt's vectors at these sites in store; what the run's `shared/`
+        has is not read again."""
         key = tuple(sites)
         if key not in self._vectors:
-            withheld, bench = self.instance.without_test(), self.bench()
+            withheld, context = self.instance.without_test(), self.context()
             fitting = collect_vectors(withheld, self.engine, sites, self.run.shared, progress)
-            self._vectors[key] = replace(bench, fitting=fitting)
+            self._vectors[key] = replace(context, fitting=fitting)
         return self._vectors[key]

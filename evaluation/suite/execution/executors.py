@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,31 +15,16 @@ from evaluation.config.execution import ExecutionConfig
 from evaluation.config.suite import SuiteConfig
 from evaluation.config.target import TargetConfig
 from evaluation.records.run_folder import RunFolder
-from evaluation.suite.execution.processes import ProcessExecutor, Seat, shared_model
+from evaluation.suite.execution.processes import ProcessExecutor, WorkerSlot, shared_model
 from evaluation.suite.execution.protocol import Executor
 from evaluation.suite.execution.ray import RayExecutor
 from evaluation.suite.execution.serial import SerialExecutor
-from evaluation.suite.execution.worker import WorkerSpec, desk_of, use_threads
+from evaluation.suite.execution.worker import WorkerSpec, state_of, use_threads
 from ravel.common.errors import SuiteError
 from ravel.common.progress import Progress
 from ravel.common.sizes import parse_bytes
 
-__all__ = ["available_processors", "executor_for", "gpu_seats", "worker_count"]
-
-
-@contextmanager
-def executor_for(
-    config: SuiteConfig, run: RunFolder, target: TargetConfig, packages: tuple[str, ...], progress: Progress
-) -> Iterator[Executor]:
-    """Yield the executor of a suite, whose methods lie in `packages`; its workers are ended with the block.
-
-    Raises SuiteError where the machine lacks what one worker is said to need.
-    """
-    executor = _executor(config, run, target, packages, progress)
-    try:
-        yield executor
-    finally:
-        executor.close()
+__all__ = ["available_processors", "executor_for", "gpus_of_workers", "worker_count"]
 
 
 def available_processors() -> int:
@@ -48,9 +32,13 @@ def available_processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _executor(
+def executor_for(
     config: SuiteConfig, run: RunFolder, target: TargetConfig, packages: tuple[str, ...], progress: Progress
 ) -> Executor:
+    """Return the executor of a suite, whose methods lie in `packages`; it must be closed.
+
+    Raises SuiteError where the machine lacks what one worker is said to need.
+    """
     execution = config.execution
     spec = WorkerSpec(
         run=run.path.absolute(),
@@ -63,7 +51,7 @@ def _executor(
     )
     if execution.kind == "serial":
         use_threads(spec.threads)
-        return SerialExecutor(desk_of(spec), progress)
+        return SerialExecutor(state_of(spec), progress)
     if execution.kind == "ray":
         return _ray_executor(spec, execution, progress)
     return _pool(spec, execution, progress)
@@ -83,7 +71,7 @@ def _ray_executor(spec: WorkerSpec, execution: ExecutionConfig, progress: Progre
 def _pool(spec: WorkerSpec, execution: ExecutionConfig, progress: Progress) -> ProcessExecutor:
     if spec.target.device == "cpu":
         return _pool_on_processors(spec, execution, progress)
-    places = gpu_seats(_visible_gpus(), execution.gpus or 1.0)
+    places = gpus_of_workers(_visible_gpus(), execution.gpus or 1.0)
     if not places:
         raise SuiteError(
             expected=f"GPUs for workers that need {execution.gpus or 1.0:g} each",
@@ -92,14 +80,14 @@ def _pool(spec: WorkerSpec, execution: ExecutionConfig, progress: Progress) -> P
         )
     places = places[: worker_count(execution, len(places))]
     threads = max(1, (execution.threads or available_processors()) // len(places))
-    seats = []
+    slots = []
     for place in places:
         # A worker sees its own GPUs only, and calls them by their places among these.
         device = "cuda" if len(place) == 1 else "auto"
         target = spec.target.model_copy(update={"device": device})
         own = replace(spec, target=target, threads=threads, sharing=places.count(place))
-        seats.append(Seat(own, {"CUDA_VISIBLE_DEVICES": ",".join(place)}))
-    return ProcessExecutor(seats, progress)
+        slots.append(WorkerSlot(own, {"CUDA_VISIBLE_DEVICES": ",".join(place)}))
+    return ProcessExecutor(slots, progress)
 
 
 def _pool_on_processors(spec: WorkerSpec, execution: ExecutionConfig, progress: Progress) -> ProcessExecutor:
@@ -107,7 +95,7 @@ def _pool_on_processors(spec: WorkerSpec, execution: ExecutionConfig, progress: 
     count = worker_count(execution, processors)
     shared = shared_model(spec.target.load())
     own = replace(spec, threads=max(1, processors // count), sharing=count)
-    return ProcessExecutor([Seat(own)] * count, progress, shared)
+    return ProcessExecutor([WorkerSlot(own)] * count, progress, shared)
 
 
 def worker_count(execution: ExecutionConfig, room: int) -> int:
@@ -126,7 +114,7 @@ def worker_count(execution: ExecutionConfig, room: int) -> int:
     return min(count, fit)
 
 
-def gpu_seats(gpus: Sequence[str], each: float) -> list[tuple[str, ...]]:
+def gpus_of_workers(gpus: Sequence[str], each: float) -> list[tuple[str, ...]]:
     """Return for every worker that there is room for the GPUs it sees, if each needs `each` of them.
 
     Below 1 several workers share a GPU; from 1 on a worker has whole ones, rounded up.
