@@ -79,8 +79,8 @@ if TYPE_CHECKING:
     from evaluation.config.suite import SuiteConfig
     from evaluation.config.target import TargetConfig
     from evaluation.exchange.exporting import export_folder as export
-    from evaluation.exchange.hub.client import pull_folder as pull
-    from evaluation.exchange.hub.client import push_folder as push
+    from evaluation.exchange.hub.pull import pull_folder as pull
+    from evaluation.exchange.hub.push import push_folder as push
     from evaluation.exchange.importing import ImportRequest
     from evaluation.exchange.importing import import_folder as import_featurizer
     from evaluation.exchange.saebench import export_saebench
@@ -167,8 +167,8 @@ _PLACES: Mapping[str, str] = {
     "planted_score": "evaluation.validity.planted.score.score_planted",
     "plot": "evaluation.report.publish.draw_run",
     "preset_named": "evaluation.config.preset.preset_named",
-    "pull": "evaluation.exchange.hub.client.pull_folder",
-    "push": "evaluation.exchange.hub.client.push_folder",
+    "pull": "evaluation.exchange.hub.pull.pull_folder",
+    "push": "evaluation.exchange.hub.push.push_folder",
     "report": "evaluation.report.page.write_report",
     "run": "evaluation.suite.run.run_suite",
     "score": "evaluation.suite.folders.score_folder",

@@ -73,7 +73,7 @@ EDGES = {
     "concept_erasure": {"das.methods.closed_form.leace"},
     "matplotlib": {"evaluation.report.plots.canvas"},
     "datasets": {"ravel.instance.instance", "ravel.facts.release"},
-    "huggingface_hub": {"evaluation.exchange.hub.client"},
+    "huggingface_hub": {"evaluation.exchange.hub.client", "evaluation.exchange.hub.errors"},
     "pandas": {"ravel.instance.instance", "evaluation.report.frames"},
     "jinja2": {"evaluation.report.common.templates"},
     "markupsafe": {"evaluation.report.common.templates", "evaluation.report.page.html"},

@@ -24,8 +24,9 @@ from huggingface_hub import constants
 from planted_world import SITE, PlantedWorld
 
 from evaluation.config.suite import SuiteConfig
-from evaluation.exchange.hub.client import DEFAULT_MAX_BYTES, Pulled, Pushed, pull_folder, push_folder
 from evaluation.exchange.hub.layout import CARD, admitted, files_of, travels
+from evaluation.exchange.hub.pull import DEFAULT_MAX_BYTES, Pulled, pull_folder
+from evaluation.exchange.hub.push import Pushed, push_folder
 from evaluation.records.scores import read_scores
 from evaluation.report.cards import card_of
 from evaluation.suite.run import RunRequest, run_suite
