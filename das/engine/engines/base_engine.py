@@ -17,9 +17,9 @@ from das.engine.base.protocol import Choice, Engine, FeaturizedPairs, ForcedPair
 from das.engine.running.pass_limit import Room
 from das.featurizers.base import Featurizer
 from das.models.base import TargetModel
+from das.out_of_memory import MemoryShortageError
 from das.sites import Site
 from ravel.asking.knowledge import Decided
-from ravel.common.errors import SuiteError
 from ravel.facts.schema import Completion
 
 __all__ = ["ThroughLogits", "batches_of", "listen"]
@@ -111,7 +111,7 @@ class ThroughLogits(ABC):
     def give_way(self, came: str) -> None:
         """Let go of kept states and halve the passes to come; see the protocol."""
         if self.room is None:
-            raise SuiteError(
+            raise MemoryShortageError(
                 expected="room for a forward pass", came=came, todo="free some memory, or use --engine direct"
             )
         self.room.lower(came)

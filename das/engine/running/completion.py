@@ -21,7 +21,7 @@ from das.engine.base.hooks import gathered
 from das.engine.running.next_tokens import GrowingRows, close_logits, grows_truly
 from das.engine.running.pass_limit import Room
 from das.models.base import TargetModel
-from das.models.load import ran_out_of_memory
+from das.out_of_memory import ran_out_of_memory
 
 __all__ = ["Completer", "Settled", "shared_cuts"]
 

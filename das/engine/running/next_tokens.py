@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from das.engine.base.hooks import gathered
 from das.models.base import TargetModel
-from das.models.load import ran_out_of_memory
+from das.out_of_memory import ran_out_of_memory
 
 __all__ = ["GrowingRows", "close_logits", "grows_truly"]
 

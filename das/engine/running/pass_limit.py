@@ -11,8 +11,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from das.models.load import ran_out_of_memory
-from ravel.common.errors import SuiteError
+from das.out_of_memory import MemoryShortageError, in_words, ran_out_of_memory
 
 __all__ = ["Room", "spared"]
 
@@ -55,15 +54,15 @@ class Room:
     def attempt(self, run: Callable[[], object], *, whole: bool = False) -> bool:
         """Run; return whether memory sufficed. If not, the next attempt has half the size.
 
-        Raises SuiteError where there is nothing left to halve: at size 1, or with `whole`, which says that
-        the run is of one item that failed before.
+        Raises MemoryShortageError where there is nothing left to halve: at size 1, or with `whole`, which
+        says that the run is of one item that failed before.
         """
         try:
             run()
         except (MemoryError, RuntimeError) as error:
             if not ran_out_of_memory(error):
                 raise
-            came = _first_line(error)
+            came = in_words(error)
         else:
             return True
         # Here rather than above: until the error is gone it holds what the run had made.
@@ -79,7 +78,7 @@ class Room:
         if torch.cuda.is_initialized():
             torch.cuda.empty_cache()
         if failed == 1 or whole:
-            raise SuiteError(
+            raise MemoryShortageError(
                 expected=f"room for a forward pass of {failed} {self.unit}",
                 came=came,
                 todo=self._todo(failed),
@@ -91,7 +90,7 @@ class Room:
         )
 
     def fitted(self, run: Callable[[], T]) -> T:
-        """Return what `run` returns once memory suffices. Raises SuiteError as `attempt`."""
+        """Return what `run` returns once memory suffices. Raises MemoryShortageError as `attempt`."""
         found: list[T] = []
         while not self.attempt(lambda: found.append(run())):
             pass
@@ -99,7 +98,8 @@ class Room:
 
     def each(self, count: int, plan: Plan, run: Callable[[list[int]], object]) -> None:
         """Run all of `count` items in batches that `plan` makes; what did not fit, and all that would have
-        come after it, is planned again. Raises SuiteError for a single item that does not fit twice."""
+        come after it, is planned again. Raises MemoryShortageError for a single item that does not fit
+        twice."""
         left = list(range(count))
         failed: list[int] = []
         while left:
@@ -111,12 +111,6 @@ class Room:
                     break
                 done.update(batch)
             left = [item for item in left if item not in done]
-
-
-def _first_line(error: BaseException) -> str:
-    """Return the error as a clause that says out of memory, in whatever words it came."""
-    text = (str(error).strip().splitlines() or [""])[0][:160]
-    return f"out of memory ({text})" if text else "out of memory"
 
 
 def spared(room: Room, vectors: Tensor, plan: Plan, run: Callable[[list[int], Tensor], Tensor]) -> Tensor:

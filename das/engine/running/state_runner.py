@@ -18,7 +18,7 @@ from das.engine.running.block_runner import BlockRunner, CannotResumeError, Toke
 from das.engine.running.layout import Layout, Row, Slots, lay_out, plan_passes
 from das.engine.running.pass_limit import Room
 from das.models.base import Place, TargetModel
-from das.models.load import memory_guard
+from das.out_of_memory import memory_guard
 
 __all__ = ["Cut", "Resumer"]
 
