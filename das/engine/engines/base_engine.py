@@ -13,8 +13,8 @@ from torch import Tensor
 
 from das.engine.base.batch import PromptEncoder
 from das.engine.base.labels import ForcedLabels, forced_labels
+from das.engine.base.pass_limit import PassLimit
 from das.engine.base.protocol import Choice, Engine, FeaturizedPairs, ForcedPair, PromptPair
-from das.engine.running.pass_limit import Room
 from das.featurizers.base import Featurizer
 from das.models.base import TargetModel
 from das.out_of_memory import MemoryShortageError
@@ -53,7 +53,7 @@ class ThroughLogits(ABC):
     """The model that is run."""
     encoder: PromptEncoder
     """Tokenises prompts, once each."""
-    room: Room | None = None
+    room: PassLimit | None = None
     """How much a pass may hold, for engines that can do with less."""
     on_note: Callable[[str], None] | None = None
     """Gets a line for the user, such as that memory did not suffice; None: it is logged as a warning."""

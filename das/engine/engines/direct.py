@@ -16,14 +16,15 @@ from das.engine.base.batch import PaddedRows, PaddingSide, PromptEncoder, pad_ro
 from das.engine.base.checks import check_featurizer, check_pairs, check_row_lengths, check_sites
 from das.engine.base.hooks import captured, gathered, rewritten
 from das.engine.base.labels import ForcedLabels, forced_labels
+from das.engine.base.pass_limit import PassLimit, Plan, recomputed
 from das.engine.base.protocol import Choice, FeaturizedPairs, ForcedPair, PromptPair
 from das.engine.base.token_rows import token_rows
+from das.engine.completing.completion import Completer
+from das.engine.completing.new_tokens import Settled
+from das.engine.completing.swapped_completion import SwappedRow, complete_swapped_rows
 from das.engine.engines.base_engine import ThroughLogits
 from das.engine.kept.cache import SourceKey, VectorCache
 from das.engine.kept.memory import free_bytes, more_room
-from das.engine.running.completion import Completer, Settled
-from das.engine.running.pass_limit import Plan, Room, spared
-from das.engine.running.swapped_completion import SwappedRow, complete_swapped_rows
 from das.featurizers.base import Featurizer
 from das.models.base import TargetModel
 from das.sites import Site
@@ -47,7 +48,7 @@ class DirectEngine(ThroughLogits):
     """
 
     name = "direct"
-    room: Room
+    room: PassLimit
     """How many tokens a pass may have."""
 
     def __init__(
@@ -64,7 +65,7 @@ class DirectEngine(ThroughLogits):
         The two settings of padding change no result; they are there to prove it.
         """
         self.target = target
-        self.room = Room(batch_tokens, give_way=self._let_go, tell=self.note, todo=self._todo)
+        self.room = PassLimit(batch_tokens, give_way=self._let_go, tell=self.note, todo=self._todo)
         self.cache = VectorCache(cache_bytes)
         """The kept source vectors."""
         self.encoder = PromptEncoder(target.tokenizer)
@@ -107,7 +108,7 @@ class DirectEngine(ThroughLogits):
             askers.setdefault(row, []).append(place)
         unique = list(askers)
         settled = _all_decided(decided, list(askers.values()))
-        new = self._completer.complete(unique, max_new_tokens, settled, room=self.room)
+        new = self._completer.complete(unique, max_new_tokens, settled, limit=self.room)
         known: dict[tuple[int, ...], Completion] = {ids: self._completion(ids) for ids in dict.fromkeys(new)}
         found = {row: known[ids] for row, ids in zip(unique, new, strict=True)}
         return [found[row] for row in rows]
@@ -142,7 +143,7 @@ class DirectEngine(ThroughLogits):
             site,
             featurizer,
             max_new_tokens,
-            room=self.room,
+            limit=self.room,
             cached=max_new_tokens > 1 and self._completer.grows,
             settled=_all_decided(decided, list(askers.values())),
         )
@@ -278,7 +279,7 @@ class DirectEngine(ThroughLogits):
             change: Change | None = None if featurizer is None else changed.to
             return judged(batch, self._pass(batch, pairs, rows, site, longest, change))
 
-        found = spared(self.room, swapped, self._planned([len(rows[i]) for i in order]), one)
+        found = recomputed(self.room, swapped, self._planned([len(rows[i]) for i in order]), one)
         return _restored(found, order)
 
     def _pass(

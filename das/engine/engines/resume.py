@@ -13,17 +13,18 @@ import torch
 from torch import Tensor
 
 from das.engine.base.checks import check_featurizer, check_pairs, check_row_lengths, check_sites
+from das.engine.base.cut_rows import Cut, CutRow
 from das.engine.base.hooks import captured
 from das.engine.base.labels import ForcedLabels, is_likeliest, likeliest, packed_labels
+from das.engine.base.pass_limit import Plan, recomputed
 from das.engine.base.protocol import Choice, FeaturizedPairs, ForcedPair, PromptPair
 from das.engine.engines.direct import DirectEngine
 from das.engine.kept.cache import SourceKey
 from das.engine.kept.disk_cache import SpillFolder, model_identity
 from das.engine.kept.memory import default_cache_bytes
-from das.engine.kept.state_pool import BookShelf
-from das.engine.running.layout import Row, plan_passes
-from das.engine.running.pass_limit import Plan, spared
-from das.engine.running.state_runner import Cut, Resumer
+from das.engine.kept.state_pool import StateCache
+from das.engine.resuming.layout import plan_passes
+from das.engine.resuming.state_runner import StateRunner
 from das.featurizers.base import Featurizer
 from das.models.base import TargetModel
 from das.sites import Site
@@ -76,11 +77,11 @@ class ResumeEngine(DirectEngine):
         model or version wrote."""
         super().__init__(target, batch_tokens, cache_bytes=cache_bytes)
         limit = default_cache_bytes(target.device) if state_bytes is None else state_bytes
-        self.states = BookShelf(limit)
+        self.states = StateCache(limit)
         """The kept states of base rows."""
         identity = model_identity(target.instrument.own_fingerprint, target.dtype, target.device)
         spill = None if cache_folder is None else SpillFolder(cache_folder, identity)
-        self._resumer = Resumer(target, self.states, self.room, spill)
+        self._runner = StateRunner(target, self.states, self.room, spill)
         self._vocabulary = int(target.config.vocab_size)
 
     @cached_property
@@ -89,7 +90,7 @@ class ResumeEngine(DirectEngine):
 
         The reason is logged once, as a warning.
         """
-        reason = self.target.no_resume or self._resumer.refusal()
+        reason = self.target.no_resume or self._runner.refusal()
         if reason is not None:
             _LOG.warning("%s is run by the engine direct: %s", self.target.name, reason)
         return reason
@@ -157,14 +158,14 @@ class ResumeEngine(DirectEngine):
 
         def one(batch: list[int], changed: Tensor) -> Tensor:
             here = [rows[i] for i in batch]
-            self._resumer.fill(here, cut)
-            asked = self._resumer.asked(here, cut, None if swapped is None else changed)
-            found = judged(batch, self._resumer.runner.logits(asked))
-            self._resumer.settle()
+            self._runner.fill(here, cut)
+            asked = self._runner.asked(here, cut, None if swapped is None else changed)
+            found = judged(batch, self._runner.runner.logits(asked))
+            self._runner.settle()
             return found
 
         vectors = torch.zeros(len(rows), 0, device=self.target.device) if swapped is None else swapped
-        return spared(self.room, vectors, self._planned_passes(rows), one)
+        return recomputed(self.room, vectors, self._planned_passes(rows), one)
 
     def said(
         self, choices: Sequence[Choice], site: Site, featurizer: Featurizer | None
@@ -187,11 +188,11 @@ class ResumeEngine(DirectEngine):
                 swapped = self._swapped(
                     here, [c.base for c in some], [c.source for c in some], site, featurizer
                 )
-                self._resumer.fill(here, self._cut(site))
-                asked = self._resumer.asked(here, self._cut(site), swapped)
+                self._runner.fill(here, self._cut(site))
+                asked = self._runner.asked(here, self._cut(site), swapped)
                 for i, both in zip(batch, self._said(asked, some), strict=True):
                     found[i] = both
-            self._resumer.settle()
+            self._runner.settle()
 
         self.room.each(len(rows), self._planned_passes(rows), one)
         return found
@@ -218,7 +219,7 @@ class ResumeEngine(DirectEngine):
         sources = [pair.source for pair in pairs]
         with torch.no_grad():
             swapped = self.room.fitted(lambda: self._swapped(rows, bases, sources, site, featurizer))
-        self._resumer.settle()
+        self._runner.settle()
         said: list[tuple[int, ...]] = [()] * len(rows)
         live = list(range(len(rows))) if max_new_tokens else []
         while live:
@@ -235,7 +236,7 @@ class ResumeEngine(DirectEngine):
 
     def _next_tokens(
         self,
-        rows: Sequence[Row],
+        rows: Sequence[CutRow],
         said: Sequence[tuple[int, ...]],
         live: Sequence[int],
         site: Site,
@@ -243,20 +244,20 @@ class ResumeEngine(DirectEngine):
     ) -> list[int]:
         """Return the likeliest token after each live row and what it has said so far."""
         grown = [
-            Row(ids, rows[i].start, len(ids), len(ids)) for i in live for ids in (rows[i].ids + said[i],)
+            CutRow(ids, rows[i].start, len(ids), len(ids)) for i in live for ids in (rows[i].ids + said[i],)
         ]
         tokens = [0] * len(grown)
 
         def one(batch: list[int]) -> None:
             with torch.no_grad():
                 some = [grown[j] for j in batch]
-                self._resumer.fill(some, self._cut(site))
+                self._runner.fill(some, self._cut(site))
                 chosen = torch.tensor([live[j] for j in batch], device=self.target.device)
                 changed = None if swapped is None else swapped.index_select(0, chosen)
-                logits = self._resumer.runner.logits(self._resumer.asked(some, self._cut(site), changed))
+                logits = self._runner.runner.logits(self._runner.asked(some, self._cut(site), changed))
                 for j, token in zip(batch, likeliest(logits), strict=True):
                     tokens[j] = token
-            self._resumer.drop()
+            self._runner.drop()
 
         self.room.each(len(grown), self._planned_passes(grown), one)
         return tokens
@@ -268,7 +269,7 @@ class ResumeEngine(DirectEngine):
             self._check(site, [])
             bases, labels = [pair.base for pair in pairs], [(pair.label_ids,) for pair in pairs]
             self._ahead(self._rows_of(bases, labels, site), [pair.source for pair in pairs], site)
-            self._resumer.settle()
+            self._runner.settle()
 
     def _by_direct(self, asked: Sequence[tuple[Prompt, int]]) -> bool:
         """Return whether prompts with so many more tokens each are for the path of `DirectEngine`."""
@@ -281,15 +282,15 @@ class ResumeEngine(DirectEngine):
     def _reaches(self, longest: int) -> bool:
         limit = self.target.max_tokens
         # A row that is too long is refused in words where it is run.
-        return (limit is not None and longest > limit) or self._resumer.reaches(longest)
+        return (limit is not None and longest > limit) or self._runner.reaches(longest)
 
-    def _ahead(self, rows: Sequence[Row], sources: Sequence[Prompt], site: Site) -> None:
+    def _ahead(self, rows: Sequence[CutRow], sources: Sequence[Prompt], site: Site) -> None:
         if self.room.tight:
             return
 
         def all_at_once() -> None:
-            if self._resumer.fits(rows, self._cut(site)):
-                self._resumer.fill(rows, self._cut(site))
+            if self._runner.fits(rows, self._cut(site)):
+                self._runner.fill(rows, self._cut(site))
             if sources:
                 self._stacked(sources, site)
 
@@ -325,7 +326,7 @@ class ResumeEngine(DirectEngine):
             return []
         places = list(dict.fromkeys(place for place, _ in tokens))
         row = {place: i for i, place in enumerate(places)}
-        logits = self._resumer.runner.logits(asked.index_select(0, torch.tensor(places, device=asked.device)))
+        logits = self._runner.runner.logits(asked.index_select(0, torch.tensor(places, device=asked.device)))
         rows = torch.tensor([row[place] for place, _ in tokens], device=asked.device)
         ids = torch.tensor([token for _, token in tokens], device=asked.device)
         found: list[bool] = is_likeliest(logits, rows, ids).tolist()
@@ -338,20 +339,20 @@ class ResumeEngine(DirectEngine):
         check_pairs(pairs)
         rows = self._rows_of([pair.base for pair in pairs], [(pair.label_ids,) for pair in pairs], site)
         cut = self._cut(site)
-        self._resumer.fill(rows, cut)
+        self._runner.fill(rows, cut)
         swapped = self._swapped_groups(groups, rows, site)
         parts, order = [], []
         for batch in self._passes(rows):
             chosen = torch.tensor(batch, device=self.target.device)
             changed = None if swapped is None else swapped.index_select(0, chosen)
-            asked = self._resumer.asked([rows[i] for i in batch], cut, changed)
-            parts.append(self._resumer.runner.logits(asked))
+            asked = self._runner.asked([rows[i] for i in batch], cut, changed)
+            parts.append(self._runner.runner.logits(asked))
             order.extend(batch)
-        self._resumer.settle()
+        self._runner.settle()
         return _in_order(parts, order, [row.asked for row in rows])
 
     def _swapped_groups(
-        self, groups: Sequence[FeaturizedPairs], rows: Sequence[Row], site: Site
+        self, groups: Sequence[FeaturizedPairs], rows: Sequence[CutRow], site: Site
     ) -> Tensor | None:
         """Swap each group by its own featurizer, so that a group's gradient never knows of the others."""
         parts, end = [], 0
@@ -365,7 +366,7 @@ class ResumeEngine(DirectEngine):
 
     def _swapped(
         self,
-        rows: Sequence[Row],
+        rows: Sequence[CutRow],
         bases: Sequence[Prompt],
         sources: Sequence[Prompt],
         site: Site,
@@ -384,19 +385,19 @@ class ResumeEngine(DirectEngine):
             base, source = (torch.cat([v, v[-1:].expand(few, -1)]) for v in (base, source))
         return featurizer.interchange(base, source)[: len(bases)]
 
-    def _left_behind(self, rows: Sequence[Row], site: Site) -> Tensor:
+    def _left_behind(self, rows: Sequence[CutRow], site: Site) -> Tensor:
         """Return what stands after the block of the cut at each row's cut, [rows, d_model]."""
         cut = self._cut(site)
         if not self.room.tight:
-            self._resumer.fill(rows, cut)
-            return self._resumer.vectors(rows, cut)
+            self._runner.fill(rows, cut)
+            return self._runner.vectors(rows, cut)
         found: dict[int, Tensor] = {}
 
         def one(batch: list[int]) -> None:
             here = [rows[i] for i in batch]
-            self._resumer.fill(here, cut)
-            found.update(zip(batch, self._resumer.vectors(here, cut).unbind(), strict=True))
-            self._resumer.settle()
+            self._runner.fill(here, cut)
+            found.update(zip(batch, self._runner.vectors(here, cut).unbind(), strict=True))
+            self._runner.settle()
 
         self.room.each(len(rows), self._planned_passes(rows), one)
         return torch.stack([found[i] for i in range(len(rows))])
@@ -412,18 +413,18 @@ class ResumeEngine(DirectEngine):
 
     def _rows_of(
         self, bases: Sequence[Prompt], labels: Sequence[tuple[tuple[int, ...], ...]], site: Site
-    ) -> list[Row]:
+    ) -> list[CutRow]:
         encoded = self.encoder.encode([base.text for base in bases])
         rows = []
         for prompt, base, given in zip(encoded, bases, labels, strict=True):
             start = self.encoder.position(base, site.position)
             first = prompt.ids + given[0][:-1]
             second = given[1][:-1] if len(given) > 1 else ()
-            rows.append(Row(first + second, start, len(prompt.ids), len(first)))
+            rows.append(CutRow(first + second, start, len(prompt.ids), len(first)))
         check_row_lengths([len(row.ids) for row in rows], self.target)
         return rows
 
-    def _passes(self, rows: Sequence[Row]) -> list[list[int]]:
+    def _passes(self, rows: Sequence[CutRow]) -> list[list[int]]:
         return plan_passes(
             [row.after for row in rows],
             [row.start for row in rows],
@@ -432,7 +433,7 @@ class ResumeEngine(DirectEngine):
             most_rows=_LOGITS // (self._vocabulary * max(row.asked for row in rows)),
         )
 
-    def _planned_passes(self, rows: Sequence[Row]) -> Plan:
+    def _planned_passes(self, rows: Sequence[CutRow]) -> Plan:
         return lambda left: self._passes([rows[i] for i in left])
 
     def _let_go(self) -> None:
@@ -455,7 +456,7 @@ class ResumeEngine(DirectEngine):
         places = torch.tensor([[min(token, len(row) - 1) for token in tokens] for row in cut])
         wanted = {spot: self.target.place(spot) for spot in spots}
         with captured(wanted, dict.fromkeys(spots, places.to(self.target.device))) as vectors:
-            self._resumer.read(cut)
+            self._runner.read(cut)
         return {
             key: vectors[key.spot][row, column[key.token]].clone()
             for row, of_row in enumerate(keys)

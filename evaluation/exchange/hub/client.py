@@ -43,7 +43,6 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined]
     validate_repo_id,
 )
 
-from das.engine.kept.memory import written_bytes
 from evaluation.exchange.hub.layout import (
     CARD,
     TravellingFile,
@@ -61,6 +60,7 @@ from ravel import __version__
 from ravel.common.errors import SuiteError
 from ravel.common.folders import check_new_folder, new_folder
 from ravel.common.progress import Progress, silent
+from ravel.common.sizes import written_bytes
 
 __all__ = [
     "DEFAULT_BRANCH",

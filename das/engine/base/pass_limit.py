@@ -13,7 +13,7 @@ from torch import Tensor
 
 from das.out_of_memory import MemoryShortageError, in_words, ran_out_of_memory
 
-__all__ = ["Room", "spared"]
+__all__ = ["PassLimit", "recomputed"]
 
 T = TypeVar("T")
 
@@ -21,7 +21,7 @@ Plan = Callable[[Sequence[int]], list[list[int]]]
 """From the numbers of the items that are left to batches of places among them."""
 
 
-class Room:
+class PassLimit:
     """The size of a pass. What runs out of memory is tried again at half the size, and the size stays there.
 
     Whoever is tried must be able to begin again: what it did before it failed must not count. Between two
@@ -113,22 +113,24 @@ class Room:
             left = [item for item in left if item not in done]
 
 
-def spared(room: Room, vectors: Tensor, plan: Plan, run: Callable[[list[int], Tensor], Tensor]) -> Tensor:
+def recomputed(
+    limit: PassLimit, vectors: Tensor, plan: Plan, run: Callable[[list[int], Tensor], Tensor]
+) -> Tensor:
     """Return `run(batch, vectors[batch])` of all rows in order, [rows, ...], with one batch's graph at most.
 
     On the way back each batch is run a second time: what a gradient needs is never kept for two batches at
     once, and a batch that does not fit is halved there too. `run` must treat each row by itself; where it
     does so to the bit, the gradient by `vectors` [rows, width] is that of one run, to the bit.
     """
-    found: Tensor = _Spared.apply(vectors, room, plan, run)
+    found: Tensor = _Recomputed.apply(vectors, limit, plan, run)
     return found
 
 
-class _Spared(torch.autograd.Function):
+class _Recomputed(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, vectors: Tensor, room: Room, plan: Plan, run: Any) -> Tensor:
+    def forward(ctx: Any, vectors: Tensor, limit: PassLimit, plan: Plan, run: Any) -> Tensor:
         ctx.save_for_backward(vectors)
-        ctx.parts = room, plan, run
+        ctx.parts = limit, plan, run
         parts: dict[int, Tensor] = {}
 
         def one(batch: list[int]) -> None:
@@ -136,13 +138,13 @@ class _Spared(torch.autograd.Function):
             parts.update(zip(batch, found.detach().unbind(), strict=True))
 
         with torch.no_grad():
-            room.each(len(vectors), plan, one)
+            limit.each(len(vectors), plan, one)
         return torch.stack([parts[row] for row in range(len(vectors))])
 
     @staticmethod
     def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, None, None, None]:
         (vectors,) = ctx.saved_tensors
-        room, plan, run = ctx.parts
+        limit, plan, run = ctx.parts
         gradient = torch.zeros_like(vectors)
 
         def one(batch: list[int]) -> None:
@@ -152,7 +154,7 @@ class _Spared(torch.autograd.Function):
                 (slope,) = torch.autograd.grad(found, leaf, _rows(slopes[0], batch))
             gradient.index_add_(0, torch.tensor(batch, device=gradient.device), slope)
 
-        room.each(len(vectors), plan, one)
+        limit.each(len(vectors), plan, one)
         return gradient, None, None, None
 
 
