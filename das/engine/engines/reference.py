@@ -232,9 +232,6 @@ class ReferenceEngine(ThroughLogits):
         path = next(name for name, module in modules if module is place.module)
         return _Unit(f"{path}.{place.side}", None, place.columns or slice(None))
 
-    def _no_vectors(self, site: Site) -> Tensor:
-        return torch.zeros(0, self.target.width(site), device=self.target.device)
-
     def _locations(self, prompts: Sequence[Prompt], padded: PaddedRows, site: Site, unit: _Unit) -> list[Any]:
         """Return the token of each row in pyvene's form for one intervention: with a head, heads and tokens
         apart."""
@@ -260,10 +257,7 @@ class ReferenceEngine(ThroughLogits):
             output = self.target.model.generate(
                 ids, attention_mask=torch.ones_like(ids), generation_config=settings
             )
-        new = tuple(output[0, ids.shape[1] :].tolist())
-        return Completion(
-            text=self.target.tokenizer.decode(list(new), skip_special_tokens=True), token_ids=new
-        )
+        return self._completion(tuple(output[0, ids.shape[1] :].tolist()))
 
     def _ids(self, prompts: Sequence[Prompt]) -> list[tuple[int, ...]]:
         return [encoded.ids for encoded in self.encoder.encode([prompt.text for prompt in prompts])]

@@ -37,7 +37,7 @@ class RecordedKeyValues:
         self._kept: list[tuple[CutStates, range, Tensor]] = []
 
     def keeps_in(self, states: CutStates, blocks: range) -> None:
-        """Keep those of `blocks` in the states of a cut, whose first columns are those of the first of them."""
+        """Keep those of `blocks` in the states of a cut, whose first columns are the first of them."""
         slots = [torch.arange(len(row)) + states.add_prefix(row, len(row)) for row in self._rows]
         self._kept.append((states, blocks, torch.cat(slots).to(self._taken.device)))
 

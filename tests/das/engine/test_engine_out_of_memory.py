@@ -204,9 +204,9 @@ def test_kept_states_give_way(small_target: TargetModel, pairs: list[ForcedPair]
     engine.on_note = lambda text: None
     engine.interchange_logits(pairs, SITE, swap_at(small_target, SITE))
     assert engine.states.bytes > 0
-    assert len(engine.cache) > 0
+    assert len(engine.sources.cache) > 0
     engine.give_way("out of memory")
-    assert engine.states.bytes == len(engine.cache) == 0
+    assert engine.states.bytes == len(engine.sources.cache) == 0
     assert engine.states.max_bytes == 1 << 19
 
 
