@@ -18,7 +18,8 @@ from fuzzing import Reader
 from safetensors.torch import save_file
 from torch import Tensor
 
-from das.engine.kept.disk_cache import SpillFolder, key_of
+from das.engine.kept.disk_cache import SpillFolder
+from das.engine.kept.state_file import key_of
 from das.featurizers import FeaturizerHeader, load_featurizer, save_featurizer
 from das.methods.dictionaries._pretrained_sae import latents_of_pretrained, load_pretrained
 from das.methods.trained.das import METHOD as DAS

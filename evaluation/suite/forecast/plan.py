@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from das.engine.base.protocol import Engine
-from das.engine.kept.memory import CachePlan
+from das.engine.kept.cache_plan import CachePlan
 from das.featurizers.masked import MaskedBasis
 from das.methods.registry import METHODS
 from das.models.base import TargetModel

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from das.engine.base.labels import ForcedLabels
 from das.engine.base.protocol import Engine
-from das.models.load import ran_out_of_memory
+from das.out_of_memory import in_words, ran_out_of_memory
 
 __all__ = ["add_gradients"]
 
@@ -49,7 +49,7 @@ def add_gradients(
         except (MemoryError, RuntimeError) as error:
             if not ran_out_of_memory(error):
                 raise
-            came = f"out of memory on the way back ({(str(error).splitlines() or [''])[0][:160]})"
+            came = in_words(error, " on the way back")
         reached.clear()
         engine.give_way(came)
         found.extend(again())

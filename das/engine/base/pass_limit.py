@@ -11,10 +11,9 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from das.models.load import ran_out_of_memory
-from ravel.common.errors import SuiteError
+from das.out_of_memory import MemoryShortageError, in_words, ran_out_of_memory
 
-__all__ = ["Room", "spared"]
+__all__ = ["PassLimit", "recomputed"]
 
 T = TypeVar("T")
 
@@ -22,7 +21,7 @@ Plan = Callable[[Sequence[int]], list[list[int]]]
 """From the numbers of the items that are left to batches of places among them."""
 
 
-class Room:
+class PassLimit:
     """The size of a pass. What runs out of memory is tried again at half the size, and the size stays there.
 
     Whoever is tried must be able to begin again: what it did before it failed must not count. Between two
@@ -55,15 +54,15 @@ class Room:
     def attempt(self, run: Callable[[], object], *, whole: bool = False) -> bool:
         """Run; return whether memory sufficed. If not, the next attempt has half the size.
 
-        Raises SuiteError where there is nothing left to halve: at size 1, or with `whole`, which says that
-        the run is of one item that failed before.
+        Raises MemoryShortageError where there is nothing left to halve: at size 1, or with `whole`, which
+        says that the run is of one item that failed before.
         """
         try:
             run()
         except (MemoryError, RuntimeError) as error:
             if not ran_out_of_memory(error):
                 raise
-            came = _first_line(error)
+            came = in_words(error)
         else:
             return True
         # Here rather than above: until the error is gone it holds what the run had made.
@@ -79,7 +78,7 @@ class Room:
         if torch.cuda.is_initialized():
             torch.cuda.empty_cache()
         if failed == 1 or whole:
-            raise SuiteError(
+            raise MemoryShortageError(
                 expected=f"room for a forward pass of {failed} {self.unit}",
                 came=came,
                 todo=self._todo(failed),
@@ -91,7 +90,7 @@ class Room:
         )
 
     def fitted(self, run: Callable[[], T]) -> T:
-        """Return what `run` returns once memory suffices. Raises SuiteError as `attempt`."""
+        """Return what `run` returns once memory suffices. Raises MemoryShortageError as `attempt`."""
         found: list[T] = []
         while not self.attempt(lambda: found.append(run())):
             pass
@@ -99,7 +98,8 @@ class Room:
 
     def each(self, count: int, plan: Plan, run: Callable[[list[int]], object]) -> None:
         """Run all of `count` items in batches that `plan` makes; what did not fit, and all that would have
-        come after it, is planned again. Raises SuiteError for a single item that does not fit twice."""
+        come after it, is planned again. Raises MemoryShortageError for a single item that does not fit
+        twice."""
         left = list(range(count))
         failed: list[int] = []
         while left:
@@ -113,28 +113,24 @@ class Room:
             left = [item for item in left if item not in done]
 
 
-def _first_line(error: BaseException) -> str:
-    """Return the error as a clause that says out of memory, in whatever words it came."""
-    text = (str(error).strip().splitlines() or [""])[0][:160]
-    return f"out of memory ({text})" if text else "out of memory"
-
-
-def spared(room: Room, vectors: Tensor, plan: Plan, run: Callable[[list[int], Tensor], Tensor]) -> Tensor:
+def recomputed(
+    limit: PassLimit, vectors: Tensor, plan: Plan, run: Callable[[list[int], Tensor], Tensor]
+) -> Tensor:
     """Return `run(batch, vectors[batch])` of all rows in order, [rows, ...], with one batch's graph at most.
 
     On the way back each batch is run a second time: what a gradient needs is never kept for two batches at
     once, and a batch that does not fit is halved there too. `run` must treat each row by itself; where it
     does so to the bit, the gradient by `vectors` [rows, width] is that of one run, to the bit.
     """
-    found: Tensor = _Spared.apply(vectors, room, plan, run)
+    found: Tensor = _Recomputed.apply(vectors, limit, plan, run)
     return found
 
 
-class _Spared(torch.autograd.Function):
+class _Recomputed(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, vectors: Tensor, room: Room, plan: Plan, run: Any) -> Tensor:
+    def forward(ctx: Any, vectors: Tensor, limit: PassLimit, plan: Plan, run: Any) -> Tensor:
         ctx.save_for_backward(vectors)
-        ctx.parts = room, plan, run
+        ctx.parts = limit, plan, run
         parts: dict[int, Tensor] = {}
 
         def one(batch: list[int]) -> None:
@@ -142,13 +138,13 @@ class _Spared(torch.autograd.Function):
             parts.update(zip(batch, found.detach().unbind(), strict=True))
 
         with torch.no_grad():
-            room.each(len(vectors), plan, one)
+            limit.each(len(vectors), plan, one)
         return torch.stack([parts[row] for row in range(len(vectors))])
 
     @staticmethod
     def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, None, None, None]:
         (vectors,) = ctx.saved_tensors
-        room, plan, run = ctx.parts
+        limit, plan, run = ctx.parts
         gradient = torch.zeros_like(vectors)
 
         def one(batch: list[int]) -> None:
@@ -158,7 +154,7 @@ class _Spared(torch.autograd.Function):
                 (slope,) = torch.autograd.grad(found, leaf, _rows(slopes[0], batch))
             gradient.index_add_(0, torch.tensor(batch, device=gradient.device), slope)
 
-        room.each(len(vectors), plan, one)
+        limit.each(len(vectors), plan, one)
         return gradient, None, None, None
 
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from das.engine.running.block_runner import Tokens
+from das.engine.base.cut_rows import CutRow
+from das.engine.resuming.tokens import Tokens
 
-__all__ = ["Layout", "Row", "Slots", "lay_out", "padded_keys", "padded_width", "plan_passes"]
+__all__ = ["Layout", "Slots", "lay_out", "padded_keys", "padded_width", "plan_passes"]
 
 _LANES = 16
 """Keys are padded to a multiple of this: attention adds up so many numbers side by side."""
@@ -18,36 +19,6 @@ _TILE = 32
 """Tokens that attention takes together; what is left of a row must be an even number and more than two."""
 _FEWEST_VECTORS = 16
 """Fewest vectors in one matrix product: with fewer, other code that rounds otherwise would run."""
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A prompt with the labels forced after it, cut where the site is."""
-
-    ids: tuple[int, ...]
-    """The prompt, the first label but for its last token, and the second one likewise."""
-    start: int
-    """Index of the site's token."""
-    fork: int
-    """Length of the prompt: where the labels begin."""
-    second: int
-    """Where the second label begins; the length of `ids` if there is none. Its tokens follow the prompt, not
-    the first label."""
-
-    @property
-    def after(self) -> int:
-        """Number of tokens from the site on."""
-        return len(self.ids) - self.start
-
-    @property
-    def asked(self) -> int:
-        """Number of tokens whose next token is asked for: the prompt's last one and all after it."""
-        return len(self.ids) - self.fork + 1
-
-    @property
-    def prefix(self) -> tuple[int, ...]:
-        """The tokens before the site."""
-        return self.ids[: self.start]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +59,7 @@ def padded_keys(count: int) -> int:
     return -(-count // _LANES) * _LANES
 
 
-def lay_out(rows: Sequence[Row], kept: Sequence[Slots], device: torch.device) -> Layout:
+def lay_out(rows: Sequence[CutRow], kept: Sequence[Slots], device: torch.device) -> Layout:
     """Return the index tensors of a pass over `rows`, whose states stand at `kept`."""
     most = max(row.after for row in rows)
     width = padded_width(most, len(rows))
@@ -124,7 +95,7 @@ def _in_text(index: Tensor, fork: Tensor, second: Tensor) -> Tensor:
     return torch.where(index >= second, index - second + fork, index)
 
 
-def _hidden(index: Tensor, fork: Tensor, second: Tensor, rows: Sequence[Row]) -> Tensor | None:
+def _hidden(index: Tensor, fork: Tensor, second: Tensor, rows: Sequence[CutRow]) -> Tensor | None:
     if all(row.second == len(row.ids) for row in rows):
         return None
     apart = index >= second
