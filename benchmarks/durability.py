@@ -31,8 +31,7 @@ from ravel.common import durable
 from ravel.common.durable import Disk
 from ravel.common.io import write_json
 from ravel.facts.tables import read_bundled
-from ravel.instance.build import BuildConfig, build_instance
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
 
 __all__ = ["HastyDisk", "TimedDisk", "measure"]
 

@@ -24,8 +24,7 @@ from evaluation.suite.run import RunRequest, RunSummary, run_suite
 from ravel.common.io import write_jsonl, write_text
 from ravel.facts.release import read_release
 from ravel.facts.tables import Tables, read_bundled
-from ravel.instance.build import BuildConfig, build_instance
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
 
 MIDDLE = 2
 SIZE = 32
