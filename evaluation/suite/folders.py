@@ -31,7 +31,6 @@ from evaluation.suite.cells.fit import run_cells
 from evaluation.suite.grid import plan_cells, resolve
 from ravel import __version__
 from ravel.asking.kept_answers import KeptAnswers, kept_folder
-from ravel.building import BuildConfig, GuessesError, build_instance
 from ravel.building.build import build_instance
 from ravel.building.config import BuildConfig
 from ravel.building.report import GuessesError
