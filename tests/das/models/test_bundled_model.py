@@ -19,9 +19,10 @@ from evaluation.config.suite import MethodSpec, SuiteConfig
 from evaluation.judging.judge import judge
 from evaluation.records.scores import AverageRecord
 from evaluation.scoring.metrics import cause
-from evaluation.suite.run import RunSummary, run_suite_on
+from evaluation.suite.run import RunRequest, RunSummary, run_suite
 from ravel.asking.knowledge import Questioner
-from ravel.building import BuildConfig, build_instance
+from ravel.building.build import build_instance
+from ravel.building.config import BuildConfig
 from ravel.common.bundled import bundled_path
 from ravel.entity_types import ENTITY_TYPES
 from ravel.facts.release import read_release
@@ -130,7 +131,7 @@ def run(
         sizes=(32,),
         generalisations=("context", "entity"),
     )
-    return run_suite_on(suite, out, instance, engine)
+    return run_suite(RunRequest(suite, out, engine=engine, instance=instance))
 
 
 @pytest.fixture(scope="module")
