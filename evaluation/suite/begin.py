@@ -19,7 +19,7 @@ from evaluation.suite.grid import Cell, check_splits, plan_cells, resolve
 from ravel.common.errors import SuiteError
 from ravel.common.progress import Progress
 from ravel.common.registry import Registry
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
 
 __all__ = ["begin_run"]
 

@@ -19,7 +19,7 @@ from evaluation.verify.cells import CheckedCells
 from evaluation.verify.controls import ControlFolder
 from evaluation.verify.rescoring import record_problems
 from ravel.common.io import canonical_json
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
 
 __all__ = ["number_problems"]
 

@@ -11,7 +11,7 @@ from das.sites import SiteSpace
 from evaluation.judging.judge import NaturalAnswers
 from evaluation.records.run_folder import RunFolder
 from ravel.common.registry import Registry
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
 
 __all__ = ["RunContext"]
 
