@@ -25,7 +25,7 @@ class PassLimit:
     """The size of a pass. What runs out of memory is tried again at half the size, and the size stays there.
 
     Whoever is tried must be able to begin again: what it did before it failed must not count. Between two
-    tries `give_way` lets go of what can be made again.
+    tries `let_go` lets go of what can be made again.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class PassLimit:
         size: int,
         *,
         unit: str = "tokens",
-        give_way: Callable[[], None],
+        let_go: Callable[[], None],
         tell: Callable[[str], None],
         todo: Callable[[int], str],
     ) -> None:
@@ -47,7 +47,7 @@ class PassLimit:
         """What is counted: tokens or pairs."""
         self.tight = False
         """Whether memory did not suffice so far: then as little as possible is held at a time."""
-        self._give_way = give_way
+        self._give_way = let_go
         self._tell = tell
         self._todo = todo
 
