@@ -47,7 +47,7 @@ class PassLimit:
         """What is counted: tokens or pairs."""
         self.tight = False
         """Whether memory did not suffice so far: then as little as possible is held at a time."""
-        self._give_way = let_go
+        self._let_go = let_go
         self._tell = tell
         self._todo = todo
 
@@ -72,7 +72,7 @@ class PassLimit:
     def lower(self, came: str, *, whole: bool = False) -> None:
         """Halve the size after an error that says `came`, make room and tell it; see `attempt`."""
         failed, self.tight = self.size, True
-        self._give_way()
+        self._let_go()
         # What has just failed is young; to look through all that ever was takes a second.
         gc.collect(1)
         if torch.cuda.is_initialized():
@@ -88,6 +88,14 @@ class PassLimit:
             f"{came}: a pass held up to {failed} {self.unit}, from now on up to {self.size}; kept states "
             "are made anew"
         )
+
+    def at_once(self, run: Callable[[], T]) -> T | None:
+        """Return what `run` returns if memory has sufficed so far and does now; None: it has to be done in
+        smaller parts. Raises MemoryShortageError as `attempt`."""
+        results: list[T] = []
+        if not self.tight:
+            self.attempt(lambda: results.append(run()))
+        return results[0] if results else None
 
     def fitted(self, run: Callable[[], T]) -> T:
         """Return what `run` returns once memory suffices. Raises MemoryShortageError as `attempt`."""

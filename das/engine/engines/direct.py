@@ -180,11 +180,9 @@ class DirectEngine(BaseEngine):
 
         if not torch.is_grad_enabled():
             return self._in_passes(pairs, rows, site, swaps)
-        found: list[Tensor] = []
-        if not self.limit.tight and self.limit.attempt(
-            lambda: found.append(self._in_passes(pairs, rows, site, swaps, again=False))
-        ):
-            return found[0]
+        whole = self.limit.at_once(lambda: self._in_passes(pairs, rows, site, swaps, again=False))
+        if whole is not None:
+            return whole
         return self._recomputed(pairs, site, featurizer, lambda batch, logits: logits)
 
     def forced_labels(self, groups: Sequence[FeaturizedPairs], site: Site) -> list[ForcedLabels]:
@@ -192,11 +190,9 @@ class DirectEngine(BaseEngine):
 
         Once memory did not suffice they are judged pass by pass, and the logits of a pass are let go.
         """
-        found: list[ForcedLabels] = []
-        if not self.limit.tight and self.limit.attempt(
-            lambda: found.extend(BaseEngine.forced_labels(self, groups, site))
-        ):
-            return found
+        whole = self.limit.at_once(lambda: BaseEngine.forced_labels(self, groups, site))
+        if whole is not None:
+            return whole
         return [self._recomputed_labels(group, site) for group in groups]
 
     def predicts(

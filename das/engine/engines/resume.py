@@ -97,11 +97,9 @@ class ResumeEngine(DirectEngine):
         if not pairs or self._by_direct(_forced(pairs)):
             return super().interchange_logits(pairs, site, featurizer)
         groups, lengths = [FeaturizedPairs(pairs, featurizer)], [len(pair.label_ids) for pair in pairs]
-        found: list[Tensor] = []
-        if not self.limit.tight and self.limit.attempt(
-            lambda: found.append(_laid_out(self._resumed.label_logits(groups, site), lengths))
-        ):
-            return found[0]
+        whole = self.limit.at_once(lambda: _laid_out(self._resumed.label_logits(groups, site), lengths))
+        if whole is not None:
+            return whole
 
         def judged(batch: list[int], logits: Tensor) -> Tensor:
             return _laid_out(logits, [lengths[i] for i in batch], longest=max(lengths))
@@ -114,9 +112,9 @@ class ResumeEngine(DirectEngine):
         empty = not all(group.pairs for group in groups)
         if mixed or empty or self._by_direct(_forced([pair for group in groups for pair in group.pairs])):
             return super().forced_labels(groups, site)
-        found: list[ForcedLabels] = []
-        if not self.limit.tight and self.limit.attempt(lambda: found.extend(self._at_once(groups, site))):
-            return found
+        whole = self.limit.at_once(lambda: self._at_once(groups, site))
+        if whole is not None:
+            return whole
         pairs = [pair for group in groups for pair in group.pairs]
         correct = torch.zeros(len(pairs), dtype=torch.bool, device=self.target.device)
 

@@ -25,7 +25,7 @@ from das.engine.kept.disk_cache import DiskCache, model_identity
 from das.engine.kept.state_file import key_of
 from ravel.common.errors import SuiteError
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 IDENTITY = {"model_fingerprint": "abc", "dtype": "float32"}
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64, torch.int64, torch.bool)
 
