@@ -8,7 +8,7 @@ from functools import cached_property, partial
 
 from das.engine import make_engine
 from das.engine.base.protocol import Engine
-from das.engine.engines.base_engine import ThroughLogits, listen
+from das.engine.engines.base_engine import BaseEngine, listen
 from das.featurizers.base import Featurizer
 from das.featurizers.storage import load_featurizer
 from evaluation.config.suite import SuiteConfig
@@ -72,7 +72,7 @@ class _ControlModel:
         memory = None if config.cache_memory is None else parse_bytes(config.cache_memory)
         # Without the cache folder, which belongs to the model of the grid.
         made = make_engine(grid.name, target, batch_tokens=config.batch_tokens, cache_bytes=memory)
-        listen(made, grid.on_note if isinstance(grid, ThroughLogits) else None)
+        listen(made, grid.on_note if isinstance(grid, BaseEngine) else None)
         return made
 
     @cached_property
