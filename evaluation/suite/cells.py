@@ -15,7 +15,7 @@ from das.featurizers.storage import FeaturizerHeader, load_featurizer, save_feat
 from das.methods.common.base import Method, NotApplicableError, Problem, TrainedMethod
 from das.methods.registry import METHODS
 from das.sites import Site, SiteSpace
-from das.training.loop import Training, train_together
+from das.training.together import Training, train_together
 from evaluation.judging.judge import NaturalAnswers, judge
 from evaluation.records.headers import read_cell_header, swapped_in
 from evaluation.records.run_folder import FolderWorkspace, RunFolder

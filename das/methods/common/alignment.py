@@ -11,10 +11,11 @@ from torch import Tensor
 from das.engine.base.protocol import Engine
 from das.featurizers.base import Featurizer
 from das.methods.common.base import Method, Problem
+from das.training.config import TrainingConfig, TrainingTask
 from das.training.examples import cause_pairs, isolate_pairs
-from das.training.loop import Training, TrainingConfig, TrainingTask
 from das.training.loop import training as training_of
 from das.training.objective import LossWeights, TrainingPair
+from das.training.together import Training
 from das.training.trainable import TrainableSubspace
 from das.training.workspace import Workspace
 from ravel.common.errors import SuiteError, unknown_name

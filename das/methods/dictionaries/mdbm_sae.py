@@ -13,7 +13,7 @@ from das.methods.common.alignment import check_attribute
 from das.methods.common.base import MethodConfig, Problem, TrainedMethod, Workspace
 from das.methods.dictionaries._dictionaries import SwappingConfig, most_latents, site_dictionary
 from das.methods.masks._masks import MixedMaskConfig, train_mixed_mask
-from das.training.loop import Training
+from das.training.together import Training
 
 __all__ = ["METHOD", "MdbmSae", "MdbmSaeConfig"]
 

@@ -23,10 +23,12 @@ from das.methods.common.alignment import (
 from das.methods.common.base import Method, Problem, Workspace
 from das.methods.trained.das import DasConfig
 from das.methods.trained.mdas import MdasConfig
+from das.training.config import TrainingConfig, TrainingTask
 from das.training.examples import cause_pairs
-from das.training.loop import Training, TrainingConfig, TrainingTask, training
+from das.training.loop import training
 from das.training.masks import MaskConfig, TrainableMask, mask_margin
 from das.training.objective import LossWeights, TrainingPair
+from das.training.together import Training
 from ravel.facts.schema import TRAIN_SPLIT
 
 __all__ = [

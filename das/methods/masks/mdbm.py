@@ -11,7 +11,7 @@ from das.featurizers.base import Featurizer
 from das.featurizers.masked import MaskedBasis
 from das.methods.common.base import MethodConfig, Problem, TrainedMethod, Workspace
 from das.methods.masks._masks import MixedMaskConfig, train_mixed_mask
-from das.training.loop import Training
+from das.training.together import Training
 
 __all__ = ["METHOD", "Mdbm", "MdbmConfig"]
 

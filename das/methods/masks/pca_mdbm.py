@@ -16,7 +16,7 @@ from das.methods.common.base import MethodConfig, Problem, TrainedMethod, Worksp
 from das.methods.common.labelled import plain_vectors
 from das.methods.masks._masks import MixedMaskConfig, train_mixed_mask
 from das.threads import one_thread
-from das.training.loop import Training
+from das.training.together import Training
 from ravel.common.seeds import derive_seed
 
 __all__ = ["METHOD", "PcaMdbm", "PcaMdbmConfig", "principal_basis"]

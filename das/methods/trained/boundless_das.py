@@ -20,8 +20,10 @@ from das.methods.common.alignment import (
 from das.methods.common.base import MethodConfig, Problem, TrainedMethod
 from das.methods.trained.mdas import MdasConfig
 from das.training.boundary import BoundaryConfig, TrainableBoundary
-from das.training.loop import Training, TrainingTask, training
+from das.training.config import TrainingTask
+from das.training.loop import training
 from das.training.objective import LossWeights, TrainingPair
+from das.training.together import Training
 from das.training.workspace import Workspace
 from ravel.common.seeds import derive_seed
 from ravel.facts.schema import TRAIN_SPLIT

@@ -16,9 +16,10 @@ from das.methods.common.alignment import (
     train_subspace,
 )
 from das.methods.common.base import MethodConfig, Problem, TrainedMethod
+from das.training.config import TrainingConfig
 from das.training.examples import cause_pairs
-from das.training.loop import Training, TrainingConfig
 from das.training.objective import LossWeights
+from das.training.together import Training
 from das.training.workspace import Workspace
 from ravel.facts.schema import TRAIN_SPLIT
 

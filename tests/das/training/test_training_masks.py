@@ -24,7 +24,8 @@ from das.methods.common.alignment import mixed_pairs, random_columns, require_is
 from das.methods.common.base import Problem
 from das.sites import Site
 from das.training.boundary import BoundaryConfig, TrainableBoundary, boundary_mask
-from das.training.loop import TrainingConfig, TrainingTask, train_featurizer
+from das.training.config import TrainingConfig, TrainingTask
+from das.training.loop import train_featurizer
 from das.training.masks import MaskConfig, TrainableMask, mask_margin, temperature_at
 from das.training.objective import LossWeights
 from das.training.trainable import Trainable
