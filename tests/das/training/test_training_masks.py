@@ -20,8 +20,9 @@ from das.engine.engines.base_engine import ThroughLogits
 from das.featurizers.base import Featurizer
 from das.featurizers.masked import MaskedBasis
 from das.featurizers.orthonormal import deviation
-from das.methods.common.alignment import mixed_pairs, random_columns, require_isolate_pairs
+from das.methods.common.alignment import random_columns
 from das.methods.common.base import Problem
+from das.methods.common.tasks import mixed_pairs, require_isolate_pairs
 from das.sites import Site
 from das.training.boundary import BoundaryConfig, TrainableBoundary, boundary_mask
 from das.training.config import TrainingConfig, TrainingTask
