@@ -22,6 +22,7 @@ from typing import Any, Literal
 
 import numpy as np
 from measuring import markdown_table, put_between_markers
+from pigeonhole import draw_resamples, draws_of, interval, mean_draws, p_value
 from simulated import (
     Effects,
     Setting,
@@ -36,17 +37,8 @@ from simulated import (
 )
 
 from evaluation.report.plots.canvas import PAGE, drawing, new_figure, saved
-from evaluation.scoring.averages import mean_of
-from evaluation.scoring.intervals import (
-    Counts,
-    Resamples,
-    Sampled,
-    difference,
-    draw_resamples,
-    interval,
-    p_value,
-    sample_counts,
-)
+from evaluation.scoring.clusters import Clusters, Counts
+from evaluation.scoring.intervals import Sampled, difference, mean_of, sample_counts
 from ravel.common.io import write_json
 
 SCORES = ("cause", "isolate", "disentangle")
@@ -103,15 +95,10 @@ def settings(*, quick: bool) -> list[Setting]:
     return [*every, *small, *probit, *few]
 
 
-def no_draws(split: Split) -> Resamples:
-    """Return resamples of a split of which there are none."""
-    return draw_resamples(split.clusters, 0, np.random.default_rng(0))
-
-
-def sampled(counts: Counts, setting: Setting, resamples: Resamples, target: int = 0) -> Sampled:
+def sampled(counts: Counts, setting: Setting, clusters: Clusters, target: int = 0) -> Sampled:
     """Return the scores of counted outcomes with what their intervals come from."""
     point = scores_of(counts, setting, target)
-    return sample_counts(counts, point, attribute_names(setting)[target], resamples)
+    return sample_counts(counts, point, attribute_names(setting)[target], clusters)
 
 
 def measure_coverage(setting: Setting, sets: int, percentile_sets: int, seed: int) -> dict[str, Any]:
@@ -121,17 +108,17 @@ def measure_coverage(setting: Setting, sets: int, percentile_sets: int, seed: in
     for number in range(sets):
         split = draw_split(setting, stream)
         counts, chances = draw_counts(setting, split, stream)
-        n_resamples = RESAMPLES if number < percentile_sets else 0
-        drawn = draw_resamples(split.clusters, n_resamples, stream)
-        scored = sampled(counts, setting, drawn)
+        resampled = number < percentile_sets
+        drawn = draw_resamples(split.clusters, RESAMPLES if resampled else 0, stream)
         fixed = templates_fixed(setting, chances)
-        ours = scored.intervals()
+        ours = sampled(counts, setting, split.clusters).intervals()
+        draws = draws_of(counts, attribute_names(setting)[0], drawn)
         for score in SCORES:
             truth = getattr(setting.truth, score)
             row = _held("", getattr(ours, score), truth)
             row |= _held("fixed_", getattr(ours, score), getattr(fixed, score))
-            if n_resamples:
-                row |= _held("percentile_", interval(getattr(scored.draws, score)), truth)
+            if resampled:
+                row |= _held("percentile_", interval(getattr(draws, score)), truth)
             found[score].append(row)
     return asdict(setting) | {"scores": {score: _summary(rows) for score, rows in found.items()}}
 
@@ -175,12 +162,13 @@ def measure_errors(
     """Return how often two methods of equal expected scores are found to differ in disentangle."""
     stream = np.random.default_rng([seed, 2])
     ours, before, macro = [], [], []
+    names = attribute_names(setting)
     for number in range(sets):
         split = draw_split(setting, stream)
         drawn = draw_resamples(split.clusters, RESAMPLES if number < percentile_sets else 0, stream)
         pairs = [two_methods(setting, split, null, target, stream) for target in range(targets)]
         first, second = (
-            mean_of([sampled(pair[side], setting, drawn, target) for target, pair in enumerate(pairs)])
+            mean_of([sampled(p[side], setting, split.clusters, target) for target, p in enumerate(pairs)])
             for side in (0, 1)
         )
         minus = difference(first, second)
@@ -189,7 +177,13 @@ def measure_errors(
         ours.append(_outside(minus, LEVEL))
         macro.append(low <= setting.truth.disentangle <= high)
         if number < percentile_sets:
-            normal = p_value(minus.point.disentangle, minus.draws.disentangle)
+            draws = [
+                mean_draws(
+                    [draws_of(p[side], names[target], drawn).disentangle for target, p in enumerate(pairs)]
+                )
+                for side in (0, 1)
+            ]
+            normal = p_value(minus.point.disentangle, draws[0] - draws[1])
             before.append(normal is not None and normal < 1 - LEVEL)
     return asdict(setting) | {
         "null": null,
@@ -221,9 +215,9 @@ def measure_families(setting: Setting, sets: int, seed: int) -> dict[str, Any]:
     any_found = any_unadjusted = 0
     for _ in range(sets):
         split = draw_split(setting, stream)
-        drawn = no_draws(split)
         methods = [
-            sampled(draw_counts(setting, split, stream)[0], setting, drawn) for _ in range(METHODS_OF_A_RUN)
+            sampled(draw_counts(setting, split, stream)[0], setting, split.clusters)
+            for _ in range(METHODS_OF_A_RUN)
         ]
         differences = [difference(a, b) for a, b in combinations(methods, 2)]
         any_unadjusted += any(_outside(minus, LEVEL) for minus in differences)
@@ -237,7 +231,6 @@ def measure_families(setting: Setting, sets: int, seed: int) -> dict[str, Any]:
 
 
 def _ends(scored: Sampled, level: float) -> tuple[float, float]:
-    assert scored.spreads is not None
     assert scored.spreads.disentangle is not None
     assert scored.point.disentangle is not None
     return scored.spreads.disentangle.limits(scored.point.disentangle, level)

@@ -18,7 +18,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.scoring.intervals import Clusters, Counts
+from evaluation.scoring.clusters import Clusters, Counts
 from evaluation.scoring.metrics import Scores
 
 __all__ = [

@@ -10,6 +10,7 @@ from statistics import fmean
 from typing import Any
 
 import numpy as np
+from pigeonhole import Resamples, draws_of
 
 from das.engine import make_engine
 from das.featurizers.storage import load_featurizer
@@ -22,27 +23,21 @@ from evaluation.records.diagnosis import DIAGNOSTICS, read_cell_diagnoses
 from evaluation.records.planted import ILLUSION, TRUTH, PlantedRecord, read_planted
 from evaluation.records.run_folder import RunFolder
 from evaluation.records.scores import FLOORS, Outcome, ScoreRecord, read_averages, read_scores
-from evaluation.scoring.intervals import FloatArray, Resamples, clusters_of, intervals_of, sample_scores
+from evaluation.scoring.clusters import FloatArray, clusters_of, count
+from evaluation.scoring.intervals import intervals_of
 from evaluation.scoring.metrics import Rounding, isolate, scores
 from evaluation.scoring.post_hoc import Derived
+from ravel.checking.audit import audit_tables
+from ravel.checking.dependence import bound_attributes, preferred, skews
+from ravel.checking.leaks import LEAK_CHECKS, find_leaks
+from ravel.checking.values import SameValue, bundled_facts, partitions_of_tables, values_of_tables
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_json, read_jsonl
 from ravel.entity_types import ENTITY_TYPES
-from ravel.facts.audit import audit_tables
-from ravel.facts.dependence import (
-    SameValue,
-    bound_attributes,
-    bundled_facts,
-    partitions_of_tables,
-    preferred,
-    skews,
-    values_of_tables,
-)
 from ravel.facts.release import read_release
-from ravel.facts.schema import TRAIN_SPLIT
 from ravel.facts.tables import Tables, read_bundled
-from ravel.instance.instance import Instance
-from ravel.pairing.leaks import LEAK_CHECKS, find_leaks
+from ravel.instance import Instance
+from ravel.terms.schema import TRAIN_SPLIT
 
 __all__ = [
     "SHOWN",
@@ -310,7 +305,9 @@ def _on_halves(
     first = np.argsort(stream.random((HALVINGS, n)), axis=1) < n // 2
     counts = np.concatenate([first, ~first]).astype(np.float64)
     drawn = Resamples(clusters, counts, np.ones((2 * HALVINGS, len(clusters.templates))))
-    scored = np.stack([sample_scores(outcomes, attribute, drawn).draws.disentangle for outcomes in found])
+    scored = np.stack(
+        [draws_of(count(one, attribute, clusters), attribute, drawn).disentangle for one in found]
+    )
     return np.moveaxis(scored.reshape(len(cells), 2, HALVINGS), 2, 0)
 
 

@@ -13,9 +13,9 @@ from typing import Generic, TypeAlias, TypeVar
 import torch
 from torch import Tensor
 
+from das.engine.base.backward import add_gradients
 from das.engine.base.labels import ForcedLabels
 from das.engine.base.protocol import Engine, FeaturizedPairs
-from das.engine.running.backward import add_gradients
 from das.sites import Site
 
 __all__ = ["JudgeRequest", "Training", "train_together"]

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from pydantic import Field, PositiveInt, field_validator
 
 from evaluation.config.execution import ExecutionConfig
+from evaluation.config.target import TargetConfig, TargetSettings
 from ravel.common.config import Config
-from ravel.common.sizes import MemorySize
-from ravel.facts.schema import GENERALISATIONS, Generalisation
+from ravel.terms.schema import GENERALISATIONS, Generalisation
 
 __all__ = [
     "DEFAULT_LABEL_TOKENS",
-    "DEFAULT_RESAMPLES",
     "FREE",
     "GROWING",
     "MethodSpec",
@@ -22,17 +20,10 @@ __all__ = [
     "SuiteConfig",
 ]
 
-
 DEFAULT_LABEL_TOKENS = 3
-
-
-DEFAULT_RESAMPLES = 1000
-
-
+"""Enough to tell most answers apart; an answer's later tokens are not compared."""
 GROWING = ("methods", "attributes", "sites", "sizes", "seeds", "generalisations")
 """Settings to which a later config of the same run may add entries: that adds cells and changes none."""
-
-
 FREE = (
     *("instance", "model", "device", "batch_tokens", "cache_memory", "cache_folder", "fit_together"),
     *("controls", "control_methods", "build", "execution"),
@@ -64,28 +55,19 @@ class MethodSpec(Config):
     """Sizes of this method, where they are not the suite's: latents of a dictionary, say."""
 
 
-class SuiteConfig(Config):
-    """The grid of methods, attributes, sites, sizes and seeds that `ravel run` works through."""
+class InstanceSettings(Config):
+    """Which instance a suite runs on."""
 
     instance: str = ""
     """Folder of the instance; left out where the suite says how one is built."""
     build: SuiteBuild | None = None
     """How the instance is built, inside the folder of the run."""
-    model: str = "bundled"
-    """Target model: a hub id, a folder or `bundled`."""
-    dtype: str = "float32"
-    """Dtype of the model's weights."""
-    device: str = "cpu"
-    """Where the model runs: one device such as `cpu` or `cuda:1`, or `auto` for all GPUs and, where these do
-    not suffice, memory and disk (needs accelerate)."""
-    engine: str = "resume"
-    """The engine that runs it."""
-    batch_tokens: PositiveInt = 16_384
-    """Tokens of one forward pass at most; lower it where memory is short."""
-    cache_memory: MemorySize = None
-    """What kept states may take of memory, such as 4GiB; None for a quarter of what is free."""
-    cache_folder: Path | None = None
-    """Where states go that do not fit; None: they are computed again."""
+
+
+# The order of the bases is that of the settings in a suite's file, from the last.
+class SuiteConfig(TargetSettings, InstanceSettings):
+    """The grid of methods, attributes, sites, sizes and seeds that `ravel run` works through."""
+
     fit_together: PositiveInt = 8
     """How many trainings at one site go on side by side; it changes the time, and on a CPU no bit of what
     comes out."""
@@ -111,10 +93,10 @@ class SuiteConfig(Config):
     tolerance: bool = True
     """Let an answer that is close count where the attribute's matcher does, as for latitudes; False compares
     tokens for every attribute."""
-    resamples: PositiveInt = DEFAULT_RESAMPLES
-    """Bootstrap resamples, for intervals of what is no weighted sum over pairs."""
+    resamples: PositiveInt = 1000
+    """Read for older suites and not used: intervals draw nothing."""
     seed: int = 0
-    """Root of the bootstrap's streams."""
+    """Read for older suites and not used: each fit draws from one of `seeds`."""
     controls: tuple[str, ...] = ()
     """Controls that must fail, as in `ravel list controls`, or `all`; each adds a row to every controlled
     method, at its chosen points and for the first seed."""
@@ -137,3 +119,7 @@ class SuiteConfig(Config):
         if not isinstance(value, (list, tuple)):
             return value
         return tuple({"name": entry} if isinstance(entry, str) else entry for entry in value)
+
+    def target(self) -> TargetConfig:
+        """Return the target model that the suite names."""
+        return TargetConfig(**{name: getattr(self, name) for name in TargetSettings.model_fields})

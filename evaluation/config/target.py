@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from das.engine.base.protocol import Engine
     from das.models.base import TargetModel
 
-__all__ = ["TargetConfig"]
+__all__ = ["TargetConfig", "TargetSettings"]
 
 
-class TargetConfig(Config):
-    """A target model with the engine that runs it."""
+class TargetSettings(Config):
+    """What is said of a target model wherever one runs, in a suite too."""
 
     model: str = "bundled"
-    """A hub id, a folder or `bundled`."""
+    """Target model: a hub id, a folder or `bundled`."""
     dtype: str = "float32"
     """Dtype of the model's weights."""
     device: str = "cpu"
@@ -36,6 +36,11 @@ class TargetConfig(Config):
     when the model is loaded."""
     cache_folder: Path | None = None
     """Where states of `resume` go that do not fit; None: they are computed again."""
+
+
+class TargetConfig(TargetSettings):
+    """A target model with the engine that runs it."""
+
     trust_remote_code: bool = False
     """Run code that comes with the model."""
     allow_pickle: bool = False

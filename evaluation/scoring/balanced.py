@@ -7,21 +7,19 @@ one template, cause is the balanced accuracy of `sklearn.metrics.balanced_accura
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 
 from evaluation.records.scores import AverageRecord, Outcome
-from evaluation.scoring.averages import average_attributes, mean_of
+from evaluation.scoring.averages import mean_of_seeds
 from evaluation.scoring.intervals import Sampled, Spreads
-from evaluation.scoring.metrics import Answer, Measure, Scores, midpoint
-from evaluation.scoring.strata import Strata, verdicts_of, without_draws
-from evaluation.scoring.summary import Evidence, MethodSample, SplitContext, average_records
+from evaluation.scoring.metrics import Answer, Measure, Scores, mean, midpoint
+from evaluation.scoring.strata import Strata, verdicts_of
+from evaluation.scoring.summary import Evidence, SplitContext, average_records, sample_methods_by
+from ravel.checking.values import normalised
 from ravel.common.errors import SuiteError
-from ravel.facts.dependence import normalised
-from ravel.facts.schema import InterchangePair
+from ravel.terms.schema import InterchangePair
 
 __all__ = [
     "BalancedScorer",
@@ -58,7 +56,7 @@ def balanced_isolate(outcomes: Sequence[Outcome], attribute: str, classes: Class
     """Isolate(A), balanced: unweighted mean of Isolate(A, A*) over every other attribute that has pairs."""
     others = sorted({outcome.attribute for outcome in outcomes} - {attribute})
     parts = [balanced_isolate_from(outcomes, other, classes) for other in others]
-    return Measure(_mean([p.value for p in parts if p.value is not None]), sum(p.n for p in parts))
+    return Measure(mean([p.value for p in parts if p.value is not None]), sum(p.n for p in parts))
 
 
 def balanced_scores(outcomes: Sequence[Outcome], attribute: str, classes: Classes) -> Scores:
@@ -89,39 +87,24 @@ class BalancedScorer:
         Records are as those of `averages.jsonl`, with intervals of the same kind. Raises SuiteError unless
         the evidence holds an outcome for each pair.
         """
-        samples = []
-        for method in dict.fromkeys(e.method for e in evidence):
-            own = [e for e in evidence if e.method == method]
-            attributes = {e.attribute: self._mean_over_seeds(e) for e in own}
-            seeds = {e.attribute: e.seeds for e in own}
-            samples.append(MethodSample(method, attributes, seeds, average_attributes(attributes)))
-        return average_records(samples, self._split)
+        return average_records(sample_methods_by(self._mean_over_seeds, evidence), self._split)
 
     def sampled(self, outcomes: Sequence[Outcome], attribute: str) -> Sampled:
         """Score one target on the outcomes, with what the intervals come from."""
         point, said = balanced_scores(outcomes, attribute, self._classes), verdicts_of(outcomes, self._ids)
-        asked = {pair.attribute for pair in self._pairs}
-        others = sorted(asked - {attribute})
         right = np.where([pair.attribute == attribute for pair in self._pairs], said.swapped, said.unchanged)
-        cause = {attribute: 1.0} if attribute in asked else {}
-        isolate = {name: 1 / len(others) for name in others}
-        both = {n: weight / 2 for n, weight in (cause | isolate).items()} if cause and isolate else {}
-        strata = self._sorted(attribute)
-        spreads = (strata.spread(right, part) if part else None for part in (cause, isolate, both))
-        return without_draws(point, Spreads(*spreads))
+        strata, asked = self._sorted(attribute), {pair.attribute for pair in self._pairs}
+        return Sampled(point, Spreads.each(lambda weights: strata.spread(right, weights), attribute, asked))
 
     def _sorted(self, target: str) -> Strata:
         """Return the pairs in the classes of what is expected for this target."""
         if target not in self._strata:
             expected = [self._classes[p.pair_id][0 if p.attribute == target else 1] for p in self._pairs]
-            self._strata[target] = Strata(self._pairs, expected, self._split.resamples.clusters)
+            self._strata[target] = Strata(self._pairs, expected, self._split.clusters)
         return self._strata[target]
 
     def _mean_over_seeds(self, evidence: Evidence) -> Sampled:
-        parts = [self.sampled(outcomes, evidence.attribute) for outcomes in evidence.read()]
-        mean, one = mean_of(parts), parts[0].point
-        # The pairs of all seeds are the same, so their number is that of one.
-        return replace(mean, point=replace(mean.point, n_cause=one.n_cause, n_isolate=one.n_isolate))
+        return mean_of_seeds([self.sampled(outcomes, evidence.attribute) for outcomes in evidence.read()])
 
 
 def _balanced(outcomes: Iterable[Outcome], attribute: str, answer: Answer, classes: Classes) -> Measure:
@@ -133,9 +116,9 @@ def _balanced(outcomes: Iterable[Outcome], attribute: str, answer: Answer, class
         count = counts.setdefault(outcome.base_template, {}).setdefault(name, [0, 0])
         count[0] += outcome.said_swapped if answer == "swapped" else outcome.said_unchanged
         count[1] += 1
-    per_template = [_mean([right / n for right, n in by_class.values()]) for by_class in counts.values()]
+    per_template = [mean([right / n for right, n in by_class.values()]) for by_class in counts.values()]
     total = sum(n for by_class in counts.values() for _, n in by_class.values())
-    return Measure(_mean([value for value in per_template if value is not None]), total)
+    return Measure(mean([value for value in per_template if value is not None]), total)
 
 
 def _class(outcome: Outcome, answer: Answer, classes: Classes) -> str:
@@ -146,8 +129,3 @@ def _class(outcome: Outcome, answer: Answer, classes: Classes) -> str:
             todo="use outcomes and instance of one run",
         )
     return classes[outcome.pair_id][0 if answer == "swapped" else 1]
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    # fsum: the score must depend neither on the order of outcomes nor on the names of classes.
-    return math.fsum(values) / len(values) if values else None

@@ -15,13 +15,14 @@ import numpy as np
 
 from evaluation.records.breakdowns import ALL_OTHERS, BREAKDOWN_SCHEMA_VERSION, PARTS, BreakdownRecord, Part
 from evaluation.records.scores import Interval, Outcome
-from evaluation.scoring.averages import mean_of
-from evaluation.scoring.intervals import IntArray, Spreads
+from evaluation.scoring.clusters import IntArray
+from evaluation.scoring.intervals import Sampled, Spreads, mean_of
 from evaluation.scoring.metrics import Scores, isolate
-from evaluation.scoring.strata import Strata, Verdicts, verdicts_of, without_draws
+from evaluation.scoring.strata import Strata, Verdicts, verdicts_of
 from evaluation.scoring.summary import Evidence, SplitContext
-from ravel.facts.dependence import Dependence, SameValue, bound_attributes
-from ravel.facts.schema import InterchangePair
+from ravel.checking.dependence import Dependence, bound_attributes
+from ravel.checking.values import SameValue
+from ravel.terms.schema import InterchangePair
 
 __all__ = ["Breakdown"]
 
@@ -138,7 +139,7 @@ class Breakdown:
             kept = isolate([seed.outcomes[i] for i in ids], wanted.target).value
             spread = cut.strata.spread(seed.verdicts.unchanged[cut.members], weights)
             point = Scores(None, kept, None, n_cause=0, n_isolate=len(ids))
-            parts.append(without_draws(point, Spreads(None, spread, None)))
+            parts.append(Sampled(point, Spreads(isolate=spread)))
         mean = mean_of(parts)
         return mean.point.isolate, mean.intervals().isolate
 
@@ -147,7 +148,7 @@ class Breakdown:
             wanted = part == "same"
             members = [i for i, stays in enumerate(self._staying(by)) if stays is wanted]
             pairs = [self._pairs[i] for i in members]
-            strata = Strata(pairs, [""] * len(pairs), self._split.resamples.clusters)
+            strata = Strata(pairs, [""] * len(pairs), self._split.clusters)
             self._cuts[by, part] = _Cut(np.array(members, dtype=np.int64), strata)
         return self._cuts[by, part]
 

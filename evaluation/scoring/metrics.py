@@ -24,6 +24,7 @@ __all__ = [
     "disentangle",
     "isolate",
     "isolate_from",
+    "mean",
     "midpoint",
     "scores",
     "template_accuracies",
@@ -91,7 +92,7 @@ def isolate(outcomes: Sequence[Outcome], attribute: str, *, rounding: Rounding =
     """Isolate(A): unweighted mean of Isolate(A, A*) over every other attribute A* that has pairs."""
     others = sorted({outcome.attribute for outcome in outcomes} - {attribute})
     parts = [isolate_from(outcomes, other, rounding=rounding) for other in others]
-    return Measure(_mean([p.value for p in parts if p.value is not None]), sum(p.n for p in parts))
+    return Measure(mean([p.value for p in parts if p.value is not None]), sum(p.n for p in parts))
 
 
 def disentangle(outcomes: Sequence[Outcome], attribute: str, *, rounding: Rounding = "none") -> float | None:
@@ -107,6 +108,13 @@ def scores(outcomes: Sequence[Outcome], attribute: str, *, rounding: Rounding = 
     return Scores(caused.value, isolated.value, both, n_cause=caused.n, n_isolate=isolated.n)
 
 
+def mean(values: Sequence[float | None]) -> float | None:
+    """Return the mean of scores; None if one is missing, or there is none."""
+    known = [value for value in values if value is not None]
+    # fsum: no score may depend on the order in which templates or seeds were judged, nor on their names.
+    return math.fsum(known) / len(known) if known and len(known) == len(values) else None
+
+
 def midpoint(first: float | None, second: float | None) -> float | None:
     """Return the mean of two scores, None if one is missing."""
     return None if first is None or second is None else (first + second) / 2
@@ -114,12 +122,7 @@ def midpoint(first: float | None, second: float | None) -> float | None:
 
 def _mean_over_templates(accuracies: dict[str, Measure]) -> Measure:
     values = [a.value for a in accuracies.values() if a.value is not None]
-    return Measure(_mean(values), sum(a.n for a in accuracies.values()))
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    # fsum: the score must not depend on the order in which templates were judged.
-    return math.fsum(values) / len(values) if values else None
+    return Measure(mean(values), sum(a.n for a in accuracies.values()))
 
 
 def _rounded(value: float, rounding: Rounding) -> float:

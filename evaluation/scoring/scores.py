@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from das.sites import Site
 from evaluation.records.scores import SCORE_SCHEMA_VERSION, Outcome, ScoredKind, ScoreRecord
-from evaluation.scoring.intervals import Clustered, Resamples, clusters_of, draw_resamples, sample_scores
+from evaluation.scoring.clusters import clusters_of
+from evaluation.scoring.intervals import sample_scores
 from evaluation.scoring.metrics import Rounding, scores
-from ravel.common.seeds import numpy_stream
-from ravel.facts.schema import Generalisation, Partition
+from ravel.terms.schema import SOURCE_KINDS, Generalisation, Partition
 
-__all__ = ["Subject", "of_kind", "score_outcomes", "split_resamples"]
+__all__ = ["Subject", "of_kind", "score_kinds", "score_outcomes"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,6 @@ def score_outcomes(
     outcomes: Sequence[Outcome],
     attribute: str,
     subject: Subject,
-    resamples: Resamples,
     *,
     generalisation: Generalisation,
     partition: Partition,
@@ -47,11 +46,14 @@ def score_outcomes(
     chosen: bool = False,
     source_kind: ScoredKind = "all",
 ) -> ScoreRecord:
-    """Score one target attribute on outcomes that were judged already; intervals are those of the unrounded
-    scores. Only outcomes of `source_kind` count."""
-    outcomes = of_kind(outcomes, source_kind)
-    point = scores(outcomes, attribute, rounding=rounding)
-    intervals = sample_scores(outcomes, attribute, resamples).intervals()
+    """Score one target attribute on the outcomes of a split, judged already; intervals are those of the
+    unrounded scores. Only outcomes of `source_kind` count."""
+    counted = of_kind(outcomes, source_kind)
+    scored = sample_scores(counted, attribute, clusters_of(outcomes))
+    values, point = scored.fields(), scored.point
+    if rounding != "none":
+        rounded = scores(counted, attribute, rounding=rounding)
+        values |= {"cause": rounded.cause, "isolate": rounded.isolate, "disentangle": rounded.disentangle}
     return ScoreRecord(
         schema_version=SCORE_SCHEMA_VERSION,
         cell=subject.cell,
@@ -64,17 +66,37 @@ def score_outcomes(
         seed=subject.seed,
         generalisation=generalisation,
         partition=partition,
-        cause=point.cause,
-        isolate=point.isolate,
-        disentangle=point.disentangle,
         n_cause=point.n_cause,
         n_isolate=point.n_isolate,
-        cause_interval=intervals.cause,
-        isolate_interval=intervals.isolate,
-        disentangle_interval=intervals.disentangle,
         chosen=chosen,
         source_kind=source_kind,
+        **values,
     )
+
+
+def score_kinds(
+    outcomes: Sequence[Outcome],
+    attribute: str,
+    subject: Subject,
+    *,
+    generalisation: Generalisation,
+    partition: Partition,
+) -> list[ScoreRecord]:
+    """Return the score of a chosen point, then that of each kind of source that has pairs."""
+
+    def of(kind: ScoredKind) -> ScoreRecord:
+        return score_outcomes(
+            outcomes,
+            attribute,
+            subject,
+            generalisation=generalisation,
+            partition=partition,
+            chosen=True,
+            source_kind=kind,
+        )
+
+    by_kind = [of(kind) for kind in SOURCE_KINDS]
+    return [of("all"), *(record for record in by_kind if record.n_cause or record.n_isolate)]
 
 
 def of_kind(outcomes: Sequence[Outcome], source_kind: ScoredKind) -> Sequence[Outcome]:
@@ -82,12 +104,3 @@ def of_kind(outcomes: Sequence[Outcome], source_kind: ScoredKind) -> Sequence[Ou
     if source_kind == "all":
         return outcomes
     return [outcome for outcome in outcomes if outcome.source_kind == source_kind]
-
-
-def split_resamples(pairs: Sequence[Clustered], split: str, *, n_resamples: int, seed: int) -> Resamples:
-    """Draw the resamples of a split from its pairs or outcomes.
-
-    They depend on the clusters, the split's name and the seed only, so every method scored on the split
-    shares them.
-    """
-    return draw_resamples(clusters_of(pairs), n_resamples, numpy_stream(seed, "bootstrap", split))

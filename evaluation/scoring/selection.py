@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from das.sites import Site
 from evaluation.records.scores import ScoreRecord
+from evaluation.scoring.metrics import mean
 from ravel.common.errors import SuiteError
 
-__all__ = ["Criterion", "Point", "choose_point", "validation_score"]
+__all__ = ["Criterion", "Point", "choose_point", "criterion_of", "validation_score"]
 
 Criterion = Literal["disentangle", "cause"]
 
@@ -26,6 +26,12 @@ class Point:
     """The size that was asked for; None if it follows from the method."""
     setting: str
     """The method's config as canonical JSON."""
+
+
+def criterion_of(method: str) -> Criterion:
+    """Return by which score the points of a method are chosen."""
+    # The row that says how much can be brought at all must be the most that can be brought.
+    return "cause" if method == "full_vector" else "disentangle"
 
 
 def choose_point(
@@ -61,8 +67,7 @@ def validation_score(records: Sequence[ScoreRecord], *, by: Criterion = "disenta
     """
     _refuse_test(records)
     found = [record.disentangle if by == "disentangle" else record.cause for record in records]
-    scores = [score for score in found if score is not None]
-    return math.fsum(scores) / len(scores) if scores else None
+    return mean([score for score in found if score is not None])
 
 
 def _refuse_test(records: Sequence[ScoreRecord]) -> None:

@@ -10,12 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.records.scores import Outcome
-from evaluation.scoring.intervals import Clustered, Clusters, Draws, FloatArray, Sampled, Spreads
-from evaluation.scoring.metrics import Scores
+from evaluation.scoring.clusters import Clustered, Clusters, Counts, FloatArray, IntArray
 from evaluation.scoring.variance import Spread, shares_of
 from ravel.common.errors import SuiteError
 
-__all__ = ["BoolArray", "Strata", "Verdicts", "verdicts_of", "without_draws"]
+__all__ = ["BoolArray", "Strata", "Verdicts", "verdicts_of"]
 
 BoolArray = NDArray[np.bool_]
 
@@ -45,12 +44,6 @@ def verdicts_of(outcomes: Sequence[Outcome], ids: Sequence[str]) -> Verdicts:
     )
 
 
-def without_draws(point: Scores, spreads: Spreads) -> Sampled:
-    """Return scores whose intervals come from their spreads alone."""
-    none = np.zeros(0)
-    return Sampled(point, Draws(none, none, none), spreads)
-
-
 class Strata:
     """Pairs of a split sorted into classes, each class of a template with the same weight.
 
@@ -63,31 +56,21 @@ class Strata:
     def __init__(self, pairs: Sequence[Clustered], classes: Sequence[str], clusters: Clusters) -> None:
         """Sort the pairs; `classes` has each one's class, and their clusters must be in `clusters`."""
         self._clusters = clusters
-        self._shape = (len(clusters.entities), len(clusters.templates))
-        row = {entity: i for i, entity in enumerate(clusters.entities)}
-        column = {template: i for i, template in enumerate(clusters.templates)}
-        columns = np.array([column[p.attribute, p.base_template] for p in pairs], dtype=np.int64)
-        rows = np.array([row[p.base_entity] for p in pairs], dtype=np.int64)
-        self._cells = rows * self._shape[1] + columns
-        self._weights = _equal_classes(columns, classes, self._shape[1])
-        self._pairs = self._counted(self._weights)
+        self._cells = clusters.cells(pairs)
+        columns = self._cells % max(1, len(clusters.templates))
+        self._weights = _equal_classes(columns, classes, len(clusters.templates))
+        self._pairs = clusters.counted(self._cells, self._weights)
 
     def spread(self, right: BoolArray, attributes: Mapping[str, float]) -> Spread:
         """Return the spread of the mean over attributes, with these weights, of the means over templates.
 
         `right` says of each pair, in the order they were given, whether it was answered right, [n_pairs].
         """
-        hits = self._counted(self._weights * right)
-        shares = shares_of(self._clusters.entities, self._clusters.templates, self._pairs, hits, attributes)
-        return Spread((shares,))
-
-    def _counted(self, weights: FloatArray) -> FloatArray:
-        size = self._shape[0] * self._shape[1]
-        counted = np.bincount(self._cells, weights=weights, minlength=size)
-        return counted.astype(np.float64).reshape(self._shape)
+        hits = self._clusters.counted(self._cells, self._weights * right)
+        return Spread((shares_of(self._clusters, Counts(self._pairs, hits), attributes),))
 
 
-def _equal_classes(columns: NDArray[np.int64], classes: Sequence[str], n_columns: int) -> FloatArray:
+def _equal_classes(columns: IntArray, classes: Sequence[str], n_columns: int) -> FloatArray:
     """Return weights of pairs that are equal in sum for the classes of a template, and sum to its effective
     number of pairs; 1 each where classes are equally frequent."""
     members = list(zip(columns.tolist(), classes, strict=True))

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
+from typing import TypeVar
 
 from evaluation.records.scores import (
     SCORE_SCHEMA_VERSION,
@@ -15,8 +16,10 @@ from evaluation.records.scores import (
     ScoredKind,
 )
 from evaluation.scoring.averages import Macro, average_attributes, mean_over_seeds
-from evaluation.scoring.intervals import Resamples, Sampled, difference, holm
-from ravel.facts.schema import Generalisation, Partition
+from evaluation.scoring.clusters import Clusters
+from evaluation.scoring.intervals import Sampled, difference, holm
+from evaluation.scoring.scores import of_kind
+from ravel.terms.schema import SOURCE_KINDS, Generalisation, Partition
 
 __all__ = [
     "Evidence",
@@ -24,8 +27,13 @@ __all__ = [
     "SplitContext",
     "average_records",
     "comparison_records",
+    "evidence_of",
     "sample_methods",
+    "sample_methods_by",
+    "split_averages",
 ]
+
+Cell = TypeVar("Cell")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +48,15 @@ class SplitContext:
     """What is held out."""
     partition: Partition
     """`val` or `test`."""
-    resamples: Resamples
-    """Drawn once for the split."""
+    clusters: Clusters
+    """Those of all pairs of the split, whichever of them count."""
     source_kind: ScoredKind = "all"
     """Which pairs of the split count."""
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """The chosen cells of one method and attribute, one per seed."""
+    """What the model said in the chosen cells of one method and attribute, one cell per seed."""
 
     method: str
     """As on the command line."""
@@ -57,13 +65,36 @@ class Evidence:
     seeds: tuple[int, ...]
     """The seeds, in the order of `read`'s results."""
     read: Callable[[], Sequence[Sequence[Outcome]]]
-    """Reads the outcomes on the split, one list per seed; called once, so that few are in memory at a
-    time."""
+    """Reads the outcomes on the split, one list per seed; called when they are needed, so that few are in
+    memory at a time."""
+
+    def of_kind(self, kind: ScoredKind) -> Evidence:
+        """Return the same of the pairs whose sources are of a kind."""
+        return replace(self, read=lambda: [of_kind(outcomes, kind) for outcomes in self.read()])
+
+
+def evidence_of(
+    chosen: Mapping[tuple[str, str], Sequence[Cell]],
+    seed: Callable[[Cell], int],
+    read: Callable[[Cell], Sequence[Outcome]],
+) -> list[Evidence]:
+    """Return the evidence on one split of each (method, attribute) of `chosen`, in its order.
+
+    `chosen` holds a cell per seed, in whatever form `seed` and `read` take one; the outcomes are read late.
+    """
+
+    def reader(cells: Sequence[Cell]) -> Callable[[], list[Sequence[Outcome]]]:
+        return lambda: [read(cell) for cell in cells]
+
+    return [
+        Evidence(method, attribute, tuple(map(seed, cells)), reader(cells))
+        for (method, attribute), cells in chosen.items()
+    ]
 
 
 @dataclass(frozen=True, slots=True)
 class MethodSample:
-    """One method on one split: its attributes' scores with their draws, and the mean over them."""
+    """One method on one split: its attributes' scores, and the mean over them."""
 
     method: str
     """As on the command line."""
@@ -75,26 +106,47 @@ class MethodSample:
     """Mean over the attributes."""
 
 
-def sample_methods(evidence: Sequence[Evidence], resamples: Resamples) -> list[MethodSample]:
-    """Score every method on shared resamples, in the order in which methods first appear."""
+def sample_methods(evidence: Sequence[Evidence], clusters: Clusters) -> list[MethodSample]:
+    """Score every method, in the order in which methods first appear."""
+    return sample_methods_by(lambda e: mean_over_seeds(e.read(), e.attribute, clusters), evidence)
+
+
+def sample_methods_by(
+    score: Callable[[Evidence], Sampled], evidence: Sequence[Evidence]
+) -> list[MethodSample]:
+    """Do what `sample_methods` does with another score of a method and attribute."""
     samples = []
     for method in dict.fromkeys(e.method for e in evidence):
         own = [e for e in evidence if e.method == method]
-        attributes = {e.attribute: mean_over_seeds(e.read(), e.attribute, resamples) for e in own}
+        attributes = {e.attribute: score(e) for e in own}
         seeds = {e.attribute: e.seeds for e in own}
         samples.append(MethodSample(method, attributes, seeds, average_attributes(attributes)))
     return samples
+
+
+def split_averages(
+    evidence: Sequence[Evidence], split: SplitContext
+) -> tuple[list[AverageRecord], list[ComparisonRecord]]:
+    """Return all that is summed up of a split: averages and, of test pairs, paired comparisons and the
+    averages by kind of source."""
+    samples = sample_methods(evidence, split.clusters)
+    averages = average_records(samples, split)
+    if split.partition != "test":
+        return averages, []
+    for kind in SOURCE_KINDS:
+        of_pairs = sample_methods([e.of_kind(kind) for e in evidence], split.clusters)
+        records = average_records(of_pairs, replace(split, source_kind=kind))
+        averages += [record for record in records if record.n_cause or record.n_isolate]
+    return averages, comparison_records(samples, split)
 
 
 def average_records(samples: Sequence[MethodSample], split: SplitContext) -> list[AverageRecord]:
     """Return a record per method and attribute, and one per method over all of them."""
     records = []
     for sample in samples:
-        for attribute in sorted(sample.attributes):
+        for attribute, scored in sorted(sample.attributes.items()):
             seeds = sample.seeds[attribute]
-            records.append(
-                _average(sample.method, "attribute", (attribute,), seeds, sample.attributes[attribute], split)
-            )
+            records.append(_average(sample.method, "attribute", (attribute,), seeds, scored, split))
         all_seeds = tuple(sorted({seed for seeds in sample.seeds.values() for seed in seeds}))
         macro = sample.macro
         records.append(_average(sample.method, "macro", macro.attributes, all_seeds, macro.mean, split))
@@ -120,10 +172,9 @@ def _average(
     scope: str,
     attributes: tuple[str, ...],
     seeds: tuple[int, ...],
-    sampled: Sampled,
+    scored: Sampled,
     split: SplitContext,
 ) -> AverageRecord:
-    point, intervals = sampled.point, sampled.intervals()
     return AverageRecord(
         schema_version=SCORE_SCHEMA_VERSION,
         method=method,
@@ -134,15 +185,10 @@ def _average(
         seeds=seeds,
         generalisation=split.generalisation,
         partition=split.partition,
-        cause=point.cause,
-        isolate=point.isolate,
-        disentangle=point.disentangle,
-        n_cause=point.n_cause,
-        n_isolate=point.n_isolate,
-        cause_interval=intervals.cause,
-        isolate_interval=intervals.isolate,
-        disentangle_interval=intervals.disentangle,
+        n_cause=scored.point.n_cause,
+        n_isolate=scored.point.n_isolate,
         source_kind=split.source_kind,
+        **scored.fields(),
     )
 
 
@@ -151,7 +197,6 @@ def _comparison(
 ) -> ComparisonRecord:
     both = [average_attributes({a: s.attributes[a] for a in attributes}).mean for s in (first, second)]
     minus = difference(both[0], both[1])
-    point, intervals = minus.point, minus.intervals()
     return ComparisonRecord(
         schema_version=SCORE_SCHEMA_VERSION,
         first=first.method,
@@ -161,11 +206,6 @@ def _comparison(
         attributes=attributes,
         generalisation=split.generalisation,
         partition=split.partition,
-        cause=point.cause,
-        isolate=point.isolate,
-        disentangle=point.disentangle,
-        cause_interval=intervals.cause,
-        isolate_interval=intervals.isolate,
-        disentangle_interval=intervals.disentangle,
         disentangle_p=minus.disentangle_p(),
+        **minus.fields(),
     )

@@ -42,13 +42,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
+from scipy.special import stdtrit
 
-from evaluation.scoring.student import exceeded
+from evaluation.scoring.clusters import Clusters, Counts, FloatArray, IntArray
 
 __all__ = ["Shares", "Spread", "mean_spread", "minus_spread", "shares_of"]
 
-FloatArray = NDArray[np.float64]
 _LEAST_P = 1e-12
 
 
@@ -56,10 +55,8 @@ _LEAST_P = 1e-12
 class Shares:
     """What the entities and templates of one split add to a score."""
 
-    entities: tuple[str, ...]
-    """Base entities, the rows."""
-    templates: tuple[tuple[str, str], ...]
-    """(attribute, base template), the columns."""
+    clusters: Clusters
+    """Base entities are the rows, templates the columns."""
     within: FloatArray
     """What an entity adds by being right more often than others under a template, [n_entities,
     n_templates]; each column sums to 0."""
@@ -87,8 +84,8 @@ class _Parts:
 
     def reach(self, beyond: float) -> float:
         """How far the score may be from the truth, further on either side with chance `beyond`."""
-        entities, templates = exceeded(beyond, self.entities_df), exceeded(beyond, self.templates_df)
-        normal = exceeded(beyond, math.inf)
+        entities, templates = _exceeded(beyond, self.entities_df), _exceeded(beyond, self.templates_df)
+        normal = _exceeded(beyond, math.inf)
         excess = max(0.0, templates * (templates * self.seen - normal * self.expected))
         return math.sqrt(entities**2 * self.fixed + excess)
 
@@ -135,7 +132,7 @@ class Spread:
         for split in self.splits:
             own, df = _fixed(split)
             fixed, of_fixed = fixed + own, of_fixed + own**2 / df
-            for columns in columns_by_attribute(split.templates).values():
+            for columns in split.clusters.columns().values():
                 used = columns[split.weights[columns] > 0]
                 if len(used) > 1:
                     seen.append(_seen(split, used))
@@ -157,39 +154,33 @@ class Spread:
         return float(sum(np.sum(split.pairs * split.weights**2) for split in self.splits))
 
 
-def shares_of(
-    entities: tuple[str, ...],
-    templates: tuple[tuple[str, str], ...],
-    pairs: FloatArray,
-    right: FloatArray,
-    attribute_weights: Mapping[str, float],
-) -> Shares:
+def shares_of(clusters: Clusters, counts: Counts, attribute_weights: Mapping[str, float]) -> Shares:
     """Take apart a weighted mean over attributes of means over templates of shares of pairs.
 
-    `pairs` and `right` are counts, [n_entities, n_templates]; attributes without a weight don't count, nor do
-    templates without pairs.
+    Attributes without a weight don't count, nor do templates without pairs.
     """
-    counts = pairs.sum(axis=0)
-    some = np.maximum(counts, 1)
+    pairs, right = counts.pairs, counts.right
+    of_template = pairs.sum(axis=0)
+    some = np.maximum(of_template, 1)
     accuracy = right.sum(axis=0) / some
-    weights, between = np.zeros_like(counts), np.zeros_like(counts)
-    for attribute, columns in columns_by_attribute(templates).items():
-        used = columns[counts[columns] > 0]
+    weights, between = np.zeros_like(of_template), np.zeros_like(of_template)
+    for attribute, columns in clusters.columns().items():
+        used = columns[of_template[columns] > 0]
         if len(used) and attribute in attribute_weights:
             share = attribute_weights[attribute] / len(used)
-            weights[used] = share / counts[used]
+            weights[used] = share / of_template[used]
             between[used] = share * (accuracy[used] - accuracy[used].mean())
     # Residuals of a mean that was estimated are too small by this much.
-    widened = weights * np.sqrt(some / np.maximum(counts - 1, 1))
-    return Shares(entities, templates, (right - accuracy * pairs) * widened, between, weights, counts)
+    widened = weights * np.sqrt(some / np.maximum(of_template - 1, 1))
+    return Shares(clusters, (right - accuracy * pairs) * widened, between, weights, of_template)
 
 
 def mean_spread(parts: Sequence[Spread]) -> Spread:
     """Return the spread of the mean of scores, from theirs; scores of one split keep what they share."""
-    by_clusters: dict[tuple[object, object], list[Shares]] = {}
+    by_clusters: dict[Clusters, list[Shares]] = {}
     for part in parts:
         for split in part.splits:
-            by_clusters.setdefault((split.entities, split.templates), []).append(split)
+            by_clusters.setdefault(split.clusters, []).append(split)
     means = tuple(_summed(group, 1 / len(parts)) for group in by_clusters.values())
     return Spread(means, signed=any(part.signed for part in parts))
 
@@ -200,12 +191,9 @@ def minus_spread(first: Spread, second: Spread) -> Spread:
     return Spread(splits, signed=True)
 
 
-def columns_by_attribute(templates: Sequence[tuple[str, str]]) -> dict[str, NDArray[np.int64]]:
-    """Return each attribute's columns, attributes sorted."""
-    columns: dict[str, list[int]] = {}
-    for column, (attribute, _) in enumerate(templates):
-        columns.setdefault(attribute, []).append(column)
-    return {name: np.array(columns[name]) for name in sorted(columns)}
+def _exceeded(share: float, df: float) -> float:
+    """Return the value that a variable of Student's t exceeds with chance `share`."""
+    return -float(stdtrit(df, share))
 
 
 def _summed(group: Sequence[Shares], factor: float) -> Shares:
@@ -237,13 +225,13 @@ def _fixed(split: Shares) -> tuple[float, float]:
     return total * number / max(number - 1, 1), 2 * total**2 / float(np.sum(squares**2))
 
 
-def _seen(split: Shares, columns: NDArray[np.int64]) -> float:
+def _seen(split: Shares, columns: IntArray) -> float:
     """The variance of a mean of these templates, from how much they differ."""
     number = len(columns)
     return number / (number - 1) * float(np.sum(split.between[columns] ** 2))
 
 
-def _expected(split: Shares, columns: NDArray[np.int64]) -> float:
+def _expected(split: Shares, columns: IntArray) -> float:
     """The same, if they differed by their entities only."""
     number, within = len(columns), split.within[:, columns]
     apart = float(np.sum(within**2)) - float(np.sum(within.sum(axis=1) ** 2)) / number

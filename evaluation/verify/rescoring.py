@@ -9,8 +9,6 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from das.sites import Site
 from evaluation.records.scores import (
     SCORE_SCHEMA_VERSION,
@@ -19,10 +17,9 @@ from evaluation.records.scores import (
     Outcome,
     ScoreRecord,
 )
-from evaluation.scoring.intervals import Clustered, Resamples, clusters_of, draw_resamples
 from evaluation.scoring.scores import Subject, score_outcomes
 
-__all__ = ["differences", "nothing_drawn", "record_problems", "rescored"]
+__all__ = ["differences", "record_problems", "rescored"]
 
 _RELATIVE = 1e-9
 _ABSOLUTE = 1e-12
@@ -31,14 +28,6 @@ _NAMES = ("model",)
 not."""
 
 Record = ScoreRecord | AverageRecord | ComparisonRecord
-
-
-def nothing_drawn(outcomes: Sequence[Clustered]) -> Resamples:
-    """Return the clusters of a split's pairs or outcomes without a resample.
-
-    Intervals of scores, averages and differences come from components of variance and need no draws.
-    """
-    return draw_resamples(clusters_of(outcomes), 0, np.random.default_rng(0))
 
 
 def rescored(stated: ScoreRecord, outcomes: Sequence[Outcome]) -> ScoreRecord:
@@ -56,7 +45,6 @@ def rescored(stated: ScoreRecord, outcomes: Sequence[Outcome]) -> ScoreRecord:
         outcomes,
         stated.attribute,
         subject,
-        nothing_drawn(outcomes),
         generalisation=stated.generalisation,
         partition=stated.partition,
         chosen=stated.chosen,

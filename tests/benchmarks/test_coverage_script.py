@@ -66,9 +66,11 @@ def test_counts_are_scored_as_the_outcomes_that_they_count() -> None:
     split = draw_split(STRONG, stream())
     counts, _ = draw_counts(STRONG, split, stream(1))
     outcomes = as_outcomes(counts, split, "a0")
-    drawn = script.no_draws(split)
     assert scores_of(counts, STRONG).cause == pytest.approx(scores(outcomes, "a0").cause)
-    ours, theirs = script.sampled(counts, STRONG, drawn), sample_scores(outcomes, "a0", drawn)
+    ours, theirs = (
+        script.sampled(counts, STRONG, split.clusters),
+        sample_scores(outcomes, "a0", split.clusters),
+    )
     assert ours.point.disentangle == pytest.approx(theirs.point.disentangle)
     assert ours.intervals().disentangle == pytest.approx(theirs.intervals().disentangle)
 

@@ -18,7 +18,7 @@ from das.models import FAMILIES
 from das.models.miniature import miniature
 from evaluation.cli import app
 from ravel.asking.prompts import fill
-from ravel.facts.schema import PARTITIONS, Partition, Template
+from ravel.terms.schema import PARTITIONS, Partition, Template
 
 ATTRIBUTES = ("Birthplace", "Profession")
 WORDINGS = (
@@ -80,7 +80,7 @@ def fit_args(world: World, out: Path, method: str = "no_op") -> list[object]:
 
 def score_args(world: World, featurizer: Path) -> list[object]:
     """The arguments of a score that succeeds."""
-    return ["score", featurizer, "--instance", world.instance, "--split", "context", "--resamples", 20]
+    return ["score", featurizer, "--instance", world.instance, "--split", "context"]
 
 
 def suite_text(world: World, **changes: object) -> str:

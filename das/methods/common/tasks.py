@@ -16,7 +16,7 @@ from das.training.config import TrainingConfig, TrainingTask
 from das.training.examples import cause_pairs, isolate_pairs
 from das.training.objective import LossWeights, TrainingPair
 from ravel.common.errors import SuiteError
-from ravel.facts.schema import TRAIN_SPLIT
+from ravel.terms.schema import TRAIN_SPLIT
 
 __all__ = [
     "CausePairsConfig",

@@ -7,11 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
 import pytest
 import torch
 from planted_world import SITE, PlantedWorld
-from scipy import stats
 from torch import Tensor
 
 from das.engine.base.protocol import Engine
@@ -29,14 +27,14 @@ from das.methods.common.labelled import entity_values, labelled_vectors, validat
 from das.sites import Site
 from evaluation.config.suite import SuiteConfig
 from evaluation.records.scores import read_refusals
-from evaluation.scoring.intervals import holm, p_value
+from evaluation.scoring.intervals import holm
+from evaluation.suite.cells.stored_vectors import collect_vectors
 from evaluation.suite.grid import plan_cells, resolve
-from evaluation.suite.run import RunSummary, run_suite_on
-from evaluation.suite.stored_vectors import collect_vectors
+from evaluation.suite.run import RunRequest, RunSummary, run_suite
 from evaluation.verify.folders import verify_artefact
 from ravel.common.errors import SuiteError
 from ravel.common.registry import Registry
-from ravel.facts.schema import SOURCE_KINDS, Prompt
+from ravel.terms.schema import SOURCE_KINDS, Prompt
 
 
 class Counting(PlantedWorld):
@@ -117,7 +115,7 @@ def _config(**changes: object) -> SuiteConfig:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> RunSummary:
     WORLD.read.clear()
     folder = tmp_path_factory.mktemp("runs") / "run"
-    return run_suite_on(_config(), folder, INSTANCE, WORLD, methods=METHODS)
+    return run_suite(RunRequest(_config(), folder, engine=WORLD, instance=INSTANCE, methods=METHODS))
 
 
 # --- vectors are read once
@@ -211,13 +209,9 @@ def test_a_refused_attribute_is_a_hole_with_its_reason(finished: RunSummary) -> 
 
 def test_a_refused_cell_is_not_tried_again(finished: RunSummary) -> None:
     stages: list[str] = []
-    run_suite_on(
-        _config(),
-        finished.folder,
-        INSTANCE,
-        WORLD,
-        methods=METHODS,
-        progress=lambda stage, done, total: stages.append(stage.split(" ")[0]),
+    run_suite(
+        RunRequest(_config(), finished.folder, engine=WORLD, instance=INSTANCE, methods=METHODS),
+        lambda stage, done, total: stages.append(stage.split(" ")[0]),
     )
     assert set(stages) <= {"cells", "test"}
 
@@ -266,13 +260,3 @@ def test_holm_by_hand() -> None:
     assert holm([0.03, 0.01, None, 0.5, 0.02]) == pytest.approx([0.06, 0.04, None, 0.5, 0.06])
     assert holm([0.4, 0.9]) == pytest.approx([0.8, 0.9])
     assert holm([None]) == [None]
-
-
-def test_p_values_are_normal_tails() -> None:
-    draws = np.random.default_rng(0).normal(0.3, 0.1, size=4000)
-    expected = 2 * stats.norm.sf(0.3 / draws.std(ddof=1))
-    assert p_value(0.3, draws) == pytest.approx(expected, rel=1e-9)
-    assert p_value(0.0, np.zeros(100)) == 1.0
-    assert p_value(0.2, np.full(100, 0.2)) == 0.0
-    assert p_value(None, draws) is None
-    assert p_value(0.1, np.full(100, np.nan)) is None

@@ -6,18 +6,17 @@ import random
 import warnings
 from collections.abc import Callable, Sequence
 
-import numpy as np
 import pytest
 from outcome_world import noisy, outcome, rectangle
 from sklearn.metrics import balanced_accuracy_score
 
 from evaluation.records.scores import AverageRecord, Outcome
 from evaluation.scoring.balanced import BalancedScorer, balanced_scores, classes_of
-from evaluation.scoring.intervals import clusters_of, draw_resamples
+from evaluation.scoring.clusters import clusters_of
 from evaluation.scoring.metrics import scores
 from evaluation.scoring.summary import Evidence, SplitContext, average_records, sample_methods
 from ravel.common.errors import SuiteError
-from ravel.facts.schema import InterchangePair
+from ravel.terms.schema import InterchangePair
 
 Labels = Callable[[Outcome], tuple[str, str]]
 
@@ -42,9 +41,8 @@ def pairs_of(outcomes: Sequence[Outcome], labels: Labels) -> list[InterchangePai
     ]
 
 
-def split_of(outcomes: Sequence[Outcome], n_resamples: int = 50) -> SplitContext:
-    resamples = draw_resamples(clusters_of(outcomes), n_resamples, np.random.default_rng(0))
-    return SplitContext("city", "m", "context", "test", resamples)
+def split_of(outcomes: Sequence[Outcome]) -> SplitContext:
+    return SplitContext("city", "m", "context", "test", clusters_of(outcomes))
 
 
 def record_of(outcomes: Sequence[Outcome], labels: Labels, target: str) -> AverageRecord:
@@ -120,7 +118,7 @@ def test_equally_frequent_classes_give_the_plain_scores_and_intervals(target: st
     assert found.disentangle == pytest.approx(plain.disentangle)
     split = split_of(NOISY)
     (usual, _) = average_records(
-        sample_methods([Evidence("das", target, (0,), lambda: [NOISY])], split.resamples), split
+        sample_methods([Evidence("das", target, (0,), lambda: [NOISY])], split.clusters), split
     )
     for name in ("cause_interval", "isolate_interval", "disentangle_interval"):
         assert getattr(found, name) == pytest.approx(getattr(usual, name))

@@ -13,15 +13,16 @@ import pytest
 from evaluation.records.breakdowns import ALL_OTHERS, BreakdownRecord, read_breakdowns
 from evaluation.records.scores import Outcome
 from evaluation.scoring.breakdowns import Breakdown
-from evaluation.scoring.intervals import clusters_of, draw_resamples
+from evaluation.scoring.clusters import clusters_of
 from evaluation.scoring.metrics import isolate
 from evaluation.scoring.summary import Evidence, SplitContext
 from ravel.asking.prompts import fill
+from ravel.checking.dependence import Dependence, dependences
+from ravel.checking.values import SameValue
 from ravel.common.errors import SuiteError
 from ravel.common.io import write_jsonl
-from ravel.facts.dependence import Dependence, SameValue, dependences
-from ravel.facts.schema import InterchangePair, Template
-from ravel.instance.instance import Instance, PromptRecord
+from ravel.instance import Instance, PromptRecord
+from ravel.terms.schema import InterchangePair, Template
 
 CITIES = ("Rome", "Pisa", "Oslo", "Lima", "Cusco")
 FACTS = {
@@ -108,8 +109,7 @@ def records(
     outcomes: Sequence[Sequence[Outcome]], target: str, *, dependence: Sequence[Dependence] = ()
 ) -> dict[tuple[str, str, str], BreakdownRecord]:
     """The records of one method by (by, asked, part)."""
-    resamples = draw_resamples(clusters_of(PAIRS), 0, np.random.default_rng(0))
-    split = SplitContext("city", "m", "context", "test", resamples)
+    split = SplitContext("city", "m", "context", "test", clusters_of(PAIRS))
     breakdown = Breakdown(PAIRS, SameValue(INSTANCE), dependence, split)
     seeds = tuple(range(len(outcomes)))
     found = breakdown.records(Evidence("mdas", target, seeds, lambda: outcomes))

@@ -15,20 +15,20 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import linalg, stats
+from scipy import linalg
 from sklearn.dummy import DummyClassifier
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, recall_score
 from sklearn.preprocessing import OrdinalEncoder
 from sklearn.tree import DecisionTreeClassifier
 
 from das.featurizers import Activation, Dictionary, MaskedBasis, Subspace, retract
-from das.geometry import overlap, principal_cosines
+from das.featurizers.geometry import overlap, principal_cosines
 from evaluation.records.scores import Outcome, read_outcomes
 from evaluation.scoring.balanced import balanced_cause, balanced_isolate_from, balanced_scores
-from evaluation.scoring.intervals import holm, interval, p_value
+from evaluation.scoring.intervals import holm
 from evaluation.scoring.metrics import Rounding, cause, isolate_from, scores, template_accuracies
+from ravel.checking.dependence import dependences
 from ravel.common.io import write_jsonl
-from ravel.facts.dependence import dependences
 
 EXACT = 1e-12
 SINGLE = 1e-6
@@ -304,16 +304,6 @@ def test_holm_is_that_of_statsmodels(p_values: list[float]) -> None:
     multitest = pytest.importorskip("statsmodels.stats.multitest")
     wanted = multitest.multipletests(p_values, method="holm")[1]
     assert holm(p_values) == pytest.approx(wanted.tolist(), abs=EXACT)
-
-
-@given(st.floats(-5, 5), st.integers(0, 10**6), st.integers(50, 300))
-@settings(max_examples=40, deadline=None)
-def test_p_values_and_percentiles_are_those_of_scipy(difference: float, seed: int, size: int) -> None:
-    draws = np.random.default_rng(seed).normal(difference, 1.0, size)
-    wanted = 2 * stats.norm.sf(abs(difference) / stats.tstd(draws))
-    assert p_value(difference, draws) == pytest.approx(wanted, rel=1e-9, abs=EXACT)
-    limits = stats.mstats.mquantiles(draws, [0.025, 0.975], alphap=1, betap=1)
-    assert interval(draws) == pytest.approx(tuple(limits), abs=EXACT)
 
 
 def spans(width: int, sizes: tuple[int, int], shared: int, seed: int) -> list[torch.Tensor]:

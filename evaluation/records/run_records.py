@@ -1,0 +1,110 @@
+"""What a run has written down, read from its folder; it knows the files and their records, and computes
+nothing."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+
+from evaluation.records.control_checks import CONTROL_CHECKS, ControlCheck, read_control_checks
+from evaluation.records.failures import Failure, read_failures
+from evaluation.records.run_folder import RunFolder
+from evaluation.records.scores import (
+    AverageRecord,
+    ComparisonRecord,
+    Outcome,
+    Refusal,
+    ScoredKind,
+    ScoreRecord,
+    read_averages,
+    read_comparisons,
+    read_outcomes,
+    read_refusals,
+    read_scores,
+)
+from ravel.common.errors import SuiteError
+from ravel.instance import Instance
+from ravel.terms.schema import Partition
+
+__all__ = ["RunRecords"]
+
+
+class RunRecords:
+    """The records of a run; each file is read when it is first asked for, and then kept.
+
+    Every property raises SuiteError for a file that does not fit, naming it.
+    """
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder = folder
+        """Where they lie."""
+
+    @classmethod
+    def open(cls, path: Path) -> RunRecords:
+        """Return the records of a finished run. Raises SuiteError unless there is one in the folder."""
+        folder = RunFolder(path)
+        if not folder.config.is_file():
+            raise SuiteError(
+                expected=f"a run in {path}",
+                came="a folder without config.yaml or none",
+                todo="give the folder of a run",
+            )
+        if not folder.scores.is_file():
+            raise SuiteError(
+                expected=f"{folder.scores.name} in {path}",
+                came="none, for the run is not finished",
+                todo="go on with it: ravel run SUITE.yaml with the same --out",
+            )
+        return cls(folder)
+
+    @cached_property
+    def scores(self) -> list[ScoreRecord]:
+        """All of `scores.jsonl`."""
+        return read_scores(self.folder.scores)
+
+    @cached_property
+    def averages(self) -> list[AverageRecord] | None:
+        """All of `averages.jsonl`; None where there is none."""
+        return read_averages(self.folder.averages) if self.folder.averages.is_file() else None
+
+    @cached_property
+    def comparisons(self) -> list[ComparisonRecord]:
+        """All of `comparisons.jsonl`; empty where there is none."""
+        return read_comparisons(self.folder.comparisons) if self.folder.comparisons.is_file() else []
+
+    @cached_property
+    def refusals(self) -> list[Refusal]:
+        """All of `refusals.jsonl`; empty where there is none."""
+        return read_refusals(self.folder.refusals) if self.folder.refusals.is_file() else []
+
+    @cached_property
+    def failures(self) -> list[Failure]:
+        """All of `failures.jsonl`; empty where nothing failed."""
+        return read_failures(self.folder.path)
+
+    @cached_property
+    def control_checks(self) -> list[ControlCheck]:
+        """All of `control_checks.jsonl`; empty for a run without controls."""
+        return read_control_checks(self.folder.path / CONTROL_CHECKS)
+
+    @cached_property
+    def instance(self) -> Instance | None:
+        """The run's instance; None where its folder holds none."""
+        return Instance.load(self.folder.instance) if self.folder.instance.is_dir() else None
+
+    def chosen(
+        self, partition: Partition | None = "test", source_kind: ScoredKind | None = "all"
+    ) -> list[ScoreRecord]:
+        """Return the scores of chosen points; None takes every partition, or every kind of source."""
+        return [
+            record
+            for record in self.scores
+            if record.chosen
+            and partition in (None, record.partition)
+            and source_kind in (None, record.source_kind)
+        ]
+
+    def outcomes(self, cell: str, split: str) -> list[Outcome] | None:
+        """Return what the model said in a cell on a split; None where that is not kept."""
+        path = self.folder.cell(cell).outcomes(split)
+        return read_outcomes(path) if path.is_file() else None

@@ -1,0 +1,168 @@
+"""The cells of a grid, from what the model said in them to the choice and all records of a run; it runs no
+model and reads no file itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from evaluation.records.scores import FLOORS, AverageRecord, ComparisonRecord, Outcome, ScoreRecord
+from evaluation.scoring.clusters import clusters_of
+from evaluation.scoring.scores import Subject, score_kinds, score_outcomes
+from evaluation.scoring.selection import Point, choose_point, criterion_of
+from evaluation.scoring.summary import SplitContext, evidence_of, split_averages
+from ravel.instance import Instance
+from ravel.terms.schema import Generalisation, Partition, split_name
+
+__all__ = ["CellScorer", "ScoredCell"]
+
+_SCORED: tuple[Partition, ...] = ("val", "test")
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredCell:
+    """A cell that has a featurizer, as far as scores depend on it."""
+
+    subject: Subject
+    """What is scored."""
+    attribute: str
+    """Its target; `*` if it serves all."""
+    point: Point
+    """Where it lies in the grid of its method."""
+
+    def serves(self, attribute: str) -> bool:
+        """Tell whether the cell is one of an attribute's."""
+        return self.attribute in ("*", attribute)
+
+
+class CellScorer:
+    """Chooses among the cells of a grid and scores them.
+
+    A choice holds for each (method, attribute) the ids of the chosen cells, one per seed, in the order in
+    which cells were given.
+    """
+
+    def __init__(
+        self,
+        cells: Sequence[ScoredCell],
+        instance: Instance,
+        *,
+        attributes: Sequence[str],
+        generalisations: Sequence[Generalisation],
+        outcomes: Callable[[str, str], Sequence[Outcome]],
+    ) -> None:
+        """`outcomes` returns what the model said in a cell, given by its id, on a split; it is asked only for
+        splits that have pairs."""
+        self._cells = {cell.subject.cell: cell for cell in cells}
+        self._instance = instance
+        self._attributes = attributes
+        self._generalisations = generalisations
+        self._outcomes = outcomes
+
+    def choose(self) -> dict[tuple[str, str], list[str]]:
+        """Choose site, size and setting per method and attribute by validation scores, and all seeds of that
+        point. Raises SuiteError where there is nothing to choose by."""
+        candidates: dict[tuple[str, str], dict[Point, list[ScoreRecord]]] = {}
+        for cell in self._cells.values():
+            for attribute in self._served(cell):
+                key = (cell.subject.method, attribute)
+                candidates.setdefault(key, {}).setdefault(cell.point, [])
+            for generalisation in self._generalisations:
+                for record in self._records(cell, generalisation, "val", ()):
+                    candidates[record.method, record.attribute][cell.point].append(record)
+        points = {key: choose_point(found, by=criterion_of(key[0])) for key, found in candidates.items()}
+        return {(method, a): self._at(method, a, point) for (method, a), point in points.items()}
+
+    def scores(self, choice: Mapping[tuple[str, str], Sequence[str]]) -> list[ScoreRecord]:
+        """Return the score records of all cells in the order of `scores.jsonl`: on validation pairs and, of
+        chosen cells and floors, on test pairs; where a cell is chosen, by kind of source too."""
+        chosen = {(cell, attribute) for (_, attribute), cells in choice.items() for cell in cells}
+        tested = {cell for cell, _ in chosen}
+        records = [
+            record
+            for cell in self._cells.values()
+            for generalisation in self._generalisations
+            for partition in _SCORED
+            if partition == "val" or cell.subject.cell in tested or cell.subject.method in FLOORS
+            for record in self._records(cell, generalisation, partition, chosen)
+        ]
+        return sorted(records, key=_order)
+
+    def averages(
+        self, choice: Mapping[tuple[str, str], Sequence[str]]
+    ) -> tuple[list[AverageRecord], list[ComparisonRecord]]:
+        """Return the averages of the chosen cells, and the paired comparisons between methods."""
+        averages: list[AverageRecord] = []
+        comparisons: list[ComparisonRecord] = []
+        chosen = {key: [self._cells[cell] for cell in cells] for key, cells in choice.items()}
+        for generalisation in self._generalisations:
+            for partition in _SCORED:
+                split = split_name(generalisation, partition)
+                if chosen and self._instance.pairs(split):
+                    found = self._averages(chosen, generalisation, partition)
+                    averages += found[0]
+                    comparisons += found[1]
+        return averages, comparisons
+
+    def _averages(
+        self,
+        chosen: Mapping[tuple[str, str], Sequence[ScoredCell]],
+        generalisation: Generalisation,
+        partition: Partition,
+    ) -> tuple[list[AverageRecord], list[ComparisonRecord]]:
+        split = split_name(generalisation, partition)
+        context = SplitContext(
+            entity_type=self._instance.entity_type,
+            model=next(iter(self._cells.values())).subject.model,
+            generalisation=generalisation,
+            partition=partition,
+            clusters=clusters_of(self._instance.pairs(split)),
+        )
+        evidence = evidence_of(
+            chosen, lambda cell: cell.subject.seed, lambda cell: self._outcomes(cell.subject.cell, split)
+        )
+        return split_averages(evidence, context)
+
+    def _served(self, cell: ScoredCell) -> list[str]:
+        return [attribute for attribute in self._attributes if cell.serves(attribute)]
+
+    def _at(self, method: str, attribute: str, point: Point) -> list[str]:
+        return [
+            name
+            for name, cell in self._cells.items()
+            if cell.subject.method == method and cell.serves(attribute) and cell.point == point
+        ]
+
+    def _records(
+        self,
+        cell: ScoredCell,
+        generalisation: Generalisation,
+        partition: Partition,
+        chosen: Collection[tuple[str, str]],
+    ) -> Iterator[ScoreRecord]:
+        """Yield the records of one cell on one split, per attribute that it serves; none without pairs."""
+        split = split_name(generalisation, partition)
+        if not self._instance.pairs(split):
+            return
+        outcomes = self._outcomes(cell.subject.cell, split)
+        for attribute in self._served(cell):
+            own = (cell.subject.cell, attribute) in chosen
+            found = (outcomes, attribute, cell.subject)
+            if own and partition == "test":
+                yield from score_kinds(*found, generalisation=generalisation, partition=partition)
+            else:
+                yield score_outcomes(*found, generalisation=generalisation, partition=partition, chosen=own)
+
+
+def _order(record: ScoreRecord) -> tuple[str, str, str, int, int, str, str, str, str]:
+    return (
+        record.method,
+        record.attribute,
+        record.site,
+        record.size,
+        record.seed,
+        record.generalisation,
+        record.partition,
+        record.cell,
+        "" if record.source_kind == "all" else record.source_kind,
+    )

@@ -1,0 +1,114 @@
+"""Pairs counted by entity and template, the clusters within which they succeed and fail together; it knows no
+score and no method.
+
+Entities are clusters over the whole split, templates within their attribute. The source entity is no cluster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evaluation.records.scores import Outcome
+from ravel.common.errors import SuiteError
+
+__all__ = ["Clustered", "Clusters", "Counts", "FloatArray", "IntArray", "clusters_of", "count"]
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+
+class Clustered(Protocol):
+    """What tells a pair's clusters: an outcome has it, and so has the pair itself."""
+
+    @property
+    def attribute(self) -> str:
+        """What the base template asks for."""
+        ...
+
+    @property
+    def base_template(self) -> str:
+        """A cluster within its attribute."""
+        ...
+
+    @property
+    def base_entity(self) -> str:
+        """A cluster over the whole split."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Clusters:
+    """The clusters of one split: rows and columns of all that is counted on it."""
+
+    entities: tuple[str, ...]
+    """Base entities, sorted."""
+    templates: tuple[tuple[str, str], ...]
+    """(attribute, base template), sorted."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Numbers of entities and templates."""
+        return len(self.entities), len(self.templates)
+
+    def columns(self) -> dict[str, IntArray]:
+        """Return the columns of each attribute's templates, attributes sorted."""
+        columns: dict[str, list[int]] = {}
+        for column, (attribute, _) in enumerate(self.templates):
+            columns.setdefault(attribute, []).append(column)
+        return {name: np.array(columns[name]) for name in sorted(columns)}
+
+    def cells(self, pairs: Sequence[Clustered]) -> IntArray:
+        """Return where each pair is counted, `row * n_templates + column`, [n_pairs].
+
+        Raises SuiteError for a pair of another cluster.
+        """
+        row = {entity: i for i, entity in enumerate(self.entities)}
+        column = {template: i for i, template in enumerate(self.templates)}
+        try:
+            cells = [row[p.base_entity] * len(column) + column[p.attribute, p.base_template] for p in pairs]
+        except KeyError as error:
+            raise SuiteError(
+                expected="outcomes of the pairs whose clusters are known",
+                came=f"an outcome with {error.args[0]!r}, which is in none of them",
+                todo="compare outcomes of one split of one instance",
+            ) from None
+        return np.array(cells, dtype=np.int64)
+
+    def counted(self, cells: IntArray, weights: FloatArray | None = None) -> FloatArray:
+        """Return the number of pairs, or the sum of their weights, [n_entities, n_templates]."""
+        size = self.shape[0] * self.shape[1]
+        return np.bincount(cells, weights, minlength=size).astype(np.float64).reshape(self.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Outcomes counted by entity and template, in the order of some clusters."""
+
+    pairs: FloatArray
+    """Number of pairs, [n_entities, n_templates]."""
+    right: FloatArray
+    """Number of pairs answered as the target asks for, [n_entities, n_templates]."""
+
+
+def clusters_of(pairs: Sequence[Clustered]) -> Clusters:
+    """Return the clusters of pairs or of their outcomes; the same pairs give equal clusters in any order."""
+    return Clusters(
+        entities=tuple(sorted({p.base_entity for p in pairs})),
+        templates=tuple(sorted({(p.attribute, p.base_template) for p in pairs})),
+    )
+
+
+def count(outcomes: Sequence[Outcome], target: str, clusters: Clusters) -> Counts:
+    """Count outcomes, and those that are as the target attribute asks for: swapped where the pair asks for
+    it, unchanged elsewhere.
+
+    Raises SuiteError for an outcome of another cluster.
+    """
+    cells = clusters.cells(outcomes)
+    right = [o.said_swapped if o.attribute == target else o.said_unchanged for o in outcomes]
+    return Counts(clusters.counted(cells), clusters.counted(cells[np.array(right, dtype=bool)]))
