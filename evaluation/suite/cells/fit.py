@@ -13,7 +13,7 @@ from das.featurizers.base import Featurizer
 from das.featurizers.storage import FeaturizerHeader, load_featurizer, save_featurizer
 from das.methods.common.base import NotApplicableError, Problem, TrainedMethod
 from das.sites import Site
-from das.training.loop import Training, train_together
+from das.training.together import Training, train_together
 from evaluation.judging.judge import judge
 from evaluation.records.headers import SUITE_SCHEMA_VERSION
 from evaluation.suite.cells.context import RunContext

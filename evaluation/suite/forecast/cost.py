@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from das.methods.common.base import Method, MethodConfig
 from das.sites import Site
-from das.training.loop import TrainingConfig
+from das.training.config import TrainingConfig
 from evaluation.config.preset import ModelShape
 from evaluation.config.suite import SuiteConfig
 from evaluation.suite.controls import CONTROLS
