@@ -10,7 +10,6 @@ import typer
 from evaluation.commands._flags import Json, one_of
 from evaluation.commands._output import print_json, say
 from evaluation.report.tables import RENDERERS, render
-from evaluation.report.tables.of_runs import table_of_runs
 from ravel.facts.schema import Partition
 
 __all__ = ["plot", "table"]
@@ -43,6 +42,8 @@ def table(
 
     Example: ravel table city-run --format latex > table.tex
     """
+    from evaluation.report.tables.of_runs import table_of_runs
+
     one_of("table format", style, RENDERERS)
     kept: Partition = one_of("partition", partition, _PARTITIONS)
     made = table_of_runs(run_paths, name, kept)

@@ -7,15 +7,11 @@ import platform
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ravel import __version__
 
-if TYPE_CHECKING:
-    pass
-
 __all__ = ["describe_environment"]
-
 
 _PACKAGES = (
     "torch",
@@ -30,8 +26,7 @@ _PACKAGES = (
     "concept-erasure",
     "matplotlib",
 )
-
-
+"""Packages that numbers can depend on."""
 _VARIABLES = (
     "ATEN_CPU_CAPABILITY",
     "CUBLAS_WORKSPACE_CONFIG",
@@ -43,10 +38,8 @@ _VARIABLES = (
     "PYTHONHASHSEED",
     "PYTORCH_CUDA_ALLOC_CONF",
 )
-
-
 _PREFIXES = ("MKL_", "OMP_", "OPENBLAS_", "TORCH_ALLOW_", "TORCH_BLAS_")
-"""Variables whose values can change how numbers are computed."""
+"""Variables, and beginnings of their names, whose values can change how numbers are computed."""
 
 
 def describe_environment(

@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from evaluation.records.headers import read_cell_header, read_environment
 from evaluation.records.lock import LOCK_FILE
@@ -45,16 +45,22 @@ from ravel.common.progress import Progress
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from evaluation.suite.shared_tensors import SharedTensors
+__all__ = ["CellFolder", "FolderWorkspace", "RunFolder", "SharedStore"]
 
-__all__ = ["CellFolder", "FolderWorkspace", "RunFolder"]
+
+class SharedStore(Protocol):
+    """Keeps tensors that several fits of a run share."""
+
+    def get(self, key: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+        """Return the tensors of a key, made by `make` where none are kept."""
+        ...
 
 
 class FolderWorkspace:
     """A fit's workspace on disk: checkpoints in `checkpoint/`, log rows in `train_log.jsonl`."""
 
     def __init__(
-        self, cell: CellFolder, label: str, progress: Progress, shared: SharedTensors | None = None
+        self, cell: CellFolder, label: str, progress: Progress, shared: SharedStore | None = None
     ) -> None:
         self.folder: Path | None = make_folder(cell.checkpoint)
         """Where the fit keeps its checkpoints."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -160,6 +161,10 @@ class TestStudent:
         assert spread.limits(0.0, 0.95)[1] == pytest.approx(
             stats.t.isf(0.025, df) * np.sqrt(fixed), rel=1e-12
         )
+
+    def test_one_and_two_degrees_of_freedom_have_closed_forms(self) -> None:
+        assert _exceeded(0.025, 1) == pytest.approx(math.tan(math.pi * 0.475), rel=1e-10)
+        assert _exceeded(0.025, 2) == pytest.approx(0.95 / math.sqrt(2 * 0.975 * 0.025), rel=1e-10)
 
     def test_endless_degrees_of_freedom_are_the_normal_distribution(self) -> None:
         spread = spread_of((("A", "x"),), np.ones((50, 1)))
