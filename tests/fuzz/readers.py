@@ -18,7 +18,8 @@ from fuzzing import Reader
 from safetensors.torch import save_file
 from torch import Tensor
 
-from das.engine.kept.disk_cache import SpillFolder, key_of
+from das.engine.kept.disk_cache import SpillFolder
+from das.engine.kept.state_file import key_of
 from das.featurizers import FeaturizerHeader, load_featurizer, save_featurizer
 from das.methods.dictionaries._pretrained_sae import latents_of_pretrained, load_pretrained
 from das.methods.trained.das import METHOD as DAS
@@ -49,8 +50,8 @@ from evaluation.report.cards import card_of
 from evaluation.report.page.build import read_report
 from evaluation.report.publish import plot_inputs
 from evaluation.scoring.post_hoc import read_derived
-from evaluation.suite.shared_tensors import SharedTensors
-from evaluation.suite.stored_vectors import collect_vectors
+from evaluation.suite.cells.shared_tensors import SharedTensors
+from evaluation.suite.cells.stored_vectors import collect_vectors
 from evaluation.validity.diagnosis import (
     read_cell_diagnoses,
     read_diagnosis,

@@ -14,8 +14,8 @@ from evaluation.records.run_records import RunRecords
 from evaluation.records.scores import FLOORS, ScoreRecord
 from evaluation.verify.submission.check import check_submission
 from evaluation.verify.submission.manifest import Entry, Judging, Submission, Without
-from evaluation.verify.submission.names import MANIFEST, SCORES
-from evaluation.verify.submission.unpack import ARCHIVE_ENDINGS
+from evaluation.verify.submission.names import ARCHIVE_ENDINGS, MANIFEST, SCORES
+from evaluation.verify.submission.unpack import is_zip_name
 from ravel.common.errors import SuiteError, unknown_name
 from ravel.common.folders import check_new_folder, new_folder
 from ravel.common.io import sha256_file, write_bytes, write_jsonl
@@ -47,13 +47,13 @@ def pack_run(run_folder: Path, out: Path, about: About, *, methods: Sequence[str
     `methods` are those to be submitted; by default all but the floors. Raises SuiteError for an unfinished
     run, an unknown method, an `out` that is there already, and a run whose own files contradict each other.
     """
-    if out.name.lower().endswith(ARCHIVE_ENDINGS[1:]):
+    zipped = is_zip_name(out)
+    if zipped and out.exists():
+        raise SuiteError(expected=f"no file at {out}", came="one", todo="choose another --out or remove it")
+    if not zipped and out.name.lower().endswith(ARCHIVE_ENDINGS):
         raise SuiteError(
             expected="a folder or a .zip for --out", came=out.name, todo="give a name that ends in .zip"
         )
-    zipped = out.name.lower().endswith(".zip")
-    if zipped and out.exists():
-        raise SuiteError(expected=f"no file at {out}", came="one", todo="choose another --out or remove it")
     if not zipped:
         check_new_folder(out)
     source = _Source(run_folder, methods)

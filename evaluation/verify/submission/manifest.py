@@ -107,6 +107,10 @@ class Submission:
         """SHA-256 over all that the manifest says, and so over every file."""
         return sha256_text(canonical_json(asdict(self)))
 
+    def entries(self, method: str, attribute: str) -> list[Entry]:
+        """Return the featurizers of a method for an attribute, one per seed."""
+        return [e for e in self.featurizers if e.method == method and attribute in e.attributes]
+
     def to_json(self) -> dict[str, Any]:
         """Return the manifest as plain values, the fingerprint included."""
         return {**asdict(self), "fingerprint": self.fingerprint}
