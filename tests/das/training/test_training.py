@@ -27,7 +27,6 @@ from das.featurizers.orthonormal import deviation
 from das.featurizers.subspace import Subspace
 from das.methods.common.alignment import random_columns
 from das.sites import Site
-from das.training.checkpoint import clear_checkpoint
 from das.training.examples import cause_pairs, isolate_pairs
 from das.training.loop import TrainingConfig, TrainingTask, batches, train_featurizer
 from das.training.objective import LossWeights, TrainingPair, pooled_loss
@@ -372,9 +371,6 @@ def test_a_foreign_or_damaged_checkpoint_is_refused(
     weights.write_bytes(weights.read_bytes()[:-4])
     with pytest.raises(SuiteError, match="absent or damaged"):
         train_featurizer(_start(), _task(instance), world, _Recorder(tmp_path), config)
-    (tmp_path / "kept.txt").write_text("mine")
-    clear_checkpoint(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["kept.txt"]
 
 
 def _tampered(folder: Path, change: Callable[[dict[str, Any], dict[str, Tensor]], object]) -> None:
