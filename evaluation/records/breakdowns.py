@@ -8,7 +8,7 @@ from typing import Literal
 
 from evaluation.records.scores import Interval
 from ravel.common.typed import Record
-from ravel.facts.schema import Generalisation, Partition
+from ravel.terms.schema import Generalisation, Partition
 
 __all__ = ["ALL_OTHERS", "BREAKDOWN_SCHEMA_VERSION", "PARTS", "BreakdownRecord", "Part", "read_breakdowns"]
 

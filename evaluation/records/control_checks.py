@@ -8,7 +8,7 @@ from pathlib import Path
 
 from evaluation.records.scores import Interval, control_row
 from ravel.common.typed import Record
-from ravel.facts.schema import Generalisation
+from ravel.terms.schema import Generalisation
 
 __all__ = [
     "CONTROL_CHECKS",

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_json, write_json
 from ravel.common.typed import Record, check_version
-from ravel.facts.schema import Generalisation, Partition
+from ravel.terms.schema import Generalisation, Partition
 
 __all__ = [
     "DIAGNOSIS_SCHEMA_VERSION",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ravel.common.io import write_jsonl
 from ravel.common.typed import Record
-from ravel.facts.schema import Generalisation
+from ravel.terms.schema import Generalisation
 
 __all__ = [
     "ILLUSION",

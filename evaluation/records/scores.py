@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from ravel.common.typed import Record
-from ravel.facts.schema import Generalisation, Partition, SourceKind
+from ravel.terms.schema import Generalisation, Partition, SourceKind
 
 __all__ = [
     "ADDED_FLOORS",

@@ -21,8 +21,12 @@ LATE_IMPORTS = {
     "evaluation.commands.hub": {
         "evaluation.exchange.hub.layout": "loads torch, and only what was left out of a push is named by it"
     },
+    "evaluation.config.target": {
+        "das.models.load": "loads torch, and a target is often named where none is loaded",
+        "das.engine": "loads torch, and a target is often named where none is loaded",
+    },
     "evaluation.report.frames": {"pandas": "takes a second, and only those who ask for a frame need it"},
-    "ravel.facts.release": {"datasets": "takes seconds, and only the hub reader needs it"},
+    "ravel.facts.release_hub": {"datasets": "takes seconds, and only the hub reader needs it"},
     "das.engine": {"das.engine.engines.reference": "pyvene takes seconds, and only the oracle needs it"},
     "evaluation.report.common.templates": {
         "jinja2": "takes a tenth of a second, and only those who ask for HTML or a card need it"
