@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from evaluation.config.preset import MEAN_OVER_ATTRIBUTES, SCORES, Preset, Published, Score
 from evaluation.records.scores import AverageRecord, ScoreRecord
+from evaluation.scoring.metrics import mean
 
 __all__ = ["PublishedRow", "beside_published", "published_markdown"]
 
@@ -77,8 +77,8 @@ def _row(
         return PublishedRow(published, score, None, None, None, None)
     best = min(at, key=lambda r: (_distance(r, published), r.partition != "test", -(r.disentangle or 0.0)))
     group = [r for r in at if (r.site, r.size, r.partition) == (best.site, best.size, best.partition)]
-    mean = _mean(getattr(record, score) for record in group)
-    return PublishedRow(published, score, mean, best.size, best.site, best.partition)
+    known = [value for record in group if (value := getattr(record, score)) is not None]
+    return PublishedRow(published, score, mean(known), best.size, best.site, best.partition)
 
 
 def _distance(record: ScoreRecord, published: Published) -> int:
@@ -92,11 +92,6 @@ def _mean_row(published: Published, score: Score, averages: Sequence[AverageReco
         ):
             return PublishedRow(published, score, getattr(record, score), None, None, "test")
     return PublishedRow(published, score, None, None, None, None)
-
-
-def _mean(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return math.fsum(known) / len(known) if known else None
 
 
 def published_markdown(preset: Preset, rows: Sequence[PublishedRow]) -> str:

@@ -25,7 +25,7 @@ from evaluation.judging.score import ScoreRequest, score_featurizer
 from evaluation.records.headers import read_cell_header
 from evaluation.records.run_folder import RunFolder
 from evaluation.records.scores import ScoreRecord
-from evaluation.scoring.scores import Subject
+from evaluation.scoring.scores import FeaturizerId
 from evaluation.suite.cells.context import RunContext
 from evaluation.suite.cells.fit import run_cells
 from evaluation.suite.grid import plan_cells, resolve
@@ -207,7 +207,7 @@ def score_folder(
         instance,
         engine,
         featurizer,
-        _subject(folder, header, featurizer.size, instance, engine),
+        _featurizer_id(folder, header, featurizer.size, instance, engine),
         replace(request, attributes=request.attributes or _own_attributes(header, instance)),
         progress=lambda done, total: progress("pairs", done, total),
     )
@@ -217,10 +217,10 @@ def _own_attributes(header: FeaturizerHeader, instance: Instance) -> tuple[str, 
     return instance.attributes if header.attribute == "*" else (header.attribute,)
 
 
-def _subject(
+def _featurizer_id(
     folder: Path, header: FeaturizerHeader, size: int, instance: Instance, engine: Engine
-) -> Subject:
-    return Subject(
+) -> FeaturizerId:
+    return FeaturizerId(
         cell=_cell_of(folder),
         method=header.method,
         entity_type=instance.entity_type,
