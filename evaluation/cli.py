@@ -9,16 +9,18 @@ import typer
 from typer.core import TyperGroup
 
 from evaluation.commands import data, listing, planted
-from evaluation.commands._output import Interrupted, say, warn
 from evaluation.commands.build import build
 from evaluation.commands.demo import demo
 from evaluation.commands.diagnose import diagnose
-from evaluation.commands.exchange import export, import_featurizer
-from evaluation.commands.fit import fit, score
+from evaluation.commands.export import export
+from evaluation.commands.fit import fit
 from evaluation.commands.hub import pull, push
+from evaluation.commands.import_featurizer import import_featurizer
+from evaluation.commands.printing import Interrupted, say, warn
 from evaluation.commands.publish import plot, table
 from evaluation.commands.report import card, report
 from evaluation.commands.run import run
+from evaluation.commands.score import score
 from evaluation.commands.submission import score_submission, submit
 from evaluation.commands.verify import verify
 from ravel import __version__

@@ -1,122 +1,21 @@
-"""How commands write: results on standard output, all else on standard error; it knows no command."""
+"""How far a command is, on standard error: bars on a terminal, now and then a line elsewhere."""
 
 from __future__ import annotations
 
-import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import typer
-from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from rich.table import Table as RichTable
 
-from evaluation.report.tables.model import Row, Table, TableCell, blocks, shared_counts
 from ravel.common.progress import Progress as Report
 
-__all__ = [
-    "Interrupted",
-    "keeping",
-    "print_json",
-    "print_json_lines",
-    "print_rows",
-    "print_table",
-    "say",
-    "shown_progress",
-    "warn",
-]
+__all__ = ["shown_progress"]
 
-_WIDE = 220
 _SECONDS_BETWEEN_LINES = 15.0
-
-
-class Interrupted(Exception):  # noqa: N818 - like KeyboardInterrupt, it is no error
-    """The user pressed Ctrl-C in a command that can say what is kept."""
-
-    def __init__(self, kept: str) -> None:
-        super().__init__(f"Interrupted. {kept}")
-
-
-@contextmanager
-def keeping(kept: str) -> Iterator[None]:
-    """Say, if the block is interrupted, what is kept and how to go on."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise Interrupted(kept) from None
-
-
-def say(text: str) -> None:
-    """Print a line of the summary."""
-    typer.echo(text)
-
-
-def warn(text: str) -> None:
-    """Print a paragraph to standard error; line ends inside it become blanks."""
-    typer.echo(" ".join(text.splitlines()), err=True)
-
-
-def print_json(value: Any) -> None:
-    """Print one JSON value. NaN is refused."""
-    typer.echo(json.dumps(value, ensure_ascii=False, allow_nan=False, indent=2))
-
-
-def print_json_lines(rows: Sequence[dict[str, Any]]) -> None:
-    """Print one JSON object per line. NaN is refused."""
-    for row in rows:
-        typer.echo(json.dumps(row, ensure_ascii=False, allow_nan=False))
-
-
-def print_rows(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print a plain table of text."""
-    table = RichTable(*headers, box=box.SIMPLE_HEAD, pad_edge=False)
-    for row in rows:
-        table.add_row(*(str(value) for value in row))
-    _console().print(table, markup=False, highlight=False)
-
-
-def print_table(table: Table) -> None:
-    """Print a table of scores for the terminal: a line of values and a line of intervals per row."""
-    drawn = RichTable(title=table.title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for header in ([table.block_header] if table.block_header else []) + ["method"]:
-        drawn.add_column(header)
-    for column in table.columns:
-        drawn.add_column(f"{column.group}\n{column.name}", justify="right")
-    for rows in blocks(table):
-        _add_block(drawn, rows, named=bool(table.block_header))
-    console = _console()
-    console.print(drawn, markup=False, highlight=False)
-    for note in table.notes:
-        console.print(note, markup=False, highlight=False, soft_wrap=True)
-
-
-def _add_block(drawn: RichTable, rows: Sequence[Row], *, named: bool) -> None:
-    counts = shared_counts(rows)
-    block = [rows[0].block] if named else []
-    drawn.add_row(*block, "pairs", *("" if n is None else str(n) for n in counts))
-    for index, row in enumerate(rows):
-        # A rule stands where the floors begin, and at the end of the block.
-        last = index + 1 == len(rows) or rows[index + 1].floor != row.floor
-        cells = [_cell_text(cell, shown=n) for cell, n in zip(row.cells, counts, strict=True)]
-        drawn.add_row(*([""] if named else []), row.label, *cells, end_section=last)
-
-
-def _cell_text(cell: TableCell, *, shown: int | None) -> str:
-    if cell.value is None:
-        return "-"
-    own_count = "" if cell.n == shown else f"\nn={cell.n}"
-    marks = ("*" if cell.best else "") + cell.marks
-    interval = "" if cell.interval is None else f"\n{cell.interval[0]:.3f}-{cell.interval[1]:.3f}"
-    return f"{marks}{cell.value:.3f}{interval}{own_count}"
-
-
-def _console() -> Console:
-    # Into a file or a pipe nothing must be cut to the width of a terminal that is not there.
-    return Console(file=sys.stdout, width=None if sys.stdout.isatty() else _WIDE)
 
 
 @contextmanager

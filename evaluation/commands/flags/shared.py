@@ -1,17 +1,11 @@
-"""Flags that several commands share, with their help; they decide nothing."""
+"""Single flags that several commands have, each with its help."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import Annotated
 
 import typer
-
-from ravel.common.errors import unknown_name
-
-if TYPE_CHECKING:
-    from evaluation.config.target import TargetConfig
 
 __all__ = [
     "AllowPickle",
@@ -23,17 +17,13 @@ __all__ = [
     "Dtype",
     "EngineName",
     "InstanceFolder",
-    "Json",
     "Model",
+    "PartitionName",
     "Seed",
+    "Split",
     "TrustRemoteCode",
-    "given",
-    "one_of",
-    "quiet_transformers",
-    "target_config",
 ]
 
-Json = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON and nothing else.")]
 Model = Annotated[
     str | None,
     typer.Option(
@@ -84,55 +74,5 @@ Data = Annotated[
         "--data", help="'bundled', a folder of our layout, a RAVEL release (folder, .tgz) or hij/ravel."
     ),
 ]
-
-T = TypeVar("T", bound=str)
-
-
-def one_of(kind: str, name: str, known: Iterable[T]) -> T:
-    """Return the known name equal to `name`. Raises SuiteError with near misses if there is none."""
-    names = list(known)
-    for candidate in names:
-        if candidate == name:
-            return candidate
-    raise unknown_name(kind, name, names)
-
-
-def given(**flags: Any) -> dict[str, Any]:
-    """Return the flags that the user gave: those that are neither None nor an empty list."""
-    return {name: value for name, value in flags.items() if value is not None and value != []}
-
-
-def target_config(
-    model: str,
-    *,
-    dtype: str,
-    device: str,
-    engine: str,
-    batch_tokens: int,
-    cache_memory: str | None,
-    cache_folder: Path | None,
-    trust_remote_code: bool,
-    allow_pickle: bool,
-) -> TargetConfig:
-    """Return the flags about the target model as one config."""
-    from evaluation.config.target import TargetConfig
-
-    quiet_transformers()
-    return TargetConfig(
-        model=model,
-        dtype=dtype,
-        device=device,
-        engine=engine,
-        batch_tokens=batch_tokens,
-        cache_memory=cache_memory,
-        cache_folder=cache_folder,
-        trust_remote_code=trust_remote_code,
-        allow_pickle=allow_pickle,
-    )
-
-
-def quiet_transformers() -> None:
-    """Switch off the library's own bars for reading weights, which would run through ours."""
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
+Split = Annotated[str, typer.Option("--split", help="What is held out: context, entity or entity_context.")]
+PartitionName = Annotated[str, typer.Option("--partition", help="val or test.")]
