@@ -79,13 +79,14 @@ if TYPE_CHECKING:
     from evaluation.config.suite import SuiteConfig
     from evaluation.config.target import TargetConfig
     from evaluation.exchange.exporting import export_folder as export
-    from evaluation.exchange.hub.client import pull_folder as pull
-    from evaluation.exchange.hub.client import push_folder as push
+    from evaluation.exchange.hub.pull import pull_folder as pull
+    from evaluation.exchange.hub.push import push_folder as push
     from evaluation.exchange.importing import ImportRequest
     from evaluation.exchange.importing import import_folder as import_featurizer
     from evaluation.exchange.saebench import export_saebench
     from evaluation.exchange.submission import About, score_submission
     from evaluation.exchange.submission import pack_run as submit
+    from evaluation.judging.score import ScoreRequest
     from evaluation.report.cards import card_of as card
     from evaluation.report.frames import Run
     from evaluation.report.page import write_report as report
@@ -96,7 +97,7 @@ if TYPE_CHECKING:
     from evaluation.suite.catalogue import model_rows as list_models
     from evaluation.suite.catalogue import preset_rows as list_presets
     from evaluation.suite.demo import run_demo as demo
-    from evaluation.suite.folders import FitRequest, ScoreRequest, model_named_in, unfinished_fit
+    from evaluation.suite.folders import FitRequest, model_named_in, unfinished_fit
     from evaluation.suite.folders import build_folder as build
     from evaluation.suite.folders import fit_folder as fit
     from evaluation.suite.folders import score_folder as score
@@ -109,15 +110,15 @@ if TYPE_CHECKING:
     from evaluation.validity.planted.score import score_planted as planted_score
     from evaluation.verify.folders import leak_rows
     from evaluation.verify.folders import verify_artefact as verify
+    from ravel.building.config import BuildConfig
+    from ravel.checking.audit import audit_tables as data_audit
     from ravel.common.errors import SuiteError
-    from ravel.facts.audit import audit_tables as data_audit
     from ravel.facts.overview import describe_tables as data_show
     from ravel.facts.overview import entity_type_rows as data_list
     from ravel.facts.overview import entity_type_rows as list_entity_types
     from ravel.facts.overview import export_tables as data_export
     from ravel.facts.overview import export_tables as data_import
     from ravel.facts.sources import open_tables
-    from ravel.instance.build import BuildConfig
     from ravel.instance.instance import Instance
 
 _PLACES: Mapping[str, str] = {
@@ -131,7 +132,7 @@ _PLACES: Mapping[str, str] = {
     "PlantedRequest": "evaluation.validity.planted.score.PlantedRequest",
     "Run": "evaluation.report.frames.Run",
     "RunRequest": "evaluation.suite.run.RunRequest",
-    "ScoreRequest": "evaluation.suite.folders.ScoreRequest",
+    "ScoreRequest": "evaluation.judging.score.ScoreRequest",
     "SuiteConfig": "evaluation.config.suite.SuiteConfig",
     "SuiteError": "ravel.common.errors.SuiteError",
     "TargetConfig": "evaluation.config.target.TargetConfig",
@@ -166,8 +167,8 @@ _PLACES: Mapping[str, str] = {
     "planted_score": "evaluation.validity.planted.score.score_planted",
     "plot": "evaluation.report.publish.draw_run",
     "preset_named": "evaluation.config.preset.preset_named",
-    "pull": "evaluation.exchange.hub.client.pull_folder",
-    "push": "evaluation.exchange.hub.client.push_folder",
+    "pull": "evaluation.exchange.hub.pull.pull_folder",
+    "push": "evaluation.exchange.hub.push.push_folder",
     "report": "evaluation.report.page.write_report",
     "run": "evaluation.suite.run.run_suite",
     "score": "evaluation.suite.folders.score_folder",

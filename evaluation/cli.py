@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -25,6 +26,7 @@ from evaluation.commands.submission import score_submission, submit
 from evaluation.commands.verify import verify
 from ravel import __version__
 from ravel.common.errors import SuiteError
+from ravel.common.plugins import plugins_named
 
 __all__ = ["app", "main"]
 
@@ -99,11 +101,21 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def _root(
+    context: typer.Context,
+    plugin: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--plugin",
+            metavar="FILE.py",
+            help="A file with a method, entity type, model family or control of your own; may be repeated.",
+        ),
+    ] = None,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     """Find the part of a hidden vector that carries one attribute; prove it; compare methods fairly."""
+    context.with_resource(plugins_named(plugin or []))
 
 
 app.command()(demo)

@@ -12,7 +12,7 @@ import typer
 from evaluation import api
 from evaluation.commands.flags import LoadFlags, command, one_of
 from evaluation.commands.printing import Result, say
-from ravel.facts.schema import GENERALISATIONS
+from ravel.terms.schema import GENERALISATIONS
 
 __all__ = ["export"]
 

@@ -14,7 +14,8 @@ from evaluation.commands.printing import Result, keeping, say, shown_progress
 from ravel.common.sizes import parse_bytes
 
 if TYPE_CHECKING:
-    from evaluation.exchange.hub.client import Pulled, Pushed
+    from evaluation.exchange.hub.pull import Pulled
+    from evaluation.exchange.hub.push import Pushed
 
 __all__ = ["pull", "push"]
 

@@ -49,7 +49,7 @@ def submit(
 def score_submission(
     *,
     path: Annotated[
-        Path, typer.Argument(metavar="SUBMISSION", help="A folder, .zip or .tar.gz as `ravel submit` makes.")
+        Path, typer.Argument(metavar="SUBMISSION", help="A folder or .zip as `ravel submit` makes.")
     ],
     instance: InstanceFolder,
     model: Annotated[str, typer.Option("--model", help="Hub id, folder, or 'bundled'.")],

@@ -1,4 +1,4 @@
-"""`ravel verify`: one folder or archive, and what is wrong with it."""
+"""`ravel verify`: one folder or .zip, and what is wrong with it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def verify(
         Path,
         typer.Argument(
             metavar="PATH",
-            help="Folder of an instance, a featurizer, a run or a submission, or an archive of it.",
+            help="Folder of an instance, a featurizer, a run or a submission, or a .zip of one.",
         ),
     ],
     instance: Annotated[

@@ -24,7 +24,6 @@ EXCEPTIONS = {
     ): "in a new folder, which is brought to the disk as a whole",
     ("evaluation.verify.submission.unpack", "mkdir"): "in a temporary folder, which goes after the check",
     ("evaluation.verify.submission.unpack", "open"): "as above",
-    ("evaluation.verify.submission.unpack", "unlink"): "as above",
     ("ravel.common.io", "write_bytes"): "inside `write_with`",
 }
 """Calls that change files outside the seam, each with its reason."""

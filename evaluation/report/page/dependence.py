@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from evaluation.records.run_folder import RunFolder
+from evaluation.records.run_records import RunRecords
 from evaluation.records.scores import AverageRecord, Refusal, ScoreRecord
 from evaluation.report.tables import Table, balanced_table, dependence_table
 from evaluation.scoring.post_hoc import Derived, read_derived
-from ravel.facts.dependence import BOUND_REDUCTION, BOUND_SHARE, Dependence, Skew, preferred
+from ravel.checking.dependence import BOUND_REDUCTION, BOUND_SHARE, Dependence, Skew, preferred
 
 __all__ = ["SOURCES", "DependenceBlock", "bound_sentences", "dependence_block", "skew_grid"]
 
@@ -32,12 +32,7 @@ class DependenceBlock:
     """Tables with what their summaries say."""
 
 
-def dependence_block(
-    run: RunFolder,
-    scores: Sequence[ScoreRecord],
-    averages: Sequence[AverageRecord],
-    refusals: Sequence[Refusal],
-) -> DependenceBlock:
+def dependence_block(run: RunRecords, averages: Sequence[AverageRecord]) -> DependenceBlock:
     """Read the block of a run, or compute it for a run that was published without; empty if it has no
     instance."""
     derived = read_derived(run)
@@ -45,7 +40,7 @@ def dependence_block(
     sources = {record.source for record in dependence}
     skew = [record for record in derived.skew if record.source in sources]
     return DependenceBlock(
-        tuple(dependence), tuple(skew), tuple(_tables(derived, scores, averages, refusals))
+        tuple(dependence), tuple(skew), tuple(_tables(derived, run.scores, averages, run.refusals))
     )
 
 

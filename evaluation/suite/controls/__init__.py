@@ -6,6 +6,11 @@ from ravel.common.registry import Registry
 __all__ = ["CONTROLS", "Control", "Measure", "ReferenceInputs", "View"]
 
 CONTROLS: Registry[Control] = Registry(
-    kind="control", packages=("evaluation.suite.controls",), attribute="CONTROL", name_of=registered_control
+    kind="control",
+    packages=("evaluation.suite.controls",),
+    attribute="CONTROL",
+    name_of=registered_control,
+    group="ravel.controls",
+    accepts=lambda thing: isinstance(thing, Control),
 )
 """Every control, as `ravel list controls` shows them."""

@@ -18,6 +18,7 @@ from evaluation.suite.execution.serial import do_job
 from evaluation.suite.execution.worker import WorkerSpec, state_of, throttled, use_threads
 from evaluation.suite.execution.worker_state import WorkerState
 from ravel.common.errors import SuiteError
+from ravel.common.plugins import PLUGINS_VARIABLE, plugin_files
 from ravel.common.progress import Progress
 
 __all__ = ["RayExecutor"]
@@ -55,6 +56,10 @@ class RayExecutor:
         options: dict[str, Any] = {"num_cpus": spec.threads or 1, "num_gpus": gpus, "max_retries": 0}
         if memory is not None:
             options["memory"] = memory
+        if files := plugin_files():
+            # The cluster may have been started without them.
+            named = os.pathsep.join(map(str, files))
+            options["runtime_env"] = {"env_vars": {PLUGINS_VARIABLE: named}}
         self._task = self._ray.remote(_do).options(**options)
         self._reports = self._new_reports()
 

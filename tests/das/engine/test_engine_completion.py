@@ -20,7 +20,8 @@ from das.engine import DirectEngine, ResumeEngine
 from das.engine.base.batch import PromptEncoder
 from das.engine.base.protocol import PromptPair
 from das.engine.base.token_rows import token_rows
-from das.engine.running.completion import Completer, shared_cuts
+from das.engine.completing.completion import Completer
+from das.engine.completing.shared_beginnings import shared_cuts
 from das.featurizers import MaskedBasis
 from das.models import FAMILIES, TargetModel
 from das.models.miniature import character_tokenizer, miniature, random_target

@@ -33,7 +33,7 @@ from das.engine import DirectEngine, ForcedPair, ResumeEngine, make_engine
 from das.engine.base.protocol import Choice, FeaturizedPairs
 from das.engine.kept import disk_cache as spill
 from das.engine.kept.disk_cache import SpillFolder
-from das.engine.running.layout import padded_width
+from das.engine.resuming.layout import padded_width
 from das.featurizers import MaskedBasis, Subspace
 from das.models import FAMILIES, TargetModel
 from das.models.load import target_from
