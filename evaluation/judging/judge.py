@@ -24,7 +24,7 @@ from ravel.common.errors import SuiteError
 from ravel.instance import Instance
 from ravel.terms.schema import InterchangePair, Prompt
 
-__all__ = ["NaturalAnswers", "judge"]
+__all__ = ["InterchangeJudge", "NaturalAnswers", "judge"]
 
 _CHUNK = 1024
 """Pairs between two reports of progress."""
@@ -176,6 +176,49 @@ class NaturalAnswers:
             found = self._engine.complete(list(new.values()), tokens, decided)
         self._known.update((key, answer.token_ids) for key, answer in zip(new, found, strict=True))
         return [self._known[key] for key in keys]
+
+
+class InterchangeJudge:
+    """Judges with one open model; what that says by itself is asked once and kept for all calls."""
+
+    def __init__(
+        self, engine: Engine, *, label_tokens: int = DEFAULT_LABEL_TOKENS, tolerance: bool = True
+    ) -> None:
+        self.engine = engine
+        """Runs the model."""
+        self.label_tokens = label_tokens
+        """How many of an answer's first tokens are compared."""
+        self.tolerance = tolerance
+        """Whether an answer that is close counts where the attribute's matcher lets it."""
+        self._natural = NaturalAnswers(engine)
+
+    def on(self, engine: Engine) -> InterchangeJudge:
+        """Return what judges by the same rules with another engine."""
+        if engine is self.engine:
+            return self
+        return InterchangeJudge(engine, label_tokens=self.label_tokens, tolerance=self.tolerance)
+
+    def judge(
+        self,
+        instance: Instance,
+        split: str,
+        site: Site,
+        featurizer: Featurizer | None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> list[Outcome]:
+        """Return the outcomes of a split under a featurizer, or under none, in the order of its pairs; raises
+        SuiteError as `judge` does."""
+        return judge(
+            instance,
+            split,
+            self.engine,
+            site,
+            featurizer,
+            label_tokens=self.label_tokens,
+            tolerance=self.tolerance,
+            natural=self._natural,
+            progress=progress,
+        )
 
 
 def _decider(

@@ -174,13 +174,6 @@ def test_metrics_by_hand() -> None:
     assert set(found.row("train")) == {"explained_variance_train", "l0_train", "dead_train"}
 
 
-def mean_best_cosine(truth: Tensor, found: Tensor) -> float:
-    """Mean over rows of `truth` of the highest cosine with a row of `found` (Sharkey et al. 2022)."""
-    normalised = [torch.nn.functional.normalize(rows, dim=1) for rows in (truth, found)]
-    cosines = normalised[0] @ normalised[1].T
-    return float(cosines.amax(dim=1).mean())
-
-
 # --- training
 
 
