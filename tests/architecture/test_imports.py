@@ -17,6 +17,13 @@ LATE_IMPORTS = {
     },
     "ravel.facts.release": {"datasets": "takes seconds, and only the hub reader needs it"},
     "das.engine": {"das.engine.engines.reference": "pyvene takes seconds, and only the oracle needs it"},
+    "evaluation.report.angles": {
+        "das.featurizers.storage": "torch takes seconds, and only the figure of angles needs it",
+        "das.geometry": "torch takes seconds, and only the figure of angles needs it",
+    },
+    "evaluation.report.cards.featurizer": {
+        "das.featurizers.storage": "torch takes seconds, and only the card of a featurizer needs it"
+    },
     "evaluation.report.common.templates": {
         "jinja2": "takes a tenth of a second, and only those who ask for HTML or a card need it"
     },
@@ -80,19 +87,16 @@ EDGES = {
 TORCH_FREE = (
     "ravel",
     *(m.name for m in modules() if package_of(m.name) == "ravel"),
+    *(m.name for m in modules() if m.name.startswith("evaluation.report")),
     "evaluation.records.scores",
     "evaluation.scoring.metrics",
     "evaluation.scoring.intervals",
     "evaluation.scoring.averages",
-    "evaluation.report.tables",
     "evaluation.scoring.summary",
     "evaluation.records.run_folder",
-    "evaluation.report.plots",
     "evaluation.cli",
-    "evaluation.report.common.families",
     "evaluation.scoring.entanglement",
     "evaluation.scoring.post_hoc",
-    "evaluation.report.page",
     "evaluation.scoring.variance",
     "evaluation.scoring.student",
     "evaluation.records.control_checks",

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evaluation.records.control_checks import CONTROL_CHECKS, ControlCheck, read_control_checks
-from evaluation.records.failures import failure_notes, read_failures
-from evaluation.records.run_folder import RunFolder
+from evaluation.records.control_checks import ControlCheck
+from evaluation.records.failures import failure_notes
+from evaluation.records.run_records import RunRecords
 from evaluation.records.scores import (
     FLOORS,
     AverageRecord,
@@ -18,10 +18,6 @@ from evaluation.records.scores import (
     Refusal,
     ScoreRecord,
     is_control,
-    read_averages,
-    read_comparisons,
-    read_refusals,
-    read_scores,
 )
 from evaluation.report.common.families import by_family, family_of
 from evaluation.report.page.dependence import DependenceBlock, dependence_block
@@ -32,7 +28,6 @@ from evaluation.report.page.rows import KINDS, MEAN, ReportRow, rows_of
 from evaluation.report.page.verdicts import Verdict, headline_of, verdicts_of
 from evaluation.report.tables.means import averages_without_outcomes
 from evaluation.report.tables.model import Comparison, TableCell
-from evaluation.report.tables.of_runs import check_scored
 from evaluation.report.tables.rows import SCORES
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_text
@@ -40,6 +35,14 @@ from ravel.facts.schema import GENERALISATIONS, PARTITIONS
 from ravel.instance.instance import Instance
 
 __all__ = ["Report", "read_report"]
+
+_SCORES_NOTE = (
+    "Cause: share of the target attribute's pairs that give the source's answer. Isolate: share of the "
+    "other attributes' pairs that keep the base's answer. Disentangle: the mean of both. Best in bold."
+)
+_CHOICE_NOTE = (
+    "Site, size and setting were chosen on validation pairs; test pairs then judged the chosen points."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,67 +79,71 @@ class Report:
 
 def read_report(folder: Path) -> Report:
     """Read a run. Raises SuiteError unless it is one and has scores; other absent files are left out."""
-    run = RunFolder(folder)
-    check_scored(folder)
-    scores = read_scores(run.scores)
-    chosen = _chosen(scores)
-    averages = read_averages(run.averages) if run.averages.is_file() else _averages(chosen)
+    records = RunRecords.open(folder)
+    run, chosen, instance = records.folder, _chosen(records), records.instance
     # Controls have a block of their own: they are no contenders, and their pairs may be others.
-    averages = [record for record in averages if not is_control(record.method)]
-    comparisons = read_comparisons(run.comparisons) if run.comparisons.is_file() else []
-    instance = Instance.load(run.instance) if run.instance.is_dir() else None
+    averages = [record for record in _averages(records, chosen) if not is_control(record.method)]
     attributes = _attributes(chosen, instance)
-    rows = rows_of(averages, chosen, comparisons)
-    browser = None if instance is None else browser_of(run, instance, chosen, attributes)
+    rows = rows_of(averages, chosen, records.comparisons)
     verdicts = verdicts_of(rows)
-    refusals = tuple(read_refusals(run.refusals)) if run.refusals.is_file() else ()
     return Report(
         title=f"{chosen[0].entity_type} · {chosen[0].model}",
         facts=tuple(_facts(chosen, attributes, instance)),
         headline=headline_of(verdicts),
         verdicts=verdicts,
         drawings=read_drawings(run.plots),
-        refusals=refusals,
+        refusals=tuple(records.refusals),
         config=read_text(run.config),
         environment=read_text(run.environment) if run.environment.is_file() else "",
-        notes=(*_notes(rows, chosen, comparisons), *failure_notes(read_failures(run.path))),
+        notes=(*_notes(rows, records.comparisons), *failure_notes(records.failures)),
         payload={
-            "rows": [_plain(row) for row in rows],
-            "methods": _methods(chosen),
-            "families": list(by_family(record.method for record in chosen)),
-            "attributes": list(attributes),
-            "generalisations": _present(GENERALISATIONS, [row.record.generalisation for row in rows]),
-            "partitions": _present(("test", "val"), [row.record.partition for row in rows]),
-            "kinds": _present(KINDS, [row.record.source_kind for row in rows]),
-            "pairs": browser,
+            **_payload(rows, chosen, attributes),
+            "pairs": None if instance is None else browser_of(run, instance, chosen, attributes),
         },
-        dependence=dependence_block(run, scores, averages, refusals),
+        dependence=dependence_block(records, averages),
         diagnostics=read_block(run, chosen),
-        controls=tuple(read_control_checks(run.path / CONTROL_CHECKS)),
+        controls=tuple(records.control_checks),
     )
 
 
-def _present(order: Sequence[str], found: Sequence[str]) -> list[str]:
-    return [name for name in order if name in found]
-
-
-def _chosen(scores: Sequence[ScoreRecord]) -> list[ScoreRecord]:
-    chosen = [record for record in scores if record.chosen and record.source_kind == "all"]
+def _chosen(records: RunRecords) -> list[ScoreRecord]:
+    chosen = records.chosen(partition=None)
     if not chosen:
         raise SuiteError(
             expected="records of chosen points to make a page of",
-            came=f"{len(scores)} records, none of which is chosen",
+            came=f"{len(records.scores)} records, none of which is chosen",
             todo="let the run finish first",
         )
     return chosen
 
 
-def _averages(chosen: Sequence[ScoreRecord]) -> list[AverageRecord]:
+def _averages(records: RunRecords, chosen: Sequence[ScoreRecord]) -> list[AverageRecord]:
+    if records.averages is not None:
+        return records.averages
     return [
         average
         for partition in PARTITIONS
         for average in averages_without_outcomes([r for r in chosen if r.partition == partition])
     ]
+
+
+def _payload(
+    rows: Sequence[ReportRow], chosen: Sequence[ScoreRecord], attributes: Sequence[str]
+) -> dict[str, Any]:
+    """Return the rows, and what they can be narrowed to."""
+    return {
+        "rows": [_plain(row) for row in rows],
+        "methods": _methods(chosen),
+        "families": list(by_family(record.method for record in chosen)),
+        "attributes": list(attributes),
+        "generalisations": _present(GENERALISATIONS, [row.record.generalisation for row in rows]),
+        "partitions": _present(("test", "val"), [row.record.partition for row in rows]),
+        "kinds": _present(KINDS, [row.record.source_kind for row in rows]),
+    }
+
+
+def _present(order: Sequence[str], found: Sequence[str]) -> list[str]:
+    return [name for name in order if name in found]
 
 
 def _attributes(chosen: Sequence[ScoreRecord], instance: Instance | None) -> tuple[str, ...]:
@@ -214,32 +221,39 @@ def _facts(
     return facts
 
 
-def _notes(
-    rows: Sequence[ReportRow], chosen: Sequence[ScoreRecord], comparisons: Sequence[ComparisonRecord]
-) -> list[str]:
-    notes = [
-        "Cause: share of the target attribute's pairs that give the source's answer. Isolate: share of the "
-        "other attributes' pairs that keep the base's answer. Disentangle: the mean of both. Best in bold.",
-        "Site, size and setting were chosen on validation pairs; test pairs then judged the chosen points.",
-    ]
-    if any(row.record.disentangle_interval is not None for row in rows):
-        notes.append("Below each score: its 95 % interval, with entities and templates as clusters.")
-    else:
-        notes.append("No intervals: the outcomes they are drawn from were not at hand.")
-    if any(found.disentangle_p_adjusted is not None for found in comparisons):
-        notes.append("p: of the paired difference in disentangle, adjusted for all comparisons of the split.")
-    elif comparisons:
-        notes.append("This run has no p-values; two rows differ where the paired 95 % interval excludes 0.")
-    if any(row.floor for row in rows):
-        notes.append("Floors and ceilings learn nothing of the attribute; they bound the other rows.")
+def _notes(rows: Sequence[ReportRow], comparisons: Sequence[ComparisonRecord]) -> list[str]:
+    adjusted = any(found.disentangle_p_adjusted is not None for found in comparisons)
     partial = sorted({row.record.method for row in rows if row.fewer})
-    if partial:
-        notes.append(
-            f"A mean over fewer attributes than the other rows', and so never the best: {', '.join(partial)}."
-        )
-    if any(row.below_no_op for row in rows):
-        notes.append("†: below 0.5, which is worse than doing nothing.")
-    groups = {row.record.attributes for row in rows if row.attribute == MEAN}
-    if len(groups) > 1:
-        notes.append("Not every mean is over the same attributes: some methods have no answer for some.")
-    return notes
+    said = (
+        (True, _SCORES_NOTE),
+        (True, _CHOICE_NOTE),
+        (
+            True,
+            "Below each score: its 95 % interval, with entities and templates as clusters."
+            if any(row.record.disentangle_interval is not None for row in rows)
+            else "No intervals: the outcomes they are drawn from were not at hand.",
+        ),
+        (adjusted, "p: of the paired difference in disentangle, adjusted for all comparisons of the split."),
+        (
+            bool(comparisons) and not adjusted,
+            "This run has no p-values; two rows differ where the paired 95 % interval excludes 0.",
+        ),
+        (
+            any(row.floor for row in rows),
+            "Floors and ceilings learn nothing of the attribute; they bound the other rows.",
+        ),
+        (
+            bool(partial),
+            "A mean over fewer attributes than the other rows', and so never the best: "
+            f"{', '.join(partial)}.",
+        ),
+        (
+            any(row.below_no_op for row in rows),
+            "†: below 0.5, which is worse than doing nothing.",
+        ),
+        (
+            len({row.record.attributes for row in rows if row.attribute == MEAN}) > 1,
+            "Not every mean is over the same attributes: some methods have no answer for some.",
+        ),
+    )
+    return [note for applies, note in said if applies]

@@ -16,9 +16,9 @@ from evaluation.records.scores import (
     is_control,
     set_apart,
 )
-from evaluation.report.tables.means import mean
 from evaluation.report.tables.model import Column, Row, TableCell
 from evaluation.report.tables.notes import sites_text
+from evaluation.scoring.metrics import mean
 from ravel.facts.schema import GENERALISATIONS
 
 __all__ = [
@@ -152,7 +152,7 @@ def _cell(record: AverageRecord | None, score: str, attributes: set[str]) -> Tab
 
 def _mean_cell(group: Sequence[TableCell]) -> TableCell:
     known = [cell for cell in group if cell.value is not None]
-    value = mean(cell.value for cell in known)
+    value = mean([cell.value for cell in known])
     return TableCell(
         value,
         None,
