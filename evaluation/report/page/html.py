@@ -13,7 +13,7 @@ from typing import Any
 from markupsafe import Markup
 
 from evaluation.records.control_checks import control_sentences
-from evaluation.report.common.templates import filled_html
+from evaluation.report.common.templates import filled
 from evaluation.report.page.build import Report
 from evaluation.report.page.dependence import SOURCES, bound_sentences, skew_grid
 from evaluation.report.page.diagnostics import diagnosis_grids
@@ -45,7 +45,7 @@ def to_html(report: Report) -> str:
         "bound_sentences": bound_sentences,
         "table_html": table_html,
     }
-    return filled_html(_PACKAGE, "page.html", values)
+    return filled(_PACKAGE, "page.html", values)
 
 
 def embedded_json(payload: Mapping[str, Any]) -> str:
