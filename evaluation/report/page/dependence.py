@@ -45,7 +45,7 @@ def dependence_block(records: RunRecords, averages: Sequence[AverageRecord]) -> 
 def skew_grid(block: DependenceBlock) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Return header and rows of the table of values."""
     header = ("attribute", "entities", "values", "commonest", "its share", "new in val", "new in test")
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (
             *(record.attribute, str(record.n), str(record.values), record.commonest),
             *(_number(record.majority), _number(record.new_val), _number(record.new_test)),

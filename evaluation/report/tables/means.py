@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from evaluation.records.scores import SCORE_SCHEMA_VERSION, AverageRecord, ScoreRecord
 from evaluation.scoring.metrics import mean
@@ -67,7 +68,7 @@ def _over_attributes(parts: Sequence[AverageRecord]) -> AverageRecord:
     )
 
 
-def _means(records: Sequence[ScoreRecord] | Sequence[AverageRecord]) -> dict[str, float | None]:
+def _means(records: Sequence[ScoreRecord] | Sequence[AverageRecord]) -> dict[str, Any]:
     return {
         score: mean([getattr(r, score) for r in records]) for score in ("cause", "isolate", "disentangle")
     }

@@ -17,6 +17,7 @@ __all__ = [
     "TIED",
     "Column",
     "Comparison",
+    "Relation",
     "Row",
     "Table",
     "TableCell",
