@@ -76,7 +76,11 @@ EDGES = {
     "huggingface_hub": {"evaluation.exchange.hub.client"},
     "pandas": {"ravel.instance.instance"},
     "jinja2": {"evaluation.report.common.templates"},
-    "markupsafe": {"evaluation.report.common.templates", "evaluation.report.page.html"},
+    "markupsafe": {
+        "evaluation.report.common.templates",
+        "evaluation.report.page.html",
+        *(f"evaluation.report.cards.{name}" for name in ("markdown", "run")),
+    },
     "typer": {"evaluation.cli"},
     "rich": {"evaluation.commands._output"},
     "sae_lens": {"das.methods.dictionaries._pretrained_sae", "das.methods.dictionaries._published_saes"},
