@@ -63,7 +63,7 @@ def angle_records(parts: Sequence[FittedPart]) -> list[AngleRecord]:
 
 
 def _record(first: FittedPart, second: FittedPart) -> AngleRecord | None:
-    from das.geometry import overlap, principal_cosines
+    from das.featurizers.geometry import overlap, principal_cosines
 
     cosines = principal_cosines(first.featurizer, second.featurizer)
     shared = overlap(cosines)

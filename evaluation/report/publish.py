@@ -21,7 +21,7 @@ from evaluation.scoring.entanglement import entanglement_records
 from evaluation.scoring.post_hoc import read_derived, write_derived
 from ravel.common.errors import SuiteError, unknown_name
 from ravel.common.io import read_jsonl, write_jsonl
-from ravel.facts.schema import split_name
+from ravel.terms.schema import split_name
 
 __all__ = ["draw_run", "plot_inputs", "publish_plots", "publish_tables", "write_publication"]
 
@@ -40,7 +40,8 @@ def publish_tables(run: RunFolder) -> list[Path]:
 
     The numbers behind those of balanced scores and of dependence go into the run's folder, as JSON Lines.
     """
-    return write_tables(tables_of_run(RunRecords(run), write_derived(run)), run.tables)
+    records = RunRecords(run)
+    return write_tables(tables_of_run(records, write_derived(records)), run.tables)
 
 
 def publish_plots(
@@ -89,7 +90,7 @@ def plot_inputs(run: RunFolder, names: Sequence[str] | None = None) -> PlotInput
         scores=records.scores,
         averages=averages_without_outcomes(chosen) if averages is None else averages,
         entanglement=_entanglement(records) if "entanglement" in wanted else (),
-        dependence=read_derived(run).dependence if "entanglement" in wanted else (),
+        dependence=read_derived(records).dependence if "entanglement" in wanted else (),
         angles=angle_records(read_parts([cell.path for cell in cells])) if "angles" in wanted else (),
         logs=_logs(run, chosen) if "training" in wanted else (),
     )

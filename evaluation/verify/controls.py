@@ -8,21 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 from das.sites import Site
 from evaluation.config.suite import SuiteConfig
-from evaluation.records.scores import AverageRecord, Outcome, control_row, read_outcomes
+from evaluation.records.scores import AverageRecord, control_row, read_outcomes
 from evaluation.scoring.clusters import clusters_of
-from evaluation.scoring.summary import Evidence, SplitContext, average_records, sample_methods
+from evaluation.scoring.summary import SplitContext, average_records, evidence_of, sample_methods
 from evaluation.suite.controls import CONTROLS, View
 from evaluation.suite.grid import Cell, control_cell
 from evaluation.verify.file_checks import check_outcomes, lines_problems
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_json
-from ravel.facts.schema import Generalisation, split_name
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
+from ravel.terms.schema import Generalisation, split_name
 
 __all__ = ["ControlFolder", "control_folders"]
 
@@ -51,7 +50,7 @@ class ControlFolder:
     def outcome_problems(self, cell: Path) -> Iterator[str]:
         """Say what is wrong with the outcomes of a cell, pair by pair."""
         known = {
-            f"{split_name(generalisation, 'test')}.{_file_part(view)}": (generalisation, view)
+            _stem(view, generalisation): (generalisation, view)
             for view in CONTROLS.get(self.name).views
             for generalisation in self.config.generalisations
         }
@@ -70,28 +69,42 @@ class ControlFolder:
 
     def averages(self, choice: Mapping[tuple[str, str], Sequence[str]]) -> Iterator[AverageRecord]:
         """Yield the rows that the control's outcomes give, for the cells of the grid that were chosen."""
+        folders = {
+            (control_row(method, self.name), attribute): self._controlled(cells[0])
+            for (method, attribute), cells in choice.items()
+            if method in (self.config.control_methods or ()) and cells
+        }
         for view in CONTROLS.get(self.name).views:
-            for generalisation in self.config.generalisations:
-                evidence = list(self._evidence(choice, view, generalisation))
-                if view.is_row and evidence:
-                    first = evidence[0].read()[0]
-                    context = SplitContext(
-                        self.instance.entity_type, "", generalisation, "test", clusters_of(first)
-                    )
-                    yield from average_records(sample_methods(evidence, context.clusters), context)
+            for generalisation in self.config.generalisations if view.is_row else ():
+                yield from self._row_averages(folders, view, generalisation)
 
-    def _evidence(
-        self, choice: Mapping[tuple[str, str], Sequence[str]], view: View, generalisation: Generalisation
-    ) -> Iterator[Evidence]:
-        for (method, attribute), cells in choice.items():
-            if method not in (self.config.control_methods or ()) or not cells:
-                continue
-            folder = self.path / "cells" / _controlled(cells[0], self.name)
-            split = split_name(generalisation, "test")
-            path = folder / "outcomes" / f"{split}.{_file_part(view)}.jsonl"
-            if path.is_file() and "refused" not in read_json(folder / "cell.json"):
-                seed = read_json(folder / "cell.json")["seed"]
-                yield Evidence(control_row(method, self.name), attribute, (seed,), partial(_read, path))
+    def _row_averages(
+        self, folders: Mapping[tuple[str, str], Path], view: View, generalisation: Generalisation
+    ) -> list[AverageRecord]:
+        name = f"outcomes/{_stem(view, generalisation)}.jsonl"
+        judged = {
+            key: [folder]
+            for key, folder in folders.items()
+            if (folder / name).is_file() and "refused" not in read_json(folder / "cell.json")
+        }
+        evidence = evidence_of(
+            judged,
+            lambda folder: int(read_json(folder / "cell.json")["seed"]),
+            lambda folder: read_outcomes(folder / name),
+        )
+        if not evidence:
+            return []
+        clusters = clusters_of(evidence[0].read()[0])
+        context = SplitContext(self.instance.entity_type, "", generalisation, "test", clusters)
+        return average_records(sample_methods(evidence, clusters), context)
+
+    def _controlled(self, cell_id: str) -> Path:
+        """Return the folder of a cell under the control, whose id follows from the cell's own."""
+        return (
+            self.path
+            / "cells"
+            / control_cell(Cell(cell_id, "", "", None, Site(0), None, 0), self.name).cell_id
+        )
 
     def _judged_on(self, view: View) -> Instance:
         if view.name not in self._judged:
@@ -114,14 +127,6 @@ def control_folders(run: Path, instance: Instance, config: SuiteConfig) -> list[
     return [ControlFolder(path, instance, config) for path in found]
 
 
-def _read(path: Path) -> list[list[Outcome]]:
-    return [read_outcomes(path)]
-
-
-def _file_part(view: View) -> str:
-    return view.name.replace(" ", "_")
-
-
-def _controlled(cell_id: str, control: str) -> str:
-    """Return the id of a cell under a control, which follows from its own id alone."""
-    return control_cell(Cell(cell_id, "", "", None, Site(0), None, 0), control).cell_id
+def _stem(view: View, generalisation: Generalisation) -> str:
+    """Return the name of a file of outcomes, without its ending."""
+    return f"{split_name(generalisation, 'test')}.{view.name.replace(' ', '_')}"

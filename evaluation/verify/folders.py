@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from evaluation.exchange.submission import MANIFEST, check_submission, is_archive, opened
 from evaluation.verify.file_checks import check_cell_file, check_featurizer, json_problems, lines_problems
 from evaluation.verify.run import check_run
+from evaluation.verify.submission.check import check_submission
+from evaluation.verify.submission.names import MANIFEST
+from evaluation.verify.submission.unpack import is_archive, opened
+from ravel.checking.leaks import Leak, find_leaks
 from ravel.common.errors import SuiteError
-from ravel.instance.instance import Instance, verify_instance
-from ravel.pairing.leaks import LEAK_CHECKS, Leak, find_leaks
+from ravel.instance import Instance, verify_instance
 
 __all__ = ["MARKS", "Kind", "Verification", "leak_rows", "verify_artefact"]
 
@@ -50,7 +52,7 @@ class Verification:
 
 
 def verify_artefact(path: Path, instance: Path | None = None) -> Verification:
-    """Check what `ravel build`, `fit`, `run` or `submit` wrote, a submission also as an archive.
+    """Check what `ravel build`, `fit`, `run` or `submit` wrote, a submission also as a zip.
 
     With `instance`, outcomes of a submission are held against its pairs. Raises SuiteError if `path` is
     none of these, and if the instance can't be read.
@@ -114,7 +116,7 @@ def _kind_of(path: Path) -> Kind:
         if (path / mark).is_file():
             return kind
     raise SuiteError(
-        expected=f"the folder of an instance, a featurizer, a run or a submission at {path}, or an archive",
+        expected=f"the folder of an instance, a featurizer, a run or a submission at {path}, or a .zip",
         came=f"a folder without {', '.join(MARKS)}" if path.is_dir() else "no folder there",
         todo="give a folder written by ravel build, ravel fit, ravel run or ravel submit",
     )

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from evaluation.verify.folders import MARKS, Kind
+from evaluation.verify.run import RUN_RECORDS
 from ravel.common.errors import SuiteError
 from ravel.common.io import sha256_text
-from ravel.instance.instance import ALL_SPLITS
+from ravel.instance import ALL_SPLITS
 
 __all__ = [
     "CARD",
@@ -36,11 +37,6 @@ _PLUMBING = ".gitattributes"
 """What hubs put into every repository; it is never brought back."""
 
 _NAME = r"[A-Za-z0-9_][A-Za-z0-9_.@+-]*"
-_RECORDS = (
-    *("scores", "averages", "comparisons", "balanced", "breakdowns", "dependence", "values", "refusals"),
-    "control_checks",
-    "failures",
-)
 _INSTANCE = rf"manifest\.json|prompts\.jsonl|pairs/(?:{'|'.join(ALL_SPLITS)})\.jsonl"
 _FEATURIZER = (
     r"featurizer\.json|featurizer\.safetensors|cell\.json|train_log\.jsonl|diagnostics\.json"
@@ -49,7 +45,7 @@ _FEATURIZER = (
 _CELL_FOLDER = rf"(?:controls/{_NAME}/)?cells/{_NAME}"
 # What a browser or TeX would run as a program stays at home: pages, SVG, TeX. All of it can be made again.
 _RUN = (
-    rf"config\.yaml|environment\.json|(?:{'|'.join(_RECORDS)})\.jsonl|instance/(?:{_INSTANCE}|README\.md)"
+    rf"config\.yaml|environment\.json|(?:{'|'.join(RUN_RECORDS)})\.jsonl|instance/(?:{_INSTANCE}|README\.md)"
     rf"|{_CELL_FOLDER}/(?:{_FEATURIZER})|controls/{_NAME}/floors/{_NAME}\.jsonl"
     rf"|tables/{_NAME}\.(?:md|csv)|plots/{_NAME}\.(?:png|jsonl)"
 )

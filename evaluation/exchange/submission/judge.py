@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,10 @@ from das.sites import Site
 from evaluation.config.target import TargetConfig
 from evaluation.judging.judge import NaturalAnswers, judge
 from evaluation.judging.recognition import check_gave_labels, note_to, recognise
-from evaluation.records.scores import AverageRecord, Outcome, ScoredKind, ScoreRecord
+from evaluation.records.scores import AverageRecord, Outcome, ScoreRecord
 from evaluation.scoring.clusters import clusters_of
-from evaluation.scoring.scores import Subject, of_kind, score_outcomes
-from evaluation.scoring.summary import Evidence, SplitContext, average_records, sample_methods
+from evaluation.scoring.scores import Subject, score_kinds
+from evaluation.scoring.summary import SplitContext, evidence_of, split_averages
 from evaluation.verify.file_checks import check_outcomes
 from evaluation.verify.rescoring import differences
 from evaluation.verify.submission.check import CheckedSubmission, cell_of, check_submission
@@ -29,8 +28,8 @@ from ravel.common.errors import SuiteError
 from ravel.common.folders import check_new_folder, new_folder
 from ravel.common.io import write_json, write_jsonl
 from ravel.common.progress import Progress, silent
-from ravel.facts.schema import SOURCE_KINDS, Generalisation, split_name
 from ravel.instance.instance import Instance
+from ravel.terms.schema import Generalisation, split_name
 
 __all__ = ["JudgedSubmission", "judge_submission", "score_submission"]
 
@@ -172,22 +171,18 @@ def _fitting(folder: Path, entry: Entry, engine: Engine) -> Featurizer:
 
 
 def _scores(submission: Submission, cells: Mapping[Entry, str], said: Said) -> tuple[ScoreRecord, ...]:
-    kinds: tuple[ScoredKind, ...] = ("all", *SOURCE_KINDS)
-    records = [
-        score_outcomes(
+    return tuple(
+        record
+        for (entry, generalisation), outcomes in said.items()
+        for attribute in entry.attributes
+        for record in score_kinds(
             outcomes,
             attribute,
             _subject(submission, entry, cells[entry]),
             generalisation=generalisation,
             partition="test",
-            chosen=True,
-            source_kind=kind,
         )
-        for (entry, generalisation), outcomes in said.items()
-        for attribute in entry.attributes
-        for kind in kinds
-    ]
-    return tuple(r for r in records if r.source_kind == "all" or r.n_cause or r.n_isolate)
+    )
 
 
 def _subject(submission: Submission, entry: Entry, cell: str) -> Subject:
@@ -203,42 +198,26 @@ def _subject(submission: Submission, entry: Entry, cell: str) -> Subject:
 
 
 def _averages(submission: Submission, said: Said) -> tuple[AverageRecord, ...]:
-    kinds: tuple[ScoredKind, ...] = ("all", *SOURCE_KINDS)
-    found: list[AverageRecord] = []
+    chosen = {
+        (method, attribute): entries
+        for method in submission.methods
+        for attribute in submission.attributes
+        if (entries := submission.entries(method, attribute))
+    }
+    averages: list[AverageRecord] = []
     for generalisation in submission.generalisations:
-        clusters = clusters_of(said[submission.featurizers[0], generalisation])
-        for kind in kinds:
-            context = SplitContext(
-                entity_type=submission.entity_type,
-                model=submission.model_name,
-                generalisation=generalisation,
-                partition="test",
-                clusters=clusters,
-                source_kind=kind,
-            )
-            samples = sample_methods(_evidence(submission, said, generalisation, kind), clusters)
-            records = average_records(samples, context)
-            found += [r for r in records if kind == "all" or r.n_cause or r.n_isolate]
-    return tuple(found)
-
-
-def _evidence(
-    submission: Submission, said: Said, generalisation: Generalisation, kind: ScoredKind
-) -> list[Evidence]:
-    found = []
-    for method in submission.methods:
-        for attribute in submission.attributes:
-            own = [e for e in submission.featurizers if e.method == method and attribute in e.attributes]
-            if own:
-                outcomes = [of_kind(said[entry, generalisation], kind) for entry in own]
-                seeds = tuple(entry.seed for entry in own)
-                found.append(Evidence(method, attribute, seeds, partial(_as_read, outcomes)))
-    return found
-
-
-def _as_read(outcomes: list[Sequence[Outcome]]) -> list[Sequence[Outcome]]:
-    """Return what a run would read from its files."""
-    return outcomes
+        outcomes = {entry: said[entry, generalisation] for entry in submission.featurizers}
+        context = SplitContext(
+            entity_type=submission.entity_type,
+            model=submission.model_name,
+            generalisation=generalisation,
+            partition="test",
+            clusters=clusters_of(outcomes[submission.featurizers[0]]),
+        )
+        averages += split_averages(
+            evidence_of(chosen, lambda entry: entry.seed, outcomes.__getitem__), context
+        )[0]
+    return tuple(averages)
 
 
 def _claim_differences(claims: Sequence[ScoreRecord], scores: Sequence[ScoreRecord]) -> list[str]:

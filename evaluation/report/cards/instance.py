@@ -12,8 +12,8 @@ from ravel.common.bundled import bundled_path
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_jsonl, read_text
 from ravel.entity_types import ENTITY_TYPES
-from ravel.facts.schema import SOURCE_KINDS, TRAIN_SPLIT
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
+from ravel.terms.schema import SOURCE_KINDS, TRAIN_SPLIT
 
 __all__ = ["instance_card"]
 

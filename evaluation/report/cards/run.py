@@ -12,7 +12,7 @@ from evaluation.records.run_records import RunRecords
 from evaluation.report.cards.markdown import data_meta, filled_card
 from evaluation.report.tables.build import main_table
 from evaluation.report.tables.markdown import to_markdown
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
 
 __all__ = ["run_card"]
 

@@ -9,7 +9,7 @@ from evaluation.records.run_records import RunRecords
 from evaluation.records.scores import AverageRecord
 from evaluation.report.tables import Table, balanced_table, dependence_table
 from evaluation.scoring.post_hoc import Derived, read_derived
-from ravel.facts.dependence import BOUND_REDUCTION, BOUND_SHARE, Dependence, Skew, preferred
+from ravel.checking.dependence import BOUND_REDUCTION, BOUND_SHARE, Dependence, Skew, preferred
 
 __all__ = ["SOURCES", "DependenceBlock", "bound_sentences", "dependence_block", "skew_grid"]
 
@@ -35,7 +35,7 @@ class DependenceBlock:
 def dependence_block(records: RunRecords, averages: Sequence[AverageRecord]) -> DependenceBlock:
     """Read the block of a run, or compute it for a run that was published without; empty if it has no
     instance."""
-    derived = read_derived(records.folder)
+    derived = read_derived(records)
     dependence = preferred(derived.dependence)
     sources = {record.source for record in dependence}
     skew = [record for record in derived.skew if record.source in sources]

@@ -8,7 +8,7 @@ from typing import Any
 
 from evaluation.records.scores import SCORE_SCHEMA_VERSION, AverageRecord, ScoreRecord
 from evaluation.scoring.metrics import mean
-from ravel.facts.schema import GENERALISATIONS
+from ravel.terms.schema import GENERALISATIONS
 
 __all__ = ["averages_without_outcomes"]
 

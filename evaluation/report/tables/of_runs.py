@@ -22,7 +22,7 @@ from evaluation.report.tables.dependence import dependence_table
 from evaluation.report.tables.model import Table
 from evaluation.scoring.post_hoc import Derived, read_derived
 from ravel.common.errors import SuiteError, unknown_name
-from ravel.facts.schema import Partition
+from ravel.terms.schema import Partition
 
 __all__ = ["TABLES", "table_of_runs", "tables_of_run"]
 
@@ -60,7 +60,7 @@ def table_of_runs(run_paths: Sequence[Path], name: str = "main", partition: Part
     else:
         (run,) = runs
         _check_partition(name, partition)
-        made = TABLES[name](_Run(run, partial(read_derived, run.folder), partition))
+        made = TABLES[name](_Run(run, partial(read_derived, run), partition))
     return _with_failures(made, [failure for run in runs for failure in run.failures])
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from das.engine.base.protocol import Engine
-from das.engine.kept.memory import CachePlan
+from das.engine.kept.cache_plan import CachePlan
 from das.featurizers.masked import MaskedBasis
 from das.methods.registry import METHODS
 from das.models.base import TargetModel
@@ -26,10 +26,10 @@ from evaluation.records.run_folder import RunFolder
 from evaluation.suite.forecast.cache import planned_cache, preset_cache
 from evaluation.suite.forecast.cost import TOKENS_OF_A_PAIR, Estimate, PairCounts, control_cells, estimate
 from evaluation.suite.grid import Cell, check_splits, plan_cells, resolve
+from ravel.building import BuildConfig
 from ravel.entity_types import ENTITY_TYPES
-from ravel.facts.schema import TRAIN_SPLIT
-from ravel.instance.build import BuildConfig
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
+from ravel.terms.schema import TRAIN_SPLIT
 
 __all__ = ["PlannedCell", "RunPlan", "measured_rate", "plan_preset", "plan_run"]
 
@@ -65,7 +65,7 @@ class RunPlan:
 def plan_run(config: SuiteConfig, out: Path, target: TargetConfig) -> RunPlan:
     """Return every cell of a suite and what the rest will cost, measured on a few pairs; none is run.
 
-    Raises SuiteError as `run_folder` does.
+    Raises SuiteError as `run_suite` does.
     """
     run = RunFolder(out)
     if config.build is not None and not run.instance.is_dir():

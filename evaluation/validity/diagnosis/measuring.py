@@ -26,7 +26,7 @@ from evaluation.validity.diagnosis.patching import Judged, Patcher
 from evaluation.validity.diagnosis.plan import GRADIENT, READER_ENERGY
 from evaluation.validity.diagnosis.sample import Leaning, TellingPair, leanings, natural_prompts, vectors_of
 from ravel.common.errors import SuiteError
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
 
 __all__ = ["Evidence", "answer_rows", "measures_of"]
 

@@ -20,8 +20,8 @@ from evaluation.verify.submission.names import MANIFEST, SCORES
 from evaluation.verify.submission.unpack import plain_files
 from ravel.common.errors import SuiteError
 from ravel.common.io import canonical_json, read_json, sha256_file, sha256_text
-from ravel.facts.schema import GENERALISATIONS, split_name
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
+from ravel.terms.schema import GENERALISATIONS, split_name
 
 __all__ = ["CheckedSubmission", "cell_of", "check_submission"]
 
@@ -145,16 +145,12 @@ def _unknown(where: str, method: str, attributes: Sequence[str], submission: Sub
 
 def _coverage(submission: Submission) -> Iterator[str]:
     """Every method must have one site with one or more seeds for each attribute, or a reason for none."""
-    found: dict[tuple[str, str], list[Entry]] = {}
-    for entry in submission.featurizers:
-        for attribute in entry.attributes:
-            found.setdefault((entry.method, attribute), []).append(entry)
     gaps = [(gap.method, gap.attribute) for gap in submission.without]
     for key in sorted({key for key in gaps if gaps.count(key) > 1}):
         yield f"{' for '.join(key)} is listed twice under `without`"
     for method in submission.methods:
         for attribute in submission.attributes:
-            entries = found.get((method, attribute), [])
+            entries = submission.entries(method, attribute)
             what = f"{method} for {attribute}"
             if bool(entries) == ((method, attribute) in gaps):
                 yield f"{what}: " + (

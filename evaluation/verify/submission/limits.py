@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 __all__ = ["LIMITS", "Limits"]
 
-_KIB, _MIB, _GIB = 2**10, 2**20, 2**30
+_MIB, _GIB = 2**20, 2**30
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +24,6 @@ class Limits:
     """One `.json` file."""
     lines_bytes: int = 64 * _MIB
     """One `.jsonl` file."""
-    archive_header_bytes: int = 64 * _KIB
-    """A long name or other extended header of a tar archive."""
     ratio: int = 200
     """Unpacked bytes per byte of the archive, once `ratio_from` bytes are unpacked."""
     ratio_from: int = 16 * _MIB

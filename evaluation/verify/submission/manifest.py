@@ -11,7 +11,7 @@ from evaluation.verify.submission.names import MANIFEST
 from ravel.common.errors import SuiteError
 from ravel.common.io import canonical_json, read_json, sha256_text, write_json
 from ravel.common.schemas import schema_problems
-from ravel.facts.schema import Generalisation
+from ravel.terms.schema import Generalisation
 
 __all__ = ["SUBMISSION_SCHEMA_VERSION", "Entry", "Judging", "Submission", "Without", "read_submission"]
 
@@ -106,6 +106,10 @@ class Submission:
     def fingerprint(self) -> str:
         """SHA-256 over all that the manifest says, and so over every file."""
         return sha256_text(canonical_json(asdict(self)))
+
+    def entries(self, method: str, attribute: str) -> list[Entry]:
+        """Return the featurizers of a method for an attribute, one per seed."""
+        return [e for e in self.featurizers if e.method == method and attribute in e.attributes]
 
     def to_json(self) -> dict[str, Any]:
         """Return the manifest as plain values, the fingerprint included."""

@@ -8,7 +8,15 @@ from collections.abc import Iterable
 from evaluation.verify.submission.limits import Limits
 from ravel.common.errors import SuiteError
 
-__all__ = ["MANIFEST", "SCORES", "check_names", "refused", "unsafe", "without_wrapping_folder"]
+__all__ = [
+    "ARCHIVE_ENDINGS",
+    "MANIFEST",
+    "SCORES",
+    "check_names",
+    "refused",
+    "unsafe",
+    "without_wrapping_folder",
+]
 
 MANIFEST = "submission.json"
 SCORES = "scores.jsonl"
@@ -17,7 +25,8 @@ _LAYOUT = re.compile(
     r"|featurizers/[0-9]{1,6}/(featurizer\.json|featurizer\.safetensors|cell\.json)"
     r"|outcomes/[0-9]{1,6}/(context|entity|entity_context)_(val|test)\.jsonl"
 )
-_ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".zst")
+ARCHIVE_ENDINGS = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".zst")
+"""What names of archives end in; only a zip is read."""
 _CODE = (".py", ".pyc", ".so", ".pt", ".pth", ".bin", ".pkl", ".pickle", ".npy", ".npz", ".ipynb", ".sh")
 _LONGEST = 200
 
@@ -69,7 +78,7 @@ def _misplaced(name: str) -> str | None:
     if _LAYOUT.fullmatch(name):
         return None
     lower = name.lower()
-    if lower.endswith(_ARCHIVES):
+    if lower.endswith(ARCHIVE_ENDINGS):
         return f"the archive {name!r} inside"
     if lower.endswith(_CODE):
         return f"{name!r}: code and pickles are never read"

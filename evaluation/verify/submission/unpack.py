@@ -1,4 +1,4 @@
-"""A submission as a folder of plain files, from a folder, a zip or a tar.gz; what they say is not known here.
+"""A submission as a folder of plain files, from a folder or a zip; what they say is not known here.
 
 Nothing of an archive is believed: names are checked before a file is made, every byte is counted as it is
 written, and only plain files are made, in a folder that is removed afterwards.
@@ -6,11 +6,9 @@ written, and only plain files are made, in a folder that is removed afterwards.
 
 from __future__ import annotations
 
-import gzip
 import os
 import stat
 import struct
-import tarfile
 import tempfile
 import zipfile
 import zlib
@@ -24,20 +22,23 @@ from evaluation.verify.submission.limits import LIMITS, Limits
 from evaluation.verify.submission.names import check_names, refused, unsafe, without_wrapping_folder
 from ravel.common.errors import SuiteError
 
-__all__ = ["ARCHIVE_ENDINGS", "is_archive", "opened", "plain_files"]
+__all__ = ["is_archive", "is_zip_name", "opened", "plain_files"]
 
-ARCHIVE_ENDINGS = (".zip", ".tar.gz", ".tgz")
 _BLOCK = 1 << 16
-_TAR_BLOCK = 512
 _DAMAGE = (
-    *(zipfile.BadZipFile, tarfile.TarError, zlib.error, struct.error),
+    *(zipfile.BadZipFile, zlib.error, struct.error),
     *(EOFError, OSError, NotImplementedError, RuntimeError, ValueError, LookupError, OverflowError),
 )
 
 
+def is_zip_name(path: Path) -> bool:
+    """Tell whether a path ends as a zip archive's name does, whatever lies there."""
+    return path.name.lower().endswith(".zip")
+
+
 def is_archive(path: Path) -> bool:
     """Tell by its name whether a file is an archive that can be opened."""
-    return path.is_file() and path.name.lower().endswith(ARCHIVE_ENDINGS)
+    return path.is_file() and is_zip_name(path)
 
 
 @contextmanager
@@ -53,7 +54,7 @@ def opened(path: Path, limits: Limits = LIMITS) -> Iterator[Path]:
         return
     if not is_archive(path):
         raise SuiteError(
-            expected=f"a submission at {path}: a folder, or a file that ends in {', '.join(ARCHIVE_ENDINGS)}",
+            expected=f"a submission at {path}: a folder, or a file that ends in .zip",
             came="another file" if path.exists() else "nothing there",
             todo="check the path",
         )
@@ -61,7 +62,7 @@ def opened(path: Path, limits: Limits = LIMITS) -> Iterator[Path]:
         folder = Path(made) / "submission"
         folder.mkdir()
         try:
-            _unpack(path, folder, limits)
+            _unpack_zip(path, folder, limits)
         except SuiteError:
             raise
         except _DAMAGE as error:
@@ -108,15 +109,6 @@ def _kind(mode: int) -> str:
     return "a device, pipe or socket"
 
 
-def _unpack(archive: Path, folder: Path, limits: Limits) -> None:
-    if archive.stat().st_size > limits.total_bytes:
-        raise refused(f"an archive of more than {limits.total_bytes} bytes")
-    if archive.name.lower().endswith(".zip"):
-        _unpack_zip(archive, folder, limits)
-    else:
-        _unpack_tar(archive, folder, limits)
-
-
 @dataclass
 class _Meter:
     """Counts what is written, whatever the archive says of its sizes."""
@@ -149,8 +141,6 @@ class _Meter:
                 out.write(block)
 
 
-# Zip
-
 _END = struct.Struct("<4sHHHHIIH")
 _END_MARK, _ENTRY_MARK = b"PK\x05\x06", b"PK\x03\x04"
 _MOST_PER_ENTRY = 1024
@@ -159,6 +149,8 @@ _ENCRYPTED = 0x1 | 0x40 | 0x2000
 
 
 def _unpack_zip(archive: Path, folder: Path, limits: Limits) -> None:
+    if archive.stat().st_size > limits.total_bytes:
+        raise refused(f"an archive of more than {limits.total_bytes} bytes")
     _check_directory(archive, limits)
     with zipfile.ZipFile(archive) as opened_zip:
         entries = opened_zip.infolist()
@@ -200,65 +192,3 @@ def _check_entry(entry: zipfile.ZipInfo) -> None:
         raise refused(f"the entry {name!r} with compression {entry.compress_type}")
     if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
         raise refused(f"{_kind(mode)} at {name!r}")
-
-
-# Tar
-
-_PLAIN = (tarfile.REGTYPE, tarfile.AREGTYPE)
-_EXTENDED = b"xgLK"
-_CHANGING = ("size", "GNU.sparse", "SCHILY.realsize")
-"""Extended headers that make a file another length than its own header says."""
-
-
-def _unpack_tar(archive: Path, folder: Path, limits: Limits) -> None:
-    # Decompressed first, with a limit: the tar reader takes extended headers into memory whole.
-    plain = folder.parent / "submission.tar"
-    meter = _Meter(archive.stat().st_size, limits)
-    with gzip.open(archive, "rb") as stream, plain.open("xb") as out:
-        while block := stream.read(_BLOCK):
-            meter.count(len(block))
-            out.write(block)
-    _check_headers(plain, limits)
-    with tarfile.open(plain, "r:") as opened_tar:
-        members = opened_tar.getmembers()
-        for member in members:
-            _check_member(member)
-        files = [member for member in members if not member.isdir()]
-        wrap = without_wrapping_folder(member.name for member in files)
-        check_names((member.name.removeprefix(wrap) for member in files), limits)
-        for member in files:
-            name = member.name.removeprefix(wrap)
-            stream_of = opened_tar.extractfile(member)
-            assert stream_of is not None
-            _Meter(archive.stat().st_size, limits).copy(stream_of, folder / name, name)
-            if (folder / name).stat().st_size != member.size:
-                raise refused(f"a tar archive that ends inside {name!r}")
-    plain.unlink()
-
-
-def _check_headers(plain: Path, limits: Limits) -> None:
-    """Walk over the headers of a tar file and refuse oversized ones before any reader believes them."""
-    size, entries = plain.stat().st_size, 0
-    with plain.open("rb") as stream:
-        while len(header := stream.read(_TAR_BLOCK)) == _TAR_BLOCK and header.strip(b"\0"):
-            entries += 1
-            digits, kind = header[124:136].strip(b"\0 "), header[156:157]
-            if not digits.isdigit() or entries > 4 * limits.files:
-                raise refused("a tar archive with a damaged header, or with too many")
-            length = int(digits, 8)
-            if kind in _EXTENDED and length > limits.archive_header_bytes:
-                raise refused(f"a tar header of {length} bytes")
-            if length > size:
-                raise refused("a tar archive that ends inside a file")
-            stream.seek(-(-length // _TAR_BLOCK) * _TAR_BLOCK, os.SEEK_CUR)
-
-
-def _check_member(member: tarfile.TarInfo) -> None:
-    if problem := unsafe(member.name):
-        raise refused(problem)
-    if member.issym() or member.islnk():
-        raise refused(f"a {'symbolic' if member.issym() else 'hard'} link at {member.name!r}")
-    if member.type not in _PLAIN and not member.isdir():
-        raise refused(f"a device, pipe or sparse file at {member.name!r}")
-    if any(name.startswith(_CHANGING) for name in member.pax_headers):
-        raise refused(f"a tar header that changes the length of {member.name!r}")

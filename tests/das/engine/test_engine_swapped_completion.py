@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from weaving import woven
 
 from das.engine import DirectEngine, make_engine
 from das.engine.base.protocol import PromptPair
@@ -20,7 +21,7 @@ from das.featurizers.base import Featurizer
 from das.models import FAMILIES, TargetModel
 from das.sites import POSITIONS, Site
 from ravel.common.errors import SuiteError
-from ravel.facts.schema import Completion, Prompt
+from ravel.terms.schema import Completion, Prompt
 
 PromptMaker = Callable[..., Prompt]
 NEW = 5
@@ -64,9 +65,7 @@ def ending(target: TargetModel, *ids: int) -> Iterator[None]:
         config.eos_token_id = before
 
 
-@pytest.mark.parametrize("position", POSITIONS)
-@pytest.mark.parametrize("kind", ["direct", "resume"])
-@pytest.mark.parametrize("family", FAMILIES.names())
+@woven("family, kind, position", FAMILIES.names(), ("direct", "resume"), POSITIONS)
 def test_every_family_says_what_forcing_token_by_token_says(
     target_of: Callable[[str], TargetModel], swaps: list[PromptPair], family: str, kind: str, position: Any
 ) -> None:

@@ -12,14 +12,14 @@ from transformers import AutoConfig
 
 from das.engine import DirectEngine, Engine, ForcedPair, ResumeEngine, make_engine
 from das.engine.base.protocol import Choice, PromptPair
-from das.engine.selftest.selftest import check_engine
+from das.engine.selftest.engine_check import check_engine
 from das.featurizers import MaskedBasis
 from das.models import FAMILIES, TargetModel
 from das.models.configs import longest_row, turning_points
 from das.models.miniature import random_target
 from das.sites import Site
 from ravel.common.errors import SuiteError
-from ravel.facts.schema import Prompt
+from ravel.terms.schema import Prompt
 
 SMALL = {"vocab_size": 128, "bos_token_id": 1, "eos_token_id": 2, "initializer_range": 0.2, "hidden_size": 32}
 SHAPE = {"num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 48}

@@ -4,36 +4,31 @@ from __future__ import annotations
 
 import json
 import shutil
-import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pytest
+import submission_edits as edits
 import submission_mutations as tampering
 import torch
 from cli_world import FAST, World, ravel, suite_text
+from submission_archives import names_in_archives
 
 from das.featurizers import Subspace
 from das.featurizers.storage import load_featurizer, save_featurizer
 from evaluation.config.target import TargetConfig
-from evaluation.exchange.submission import (
-    LIMITS,
-    About,
-    Limits,
-    check_submission,
-    opened,
-    pack_run,
-    score_submission,
-)
+from evaluation.exchange.submission import About, pack_run, score_submission
 from evaluation.records.scores import read_averages, read_scores
 from evaluation.verify.file_checks import check_outcomes
 from evaluation.verify.rescoring import rescored
+from evaluation.verify.submission.check import check_submission
+from evaluation.verify.submission.limits import LIMITS, Limits
+from evaluation.verify.submission.unpack import opened
 from ravel.common.errors import SuiteError
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
 
 
 @dataclass(frozen=True)
@@ -112,16 +107,18 @@ class TestPacking:
     def test_archives_of_common_tools_are_read(self, submitted: Submitted, tmp_path: Path) -> None:
         plain = zip_of(submitted.folder, tmp_path / "plain.zip", store_folders=True)
         wrapped = zip_of(submitted.folder, tmp_path / "wrapped.ZIP", wrap="my-submission/")
-        archives = [plain, wrapped]
-        for name, form in (("gnu.tar.gz", tarfile.GNU_FORMAT), ("pax.tgz", tarfile.PAX_FORMAT)):
-            with tarfile.open(tmp_path / name, "w:gz", format=form) as made:
-                made.add(submitted.folder, "my-submission" if form == tarfile.PAX_FORMAT else ".")
-            archives.append(tmp_path / name)
-        assert [problems_of(path, submitted.instance) for path in archives[:2]] == [(), ()]
-        assert problems_of(archives[3], submitted.instance) == ()
-        # `tar czf x.tar.gz .` names files ./x, which is not a plain path.
-        with pytest.raises(SuiteError, match="leads elsewhere"):
-            problems_of(archives[2], submitted.instance)
+        assert [problems_of(path, submitted.instance) for path in (plain, wrapped)] == [(), ()]
+
+    @pytest.mark.parametrize("ending", ["tar.gz", "tgz", "tar", "7z"])
+    def test_other_archives_are_neither_read_nor_written(
+        self, submitted: Submitted, tmp_path: Path, ending: str
+    ) -> None:
+        packed = zip_of(submitted.folder, tmp_path / "s.zip").rename(tmp_path / f"s.{ending}")
+        with pytest.raises(SuiteError, match=r"a folder, or a file that ends in \.zip; got another file"):
+            problems_of(packed, submitted.instance)
+        with pytest.raises(SuiteError, match=r"a folder or a \.zip for --out"):
+            pack_run(submitted.run, tmp_path / f"new.{ending}", About("x"))
+        assert [path.name for path in tmp_path.iterdir()] == [packed.name]
 
     def test_methods_can_be_chosen_and_must_be_known(self, submitted: Submitted, tmp_path: Path) -> None:
         found = pack_run(submitted.run, tmp_path / "one", About("One"), methods=("pca",))
@@ -163,17 +160,7 @@ class TestPacking:
 
 class TestTampering:
     def test_some_of_every_family_are_refused(self, submitted: Submitted, tmp_path: Path) -> None:
-        some = (
-            mutation
-            for family, makers in tampering.FAMILIES.items()
-            for maker in makers
-            for mutation in islice(
-                (tampering.Mutation(name, family, make) for name, make in maker(submitted.folder)),
-                0,
-                None,
-                12,
-            )
-        )
+        some = tampering.mutations(submitted.folder, every=12)
         self.check(tampering.verdicts(some, submitted.instance, tmp_path), at_least=50)
 
     @pytest.mark.slow
@@ -193,7 +180,7 @@ class TestTampering:
                 assert "Traceback" not in problem
         counts = tampering.counted(verdicts)
         assert sum(count.refused for count in counts.values()) == len(verdicts) >= at_least
-        assert counts.keys() == tampering.FAMILIES.keys()
+        assert counts.keys() == {*tampering.FAMILIES, *tampering.ARCHIVES}
 
     def test_the_valid_submission_is_accepted_under_the_limits_of_the_test(
         self, submitted: Submitted
@@ -204,7 +191,7 @@ class TestTampering:
         self, submitted: Submitted, tmp_path: Path
     ) -> None:
         (tmp_path / "work").mkdir()
-        for name, make in tampering.names_in_archives(submitted.folder):
+        for name, make in names_in_archives(submitted.folder):
             path = make(tmp_path / "work")
             with pytest.raises(SuiteError), opened(path, tampering.SMALL):
                 pytest.fail(name)
@@ -213,7 +200,7 @@ class TestTampering:
         assert [path.name for path in tmp_path.iterdir()] == ["work"]
 
     def test_the_command_refuses_in_a_paragraph(self, world: World, submitted: Submitted, copy: Path) -> None:
-        tampering.change_bytes("scores.jsonl", lambda c: c.replace(b"1", b"2", 1), copy, sealed=False)
+        edits.raw("scores.jsonl", edits.first(b"1", b"2"), sealed=False)(copy)
         done = ravel("verify", copy, "--instance", world.instance)
         assert (done.exit_code, "differs from its hash" in done.output) == (2, True)
         done = ravel("score-submission", copy, "--instance", world.instance, "--model", world.model)
@@ -255,14 +242,14 @@ class TestJudging:
         other = TargetConfig(model=str(world.other_model))
         with pytest.raises(SuiteError, match=r"the model that gave the instance's labels.*weights"):
             score_submission(submitted.folder, world.instance, other)
-        tampering.change_manifest(lambda m: m.update(instance_fingerprint="0" * 64), copy)
+        edits.manifest(edits.put(instance_fingerprint="0" * 64))(copy)
         with pytest.raises(SuiteError, match="instance fingerprint"):
             score_submission(copy, world.instance, other)
 
 
 def better_outcomes(folder: Path, _: Instance) -> None:
     """Claim that every pair was answered as the target asks for, with the scores to match."""
-    for entry in tampering.entries_of(folder):
+    for entry in edits.entries_of(folder):
         for name in (f"outcomes/{entry['path'].split('/')[1]}/context_test.jsonl",):
 
             def improve(rows: list[dict[str, Any]], targets: list[str] = entry["attributes"]) -> None:
@@ -270,45 +257,40 @@ def better_outcomes(folder: Path, _: Instance) -> None:
                     cause = row["attribute"] in targets
                     row.update(said_swapped=cause, said_unchanged=not cause)
 
-            tampering.change_lines(name, improve, folder)
+            edits.lines(name, improve)(folder)
     make_scores_match(folder)
 
 
 def one_outcome(folder: Path, _: Instance) -> None:
     """Change one pair only, and all scores of it."""
-    name = tampering.outcome_files(folder)[0]
-    tampering.change_lines(
-        name, lambda rows: rows[3].update(said_swapped=False, said_unchanged=flip(rows)), folder
-    )
+    name = edits.outcome_files(folder)[0]
+    edits.lines(name, edits.flip(3, "said_unchanged"))(folder)
+    edits.lines(name, edits.at(3, said_swapped=False))(folder)
     make_scores_match(folder)
-
-
-def flip(rows: list[dict[str, Any]]) -> bool:
-    return not rows[3]["said_unchanged"]
 
 
 def scores_alone(folder: Path, _: Instance) -> None:
     """Claim a better score and give no outcomes."""
     shutil.rmtree(folder / "outcomes")
-    tampering.change_lines("scores.jsonl", lambda rows: rows[0].update(cause=1.0, disentangle=1.0), folder)
+    edits.lines("scores.jsonl", edits.at(0, cause=1.0, disentangle=1.0))(folder)
 
 
 def another_subspace(folder: Path, _: Instance) -> None:
     """Keep outcomes and scores, and replace what is said to give them."""
-    path = folder / tampering.entries_of(folder)[0]["path"]
+    path = folder / edits.entries_of(folder)[0]["path"]
     found, header = load_featurizer(path)
     columns = torch.linalg.qr(
         torch.randn(found.width, found.size, generator=torch.Generator().manual_seed(0))
     )[0]
     save_featurizer(Subspace(columns), path, header)
-    tampering.seal(folder)
+    edits.seal(folder)
 
 
 def make_scores_match(folder: Path) -> None:
     claims = read_scores(folder / "scores.jsonl")
     numbers = {
         json.loads((folder / e["path"] / "cell.json").read_text())["cell"]: e["path"].split("/")[1]
-        for e in tampering.entries_of(folder)
+        for e in edits.entries_of(folder)
     }
     rows = [
         rescored(c, check_outcomes(folder / f"outcomes/{numbers[c.cell]}/context_test.jsonl", None).outcomes)
@@ -316,7 +298,7 @@ def make_scores_match(folder: Path) -> None:
     ]
     text = "".join(json.dumps(row.to_json()) + "\n" for row in rows)
     (folder / "scores.jsonl").write_text(text)
-    tampering.seal(folder)
+    edits.seal(folder)
 
 
 @pytest.mark.parametrize("lie", [better_outcomes, one_outcome, scores_alone, another_subspace])

@@ -14,8 +14,8 @@ from cli_world import FAST, World, ravel, suite_text
 from jsonschema import Draft202012Validator
 
 from das.featurizers.tensor_file import MAX_HEADER_BYTES
-from evaluation.exchange.submission import LIMITS
 from evaluation.verify.folders import verify_artefact
+from evaluation.verify.submission.limits import LIMITS
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_json, read_jsonl
 from ravel.common.schemas import schema_named, schema_names, schema_problems

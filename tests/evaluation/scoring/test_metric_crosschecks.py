@@ -22,13 +22,13 @@ from sklearn.preprocessing import OrdinalEncoder
 from sklearn.tree import DecisionTreeClassifier
 
 from das.featurizers import Activation, Dictionary, MaskedBasis, Subspace, retract
-from das.geometry import overlap, principal_cosines
+from das.featurizers.geometry import overlap, principal_cosines
 from evaluation.records.scores import Outcome, read_outcomes
 from evaluation.scoring.balanced import balanced_cause, balanced_isolate_from, balanced_scores
 from evaluation.scoring.intervals import holm
 from evaluation.scoring.metrics import Rounding, cause, isolate_from, scores, template_accuracies
+from ravel.checking.dependence import dependences
 from ravel.common.io import write_jsonl
-from ravel.facts.dependence import dependences
 
 EXACT = 1e-12
 SINGLE = 1e-6

@@ -19,10 +19,10 @@ from evaluation.config.suite import SuiteConfig
 from evaluation.config.target import TargetConfig
 from evaluation.suite.forecast.cache import count_states, estimate_states
 from evaluation.suite.forecast.plan import plan_preset
+from ravel.building import BuildConfig
 from ravel.common.errors import SuiteError
 from ravel.common.sizes import parse_bytes
-from ravel.instance.build import BuildConfig
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
 
 
 def suite(world: World, **changes: object) -> SuiteConfig:
@@ -207,7 +207,7 @@ def test_flags_reach_the_engine(world: World, tmp_path: Path, monkeypatch: pytes
     def noting(name: str, target: object, **settings: Any) -> None:
         seen.update(settings, name=name)
 
-    monkeypatch.setattr("evaluation.config.target.make_engine", noting)
+    monkeypatch.setattr("das.engine.make_engine", noting)
     config = TargetConfig(
         model=str(world.model), engine="resume", cache_memory="3MB", cache_folder=tmp_path / "cache"
     )

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from answering_world import TableAnswerer, town_tables
 
+from ravel.building import BuildConfig, build_instance
 from ravel.common.errors import SuiteError
 from ravel.common.io import sha256_file
-from ravel.facts.schema import InterchangePair
-from ravel.instance.build import BuildConfig, build_instance
-from ravel.instance.instance import ALL_SPLITS, Instance, PromptRecord, verify_instance
-from ravel.pairing.release_pairs import import_release_pairs
+from ravel.instance import ALL_SPLITS, Instance, PromptRecord, verify_instance
+from ravel.instance.release_pairs import import_release_pairs
+from ravel.terms.schema import InterchangePair
 
 
 @pytest.fixture(scope="module")
@@ -273,3 +273,13 @@ def test_a_hundred_thousand_pairs_load_in_seconds(instance: Instance, tmp_path: 
     start = time.perf_counter()
     Instance.load(tmp_path / "big")
     assert time.perf_counter() - start < 10
+
+
+def test_a_notebook_shows_how_many_pairs_each_split_has(instance: Instance) -> None:
+    shown = instance._repr_html_()
+    assert "<script" not in shown
+    for split in instance.splits():
+        assert f'<th scope="row">pairs of {split}</th><td>{len(instance.pairs(split))}</td>' in shown
+    withheld = instance.without_test()._repr_html_()
+    assert "pairs of context_test" not in withheld
+    assert "context_test" in withheld

@@ -1,0 +1,133 @@
+"""All numbers of a run, worked out anew from its cells' outcomes and held against what its files state.
+
+Chosen and scored as the suite does, by the same functions; nothing that was stated goes into them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Any, TypeVar
+
+from das.sites import Site
+from evaluation.config.suite import SuiteConfig
+from evaluation.records.run_records import RunRecords
+from evaluation.records.scores import AverageRecord, ComparisonRecord, ScoreRecord
+from evaluation.scoring.cells import CellScorer, ScoredCell
+from evaluation.scoring.scores import Subject
+from evaluation.scoring.selection import Point
+from evaluation.verify.cells import CheckedCells
+from evaluation.verify.controls import ControlFolder
+from evaluation.verify.rescoring import record_problems
+from ravel.common.io import canonical_json
+from ravel.instance.instance import Instance
+
+__all__ = ["number_problems"]
+
+Record = TypeVar("Record", ScoreRecord, AverageRecord, ComparisonRecord)
+Key = tuple[Any, ...]
+
+
+def number_problems(
+    stated: RunRecords,
+    cells: CheckedCells,
+    instance: Instance,
+    config: SuiteConfig,
+    controls: Sequence[ControlFolder],
+) -> Iterator[str]:
+    """Say what is missing, too much or different in scores, averages and comparisons.
+
+    Raises SuiteError for a file that does not fit, and where nothing can be chosen.
+    """
+    attributes = config.attributes or instance.attributes
+    scorer = CellScorer(
+        _scored_cells(cells, instance, config, attributes),
+        instance,
+        attributes=attributes,
+        generalisations=config.generalisations,
+        outcomes=cells.outcomes,
+    )
+    choice = scorer.choose()
+    yield from _differing("scores.jsonl", stated.scores, scorer.scores(choice), _score_key)
+    yield from _unanswered(stated, cells, config, attributes, choice)
+    averages, comparisons = scorer.averages(choice)
+    for control in controls:
+        if control.name in config.controls:
+            averages += control.averages(choice)
+    for path in (stated.folder.averages, stated.folder.comparisons):
+        if not path.is_file():
+            yield f"{path.name} is missing"
+    yield from _differing("averages.jsonl", stated.averages or [], averages, _average_key)
+    yield from _differing("comparisons.jsonl", stated.comparisons, comparisons, _comparison_key)
+
+
+def _scored_cells(
+    cells: CheckedCells, instance: Instance, config: SuiteConfig, attributes: Sequence[str]
+) -> list[ScoredCell]:
+    """Return the cells that have a featurizer, in the order of the suite's attributes and seeds."""
+    scored = [
+        ScoredCell(
+            subject=Subject(
+                cell=cell,
+                method=header["method"],
+                entity_type=instance.entity_type,
+                # The name of a model's folder decides nothing and is not compared.
+                model="",
+                site=Site.parse(header["site"]),
+                size=header["swapped"],
+                seed=header["seed"],
+            ),
+            attribute=header["attribute"],
+            point=Point(
+                Site.parse(header["site"]),
+                None if header["size"] == "*" else header["size"],
+                canonical_json(header["config"]),
+            ),
+        )
+        for cell, header in cells.headers.items()
+        if "refused" not in header
+    ]
+
+    def order(cell: ScoredCell) -> tuple[int, int]:
+        return _place(cell.attribute, attributes), _place(cell.subject.seed, config.seeds)
+
+    return sorted(scored, key=order)
+
+
+def _place(value: object, known: Sequence[object]) -> int:
+    return known.index(value) if value in known else len(known)
+
+
+def _unanswered(
+    stated: RunRecords,
+    cells: CheckedCells,
+    config: SuiteConfig,
+    attributes: Sequence[str],
+    chosen: Collection[tuple[str, str]],
+) -> Iterator[str]:
+    """Say which method listed in the suite has neither a featurizer nor a refusal for an attribute; a cell
+    that failed may have been the only one."""
+    answered = {(refusal.method, refusal.attribute) for refusal in stated.refusals} | set(chosen)
+    for failure in cells.failures:
+        answered |= {(failure.method, a) for a in attributes if failure.attribute in ("*", a)}
+    for method in dict.fromkeys(spec.name for spec in config.methods):
+        for attribute in attributes:
+            if (method, attribute) not in answered:
+                yield f"{method} has neither a featurizer nor a refusal for {attribute}"
+
+
+def _differing(
+    origin: str, stated: Sequence[Record], given: Sequence[Record], key: Callable[[Record], Key]
+) -> Iterator[str]:
+    yield from record_problems({key(r): r for r in stated}, {key(r): r for r in given}, origin=origin)
+
+
+def _score_key(r: ScoreRecord) -> Key:
+    return (r.method, r.attribute, r.generalisation, r.partition, r.source_kind, r.cell)
+
+
+def _average_key(r: AverageRecord) -> Key:
+    return (r.method, r.scope, ", ".join(r.attributes), r.generalisation, r.partition, r.source_kind)
+
+
+def _comparison_key(r: ComparisonRecord) -> Key:
+    return (r.first, r.second, r.generalisation, r.partition)

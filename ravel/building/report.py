@@ -1,0 +1,170 @@
+"""What a build says about itself: counts for the manifest, and refusals that tell how many failed where."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from ravel.asking.knowledge import Answers, Kept
+from ravel.common.errors import SuiteError
+from ravel.facts.tables import Tables
+from ravel.terms.schema import PARTITIONS, SOURCE_KINDS, TRAIN_SPLIT, EntityFacts, InterchangePair
+
+__all__ = [
+    "LEAST_ACCURACY",
+    "SOUND_ACCURACY",
+    "GuessesError",
+    "by_partition",
+    "entity_counts",
+    "kept_accuracy",
+    "pair_counts",
+    "refuse_guesses",
+    "refuse_ignorance",
+    "refuse_no_pairs",
+    "template_counts",
+    "warnings_of",
+]
+
+LEAST_ACCURACY = 0.3
+"""Below this share of right answers among those kept, labels are guesses: the build is refused."""
+SOUND_ACCURACY = 0.8
+"""Below this share the instance bears a warning."""
+
+
+class GuessesError(SuiteError):
+    """A build whose labels would be guesses; it may go on with `allow_ignorance`."""
+
+
+def refuse_ignorance(answers: Answers, kept: Kept) -> None:
+    """Raise SuiteError if no template or no training entity is left after the filter."""
+    training = [answers.entities[column] for column in kept.entities]
+    if kept.templates and any(facts.partition == "train" for facts in training):
+        return
+    raise SuiteError(
+        expected="entities and templates that the model knows",
+        came=(
+            f"none left after the knowledge filter: {len(answers.entities) - len(kept.entities)} of "
+            f"{len(answers.entities)} entities and {len(answers.templates) - len(kept.templates)} of "
+            f"{len(answers.templates)} templates failed ({_rights(answers)})"
+        ),
+        todo="use a model that knows these facts, lower accuracy_threshold, or set `match: reference`",
+    )
+
+
+def kept_accuracy(answers: Answers, kept: Kept) -> float | None:
+    """Return the share of kept answers that are right; None if nothing kept was asked."""
+    cells = np.ix_(kept.templates, kept.entities)
+    asked = int(answers.asked[cells].sum())
+    return int(answers.right[cells].sum()) / asked if asked else None
+
+
+def refuse_guesses(answers: Answers, kept: Kept) -> None:
+    """Raise GuessesError if too few of the kept answers are right for their labels to be knowledge."""
+    accuracy = kept_accuracy(answers, kept)
+    if accuracy is None or accuracy >= LEAST_ACCURACY:
+        return
+    raise GuessesError(
+        expected=f"a model of whose kept answers at least {LEAST_ACCURACY:.0%} are right",
+        came=(
+            f"{accuracy:.1%} over {len(kept.entities)} kept entities and {len(kept.templates)} templates; "
+            f"of all answers {_rights(answers)}"
+        ),
+        todo=(
+            "use a model that knows these facts, or set allow_ignorance (--allow-ignorance) for an instance "
+            "whose labels are what it guesses"
+        ),
+    )
+
+
+def warnings_of(
+    attributes: Sequence[str],
+    accuracy: float | None,
+    pairs: Mapping[str, Sequence[InterchangePair]],
+    flips: Mapping[str, int],
+) -> list[str]:
+    """Return in words what makes an instance doubtful: little knowledge, what came out empty, labels that
+    depend on the batch; an empty list if nothing does."""
+    found = []
+    if accuracy is not None and accuracy < SOUND_ACCURACY:
+        empty = [name for name, drawn in pairs.items() if not drawn]
+        drawn = {pair.attribute for of_split in pairs.values() for pair in of_split}
+        without = [name for name in attributes if name not in drawn]
+        found.append(
+            f"the model knows little of this: {accuracy:.1%} of the kept answers are right (sound from "
+            f"{SOUND_ACCURACY:.0%}); attributes without pairs: {', '.join(without) or 'none'}; splits "
+            f"without pairs: {', '.join(empty) or 'none'}"
+        )
+    if flips["differ"]:
+        found.append(
+            f"{flips['differ']} of {flips['asked']} answers have another label or verdict when asked alone: "
+            "labels depend on the batch"
+        )
+    return found
+
+
+def refuse_no_pairs(
+    pairs: Mapping[str, Sequence[InterchangePair]], answers: Answers, kept: Kept, counts: Mapping[str, int]
+) -> None:
+    """Raise SuiteError if there is nothing to train on or nothing to evaluate on."""
+    if pairs[TRAIN_SPLIT] and any(found for name, found in pairs.items() if name != TRAIN_SPLIT):
+        return
+    found = ", ".join(f"{name} {len(drawn)}" for name, drawn in pairs.items())
+    raise SuiteError(
+        expected="training pairs and pairs to evaluate on",
+        came=(
+            f"{found} from {len(kept.entities)} kept entities and {len(kept.templates)} kept templates; "
+            f"{counts.get('without_label', 0)} prompts had no label and {counts.get('without_position', 0)} "
+            f"no token that ends the entity ({_rights(answers)})"
+        ),
+        todo="keep more entities and templates, or use a model whose answers differ between entities",
+    )
+
+
+def _rights(answers: Answers) -> str:
+    parts = []
+    for attribute in dict.fromkeys(template.attribute for template in answers.templates):
+        rows = [row for row, template in enumerate(answers.templates) if template.attribute == attribute]
+        parts.append(
+            f"{attribute} {int(answers.right[rows].sum())} of {int(answers.asked[rows].sum())} right"
+        )
+    return ", ".join(parts) or "nothing was asked"
+
+
+def entity_counts(tables: Tables, answers: Answers, kept: Kept) -> dict[str, dict[str, int]]:
+    """Return by partition how many entities there are, were asked about and are kept."""
+    known = [answers.entities[column] for column in kept.entities]
+    return {
+        partition: {
+            "in_tables": sum(facts.partition == partition for facts in tables.entities),
+            "candidates": sum(facts.partition == partition for facts in answers.entities),
+            "kept": sum(facts.partition == partition for facts in known),
+        }
+        for partition in PARTITIONS
+    }
+
+
+def template_counts(answers: Answers, kept: Kept) -> dict[str, dict[str, dict[str, int]]]:
+    """Return by attribute and partition how many templates were asked and are kept."""
+    counts: dict[str, dict[str, dict[str, int]]] = {}
+    for row, template in enumerate(answers.templates):
+        of_attribute = counts.setdefault(
+            template.attribute or "", {p: {"candidates": 0, "kept": 0} for p in PARTITIONS}
+        )
+        of_attribute[template.partition]["candidates"] += 1
+        of_attribute[template.partition]["kept"] += row in kept.templates
+    return counts
+
+
+def pair_counts(pairs: Sequence[InterchangePair]) -> dict[str, dict[str, int]]:
+    """Return by attribute and source kind how many pairs there are."""
+    counts: dict[str, dict[str, int]] = {}
+    for pair in pairs:
+        of_attribute = counts.setdefault(pair.attribute, dict.fromkeys(SOURCE_KINDS, 0))
+        of_attribute[pair.source_kind] += 1
+    return counts
+
+
+def by_partition(entities: Sequence[EntityFacts]) -> dict[str, list[str]]:
+    """Return the entities' names by partition."""
+    return {p: [facts.entity for facts in entities if facts.partition == p] for p in PARTITIONS}

@@ -1,0 +1,62 @@
+"""A build with the bundled target model: the same bytes on one thread or two, positions that decode right."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from das.engine import EngineAnswerer, make_engine
+from das.models.load import load_target
+from das.threads import using_threads
+from ravel.asking.positions import last_token_of
+from ravel.building import BuildConfig, build_instance
+from ravel.common.bundled import bundled_path
+from ravel.common.errors import SuiteError
+from ravel.facts.tables import read_bundled
+from ravel.instance import Instance
+
+pytestmark = pytest.mark.slow
+CONFIG = BuildConfig(max_entities=10, train_pairs=60, evaluation_pairs=12)
+
+
+def is_bundled() -> bool:
+    """Tell whether this checkout has the model."""
+    try:
+        return bundled_path("target_model").is_dir()
+    except SuiteError:
+        return False
+
+
+needs_model = pytest.mark.skipif(not is_bundled(), reason="this checkout has no bundled model")
+
+
+def built(threads: int, entity_type: str, name: str = "bundled") -> Instance:
+    """Build a small instance on that many threads."""
+    with using_threads(threads):
+        engine = make_engine("direct", load_target(name))
+        return build_instance(read_bundled(entity_type), EngineAnswerer(engine), CONFIG)
+
+
+@needs_model
+@pytest.mark.parametrize("entity_type", ["city", "invented_person"])
+def test_one_thread_and_two_give_the_same_bytes(entity_type: str, tmp_path: Path) -> None:
+    one, two = built(1, entity_type), built(2, entity_type)
+    assert one.manifest == two.manifest
+    one.save(tmp_path / "one")
+    two.save(tmp_path / "two")
+    files = [path.relative_to(tmp_path / "one") for path in (tmp_path / "one").rglob("*") if path.is_file()]
+    assert all((tmp_path / "one" / f).read_bytes() == (tmp_path / "two" / f).read_bytes() for f in files)
+
+
+@needs_model
+def test_every_used_prompt_has_a_token_that_ends_the_entity() -> None:
+    instance = built(1, "city")
+    target = load_target("bundled")
+    for record in instance.prompts():
+        text, (_, end) = record.prompt.text, record.prompt.span
+        table = target.tokenizer(text, return_offsets_mapping=True)
+        last = last_token_of(table["offset_mapping"], record.prompt.span)
+        piece = target.tokenizer.decode([table["input_ids"][last]]).strip()
+        assert text[:end].endswith(piece)
+        assert piece
