@@ -83,11 +83,7 @@ EDGES = {
     "huggingface_hub": {"evaluation.exchange.hub.client", "evaluation.exchange.hub.errors"},
     "pandas": {"ravel.instance.instance", "evaluation.report.frames"},
     "jinja2": {"evaluation.report.common.templates"},
-    "markupsafe": {
-        "evaluation.report.common.templates",
-        "evaluation.report.page.html",
-        *(f"evaluation.report.cards.{name}" for name in ("markdown", "run")),
-    },
+    "markupsafe": {"evaluation.report.common.templates"},
     "typer": {"evaluation.cli"},
     "rich": {"evaluation.commands.printing.tables", "evaluation.commands.printing.progress"},
     "sae_lens": {"das.methods.dictionaries._pretrained_sae", "das.methods.dictionaries._published_saes"},

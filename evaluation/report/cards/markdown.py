@@ -6,8 +6,6 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from markupsafe import Markup
-
 from evaluation.report.common.templates import filled
 from ravel.common.strict_yaml import to_yaml
 
@@ -16,7 +14,7 @@ __all__ = ["data_meta", "filled_card", "one_line", "tags", "yaml"]
 
 def filled_card(name: str, meta: Mapping[str, Any], values: Mapping[str, Any]) -> str:
     """Return the card that a template makes of its front matter and its values."""
-    return str(filled("evaluation.report.cards", f"{name}.md", {**values, "meta": yaml(meta)}, _escaped))
+    return filled("evaluation.report.cards", f"{name}.md", {**values, "meta": yaml(meta)}, _escaped)
 
 
 def data_meta(
@@ -45,9 +43,9 @@ def one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def yaml(values: Mapping[str, Any]) -> Markup:
+def yaml(values: Mapping[str, Any]) -> str:
     """Return values as YAML with unbroken lines."""
-    return Markup(to_yaml(dict(values), width=10_000))
+    return to_yaml(dict(values), width=10_000)
 
 
 def _escaped(text: str) -> str:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from markupsafe import Markup
-
 from evaluation.config.suite import SuiteConfig
 from evaluation.records.run_folder import RunFolder
 from evaluation.records.run_records import RunRecords
@@ -43,10 +41,10 @@ def run_card(folder: Path) -> str:
     return filled_card("run", data_meta(title, instance.entity_type, configs), values)
 
 
-def _main_table(records: RunRecords) -> Markup:
+def _main_table(records: RunRecords) -> str:
     if not records.folder.scores.is_file():
-        return Markup("The run is not finished: it has no scores yet.\n")
+        return "The run is not finished: it has no scores yet.\n"
     if not records.chosen(source_kind=None):
-        return Markup("No method had a score on test pairs.\n")
+        return "No method had a score on test pairs.\n"
     table = main_table(records.scores, records.averages, comparisons=records.comparisons)
-    return Markup(to_markdown(table))
+    return to_markdown(table)

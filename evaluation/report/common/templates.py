@@ -18,12 +18,9 @@ __all__ = ["filled"]
 
 def filled(
     package: str, template: str, values: Mapping[str, Any], escape: Callable[[str], str] = html.escape
-) -> Markup:
-    """Return a template with its values, each as `escape` writes it unless it is markup already.
-
-    What comes back is markup, so that it can stand in another template.
-    """
-    return Markup(_environment(package, escape).get_template(template).render(values))
+) -> str:
+    """Return a template with its values, each as `escape` writes it unless the template calls it safe."""
+    return _environment(package, escape).get_template(template).render(values)
 
 
 @lru_cache(maxsize=8)
