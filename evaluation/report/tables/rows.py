@@ -138,7 +138,7 @@ def _cells(
 
 def _cell(record: AverageRecord | None, score: str, attributes: set[str]) -> TableCell:
     if record is None:
-        return TableCell(None, None, 0)
+        return TableCell()
     counts = {"cause": record.n_cause, "isolate": record.n_isolate}
     value: float | None = getattr(record, score)
     return TableCell(

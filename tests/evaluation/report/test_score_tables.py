@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import os
 import re
 import shutil
@@ -655,3 +656,12 @@ def saved(folder: Path, records: Sequence[ScoreRecord]) -> RunFolder:
     run = RunFolder(folder)
     write_jsonl(run.scores, (record.to_json() for record in records))
     return run
+
+
+def test_as_plain_values_a_comparison_is_its_relation_and_its_p_value() -> None:
+    table = main_table(scores(), comparisons=comparisons())
+    plain = table.to_json()
+    assert json.loads(json.dumps(plain))["notes"] == list(table.notes)
+    found = {row["label"]: row["cells"][2]["vs_best"] for row in plain["rows"]}
+    assert found["mdas"] == {"relation": "best", "p": None}
+    assert found["das"] == {"relation": "differs", "p": 0.01}
