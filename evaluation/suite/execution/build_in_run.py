@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from evaluation.records.run_folder import RunFolder
-from ravel.asking.knowledge import Answerer
+from ravel.asking.answerer import Answerer
 from ravel.building.build import build_instance
 from ravel.building.config import BuildConfig
 from ravel.common.errors import SuiteError
