@@ -28,6 +28,13 @@ LATE_IMPORTS = {
     "evaluation.report.frames": {"pandas": "takes a second, and only those who ask for a frame need it"},
     "ravel.facts.release_hub": {"datasets": "takes seconds, and only the hub reader needs it"},
     "das.engine": {"das.engine.engines.reference": "pyvene takes seconds, and only the oracle needs it"},
+    "evaluation.report.angles": {
+        "das.featurizers.storage": "torch takes seconds, and only the figure of angles needs it",
+        "das.featurizers.geometry": "torch takes seconds, and only the figure of angles needs it",
+    },
+    "evaluation.report.cards.featurizer": {
+        "das.featurizers.storage": "torch takes seconds, and only the card of a featurizer needs it"
+    },
     "evaluation.report.common.templates": {
         "jinja2": "takes a tenth of a second, and only those who ask for HTML or a card need it"
     },
@@ -82,7 +89,7 @@ EDGES = {
     "huggingface_hub": {"evaluation.exchange.hub.client", "evaluation.exchange.hub.errors"},
     "pandas": {"ravel.instance.instance", "evaluation.report.frames"},
     "jinja2": {"evaluation.report.common.templates"},
-    "markupsafe": {"evaluation.report.common.templates", "evaluation.report.page.html"},
+    "markupsafe": {"evaluation.report.common.templates"},
     "typer": {"evaluation.cli"},
     "rich": {"evaluation.commands.printing.tables", "evaluation.commands.printing.progress"},
     "sae_lens": {"das.methods.dictionaries._pretrained_sae", "das.methods.dictionaries._published_saes"},
@@ -101,9 +108,27 @@ TORCH_FREE_ROOMS = ("evaluation.config", "evaluation.records", "evaluation.scori
 TORCH_FREE = (
     "ravel",
     *(m.name for m in modules() if package_of(m.name) == "ravel"),
+<<<<<<< HEAD
     *(m.name for m in modules() if m.name.startswith(TORCH_FREE_ROOMS) and m.name not in NEED_TORCH),
     "evaluation.api",
     "evaluation.cli",
+=======
+    *(m.name for m in modules() if m.name.startswith("evaluation.report")),
+    "evaluation.records.scores",
+    "evaluation.scoring.metrics",
+    "evaluation.scoring.intervals",
+    "evaluation.scoring.averages",
+    "evaluation.scoring.summary",
+    "evaluation.records.run_folder",
+    "evaluation.api",
+    "evaluation.cli",
+    "evaluation.scoring.entanglement",
+    "evaluation.scoring.post_hoc",
+    "evaluation.scoring.variance",
+    "evaluation.scoring.student",
+    "evaluation.records.control_checks",
+    "evaluation.records.failures",
+>>>>>>> h-report
     "evaluation.validity.diagnosis",
     "evaluation.validity.diagnosis.checks",
     "evaluation.commands.diagnose",
