@@ -49,7 +49,7 @@ def begin_run(
     check_splits(config, instance)
     worker = result_of(PrepareJob(config), executor, retries)
     assert isinstance(worker, WorkerInfo)
-    context = RunContext(instance, model, run, config.label_tokens, methods, tolerance=config.tolerance)
+    context = RunContext(instance, model, run, methods)
     _open_folder(config, context, cells, worker.environment)
     if worker.cache is not None:
         progress(f"note cache: {worker.cache}", 0, 0)
