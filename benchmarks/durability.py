@@ -26,7 +26,7 @@ from das.engine import DirectEngine, EngineAnswerer, make_engine
 from das.models.base import TargetModel
 from das.models.load import load_target
 from evaluation.config.suite import SuiteConfig
-from evaluation.suite.run import run_suite_on
+from evaluation.suite.run import RunRequest, run_suite
 from ravel.common import durable
 from ravel.common.durable import Disk
 from ravel.common.io import write_json
@@ -92,7 +92,10 @@ class Work:
         engine = make_engine("resume", self.target, batch_tokens=self.config.batch_tokens)
         with tempfile.TemporaryDirectory() as folder, using(disk):
             seconds, _ = clocked(
-                lambda: run_suite_on(self.config, Path(folder) / "run", self.instance, engine), "cpu"
+                lambda: run_suite(
+                    RunRequest(self.config, Path(folder) / "run", engine=engine, instance=self.instance)
+                ),
+                "cpu",
             )
         return seconds
 

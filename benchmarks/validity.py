@@ -41,6 +41,7 @@ from validity_tables import PARTS, pages
 from evaluation.records.control_checks import CONTROL_CHECKS
 from evaluation.records.diagnosis import DIAGNOSTICS
 from evaluation.records.run_folder import RunFolder
+from evaluation.records.run_records import RunRecords
 from evaluation.scoring.post_hoc import derive
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_json, write_json
@@ -75,7 +76,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _of_run(run: RunFolder, model: str | None) -> dict[str, Any]:
     instance = Instance.load(run.instance)
-    derived = derive(run)
+    derived = derive(RunRecords(run))
     found = {
         "source": {
             "instance": instance.fingerprint[:12],

@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from evaluation.commands import data, listing, planted
-from evaluation.commands._output import Interrupted, say, warn
 from evaluation.commands.build import build
 from evaluation.commands.demo import demo
 from evaluation.commands.diagnose import diagnose
-from evaluation.commands.exchange import export, import_featurizer
-from evaluation.commands.fit import fit, score
+from evaluation.commands.export import export
+from evaluation.commands.fit import fit
 from evaluation.commands.hub import pull, push
+from evaluation.commands.import_featurizer import import_featurizer
+from evaluation.commands.printing import Interrupted, say, warn
 from evaluation.commands.publish import plot, table
 from evaluation.commands.report import card, report
 from evaluation.commands.run import run
+from evaluation.commands.score import score
 from evaluation.commands.submission import score_submission, submit
 from evaluation.commands.verify import verify
 from ravel import __version__
 from ravel.common.errors import SuiteError
+from ravel.common.plugins import plugins_named
 
 __all__ = ["app", "main"]
 
@@ -97,11 +101,21 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def _root(
+    context: typer.Context,
+    plugin: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--plugin",
+            metavar="FILE.py",
+            help="A file with a method, entity type, model family or control of your own; may be repeated.",
+        ),
+    ] = None,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     """Find the part of a hidden vector that carries one attribute; prove it; compare methods fairly."""
+    context.with_resource(plugins_named(plugin or []))
 
 
 app.command()(demo)

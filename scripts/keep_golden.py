@@ -22,7 +22,8 @@ from cli_world import FAST, SITE, build_args, make_world, ravel, suite_text  # n
 from safetensors.torch import save_file  # noqa: E402
 
 import evaluation.records.run_folder  # noqa: E402
-from das.engine.kept.disk_cache import SpillFolder, key_of  # noqa: E402
+from das.engine.kept.disk_cache import SpillFolder  # noqa: E402
+from das.engine.kept.state_file import key_of  # noqa: E402
 from das.featurizers import load_featurizer  # noqa: E402
 from evaluation.records.planted import PLANTED_SCHEMA_VERSION, PlantedRecord, write_planted  # noqa: E402
 from evaluation.records.run_folder import RunFolder  # noqa: E402

@@ -20,7 +20,7 @@ from evaluation.config.target import TargetConfig
 from evaluation.records.scores import ScoreRecord
 from evaluation.report.plots import LayerPoint, plot_layers
 from evaluation.report.tables import attribute_table, main_table, render
-from evaluation.suite.run import RunSummary, run_suite_on
+from evaluation.suite.run import RunRequest, RunSummary, run_suite
 from ravel.common.io import write_jsonl, write_text
 from ravel.facts.release import read_release
 from ravel.facts.tables import Tables, read_bundled
@@ -50,7 +50,7 @@ def compare(instance: Instance, engine: Engine, out: Path) -> RunSummary:
         seeds=(0,),
         generalisations=("context", "entity"),
     )
-    return run_suite_on(suite, out, instance, engine)
+    return run_suite(RunRequest(suite, out, engine=engine, instance=instance))
 
 
 def over_layers(instance: Instance, engine: Engine, out: Path) -> list[ScoreRecord]:
@@ -62,7 +62,7 @@ def over_layers(instance: Instance, engine: Engine, out: Path) -> list[ScoreReco
         sites=tuple(map(site, range(engine.target.n_layers))),
         generalisations=("context",),
     )
-    records = run_suite_on(suite, out, instance, engine).scores
+    records = run_suite(RunRequest(suite, out, engine=engine, instance=instance)).scores
     return [record for record in records if record.partition == "val"]
 
 

@@ -34,6 +34,7 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from das.engine import DirectEngine, ForcedPair, ResumeEngine, make_engine
+from das.engine.selftest.law import BrokenLawError
 from das.featurizers import MaskedBasis
 from das.models.base import TargetModel
 from das.models.load import target_from
@@ -301,7 +302,7 @@ def judge(model_type: str, make: Callable[[str, TargetModel], Any]) -> Verdict:
     try:
         target = tiny_target(model_type)
     except SuiteError as error:
-        return Verdict(REFUSED, error.came, {})
+        return Verdict(REFUSED, said(error), {})
     except Exception as error:  # noqa: BLE001, RUF100 - a class of a stranger may fail in any way
         return Verdict(UNTRIED, said(error), {})
     try:
@@ -322,7 +323,7 @@ def resumed(make: Callable[[str, TargetModel], Any], target: TargetModel, refuse
             return Verdict(DIRECT, engine.fallback, refused)
         worst = largest(engine)
     except SuiteError as error:
-        return Verdict(DIRECT, error.came, refused)
+        return Verdict(DIRECT, said(error), refused)
     if worst > BOUND:
         return Verdict(WRONG, f"{worst:.2g} apart with resume", refused)
     return Verdict(RESUMED, "", refused)
@@ -335,7 +336,9 @@ def largest(engine: Any) -> float:
 
 
 def said(error: BaseException) -> str:
-    """Return an error's own words."""
+    """Return what was wrong, in the error's own words: the law, where one is broken."""
+    if isinstance(error, BrokenLawError):
+        return error.law.in_words()
     if isinstance(error, SuiteError):
         return error.came
     return " ".join(str(error).split()) or type(error).__name__

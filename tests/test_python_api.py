@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,10 +16,10 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+import evaluation.api
 from evaluation.cli import app
 from ravel.common.errors import SuiteError
 
-TABLE = "evaluation.report.tables.of_runs.table_of_runs"
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "python-api.md"
 
@@ -50,6 +53,56 @@ def named(dotted: str) -> Any:
 SIGNATURES = sorted({signature for found in rows().values() for signature in found})
 
 
+def name_of(command: str) -> str:
+    """Return the name in the API that a command must have."""
+    name = "_".join(command.replace("-", "_").split()[1:])
+    return "import_featurizer" if name == "import" else name
+
+
+def test_every_command_has_its_function_and_the_page_names_it_first() -> None:
+    for command, found in rows().items():
+        assert found[0].startswith(f"evaluation.api.{name_of(command)}("), command
+        assert name_of(command) in evaluation.api.__all__
+
+
+def test_the_page_names_nothing_else() -> None:
+    dotted = set(re.findall(r"\b(?:ravel|das|evaluation)\.[\w.]+\w", PAGE.read_text(encoding="utf-8")))
+    assert {name for name in dotted if not name.startswith("evaluation.api")} == set()
+
+
+def test_type_checkers_are_told_what_callers_get() -> None:
+    tree = ast.parse(Path(str(evaluation.api.__file__)).read_text(encoding="utf-8"))
+    told = {
+        entry.asname or entry.name: f"{statement.module}.{entry.name}"
+        for block in tree.body
+        if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
+        for statement in block.body
+        if isinstance(statement, ast.ImportFrom)
+        for entry in statement.names
+    }
+    assert told == evaluation.api._PLACES
+    assert sorted(evaluation.api.__all__) == dir(evaluation.api) == sorted(told)
+
+
+@pytest.mark.parametrize("name", evaluation.api.__all__)
+def test_each_name_can_be_imported(name: str) -> None:
+    assert getattr(evaluation.api, name) is not None
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="buidl"):
+        named("evaluation.api.buidl")
+
+
+def test_importing_it_loads_nothing_that_takes_long() -> None:
+    code = (
+        "import sys, evaluation.api\n"
+        "slow = {'torch', 'numpy', 'pandas', 'pydantic', 'transformers', 'das', 'ravel'} & set(sys.modules)\n"
+        "assert not slow, slow"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, capture_output=True)
+
+
 def test_every_command_has_a_row_and_every_row_a_command() -> None:
     assert sorted(rows()) == sorted(commands(typer.main.get_command(app)))
     assert [command for command, found in rows().items() if not found] == []
@@ -73,7 +126,7 @@ def test_a_function_is_typed_and_called_as_the_page_says(signature: str) -> None
 
 def test_what_goes_into_them_can_be_imported() -> None:
     text = PAGE.read_text(encoding="utf-8").split("What goes into them")[1].split("## ")[0]
-    found = re.findall(r"`((?:ravel|das|evaluation)\.[\w.]+)\(", text)
+    found = re.findall(r"`(evaluation\.[\w.]+)\(", text)
     assert len(found) > 5
     for dotted in found:
         owner = dotted.removesuffix(".from_file")
@@ -93,28 +146,28 @@ def raised(call: Callable[[], object]) -> str:
 
 NOWHERE = "no-such-folder"
 MISTAKES: list[tuple[list[str], str, tuple[Any, ...]]] = [
-    (["verify", NOWHERE], "evaluation.verify.folders.verify_artefact", (Path(NOWHERE),)),
-    (["card", NOWHERE], "evaluation.report.cards.card_of", (Path(NOWHERE),)),
-    (["table", NOWHERE], TABLE, ([Path(NOWHERE)],)),
+    (["verify", NOWHERE], "evaluation.api.verify", (Path(NOWHERE),)),
+    (["card", NOWHERE], "evaluation.api.card", (Path(NOWHERE),)),
+    (["table", NOWHERE], "evaluation.api.table", ([Path(NOWHERE)],)),
     (
         ["table", NOWHERE, "--table", "mian"],
-        TABLE,
+        "evaluation.api.table",
         ([Path(NOWHERE)], "mian"),
     ),
     (
         ["table", NOWHERE, "b"],
-        TABLE,
+        "evaluation.api.table",
         ([Path(NOWHERE), Path("b")],),
     ),
-    (["plot", NOWHERE], "evaluation.report.publish.draw_run", (Path(NOWHERE),)),
-    (["report", NOWHERE], "evaluation.report.page.write_report", (Path(NOWHERE),)),
-    (["data", "show", "citty"], "ravel.facts.sources.open_tables", ("bundled", "citty")),
-    (["planted", "make", "smal", "--out", NOWHERE], "das.models.planted.open_spec", ("smal",)),
-    (["push", NOWHERE, "a/b"], "evaluation.exchange.hub.push.push_folder", (Path(NOWHERE), "a/b")),
-    (["pull", "a/b", "--out", NOWHERE], "evaluation.exchange.hub.pull.pull_folder", ("a/b", Path(NOWHERE))),
+    (["plot", NOWHERE], "evaluation.api.plot", (Path(NOWHERE),)),
+    (["report", NOWHERE], "evaluation.api.report", (Path(NOWHERE),)),
+    (["data", "show", "citty"], "evaluation.api.open_tables", ("bundled", "citty")),
+    (["planted", "make", "smal", "--out", NOWHERE], "evaluation.api.open_spec", ("smal",)),
+    (["push", NOWHERE, "a/b"], "evaluation.api.push", (Path(NOWHERE), "a/b")),
+    (["pull", "a/b", "--out", NOWHERE], "evaluation.api.pull", ("a/b", Path(NOWHERE))),
     (
         ["score", "f", "--instance", NOWHERE, "--split", "context"],
-        "evaluation.suite.named_model.model_named_in",
+        "evaluation.api.model_named_in",
         (Path(NOWHERE),),
     ),
 ]

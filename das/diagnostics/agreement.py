@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from das.featurizers.base import Featurizer
+from das.featurizers.geometry import overlap, principal_cosines, written_directions
 from das.featurizers.masked import MaskedBasis
 from das.featurizers.subspace import Subspace
-from das.geometry import overlap, principal_cosines, written_directions
 from ravel.common.errors import SuiteError
 
 __all__ = ["Agreement", "agreement", "subspace_of"]
@@ -55,7 +55,7 @@ def subspace_of(featurizer: Featurizer) -> Tensor:
 def agreement(featurizers: Sequence[Featurizer]) -> Agreement:
     """Return how alike the subspaces of several seeds are.
 
-    Per pair the mean over its principal angles (`das.geometry.principal_cosines`), then the mean over pairs.
+    Per pair the mean over its principal angles (`das.featurizers.geometry`), then the mean over pairs.
     Subspaces that differ between seeds with equal scores say that the score does not single one out; equal
     ones do not say that it is the model's. Raises SuiteError for fewer than two and what `subspace_of`
     refuses.

@@ -8,7 +8,8 @@ from das.engine.base.protocol import Engine, ForcedPair
 from das.engine.engines.answering import EngineAnswerer
 from das.engine.engines.direct import DirectEngine
 from das.engine.engines.resume import ResumeEngine
-from das.engine.selftest.selftest import check_engine, proven
+from das.engine.selftest.engine_check import check_engine
+from das.engine.selftest.selftest import proven
 from das.models.base import TargetModel
 from ravel.common.errors import unknown_name
 

@@ -10,6 +10,8 @@ from typing import final
 
 from torch import Tensor, nn
 
+from ravel.common.facts_table import facts_table
+
 __all__ = ["Featurizer"]
 
 
@@ -49,6 +51,12 @@ class Featurizer(nn.Module, ABC):
     def mask(self) -> Tensor:
         """Return the choice among coordinates, [n_features], each from 0 (base's stays) to 1 (source's
         comes)."""
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: kind, sizes, and what happens to what the encoder loses."""
+        kept = "stays with the base" if self.keeps_error else "is dropped"
+        facts = {"size": self.size, "width": self.width, "what the encoder loses": kept}
+        return facts_table(self.kind, facts)
 
     @final
     def interchange(self, base: Tensor, source: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from das.featurizers.subspace import Subspace
 from das.sites import Site
 from das.tensor_files import TensorFileError, parse_tensors
 from ravel.common.errors import SuiteError
+from ravel.common.facts_table import facts_table
 from ravel.common.io import read_bytes, read_json, write_bytes, write_json
 from ravel.common.typed import check_version, typed_values
 
@@ -53,6 +54,10 @@ class FeaturizerHeader:
     """The target model's fingerprint."""
     instance_fingerprint: str
     """The instance's fingerprint."""
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: every field."""
+        return facts_table(f"{self.method} for {self.attribute}", {**asdict(self), "site": self.site})
 
 
 def save_featurizer(featurizer: Featurizer, folder: Path, header: FeaturizerHeader) -> None:

@@ -6,5 +6,10 @@ from ravel.common.registry import Registry
 __all__ = ["FAMILIES", "ModelFamily", "TargetModel"]
 
 FAMILIES: Registry[ModelFamily] = Registry(
-    kind="model family", packages=("das.models.families",), attribute="FAMILY", name_of=lambda f: f.name
+    kind="model family",
+    packages=("das.models.families",),
+    attribute="FAMILY",
+    name_of=lambda f: f.name,
+    group="ravel.model_families",
+    accepts=lambda thing: isinstance(thing, ModelFamily),
 )

@@ -6,6 +6,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -116,6 +117,8 @@ class TargetModel:
     """The hub id or the folder's path as the user gave it."""
     instrument: Instrument
     """What the model is, part by part: weights, tokenizer, dtype and all else that decides its numbers."""
+    folder: Path | None = None
+    """Where the weights were read from and still are, unchanged; None for a model made in memory."""
     refused: Mapping[Stream, str] | None = None
     """Streams that the self-test found not to be what the suite takes them for, each with the reason; None
     before the self-test."""

@@ -3,8 +3,7 @@ it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -21,10 +20,11 @@ from das.models.generic import infer_family
 from das.models.instrument import Instrument, instrument_of
 from das.models.tokenizers import file_of, read_tokenizer
 from das.models.wrappers import model_class
+from das.out_of_memory import memory_guard, ran_out_of_memory
 from ravel.common.bundled import bundled_path
 from ravel.common.errors import SuiteError, unknown_name
 
-__all__ = ["AUTO", "BUNDLED", "DTYPES", "load_target", "memory_guard", "ran_out_of_memory", "target_from"]
+__all__ = ["AUTO", "BUNDLED", "DTYPES", "load_target", "target_from"]
 
 BUNDLED = "bundled"
 """The name that stands for the target model shipped with the suite."""
@@ -90,10 +90,10 @@ def target_from(
     """Make a target of a causal language model already in memory; it is frozen and put in eval mode in place.
 
     A model wrapped by PEFT is read with its adapters at work. A model of no known family gets one that
-    `infer_family` finds; it is tested when an engine is made for it. `folder` is where the weights came from,
-    unchanged: their hash is kept there; `instrument` is that of the same objects, where it was worked out
-    before. Raises SuiteError where no family is found, for a tokenizer without character offsets, and for
-    adapters that act outside the model's modules.
+    `infer_family` finds; it is tested when an engine is made for it. `folder` is where the weights came
+    from, unchanged: their hash and the self-test's verdict are kept there; `instrument` is that of the
+    same objects, where it was worked out before. Raises SuiteError where no family is found, for a
+    tokenizer without character offsets, and for adapters that act outside the model's modules.
     """
     model = unwrapped(model)
     family = _registered(model.config.model_type) or infer_family(model)
@@ -113,38 +113,8 @@ def target_from(
         family=family,
         name=name,
         instrument=instrument or instrument_of(model, tokenizer, folder=folder),
+        folder=folder,
     )
-
-
-@contextmanager
-def memory_guard(expected: str, todo: str) -> Iterator[None]:
-    """Turn running out of memory on any device into a SuiteError that says which flag lowers the need."""
-    try:
-        yield
-    except MemoryError:
-        came = "out of memory"
-    except RuntimeError as error:
-        if not ran_out_of_memory(error):
-            raise
-        came = f"out of memory ({str(error).splitlines()[0]})"
-    else:
-        return
-    raise SuiteError(expected=expected, came=came, todo=todo)
-
-
-def ran_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error says that memory did not suffice; each device says it in its own way."""
-    text = str(error).lower()
-    known = (
-        "out of memory",
-        "not enough memory",
-        "can't allocate memory",
-        "cannot allocate memory",
-        "defaultcpuallocator",
-    )
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
-        return True
-    return isinstance(error, RuntimeError) and any(phrase in text for phrase in known)
 
 
 def _dtype_of(name: str) -> torch.dtype:

@@ -18,9 +18,9 @@ import torch
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, optim
 
+from das.engine.base.backward import add_gradients
 from das.engine.base.labels import ForcedLabels
 from das.engine.base.protocol import Engine, FeaturizedPairs
-from das.engine.running.backward import add_gradients
 from das.featurizers.base import Featurizer
 from das.sites import Site
 from das.training.checkpoint import (

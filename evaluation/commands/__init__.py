@@ -1,6 +1,6 @@
-"""The subcommands of `ravel`, one file per group: read flags, call one library function, print its summary.
+"""The subcommands of `ravel`, one file per command or group: read flags, call a function of `evaluation.api`,
+print its result.
 
-Functions here import what needs torch (das, and most of evaluation) inside their bodies: `ravel --help`,
-`ravel data` and `ravel table` must start at once, and torch takes seconds. It is the only place where that is
-done for speed alone.
+What needs torch is reached through `evaluation.api`, which imports it when it is called: `ravel --help`,
+`ravel data` and `ravel table` start at once.
 """

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from evaluation.commands._flags import Json, one_of
-from evaluation.commands._output import keeping, print_json, say, shown_progress
+from evaluation import api
+from evaluation.commands.flags import command, one_of
+from evaluation.commands.printing import Result, keeping, say, shown_progress
+from ravel.common.sizes import parse_bytes
+
+if TYPE_CHECKING:
+    from evaluation.exchange.hub.pull import Pulled
+    from evaluation.exchange.hub.push import Pushed
 
 __all__ = ["pull", "push"]
 
+_REPO_TYPES: tuple[Literal["dataset", "model"], ...] = ("dataset", "model")
 
+
+@command
 def push(
     path: Annotated[
         Path, typer.Argument(metavar="PATH", help="Folder of an instance, a featurizer or a run.")
@@ -26,26 +35,26 @@ def push(
         str, typer.Option("--branch", "--revision", help="Branch to commit to; it is made if it is missing.")
     ] = "main",
     message: Annotated[str | None, typer.Option("--message", help="Of the commit.")] = None,
-    as_json: Json = False,
-) -> None:
+) -> Result:
     """Verify a folder and publish it on a Hugging Face hub, with a card. HF_TOKEN must be allowed to write.
 
     Example: ravel push city-instance me/ravel-city
     """
-    from evaluation.exchange.hub.layout import named
-    from evaluation.exchange.hub.push import push_folder
-
     with keeping("No commit was made unless the hub shows it; start the same command again."):
-        pushed = push_folder(path, repo_id, private=private, branch=branch, message=message)
-    if as_json:
-        print_json(asdict(pushed))
-        return
-    if pushed.left_out:
-        say(f"left out: {named(pushed.left_out)}")
-    say(f"{pushed.kind} of {pushed.n_files} files, {pushed.n_bytes} bytes, fingerprint {pushed.fingerprint}")
-    say(f"commit {pushed.commit}: {pushed.url}")
+        pushed = api.push(path, repo_id, private=private, branch=branch, message=message)
+
+    def text() -> None:
+        from evaluation.exchange.hub.layout import named
+
+        if pushed.left_out:
+            say(f"left out: {named(pushed.left_out)}")
+        say(_measures(pushed))
+        say(f"commit {pushed.commit}: {pushed.url}")
+
+    return Result(asdict(pushed), text)
 
 
+@command
 def pull(
     repo_id: Annotated[str, typer.Argument(metavar="REPO_ID", help="owner/name.")],
     out: Annotated[Path, typer.Option("--out", help="New folder.")],
@@ -59,29 +68,29 @@ def pull(
     max_size: Annotated[
         str, typer.Option("--max-size", help="How large the repository may be, such as 20GiB.")
     ] = "4GiB",
-    as_json: Json = False,
-) -> None:
+) -> Result:
     """Bring an instance, a featurizer or a run from a Hugging Face hub, verified, into a new folder.
 
     Example: ravel pull me/ravel-city --out city-instance
     """
-    from evaluation.exchange.hub.client import REPO_TYPES
-    from evaluation.exchange.hub.pull import pull_folder
-    from ravel.common.sizes import parse_bytes
-
     with keeping("Nothing was written; start the same command again."), shown_progress() as progress:
-        pulled = pull_folder(
+        pulled = api.pull(
             repo_id,
             out,
             revision=revision,
-            repo_type=None if repo_type is None else one_of("type of repository", repo_type, REPO_TYPES),
+            repo_type=None if repo_type is None else one_of("type of repository", repo_type, _REPO_TYPES),
             max_bytes=parse_bytes(max_size),
             progress=progress,
         )
-    if as_json:
-        print_json({**asdict(pulled), "path": str(pulled.path)})
-        return
-    for note in pulled.notes:
-        say(note)
-    say(f"{pulled.kind} of {pulled.n_files} files, {pulled.n_bytes} bytes, fingerprint {pulled.fingerprint}")
-    say(f"commit {pulled.commit} of {pulled.repo_id} is in {pulled.path}")
+
+    def text() -> None:
+        for note in pulled.notes:
+            say(note)
+        say(_measures(pulled))
+        say(f"commit {pulled.commit} of {pulled.repo_id} is in {pulled.path}")
+
+    return Result({**asdict(pulled), "path": str(pulled.path)}, text)
+
+
+def _measures(moved: Pushed | Pulled) -> str:
+    return f"{moved.kind} of {moved.n_files} files, {moved.n_bytes} bytes, fingerprint {moved.fingerprint}"

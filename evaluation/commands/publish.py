@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from evaluation.commands._flags import Json, one_of
-from evaluation.commands._output import print_json, say
+from evaluation import api
+from evaluation.commands.flags import command, one_of
+from evaluation.commands.printing import Result, say
 from evaluation.report.tables import RENDERERS, render
-from evaluation.report.tables.of_runs import table_of_runs
 from ravel.facts.schema import Partition
 
 __all__ = ["plot", "table"]
@@ -25,6 +24,7 @@ _PARTITIONS: tuple[Literal["test"], Literal["val"]] = ("test", "val")
 _ALL = "all"
 
 
+@command
 def table(
     run_paths: RunPaths,
     style: Annotated[str, typer.Option("--format", help="markdown, latex, csv or html.")] = "markdown",
@@ -38,21 +38,18 @@ def table(
         ),
     ] = "main",
     partition: PartitionName = "test",
-    as_json: Json = False,
-) -> None:
+) -> Result:
     """Print a table of a run, or of several runs with an entity type each.
 
     Example: ravel table city-run --format latex > table.tex
     """
     one_of("table format", style, RENDERERS)
     kept: Partition = one_of("partition", partition, _PARTITIONS)
-    made = table_of_runs(run_paths, name, kept)
-    if as_json:
-        print_json(asdict(made))
-        return
-    typer.echo(render(made, style), nl=False)
+    made = api.table(run_paths, name, kept)
+    return Result(made.to_json(), lambda: typer.echo(render(made, style), nl=False))
 
 
+@command
 def plot(
     run_path: RunPath,
     out: Annotated[
@@ -66,17 +63,10 @@ def plot(
             "pairs; entanglement: what else changed; angles: overlap of what is swapped; training; or all.",
         ),
     ] = _ALL,
-    as_json: Json = False,
-) -> None:
+) -> Result:
     """Draw the figures of a run as PNG and SVG.
 
     Example: ravel plot city-run --plot sizes
     """
-    from evaluation.report.publish import draw_run
-
-    paths = draw_run(run_path, out, None if name == _ALL else [name])
-    if as_json:
-        print_json([str(path) for path in paths])
-        return
-    for path in paths:
-        say(str(path))
+    paths = [str(path) for path in api.plot(run_path, out, None if name == _ALL else [name])]
+    return Result(paths, lambda: say("\n".join(paths)))

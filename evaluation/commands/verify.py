@@ -8,14 +8,16 @@ from typing import Annotated
 
 import typer
 
-from evaluation.commands._flags import Json
-from evaluation.commands._output import print_json, print_rows, say, warn
+from evaluation import api
+from evaluation.commands.flags import command
+from evaluation.commands.printing import Result, print_rows, say
 
 __all__ = ["verify"]
 
 _PROBLEMS = 2
 
 
+@command
 def verify(
     path: Annotated[
         Path,
@@ -28,19 +30,15 @@ def verify(
         Path | None,
         typer.Option("--instance", help="For a submission: the instance whose pairs its outcomes must be."),
     ] = None,
-    as_json: Json = False,
-) -> None:
+) -> Result:
     """Check hashes, schemas, tensors, outcomes, scores and leaks of a folder; exit with 2 if any is wrong.
 
     Example: ravel verify city-run
     """
-    from evaluation.verify.folders import leak_rows, verify_artefact
+    found = api.verify(path, instance)
+    rows = api.leak_rows(found)
 
-    found = verify_artefact(path, instance)
-    rows = leak_rows(found)
-    if as_json:
-        print_json({**asdict(found), "path": str(found.path), "sound": found.sound, "checks": rows})
-    else:
+    def text() -> None:
         for note in found.notes:
             say(note)
         if rows:
@@ -51,7 +49,10 @@ def verify(
             if leak.severity == "note":
                 say(leak.text)
         say(f"{found.kind} in {found.path}: {'sound' if found.sound else f'{len(found.problems)} problems'}")
-    for problem in found.problems:
-        warn(problem)
-    if not found.sound:
-        raise typer.Exit(_PROBLEMS)
+
+    return Result(
+        {**asdict(found), "path": str(found.path), "sound": found.sound, "checks": rows},
+        text,
+        warnings=found.problems,
+        exit_code=0 if found.sound else _PROBLEMS,
+    )

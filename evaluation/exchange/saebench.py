@@ -17,7 +17,8 @@ from typing import Any
 import yaml
 
 from evaluation.records.run_folder import RunFolder
-from evaluation.records.scores import AverageRecord, ScoreRecord, read_averages, read_scores, set_apart
+from evaluation.records.run_records import RunRecords
+from evaluation.records.scores import AverageRecord, ScoreRecord, set_apart
 from ravel.common.errors import SuiteError
 from ravel.common.folders import check_new_folder, new_folder
 from ravel.common.io import canonical_json, read_json, read_text, write_json
@@ -69,15 +70,10 @@ def saebench_results(run_path: Path, generalisation: Generalisation) -> dict[str
     Equal runs give equal results: the id is made from the content, the time is that of the scores. Raises
     SuiteError as `export_saebench` does.
     """
-    run = RunFolder(run_path)
-    if not run.scores.is_file() or not run.averages.is_file() or not run.config.is_file():
-        raise SuiteError(
-            expected=f"a finished run in {run_path}",
-            came="a folder without config.yaml, scores.jsonl and averages.jsonl, or none",
-            todo="give the folder of a run, and finish it with ravel run",
-        )
+    records = RunRecords.open(run_path)
+    run = records.folder
     suite, instance = _suite(run), Instance.load(run.instance)
-    rows = _rows(run, generalisation)
+    rows = _rows(records, generalisation)
     if not rows:
         raise SuiteError(
             expected=f"a sparse autoencoder's row in {run_path}, scored on {generalisation} test pairs",
@@ -102,24 +98,19 @@ def _suite(run: RunFolder) -> dict[str, Any]:
     return found
 
 
-def _rows(run: RunFolder, generalisation: Generalisation) -> list[_Row]:
+def _rows(run: RunRecords, generalisation: Generalisation) -> list[_Row]:
     averages = [
         record
-        for record in read_averages(run.averages)
+        for record in run.averages or ()
         if (record.partition, record.generalisation, record.source_kind) == ("test", generalisation, "all")
         and not set_apart(record.method)
     ]
-    scores = [
-        record
-        for record in read_scores(run.scores)
-        if (record.partition, record.generalisation, record.source_kind) == ("test", generalisation, "all")
-        and record.chosen
-    ]
+    scores = [record for record in run.chosen() if record.generalisation == generalisation]
     rows = []
     for macro in averages:
         if macro.scope != "macro" or macro.disentangle is None:
             continue
-        cells = _cells(run, [record for record in scores if record.method == macro.method])
+        cells = _cells(run.folder, [record for record in scores if record.method == macro.method])
         if cells and all(isinstance(cell["config"].get("autoencoder"), dict) for cell in cells):
             own = [a for a in averages if a.method == macro.method and a.scope == "attribute"]
             rows.append(_Row(macro.method, macro, own, cells))

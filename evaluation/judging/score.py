@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from das.engine.base.protocol import Engine
 from das.featurizers.base import Featurizer
@@ -15,7 +16,27 @@ from ravel.common.errors import SuiteError, unknown_name
 from ravel.facts.schema import Generalisation, Partition, split_name
 from ravel.instance.instance import Instance
 
-__all__ = ["score_featurizer"]
+__all__ = ["ScoreRequest", "require_pairs", "score_featurizer"]
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreRequest:
+    """Which split a featurizer is scored on, and how."""
+
+    generalisation: Generalisation
+    """What is held out."""
+    partition: Partition
+    """`val` or `test`."""
+    attributes: Sequence[str] = ()
+    """Target attributes; empty for those that the featurizer serves."""
+    label_tokens: int = DEFAULT_LABEL_TOKENS
+    """How many of an answer's first tokens are compared."""
+    tolerance: bool = True
+    """Let an answer that is close count where the attribute's matcher does."""
+    rounding: Rounding = "none"
+    """`reference` rounds each template's accuracy to two decimals first."""
+    allow_foreign: bool = False
+    """Score a featurizer that was made with another model or instance."""
 
 
 def score_featurizer(
@@ -23,25 +44,19 @@ def score_featurizer(
     engine: Engine,
     featurizer: Featurizer,
     subject: Subject,
-    *,
-    generalisation: Generalisation,
-    partition: Partition,
-    attributes: Sequence[str],
-    label_tokens: int = DEFAULT_LABEL_TOKENS,
-    tolerance: bool = True,
-    rounding: Rounding = "none",
+    request: ScoreRequest,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[ScoreRecord]:
-    """Judge a featurizer on one split, once, and score it for each target attribute.
+    """Judge a featurizer on one split, once, and score it for each target attribute of the request.
 
-    `label_tokens` and `tolerance` are those of `judge`. Raises SuiteError for an unknown attribute or a split without pairs.
+    Raises SuiteError for an unknown attribute or a split without pairs.
     """
-    for attribute in attributes:
+    for attribute in request.attributes:
         if attribute not in instance.attributes:
             raise unknown_name(
                 f"attribute of this {instance.entity_type} instance", attribute, instance.attributes
             )
-    split = split_name(generalisation, partition)
+    split = split_name(request.generalisation, request.partition)
     require_pairs(instance, split)
     outcomes = judge(
         instance,
@@ -49,8 +64,8 @@ def score_featurizer(
         engine,
         subject.site,
         featurizer,
-        label_tokens=label_tokens,
-        tolerance=tolerance,
+        label_tokens=request.label_tokens,
+        tolerance=request.tolerance,
         progress=progress,
     )
     return [
@@ -58,11 +73,11 @@ def score_featurizer(
             outcomes,
             attribute,
             subject,
-            generalisation=generalisation,
-            partition=partition,
-            rounding=rounding,
+            generalisation=request.generalisation,
+            partition=request.partition,
+            rounding=request.rounding,
         )
-        for attribute in attributes
+        for attribute in request.attributes
     ]
 
 

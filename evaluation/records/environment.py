@@ -7,12 +7,10 @@ import platform
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ravel import __version__
-
-if TYPE_CHECKING:
-    pass
+from ravel.common.plugins import plugin_versions
 
 __all__ = ["describe_environment"]
 
@@ -59,8 +57,9 @@ def describe_environment(
 ) -> dict[str, Any]:
     """Return versions, machine, device, engine and variables: what may change numbers though it should not.
 
-    `cache` says what an engine that keeps states does with those that do not fit into memory, `numerics` how
-    the libraries compute (`das.environment.describe_numerics`). Nothing depends on the locale.
+    Plugins stand among the packages, a file with the hash of its content for a version. `cache` says what an
+    engine that keeps states does with those that do not fit into memory, `numerics` how the libraries compute
+    (`das.environment.describe_numerics`). Nothing depends on the locale.
     """
     return {
         "ravel_bench": __version__,
@@ -73,7 +72,7 @@ def describe_environment(
             for name, value in sorted(os.environ.items())
             if name in _VARIABLES or name.startswith(_PREFIXES)
         },
-        "packages": {name: _version_of(name) for name in _PACKAGES},
+        "packages": {name: _version_of(name) for name in _PACKAGES} | plugin_versions(),
         "device": device,
         "dtype": dtype,
         "engine": engine,

@@ -1,5 +1,4 @@
-"""The folder of a run: where each file lies, how a fit reports into it, when it may be continued; no fitting,
-no scores.
+"""The folder of a run: where each file lies, when it may be continued; no fitting, no scores.
 
 config.yaml         the resolved suite
 environment.json    fingerprints of instance and model, and each environment that worked on this folder
@@ -17,10 +16,10 @@ tables/  plots/
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from evaluation.records.headers import read_cell_header, read_environment
 from evaluation.records.lock import LOCK_FILE
@@ -29,7 +28,6 @@ from ravel.common.config import Config
 from ravel.common.durable import remove_parts
 from ravel.common.errors import SuiteError
 from ravel.common.io import (
-    append_text,
     canonical_json,
     make_folder,
     read_text,
@@ -40,42 +38,8 @@ from ravel.common.io import (
     write_jsonl,
     write_text,
 )
-from ravel.common.progress import Progress
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from evaluation.suite.shared_tensors import SharedTensors
-
-__all__ = ["CellFolder", "FolderWorkspace", "RunFolder"]
-
-
-class FolderWorkspace:
-    """A fit's workspace on disk: checkpoints in `checkpoint/`, log rows in `train_log.jsonl`."""
-
-    def __init__(
-        self, cell: CellFolder, label: str, progress: Progress, shared: SharedTensors | None = None
-    ) -> None:
-        self.folder: Path | None = make_folder(cell.checkpoint)
-        """Where the fit keeps its checkpoints."""
-        self._log = cell.train_log
-        self._label = label
-        self._progress = progress
-        self._shared = shared
-        # A resumed fit repeats its earlier rows, so every attempt begins with an empty log.
-        write_text(self._log, "")
-
-    def log(self, row: dict[str, float | int | str]) -> None:
-        """Append one row to `train_log.jsonl`."""
-        append_text(self._log, canonical_json(row) + "\n")
-
-    def progress(self, done: int, total: int) -> None:
-        """Pass the report on as stage `fit <cell>`."""
-        self._progress(f"fit {self._label}", done, total)
-
-    def shared(self, key: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-        """Return what the run keeps under the key, or make it; without a store it is made each time."""
-        return make() if self._shared is None else self._shared.get(key, make)
+__all__ = ["CellFolder", "RunFolder"]
 
 
 @dataclass(frozen=True, slots=True)

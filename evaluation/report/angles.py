@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from das.featurizers.base import Featurizer
-from das.geometry import overlap, principal_cosines
+from das.featurizers.geometry import overlap, principal_cosines
 from evaluation.records.overlaps import AngleRecord
 
 __all__ = ["FittedPart", "angle_records"]

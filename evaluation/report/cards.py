@@ -11,7 +11,8 @@ from typing import Any
 from das.featurizers.storage import FeaturizerHeader, load_featurizer
 from evaluation.config.suite import SuiteConfig
 from evaluation.records.run_folder import RunFolder
-from evaluation.records.scores import Interval, ScoreRecord, read_averages, read_comparisons, read_scores
+from evaluation.records.run_records import RunRecords
+from evaluation.records.scores import Interval, ScoreRecord
 from evaluation.report.tables import main_table, render
 from ravel.common.bundled import bundled_path
 from ravel.common.errors import SuiteError
@@ -226,12 +227,10 @@ def _run_meta(run: RunFolder, instance: Instance, title: str) -> dict[str, Any]:
 def _main_table(run: RunFolder) -> str:
     if not run.scores.is_file():
         return "The run is not finished: it has no scores yet.\n"
-    averages = read_averages(run.averages) if run.averages.is_file() else None
-    comparisons = read_comparisons(run.comparisons) if run.comparisons.is_file() else ()
-    scores = read_scores(run.scores)
-    if not any(record.chosen and record.partition == "test" for record in scores):
+    records = RunRecords(run)
+    if not records.chosen(source_kind=None):
         return "No method had a score on test pairs.\n"
-    made = main_table(scores, averages, partition="test", comparisons=comparisons)
+    made = main_table(records.scores, records.averages, partition="test", comparisons=records.comparisons)
     return render(made, "markdown")
 
 
@@ -330,7 +329,7 @@ def _scores_of(folder: Path) -> list[ScoreRecord]:
     run = RunFolder(place.parent.parent)
     if place.parent.name != "cells" or not run.scores.is_file():
         return []
-    return [record for record in read_scores(run.scores) if record.cell == place.name]
+    return [record for record in RunRecords(run).scores if record.cell == place.name]
 
 
 def _score_table(scores: Sequence[ScoreRecord]) -> str:

@@ -9,23 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from das.featurizers.storage import load_featurizer
-from evaluation.records.control_checks import CONTROL_CHECKS, read_control_checks
-from evaluation.records.failures import read_failures
 from evaluation.records.overlaps import AngleRecord, EntanglementRecord
 from evaluation.records.run_folder import RunFolder
-from evaluation.records.scores import (
-    ScoreRecord,
-    read_averages,
-    read_comparisons,
-    read_outcomes,
-    read_refusals,
-    read_scores,
-)
+from evaluation.records.run_records import RunRecords
+from evaluation.records.scores import ScoreRecord
 from evaluation.report.angles import FittedPart, angle_records
 from evaluation.report.plots import PLOTS, PlotInputs, TrainingLog, write_plots
 from evaluation.report.tables import write_tables
 from evaluation.report.tables.means import averages_without_outcomes
-from evaluation.report.tables.of_runs import check_scored
 from evaluation.scoring.entanglement import entanglement_records
 from evaluation.scoring.post_hoc import read_derived, write_derived
 from ravel.common.errors import SuiteError, unknown_name
@@ -49,17 +40,18 @@ def publish_tables(run: RunFolder) -> list[Path]:
 
     The numbers behind those of balanced scores and of dependence go into the run's folder, as JSON Lines.
     """
-    derived = write_derived(run)
+    records = RunRecords(run)
+    derived = write_derived(records)
     return write_tables(
-        read_scores(run.scores),
-        read_averages(run.averages) if run.averages.is_file() else None,
+        records.scores,
+        records.averages,
         run.tables,
-        comparisons=read_comparisons(run.comparisons) if run.comparisons.is_file() else (),
-        refusals=read_refusals(run.refusals) if run.refusals.is_file() else (),
+        comparisons=records.comparisons,
+        refusals=records.refusals,
         balanced=derived.balanced,
         breakdowns=derived.breakdowns,
-        controls=read_control_checks(run.path / CONTROL_CHECKS),
-        failures=read_failures(run.path),
+        controls=records.control_checks,
+        failures=records.failures,
     )
 
 
@@ -88,8 +80,7 @@ def draw_run(run_path: Path, out: Path | None = None, names: Sequence[str] | Non
     for name in names or ():
         if name not in PLOTS:
             raise unknown_name("plot", name, [*PLOTS, "all"])
-    check_scored(run_path)
-    paths = publish_plots(RunFolder(run_path), out, names)
+    paths = publish_plots(RunRecords.open(run_path).folder, out, names)
     if not paths:
         raise SuiteError(
             expected=f"records to draw {', '.join(names or ['all'])} from in {run_path}",
@@ -102,19 +93,19 @@ def draw_run(run_path: Path, out: Path | None = None, names: Sequence[str] | Non
 def plot_inputs(run: RunFolder, names: Sequence[str] | None = None) -> PlotInputs:
     """Read from a run what the figures of these names (by default all) are drawn from."""
     wanted = set(PLOTS if names is None else names)
-    scores = read_scores(run.scores)
-    chosen = [r for r in scores if r.chosen and r.partition == "test" and r.source_kind == "all"]
+    records = RunRecords(run)
+    chosen = records.chosen()
     return PlotInputs(
-        scores=scores,
-        averages=read_averages(run.averages) if run.averages.is_file() else averages_without_outcomes(chosen),
-        entanglement=_entanglement(run, chosen) if "entanglement" in wanted else (),
-        dependence=read_derived(run).dependence if "entanglement" in wanted else (),
+        scores=records.scores,
+        averages=averages_without_outcomes(chosen) if records.averages is None else records.averages,
+        entanglement=_entanglement(records, chosen) if "entanglement" in wanted else (),
+        dependence=read_derived(records).dependence if "entanglement" in wanted else (),
         angles=_angles(run, chosen) if "angles" in wanted else (),
         logs=_logs(run, chosen) if "training" in wanted else (),
     )
 
 
-def _entanglement(run: RunFolder, chosen: Sequence[ScoreRecord]) -> list[EntanglementRecord]:
+def _entanglement(run: RunRecords, chosen: Sequence[ScoreRecord]) -> list[EntanglementRecord]:
     """Read each cell's outcomes once; a cell may be the chosen one of several attributes."""
     served: dict[tuple[str, str], list[ScoreRecord]] = {}
     for record in chosen:
@@ -122,12 +113,12 @@ def _entanglement(run: RunFolder, chosen: Sequence[ScoreRecord]) -> list[Entangl
         served.setdefault((record.cell, split), []).append(record)
     records: list[EntanglementRecord] = []
     for (cell, split), group in served.items():
-        path = run.cell(cell).outcomes(split)
-        if not path.is_file():
+        outcomes = run.outcomes(cell, split)
+        if outcomes is None:
             continue
         one = group[0]
         found = entanglement_records(
-            read_outcomes(path),
+            outcomes,
             one.attribute,
             method=one.method,
             entity_type=one.entity_type,

@@ -38,8 +38,8 @@ class ScoredCell:
 class CellScorer:
     """Chooses among the cells of a grid and scores them.
 
-    Choices are (method, attribute) with the ids of the chosen cells, one per seed, in the order in which cells
-    were given.
+    A choice holds for each (method, attribute) the ids of the chosen cells, one per seed, in the order in
+    which cells were given.
     """
 
     def __init__(
@@ -51,8 +51,8 @@ class CellScorer:
         generalisations: Sequence[Generalisation],
         outcomes: Callable[[str, str], Sequence[Outcome]],
     ) -> None:
-        """`outcomes` returns what the model said in a cell, given by its id, on a split; it is asked for splits
-        that have pairs."""
+        """`outcomes` returns what the model said in a cell, given by its id, on a split; it is asked only for
+        splits that have pairs."""
         self._cells = {cell.subject.cell: cell for cell in cells}
         self._instance = instance
         self._attributes = attributes

@@ -135,7 +135,7 @@ def intervals_of(outcomes: Sequence[Outcome], attribute: str) -> Intervals:
 
 
 def mean_of(parts: Sequence[Sampled]) -> Sampled:
-    """Return the unweighted mean of scores; counts are added. All is None if one part is, or there is none."""
+    """Return the unweighted mean of scores; counts are added. A score is None if a part has none."""
     points = [part.point for part in parts]
     point = Scores(
         cause=mean([p.cause for p in points]),

@@ -6,7 +6,6 @@ they are read, else they are computed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
@@ -14,14 +13,8 @@ from pathlib import Path
 
 from evaluation.records.breakdowns import BreakdownRecord, read_breakdowns
 from evaluation.records.run_folder import RunFolder
-from evaluation.records.scores import (
-    AverageRecord,
-    Outcome,
-    ScoreRecord,
-    read_averages,
-    read_outcomes,
-    read_scores,
-)
+from evaluation.records.run_records import RunRecords
+from evaluation.records.scores import AverageRecord, Outcome, ScoreRecord, read_averages, read_outcomes
 from evaluation.scoring.balanced import BalancedScorer
 from evaluation.scoring.breakdowns import Breakdown
 from evaluation.scoring.clusters import clusters_of
@@ -87,13 +80,13 @@ class _Files:
         return all(p.is_file() for p in (self.balanced, self.breakdowns, self.dependence, self.skew))
 
 
-def write_derived(run: RunFolder) -> Derived:
+def write_derived(run: RunRecords) -> Derived:
     """Compute all of it; write `balanced.jsonl`, `breakdowns.jsonl`, `dependence.jsonl` and `values.jsonl`.
 
     Nothing is written for a run without an instance in its folder.
     """
-    derived, files = derive(run), _Files.of(run)
-    if run.instance.is_dir():
+    derived, files = derive(run), _Files.of(run.folder)
+    if run.instance is not None:
         write_jsonl(files.balanced, (record.to_json() for record in derived.balanced))
         write_jsonl(files.breakdowns, (record.to_json() for record in derived.breakdowns))
         write_jsonl(files.dependence, (record.to_json() for record in derived.dependence))
@@ -101,12 +94,12 @@ def write_derived(run: RunFolder) -> Derived:
     return derived
 
 
-def read_derived(run: RunFolder) -> Derived:
+def read_derived(run: RunRecords) -> Derived:
     """Read what was published with the run's scores; where a file is absent compute all, and write nothing.
 
     Raises SuiteError for a file that does not fit.
     """
-    files = _Files.of(run)
+    files = _Files.of(run.folder)
     if not files.complete():
         return derive(run)
     return Derived(
@@ -117,24 +110,23 @@ def read_derived(run: RunFolder) -> Derived:
     )
 
 
-def derive(run: RunFolder) -> Derived:
+def derive(run: RunRecords) -> Derived:
     """Compute all of it from scores, outcomes and instance; all empty for a run without an instance.
 
     A chosen cell without outcomes of a split is left out there. Raises SuiteError if outcomes are not those
     of the instance's pairs.
     """
-    if not run.instance.is_dir():
+    instance = run.instance
+    if instance is None:
         return Derived()
-    instance = Instance.load(run.instance)
     tables = bundled_facts(instance)
     dependence, skew = world_of(instance, tables)
     same = SameValue(instance, None if tables is None else values_of_tables(tables))
-    scores = [r for r in read_scores(run.scores) if r.chosen and r.partition == "test"]
     balanced: list[AverageRecord] = []
     breakdowns: list[BreakdownRecord] = []
     for generalisation in GENERALISATIONS:
         pairs = instance.pairs(split_name(generalisation, "test"))
-        evidence = _evidence(run, scores, generalisation)
+        evidence = _evidence(run, generalisation)
         if pairs and evidence:
             split = _context(instance, generalisation)
             scorer = BalancedScorer(pairs, split)
@@ -172,17 +164,15 @@ def _context(instance: Instance, generalisation: Generalisation) -> SplitContext
     )
 
 
-def _evidence(
-    run: RunFolder, scores: Sequence[ScoreRecord], generalisation: Generalisation
-) -> list[Evidence]:
+def _evidence(run: RunRecords, generalisation: Generalisation) -> list[Evidence]:
     split = split_name(generalisation, "test")
     chosen: dict[tuple[str, str], list[ScoreRecord]] = {}
-    for record in sorted(scores, key=lambda record: (record.method, record.attribute, record.seed)):
-        if (record.generalisation, record.source_kind) == (generalisation, "all"):
+    for record in sorted(run.chosen(), key=lambda record: (record.method, record.attribute, record.seed)):
+        if record.generalisation == generalisation:
             chosen.setdefault((record.method, record.attribute), []).append(record)
 
     def path(record: ScoreRecord) -> Path:
-        return run.cell(record.cell).outcomes(split)
+        return run.folder.cell(record.cell).outcomes(split)
 
     whole = {key: records for key, records in chosen.items() if all(path(r).is_file() for r in records)}
     return evidence_of(whole, lambda record: record.seed, lambda record: _outcomes(path(record)))

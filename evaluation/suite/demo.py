@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from das.engine import EngineAnswerer
 from das.engine.base.protocol import Engine
 from evaluation.config.suite import MethodSpec, SuiteConfig
 from evaluation.config.target import TargetConfig
+from evaluation.records.lock import run_lock
 from evaluation.records.run_folder import RunFolder
-from evaluation.suite.built_run import run_built
-from evaluation.suite.run import RunSummary
+from evaluation.suite.execution.build_in_run import build_in_run
+from evaluation.suite.run import RunRequest, RunSummary, run_suite
 from ravel.common.progress import Progress, silent
 from ravel.facts.tables import Tables, read_bundled
 from ravel.instance.build import BuildConfig
@@ -74,8 +76,13 @@ def run_demo_on(
     out: Path, plan: DemoPlan, tables: Tables, engine: Engine, *, progress: Progress = silent
 ) -> RunSummary:
     """Run a plan on tables and an engine that are in memory, or go on with it where it was stopped."""
-    suite = suite_of(plan, RunFolder(out))
-    return run_built(out, tables, plan.build, suite, engine, progress=progress)
+    run = RunFolder(out)
+    # The suite refuses these too, but only after a minute of building.
+    run.refuse_foreign_files()
+    with run_lock(out):
+        instance = build_in_run(run, lambda: tables, lambda: EngineAnswerer(engine), plan.build, progress)
+    request = RunRequest(suite_of(plan, run), out, engine=engine, instance=instance)
+    return run_suite(request, progress)
 
 
 def suite_of(plan: DemoPlan, run: RunFolder) -> SuiteConfig:

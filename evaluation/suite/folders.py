@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,45 +14,39 @@ from das.engine.base.protocol import Engine
 from das.featurizers.storage import FeaturizerHeader, load_featurizer
 from das.methods.registry import METHODS
 from das.models.base import TargetModel
-from evaluation.config.preset import preset_named
 from evaluation.config.suite import (
     DEFAULT_LABEL_TOKENS,
     MethodSpec,
-    SuiteBuild,
     SuiteConfig,
 )
 from evaluation.config.target import TargetConfig
 from evaluation.judging.recognition import check_gave_labels, note_to, recognise
-from evaluation.judging.score import score_featurizer
+from evaluation.judging.score import ScoreRequest, score_featurizer
 from evaluation.records.headers import read_cell_header
 from evaluation.records.run_folder import RunFolder
 from evaluation.records.scores import ScoreRecord
-from evaluation.report.published import beside_published, published_markdown
-from evaluation.scoring.metrics import Rounding
 from evaluation.scoring.scores import Subject
-from evaluation.suite.cells import Bench, run_cells
+from evaluation.suite.cells.context import RunContext
+from evaluation.suite.cells.fit import run_cells
 from evaluation.suite.grid import plan_cells, resolve
-from evaluation.suite.run import RunSummary, run_suite_for
 from ravel import __version__
 from ravel.asking.kept_answers import KeptAnswers, kept_folder
 from ravel.common.errors import SuiteError
 from ravel.common.folders import check_new_folder, new_folder
-from ravel.common.io import canonical_json, read_json, remove_folder, sha256_text, write_text
+from ravel.common.io import canonical_json, read_json, remove_folder, sha256_text
 from ravel.common.progress import Progress, silent
-from ravel.facts.schema import Generalisation, Partition
 from ravel.facts.sources import open_tables
 from ravel.facts.tables import Tables
 from ravel.instance.build import BuildConfig, build_instance
 from ravel.instance.build_report import GuessesError
-from ravel.instance.instance import Instance
+from ravel.instance.instance import Instance, Manifest
 
 __all__ = [
     "FitRequest",
     "ScoreRequest",
     "build_folder",
     "fit_folder",
-    "run_folder",
-    "run_preset",
+    "model_named_in",
     "score_folder",
     "unfinished_fit",
 ]
@@ -146,8 +140,8 @@ def fit_folder(
     config = _suite_of_one(request, instance, engine.target)
     (cell,) = plan_cells(config, instance, engine.target)
     work = RunFolder(unfinished_fit(out))
-    bench = Bench(instance.without_test(), engine.target, work, DEFAULT_LABEL_TOKENS, opened=engine)
-    run_cells([cell], bench, (), progress, keep_refusal=False)
+    context = RunContext(instance.without_test(), engine.target, work, DEFAULT_LABEL_TOKENS, opened=engine)
+    run_cells([cell], context, (), progress, keep_refusal=False)
     with new_folder(out) as staging:
         shutil.copytree(work.cell(cell.cell_id).path, staging, dirs_exist_ok=True)
     remove_folder(work.path)
@@ -184,26 +178,6 @@ def _check_dim(size: int | None) -> None:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class ScoreRequest:
-    """Which split a featurizer is scored on, and how."""
-
-    generalisation: Generalisation
-    """What is held out."""
-    partition: Partition
-    """`val` or `test`."""
-    attributes: Sequence[str] = ()
-    """Target attributes; empty for the featurizer's own, or for all where it serves all."""
-    label_tokens: int = DEFAULT_LABEL_TOKENS
-    """How many of an answer's first tokens are compared."""
-    tolerance: bool = True
-    """Let an answer that is close count where the attribute's matcher does."""
-    rounding: Rounding = "none"
-    """`reference` rounds each template's accuracy to two decimals first."""
-    allow_foreign: bool = False
-    """Score a featurizer that was made with another model or instance."""
-
-
 def score_folder(
     folder: Path,
     instance_folder: Path,
@@ -234,12 +208,7 @@ def score_folder(
         engine,
         featurizer,
         _subject(folder, header, featurizer.size, instance, engine),
-        generalisation=request.generalisation,
-        partition=request.partition,
-        attributes=request.attributes or _own_attributes(header, instance),
-        label_tokens=request.label_tokens,
-        tolerance=request.tolerance,
-        rounding=request.rounding,
+        replace(request, attributes=request.attributes or _own_attributes(header, instance)),
         progress=lambda done, total: progress("pairs", done, total),
     )
 
@@ -270,29 +239,13 @@ def _cell_of(folder: Path) -> str:
     return sha256_text(canonical_json(read_json(folder / "featurizer.json")))[:16]
 
 
-def run_folder(
-    config: SuiteConfig, out: Path, target: TargetConfig, progress: Progress = silent
-) -> RunSummary:
-    """Run a suite in the folder `out`, or go on with it there, with the model as `target` says."""
-    return run_suite_for(config, out, target, progress=progress)
+def model_named_in(folder: Path) -> str:
+    """Return the target model that a run or an instance names: a hub id, a folder or `bundled`.
 
-
-def run_preset(
-    name: str, config: SuiteConfig, out: Path, target: TargetConfig, progress: Progress = silent
-) -> RunSummary:
-    """Run a preset's suite in `out`, on the instance that `config` names, or on one that is built if it names
-    none; `target` says how the model is opened.
-
-    Where figures were published, `tables/published.md` lays ours beside them. Raises SuiteError for an
-    unknown name, a model or data that can't be read, and a folder that holds something else.
+    Raises SuiteError if the folder holds neither, or its first file is damaged.
     """
-    preset = preset_named(name)
-    run = RunFolder(out)
-    if not config.instance:
-        build = SuiteBuild(entity_type=preset.entity_type, data=preset.data, settings=preset.build)
-        config = config.model_copy(update={"build": build})
-    summary = run_folder(config, out, target, progress)
-    if preset.published:
-        rows = beside_published(preset, summary.scores, summary.averages)
-        write_text(run.tables / "published.md", published_markdown(preset, rows))
-    return summary
+    run = RunFolder(folder)
+    if run.config.is_file():
+        return SuiteConfig.from_file(run.config).model
+    manifest = folder / "manifest.json"
+    return Manifest.from_json(read_json(manifest), origin=str(manifest)).model_name

@@ -26,7 +26,8 @@ from evaluation.records.diagnosis import (
 )
 from evaluation.records.headers import read_cell_header
 from evaluation.records.run_folder import RunFolder
-from evaluation.records.scores import ScoreRecord, read_scores, set_apart
+from evaluation.records.run_records import RunRecords
+from evaluation.records.scores import ScoreRecord, set_apart
 from evaluation.report.page import write_report
 from evaluation.scoring.scores import Subject
 from evaluation.validity.diagnosis.diagnose import DiagnosisConfig, diagnose, settings_of
@@ -184,7 +185,7 @@ def _chosen(run: RunFolder) -> list[ScoreRecord]:
             came="a run without scores",
             todo="go on with it: ravel run SUITE.yaml with the same --out",
         )
-    return [r for r in read_scores(run.scores) if r.chosen and r.source_kind == "all"]
+    return RunRecords(run).chosen(partition=None)
 
 
 @dataclass(frozen=True, slots=True)

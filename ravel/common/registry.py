@@ -1,17 +1,25 @@
-"""A registry that scans folders: one file, one registered thing; it knows nothing of what it registers."""
+"""A registry that scans folders: one file, one registered thing; it knows nothing of what it registers.
+
+Packages and files of others add to it, see `ravel.common.plugins`.
+"""
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterator
-from typing import Generic, TypeVar
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Generic, TypeVar, cast
 
-from ravel.common.errors import unknown_name
+from ravel.common.errors import SuiteError, unknown_name
+from ravel.common.plugins import PluginMember, members_of_entry_points, members_of_files, plugin_files
 
 __all__ = ["Registry"]
 
 T = TypeVar("T")
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+"""What names of plugins may be: they stand in file names, tables and settings."""
 
 
 class Registry(Generic[T]):
@@ -19,11 +27,19 @@ class Registry(Generic[T]):
 
     A module registers a thing by binding it to the module-level name `attribute` (for instance `METHOD`).
     Modules whose name starts with an underscore, and modules without that attribute, register nothing.
-    Scanning happens at first use, so importing a registry imports none of its members.
+    Scanning happens at first use, so importing a registry imports none of its members. With `group`,
+    installed packages register more by entry points of that group, and so do the plugin files of the moment.
     """
 
     def __init__(
-        self, *, kind: str, packages: tuple[str, ...], attribute: str, name_of: Callable[[T], str]
+        self,
+        *,
+        kind: str,
+        packages: tuple[str, ...],
+        attribute: str,
+        name_of: Callable[[T], str],
+        group: str | None = None,
+        accepts: Callable[[object], bool] = lambda _: True,
     ) -> None:
         self.kind = kind
         """What is registered, in words, for error messages."""
@@ -31,8 +47,12 @@ class Registry(Generic[T]):
         """Import names of the packages whose modules are scanned."""
         self.attribute = attribute
         """The module-level name that holds the registered thing."""
+        self.group = group
+        """The entry-point group of other packages' members; None keeps the registry to its own packages."""
         self._name_of = name_of
-        self._found: dict[str, T] | None = None
+        self._accepts = accepts
+        self._known: dict[str, T] | None = None
+        self._plugin_files: tuple[Path, ...] = ()
 
     def get(self, name: str) -> T:
         """Return the thing called `name`. Raises SuiteError that lists near misses if there is none."""
@@ -52,27 +72,61 @@ class Registry(Generic[T]):
         return name in self._members()
 
     def _members(self) -> dict[str, T]:
-        if self._found is None:
-            self._found = self._scan()
-        return self._found
+        files = plugin_files() if self.group is not None else ()
+        if self._known is None or files != self._plugin_files:
+            self._known, self._plugin_files = self._scan(files), files
+        return self._known
 
-    def _scan(self) -> dict[str, T]:
-        found: dict[str, T] = {}
+    def _scan(self, files: Sequence[Path]) -> dict[str, T]:
+        members: dict[str, T] = {}
         homes: dict[str, str] = {}
+        for module_name, thing in self._own():
+            name = self._name_of(thing)
+            if name in members:
+                raise ValueError(
+                    f"{self.kind} {name!r} is registered by both {homes[name]} and {module_name}"
+                )
+            members[name], homes[name] = thing, module_name
+        for plugin in self._plugins(files):
+            name, thing = self._checked(plugin)
+            if name in members:
+                raise SuiteError(
+                    expected=f"a {self.kind} of a new name in {plugin.home}",
+                    came=f"{name!r}, which {homes[name]} has registered",
+                    todo="choose another name, or leave one of the two out",
+                )
+            members[name], homes[name] = thing, plugin.home
+        return members
+
+    def _own(self) -> Iterator[tuple[str, T]]:
         for package in self.packages:
             for module_name in _modules_of(package):
                 module = importlib.import_module(module_name)
-                if not hasattr(module, self.attribute):
-                    continue
-                thing: T = getattr(module, self.attribute)
-                name = self._name_of(thing)
-                if name in found:
-                    raise ValueError(
-                        f"{self.kind} {name!r} is registered by both {homes[name]} and {module_name}"
-                    )
-                found[name] = thing
-                homes[name] = module_name
-        return found
+                if hasattr(module, self.attribute):
+                    yield module_name, getattr(module, self.attribute)
+
+    def _plugins(self, files: Sequence[Path]) -> Iterator[PluginMember]:
+        if self.group is not None:
+            yield from members_of_entry_points(self.group, self.attribute)
+        yield from members_of_files(files, self.attribute)
+
+    def _checked(self, plugin: PluginMember) -> tuple[str, T]:
+        """Return name and thing of a plugin. Raises SuiteError for what is not of this registry's kind."""
+        if not self._accepts(plugin.thing):
+            raise SuiteError(
+                expected=f"a {self.kind} as {self.attribute} in {plugin.home}",
+                came=ascii(plugin.thing)[:120],
+                todo=f"bind {self.attribute} to a {self.kind} that declares all that one must",
+            )
+        thing = cast("T", plugin.thing)
+        name: object = self._name_of(thing)
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise SuiteError(
+                expected=f"a {self.kind} whose name has letters, digits, '_' and '-' only, in {plugin.home}",
+                came=repr(name),
+                todo="choose another name",
+            )
+        return name, thing
 
 
 def _modules_of(package: str) -> list[str]:

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator
 
 from ravel.common.errors import SuiteError
 
-__all__ = ["MemorySize", "parse_bytes"]
+__all__ = ["MemorySize", "parse_bytes", "written_bytes"]
 
 
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
@@ -48,3 +48,14 @@ def _as_size(value: Any) -> Any:
 MemorySize = Annotated[str | None, BeforeValidator(_as_size)]
 """An amount of memory such as 4GiB, 500MB or a number of bytes; None leaves it open. Raises SuiteError for
 anything else."""
+
+
+def written_bytes(size: int) -> str:
+    """Return a number of bytes for people: 4294967296 is `4.0 GiB`."""
+    if size < 1024:
+        return f"{size} B"
+    for power, unit in enumerate(("KiB", "MiB", "GiB"), start=1):
+        # What would be rounded up to 1024.0 is written in the next unit.
+        if size < 1023.95 * 1024**power:
+            return f"{size / 1024**power:.1f} {unit}"
+    return f"{size / 1024**4:.1f} TiB"

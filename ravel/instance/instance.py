@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ravel.common.errors import SuiteError, unknown_name
+from ravel.common.facts_table import facts_table
 from ravel.common.folders import new_folder
 from ravel.common.io import (
     canonical_json,
@@ -160,6 +161,18 @@ class Instance:
         return datasets.Dataset.from_dict(
             {name: [row[name] for row in rows] for name in names}, features=features
         )
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: a few facts, and how many pairs each split has."""
+        facts = {
+            "model": self.model_name,
+            "attributes": ", ".join(self.attributes),
+            "prompts": len(self.prompts()),
+            **{f"pairs of {split}": len(self.pairs(split)) for split in self.splits()},
+            **({"withheld": ", ".join(sorted(self._withheld))} if self._withheld else {}),
+            "fingerprint": self.fingerprint,
+        }
+        return facts_table(f"Instance of {self.entity_type}", facts)
 
     def export_release_pairs(self, path: Path, split: str) -> None:
         """Write a split as JSON Lines with the field names of official RAVEL instances."""

@@ -15,8 +15,18 @@ LATE_IMPORTS = {
         "datasets": "takes seconds, and only those who ask for a Dataset need it",
         "pandas": "takes a second, and only those who ask for a table need it",
     },
+    "evaluation.commands.flags.target": {
+        "transformers": "takes seconds, and only commands with a model need it silent"
+    },
+    "evaluation.commands.hub": {
+        "evaluation.exchange.hub.layout": "loads torch, and only what was left out of a push is named by it"
+    },
+    "evaluation.report.frames": {"pandas": "takes a second, and only those who ask for a frame need it"},
     "ravel.facts.release": {"datasets": "takes seconds, and only the hub reader needs it"},
     "das.engine": {"das.engine.engines.reference": "pyvene takes seconds, and only the oracle needs it"},
+    "evaluation.report.common.templates": {
+        "jinja2": "takes a tenth of a second, and only those who ask for HTML or a card need it"
+    },
     "evaluation.suite.execution.ray": {
         "ray": "an optional extra that takes seconds, and only a cluster needs it"
     },
@@ -36,7 +46,7 @@ LATE_IMPORTS = {
         for module in ("_pretrained_sae", "_published_saes")
     },
 }
-"""Imports inside functions, each with its reason; `evaluation.commands` states its own for all of it."""
+"""Imports inside functions, each with its reason; `evaluation.api` imports by name, late, all that it has."""
 COMMANDS = "evaluation.commands."
 
 MODEL_FAMILIES = (
@@ -52,10 +62,10 @@ EDGES = {
             "das.models.tokenizers",
             "das.models.weights",
             "das.models.wrappers",
-            "das.engine.running.block_runner",
-            "das.engine.running.completion",
+            "das.engine.resuming.block_runner",
+            "das.engine.completing.completion",
             "das.engine.engines.reference",
-            "evaluation.commands._flags",
+            "evaluation.commands.flags.target",
         ),
         *(f"das.models.families.{family}" for family in MODEL_FAMILIES),
         *("das.models.planted.training", "das.models.planted.words"),
@@ -64,9 +74,11 @@ EDGES = {
     "matplotlib": {"evaluation.report.plots.canvas"},
     "datasets": {"ravel.instance.instance", "ravel.facts.release"},
     "huggingface_hub": {"evaluation.exchange.hub.client", "evaluation.exchange.hub.errors"},
-    "pandas": {"ravel.instance.instance"},
+    "pandas": {"ravel.instance.instance", "evaluation.report.frames"},
+    "jinja2": {"evaluation.report.common.templates"},
+    "markupsafe": {"evaluation.report.common.templates", "evaluation.report.page.html"},
     "typer": {"evaluation.cli"},
-    "rich": {"evaluation.commands._output"},
+    "rich": {"evaluation.commands.printing.tables", "evaluation.commands.printing.progress"},
     "sae_lens": {"das.methods.dictionaries._pretrained_sae", "das.methods.dictionaries._published_saes"},
     "ray": {"evaluation.suite.execution.ray"},
 }
@@ -83,8 +95,10 @@ TORCH_FREE = (
     "evaluation.scoring.summary",
     "evaluation.records.run_folder",
     "evaluation.report.plots",
+    "evaluation.report.frames",
+    "evaluation.api",
     "evaluation.cli",
-    "evaluation.report.method_families",
+    "evaluation.report.common.families",
     "evaluation.scoring.entanglement",
     "evaluation.scoring.post_hoc",
     "evaluation.report.page",
@@ -99,7 +113,8 @@ TORCH_FREE = (
     "evaluation.validity.planted.text",
     "evaluation.validity.planted.validity",
     "evaluation.commands.planted",
-    "evaluation.commands.exchange",
+    "evaluation.commands.export",
+    "evaluation.commands.import_featurizer",
     "evaluation.exchange.saebench",
 )
 
@@ -169,7 +184,7 @@ def test_imports_inside_functions_are_listed_with_a_reason() -> None:
             package_of(found.imported) if package_of(found.imported) not in LAYERS else found.imported,
         )
         for found in imports()
-        if found.inside_function and not found.typing_only and not found.importer.startswith(COMMANDS)
+        if found.inside_function and not found.typing_only
     }
     listed = {(importer, imported) for importer, reasons in LATE_IMPORTS.items() for imported in reasons}
     assert late == listed

@@ -40,10 +40,15 @@ def test_every_field_of_a_record_or_config_has_a_line() -> None:
         f"{name}.{field}"
         for module in modules()
         for name, node in definitions(module)
-        if isinstance(node, ast.ClassDef) and _is_record(node)
+        if isinstance(node, ast.ClassDef) and _is_record(node) and not _is_group_of_flags(name)
         for field in _undescribed(node)
     ]
     assert missing == []
+
+
+def _is_group_of_flags(name: str) -> bool:
+    """What each flag is for says its help, which every flag has (tests/evaluation/commands/test_flags.py)."""
+    return name.startswith("evaluation.commands.") and name.endswith("Flags")
 
 
 def _is_record(node: ast.ClassDef) -> bool:

@@ -14,7 +14,7 @@ EXCEPTIONS = {
     ("das.engine.kept.disk_cache", "replace"): "as above",
     ("das.engine.kept.disk_cache", "unlink"): "as above",
     ("das.models.planted.world", "save_file"): "into a new folder, which is brought to the disk as a whole",
-    ("evaluation.suite.stored_vectors", "save_file"): "inside `write_with`",
+    ("evaluation.suite.cells.stored_vectors", "save_file"): "inside `write_with`",
     ("evaluation.exchange.hub.client", "rmtree"): "of what was fetched and refused",
     ("evaluation.records.lock", "rmdir"): "of a folder that was made for a lock and stayed empty",
     ("evaluation.records.lock", "unlink"): "of the lock, which is no result",

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial, wraps
-from itertools import product
 from typing import Any
 
 import pytest
 import torch
 from pyvene.models.intervenable_modelcard import type_to_module_mapping
 from torch import Tensor, nn
+from weaving import woven
 
 from das.engine import ENGINES, DirectEngine, Engine, ForcedPair, ResumeEngine, make_engine
 from das.engine.base.batch import PaddedRows, PromptEncoder
@@ -27,7 +27,6 @@ from ravel.facts.schema import Prompt
 
 FAMILY_NAMES = FAMILIES.names()
 KNOWN_TO_PYVENE = ("gemma2", "gpt2", "gpt_neox", "llama", "mistral", "qwen2")
-PADDINGS = [("left", 0), ("left", 3), ("right", 0), ("right", 3)]
 KINDS = ("subspace", "neurons", "rotated", "dictionary")
 # float32 sums in another order; the engines share no batch shape.
 RELATIVE = 1e-4
@@ -44,6 +43,7 @@ EVERYWHERE = [
     for layer in ((0, 2, 3) if stream == "block_output" else (0, 3))
     for position in POSITIONS
 ]
+ONE_OF_EACH = [at(stream, 0, POSITIONS[n % 2]) for n, stream in enumerate(STREAMS)]
 
 
 @pytest.fixture(params=FAMILY_NAMES)
@@ -202,7 +202,11 @@ def count_hooks(model: nn.Module) -> int:
     return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules())
 
 
-@pytest.mark.parametrize("site", EVERYWHERE, ids=str)
+@pytest.mark.parametrize(
+    "site",
+    [pytest.param(s, marks=() if s in ONE_OF_EACH else pytest.mark.long) for s in EVERYWHERE],
+    ids=str,
+)
 def test_engines_agree_on_logits(target: TargetModel, pairs: list[ForcedPair], site: Site) -> None:
     direct, reference = DirectEngine(target), oracle(target)
     free = free_featurizers(target.width(site))
@@ -215,10 +219,7 @@ def test_engines_agree_on_logits(target: TargetModel, pairs: list[ForcedPair], s
             )
 
 
-@pytest.mark.parametrize(
-    ("kind", "stream"),
-    [*((kind, STREAMS[0]) for kind in KINDS), *(("subspace", stream) for stream in STREAMS[1:])],
-)
+@woven("target, kind, stream", FAMILY_NAMES, KINDS, STREAMS, indirect=["target"])
 def test_engines_agree_on_gradients(
     target: TargetModel, pairs: list[ForcedPair], kind: str, stream: Stream
 ) -> None:
@@ -253,13 +254,7 @@ def subspace_at(target: TargetModel, site: Site, size: int = 4) -> Subspace:
     return Subspace(torch.eye(target.width(site))[:, :size])
 
 
-@pytest.mark.parametrize(
-    ("side", "extra", "stream"),
-    [
-        *((side, extra, STREAMS[0]) for side, extra in PADDINGS),
-        *((side, 3, stream) for stream in STREAMS[1:] for side in ("left", "right")),
-    ],
-)
+@woven("target, side, extra, stream", FAMILY_NAMES, ("left", "right"), (3, 0), STREAMS, indirect=["target"])
 def test_padding_changes_nothing(
     target: TargetModel, pairs: list[ForcedPair], side: Any, extra: int, stream: Stream
 ) -> None:
@@ -277,8 +272,7 @@ def test_padding_changes_nothing(
         )
 
 
-@pytest.mark.parametrize("stream", STREAMS)
-@pytest.mark.parametrize("name", ENGINES)
+@woven("target, name, stream", FAMILY_NAMES, ENGINES, STREAMS, turn=0, indirect=["target"])
 def test_batch_size_and_order_change_nothing(
     target: TargetModel, pairs: list[ForcedPair], name: str, stream: Stream
 ) -> None:
@@ -292,9 +286,8 @@ def test_batch_size_and_order_change_nothing(
     close(shuffled, whole[order])
 
 
-@pytest.mark.parametrize("name", ENGINES)
-@pytest.mark.parametrize(
-    ("position", "stream"), [*product(POSITIONS, STREAMS[:1]), *product(POSITIONS[:1], STREAMS[1:])]
+@woven(
+    "target, name, position, stream", FAMILY_NAMES, ENGINES, POSITIONS, STREAMS, turn=5, indirect=["target"]
 )
 def test_a_prompt_as_its_own_source_changes_nothing(
     target: TargetModel, pairs: list[ForcedPair], name: str, position: Any, stream: Stream
@@ -306,8 +299,7 @@ def test_a_prompt_as_its_own_source_changes_nothing(
         close(engine.interchange_logits(own, site, free.fresh()[1]).detach(), untouched)
 
 
-@pytest.mark.parametrize("stream", STREAMS)
-@pytest.mark.parametrize("name", ENGINES)
+@woven("target, name, stream", FAMILY_NAMES, ENGINES, STREAMS, turn=3, indirect=["target"])
 def test_an_empty_choice_changes_no_bit(
     target: TargetModel, pairs: list[ForcedPair], name: str, stream: Stream
 ) -> None:
@@ -322,8 +314,7 @@ def test_an_empty_choice_changes_no_bit(
         assert torch.equal(engine.interchange_logits(pairs, site, empty), nothing)
 
 
-@pytest.mark.parametrize("stream", STREAMS)
-@pytest.mark.parametrize("name", ENGINES)
+@woven("target, name, stream", FAMILY_NAMES, ENGINES, STREAMS, turn=6, indirect=["target"])
 def test_full_rank_is_the_plain_swap(
     target: TargetModel, pairs: list[ForcedPair], name: str, stream: Stream
 ) -> None:
@@ -366,8 +357,7 @@ class BrokenError(Exception):
     """Raised on purpose inside a swap."""
 
 
-@pytest.mark.parametrize("stream", STREAMS)
-@pytest.mark.parametrize("name", ENGINES)
+@woven("target, name, stream", FAMILY_NAMES, ENGINES, STREAMS, turn=9, indirect=["target"])
 def test_hooks_are_gone_after_an_exception(
     target: TargetModel, pairs: list[ForcedPair], name: str, stream: Stream
 ) -> None:
@@ -454,8 +444,7 @@ def blocks_that_return_tuples(target: TargetModel) -> Iterator[None]:
             del block.forward
 
 
-@pytest.mark.parametrize("stream", STREAMS)
-@pytest.mark.parametrize("name", ["direct", "resume"])
+@woven("target, name, stream", FAMILY_NAMES, ("direct", "resume"), STREAMS, turn=0, indirect=["target"])
 def test_blocks_may_return_a_tensor_or_a_tuple(
     target: TargetModel, pairs: list[ForcedPair], name: str, stream: Stream
 ) -> None:
@@ -525,8 +514,7 @@ def test_swapping_the_only_head_is_swapping_the_attentions_output(
     close(swaps[0], swaps[1])
 
 
-@pytest.mark.parametrize("stream", STREAMS)
-@pytest.mark.parametrize("name", ["direct", "resume"])
+@woven("target, name, stream", FAMILY_NAMES, ("direct", "resume"), STREAMS, turn=3, indirect=["target"])
 def test_a_swap_at_the_entity_reaches_the_end_through_the_layers_after_it(
     target: TargetModel, pairs: list[ForcedPair], name: str, stream: Stream
 ) -> None:

@@ -10,7 +10,7 @@ from cli_world import FAST, SITE, World
 from das.methods.registry import METHODS, methods_in
 from evaluation.config.suite import SuiteConfig
 from evaluation.config.target import TargetConfig
-from evaluation.suite.run import RunSummary, run_suite_for
+from evaluation.suite.run import RunRequest, RunSummary, run_suite
 
 FAILING = methods_in((*METHODS.packages, "failing_methods"))
 TWO_SITES = [SITE, "block_output.2@entity_last"]
@@ -39,7 +39,7 @@ def suite(world: World, kind: str = "serial", **changes: object) -> SuiteConfig:
 
 def carried_out(config: SuiteConfig, out: Path) -> RunSummary:
     """Run a suite whose methods may fail."""
-    return run_suite_for(config, out, TargetConfig(model=config.model), methods=FAILING)
+    return run_suite(RunRequest(config, out, TargetConfig(model=config.model), methods=FAILING))
 
 
 def results(folder: Path) -> dict[str, bytes]:

@@ -18,7 +18,8 @@ from fuzzing import Reader
 from safetensors.torch import save_file
 from torch import Tensor
 
-from das.engine.kept.disk_cache import SpillFolder, key_of
+from das.engine.kept.disk_cache import SpillFolder
+from das.engine.kept.state_file import key_of
 from das.featurizers import FeaturizerHeader, load_featurizer, save_featurizer
 from das.methods.dictionaries._pretrained_sae import latents_of_pretrained, load_pretrained
 from das.methods.trained.das import METHOD as DAS
@@ -37,6 +38,7 @@ from evaluation.records.control_checks import read_control_checks
 from evaluation.records.headers import read_cell_header, read_environment, swapped_in
 from evaluation.records.planted import read_planted
 from evaluation.records.run_folder import RunFolder
+from evaluation.records.run_records import RunRecords
 from evaluation.records.scores import (
     read_averages,
     read_comparisons,
@@ -48,8 +50,8 @@ from evaluation.report.cards import card_of
 from evaluation.report.page.build import read_report
 from evaluation.report.publish import plot_inputs
 from evaluation.scoring.post_hoc import read_derived
-from evaluation.suite.shared_tensors import SharedTensors
-from evaluation.suite.stored_vectors import collect_vectors
+from evaluation.suite.cells.shared_tensors import SharedTensors
+from evaluation.suite.cells.stored_vectors import collect_vectors
 from evaluation.validity.diagnosis import (
     read_cell_diagnoses,
     read_diagnosis,
@@ -344,7 +346,8 @@ def read_published(folder: Path) -> Any:
     """Read all that the page, the tables and the figures are made from."""
     report = read_report(folder)
     inputs = plot_inputs(RunFolder(folder))
-    return report.headline, len(report.verdicts), inputs.logs, len(read_derived(RunFolder(folder)).balanced)
+    derived = read_derived(RunRecords(RunFolder(folder)))
+    return report.headline, len(report.verdicts), inputs.logs, len(derived.balanced)
 
 
 def repair_run(folder: Path) -> None:

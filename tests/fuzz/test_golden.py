@@ -12,7 +12,8 @@ import pytest
 import torch
 from readers import GOLDEN, RUN
 
-from das.engine.kept.disk_cache import SpillFolder, key_of
+from das.engine.kept.disk_cache import SpillFolder
+from das.engine.kept.state_file import key_of
 from das.featurizers import load_featurizer
 from das.models.planted.spec import PlantedSpec, check_spec
 from das.training.checkpoint import read_checkpoint

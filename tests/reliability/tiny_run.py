@@ -11,7 +11,7 @@ from planted_world import SITE, PlantedWorld
 
 import evaluation.report.publish
 from evaluation.config.suite import SuiteConfig
-from evaluation.suite.run import RunSummary, run_suite_on
+from evaluation.suite.run import RunRequest, RunSummary, run_suite
 from ravel.common.io import write_bytes
 from ravel.instance.instance import Instance
 
@@ -41,7 +41,7 @@ class TinyRun:
 
     def __call__(self, folder: Path) -> RunSummary:
         """Run in `folder`."""
-        return run_suite_on(self.config, folder, self.instance, self.engine)
+        return run_suite(RunRequest(self.config, folder, engine=self.engine, instance=self.instance))
 
     def draw_once(self, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
         """Run once; from then on the same figures are written without being drawn again, which is most of the

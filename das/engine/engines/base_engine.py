@@ -13,13 +13,14 @@ from torch import Tensor
 
 from das.engine.base.batch import PromptEncoder
 from das.engine.base.labels import ForcedLabels, forced_labels
+from das.engine.base.pass_limit import PassLimit
 from das.engine.base.protocol import Choice, Engine, FeaturizedPairs, ForcedPair, PromptPair
-from das.engine.running.pass_limit import Room
+from das.engine.completing.new_tokens import NewTokens
 from das.featurizers.base import Featurizer
 from das.models.base import TargetModel
+from das.out_of_memory import MemoryShortageError
 from das.sites import Site
 from ravel.asking.knowledge import Decided
-from ravel.common.errors import SuiteError
 from ravel.facts.schema import Completion
 
 __all__ = ["ThroughLogits", "batches_of", "listen"]
@@ -53,7 +54,7 @@ class ThroughLogits(ABC):
     """The model that is run."""
     encoder: PromptEncoder
     """Tokenises prompts, once each."""
-    room: Room | None = None
+    room: PassLimit | None = None
     """How much a pass may hold, for engines that can do with less."""
     on_note: Callable[[str], None] | None = None
     """Gets a line for the user, such as that memory did not suffice; None: it is logged as a warning."""
@@ -93,25 +94,20 @@ class ThroughLogits(ABC):
 
         For every new token the row runs again with those before it forced; `decided` is ignored.
         """
-        said: list[tuple[int, ...]] = [() for _ in pairs]
-        live = list(range(len(pairs)))
-        for _ in range(max_new_tokens):
-            if not live:
-                break
+        new = NewTokens(len(pairs), self.target.end_ids, max_new_tokens)
+        live = list(range(len(pairs))) if max_new_tokens > 0 else []
+        while live:
             # The last token of a label is predicted and never read: any id will do there.
-            forced = [ForcedPair(pairs[i].base, pairs[i].source, (*said[i], 0)) for i in live]
+            forced = [ForcedPair(pairs[i].base, pairs[i].source, (*new.of(i), 0)) for i in live]
             with torch.no_grad():
                 best = self.interchange_logits(forced, site, featurizer)[:, -1].argmax(dim=-1).tolist()
-            for i, token in zip(live, best, strict=True):
-                said[i] += (token,)
-            live = [i for i in live if said[i][-1] not in self.target.end_ids]
-        decode = self.target.tokenizer.decode
-        return [Completion(decode(list(ids), skip_special_tokens=True), ids) for ids in said]
+            live = [i for i, token in zip(live, best, strict=True) if new.add(i, token)]
+        return [self._completion(new.of(i)) for i in range(len(pairs))]
 
     def give_way(self, came: str) -> None:
         """Let go of kept states and halve the passes to come; see the protocol."""
         if self.room is None:
-            raise SuiteError(
+            raise MemoryShortageError(
                 expected="room for a forward pass", came=came, todo="free some memory, or use --engine direct"
             )
         self.room.lower(came)
@@ -133,6 +129,13 @@ class ThroughLogits(ABC):
             len(base.ids) + len(pair.label_ids) - 1 - self.encoder.position(pair.base, site.position)
             for base, pair in zip(bases, pairs, strict=True)
         ]
+
+    def _completion(self, token_ids: tuple[int, ...]) -> Completion:
+        text: str = self.target.tokenizer.decode(list(token_ids), skip_special_tokens=True)
+        return Completion(text=text, token_ids=token_ids)
+
+    def _no_vectors(self, site: Site) -> Tensor:
+        return torch.zeros(0, self.target.width(site), device=self.target.device)
 
     def _greedy_labels(
         self, choices: Sequence[Choice], which: int, site: Site, featurizer: Featurizer | None

@@ -7,23 +7,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from das.engine.base.batch import PaddedRows, PaddingSide, PromptEncoder, pad_rows, plan_batches
+from das.engine.base.batch import PaddedRows, PaddingSide, PromptEncoder, plan_batches
 from das.engine.base.checks import check_featurizer, check_pairs, check_row_lengths, check_sites
-from das.engine.base.hooks import captured, gathered, rewritten
+from das.engine.base.hooks import rewritten
 from das.engine.base.labels import ForcedLabels, forced_labels
+from das.engine.base.pass_limit import PassLimit, Plan, recomputed
 from das.engine.base.protocol import Choice, FeaturizedPairs, ForcedPair, PromptPair
 from das.engine.base.token_rows import token_rows
+from das.engine.completing.completion import Completer
+from das.engine.completing.new_tokens import Settled
+from das.engine.completing.swapped_completion import SwappedRow, complete_swapped_rows
 from das.engine.engines.base_engine import ThroughLogits
-from das.engine.kept.cache import SourceKey, VectorCache
+from das.engine.engines.padded_passes import PaddedPasses
+from das.engine.engines.source_vectors import Rows, SourceVectors, captured_vectors
+from das.engine.kept.cache import SourceKey
 from das.engine.kept.memory import free_bytes, more_room
-from das.engine.running.completion import Completer, Settled
-from das.engine.running.pass_limit import Plan, Room, spared
-from das.engine.running.swapped_completion import SwappedRow, complete_swapped_rows
 from das.featurizers.base import Featurizer
 from das.models.base import TargetModel
 from das.sites import Site
@@ -47,7 +49,7 @@ class DirectEngine(ThroughLogits):
     """
 
     name = "direct"
-    room: Room
+    room: PassLimit
     """How many tokens a pass may have."""
 
     def __init__(
@@ -64,15 +66,15 @@ class DirectEngine(ThroughLogits):
         The two settings of padding change no result; they are there to prove it.
         """
         self.target = target
-        self.room = Room(batch_tokens, give_way=self._let_go, tell=self.note, todo=self._todo)
-        self.cache = VectorCache(cache_bytes)
-        """The kept source vectors."""
+        self.room = PassLimit(batch_tokens, give_way=self._let_go, tell=self.note, todo=self._todo)
         self.encoder = PromptEncoder(target.tokenizer)
         """Tokenises prompts, once each."""
+        self.sources = SourceVectors(
+            *(target, self.encoder, self.room, cache_bytes), plan=self._planned, read=self._read_batch
+        )
+        """The kept source vectors."""
         self._completer = Completer(target, batch_tokens)
-        self._head: nn.Module = target.model.get_output_embeddings()
-        self._padding_side = padding_side
-        self._extra_padding = extra_padding
+        self._passes = PaddedPasses(target, side=padding_side, extra=extra_padding)
 
     @property
     def batch_tokens(self) -> int:
@@ -86,8 +88,8 @@ class DirectEngine(ThroughLogits):
         One pass of a prompt serves all sites, and ends after the last of them.
         """
         check_sites(sites, self.target)
-        keys = {site: [self._key(prompt, site) for prompt in prompts] for site in sites}
-        found = self._vectors([key for of_site in keys.values() for key in of_site])
+        keys = {site: [self.sources.key(prompt, site) for prompt in prompts] for site in sites}
+        found = self.sources.vectors([key for of_site in keys.values() for key in of_site])
         return {
             site: torch.stack([found[key] for key in of_site]) if of_site else self._no_vectors(site)
             for site, of_site in keys.items()
@@ -107,7 +109,7 @@ class DirectEngine(ThroughLogits):
             askers.setdefault(row, []).append(place)
         unique = list(askers)
         settled = _all_decided(decided, list(askers.values()))
-        new = self._completer.complete(unique, max_new_tokens, settled, room=self.room)
+        new = self._completer.complete(unique, max_new_tokens, settled, limit=self.room)
         known: dict[tuple[int, ...], Completion] = {ids: self._completion(ids) for ids in dict.fromkeys(new)}
         found = {row: known[ids] for row, ids in zip(unique, new, strict=True)}
         return [found[row] for row in rows]
@@ -133,16 +135,20 @@ class DirectEngine(ThroughLogits):
         check_row_lengths([len(row) + max_new_tokens for row in rows], self.target)
         askers: dict[tuple[tuple[int, ...], int, SourceKey], list[int]] = {}
         for i, (row, pair) in enumerate(zip(rows, pairs, strict=True)):
-            asked = (row, self.encoder.position(pair.base, site.position), self._key(pair.source, site))
+            asked = (
+                row,
+                self.encoder.position(pair.base, site.position),
+                self.sources.key(pair.source, site),
+            )
             askers.setdefault(asked, []).append(i)
-        sources = self._vectors([key for _, _, key in askers])
+        sources = self.sources.vectors([key for _, _, key in askers])
         new = complete_swapped_rows(
             [SwappedRow(row, place, sources[key]) for row, place, key in askers],
             self.target,
             site,
             featurizer,
             max_new_tokens,
-            room=self.room,
+            limit=self.room,
             cached=max_new_tokens > 1 and self._completer.grows,
             settled=_all_decided(decided, list(askers.values())),
         )
@@ -163,7 +169,7 @@ class DirectEngine(ThroughLogits):
         rows = self._forced_rows(pairs)
         if featurizer is None:
             return self._in_passes(pairs, rows, site, None)
-        sources = self._stacked([pair.source for pair in pairs], site)
+        sources = self.sources.stacked([pair.source for pair in pairs], site)
 
         home = self.target.device
 
@@ -179,7 +185,7 @@ class DirectEngine(ThroughLogits):
             lambda: found.append(self._in_passes(pairs, rows, site, swaps, again=False))
         ):
             return found[0]
-        return self._spared(pairs, site, featurizer, lambda batch, logits: logits)
+        return self._recomputed(pairs, site, featurizer, lambda batch, logits: logits)
 
     def forced_labels(self, groups: Sequence[FeaturizedPairs], site: Site) -> list[ForcedLabels]:
         """Return how the labels of each group fare under its own featurizer; see the protocol.
@@ -191,7 +197,7 @@ class DirectEngine(ThroughLogits):
             lambda: found.extend(ThroughLogits.forced_labels(self, groups, site))
         ):
             return found
-        return [self._spared_labels(group, site) for group in groups]
+        return [self._recomputed_labels(group, site) for group in groups]
 
     def said(
         self, choices: Sequence[Choice], site: Site, featurizer: Featurizer | None
@@ -213,7 +219,7 @@ class DirectEngine(ThroughLogits):
         self.room.each(len(choices), plan, one)
         return [found[i] for i in range(len(choices))]
 
-    def _spared_labels(self, group: FeaturizedPairs, site: Site) -> ForcedLabels:
+    def _recomputed_labels(self, group: FeaturizedPairs, site: Site) -> ForcedLabels:
         check_pairs(group.pairs)
         check_featurizer(group.featurizer, self.target, site)
         if not group.pairs:
@@ -225,7 +231,7 @@ class DirectEngine(ThroughLogits):
             correct[torch.tensor(batch, device=correct.device)] = labels.correct.to(correct.device)
             return labels.cross_entropy
 
-        losses = self._spared(group.pairs, site, group.featurizer, judged)
+        losses = self._recomputed(group.pairs, site, group.featurizer, judged)
         return ForcedLabels(losses, correct)
 
     def _in_passes(
@@ -255,7 +261,7 @@ class DirectEngine(ThroughLogits):
                 one(batch)
         return _restored(torch.cat(parts), order)
 
-    def _spared(
+    def _recomputed(
         self,
         pairs: Sequence[ForcedPair],
         site: Site,
@@ -270,15 +276,17 @@ class DirectEngine(ThroughLogits):
         order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
         swapped = torch.zeros(len(rows), 0, device=self.target.device)
         if featurizer is not None:
-            bases = self._stacked([pairs[i].base for i in order], site).to(self.target.dtype)
-            swapped = featurizer.interchange(bases, self._stacked([pairs[i].source for i in order], site))
+            bases = self.sources.stacked([pairs[i].base for i in order], site).to(self.target.dtype)
+            swapped = featurizer.interchange(
+                bases, self.sources.stacked([pairs[i].source for i in order], site)
+            )
 
         def one(places: list[int], changed: Tensor) -> Tensor:
             batch = [order[place] for place in places]
             change: Change | None = None if featurizer is None else changed.to
             return judged(batch, self._pass(batch, pairs, rows, site, longest, change))
 
-        found = spared(self.room, swapped, self._planned([len(rows[i]) for i in order]), one)
+        found = recomputed(self.room, swapped, self._planned([len(rows[i]) for i in order]), one)
         return _restored(found, order)
 
     def _pass(
@@ -291,16 +299,13 @@ class DirectEngine(ThroughLogits):
         change: Change | None,
     ) -> Tensor:
         """Return the logits of a batch of rows in one pass, with `change` made at the site."""
-        some = [rows[i] for i in batch]
-        wanted = self._label_positions(some, [pairs[i] for i in batch], longest)
-        padded = self._pad(some)
+        some, asked = [rows[i] for i in batch], [pairs[i] for i in batch]
+        padded = self._passes.pad(some)
         if change is None:
-            logits = self._logits(padded, wanted)
-        else:
-            places = [self.encoder.position(pairs[i].base, site.position) for i in batch]
-            with self._swap(padded, places, site, change):
-                logits = self._logits(padded, wanted)
-        return _blank(logits, [len(pairs[i].label_ids) for i in batch])
+            return self._passes.label_logits(padded, some, asked, longest)
+        places = [self.encoder.position(pair.base, site.position) for pair in asked]
+        with self._swap(padded, places, site, change):
+            return self._passes.label_logits(padded, some, asked, longest)
 
     @contextmanager
     def _swap(self, padded: PaddedRows, places: list[int], site: Site, change: Change) -> Iterator[None]:
@@ -308,79 +313,11 @@ class DirectEngine(ThroughLogits):
         with rewritten(self.target.place(site), positions, change):
             yield
 
-    def _stacked(self, prompts: Sequence[Prompt], site: Site) -> Tensor:
-        """Return the prompts' vectors at the site, [n, width] in float32."""
-        self.encoder.encode([prompt.text for prompt in prompts])
-        keys = [self._key(prompt, site) for prompt in prompts]
-        found = self._vectors(keys)
-        return torch.stack([found[key] for key in keys])
-
-    def _logits(self, padded: PaddedRows, wanted: Tensor) -> Tensor:
-        """Return float32 logits [rows, n, vocabulary] at the `wanted` [rows, n] places of the unpadded
-        rows."""
-        with gathered(self._head, wanted + padded.shifts[:, None]):
-            logits: Tensor = self._forward(padded).logits
-        return logits.float()
-
-    def _forward(self, padded: PaddedRows) -> Any:
-        inputs: dict[str, Any] = {"input_ids": padded.ids, "use_cache": False}
-        # A causal model never sees padding on its right; masks and position ids would only cost time.
-        if padded.ragged and self._padding_side == "left":
-            inputs |= {"attention_mask": padded.attention_mask, "position_ids": padded.position_ids}
-        return self.target.model(**inputs)
-
-    def _vectors(self, keys: Sequence[SourceKey]) -> dict[SourceKey, Tensor]:
-        """Return the vector of each key, from memory where it is kept."""
-        found: dict[SourceKey, Tensor] = {}
-        missing: dict[str, list[SourceKey]] = {}
-        for key in dict.fromkeys(keys):
-            kept = self.cache.get(key)
-            if kept is None:
-                missing.setdefault(key.text, []).append(key)
-            else:
-                found[key] = kept
-        # Vectors made under inference mode could never enter a training step later.
-        with torch.inference_mode(False), torch.no_grad():
-            found.update(self._read(missing))
-        return found
-
-    def _read(self, wanted: dict[str, list[SourceKey]]) -> dict[SourceKey, Tensor]:
-        """Run each text once and return the vectors of its keys."""
-        texts = list(wanted)
-        rows = [encoded.ids for encoded in self.encoder.encode(texts)]
-        check_row_lengths([len(row) for row in rows], self.target)
-        found: dict[SourceKey, Tensor] = {}
-
-        def one(batch: list[int]) -> None:
-            found.update(self._read_batch([rows[i] for i in batch], [wanted[texts[i]] for i in batch]))
-
-        self.room.each(len(rows), self._planned([len(row) for row in rows]), one)
-        for key, vector in found.items():
-            self.cache.put(key, vector)
-        return found
-
-    def _read_batch(
-        self, rows: list[tuple[int, ...]], keys: list[list[SourceKey]]
-    ) -> dict[SourceKey, Tensor]:
-        padded = self._pad(rows)
-        spots = dict.fromkeys(key.spot for of_row in keys for key in of_row)
-        tokens = sorted({key.token for of_row in keys for key in of_row})
-        column = {token: index for index, token in enumerate(tokens)}
-        # A row too short for a wanted index reads its last token there; nobody asks for that value.
-        places = torch.tensor([[min(token, len(row) - 1) for token in tokens] for row in rows])
-        places = places.to(padded.shifts.device) + padded.shifts[:, None]
-        wanted = {spot: self.target.place(spot) for spot in spots}
-        with captured(wanted, dict.fromkeys(spots, places)) as vectors:
-            self._forward(padded)
-        return {
-            key: vectors[key.spot][row, column[key.token]].clone().to(self.target.device)
-            for row, of_row in enumerate(keys)
-            for key in of_row
-        }
-
-    def _completion(self, token_ids: tuple[int, ...]) -> Completion:
-        text: str = self.target.tokenizer.decode(list(token_ids), skip_special_tokens=True)
-        return Completion(text=text, token_ids=token_ids)
+    def _read_batch(self, rows: Rows, keys: list[list[SourceKey]]) -> dict[SourceKey, Tensor]:
+        padded = self._passes.pad(rows)
+        return captured_vectors(
+            self.target, rows, keys, lambda: self._passes.forward(padded), shifts=padded.shifts
+        )
 
     def _forced_rows(self, pairs: Sequence[ForcedPair]) -> list[tuple[int, ...]]:
         """Return each base with its label forced; the label's last token is only predicted, never read."""
@@ -388,24 +325,6 @@ class DirectEngine(ThroughLogits):
         rows = [base.ids + pair.label_ids[:-1] for base, pair in zip(bases, pairs, strict=True)]
         check_row_lengths([len(row) for row in rows], self.target)
         return rows
-
-    def _label_positions(self, rows: list[tuple[int, ...]], pairs: list[ForcedPair], longest: int) -> Tensor:
-        starts = [len(row) - len(pair.label_ids) for row, pair in zip(rows, pairs, strict=True)]
-        wanted = [
-            [min(start + j, len(row) - 1) for j in range(longest)]
-            for start, row in zip(starts, rows, strict=True)
-        ]
-        return torch.tensor(wanted, device=self.target.device)
-
-    def _key(self, prompt: Prompt, site: Site) -> SourceKey:
-        token = self.encoder.position(prompt, site.position)
-        return SourceKey(site.stream, site.layer, prompt.text, token, site.head)
-
-    def _no_vectors(self, site: Site) -> Tensor:
-        return torch.zeros(0, self.target.width(site), device=self.target.device)
-
-    def _pad(self, rows: list[tuple[int, ...]]) -> PaddedRows:
-        return pad_rows(rows, side=self._padding_side, extra=self._extra_padding, device=self.target.device)
 
     def _plan(self, lengths: list[int]) -> list[list[int]]:
         """Return batches of rows by their places; no batch has rows of both sides of a turning point."""
@@ -426,18 +345,10 @@ class DirectEngine(ThroughLogits):
 
     def _let_go(self) -> None:
         """Forget what can be read again."""
-        self.cache.clear()
+        self.sources.cache.clear()
 
     def _todo(self, size: int) -> str:
         return more_room(free_bytes(self.target.device))
-
-
-def _blank(logits: Tensor, lengths: list[int]) -> Tensor:
-    """Put zeros after each row's own label, [rows, n, vocabulary]."""
-    if min(lengths) == logits.shape[1]:
-        return logits
-    kept = torch.arange(logits.shape[1])[None, :] < torch.tensor(lengths)[:, None]
-    return logits.masked_fill(~kept.to(logits.device)[:, :, None], 0.0)
 
 
 def _restored(rows: Tensor, order: list[int]) -> Tensor:

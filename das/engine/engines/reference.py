@@ -18,9 +18,9 @@ from transformers import GenerationConfig
 from das.engine.base.batch import PaddedRows, PaddingSide, PromptEncoder, pad_rows
 from das.engine.base.checks import check_featurizer, check_pairs, check_row_lengths, check_sites
 from das.engine.base.hooks import preserved
+from das.engine.base.pass_limit import PassLimit
 from das.engine.base.protocol import ForcedPair
 from das.engine.engines.base_engine import ThroughLogits
-from das.engine.running.pass_limit import Room
 from das.featurizers.base import Featurizer
 from das.models.base import TargetModel
 from das.sites import Site
@@ -91,7 +91,7 @@ class ReferenceEngine(ThroughLogits):
     """
 
     name = "reference"
-    room: Room
+    room: PassLimit
     """How many pairs a pass may have; halved where memory does not suffice."""
 
     def __init__(
@@ -104,7 +104,7 @@ class ReferenceEngine(ThroughLogits):
     ) -> None:
         """`batch_size` pairs run at once, in the order given, padded to the longest on `padding_side`."""
         self.target = target
-        self.room = Room(batch_size, unit="pairs", give_way=lambda: None, tell=self.note, todo=_todo)
+        self.room = PassLimit(batch_size, unit="pairs", give_way=lambda: None, tell=self.note, todo=_todo)
         self.encoder = PromptEncoder(target.tokenizer)
         self._padding_side = padding_side
         self._extra_padding = extra_padding
@@ -232,9 +232,6 @@ class ReferenceEngine(ThroughLogits):
         path = next(name for name, module in modules if module is place.module)
         return _Unit(f"{path}.{place.side}", None, place.columns or slice(None))
 
-    def _no_vectors(self, site: Site) -> Tensor:
-        return torch.zeros(0, self.target.width(site), device=self.target.device)
-
     def _locations(self, prompts: Sequence[Prompt], padded: PaddedRows, site: Site, unit: _Unit) -> list[Any]:
         """Return the token of each row in pyvene's form for one intervention: with a head, heads and tokens
         apart."""
@@ -260,10 +257,7 @@ class ReferenceEngine(ThroughLogits):
             output = self.target.model.generate(
                 ids, attention_mask=torch.ones_like(ids), generation_config=settings
             )
-        new = tuple(output[0, ids.shape[1] :].tolist())
-        return Completion(
-            text=self.target.tokenizer.decode(list(new), skip_special_tokens=True), token_ids=new
-        )
+        return self._completion(tuple(output[0, ids.shape[1] :].tolist()))
 
     def _ids(self, prompts: Sequence[Prompt]) -> list[tuple[int, ...]]:
         return [encoded.ids for encoded in self.encoder.encode([prompt.text for prompt in prompts])]

@@ -4,26 +4,27 @@ positions and a featurizer; nothing of attributes, labels' meaning or methods.""
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
-from itertools import accumulate
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from das.engine.base.checks import check_featurizer, check_pairs, check_row_lengths, check_sites
-from das.engine.base.hooks import captured
-from das.engine.base.labels import ForcedLabels, is_likeliest, likeliest, packed_labels
+from das.engine.base.checks import check_row_lengths
+from das.engine.base.cut_rows import CutRow
+from das.engine.base.labels import ForcedLabels, likeliest, packed_labels
 from das.engine.base.protocol import Choice, FeaturizedPairs, ForcedPair, PromptPair
+from das.engine.completing.new_tokens import NewTokens
+from das.engine.engines.answer_pairs import predicted_answers
 from das.engine.engines.direct import DirectEngine
+from das.engine.engines.resumed_passes import ResumedPasses
+from das.engine.engines.source_vectors import Rows, captured_vectors
 from das.engine.kept.cache import SourceKey
 from das.engine.kept.disk_cache import SpillFolder, model_identity
 from das.engine.kept.memory import default_cache_bytes
-from das.engine.kept.state_pool import BookShelf
-from das.engine.running.layout import Row, plan_passes
-from das.engine.running.pass_limit import Plan, spared
-from das.engine.running.state_runner import Cut, Resumer
+from das.engine.kept.state_pool import StateCache
+from das.engine.resuming.state_runner import StateRunner
 from das.featurizers.base import Featurizer
 from das.models.base import TargetModel
 from das.sites import Site
@@ -33,12 +34,6 @@ from ravel.facts.schema import Completion, Prompt
 __all__ = ["ResumeEngine"]
 
 _LOG = logging.getLogger(__name__)
-_CALL_TOKENS = 192
-"""Tokens whose run costs as much as a pass costs anyway, on a small model; it changes speed only."""
-_LOGITS = 2**25
-"""Numbers that the logits of a pass may hold (128 MiB): what bounds memory for large vocabularies."""
-_FEWEST_ROWS = 16
-"""Fewest vectors a featurizer is given, so that its products round alike however few there are."""
 
 
 class ResumeEngine(DirectEngine):
@@ -76,12 +71,12 @@ class ResumeEngine(DirectEngine):
         model or version wrote."""
         super().__init__(target, batch_tokens, cache_bytes=cache_bytes)
         limit = default_cache_bytes(target.device) if state_bytes is None else state_bytes
-        self.states = BookShelf(limit)
+        self.states = StateCache(limit)
         """The kept states of base rows."""
         identity = model_identity(target.instrument.own_fingerprint, target.dtype, target.device)
         spill = None if cache_folder is None else SpillFolder(cache_folder, identity)
-        self._resumer = Resumer(target, self.states, self.room, spill)
-        self._vocabulary = int(target.config.vocab_size)
+        self._runner = StateRunner(target, self.states, self.room, spill)
+        self._resumed = ResumedPasses(target, self.encoder, self.room, self.sources, self._runner)
 
     @cached_property
     def fallback(self) -> str | None:
@@ -89,7 +84,7 @@ class ResumeEngine(DirectEngine):
 
         The reason is logged once, as a warning.
         """
-        reason = self.target.no_resume or self._resumer.refusal()
+        reason = self.target.no_resume or self._runner.refusal()
         if reason is not None:
             _LOG.warning("%s is run by the engine direct: %s", self.target.name, reason)
         return reason
@@ -104,14 +99,14 @@ class ResumeEngine(DirectEngine):
         groups, lengths = [FeaturizedPairs(pairs, featurizer)], [len(pair.label_ids) for pair in pairs]
         found: list[Tensor] = []
         if not self.room.tight and self.room.attempt(
-            lambda: found.append(_laid_out(self._packed(groups, site), lengths))
+            lambda: found.append(_laid_out(self._resumed.label_logits(groups, site), lengths))
         ):
             return found[0]
 
         def judged(batch: list[int], logits: Tensor) -> Tensor:
             return _laid_out(logits, [lengths[i] for i in batch], longest=max(lengths))
 
-        return self._spared_passes(groups, site, judged)
+        return self._resumed.recomputed(groups, site, judged)
 
     def forced_labels(self, groups: Sequence[FeaturizedPairs], site: Site) -> list[ForcedLabels]:
         """Return how the labels of each group fare under its own featurizer; see the protocol."""
@@ -131,40 +126,15 @@ class ResumeEngine(DirectEngine):
             return labels.cross_entropy
 
         sizes = [len(group.pairs) for group in groups]
-        losses = self._spared_passes(groups, site, judged).split(sizes)
+        losses = self._resumed.recomputed(groups, site, judged).split(sizes)
         return [ForcedLabels(*both) for both in zip(losses, correct.split(sizes), strict=True)]
 
     def _at_once(self, groups: Sequence[FeaturizedPairs], site: Site) -> list[ForcedLabels]:
         """Judge all groups with the graph of all passes kept."""
-        packed = self._packed(groups, site)
+        packed = self._resumed.label_logits(groups, site)
         labels = [[pair.label_ids for pair in group.pairs] for group in groups]
         parts = packed.split([sum(map(len, of_group)) for of_group in labels])
         return [packed_labels(part, ids) for part, ids in zip(parts, labels, strict=True)]
-
-    def _spared_passes(
-        self,
-        groups: Sequence[FeaturizedPairs],
-        site: Site,
-        judged: Callable[[list[int], Tensor], Tensor],
-    ) -> Tensor:
-        """Return what `judged` makes of the logits of each pass, [n pairs, ...], holding the states and the
-        graph of one pass at a time; row by row it is what `_packed` gives, to the bit."""
-        self._check(site, [group.featurizer for group in groups])
-        pairs = [pair for group in groups for pair in group.pairs]
-        check_pairs(pairs)
-        rows = self._rows_of([pair.base for pair in pairs], [(pair.label_ids,) for pair in pairs], site)
-        swapped, cut = self._swapped_groups(groups, rows, site), self._cut(site)
-
-        def one(batch: list[int], changed: Tensor) -> Tensor:
-            here = [rows[i] for i in batch]
-            self._resumer.fill(here, cut)
-            asked = self._resumer.asked(here, cut, None if swapped is None else changed)
-            found = judged(batch, self._resumer.runner.logits(asked))
-            self._resumer.settle()
-            return found
-
-        vectors = torch.zeros(len(rows), 0, device=self.target.device) if swapped is None else swapped
-        return spared(self.room, vectors, self._planned_passes(rows), one)
 
     def said(
         self, choices: Sequence[Choice], site: Site, featurizer: Featurizer | None
@@ -176,25 +146,24 @@ class ResumeEngine(DirectEngine):
         """
         if not choices or self._by_direct([(c.base, sum(map(len, c.answers)) - 2) for c in choices]):
             return super().said(choices, site, featurizer)
-        self._check(site, [featurizer])
-        rows = self._rows_of([c.base for c in choices], [c.answers for c in choices], site)
-        found: list[tuple[bool, bool]] = [(False, False)] * len(rows)
-        self._ahead(rows, [] if featurizer is None else [c.source for c in choices], site)
+        self._resumed.check(site, [featurizer])
+        rows = self._resumed.rows([c.base for c in choices], [c.answers for c in choices], site)
+        predicted: list[tuple[bool, bool]] = [(False, False)] * len(rows)
+        self._resumed.prefill(rows, [] if featurizer is None else [c.source for c in choices], site)
 
         def one(batch: list[int]) -> None:
             some, here = [choices[i] for i in batch], [rows[i] for i in batch]
             with torch.no_grad():
-                swapped = self._swapped(
-                    here, [c.base for c in some], [c.source for c in some], site, featurizer
-                )
-                self._resumer.fill(here, self._cut(site))
-                asked = self._resumer.asked(here, self._cut(site), swapped)
-                for i, both in zip(batch, self._said(asked, some), strict=True):
-                    found[i] = both
-            self._resumer.settle()
+                bases, sources = [c.base for c in some], [c.source for c in some]
+                swapped = self._resumed.swapped(here, bases, sources, site, featurizer)
+                asked = self._resumed.asked(here, site, swapped)
+                judged = predicted_answers(asked, some, self._runner.runner.logits)
+                for i, both in zip(batch, judged, strict=True):
+                    predicted[i] = both
+            self._runner.settle()
 
-        self.room.each(len(rows), self._planned_passes(rows), one)
-        return found
+        self.room.each(len(rows), self._resumed.plan(rows), one)
+        return predicted
 
     def complete_swapped(
         self,
@@ -211,64 +180,58 @@ class ResumeEngine(DirectEngine):
         """
         if not pairs or featurizer is None or self._by_direct([(p.base, max_new_tokens) for p in pairs]):
             return super().complete_swapped(pairs, site, featurizer, max_new_tokens, decided)
-        self._check(site, [featurizer])
+        self._resumed.check(site, [featurizer])
         bases = [pair.base for pair in pairs]
-        rows = self._rows_of(bases, [((0,),)] * len(pairs), site)
+        rows = self._resumed.rows(bases, [((0,),)] * len(pairs), site)
         check_row_lengths([len(row.ids) + max_new_tokens for row in rows], self.target)
         sources = [pair.source for pair in pairs]
         with torch.no_grad():
-            swapped = self.room.fitted(lambda: self._swapped(rows, bases, sources, site, featurizer))
-        self._resumer.settle()
-        said: list[tuple[int, ...]] = [()] * len(rows)
+            swapped = self.room.fitted(lambda: self._resumed.swapped(rows, bases, sources, site, featurizer))
+        self._runner.settle()
+        new = NewTokens(len(rows), self.target.end_ids, max_new_tokens, decided)
         live = list(range(len(rows))) if max_new_tokens else []
         while live:
-            for i, token in zip(live, self._next_tokens(rows, said, live, site, swapped), strict=True):
-                said[i] += (token,)
-            live = [
-                i
-                for i in live
-                if said[i][-1] not in self.target.end_ids
-                and len(said[i]) < max_new_tokens
-                and not (decided is not None and decided(i, said[i]))
-            ]
-        return [self._completion(ids) for ids in said]
+            tokens = self._next_tokens(rows, new, live, site, swapped)
+            live = [i for i, token in zip(live, tokens, strict=True) if new.add(i, token)]
+        return [self._completion(new.of(i)) for i in range(len(rows))]
 
     def _next_tokens(
         self,
-        rows: Sequence[Row],
-        said: Sequence[tuple[int, ...]],
+        rows: Sequence[CutRow],
+        new: NewTokens,
         live: Sequence[int],
         site: Site,
         swapped: Tensor | None,
     ) -> list[int]:
-        """Return the likeliest token after each live row and what it has said so far."""
+        """Return the likeliest token after each live row and its new ones so far."""
         grown = [
-            Row(ids, rows[i].start, len(ids), len(ids)) for i in live for ids in (rows[i].ids + said[i],)
+            CutRow(ids, rows[i].start, len(ids), len(ids)) for i in live for ids in (rows[i].ids + new.of(i),)
         ]
         tokens = [0] * len(grown)
 
         def one(batch: list[int]) -> None:
             with torch.no_grad():
                 some = [grown[j] for j in batch]
-                self._resumer.fill(some, self._cut(site))
                 chosen = torch.tensor([live[j] for j in batch], device=self.target.device)
                 changed = None if swapped is None else swapped.index_select(0, chosen)
-                logits = self._resumer.runner.logits(self._resumer.asked(some, self._cut(site), changed))
+                logits = self._runner.runner.logits(self._resumed.asked(some, site, changed))
                 for j, token in zip(batch, likeliest(logits), strict=True):
                     tokens[j] = token
-            self._resumer.drop()
+            self._runner.drop()
 
-        self.room.each(len(grown), self._planned_passes(grown), one)
+        self.room.each(len(grown), self._resumed.plan(grown), one)
         return tokens
 
     def run_ahead(self, pairs: Sequence[ForcedPair], site: Site) -> None:
         """Run these pairs' bases and sources for the first time, if there is room for all; see the
         protocol."""
         if pairs and not self._by_direct(_forced(pairs)):
-            self._check(site, [])
+            self._resumed.check(site, [])
             bases, labels = [pair.base for pair in pairs], [(pair.label_ids,) for pair in pairs]
-            self._ahead(self._rows_of(bases, labels, site), [pair.source for pair in pairs], site)
-            self._resumer.settle()
+            self._resumed.prefill(
+                self._resumed.rows(bases, labels, site), [pair.source for pair in pairs], site
+            )
+            self._runner.settle()
 
     def _by_direct(self, asked: Sequence[tuple[Prompt, int]]) -> bool:
         """Return whether prompts with so many more tokens each are for the path of `DirectEngine`."""
@@ -281,159 +244,7 @@ class ResumeEngine(DirectEngine):
     def _reaches(self, longest: int) -> bool:
         limit = self.target.max_tokens
         # A row that is too long is refused in words where it is run.
-        return (limit is not None and longest > limit) or self._resumer.reaches(longest)
-
-    def _ahead(self, rows: Sequence[Row], sources: Sequence[Prompt], site: Site) -> None:
-        if self.room.tight:
-            return
-
-        def all_at_once() -> None:
-            if self._resumer.fits(rows, self._cut(site)):
-                self._resumer.fill(rows, self._cut(site))
-            if sources:
-                self._stacked(sources, site)
-
-        with torch.no_grad():
-            # What does not fit now is run when it is needed.
-            self.room.attempt(all_at_once)
-
-    def _said(self, asked: Tensor, choices: Sequence[Choice]) -> list[tuple[bool, bool]]:
-        """Judge vectors [n, d_model]: a choice's are those after its prompt, then its first answer's, then
-        its second's."""
-        counts = [1 + sum(len(answer) - 1 for answer in choice.answers) for choice in choices]
-        begins = [end - count for end, count in zip(accumulate(counts), counts, strict=True)]
-        firsts = self._runs_first(
-            asked,
-            [(begin, c.answers[k][0]) for begin, c in zip(begins, choices, strict=True) for k in (0, 1)],
-        )
-        later: list[tuple[int, int]] = []
-        owners: list[int] = []
-        for i, (begin, choice) in enumerate(zip(begins, choices, strict=True)):
-            place = begin + 1
-            for k, answer in enumerate(choice.answers):
-                if firsts[2 * i + k]:
-                    later += [(place + j, token) for j, token in enumerate(answer[1:])]
-                    owners += [2 * i + k] * (len(answer) - 1)
-                place += len(answer) - 1
-        for owner, right in zip(owners, self._runs_first(asked, later), strict=True):
-            firsts[owner] = firsts[owner] and right
-        return list(zip(firsts[::2], firsts[1::2], strict=True))
-
-    def _runs_first(self, asked: Tensor, tokens: Sequence[tuple[int, int]]) -> list[bool]:
-        """Return for pairs of a place in `asked` and a token whether that token is the likeliest there."""
-        if not tokens:
-            return []
-        places = list(dict.fromkeys(place for place, _ in tokens))
-        row = {place: i for i, place in enumerate(places)}
-        logits = self._resumer.runner.logits(asked.index_select(0, torch.tensor(places, device=asked.device)))
-        rows = torch.tensor([row[place] for place, _ in tokens], device=asked.device)
-        ids = torch.tensor([token for _, token in tokens], device=asked.device)
-        found: list[bool] = is_likeliest(logits, rows, ids).tolist()
-        return found
-
-    def _packed(self, groups: Sequence[FeaturizedPairs], site: Site) -> Tensor:
-        """Return the logits of all label tokens, pair by pair and group by group, [n, vocabulary]."""
-        self._check(site, [group.featurizer for group in groups])
-        pairs = [pair for group in groups for pair in group.pairs]
-        check_pairs(pairs)
-        rows = self._rows_of([pair.base for pair in pairs], [(pair.label_ids,) for pair in pairs], site)
-        cut = self._cut(site)
-        self._resumer.fill(rows, cut)
-        swapped = self._swapped_groups(groups, rows, site)
-        parts, order = [], []
-        for batch in self._passes(rows):
-            chosen = torch.tensor(batch, device=self.target.device)
-            changed = None if swapped is None else swapped.index_select(0, chosen)
-            asked = self._resumer.asked([rows[i] for i in batch], cut, changed)
-            parts.append(self._resumer.runner.logits(asked))
-            order.extend(batch)
-        self._resumer.settle()
-        return _in_order(parts, order, [row.asked for row in rows])
-
-    def _swapped_groups(
-        self, groups: Sequence[FeaturizedPairs], rows: Sequence[Row], site: Site
-    ) -> Tensor | None:
-        """Swap each group by its own featurizer, so that a group's gradient never knows of the others."""
-        parts, end = [], 0
-        for group in groups:
-            begin, end = end, end + len(group.pairs)
-            bases, sources = [p.base for p in group.pairs], [p.source for p in group.pairs]
-            part = self._swapped(rows[begin:end], bases, sources, site, group.featurizer)
-            if part is not None:
-                parts.append(part)
-        return torch.cat(parts) if parts else None
-
-    def _swapped(
-        self,
-        rows: Sequence[Row],
-        bases: Sequence[Prompt],
-        sources: Sequence[Prompt],
-        site: Site,
-        featurizer: Featurizer | None,
-    ) -> Tensor | None:
-        """Return what takes the place of the bases' own vectors at the site, [n, width]; None: they stay."""
-        if featurizer is None:
-            return None
-        source = self._stacked(sources, site)
-        if site.stream == "block_output":
-            base = self._left_behind(rows, site)
-        else:
-            base = self._stacked(bases, site).to(self.target.dtype)
-        few = max(0, _FEWEST_ROWS - len(base))
-        if few:
-            base, source = (torch.cat([v, v[-1:].expand(few, -1)]) for v in (base, source))
-        return featurizer.interchange(base, source)[: len(bases)]
-
-    def _left_behind(self, rows: Sequence[Row], site: Site) -> Tensor:
-        """Return what stands after the block of the cut at each row's cut, [rows, d_model]."""
-        cut = self._cut(site)
-        if not self.room.tight:
-            self._resumer.fill(rows, cut)
-            return self._resumer.vectors(rows, cut)
-        found: dict[int, Tensor] = {}
-
-        def one(batch: list[int]) -> None:
-            here = [rows[i] for i in batch]
-            self._resumer.fill(here, cut)
-            found.update(zip(batch, self._resumer.vectors(here, cut).unbind(), strict=True))
-            self._resumer.settle()
-
-        self.room.each(len(rows), self._planned_passes(rows), one)
-        return torch.stack([found[i] for i in range(len(rows))])
-
-    def _check(self, site: Site, featurizers: Sequence[Featurizer | None]) -> None:
-        check_sites([site], self.target)
-        for featurizer in featurizers:
-            check_featurizer(featurizer, self.target, site)
-
-    def _cut(self, site: Site) -> Cut:
-        inside = None if site.stream == "block_output" else self.target.place(site)
-        return Cut(site.layer, inside)
-
-    def _rows_of(
-        self, bases: Sequence[Prompt], labels: Sequence[tuple[tuple[int, ...], ...]], site: Site
-    ) -> list[Row]:
-        encoded = self.encoder.encode([base.text for base in bases])
-        rows = []
-        for prompt, base, given in zip(encoded, bases, labels, strict=True):
-            start = self.encoder.position(base, site.position)
-            first = prompt.ids + given[0][:-1]
-            second = given[1][:-1] if len(given) > 1 else ()
-            rows.append(Row(first + second, start, len(prompt.ids), len(first)))
-        check_row_lengths([len(row.ids) for row in rows], self.target)
-        return rows
-
-    def _passes(self, rows: Sequence[Row]) -> list[list[int]]:
-        return plan_passes(
-            [row.after for row in rows],
-            [row.start for row in rows],
-            batch_tokens=self.batch_tokens,
-            call_tokens=_CALL_TOKENS,
-            most_rows=_LOGITS // (self._vocabulary * max(row.asked for row in rows)),
-        )
-
-    def _planned_passes(self, rows: Sequence[Row]) -> Plan:
-        return lambda left: self._passes([rows[i] for i in left])
+        return (limit is not None and longest > limit) or self._runner.reaches(longest)
 
     def _let_go(self) -> None:
         """Forget every kept state, and keep half as many from now on."""
@@ -441,44 +252,19 @@ class ResumeEngine(DirectEngine):
         self.states.clear()
         self.states.max_bytes //= 2
 
-    def _read_batch(
-        self, rows: list[tuple[int, ...]], keys: list[list[SourceKey]]
-    ) -> dict[SourceKey, Tensor]:
+    def _read_batch(self, rows: Rows, keys: list[list[SourceKey]]) -> dict[SourceKey, Tensor]:
         longest = max(map(len, rows))
         if self.fallback is not None or self.target.side(longest) or not self._reaches(longest):
             return super()._read_batch(rows, keys)
-        spots = dict.fromkeys(key.spot for of_row in keys for key in of_row)
-        tokens = sorted({key.token for of_row in keys for key in of_row})
-        column = {token: index for index, token in enumerate(tokens)}
         # Nothing after the last wanted token is run.
-        cut = [row[: max(key.token for key in of_row) + 1] for row, of_row in zip(rows, keys, strict=True)]
-        places = torch.tensor([[min(token, len(row) - 1) for token in tokens] for row in cut])
-        wanted = {spot: self.target.place(spot) for spot in spots}
-        with captured(wanted, dict.fromkeys(spots, places.to(self.target.device))) as vectors:
-            self._resumer.read(cut)
-        return {
-            key: vectors[key.spot][row, column[key.token]].clone()
-            for row, of_row in enumerate(keys)
-            for key in of_row
-        }
+        ends = [max(key.token for key in of_row) + 1 for of_row in keys]
+        beginnings = [row[:end] for row, end in zip(rows, ends, strict=True)]
+        return captured_vectors(self.target, beginnings, keys, lambda: self._runner.read(beginnings))
 
 
 def _forced(pairs: Sequence[ForcedPair]) -> list[tuple[Prompt, int]]:
     """Return each base with how many tokens of its label are read."""
     return [(pair.base, len(pair.label_ids) - 1) for pair in pairs]
-
-
-def _in_order(parts: list[Tensor], order: list[int], lengths: Sequence[int]) -> Tensor:
-    """Return rows [n, vocabulary], of which `lengths[i]` belong to i, by i; in `parts` i goes by `order`."""
-    packed = parts[0] if len(parts) == 1 else torch.cat(parts)
-    if order == sorted(order):
-        return packed
-    first, ends = {}, 0
-    for i in order:
-        first[i] = ends
-        ends += lengths[i]
-    places = [first[i] + j for i, length in enumerate(lengths) for j in range(length)]
-    return packed.index_select(0, torch.tensor(places, device=packed.device))
 
 
 def _laid_out(packed: Tensor, lengths: Sequence[int], *, longest: int | None = None) -> Tensor:

@@ -8,19 +8,15 @@ tensor costs a tenth of a look-up by name. Beside them stand their keys, their e
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import platform
 import shutil
-import struct
 import tempfile
 import time
-import zlib
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
@@ -29,12 +25,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from das.engine.kept.memory import written_bytes
+from das.engine.kept.state_file import StatePlace, checksum_of, packed_states, places_in, size_of, states_name
 from ravel import __version__
 from ravel.common.errors import SuiteError
 from ravel.common.io import canonical_json, make_folder, read_json, sha256_text, write_json
+from ravel.common.sizes import written_bytes
 
-__all__ = ["SPILL_SCHEMA_VERSION", "SpillFolder", "key_of", "model_identity"]
+__all__ = ["SPILL_SCHEMA_VERSION", "SpillFolder", "model_identity"]
 
 SPILL_SCHEMA_VERSION = 1
 """Version of the folder's layout; another one is refused."""
@@ -47,17 +44,6 @@ _PARTS_KEPT = 86_400.0
 """Seconds after which a file that was never finished belongs to nobody."""
 _UNSOUND = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)
 """What reading a file that is damaged, foreign or gone may raise."""
-_DIGEST = hashlib.sha256().digest_size
-
-
-def key_of(first_block: int, kind: str, tokens: Sequence[int], cut: int) -> str:
-    """Return the key of what a row of token ids leaves behind, 64 hexadecimal digits.
-
-    `first_block` is the first block that runs on it, `kind` is `prefix` or `suffix`, `cut` the index of the
-    first token from which the row runs on.
-    """
-    head = f"{first_block} {kind} {cut} {len(tokens)} ".encode()
-    return hashlib.sha256(head + struct.pack(f"<{len(tokens)}q", *tokens)).hexdigest()
 
 
 def model_identity(fingerprint: str, dtype: torch.dtype, device: torch.device) -> dict[str, str]:
@@ -73,22 +59,6 @@ def model_identity(fingerprint: str, dtype: torch.dtype, device: torch.device) -
         "dtype": str(dtype).removeprefix("torch."),
         "device": f"{device.type}, {platform.machine()}, {processor}",
     }
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Where a state lies."""
-
-    path: Path
-    """The file."""
-    group: int
-    """Number of the tensor in it that holds states of this dtype and width."""
-    start: int
-    """First row of the state there."""
-    end: int
-    """Row after its last one."""
-    checksum: int
-    """CRC-32 of its bytes."""
 
 
 class SpillFolder:
@@ -125,7 +95,7 @@ class SpillFolder:
         self._max_open = max_open
         self._known: set[str] = set()
         self._bad: set[str] = set()
-        self._index: dict[bytes, _Place] = {}
+        self._index: dict[bytes, StatePlace] = {}
         self._sound: set[bytes] = set()
         self._mapped: OrderedDict[Path, dict[str, Tensor]] = OrderedDict()
         self._stopped = False
@@ -171,8 +141,8 @@ class SpillFolder:
         new = {digest: states[k] for k in states if (digest := bytes.fromhex(k)) not in self._index}
         if not new:
             return True
-        tensors = _packed(new)
-        if self.bytes + sum(_size(tensor) for tensor in tensors.values()) > self.max_bytes:
+        tensors = packed_states(new)
+        if self.bytes + sum(size_of(tensor) for tensor in tensors.values()) > self.max_bytes:
             return self._stop(f"its limit of {written_bytes(self.max_bytes)} is reached")
         try:
             path = self._written(tensors)
@@ -232,7 +202,7 @@ class SpillFolder:
             if path.name not in self._known:
                 self._known.add(path.name)
                 self.bytes += path.stat().st_size
-            places = dict(_places(path, self._map(path)))
+            places = dict(places_in(path, self._map(path)))
         except _UNSOUND as error:
             self._drop(path, _reason(error))
             return
@@ -242,11 +212,11 @@ class SpillFolder:
         """Return a state whose checksum is right; None if no file has it."""
         while (place := self._index.get(digest)) is not None:
             try:
-                state = self._map(place.path)[_states(place.group)][place.start : place.end]
+                state = self._map(place.path)[states_name(place.group)][place.start : place.end]
             except _UNSOUND as error:
                 self._drop(place.path, _reason(error))
                 continue
-            if digest in self._sound or _checksum(state) == place.checksum:
+            if digest in self._sound or checksum_of(state) == place.checksum:
                 self._sound.add(digest)
                 return state
             self._drop(place.path, "a checksum differs")
@@ -348,45 +318,3 @@ def _listed(identity: Mapping[str, str], names: Sequence[str]) -> str:
 
 def _reason(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or " ".join(str(error).split())
-
-
-def _states(group: int) -> str:
-    return f"states.{group}"
-
-
-def _packed(states: Mapping[bytes, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors of a file: per dtype and width the states, their keys, ends and checksums."""
-    groups: dict[tuple[torch.dtype, int], list[bytes]] = {}
-    for digest, state in states.items():
-        groups.setdefault((state.dtype, state.shape[1]), []).append(digest)
-    tensors: dict[str, Tensor] = {}
-    for group, digests in enumerate(groups.values()):
-        own = [states[digest].detach().cpu() for digest in digests]
-        lengths = torch.tensor([len(state) for state in own])
-        tensors[_states(group)] = torch.cat(own)
-        tensors[f"keys.{group}"] = torch.frombuffer(bytearray().join(digests), dtype=torch.uint8)
-        tensors[f"ends.{group}"] = lengths.cumsum(0)
-        tensors[f"checksums.{group}"] = torch.tensor([_checksum(state) for state in own])
-    return tensors
-
-
-def _places(path: Path, tensors: Mapping[str, Tensor]) -> Iterator[tuple[bytes, _Place]]:
-    """Yield the key and the place of each state. Raises ValueError or KeyError for tables that do not fit."""
-    for group in range(len(tensors) // 4):
-        keys = tensors[f"keys.{group}"].numpy().tobytes()
-        ends: list[int] = tensors[f"ends.{group}"].tolist()
-        checksums: list[int] = tensors[f"checksums.{group}"].tolist()
-        starts = [0, *ends][:-1]
-        ordered = all(start <= end for start, end in zip(starts, ends, strict=True))
-        if not ordered or ends[-1:] != [len(tensors[_states(group)])] or len(keys) != _DIGEST * len(ends):
-            raise ValueError("its table does not fit its states")
-        for i, (start, end, checksum) in enumerate(zip(starts, ends, checksums, strict=True)):
-            yield keys[_DIGEST * i : _DIGEST * (i + 1)], _Place(path, group, start, end, checksum)
-
-
-def _checksum(state: Tensor) -> int:
-    return zlib.crc32(state.contiguous().view(torch.uint8).numpy()) if state.numel() else 0
-
-
-def _size(tensor: Tensor) -> int:
-    return tensor.numel() * tensor.element_size()

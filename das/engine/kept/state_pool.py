@@ -8,15 +8,15 @@ from collections.abc import Hashable, Sequence
 import torch
 from torch import Tensor
 
-from das.engine.running.layout import Row
+from das.engine.base.cut_rows import CutRow
 
-__all__ = ["Arena", "Book", "BookShelf"]
+__all__ = ["CutStates", "StateCache", "StatePool"]
 
 _FIRST_SLOTS = 1024
-"""Slots of a new arena; it grows by halves."""
+"""Slots of a new pool; it grows by halves."""
 
 
-class Arena:
+class StatePool:
     """Slots that hold one vector of each of several widths; slot 0 holds zeros.
 
     Vectors that are used together are gathered in one step by their slots, which is what many small tensors
@@ -78,8 +78,8 @@ def _grown(column: Tensor, room: int) -> Tensor:
         return larger
 
 
-class Book:
-    """Two arenas, and where in them each key's run of slots begins."""
+class CutStates:
+    """What rows leave behind at one cut: two pools, and where in them each key's run of slots begins."""
 
     def __init__(
         self,
@@ -89,17 +89,17 @@ class Book:
         dtype: torch.dtype,
         device: torch.device,
     ) -> None:
-        """`keys` and `streams` are the widths of the two arenas' columns."""
+        """`keys` and `streams` are the widths of the two pools' columns."""
         self.cut = cut
         """Where the rows are cut: a block, and whether after it rather than inside."""
         with torch.inference_mode(False):
-            self.keys = Arena(keys, dtype, device)
+            self.keys = StatePool(keys, dtype, device)
             """Keys and values of tokens before a cut: two columns per block."""
-            self.streams = Arena(streams, dtype, device)
+            self.streams = StatePool(streams, dtype, device)
             """The residual stream from a cut on."""
         self.prefixes: dict[tuple[int, ...], int] = {}
         """First slot in `keys` by what stands before the cut."""
-        self.suffixes: dict[Row, int] = {}
+        self.suffixes: dict[CutRow, int] = {}
         """First slot in `streams` by row and cut."""
         self._mark = (1, 1, 0, 0)
 
@@ -113,12 +113,12 @@ class Book:
         self.prefixes[key] = first = self.keys.reserve(count)
         return first
 
-    def add_suffix(self, key: Row, count: int) -> int:
+    def add_suffix(self, key: CutRow, count: int) -> int:
         """Return the first of the new slots for a suffix."""
         self.suffixes[key] = first = self.streams.reserve(count)
         return first
 
-    def added(self) -> tuple[list[tuple[int, ...]], list[Row]]:
+    def added(self) -> tuple[list[tuple[int, ...]], list[CutRow]]:
         """Return the prefixes and suffixes that came since the last `keep`."""
         _, _, prefixes, suffixes = self._mark
         return list(self.prefixes)[prefixes:], list(self.suffixes)[suffixes:]
@@ -138,53 +138,56 @@ class Book:
             self.suffixes.popitem()
 
 
-class BookShelf:
-    """Books within a limit of bytes. The longest unused book gives way as a whole; a book that alone is too
-    large keeps what came first, for in repeated passes over the same rows that is found most often."""
+class StateCache:
+    """The states of several cuts within a limit of bytes.
+
+    Those of the longest unused cut give way as a whole; where those of one cut alone are too large, what came
+    first stays, for in repeated passes over the same rows that is found most often.
+    """
 
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
         """Upper bound of what is kept between calls."""
         self.overflowed = False
         """Whether something did not fit so far."""
-        self._books: OrderedDict[Hashable, Book] = OrderedDict()
+        self._cuts: OrderedDict[Hashable, CutStates] = OrderedDict()
 
     @property
     def bytes(self) -> int:
         """What is kept now."""
-        return sum(book.bytes for book in self._books.values())
+        return sum(states.bytes for states in self._cuts.values())
 
-    def get(self, key: Hashable) -> Book | None:
-        """Return a book, which is then the last used, or None."""
-        book = self._books.get(key)
-        if book is not None:
-            self._books.move_to_end(key)
-        return book
+    def get(self, key: Hashable) -> CutStates | None:
+        """Return the states of a cut, which is then the last used, or None."""
+        states = self._cuts.get(key)
+        if states is not None:
+            self._cuts.move_to_end(key)
+        return states
 
-    def put(self, key: Hashable, book: Book) -> Book:
-        """Take a new book."""
-        self._books[key] = book
-        return book
+    def put(self, key: Hashable, states: CutStates) -> CutStates:
+        """Take the states of a new cut."""
+        self._cuts[key] = states
+        return states
 
     def keep(self) -> None:
-        """Keep all that is there in the last used book."""
-        if self._books:
-            next(reversed(self._books.values())).keep()
+        """Keep all that is there of the last used cut."""
+        if self._cuts:
+            next(reversed(self._cuts.values())).keep()
 
     def drop(self) -> None:
-        """Forget what came since the last `keep` in the last used book."""
-        if self._books:
-            next(reversed(self._books.values())).forget()
+        """Forget what came since the last `keep` at the last used cut."""
+        if self._cuts:
+            next(reversed(self._cuts.values())).forget()
 
-    def crowded(self) -> Book | None:
-        """Let older books go until the limit is met; return the last used one if it alone is too large."""
-        while self.bytes > self.max_bytes and len(self._books) > 1:
-            self._books.popitem(last=False)
-        if not self._books or self.bytes <= self.max_bytes:
+    def crowded(self) -> CutStates | None:
+        """Let older cuts go until the limit is met; return the last used one if it alone is too large."""
+        while self.bytes > self.max_bytes and len(self._cuts) > 1:
+            self._cuts.popitem(last=False)
+        if not self._cuts or self.bytes <= self.max_bytes:
             return None
         self.overflowed = True
-        return next(reversed(self._books.values()))
+        return next(reversed(self._cuts.values()))
 
     def clear(self) -> None:
         """Forget everything."""
-        self._books.clear()
+        self._cuts.clear()

@@ -6,32 +6,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from das.engine.base.protocol import Engine, ForcedPair
 from das.engine.engines.direct import DirectEngine
 from das.engine.engines.resume import ResumeEngine
-from das.engine.selftest.additive import made_up_rows, tolerance
-from das.engine.selftest.laws import FAILURES, Law, Trial, difference, first_line, site_of
-from das.featurizers import MaskedBasis
+from das.engine.selftest.engine_check import check_engine
+from das.engine.selftest.law import FAILURES, BrokenLawError, Law, first_line, how_to_declare
+from das.engine.selftest.laws import StreamLaws
 from das.models import kept
 from das.models.base import TargetModel
-from das.models.configs import windows
-from das.models.load import memory_guard, ran_out_of_memory
+from das.out_of_memory import MemoryShortageError, memory_guard, ran_out_of_memory
 from das.sites import STREAMS, Stream
 from ravel.common.errors import SuiteError
-from ravel.facts.schema import Prompt
 
-__all__ = ["SelfTest", "check_engine", "proven", "self_test"]
+__all__ = ["SelfTest", "proven", "self_test"]
 
-_HOW_TO = "docs/how-to/add-a-model-family.md"
-_TEXTS = ("Rome is in", "The city of Ulm", "So, where is Oslo: it is the")
-"""Texts of different lengths for comparing engines."""
-_LONGEST_PROBE = 512
-"""Tokens of a probe beyond a turning point at most; a longer one would take longer than all else."""
 _VERSION = 1
 """Counts up when the laws change, so that kept verdicts are made anew."""
 
@@ -60,22 +51,10 @@ class SelfTest:
         return {stream: found[stream] for stream in STREAMS if stream in found}
 
     def check(self) -> None:
-        """Raise SuiteError, with the measured difference and the bound, for the first law that is broken."""
+        """Raise BrokenLawError for the first law that is broken."""
         for law in self.broken():
-            raise _refusal(law, f"{self.target}, read as {self.family}", _declare("choose another model"))
-
-
-def _refusal(law: Law, target: str, todo: str) -> SuiteError:
-    relation = "more than" if law.exceeds else "at most"
-    return SuiteError(
-        expected=f"a target in which {law.name} (relative difference {relation} {law.bound:g})",
-        came=law.failure or f"{law.measured:.3g} at {law.where} of {target}",
-        todo=todo,
-    )
-
-
-def _declare(otherwise: str) -> str:
-    return f"{otherwise}, or declare where its parts are in one file ({_HOW_TO})"
+            todo = how_to_declare("choose another model")
+            raise BrokenLawError(law, f"{self.target}, read as {self.family}", todo)
 
 
 def self_test(target: TargetModel, layers: Sequence[int] | None = None) -> SelfTest:
@@ -99,7 +78,7 @@ def self_test(target: TargetModel, layers: Sequence[int] | None = None) -> SelfT
     """
     tried = _layers(target) if layers is None else layers
     with torch.inference_mode(False), torch.no_grad():
-        return SelfTest(target.name, target.family.name, tuple(Trial(target).laws(tried)))
+        return SelfTest(target.name, target.family.name, tuple(StreamLaws(target).tried(tried)))
 
 
 def _layers(target: TargetModel) -> list[int]:
@@ -117,11 +96,11 @@ def proven(target: TargetModel) -> TargetModel:
     each kind. The verdict is kept beside the weights, for this instrument and these versions. Raises
     SuiteError for a model of which not even block outputs can be served.
     """
-    folder, key = Path(target.name), _key(target)
-    known = kept.read(folder, key) if folder.is_dir() else None
+    folder, key = target.folder, _key(target)
+    known = None if folder is None else kept.read(folder, key)
     if not isinstance(known, dict):
         known = _verdict(target)
-        if folder.is_dir():
+        if folder is not None:
             kept.write(folder, key, known)
     refused = {stream: known["refused"][stream] for stream in STREAMS if stream in known["refused"]}
     return replace(target, refused=refused, no_resume=known["no_resume"])
@@ -162,7 +141,7 @@ def _cannot_run(target: TargetModel, error: Exception) -> SuiteError:
     return SuiteError(
         expected="a model that the engine direct can run",
         came=f"{target.name}, read as {target.family.name}, which fails with: {first_line(error)}",
-        todo=_declare("choose another model"),
+        todo=how_to_declare("choose another model"),
     )
 
 
@@ -172,56 +151,14 @@ def _why_no_resume(target: TargetModel) -> str | None:
         return engine.fallback
     try:
         check_engine(engine)
+    except MemoryShortageError:
+        raise
+    except BrokenLawError as error:
+        return error.law.in_words()
     except SuiteError as error:
-        if "out of memory" in error.came:
-            raise
         return error.came
     except FAILURES as error:
         if ran_out_of_memory(error):
             raise
         return first_line(error)
     return None
-
-
-def check_engine(engine: Engine) -> None:
-    """Raise SuiteError unless the engine answers as `direct` does with each pair alone, where nothing is
-    padded.
-
-    An engine may rely on more than where the parts are, such as on positions that can be given. Where the
-    model reads longer rows otherwise, one of the rows is longer.
-    """
-    target = engine.target
-    prompts = _prompts(target)
-    labels = [tuple(int(i) for i in row) for row in made_up_rows(target)[:, :3]] + [(1,)] * len(prompts)
-    pairs = [
-        ForcedPair(base, source, ids)
-        for base, source, ids in zip(prompts, (*prompts[1:], prompts[0]), labels, strict=False)
-    ]
-    for stream in target.streams:
-        site = site_of(target, stream, target.n_layers // 2)
-        swap = MaskedBasis(torch.ones(target.width(site), device=target.device))
-        with torch.no_grad():
-            alone = DirectEngine(target, batch_tokens=1).interchange_logits(pairs, site, swap)
-            found = engine.interchange_logits(pairs, site, swap)
-        name = f"the engine {engine.name} answers as one row alone does"
-        law = Law(name, str(site), difference(found, alone), tolerance(target))
-        if not law.holds:
-            other = "choose another model" if engine.name == "direct" else "try --engine direct"
-            raise _refusal(law, f"{target.name}, read as {target.family.name}", _declare(other))
-
-
-def _prompts(target: TargetModel) -> list[Prompt]:
-    """Return short prompts, and one beyond each turning point that is not too far off; none is too long for
-    the model.
-
-    So for each window of a family that a program found: some models have theirs where no mask shows it.
-    """
-    per_word = max(1, len(target.tokenizer(" so" * 8, add_special_tokens=False)["input_ids"]) // 8)
-    points = (*target.turning_points, *(windows(target.config) if target.family.inferred else ()))
-    near = [point for point in points if point <= _LONGEST_PROBE]
-    texts = [*_TEXTS, *(_TEXTS[0] + " so" * (point // per_word + 1) for point in near)]
-    limit = target.max_tokens
-    fitting = [
-        text for text in texts if limit is None or len(target.tokenizer(text)["input_ids"]) + 3 <= limit
-    ]
-    return [Prompt(text, text, text, None, (0, len(text))) for text in fitting or texts[:1]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from inspect import isabstract
 from typing import ClassVar
 
 from das.engine.base.protocol import Engine
@@ -95,6 +96,17 @@ class TrainedMethod(Method):
     def fit(self, problem: Problem, engine: Engine, workspace: Workspace) -> Featurizer:
         """Return the finished featurizer. Raises what `training` raises."""
         return train_together([self.training(problem, engine, workspace)], engine)[0]
+
+
+def is_method(thing: object) -> bool:
+    """Tell whether a thing is a class of methods that declares all that one must."""
+    declared = ("name", "summary", "config_class", "needs_attribute", "needs_size")
+    return (
+        isinstance(thing, type)
+        and issubclass(thing, Method)
+        and not isabstract(thing)
+        and all(hasattr(thing, name) for name in declared)
+    )
 
 
 def registered_name(method: type[Method]) -> str:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evaluation.config.suite import SuiteConfig
-from evaluation.records.run_folder import RunFolder
-from evaluation.records.scores import FLOORS, ScoreRecord, read_refusals, read_scores
+from evaluation.records.run_records import RunRecords
+from evaluation.records.scores import FLOORS, ScoreRecord
 from evaluation.verify.submission.check import check_submission
 from evaluation.verify.submission.manifest import Entry, Judging, Submission, Without
 from evaluation.verify.submission.names import ARCHIVE_ENDINGS, MANIFEST, SCORES
@@ -72,16 +72,11 @@ class _Source:
     """A finished run, read for packing."""
 
     def __init__(self, folder: Path, methods: Sequence[str]) -> None:
-        self.run = RunFolder(folder)
-        if not self.run.scores.is_file() or not self.run.config.is_file():
-            raise SuiteError(
-                expected=f"the folder of a finished run at {folder}",
-                came="one without scores.jsonl" if self.run.config.is_file() else "none",
-                todo="finish it with `ravel run`",
-            )
+        records = RunRecords.open(folder)
+        self.run, self.refusals = records.folder, records.refusals
         self.config = SuiteConfig.from_file(self.run.config)
         self.instance = Instance.load(self.run.instance)
-        self.scores = [r for r in read_scores(self.run.scores) if r.chosen and r.partition == "test"]
+        self.scores = records.chosen(source_kind=None)
         self.methods = _chosen_methods([r.method for r in self.scores], methods)
 
     def write(self, folder: Path, about: About) -> Submission:
@@ -159,9 +154,7 @@ class _Source:
                     yield Without(method, attribute, reasons.get((method, attribute), other))
 
     def _reasons(self) -> Mapping[tuple[str, str], str]:
-        if not self.run.refusals.is_file():
-            return {}
-        return {(r.method, r.attribute): r.reason for r in read_refusals(self.run.refusals)}
+        return {(r.method, r.attribute): r.reason for r in self.refusals}
 
 
 def _chosen_methods(known: Sequence[str], wanted: Sequence[str]) -> tuple[str, ...]:

@@ -8,32 +8,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evaluation.records.control_checks import CONTROL_CHECKS, ControlCheck, read_control_checks
-from evaluation.records.failures import failure_notes, read_failures
-from evaluation.records.run_folder import RunFolder
+from evaluation.records.control_checks import ControlCheck
+from evaluation.records.failures import failure_notes
+from evaluation.records.run_records import RunRecords
 from evaluation.records.scores import (
     FLOORS,
     AverageRecord,
     ComparisonRecord,
-    Interval,
     Refusal,
     ScoreRecord,
     is_control,
-    read_averages,
-    read_comparisons,
-    read_refusals,
-    read_scores,
 )
-from evaluation.report.method_families import by_family, family_of
+from evaluation.report.common.families import by_family, family_of
 from evaluation.report.page.dependence import DependenceBlock, dependence_block
 from evaluation.report.page.diagnostics import DiagnosticsBlock, read_block
 from evaluation.report.page.drawings import Drawing, read_drawings
 from evaluation.report.page.pairs import browser_of
-from evaluation.report.page.rows import KINDS, MEAN, Against, ReportRow, rows_of
+from evaluation.report.page.rows import KINDS, MEAN, ReportRow, rows_of
 from evaluation.report.page.verdicts import Verdict, headline_of, verdicts_of
-from evaluation.report.tables.build import SCORES
 from evaluation.report.tables.means import averages_without_outcomes
-from evaluation.report.tables.of_runs import check_scored
+from evaluation.report.tables.model import Comparison, TableCell
+from evaluation.report.tables.rows import SCORES
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_text
 from ravel.facts.schema import GENERALISATIONS, PARTITIONS
@@ -76,30 +71,25 @@ class Report:
 
 def read_report(folder: Path) -> Report:
     """Read a run. Raises SuiteError unless it is one and has scores; other absent files are left out."""
-    run = RunFolder(folder)
-    check_scored(folder)
-    scores = read_scores(run.scores)
-    chosen = _chosen(scores)
-    averages = read_averages(run.averages) if run.averages.is_file() else _averages(chosen)
+    records = RunRecords.open(folder)
+    run, chosen, instance = records.folder, _chosen(records), records.instance
+    averages = _averages(chosen) if records.averages is None else records.averages
     # Controls have a block of their own: they are no contenders, and their pairs may be others.
     averages = [record for record in averages if not is_control(record.method)]
-    comparisons = read_comparisons(run.comparisons) if run.comparisons.is_file() else []
-    instance = Instance.load(run.instance) if run.instance.is_dir() else None
     attributes = _attributes(chosen, instance)
-    rows = rows_of(averages, chosen, comparisons)
+    rows = rows_of(averages, chosen, records.comparisons)
     browser = None if instance is None else browser_of(run, instance, chosen, attributes)
     verdicts = verdicts_of(rows)
-    refusals = tuple(read_refusals(run.refusals)) if run.refusals.is_file() else ()
     return Report(
         title=f"{chosen[0].entity_type} · {chosen[0].model}",
         facts=tuple(_facts(chosen, attributes, instance)),
         headline=headline_of(verdicts),
         verdicts=verdicts,
         drawings=read_drawings(run.plots),
-        refusals=refusals,
+        refusals=tuple(records.refusals),
         config=read_text(run.config),
         environment=read_text(run.environment) if run.environment.is_file() else "",
-        notes=(*_notes(rows, chosen, comparisons), *failure_notes(read_failures(run.path))),
+        notes=(*_notes(rows, chosen, records.comparisons), *failure_notes(records.failures)),
         payload={
             "rows": [_plain(row) for row in rows],
             "methods": _methods(chosen),
@@ -110,9 +100,9 @@ def read_report(folder: Path) -> Report:
             "kinds": _present(KINDS, [row.record.source_kind for row in rows]),
             "pairs": browser,
         },
-        dependence=dependence_block(run, scores, averages, refusals),
+        dependence=dependence_block(records, averages),
         diagnostics=read_block(run, chosen),
-        controls=tuple(read_control_checks(run.path / CONTROL_CHECKS)),
+        controls=tuple(records.control_checks),
     )
 
 
@@ -120,12 +110,12 @@ def _present(order: Sequence[str], found: Sequence[str]) -> list[str]:
     return [name for name in order if name in found]
 
 
-def _chosen(scores: Sequence[ScoreRecord]) -> list[ScoreRecord]:
-    chosen = [record for record in scores if record.chosen and record.source_kind == "all"]
+def _chosen(records: RunRecords) -> list[ScoreRecord]:
+    chosen = records.chosen(partition=None)
     if not chosen:
         raise SuiteError(
             expected="records of chosen points to make a page of",
-            came=f"{len(scores)} records, none of which is chosen",
+            came=f"{len(records.scores)} records, none of which is chosen",
             todo="let the run finish first",
         )
     return chosen
@@ -154,10 +144,7 @@ def _plain(row: ReportRow) -> dict[str, Any]:
         "generalisation": record.generalisation,
         "partition": record.partition,
         "kind": record.source_kind,
-        **{
-            score: _score(getattr(record, score), getattr(record, f"{score}_interval"), best)
-            for score, best in zip(SCORES, row.best, strict=True)
-        },
+        **{score: _score(cell) for score, cell in zip(SCORES, row.cells, strict=True)},
         "n_cause": record.n_cause,
         "n_isolate": record.n_isolate,
         "below": row.below_no_op,
@@ -168,12 +155,12 @@ def _plain(row: ReportRow) -> dict[str, Any]:
     }
 
 
-def _score(value: float | None, interval: Interval | None, best: bool) -> dict[str, Any]:
-    ends = None if interval is None else [_short(end) for end in interval]
-    return {"value": _short(value), "interval": ends, "best": best}
+def _score(cell: TableCell) -> dict[str, Any]:
+    ends = None if cell.interval is None else [_short(end) for end in cell.interval]
+    return {"value": _short(cell.value), "interval": ends, "best": cell.best}
 
 
-def _difference(found: Against | None) -> dict[str, Any] | None:
+def _difference(found: Comparison | None) -> dict[str, Any] | None:
     if found is None:
         return None
     return {

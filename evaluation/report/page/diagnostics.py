@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 
 from evaluation.records.diagnosis import (
     DIAGNOSTICS,
@@ -17,7 +16,13 @@ from evaluation.records.diagnosis import (
 from evaluation.records.run_folder import RunFolder
 from evaluation.records.scores import ScoreRecord
 
-__all__ = ["DiagnosticsBlock", "diagnostics_html", "diagnostics_link", "read_block"]
+__all__ = ["DiagnosticsBlock", "diagnosis_grids", "read_block"]
+
+_CHECKS = ("check", "result", "value", "passes at", "finding")
+_PATCHES = ("patch", "of", "size", "cause", "isolate", "disentangle", "FLDD", "reach", "note")
+_MEASURES = ("measure", "value", "note")
+_Grid = tuple[str, tuple[str, ...], list[tuple[str, ...]]]
+"""A caption, a header and rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +33,10 @@ class DiagnosticsBlock:
     """By method, attribute and seed."""
     undiagnosed: tuple[tuple[str, str, str], ...] = ()
     """Method, attribute and reason where no diagnosis applies."""
+
+    def __bool__(self) -> bool:
+        """Tell whether there is anything to show."""
+        return bool(self.diagnoses or self.undiagnosed)
 
 
 def read_block(run: RunFolder, chosen: Sequence[ScoreRecord]) -> DiagnosticsBlock:
@@ -61,49 +70,13 @@ def read_block(run: RunFolder, chosen: Sequence[ScoreRecord]) -> DiagnosticsBloc
     )
 
 
-def diagnostics_link(block: DiagnosticsBlock) -> str:
-    """Return the entry of the page's navigation, empty where there is nothing to show."""
-    return '<li><a href="#diagnostics">Diagnostics</a></li>\n' if _shown(block) else ""
-
-
-def diagnostics_html(block: DiagnosticsBlock) -> str:
-    """Return the section of the page, empty where there is nothing to show. All text is escaped."""
-    if not _shown(block):
-        return ""
-    return (
-        '<section id="diagnostics" aria-labelledby="diagnostics-title">\n'
-        '<h2 id="diagnostics-title">Diagnostics</h2>\n'
-        '<p class="lead">Whether each chosen subspace behaves like a variable that the model itself uses. '
-        "Thresholds are conventions; no check proves or refutes an illusion by itself.</p>\n"
-        f"{''.join(_diagnosis(diagnosis) for diagnosis in block.diagnoses)}"
-        f"{_undiagnosed(block.undiagnosed)}</section>\n"
-    )
-
-
-def _shown(block: DiagnosticsBlock) -> bool:
-    return bool(block.diagnoses or block.undiagnosed)
-
-
-def _diagnosis(diagnosis: Diagnosis) -> str:
-    failed = any(check.result == "failed" for check in diagnosis.checks)
-    where = f"{diagnosis.generalisation}, {diagnosis.partition}"
-    return (
-        f'<details class="diagnosis" data-failed="{"yes" if failed else "no"}"><summary>'
-        f"{escape(diagnosis.method)}, {escape(diagnosis.attribute)}, seed {diagnosis.seed}: "
-        f"<span>{escape(diagnosis.verdict)}</span></summary>\n"
-        f"<p>{escape(diagnosis.site)}, {diagnosis.size} of {diagnosis.width} directions; "
-        f"{diagnosis.n_cause} cause and {diagnosis.n_isolate} isolate pairs ({escape(where)}). "
-        f"{escape(diagnosis.normalisation.capitalize())}.</p>\n"
-        f"{_table('Checks', _CHECKS, [_check(check) for check in diagnosis.checks])}"
-        f"{_table('Patches', _PATCHES, [_patch(patch) for patch in diagnosis.patches])}"
-        f"{_table('Measures', _MEASURES, [_measure(measure) for measure in diagnosis.measures])}"
-        "</details>\n"
-    )
-
-
-_CHECKS = ("check", "result", "value", "passes at", "finding")
-_PATCHES = ("patch", "of", "size", "cause", "isolate", "disentangle", "FLDD", "reach", "note")
-_MEASURES = ("measure", "value", "note")
+def diagnosis_grids(diagnosis: Diagnosis) -> list[_Grid]:
+    """Return the tables of a diagnosis: checks, patches and measures."""
+    return [
+        ("Checks", _CHECKS, [_check(check) for check in diagnosis.checks]),
+        ("Patches", _PATCHES, [_patch(patch) for patch in diagnosis.patches]),
+        ("Measures", _MEASURES, [_measure(measure) for measure in diagnosis.measures]),
+    ]
 
 
 def _check(check: Check) -> tuple[str, ...]:
@@ -124,23 +97,3 @@ def _measure(measure: Measure) -> tuple[str, ...]:
 
 def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
-
-
-def _table(caption: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in header)
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>\n" for row in rows)
-    return (
-        f'<div class="scroll" role="region" aria-label="{escape(caption)}" tabindex="0"><table>'
-        f"<caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table></div>\n"
-    )
-
-
-def _undiagnosed(refused: Sequence[tuple[str, str, str]]) -> str:
-    if not refused:
-        return ""
-    items = "".join(
-        f"<li><b>{escape(method)}</b>, {escape(attribute)}: {escape(reason)}</li>\n"
-        for method, attribute, reason in refused
-    )
-    summary = f"<summary>{len(refused)} without a diagnosis, and why</summary>"
-    return f"<details>{summary}\n<ul>{items}</ul></details>\n"

@@ -1,49 +1,23 @@
-"""Lines of the page's table from average records: marks, comparisons, chosen points; they know no page."""
+"""Lines of the page's table: a row of a table of scores per generalisation, with its record; they know no
+page."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from evaluation.records.scores import (
-    FLOORS,
-    NO_OP_DISENTANGLE,
-    AverageRecord,
-    ComparisonRecord,
-    Interval,
-    ScoredKind,
-    ScoreRecord,
-)
-from evaluation.report.tables.build import SCORES
+from evaluation.records.scores import FLOORS, AverageRecord, ComparisonRecord, ScoredKind, ScoreRecord
+from evaluation.report.tables.marks import NO_OP, compared
+from evaluation.report.tables.model import Comparison, Row, TableCell
+from evaluation.report.tables.rows import SCORES, Block, block_rows, leading, score_columns
 from ravel.facts.schema import GENERALISATIONS, PARTITIONS, SOURCE_KINDS
 
-__all__ = ["KINDS", "MEAN", "Against", "ReportRow", "against", "contending", "leading", "rows_of"]
+__all__ = ["KINDS", "MEAN", "ReportRow", "rows_of"]
 
 MEAN = ""
 """Stands for the mean over attributes where an attribute would stand."""
 KINDS: tuple[ScoredKind, ...] = ("all", *SOURCE_KINDS)
 """Which pairs a row can count, in the order of tables."""
-
-
-@dataclass(frozen=True, slots=True)
-class Against:
-    """A row's disentangle minus that of another row, on the same pairs."""
-
-    other: str
-    """The other method."""
-    difference: float
-    """Positive where the row is better."""
-    interval: Interval | None
-    """95 % interval of the difference."""
-    p: float | None
-    """Adjusted p-value, or None where the run has none."""
-
-    @property
-    def differs(self) -> bool:
-        """Tell whether the two differ: adjusted p below 0.05 or, without one, an interval that excludes 0."""
-        if self.p is not None:
-            return self.p < 0.05
-        return self.interval is not None and not self.interval[0] <= 0 <= self.interval[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,22 +30,32 @@ class ReportRow:
     """The target attribute, or `MEAN`."""
     floor: bool
     """True for methods that learn nothing of the attribute."""
-    best: tuple[bool, ...]
-    """Per score, whether it is the highest of its group; floors never are."""
+    cells: tuple[TableCell, ...]
+    """Its numbers, one per score of `SCORES`, with their marks."""
     detail: str
     """Chosen sites and sizes."""
-    against_best: Against | None
-    """Compared with the best row of its group; None for that row itself, and where nothing was compared."""
-    against_no_op: Against | None
+    leads: bool
+    """True for the row with the highest disentangle of its group, the first of several; never a floor."""
+    against_best: Comparison | None
+    """Compared with the row that leads its group; None for that row and where nothing was compared."""
+    against_no_op: Comparison | None
     """Compared with doing nothing."""
-    fewer: bool = False
-    """A mean over fewer attributes than other rows', for the method had no answer for the rest."""
+
+    @property
+    def best(self) -> tuple[bool, ...]:
+        """Per score, whether it is the highest of its group; floors never are."""
+        return tuple(cell.best for cell in self.cells)
 
     @property
     def below_no_op(self) -> bool:
         """Tell whether the row is worse than doing nothing."""
-        value = self.record.disentangle
-        return value is not None and value < NO_OP_DISENTANGLE
+        return any(cell.below_no_op for cell in self.cells)
+
+    @property
+    def fewer(self) -> bool:
+        """Tell whether it is a mean over fewer attributes than other rows', for the method had no answer for
+        the rest."""
+        return not self.floor and any(cell.fewer for cell in self.cells)
 
 
 def rows_of(
@@ -80,103 +64,72 @@ def rows_of(
     comparisons: Sequence[ComparisonRecord],
 ) -> list[ReportRow]:
     """Return a row per average record, with its marks; attributes, then splits, then methods in order."""
-    groups: dict[tuple[str, str, str, str], list[AverageRecord]] = {}
+    blocks: dict[tuple[str, str, str], list[AverageRecord]] = {}
     for record in averages:
-        groups.setdefault(_group(record), []).append(record)
-    rows = []
-    for key in sorted(groups, key=_group_order):
-        rows += _group_rows(groups[key], chosen, comparisons)
-    return rows
+        attribute = MEAN if record.scope == "macro" else record.attributes[0]
+        blocks.setdefault((attribute, record.partition, record.source_kind), []).append(record)
+    rows = [row for key, records in blocks.items() for row in _rows(key[0], records, chosen, comparisons)]
+    # Methods keep the order that they have in their block.
+    return sorted(rows, key=_order)
 
 
-def against(
-    record: AverageRecord, other: str | None, comparisons: Sequence[ComparisonRecord]
-) -> Against | None:
-    """Return the recorded comparison of a mean over attributes with another method, seen from the former."""
-    if record.scope != "macro" or record.source_kind != "all" or other in (None, record.method):
-        return None
-    for found in comparisons:
-        same = (found.generalisation, found.partition) == (record.generalisation, record.partition)
-        if same and found.disentangle is not None and {found.first, found.second} == {record.method, other}:
-            sign = 1 if found.first == record.method else -1
-            ends = found.disentangle_interval
-            interval = None if ends is None else (min(sign * e for e in ends), max(sign * e for e in ends))
-            assert other is not None
-            return Against(other, sign * found.disentangle, interval, found.disentangle_p_adjusted)
-    return None
-
-
-def _group(record: AverageRecord) -> tuple[str, str, str, str]:
-    attribute = MEAN if record.scope == "macro" else record.attributes[0]
-    return attribute, record.generalisation, record.partition, record.source_kind
-
-
-def _group_order(key: tuple[str, str, str, str]) -> tuple[str, int, int, int]:
-    attribute, generalisation, partition, kind = key
-    generalisations: Sequence[str] = GENERALISATIONS
-    partitions: Sequence[str] = PARTITIONS
-    kinds: Sequence[str] = KINDS
-    return (
-        attribute,
-        generalisations.index(generalisation),
-        -partitions.index(partition),
-        kinds.index(kind),
-    )
-
-
-def _group_rows(
-    records: Sequence[AverageRecord],
+def _rows(
+    attribute: str,
+    averages: Sequence[AverageRecord],
     chosen: Sequence[ScoreRecord],
     comparisons: Sequence[ComparisonRecord],
 ) -> list[ReportRow]:
-    contenders = contending(records)
-    tops = [_top(contenders, score) for score in SCORES]
-    leader = leading(contenders)
-    marked = len(contenders) > 1
-    return [
-        ReportRow(
-            record=record,
-            attribute=_group(record)[0],
-            floor=record.method in FLOORS,
-            best=tuple(
-                marked and record in contenders and top is not None and getattr(record, score) == top
-                for score, top in zip(SCORES, tops, strict=True)
-            ),
-            detail=_detail(record, chosen),
-            against_best=against(record, None if leader is None else leader.method, comparisons),
-            fewer=record.method not in FLOORS and record not in contenders,
-            against_no_op=against(record, "no_op", comparisons),
-        )
-        for record in sorted(records, key=_method_order)
-    ]
+    """Return the rows of one attribute, partition and source kind."""
+    columns = score_columns(averages, averages[0].entity_type)
+    block = block_rows(Block(attribute, averages, ()), columns)
+    records: Mapping[tuple[str, str], AverageRecord] = {(r.method, r.generalisation): r for r in averages}
+    rows = []
+    for at in range(0, len(columns), len(SCORES)):
+        leader = leading(block, at + SCORES.index("disentangle"))
+        for row in block:
+            record = records.get((row.label, columns[at].group))
+            if record is not None:
+                rows.append(_row(row, record, at, leader, chosen, comparisons))
+    return rows
 
 
-def contending(records: Sequence[AverageRecord]) -> list[AverageRecord]:
-    """Return the rows that can be the best of their group: no floors, no means over fewer attributes than
-    the others', for those are not the same mean."""
-    most = max((len(record.attributes) for record in records), default=0)
-    return [r for r in records if r.method not in FLOORS and len(r.attributes) == most]
+def _row(
+    row: Row,
+    record: AverageRecord,
+    at: int,
+    leader: Row | None,
+    chosen: Sequence[ScoreRecord],
+    comparisons: Sequence[ComparisonRecord],
+) -> ReportRow:
+    split = (record.generalisation, record.partition)
+    # Only means over attributes, of all source kinds, are compared.
+    known = comparisons if (record.scope, record.source_kind) == ("macro", "all") else ()
+    return ReportRow(
+        record=record,
+        attribute=row.block,
+        floor=record.method in FLOORS,
+        cells=row.cells[at : at + len(SCORES)],
+        detail=_detail(record, chosen),
+        leads=row is leader,
+        against_best=compared(record.method, None if leader is None else leader.label, known, split),
+        against_no_op=compared(record.method, NO_OP, known, split),
+    )
 
 
-def leading(contenders: Sequence[AverageRecord]) -> AverageRecord | None:
-    """Return the row with the highest disentangle, the first by name of several; None if none has a score."""
-    scored = [r for r in contenders if r.disentangle is not None]
-    return min(scored, key=lambda r: (-(r.disentangle or 0.0), r.method), default=None)
-
-
-def _top(records: Sequence[AverageRecord], score: str) -> float | None:
-    values = [value for record in records if (value := getattr(record, score)) is not None]
-    return max(values, default=None)
-
-
-def _method_order(record: AverageRecord) -> tuple[int, str]:
-    return (FLOORS.index(record.method) + 1 if record.method in FLOORS else 0, record.method)
+def _order(row: ReportRow) -> tuple[str, int, int, int]:
+    record = row.record
+    return (
+        row.attribute,
+        GENERALISATIONS.index(record.generalisation),
+        -PARTITIONS.index(record.partition),
+        KINDS.index(record.source_kind),
+    )
 
 
 def _detail(record: AverageRecord, chosen: Sequence[ScoreRecord]) -> str:
     own = [r for r in chosen if r.method == record.method and r.attribute in record.attributes]
-    sites, sizes = sorted({r.site for r in own}), sorted({r.size for r in own})
     if not own:
         return ""
+    sites, sizes = sorted({r.site for r in own}), sorted({r.size for r in own})
     span = str(sizes[0]) if len(sizes) == 1 else f"{sizes[0]}–{sizes[-1]}"
     return f"{', '.join(sites)}; size {span}"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from evaluation.records.scores import Interval
-from evaluation.report.page.rows import MEAN, ReportRow, contending, leading
+from evaluation.report.page.rows import MEAN, ReportRow
 from ravel.facts.schema import GENERALISATIONS, Generalisation
 
 __all__ = ["HELD_OUT", "Verdict", "headline_of", "verdicts_of"]
@@ -79,8 +79,7 @@ def _verdict(rows: Sequence[ReportRow], generalisation: Generalisation, partitio
     if not learned:
         said = ("No method with a score was run beside the floors.", *floors)
         return Verdict(generalisation, partition, None, None, None, (), said)
-    best = leading(contending([row.record for row in rows]))
-    leader = next((row for row in learned if row.record is best), learned[0])
+    leader = next((row for row in learned if row.leads), learned[0])
     others = [row for row in learned if row is not leader]
     tied = tuple(sorted(r.record.method for r in others if r.against_best and not r.against_best.differs))
     said = (*_rivals(others, tied), *_worth(leader), *_below(learned), *floors)

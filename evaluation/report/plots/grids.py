@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.records.scores import FLOORS, ScoreRecord
-from evaluation.report.method_families import by_family, family_of
+from evaluation.report.common.families import by_family, family_of
 from evaluation.report.plots.canvas import PAGE, drawing, new_figure, saved
 from evaluation.report.plots.curves import SizeCurve, layer_curve, size_curve, validation_records
 from evaluation.report.plots.points import frame

@@ -8,7 +8,7 @@ from textwrap import wrap
 from typing import Any
 
 from evaluation.records.scores import CONTROL_MARK, FLOORS
-from evaluation.report.method_families import CONTROLLED, by_family
+from evaluation.report.common.families import CONTROLLED, by_family
 
 __all__ = [
     "FEW",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evaluation.report.method_families import by_family
+from evaluation.report.common.families import by_family
 from evaluation.report.plots.canvas import PAGE, drawing, new_figure, saved
 from evaluation.report.plots.style import GRID, Style, legend_below, styles
 

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from evaluation.records.scores import AverageRecord, ScoreRecord
-from evaluation.report.method_families import by_family
+from evaluation.report.common.families import by_family
 from evaluation.report.plots.curves import place_of, validation_records
 from evaluation.report.plots.grids import plot_layer_grid, plot_size_grid
 from evaluation.report.plots.matrices import plot_angles, plot_entanglement

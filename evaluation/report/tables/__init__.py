@@ -24,17 +24,17 @@ from evaluation.report.tables.dependence import dependence_table
 from evaluation.report.tables.html import to_html
 from evaluation.report.tables.latex import to_latex
 from evaluation.report.tables.markdown import to_markdown
-from evaluation.report.tables.model import Column, Row, Table, TableCell, Versus
+from evaluation.report.tables.model import Column, Comparison, Row, Table, TableCell
 from ravel.common.errors import unknown_name
 from ravel.common.io import write_text
 
 __all__ = [
     "RENDERERS",
     "Column",
+    "Comparison",
     "Row",
     "Table",
     "TableCell",
-    "Versus",
     "attribute_table",
     "balanced_table",
     "control_table",

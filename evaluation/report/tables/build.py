@@ -1,72 +1,86 @@
-"""Records become tables: which rows and columns there are, what is best, what is a floor; it formats
-nothing."""
+"""Records become tables of scores: each is a layout with the blocks it is made of; it formats nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Literal
 
 from evaluation.records.scores import (
-    FLOORS,
-    NO_OP_DISENTANGLE,
     AverageRecord,
     ComparisonRecord,
-    Interval,
     Refusal,
     ScoredKind,
     ScoreRecord,
     is_control,
-    set_apart,
 )
 from evaluation.report.tables.marks import with_marks
-from evaluation.report.tables.means import averages_without_outcomes, mean
-from evaluation.report.tables.model import Column, Row, Table, TableCell
-from evaluation.report.tables.notes import (
-    floor_note,
-    macro_notes,
-    mark_notes,
-    refusal_notes,
-    run_notes,
-    sites_text,
-)
+from evaluation.report.tables.means import averages_without_outcomes
+from evaluation.report.tables.model import Column, Table
+from evaluation.report.tables.notes import floor_note, macro_notes, mark_notes, refusal_notes, run_notes
+from evaluation.report.tables.rows import MEAN, Block, block_rows, score_columns, type_columns
 from ravel.common.errors import SuiteError
-from ravel.facts.schema import GENERALISATIONS, SOURCE_KINDS, Generalisation, Partition
+from ravel.facts.schema import SOURCE_KINDS, Partition
 
-__all__ = [
-    "SCORES",
-    "attribute_table",
-    "averages_without_outcomes",
-    "balanced_table",
-    "detail_of",
-    "kind_table",
-    "main_table",
-    "ordered_methods",
-    "type_table",
-]
+__all__ = ["attribute_table", "balanced_table", "kind_table", "main_table", "type_table"]
 
-SCORES = ("cause", "isolate", "disentangle")
-_MEAN = "mean"
+_Scope = Literal["macro", "attribute"]
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class _Layout:
+    """What sets one table of scores apart from the others, beside its blocks."""
+
+    name: str
+    """Stem of its files."""
+    title: str
+    """With places for `subject`, `model` and `partition`."""
+    block_header: str = ""
+    """Header of the blocks; empty if there are none."""
+    scope: _Scope = "macro"
+    """The averages that say which columns there are, and that notes are about."""
+
+
+_MAIN = _Layout("main", "Disentanglement on {subject}, mean over attributes, {partition} pairs")
+_ATTRIBUTES = _Layout(
+    "attributes", "Disentanglement per attribute of {subject}, {partition} pairs", "attribute", "attribute"
+)
+_KINDS = _Layout("kinds", "Disentanglement per source kind on {subject}, {partition} pairs", "source kind")
+_BALANCED = _Layout(
+    "balanced", "Plain and class-balanced disentanglement of {subject}, {partition} pairs", "attribute"
+)
+_TYPES = _Layout("types", "Disentangle per entity type with {model}, {partition} pairs")
+_BALANCED_NOTE = (
+    "Balanced: the mean over classes of the expected answer (the model's labels) of the share within "
+    "a class, then over templates; a common answer counts no more than a rare one."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Chosen:
     """What a table is made of, once the records that don't belong are gone."""
 
-    points: list[ScoreRecord]
+    points: Sequence[ScoreRecord]
     """Chosen score records."""
-    averages: list[AverageRecord]
-    """Their means."""
+    averages: Sequence[AverageRecord]
+    """Their means, of both scopes."""
     refusals: Sequence[Refusal]
     """Where a method had no answer."""
 
-    def generalisations(self) -> list[Generalisation]:
-        """The generalisations of the table, in their fixed order."""
-        present = {record.generalisation for record in self.averages}
-        return [g for g in GENERALISATIONS if g in present]
+    def of(self, scope: _Scope) -> list[AverageRecord]:
+        """The averages of one scope."""
+        return [record for record in self.averages if record.scope == scope]
 
-    def subject(self) -> str:
-        """Entity type and model, as titles say them."""
-        return f"{self.points[0].entity_type} with {self.points[0].model}"
+    def block(self, name: str, attribute: str | None = None) -> Block:
+        """The block of one attribute, or of the means over attributes; who was refused has an empty row."""
+        if attribute is None:
+            return Block(name, self.of("macro"), self.points, {r.method for r in self.refusals})
+        return Block(
+            name,
+            [r for r in self.of("attribute") if r.attributes == (attribute,)],
+            [r for r in self.points if r.attribute == attribute],
+            {r.method for r in self.refusals if r.attribute == attribute},
+        )
 
 
 def main_table(
@@ -85,16 +99,9 @@ def main_table(
     Records of a single source kind are passed over. Raises SuiteError if there is no chosen record of the
     partition, or if records of several models or types are mixed.
     """
-    found = _found(scores, averages, partition, "macro", refusals)
-    rows = _with_best(_rows("", found, found.averages, _refused_everywhere(found)))
-    return Table(
-        name="main",
-        title=f"Disentanglement on {found.subject()}, mean over attributes, {partition} pairs",
-        block_header="",
-        columns=_columns(found),
-        rows=tuple(with_marks(rows, _columns(found), comparisons, partition)),
-        notes=_notes(found, partition, rows, comparisons, macro=True),
-    )
+    chosen = _chosen(scores, averages, partition, refusals)
+    notes = macro_notes(chosen.of("macro"))
+    return _table(_MAIN, chosen, [chosen.block("")], partition, notes=notes, comparisons=comparisons)
 
 
 def attribute_table(
@@ -109,20 +116,9 @@ def attribute_table(
     A method that was refused for an attribute has an empty row there. There are no marks of difference, for
     comparisons are made of means over attributes.
     """
-    found = _found(scores, averages, partition, "attribute", refusals)
-    rows: list[Row] = []
-    for attribute in sorted({r.attribute for r in found.points} | {r.attribute for r in refusals}):
-        own = [record for record in found.averages if record.attributes == (attribute,)]
-        refused = {r.method for r in refusals if r.attribute == attribute}
-        rows += _with_best(_rows(attribute, found, own, refused, attribute))
-    return Table(
-        name="attributes",
-        title=f"Disentanglement per attribute of {found.subject()}, {partition} pairs",
-        block_header="attribute",
-        columns=_columns(found),
-        rows=tuple(rows),
-        notes=_notes(found, partition, rows, ()),
-    )
+    chosen = _chosen(scores, averages, partition, refusals)
+    attributes = sorted({r.attribute for r in chosen.points} | {r.attribute for r in refusals})
+    return _table(_ATTRIBUTES, chosen, [chosen.block(a, a) for a in attributes], partition)
 
 
 def kind_table(
@@ -136,25 +132,11 @@ def kind_table(
 
     Raises SuiteError if no chosen record of the partition is of a single kind; otherwise as `main_table`.
     """
-    rows: list[Row] = []
-    parts: list[_Found] = []
-    for kind in _kinds(scores, partition):
-        part = _found(scores, averages, partition, "macro", refusals, kind)
-        parts.append(part)
-        rows += _with_best(_rows(kind, part, part.averages, _refused_everywhere(part)))
-    found = _Found(
-        [point for part in parts for point in part.points],
-        [average for part in parts for average in part.averages],
-        refusals,
-    )
-    return Table(
-        name="kinds",
-        title=f"Disentanglement per source kind on {found.subject()}, {partition} pairs",
-        block_header="source kind",
-        columns=_columns(found),
-        rows=tuple(_aligned(rows, parts, found)),
-        notes=_notes(found, partition, rows, (), macro=True),
-    )
+    kinds = _kinds(scores, partition)
+    parts = [_chosen(scores, averages, partition, refusals, kind) for kind in kinds]
+    chosen = _joined(parts, refusals)
+    blocks = [part.block(kind) for kind, part in zip(kinds, parts, strict=True)]
+    return _table(_KINDS, chosen, blocks, partition, notes=macro_notes(chosen.of("macro")))
 
 
 def balanced_table(
@@ -179,29 +161,15 @@ def balanced_table(
     # Controls are held against their floors elsewhere, and there is nothing balanced to see beside them.
     averages = None if averages is None else [r for r in averages if not is_control(r.method)]
     refusals = [refusal for refusal in refusals if not is_control(refusal.method)]
-    plain = _found(scores, averages, "test", "macro", refusals)
-    rows: list[Row] = []
-    for attribute in (None, *sorted({r.attribute for r in plain.points})):
-        scope = "macro" if attribute is None else "attribute"
-        refused = {r.method for r in refusals if attribute in (None, r.attribute)}
-        for name, known in (("", averages), (", balanced", balanced)):
-            part = _found(scores, known, "test", scope, refusals)
-            own = [r for r in part.averages if attribute is None or r.attributes == (attribute,)]
-            absent = refused - set(_methods(own)) if attribute is None else refused
-            block = f"{attribute or _MEAN}{name}"
-            rows += _with_best(_rows(block, plain, own, absent, attribute))
-    return Table(
-        name="balanced",
-        title=f"Plain and class-balanced disentanglement of {plain.subject()}, test pairs",
-        block_header="attribute",
-        columns=_columns(plain),
-        rows=tuple(rows),
-        notes=(
-            "Balanced: the mean over classes of the expected answer (the model's labels) of the share within "
-            "a class, then over templates; a common answer counts no more than a rare one.",
-            *_notes(plain, "test", rows, (), macro=True),
-        ),
-    )
+    plain = _chosen(scores, averages, "test", refusals)
+    parts = (("", plain), (", balanced", _chosen(scores, balanced, "test", refusals)))
+    blocks = [
+        part.block(f"{attribute or MEAN}{name}", attribute)
+        for attribute in (None, *sorted({r.attribute for r in plain.points}))
+        for name, part in parts
+    ]
+    notes = [_BALANCED_NOTE, *macro_notes(plain.of("macro"))]
+    return _table(_BALANCED, plain, blocks, "test", notes=notes)
 
 
 def type_table(
@@ -219,61 +187,83 @@ def type_table(
     Raises SuiteError as `main_table`.
     """
     types = sorted({r.entity_type for r in scores if r.chosen and r.partition == partition})
-    parts = {
-        t: _found(
-            [r for r in scores if r.entity_type == t],
-            None if averages is None else [r for r in averages if r.entity_type == t],
+    parts = [
+        _chosen(
+            [r for r in scores if r.entity_type == name],
+            None if averages is None else [r for r in averages if r.entity_type == name],
             partition,
-            "macro",
-            () if refusals is None else refusals.get(t, ()),
+            (refusals or {}).get(name, ()),
         )
-        for t in types
-    }
-    found = _Found(
-        [point for part in parts.values() for point in part.points],
-        [average for part in parts.values() for average in part.averages],
-        tuple(refusal for part in parts.values() for refusal in part.refusals),
-    )
-    _check_mixed(found.points, {r.model for r in found.points}, partition, len(scores))
-    rows = _with_best([_type_row(m, parts, found) for m in ordered_methods(_methods(found.averages))])
+        for name in types
+    ]
+    chosen = _joined(parts, [refusal for part in parts for refusal in part.refusals])
+    _check_subject(chosen.points, {r.model for r in chosen.points}, partition, len(scores))
+    macro = chosen.of("macro")
+    notes = [f"Mean over types: unweighted, over {', '.join(types)}; it has no interval."]
+    for name, part in zip(types, parts, strict=True):
+        notes += [f"{name}: {note}" for note in macro_notes(part.of("macro"))]
+    columns = type_columns(macro, types)
+    return _table(_TYPES, chosen, [Block("", macro, chosen.points)], partition, notes=notes, columns=columns)
+
+
+def _table(
+    layout: _Layout,
+    chosen: _Chosen,
+    blocks: Sequence[Block],
+    partition: Partition,
+    *,
+    notes: Sequence[str] = (),
+    columns: Sequence[Column] = (),
+    comparisons: Sequence[ComparisonRecord] | None = None,
+) -> Table:
+    """Return a table of these blocks: with `notes` before those that every table has, columns of the scores
+    unless others are given, and marks of difference if there are `comparisons`, be they empty."""
+    first, averages = chosen.points[0], chosen.of(layout.scope)
+    columns = columns or score_columns(averages, first.entity_type)
+    rows = [row for block in blocks for row in block_rows(block, columns)]
+    if comparisons is not None:
+        rows = with_marks(rows, columns, comparisons, partition)
+    subject = f"{first.entity_type} with {first.model}"
     return Table(
-        name="types",
-        title=f"Disentangle per entity type with {found.points[0].model}, {partition} pairs",
-        block_header="",
-        columns=_type_columns(found, types),
+        name=layout.name,
+        title=layout.title.format(subject=subject, model=first.model, partition=partition),
+        block_header=layout.block_header,
+        columns=tuple(columns),
         rows=tuple(rows),
         notes=(
-            f"Mean over types: unweighted, over {', '.join(types)}; it has no interval.",
-            *(note for t, part in parts.items() for note in _of_type(t, macro_notes(part.averages))),
-            *_notes(found, partition, rows, ()),
+            *notes,
+            *run_notes(chosen.points, averages, partition),
+            *floor_note({record.method for record in averages}),
+            *mark_notes(rows, compared=any(c.partition == partition for c in comparisons or ())),
+            *refusal_notes(chosen.refusals),
         ),
     )
 
 
-def _of_type(entity_type: str, notes: Sequence[str]) -> list[str]:
-    return [f"{entity_type}: {note}" for note in notes]
-
-
-def _found(
+def _chosen(
     scores: Sequence[ScoreRecord],
     averages: Sequence[AverageRecord] | None,
     partition: Partition,
-    scope: str,
     refusals: Sequence[Refusal],
     kind: ScoredKind = "all",
-) -> _Found:
+) -> _Chosen:
     points = [r for r in scores if r.chosen and r.partition == partition and r.source_kind == kind]
     subjects = {f"{record.entity_type} with {record.model}" for record in points}
-    _check_mixed(points, subjects, partition, len(scores))
-    known = averages
+    _check_subject(points, subjects, partition, len(scores))
     if averages is None or not any(r.source_kind == kind for r in averages):
-        known = averages_without_outcomes(points)
-    assert known is not None
-    kept = [r for r in known if (r.scope, r.partition, r.source_kind) == (scope, partition, kind)]
-    return _Found(points, kept, refusals)
+        averages = averages_without_outcomes(points)
+    kept = [r for r in averages if (r.partition, r.source_kind) == (partition, kind)]
+    return _Chosen(points, kept, refusals)
 
 
-def _check_mixed(points: Sequence[ScoreRecord], subjects: set[str], partition: Partition, total: int) -> None:
+def _joined(parts: Sequence[_Chosen], refusals: Sequence[Refusal]) -> _Chosen:
+    points = [point for part in parts for point in part.points]
+    return _Chosen(points, [average for part in parts for average in part.averages], refusals)
+
+
+def _check_subject(
+    points: Sequence[ScoreRecord], subjects: set[str], partition: Partition, total: int
+) -> None:
     if not points:
         raise SuiteError(
             expected=f"chosen {partition} records to make a table of",
@@ -298,165 +288,3 @@ def _kinds(scores: Sequence[ScoreRecord], partition: Partition) -> list[ScoredKi
             todo="use a run whose chosen points were scored by source kind; only test pairs are",
         )
     return kinds
-
-
-def _refused_everywhere(found: _Found) -> set[str]:
-    """Methods without a single score: they have a row all the same, an empty one."""
-    return {r.method for r in found.refusals} - set(_methods(found.averages))
-
-
-def _methods(records: Sequence[AverageRecord]) -> list[str]:
-    return sorted({record.method for record in records})
-
-
-def _columns(found: _Found) -> tuple[Column, ...]:
-    entity_type = found.points[0].entity_type
-    return tuple(Column(g, score, score, entity_type) for g in found.generalisations() for score in SCORES)
-
-
-def _rows(
-    block: str,
-    found: _Found,
-    averages: Sequence[AverageRecord],
-    refused: set[str],
-    attribute: str | None = None,
-) -> list[Row]:
-    """Return the rows of a block: methods by name, then the floors in their own order."""
-    points = [r for r in found.points if attribute is None or r.attribute == attribute]
-    rows = []
-    for method in ordered_methods({*_methods(averages), *refused}):
-        own = {r.generalisation: r for r in averages if r.method == method}
-        cells = [
-            _cell(own.get(g), score, _all_attributes(averages, g))
-            for g in found.generalisations()
-            for score in SCORES
-        ]
-        detail = detail_of([record for record in points if record.method == method])
-        rows.append(Row(block, method, detail, set_apart(method), tuple(cells)))
-    return rows
-
-
-def ordered_methods(methods: Sequence[str] | set[str]) -> list[str]:
-    """Return methods by name, then the floors in their own order, then the controls by name."""
-    return sorted(methods, key=_place)
-
-
-def _place(method: str) -> tuple[int, str]:
-    if is_control(method):
-        return len(FLOORS) + 1, method
-    return FLOORS.index(method) + 1 if method in FLOORS else 0, method
-
-
-def _all_attributes(averages: Sequence[AverageRecord], generalisation: Generalisation) -> set[str]:
-    return {a for r in averages if r.generalisation == generalisation for a in r.attributes}
-
-
-def _cell(record: AverageRecord | None, score: str, attributes: set[str]) -> TableCell:
-    if record is None:
-        return TableCell(None, None, 0)
-    counts = {"cause": record.n_cause, "isolate": record.n_isolate}
-    value: float | None = getattr(record, score)
-    interval: Interval | None = getattr(record, f"{score}_interval")
-    return TableCell(
-        value,
-        interval,
-        counts.get(score, sum(counts.values())),
-        below_no_op=score == "disentangle" and value is not None and value < NO_OP_DISENTANGLE,
-        fewer=value is not None and set(record.attributes) != attributes,
-    )
-
-
-def detail_of(points: Sequence[ScoreRecord]) -> str:
-    """Return the sites and sizes of chosen points as text; empty if there are none."""
-    sizes = sorted({record.size for record in points})
-    if not sizes:
-        return ""
-    span = str(sizes[0]) if len(sizes) == 1 else f"{sizes[0]}-{sizes[-1]}"
-    return f"{sites_text({record.site for record in points})}; size {span}"
-
-
-def _aligned(rows: Sequence[Row], parts: Sequence[_Found], found: _Found) -> list[Row]:
-    """Give every row a cell per column of the table, for a kind may lack a generalisation."""
-    at = {kind: part.generalisations() for part in parts for kind in {p.source_kind for p in part.points}}
-    aligned = []
-    for row in rows:
-        own = iter(row.cells)
-        have = next(found_there for kind, found_there in at.items() if kind == row.block)
-        cells = [
-            next(own) if g in have else TableCell(None, None, 0)
-            for g in found.generalisations()
-            for _ in SCORES
-        ]
-        aligned.append(replace(row, cells=tuple(cells)))
-    return aligned
-
-
-def _type_columns(found: _Found, types: Sequence[str]) -> tuple[Column, ...]:
-    columns = []
-    for generalisation in found.generalisations():
-        columns += [Column(generalisation, t, "disentangle", t) for t in types]
-        columns.append(Column(generalisation, _MEAN, "disentangle", ""))
-    return tuple(columns)
-
-
-def _type_row(method: str, parts: Mapping[str, _Found], found: _Found) -> Row:
-    cells: list[TableCell] = []
-    for generalisation in found.generalisations():
-        group = [_type_cell(method, generalisation, part) for part in parts.values()]
-        cells += [*group, _mean_cell(group)]
-    detail = detail_of([record for record in found.points if record.method == method])
-    return Row("", method, detail, set_apart(method), tuple(cells))
-
-
-def _type_cell(method: str, generalisation: Generalisation, part: _Found) -> TableCell:
-    own = (r for r in part.averages if (r.method, r.generalisation) == (method, generalisation))
-    return _cell(next(own, None), "disentangle", _all_attributes(part.averages, generalisation))
-
-
-def _mean_cell(group: Sequence[TableCell]) -> TableCell:
-    known = [cell for cell in group if cell.value is not None]
-    value = mean(cell.value for cell in known)
-    return TableCell(
-        value,
-        None,
-        sum(cell.n for cell in known),
-        below_no_op=value is not None and value < NO_OP_DISENTANGLE,
-        fewer=value is not None and (len(known) < len(group) or any(cell.fewer for cell in known)),
-    )
-
-
-def _with_best(rows: Sequence[Row]) -> list[Row]:
-    contenders = [row for row in rows if not row.floor and any(c.value is not None for c in row.cells)]
-    if len(contenders) < 2:
-        return list(rows)
-    tops = [_top(cells) for cells in zip(*(row.cells for row in contenders), strict=True)]
-    return [row if row.floor else _best_marked(row, tops) for row in rows]
-
-
-def _top(cells: Sequence[TableCell]) -> float | None:
-    return max((c.value for c in cells if c.value is not None and not c.fewer), default=None)
-
-
-def _best_marked(row: Row, tops: Sequence[float | None]) -> Row:
-    marked = [
-        replace(cell, best=cell.value is not None and cell.value == top and not cell.fewer)
-        for cell, top in zip(row.cells, tops, strict=True)
-    ]
-    return replace(row, cells=tuple(marked))
-
-
-def _notes(
-    found: _Found,
-    partition: Partition,
-    rows: Sequence[Row],
-    comparisons: Sequence[ComparisonRecord],
-    *,
-    macro: bool = False,
-) -> tuple[str, ...]:
-    return (
-        *(macro_notes(found.averages) if macro else ()),
-        *run_notes(found.points, found.averages, partition),
-        *floor_note(_methods(found.averages)),
-        *mark_notes(rows, compared=any(c.partition == partition for c in comparisons)),
-        *refusal_notes(found.refusals),
-    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 
-from evaluation.report.tables.model import Table, Versus
+from evaluation.report.tables.model import Comparison, Table
 
 __all__ = ["HEADER", "to_csv"]
 
@@ -56,8 +56,8 @@ def _text(text: str) -> str:
     return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
 
 
-def _versus(versus: Versus | None) -> tuple[str, str]:
-    return ("", "") if versus is None else (versus.relation, _number(versus.p))
+def _versus(found: Comparison | None) -> tuple[str, str]:
+    return ("", "") if found is None else (found.relation, _number(found.p))
 
 
 def _number(value: float | None) -> str:

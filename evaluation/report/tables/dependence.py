@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from evaluation.records.breakdowns import ALL_OTHERS, PARTS, BreakdownRecord
 from evaluation.records.scores import FLOORS, ScoreRecord
-from evaluation.report.tables.build import detail_of, ordered_methods
 from evaluation.report.tables.model import Column, Row, Table, TableCell
 from evaluation.report.tables.notes import floor_note
+from evaluation.report.tables.rows import detail_of, ordered_methods
 from ravel.common.errors import SuiteError
 from ravel.facts.dependence import BOUND_REDUCTION, BOUND_SHARE
 from ravel.facts.schema import GENERALISATIONS

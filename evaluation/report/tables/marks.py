@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from evaluation.records.scores import ComparisonRecord
-from evaluation.report.tables.model import Column, Row, TableCell, Versus
+from evaluation.report.tables.model import Column, Comparison, Row, TableCell
 from ravel.facts.schema import Partition
 
-__all__ = ["LEVEL", "with_marks"]
+__all__ = ["LEVEL", "NO_OP", "compared", "with_marks"]
 
 LEVEL = 0.05
 """Adjusted p-values below it count as a difference."""
-_NO_OP = "no_op"
-_P = Mapping[frozenset[str], float]
+NO_OP = "no_op"
+"""The floor that every row is compared with."""
+
+
+def compared(
+    method: str, other: str | None, comparisons: Sequence[ComparisonRecord], split: tuple[str, str]
+) -> Comparison | None:
+    """Return the recorded comparison of a method with another on a split, (generalisation, partition), as
+    seen from the former; None if there is none.
+
+    They differ if the adjusted p-value is below `LEVEL` or, in runs without, if the interval excludes 0.
+    """
+    for record in comparisons:
+        if (record.generalisation, record.partition) != split or record.disentangle is None:
+            continue
+        if other is not None and other != method and {record.first, record.second} == {method, other}:
+            sign = 1 if record.first == method else -1
+            relation = "differs" if _differs(record) else "tied"
+            return Comparison(relation, record.disentangle_p_adjusted, other, sign * record.disentangle)
+    return None
 
 
 def with_marks(
@@ -28,33 +46,32 @@ def with_marks(
     Read from the adjusted p-values of this partition's comparisons; what was not tested stays unmarked. Where
     several rows are equally best, the one that comes first stands for them.
     """
+    tested = [c for c in comparisons if c.disentangle_p_adjusted is not None]
     marked = [list(row.cells) for row in rows]
     for at, column in enumerate(columns):
         if column.score != "disentangle":
             continue
-        p_values = _p_values(comparisons, column.group, partition)
         best = next((row.label for row in rows if row.cells[at].best), None)
         for row, cells in zip(rows, marked, strict=True):
-            cells[at] = _compared(cells[at], row.label, best, p_values)
+            cells[at] = _marked(cells[at], row.label, best, tested, (column.group, partition))
     return [replace(row, cells=tuple(cells)) for row, cells in zip(rows, marked, strict=True)]
 
 
-def _p_values(comparisons: Sequence[ComparisonRecord], generalisation: str, partition: Partition) -> _P:
-    return {
-        frozenset((c.first, c.second)): c.disentangle_p_adjusted
-        for c in comparisons
-        if (c.generalisation, c.partition) == (generalisation, partition)
-        and c.disentangle_p_adjusted is not None
-    }
-
-
-def _compared(cell: TableCell, label: str, best: str | None, p_values: _P) -> TableCell:
+def _marked(
+    cell: TableCell,
+    label: str,
+    best: str | None,
+    tested: Sequence[ComparisonRecord],
+    split: tuple[str, str],
+) -> TableCell:
     if cell.value is None:
         return cell
-    against_best = Versus("best") if label == best else _versus(label, best, p_values)
-    return replace(cell, vs_best=against_best, vs_no_op=_versus(label, _NO_OP, p_values))
+    vs_best = Comparison("best") if label == best else compared(label, best, tested, split)
+    return replace(cell, vs_best=vs_best, vs_no_op=compared(label, NO_OP, tested, split))
 
 
-def _versus(label: str, other: str | None, p_values: _P) -> Versus | None:
-    p = None if other is None or label == other else p_values.get(frozenset((label, other)))
-    return None if p is None else Versus("differs" if p < LEVEL else "tied", p)
+def _differs(record: ComparisonRecord) -> bool:
+    if record.disentangle_p_adjusted is not None:
+        return record.disentangle_p_adjusted < LEVEL
+    ends = record.disentangle_interval
+    return ends is not None and not ends[0] <= 0 <= ends[1]

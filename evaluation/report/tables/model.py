@@ -4,9 +4,9 @@ format."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import groupby
-from typing import Literal
+from typing import Any, Literal
 
 from evaluation.records.scores import Interval, is_control
 
@@ -16,10 +16,10 @@ __all__ = [
     "FEWER",
     "TIED",
     "Column",
+    "Comparison",
     "Row",
     "Table",
     "TableCell",
-    "Versus",
     "blocks",
     "shared_counts",
 ]
@@ -31,13 +31,23 @@ Relation = Literal["best", "tied", "differs"]
 
 
 @dataclass(frozen=True, slots=True)
-class Versus:
-    """How a number compares with another row's, by a paired test."""
+class Comparison:
+    """How a row compares with another one, by a paired test of disentangle."""
 
     relation: Relation
     """`best`: it is the other row; `tied`: no difference was found; `differs`: one was."""
     p: float | None = None
-    """Two-sided p-value, adjusted for all comparisons of the split; None for the row itself."""
+    """Two-sided p-value, adjusted for all comparisons of the split; None for the row itself and in older
+    runs."""
+    other: str = ""
+    """The other row's method; empty for the row itself."""
+    difference: float = 0.0
+    """The row minus the other one, on the same pairs."""
+
+    @property
+    def differs(self) -> bool:
+        """Tell whether the two rows differ."""
+        return self.relation == "differs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +66,9 @@ class TableCell:
     """Lower than what doing nothing scores."""
     fewer: bool = False
     """A mean over fewer parts than other rows have, so that it can't be the best."""
-    vs_best: Versus | None = None
+    vs_best: Comparison | None = None
     """Against the best of its column; None where that was not tested."""
-    vs_no_op: Versus | None = None
+    vs_no_op: Comparison | None = None
     """Against doing nothing; None where that was not tested."""
 
     @property
@@ -116,6 +126,15 @@ class Table:
     """The rows, blocks together."""
     notes: tuple[str, ...]
     """What a reader must know beside the numbers, as sentences."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the table as plain values; of comparisons their relation and p-value."""
+        plain = asdict(self)
+        for cell in (cell for row in plain["rows"] for cell in row["cells"]):
+            for name in ("vs_best", "vs_no_op"):
+                if cell[name] is not None:
+                    cell[name] = {key: cell[name][key] for key in ("relation", "p")}
+        return plain
 
 
 def blocks(table: Table) -> list[list[Row]]:

@@ -4,22 +4,9 @@ nothing."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from evaluation.records.control_checks import CONTROL_CHECKS, read_control_checks
-from evaluation.records.failures import read_failures
-from evaluation.records.run_folder import RunFolder
-from evaluation.records.scores import (
-    AverageRecord,
-    ComparisonRecord,
-    Refusal,
-    ScoreRecord,
-    read_averages,
-    read_comparisons,
-    read_refusals,
-    read_scores,
-)
+from evaluation.records.run_records import RunRecords
 from evaluation.report.tables import (
     Table,
     attribute_table,
@@ -35,23 +22,7 @@ from evaluation.scoring.post_hoc import read_derived
 from ravel.common.errors import SuiteError, unknown_name
 from ravel.facts.schema import Partition
 
-__all__ = ["TABLES", "check_scored", "table_of_runs"]
-
-
-@dataclass(frozen=True, slots=True)
-class _Records:
-    """What is written down of a run."""
-
-    run: RunFolder
-    """Where it lies."""
-    scores: list[ScoreRecord]
-    """All of `scores.jsonl`."""
-    averages: list[AverageRecord] | None
-    """All of `averages.jsonl`; None if there is none."""
-    comparisons: list[ComparisonRecord]
-    """All of `comparisons.jsonl`, if there is one."""
-    refusals: list[Refusal]
-    """All of `refusals.jsonl`, if there is one."""
+__all__ = ["TABLES", "table_of_runs"]
 
 
 def table_of_runs(run_paths: Sequence[Path], name: str = "main", partition: Partition = "test") -> Table:
@@ -68,40 +39,11 @@ def table_of_runs(run_paths: Sequence[Path], name: str = "main", partition: Part
             came=f"{len(run_paths)}: {', '.join(map(str, run_paths))}" if run_paths else "none",
             todo="give one, or compare runs of several entity types with --table types",
         )
-    made = TABLES[name]([_records(path) for path in run_paths], partition)
-    return with_failures(made, [failure for path in run_paths for failure in read_failures(path)])
+    runs = [RunRecords.open(path) for path in run_paths]
+    return with_failures(TABLES[name](runs, partition), [failure for run in runs for failure in run.failures])
 
 
-def check_scored(run_path: Path) -> None:
-    """Raise SuiteError unless the folder holds a run that has scores."""
-    run = RunFolder(run_path)
-    if not run.config.is_file():
-        raise SuiteError(
-            expected=f"a run in {run_path}",
-            came="a folder without config.yaml or none",
-            todo="give the folder of a run",
-        )
-    if not run.scores.is_file():
-        raise SuiteError(
-            expected=f"{run.scores.name} in {run_path}",
-            came="none, for the run is not finished",
-            todo="go on with it: ravel run SUITE.yaml with the same --out",
-        )
-
-
-def _records(run_path: Path) -> _Records:
-    check_scored(run_path)
-    run = RunFolder(run_path)
-    return _Records(
-        run=run,
-        scores=read_scores(run.scores),
-        averages=read_averages(run.averages) if run.averages.is_file() else None,
-        comparisons=read_comparisons(run.comparisons) if run.comparisons.is_file() else [],
-        refusals=read_refusals(run.refusals) if run.refusals.is_file() else [],
-    )
-
-
-def _main(runs: Sequence[_Records], partition: Partition) -> Table:
+def _main(runs: Sequence[RunRecords], partition: Partition) -> Table:
     (run,) = runs
     return main_table(
         run.scores,
@@ -112,33 +54,33 @@ def _main(runs: Sequence[_Records], partition: Partition) -> Table:
     )
 
 
-def _attributes(runs: Sequence[_Records], partition: Partition) -> Table:
+def _attributes(runs: Sequence[RunRecords], partition: Partition) -> Table:
     (run,) = runs
     return attribute_table(run.scores, run.averages, partition=partition, refusals=run.refusals)
 
 
-def _kinds(runs: Sequence[_Records], partition: Partition) -> Table:
+def _kinds(runs: Sequence[RunRecords], partition: Partition) -> Table:
     (run,) = runs
     return kind_table(run.scores, run.averages, partition=partition, refusals=run.refusals)
 
 
-def _balanced(runs: Sequence[_Records], partition: Partition) -> Table:
+def _balanced(runs: Sequence[RunRecords], partition: Partition) -> Table:
     (run,) = runs
     _only_test("balanced", partition)
-    balanced = read_derived(run.run).balanced
+    balanced = read_derived(run).balanced
     return balanced_table(run.scores, run.averages, balanced, refusals=run.refusals)
 
 
-def _dependence(runs: Sequence[_Records], partition: Partition) -> Table:
+def _dependence(runs: Sequence[RunRecords], partition: Partition) -> Table:
     (run,) = runs
     _only_test("dependence", partition)
-    return dependence_table(run.scores, read_derived(run.run).breakdowns)
+    return dependence_table(run.scores, read_derived(run).breakdowns)
 
 
-def _controls(runs: Sequence[_Records], partition: Partition) -> Table:
+def _controls(runs: Sequence[RunRecords], partition: Partition) -> Table:
     (run,) = runs
     _only_test("controls", partition)
-    return control_table(read_control_checks(run.run.path / CONTROL_CHECKS))
+    return control_table(run.control_checks)
 
 
 def _only_test(name: str, partition: Partition) -> None:
@@ -150,7 +92,7 @@ def _only_test(name: str, partition: Partition) -> None:
         )
 
 
-def _types(runs: Sequence[_Records], partition: Partition) -> Table:
+def _types(runs: Sequence[RunRecords], partition: Partition) -> Table:
     types = [sorted({record.entity_type for record in run.scores}) for run in runs]
     double = sorted({name for own in types for name in own if sum(name in other for other in types) > 1})
     if double:
@@ -168,7 +110,7 @@ def _types(runs: Sequence[_Records], partition: Partition) -> Table:
     )
 
 
-TABLES: Mapping[str, Callable[[Sequence[_Records], Partition], Table]] = {
+TABLES: Mapping[str, Callable[[Sequence[RunRecords], Partition], Table]] = {
     "main": _main,
     "attributes": _attributes,
     "kinds": _kinds,

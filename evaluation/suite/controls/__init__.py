@@ -1,11 +1,16 @@
 """Controls that must fail: ways to take from a method, or from its score, what it should live on."""
 
-from evaluation.suite.controls.base import Control, Measure, Trial, View, registered_control
+from evaluation.suite.controls.base import Control, Measure, ReferenceInputs, View, registered_control
 from ravel.common.registry import Registry
 
-__all__ = ["CONTROLS", "Control", "Measure", "Trial", "View"]
+__all__ = ["CONTROLS", "Control", "Measure", "ReferenceInputs", "View"]
 
 CONTROLS: Registry[Control] = Registry(
-    kind="control", packages=("evaluation.suite.controls",), attribute="CONTROL", name_of=registered_control
+    kind="control",
+    packages=("evaluation.suite.controls",),
+    attribute="CONTROL",
+    name_of=registered_control,
+    group="ravel.controls",
+    accepts=lambda thing: isinstance(thing, Control),
 )
 """Every control, as `ravel list controls` shows them."""

@@ -9,7 +9,7 @@ from evaluation.judging.tolerance import ToleranceRule, tolerance_rules
 from evaluation.records.scores import Outcome
 from evaluation.scoring.metrics import cause
 from evaluation.suite.controls._derived import Answers
-from evaluation.suite.controls.base import Trial
+from evaluation.suite.controls.base import ReferenceInputs
 from ravel.facts.schema import TRAIN_SPLIT, InterchangePair
 from ravel.instance.instance import PromptRecord
 
@@ -22,8 +22,8 @@ _TRAINING_PAIRS = 256
 _Said = Callable[[InterchangePair], PromptRecord | None]
 
 
-def by_chance(trial: Trial) -> list[Outcome]:
-    """Return an outcome per pair of `trial.judged`: who knows nothing of the expected answer, but may read
+def by_chance(inputs: ReferenceInputs) -> list[Outcome]:
+    """Return an outcome per pair of `inputs.judged`: who knows nothing of the expected answer, but may read
     the source perfectly or always say one thing.
 
     For each attribute it is what scores the higher cause: the true answer of the source's entity, or one
@@ -31,21 +31,21 @@ def by_chance(trial: Trial) -> list[Outcome]:
     their first tokens, or by the attribute's matcher where that has a tolerance. An entity of which no answer
     is known agrees with nothing.
     """
-    answers = Answers.of(trial.instance)
-    compare = _Comparison.of(trial)
+    answers = Answers.of(inputs.instance)
+    compare = _Comparison.of(inputs)
 
     def reader(pair: InterchangePair) -> PromptRecord | None:
         return answers.of_entity(pair.attribute, pair.source_entity, pair.base_template)
 
     groups: dict[str, list[InterchangePair]] = {}
-    for pair in trial.judged.pairs(trial.split):
+    for pair in inputs.judged.pairs(inputs.split):
         groups.setdefault(pair.attribute, []).append(pair)
     found = {
         outcome.pair_id: outcome
         for pairs in groups.values()
         for outcome in _better([compare.outcomes(pairs, said) for said in (reader, *_usual(pairs, compare))])
     }
-    return [found[pair.pair_id] for pair in trial.judged.pairs(trial.split)]
+    return [found[pair.pair_id] for pair in inputs.judged.pairs(inputs.split)]
 
 
 def _better(candidates: Sequence[list[Outcome]]) -> list[Outcome]:
@@ -58,7 +58,7 @@ def _cause(outcomes: Sequence[Outcome]) -> float:
 
 def _usual(pairs: Sequence[InterchangePair], compare: _Comparison) -> list[_Said]:
     """Return the constant answer that is best on training pairs of the same attribute, if there are any."""
-    judged, attribute = compare.trial.judged, pairs[0].attribute
+    judged, attribute = compare.inputs.judged, pairs[0].attribute
     training = [pair for pair in judged.pairs(TRAIN_SPLIT) if pair.attribute == attribute][:_TRAINING_PAIRS]
     expected = {pair.if_swapped.strip(): judged.prompt(pair.swapped) for pair in training}
     if not expected:
@@ -75,15 +75,15 @@ def _always(record: PromptRecord) -> _Said:
 class _Comparison:
     """Compares answers as they are judged."""
 
-    trial: Trial
+    inputs: ReferenceInputs
     """What is judged."""
     rules: Mapping[str, ToleranceRule]
     """By attribute, for those with a tolerance."""
 
     @classmethod
-    def of(cls, trial: Trial) -> _Comparison:
-        """Return the comparison of a trial's entity type."""
-        return cls(trial, tolerance_rules(trial.instance.entity_type) if trial.tolerance else {})
+    def of(cls, inputs: ReferenceInputs) -> _Comparison:
+        """Return the comparison that the entity type asks for."""
+        return cls(inputs, tolerance_rules(inputs.instance.entity_type) if inputs.tolerance else {})
 
     def outcomes(self, pairs: Sequence[InterchangePair], said: _Said) -> list[Outcome]:
         """Return the outcomes of pairs to which something is said."""
@@ -95,8 +95,8 @@ class _Comparison:
         if pair.attribute in self.rules:
             rule = self.rules[pair.attribute]
             return rule.verdict(said.label, pair.if_unchanged, pair.if_swapped)[1]
-        expected = self.trial.judged.prompt(pair.swapped)
-        first = slice(self.trial.label_tokens)
+        expected = self.inputs.judged.prompt(pair.swapped)
+        first = slice(self.inputs.label_tokens)
         same_text = said.label.strip() == pair.if_swapped.strip()
         return same_text or said.label_ids[first] == expected.label_ids[first]
 

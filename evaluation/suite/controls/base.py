@@ -16,7 +16,7 @@ from evaluation.records.scores import Outcome
 from ravel.facts.schema import GENERALISATIONS, Generalisation
 from ravel.instance.instance import Instance
 
-__all__ = ["Control", "Measure", "Trial", "View", "registered_control"]
+__all__ = ["Control", "Measure", "ReferenceInputs", "View", "registered_control"]
 
 Measure = Literal["cause", "isolate"]
 """A score that a control must bring down to its floor."""
@@ -24,7 +24,7 @@ Judge = Callable[[str, Featurizer | None], list[Outcome]]
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class ReferenceInputs:
     """What a floor is worked out from: one split, judged with a featurizer of one size at one site."""
 
     instance: Instance
@@ -67,6 +67,10 @@ class View:
     floor_by_size: bool = False
     """True if the floor depends on the site and on the featurizer's size."""
 
+    def outcomes_of(self, split: str) -> str:
+        """Return the name, without its ending, of the file with the outcomes of a split."""
+        return f"{split}.{self.name.replace(' ', '_')}"
+
 
 class Control(ABC):
     """A way to take away what a score should rest on. A module of this folder binds one to `CONTROL`.
@@ -99,7 +103,7 @@ class Control(ABC):
         return target
 
     @abstractmethod
-    def floor(self, trial: Trial, view: View) -> Sequence[Sequence[Outcome]]:
+    def floor(self, inputs: ReferenceInputs, view: View) -> Sequence[Sequence[Outcome]]:
         """Return outcomes whose score is the floor, on the pairs of the split; of several lists, the mean."""
 
 

@@ -14,7 +14,7 @@ from das.methods.common.base import Method
 from evaluation.records.scores import Outcome
 from evaluation.suite.controls._chance import CHANCE, by_chance
 from evaluation.suite.controls._derived import permuted_values, shuffled_answers
-from evaluation.suite.controls.base import Control, Trial, View
+from evaluation.suite.controls.base import Control, ReferenceInputs, View
 from ravel.common.seeds import derive_seed
 from ravel.instance.instance import Instance
 
@@ -61,20 +61,20 @@ class LabelsShuffled(Control):
         """Return the instance as it is, or with shuffled answers."""
         return instance if view.is_row else shuffled_answers(instance, seed, label_tokens)
 
-    def floor(self, trial: Trial, view: View) -> Sequence[Sequence[Outcome]]:
+    def floor(self, inputs: ReferenceInputs, view: View) -> Sequence[Sequence[Outcome]]:
         """Judge random subspaces, or return what chance brings."""
         if not view.is_row:
-            return [by_chance(trial)]
-        return [trial.judge(trial.split, _random(trial, draw)) for draw in range(_DRAWS)]
+            return [by_chance(inputs)]
+        return [inputs.judge(inputs.split, _random(inputs, draw)) for draw in range(_DRAWS)]
 
 
-def _random(trial: Trial, draw: int) -> Featurizer | None:
+def _random(inputs: ReferenceInputs, draw: int) -> Featurizer | None:
     # A dictionary may have more features than the vector has coordinates; a mask may be empty.
-    size = min(trial.size, trial.width)
+    size = min(inputs.size, inputs.width)
     if size == 0:
         return None
-    seed = derive_seed(trial.seed, "floor", str(trial.site), str(size), str(draw))
-    return Subspace(retract(random_columns(trial.width, size, seed)).contiguous())
+    seed = derive_seed(inputs.seed, "floor", str(inputs.site), str(size), str(draw))
+    return Subspace(retract(random_columns(inputs.width, size, seed)).contiguous())
 
 
 CONTROL = LabelsShuffled()

@@ -8,7 +8,7 @@ from typing import ClassVar
 from evaluation.records.scores import Outcome
 from evaluation.suite.controls._chance import CHANCE, by_chance
 from evaluation.suite.controls._derived import replaced_sources
-from evaluation.suite.controls.base import Control, Trial, View
+from evaluation.suite.controls.base import Control, ReferenceInputs, View
 from ravel.instance.instance import Instance
 
 __all__ = ["CONTROL", "OtherSource"]
@@ -26,9 +26,9 @@ class OtherSource(Control):
         """Return the instance with other sources."""
         return replaced_sources(instance, seed)
 
-    def floor(self, trial: Trial, view: View) -> Sequence[Sequence[Outcome]]:
+    def floor(self, inputs: ReferenceInputs, view: View) -> Sequence[Sequence[Outcome]]:
         """Return what chance brings."""
-        return [by_chance(trial)]
+        return [by_chance(inputs)]
 
 
 CONTROL = OtherSource()

@@ -8,7 +8,7 @@ from typing import ClassVar
 from das.models.base import TargetModel
 from das.models.untrained import untrained
 from evaluation.records.scores import Outcome
-from evaluation.suite.controls.base import Control, Trial, View
+from evaluation.suite.controls.base import Control, ReferenceInputs, View
 
 __all__ = ["CONTROL", "UntrainedModel"]
 
@@ -34,9 +34,9 @@ class UntrainedModel(Control):
         """Return the untrained model."""
         return untrained(target, seed)
 
-    def floor(self, trial: Trial, view: View) -> Sequence[Sequence[Outcome]]:
+    def floor(self, inputs: ReferenceInputs, view: View) -> Sequence[Sequence[Outcome]]:
         """Judge without an interchange."""
-        return [trial.judge(trial.split, None)]
+        return [inputs.judge(inputs.split, None)]
 
 
 CONTROL = UntrainedModel()

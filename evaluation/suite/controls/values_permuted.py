@@ -10,7 +10,7 @@ from das.methods.common.base import Method
 from evaluation.records.scores import Outcome
 from evaluation.suite.controls._chance import CHANCE, by_chance
 from evaluation.suite.controls._derived import permuted_values
-from evaluation.suite.controls.base import Control, Trial, View
+from evaluation.suite.controls.base import Control, ReferenceInputs, View
 from ravel.instance.instance import Instance
 
 __all__ = ["CONTROL", "ValuesPermuted"]
@@ -41,9 +41,9 @@ class ValuesPermuted(Control):
         """Return the instance with permuted values, whose bases keep their own answers."""
         return permuted_values(instance, seed, label_tokens, keep_own=True)
 
-    def floor(self, trial: Trial, view: View) -> Sequence[Sequence[Outcome]]:
+    def floor(self, inputs: ReferenceInputs, view: View) -> Sequence[Sequence[Outcome]]:
         """Return what chance brings."""
-        return [by_chance(trial)]
+        return [by_chance(inputs)]
 
 
 CONTROL = ValuesPermuted()

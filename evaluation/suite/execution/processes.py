@@ -19,12 +19,11 @@ import torch.multiprocessing  # noqa: F401
 
 from das.models.base import TargetModel
 from das.sites import Site
-from evaluation.suite.execution.jobs import Job
-from evaluation.suite.execution.protocol import Ended, Problem
+from evaluation.suite.execution.protocol import Job, JobError, JobResult
 from evaluation.suite.execution.worker import SharedModel, WorkerSpec, serve
 from ravel.common.progress import Progress
 
-__all__ = ["ProcessExecutor", "Seat", "shared_model"]
+__all__ = ["ProcessExecutor", "WorkerSlot", "shared_model"]
 
 _SECONDS_TO_END = 10.0
 """How long a worker may take to finish the write in hand before it is killed."""
@@ -32,7 +31,7 @@ _SHARED_MEMORY = Path("/dev/shm")
 
 
 @dataclass(frozen=True, slots=True)
-class Seat:
+class WorkerSlot:
     """Where one worker works."""
 
     spec: WorkerSpec
@@ -43,9 +42,9 @@ class Seat:
 
 @dataclass(slots=True)
 class _Worker:
-    """A seat and the process on it, if one was started."""
+    """A slot and the process in it, if one was started."""
 
-    seat: Seat
+    slot: WorkerSlot
     process: SpawnProcess | None = None
     connection: Connection | None = None
     job: Job | None = None
@@ -56,8 +55,10 @@ class _Worker:
 class ProcessExecutor:
     """A pool of processes. Each has its own copy of the model or, on a CPU, all look at the same weights."""
 
-    def __init__(self, seats: list[Seat], progress: Progress, shared: SharedModel | None = None) -> None:
-        self._workers = [_Worker(seat) for seat in seats]
+    def __init__(
+        self, slots: list[WorkerSlot], progress: Progress, shared: SharedModel | None = None
+    ) -> None:
+        self._workers = [_Worker(slot) for slot in slots]
         self._progress = progress
         self._shared = shared
         self._waiting: deque[Job] = deque()
@@ -70,10 +71,10 @@ class ProcessExecutor:
         """Put the job in line."""
         self._waiting.append(job)
 
-    def next(self) -> Ended:
+    def next(self) -> JobResult:
         """Give every idle worker a job, and wait until one has ended."""
         while True:
-            self._seat_all()
+            self._fill()
             busy = [worker for worker in self._workers if worker.job is not None]
             assert busy, "nothing was submitted"
             ready = wait([worker.connection for worker in busy if worker.connection is not None])
@@ -92,7 +93,7 @@ class ProcessExecutor:
                 worker.process.join(max(0.0, limit - time.monotonic()))
                 self._bury(worker)
 
-    def _seat_all(self) -> None:
+    def _fill(self) -> None:
         for worker in self._workers:
             if worker.job is None and self._waiting:
                 job = self._best_for(worker)
@@ -121,14 +122,14 @@ class ProcessExecutor:
         ours, theirs = context.Pipe()
         worker.process = context.Process(
             target=serve,
-            args=(theirs, worker.seat.spec, self._shared, worker.seat.environment),
+            args=(theirs, worker.slot.spec, self._shared, worker.slot.environment),
             daemon=True,
         )
         worker.process.start()
         theirs.close()
         worker.connection = ours
 
-    def _heard(self, worker: _Worker) -> Ended | None:
+    def _heard(self, worker: _Worker) -> JobResult | None:
         """Take one message of a worker; return how its job ended, if that is what it says."""
         assert worker.connection is not None
         try:
@@ -138,7 +139,7 @@ class ProcessExecutor:
         if kind == "progress":
             self._progress(*content)
             return None
-        ended: Ended = content
+        ended: JobResult = content
         # The very object that was submitted, so that it can be told by identity.
         return replace(ended, job=self._done(worker))
 
@@ -148,13 +149,13 @@ class ProcessExecutor:
         worker.job = None
         return job
 
-    def _died(self, worker: _Worker) -> Ended:
+    def _died(self, worker: _Worker) -> JobResult:
         assert worker.process is not None
         worker.process.join()
         code, pid = worker.process.exitcode, worker.process.pid
         self._bury(worker)
-        return Ended(
-            self._done(worker), None, Problem("died", _death(code, pid)), time.monotonic() - worker.began
+        return JobResult(
+            self._done(worker), None, JobError("died", _death(code, pid)), time.monotonic() - worker.began
         )
 
     def _bury(self, worker: _Worker) -> None:

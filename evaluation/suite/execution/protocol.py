@@ -1,19 +1,55 @@
-"""What every way of carrying out jobs can do, and what became of a job; it knows no cells."""
+"""What a job is, what every way of carrying out jobs can do, and what became of a job; it knows no job by
+name."""
 
 from __future__ import annotations
 
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from evaluation.suite.execution.jobs import Job
+from das.sites import Site
+from evaluation.suite.execution.worker_state import WorkerState
+from evaluation.suite.grid import Cell
 from ravel.common.errors import StorageError, SuiteError
+from ravel.common.progress import Progress
 
-__all__ = ["Ended", "Executor", "Problem", "problem_of"]
+__all__ = ["Executor", "Job", "JobError", "JobResult", "job_error"]
+
+
+class Job(Protocol):
+    """One piece of a run. Its result is a function of the run's folder and of what it says itself."""
+
+    @property
+    def stage(self) -> str:
+        """What is done, in one word; as records of failures have it."""
+        ...
+
+    @property
+    def site(self) -> Site | None:
+        """Where most of its work is: a worker that has kept that site's states is given it first."""
+        ...
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """The cells whose results it makes."""
+        ...
+
+    def label(self) -> str:
+        """Name the job for people."""
+        ...
+
+    def apart(self) -> Sequence[Job]:
+        """Return jobs of one cell each that do the same together; none where it can't be divided."""
+        ...
+
+    def work(self, state: WorkerState, progress: Progress) -> object:
+        """Do it, writing results into the run's folder; return what the coordinator must know."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class JobError:
     """Why a job has no result, as plain values: it may come from another process."""
 
     kind: Literal["storage", "mistake", "raised", "died"]
@@ -27,7 +63,7 @@ class Problem:
     """What was expected, what came and what to do, where the error said so."""
 
     def error(self) -> SuiteError:
-        """Return the problem as an error that ends the run."""
+        """Return it as an error that ends the run."""
         kind = StorageError if self.kind == "storage" else SuiteError
         if self.parts is not None:
             expected, came, todo = self.parts
@@ -40,15 +76,15 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class JobResult:
     """What became of a job."""
 
     job: Job
     """The job."""
     value: object
-    """What it returned; None where it has a problem."""
-    problem: Problem | None
-    """Why it has no result."""
+    """What it returned; None where it has an error."""
+    error: JobError | None
+    """Why it returned nothing."""
     seconds: float
     """How long it took."""
 
@@ -60,7 +96,7 @@ class Executor(Protocol):
         """Take a job in hand, now or when there is room."""
         ...
 
-    def next(self) -> Ended:
+    def next(self) -> JobResult:
         """Wait until a job has ended, and return it; each submitted job is returned once. An interruption
         comes through as KeyboardInterrupt."""
         ...
@@ -70,10 +106,10 @@ class Executor(Protocol):
         ...
 
 
-def problem_of(error: Exception) -> Problem:
-    """Return an exception as a problem that can be sent to another process."""
+def job_error(error: Exception) -> JobError:
+    """Return an exception in a form that can be sent to another process."""
     if isinstance(error, SuiteError):
         kind: Literal["storage", "mistake"] = "storage" if isinstance(error, StorageError) else "mistake"
-        return Problem(kind, str(error), parts=(error.expected, error.came, error.todo))
+        return JobError(kind, str(error), parts=(error.expected, error.came, error.todo))
     words = f"{type(error).__name__}: {' '.join(str(error).split()) or 'no message'}"
-    return Problem("raised", words, "".join(traceback.format_exception(error)))
+    return JobError("raised", words, "".join(traceback.format_exception(error)))

@@ -13,12 +13,12 @@ from functools import lru_cache
 from typing import Any
 
 from evaluation.records.lock import LOCK_FILE
-from evaluation.suite.execution.desk import Desk
-from evaluation.suite.execution.jobs import Job
-from evaluation.suite.execution.protocol import Ended, Problem
-from evaluation.suite.execution.serial import done_at
-from evaluation.suite.execution.worker import WorkerSpec, desk_of, throttled, use_threads
+from evaluation.suite.execution.protocol import Job, JobError, JobResult
+from evaluation.suite.execution.serial import do_job
+from evaluation.suite.execution.worker import WorkerSpec, state_of, throttled, use_threads
+from evaluation.suite.execution.worker_state import WorkerState
 from ravel.common.errors import SuiteError
+from ravel.common.plugins import PLUGINS_VARIABLE, plugin_files
 from ravel.common.progress import Progress
 
 __all__ = ["RayExecutor"]
@@ -56,6 +56,10 @@ class RayExecutor:
         options: dict[str, Any] = {"num_cpus": spec.threads or 1, "num_gpus": gpus, "max_retries": 0}
         if memory is not None:
             options["memory"] = memory
+        if files := plugin_files():
+            # The cluster may have been started without them.
+            named = os.pathsep.join(map(str, files))
+            options["runtime_env"] = {"env_vars": {PLUGINS_VARIABLE: named}}
         self._task = self._ray.remote(_do).options(**options)
         self._reports = self._new_reports()
 
@@ -63,7 +67,7 @@ class RayExecutor:
         """Send the job to the cluster, or keep it until there is room."""
         self._waiting.append(job)
 
-    def next(self) -> Ended:
+    def next(self) -> JobResult:
         """Wait until a task has ended, passing on what tasks report."""
         while True:
             self._send()
@@ -104,14 +108,14 @@ class RayExecutor:
             reference = self._task.remote(self._spec, job, self._reports)
             self._running[reference] = (job, time.monotonic())
 
-    def _ended(self, reference: Any) -> Ended:
+    def _ended(self, reference: Any) -> JobResult:
         job, began = self._running.pop(reference)
         try:
-            value, problem, seconds = self._ray.get(reference)
-        except self._ray.exceptions.RayError as error:
-            words = f"The task's worker is gone: {' '.join(str(error).split())[:500]}"
-            return Ended(job, None, Problem("died", words), time.monotonic() - began)
-        return Ended(job, value, problem, seconds)
+            value, error, seconds = self._ray.get(reference)
+        except self._ray.exceptions.RayError as gone:
+            words = f"The task's worker is gone: {' '.join(str(gone).split())[:500]}"
+            return JobResult(job, None, JobError("died", words), time.monotonic() - began)
+        return JobResult(job, value, error, seconds)
 
 
 class _Reports:
@@ -130,8 +134,8 @@ class _Reports:
         return kept
 
 
-def _do(spec: WorkerSpec, job: Job, reports: Any) -> tuple[object, Problem | None, float]:
-    """Do a job in a worker process of the cluster; the desk stays open for the next task that comes here."""
+def _do(spec: WorkerSpec, job: Job, reports: Any) -> tuple[object, JobError | None, float]:
+    """Do a job in a worker process of the cluster; what was opened is kept for the next task that comes."""
     if not (spec.run / LOCK_FILE).is_file():
         host = socket.gethostname()
         missing = SuiteError(
@@ -140,19 +144,19 @@ def _do(spec: WorkerSpec, job: Job, reports: Any) -> tuple[object, Problem | Non
             todo="give --out a folder on storage that all nodes share under the same path",
         )
         parts = (missing.expected, missing.came, missing.todo)
-        return None, Problem("mistake", str(missing), parts=parts), 0.0
+        return None, JobError("mistake", str(missing), parts=parts), 0.0
     if spec.home.is_dir():
         os.chdir(spec.home)
     use_threads(spec.threads)
     progress = throttled(lambda *report: reports.put.remote(report))
-    ended = done_at(_desk(spec.run.as_posix(), spec), job, progress)
-    return ended.value, ended.problem, ended.seconds
+    ended = do_job(_state(spec.run.as_posix(), spec), job, progress)
+    return ended.value, ended.error, ended.seconds
 
 
 @lru_cache(maxsize=1)
-def _desk(run: str, spec: WorkerSpec) -> Desk:
+def _state(run: str, spec: WorkerSpec) -> WorkerState:
     # Kept for the life of the process: to load a model for every task would cost more than the task.
-    return desk_of(spec)
+    return state_of(spec)
 
 
 def _ray() -> Any:
@@ -164,7 +168,7 @@ def _ray() -> Any:
         raise SuiteError(
             expected="Ray, for the suite is to be carried out on a Ray cluster",
             came="an environment without it",
-            todo='install it with pip install "ravel-bench[cluster]", or choose --execution processes',
+            todo='install it with pip install "ravel-context[cluster]", or choose --execution processes',
         ) from None
     return ray
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from evaluation.suite.execution.jobs import Fit, Job, Judge
-from evaluation.suite.execution.protocol import Ended, Executor, Problem
+from evaluation.suite.execution.protocol import Executor, Job, JobError, JobResult
 from ravel.common.progress import Progress
 
 __all__ = ["Failed", "carry_out", "result_of"]
@@ -18,7 +17,7 @@ class Failed:
 
     job: Job
     """The job."""
-    problem: Problem
+    error: JobError
     """What happened the last time."""
     attempts: int
     """How often it was tried."""
@@ -26,17 +25,17 @@ class Failed:
 
 def result_of(job: Job, executor: Executor, retries: int) -> object:
     """Return what one job returns. Raises SuiteError if it has no result after all attempts."""
-    problem: Problem | None = None
+    error: JobError | None = None
     for _ in range(1 + retries):
         executor.submit(job)
-        ended = executor.next()
-        if ended.problem is None:
-            return ended.value
-        problem = ended.problem
-        if problem.kind in ("storage", "mistake"):
+        result = executor.next()
+        if result.error is None:
+            return result.value
+        error = result.error
+        if error.kind in ("storage", "mistake"):
             break
-    assert problem is not None
-    raise problem.error()
+    assert error is not None
+    raise error.error()
 
 
 def carry_out(
@@ -45,7 +44,7 @@ def carry_out(
     *,
     retries: int,
     progress: Progress,
-    ended: Callable[[Ended], None],
+    ended: Callable[[JobResult], None],
 ) -> list[Failed]:
     """Carry out jobs, telling `ended` of each that has a result; return those that failed for good.
 
@@ -62,43 +61,36 @@ def carry_out(
         executor.submit(job)
     waiting = len(jobs)
     while waiting:
-        end = executor.next()
+        result = executor.next()
         waiting -= 1
-        if end.problem is None:
-            ended(end)
+        job, error = result.job, result.error
+        if error is None:
+            ended(result)
             continue
-        if end.problem.kind == "storage":
-            raise end.problem.error()
-        attempts[id(end.job)] += 1
-        tried = attempts[id(end.job)]
-        again = _again(end.job, end.problem, tried, retries)
+        if error.kind == "storage":
+            raise error.error()
+        attempts[id(job)] += 1
+        again = _again(job, error, attempts[id(job)], retries)
         if again:
-            progress(f"note {_label(end.job)}: {end.problem.words} It is tried again.", 0, 0)
+            progress(f"note {job.label()}: {error.words} It is tried again.", 0, 0)
         else:
-            progress(f"note {_label(end.job)} failed: {end.problem.words}", 0, 0)
-            failed.append(Failed(end.job, end.problem, tried))
-        for job, before in again:
-            attempts[id(job)] = before
-            kept.append(job)
-            executor.submit(job)
+            progress(f"note {job.label()} failed: {error.words}", 0, 0)
+            failed.append(Failed(job, error, attempts[id(job)]))
+        for next_job, before in again:
+            attempts[id(next_job)] = before
+            kept.append(next_job)
+            executor.submit(next_job)
         waiting += len(again)
     return failed
 
 
-def _again(job: Job, problem: Problem, tried: int, retries: int) -> list[tuple[Job, int]]:
+def _again(job: Job, error: JobError, tried: int, retries: int) -> list[tuple[Job, int]]:
     """Return the jobs that take the place of one that came to nothing, each with the attempts it has behind
     it; none if the job has failed."""
-    if problem.kind == "died" and tried <= retries:
+    if error.kind == "died" and tried <= retries:
         return [(job, tried)]
-    if isinstance(job, (Fit, Judge)) and len(job.cells) > 1:
+    if apart := job.apart():
         # After deaths each cell gets one more chance, alone; after an exception it has all of them.
-        before = retries if problem.kind == "died" else 0
-        return [(replace(job, cells=(cell,)), before) for cell in job.cells]
-    return [(job, tried)] if problem.kind == "raised" and tried <= retries else []
-
-
-def _label(job: Job) -> str:
-    if not job.cells:
-        return str(getattr(job, "name", type(job).__name__.lower()))
-    first = job.cells[0].label()
-    return first if len(job.cells) == 1 else f"{first} and {len(job.cells) - 1} beside it"
+        before = retries if error.kind == "died" else 0
+        return [(part, before) for part in apart]
+    return [(job, tried)] if error.kind == "raised" and tried <= retries else []

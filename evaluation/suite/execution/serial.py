@@ -5,19 +5,18 @@ from __future__ import annotations
 import time
 from collections import deque
 
-from evaluation.suite.execution.desk import Desk
-from evaluation.suite.execution.jobs import Job
-from evaluation.suite.execution.protocol import Ended, problem_of
+from evaluation.suite.execution.protocol import Job, JobResult, job_error
+from evaluation.suite.execution.worker_state import WorkerState
 from ravel.common.progress import Progress
 
-__all__ = ["SerialExecutor", "done_at"]
+__all__ = ["SerialExecutor", "do_job"]
 
 
 class SerialExecutor:
     """Does a job when its end is waited for."""
 
-    def __init__(self, desk: Desk, progress: Progress) -> None:
-        self._desk = desk
+    def __init__(self, state: WorkerState, progress: Progress) -> None:
+        self._state = state
         self._progress = progress
         self._waiting: deque[Job] = deque()
 
@@ -25,20 +24,20 @@ class SerialExecutor:
         """Put the job at the end of the line."""
         self._waiting.append(job)
 
-    def next(self) -> Ended:
+    def next(self) -> JobResult:
         """Do the next job."""
-        return done_at(self._desk, self._waiting.popleft(), self._progress)
+        return do_job(self._state, self._waiting.popleft(), self._progress)
 
     def close(self) -> None:
         """Do nothing: there are no workers."""
 
 
-def done_at(desk: Desk, job: Job, progress: Progress) -> Ended:
-    """Do a job at a desk and return how it ended; only an interruption comes through."""
+def do_job(state: WorkerState, job: Job, progress: Progress) -> JobResult:
+    """Do a job and return how it ended; only an interruption comes through."""
     began = time.monotonic()
     try:
-        desk.begin_job(progress)
-        value = job.work(desk, progress)
+        state.begin_job(progress)
+        value = job.work(state, progress)
     except Exception as error:
-        return Ended(job, None, problem_of(error), time.monotonic() - began)
-    return Ended(job, value, None, time.monotonic() - began)
+        return JobResult(job, None, job_error(error), time.monotonic() - began)
+    return JobResult(job, value, None, time.monotonic() - began)

@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from das.methods.common.base import Method
 from das.sites import Site
 from evaluation.config.suite import SuiteConfig
 from evaluation.records.failures import Failure
-from evaluation.suite.cells import Bench, cell_refusal, groups_of
-from evaluation.suite.control_runs import Choice, ControlResults, control_results, controlled_points
-from evaluation.suite.execution.jobs import Collect, Control, Fit, Job, Judge
-from evaluation.suite.execution.protocol import Ended, Executor
+from evaluation.suite.cells.context import RunContext
+from evaluation.suite.cells.finished import cell_refusal
+from evaluation.suite.cells.fit import groups_of
+from evaluation.suite.control_runs.controlled import controlled_points
+from evaluation.suite.control_runs.results import ControlResults, control_results
+from evaluation.suite.execution.jobs import CollectJob, ControlJob, FitJob, JudgeJob
+from evaluation.suite.execution.protocol import Executor, Job, JobResult
 from evaluation.suite.execution.retrying import Failed, carry_out, result_of
-from evaluation.suite.grid import Cell
+from evaluation.suite.grid import Cell, ChosenCells
 from ravel.common.progress import Progress
 from ravel.facts.schema import split_name
 
 __all__ = ["Steps"]
-
-_STAGES: Mapping[type[Job], str] = {Fit: "fit", Judge: "judge", Control: "control"}
 
 
 @dataclass(frozen=True, slots=True)
 class Steps:
     """The steps of one run; what is finished is not done again."""
 
-    bench: Bench
+    context: RunContext
     """What the cells share; the model need not be open."""
     config: SuiteConfig
     """The resolved suite."""
@@ -38,16 +39,16 @@ class Steps:
 
     def fit(self, cells: Sequence[Cell]) -> list[Failure]:
         """Fit the cells and judge them on the validation splits; return those that failed."""
-        withheld = self.bench.instance.without_test()
+        withheld = self.context.instance.without_test()
         wanted = [split_name(generalisation, "val") for generalisation in self.config.generalisations]
         splits = tuple(split for split in wanted if withheld.pairs(split))
         sites = self._collect(cells)
-        groups = groups_of(cells, self.bench, self.config.fit_together)
-        jobs = [Fit(tuple(group), splits, sites) for group in groups if self._undone(group, splits)]
-        new = {cell for cell in cells if not self.bench.run.cell(cell.cell_id).finished()}
+        groups = groups_of(cells, self.context, self.config.fit_together)
+        jobs = [FitJob(tuple(group), splits, sites) for group in groups if self._undone(group, splits)]
+        new = {cell for cell in cells if not self.context.run.cell(cell.cell_id).finished()}
         done = len(cells) - sum(len(job.cells) for job in jobs)
 
-        def ended(end: Ended) -> None:
+        def ended(end: JobResult) -> None:
             nonlocal done
             fresh = [cell for cell in end.job.cells if cell in new]
             for cell in end.job.cells:
@@ -63,10 +64,10 @@ class Steps:
     def judge(self, cells: Sequence[Cell]) -> list[Failure]:
         """Judge cells on the test splits; return those that failed."""
         splits = tuple(split_name(generalisation, "test") for generalisation in self.config.generalisations)
-        jobs = [Judge((cell,), splits) for cell in cells if self._undone([cell], splits)]
+        jobs = [JudgeJob((cell,), splits) for cell in cells if self._undone([cell], splits)]
         done = len(cells) - len(jobs)
 
-        def ended(end: Ended) -> None:
+        def ended(end: JobResult) -> None:
             nonlocal done
             done += 1
             self.progress("test", done, len(cells))
@@ -74,19 +75,19 @@ class Steps:
         self.progress("test", done, len(cells))
         return _of_cells(self._carry_out(jobs, ended))
 
-    def control(self, choice: Choice) -> tuple[ControlResults, list[Failure]]:
+    def control(self, chosen: ChosenCells) -> tuple[ControlResults, list[Failure]]:
         """Carry out the controls at the chosen points; return what they came to and those that failed."""
-        points = controlled_points(choice, self.config)
-        jobs = [Control(name, points) for name in self.config.controls]
+        points = controlled_points(chosen, self.config)
+        jobs = [ControlJob(name, points) for name in self.config.controls]
         failed = self._carry_out(jobs, lambda end: None)
-        lost = {failure.job.name: failure for failure in failed if isinstance(failure.job, Control)}
+        lost = {failure.job.name: failure for failure in failed if isinstance(failure.job, ControlJob)}
         kept = tuple(name for name in self.config.controls if name not in lost)
-        results = control_results(points, self.bench, self.config.model_copy(update={"controls": kept}))
+        results = control_results(points, self.context, self.config.model_copy(update={"controls": kept}))
         return results, [
             _failure(failure, f"control {name}", self.config.seeds[0]) for name, failure in lost.items()
         ]
 
-    def _carry_out(self, jobs: Sequence[Job], ended: Callable[[Ended], None]) -> list[Failed]:
+    def _carry_out(self, jobs: Sequence[Job], ended: Callable[[JobResult], None]) -> list[Failed]:
         retries = self.config.execution.retries
         return carry_out(jobs, self.executor, retries=retries, progress=self.progress, ended=ended)
 
@@ -96,21 +97,21 @@ class Steps:
 
         All such fits of a run are given the same stored vectors, whichever were finished before.
         """
-        looking = [cell for cell in cells if _looks_at_vectors(self.bench.methods.get(cell.method))]
-        if all(self.bench.run.cell(cell.cell_id).finished() for cell in looking):
+        looking = [cell for cell in cells if _looks_at_vectors(self.context.methods.get(cell.method))]
+        if all(self.context.run.cell(cell.cell_id).finished() for cell in looking):
             return ()
         sites = tuple(dict.fromkeys(cell.site for cell in looking))
-        result_of(Collect(sites), self.executor, self.config.execution.retries)
+        result_of(CollectJob(sites), self.executor, self.config.execution.retries)
         return sites
 
     def _undone(self, cells: Sequence[Cell], splits: Sequence[str]) -> bool:
         for cell in cells:
-            folder = self.bench.run.cell(cell.cell_id)
+            folder = self.context.run.cell(cell.cell_id)
             if not folder.finished():
                 return True
-            counts = {split: len(self.bench.instance.pairs(split)) for split in splits}
+            counts = {split: len(self.context.instance.pairs(split)) for split in splits}
             judged = all(folder.judged(split, count) for split, count in counts.items())
-            if not judged and cell_refusal(cell, self.bench) is None:
+            if not judged and cell_refusal(cell, self.context) is None:
                 return True
         return False
 
@@ -142,8 +143,8 @@ def _failure(failed: Failed, cell: str, seed: int) -> Failure:
         site="*",
         size="*",
         seed=seed,
-        stage=_STAGES[type(failed.job)],
+        stage=failed.job.stage,
         attempts=failed.attempts,
-        error=failed.problem.words,
-        trace=failed.problem.trace,
+        error=failed.error.words,
+        trace=failed.error.trace,
     )

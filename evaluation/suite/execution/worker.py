@@ -1,4 +1,4 @@
-"""A worker in a process of its own: opens a desk and does the jobs that it is sent; it chooses nothing."""
+"""A worker in a process of its own: opens a model and does the jobs that it is sent; it chooses nothing."""
 
 from __future__ import annotations
 
@@ -25,20 +25,28 @@ from das.models.instrument import Instrument
 from das.models.load import target_from
 from evaluation.config.target import TargetConfig
 from evaluation.records.run_folder import RunFolder
-from evaluation.suite.execution.desk import Desk
-from evaluation.suite.execution.jobs import Job
-from evaluation.suite.execution.serial import done_at
+from evaluation.suite.execution.protocol import Job
+from evaluation.suite.execution.serial import do_job
+from evaluation.suite.execution.worker_state import WorkerState
 from ravel.common.progress import Progress
 from ravel.common.signals import stop_on_term
 
-__all__ = ["SharedModel", "WorkerSpec", "desk_of", "keeps_no_history", "serve", "throttled", "use_threads"]
+__all__ = [
+    "SharedModel",
+    "WorkerSpec",
+    "keeps_no_history",
+    "serve",
+    "state_of",
+    "throttled",
+    "use_threads",
+]
 
 _SECONDS_BETWEEN_REPORTS = 0.25
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerSpec:
-    """What a worker must know to open a desk."""
+    """What a worker must know to open a model and a run."""
 
     run: Path
     """The run's folder, absolute."""
@@ -70,8 +78,8 @@ class SharedModel:
     """What it is; worked out once for all processes."""
 
 
-def desk_of(spec: WorkerSpec, shared: SharedModel | None = None) -> Desk:
-    """Return a desk where the spec's jobs can be done; nothing is opened yet."""
+def state_of(spec: WorkerSpec, shared: SharedModel | None = None) -> WorkerState:
+    """Return the state in which the spec's jobs can be done; nothing is opened yet."""
 
     def open_engine() -> Engine:
         if shared is None:
@@ -83,7 +91,7 @@ def desk_of(spec: WorkerSpec, shared: SharedModel | None = None) -> Desk:
         return engine if keeps_no_history(engine) else _engine_on(engine.target, spec)
 
     run, methods = RunFolder(spec.run), methods_in(spec.packages)
-    return Desk(run, open_engine, methods, instance=spec.instance, renew=renew)
+    return WorkerState(run, open_engine, methods, instance=spec.instance, renew=renew)
 
 
 def _engine_on(loaded: TargetModel, spec: WorkerSpec) -> Engine:
@@ -135,11 +143,11 @@ def serve(
     _end_with_parent()
     os.environ.update(environment)
     use_threads(spec.threads)
-    desk = desk_of(spec, shared)
+    state = state_of(spec, shared)
     progress = throttled(lambda *report: connection.send(("progress", report)))
     try:
         while (job := _received(connection)) is not None:
-            connection.send(("ended", done_at(desk, job, progress)))
+            connection.send(("ended", do_job(state, job, progress)))
     except (KeyboardInterrupt, BrokenPipeError, EOFError):
         return
 

@@ -6,22 +6,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from das.engine.base.batch import PromptEncoder
-from das.engine.kept.memory import (
-    CACHE_SHARE,
-    CachePlan,
-    CacheShape,
-    StateCounts,
-    cache_bytes,
-    free_bytes,
-    plan_cache,
-    shape_of,
-    written_bytes,
-)
+from das.engine.kept.cache_plan import CachePlan, CacheShape, StateCounts, plan_cache, shape_of
+from das.engine.kept.memory import CACHE_SHARE, cache_bytes, free_bytes
 from das.models.base import TargetModel
 from das.sites import Position, Site
 from evaluation.config.preset import ModelShape
 from evaluation.config.suite import SuiteConfig
-from ravel.common.sizes import parse_bytes
+from ravel.common.sizes import parse_bytes, written_bytes
 from ravel.facts.schema import PARTITIONS, TRAIN_SPLIT, InterchangePair, split_name
 from ravel.instance.build import BuildConfig
 from ravel.instance.instance import Instance

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from das.engine.base.protocol import Engine
-from das.engine.kept.memory import CachePlan
+from das.engine.kept.cache_plan import CachePlan
 from das.featurizers.masked import MaskedBasis
 from das.methods.registry import METHODS
 from das.models.base import TargetModel
@@ -65,7 +65,7 @@ class RunPlan:
 def plan_run(config: SuiteConfig, out: Path, target: TargetConfig) -> RunPlan:
     """Return every cell of a suite and what the rest will cost, measured on a few pairs; none is run.
 
-    Raises SuiteError as `run_folder` does.
+    Raises SuiteError as `run_suite` does.
     """
     run = RunFolder(out)
     if config.build is not None and not run.instance.is_dir():

@@ -30,7 +30,7 @@ from evaluation.records.scores import Outcome
 from evaluation.scoring.metrics import scores
 from evaluation.scoring.scores import of_kind
 from evaluation.suite.grid import plan_cells, resolve
-from evaluation.suite.run import run_suite_on
+from evaluation.suite.run import RunRequest, run_suite
 from evaluation.validity.planted.text import planted_markdown
 from evaluation.validity.planted.truth import as_subspace, nearness
 from evaluation.validity.planted.validity import validity
@@ -179,7 +179,7 @@ def _scored(
     engine = make_engine("resume", world.target)
     instance = build_instance(world.tables, EngineAnswerer(engine), _build_config(world))
     config = planted_suite(world, request)
-    run_suite_on(config, out, instance, engine, progress=progress)
+    run_suite(RunRequest(config, out, engine=engine, instance=instance), progress)
     return [*_truth_rows(world, instance, engine), *_rows(world, config, RunFolder(out), instance, engine)]
 
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from das.featurizers.base import Featurizer
+from das.featurizers.geometry import principal_cosines, written_directions
 from das.featurizers.subspace import Subspace
-from das.geometry import principal_cosines, written_directions
 
 __all__ = ["Nearness", "as_subspace", "nearness"]
 

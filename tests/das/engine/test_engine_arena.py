@@ -7,26 +7,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from das.engine.kept.state_pool import Arena, Book, BookShelf
-from das.engine.running.layout import Row
+from das.engine.base.cut_rows import CutRow
+from das.engine.kept.state_pool import CutStates, StateCache, StatePool
 
 CPU = torch.device("cpu")
 
 
-def arena(*widths: int) -> Arena:
-    return Arena(widths, torch.float32, CPU)
+def arena(*widths: int) -> StatePool:
+    return StatePool(widths, torch.float32, CPU)
 
 
-def book(layer: int = 0) -> Book:
+def book(layer: int = 0) -> CutStates:
     """A token before the cut takes 24 bytes, one after it 8."""
-    return Book((layer, True), [4, 2], [2], torch.float32, CPU)
+    return CutStates((layer, True), [4, 2], [2], torch.float32, CPU)
 
 
-def row(number: int, tokens: int = 3) -> Row:
-    return Row((number,) * tokens, 1, tokens, tokens)
+def row(number: int, tokens: int = 3) -> CutRow:
+    return CutRow((number,) * tokens, 1, tokens, tokens)
 
 
-def filled(found: Book, number: int, prefix: int, suffix: int) -> None:
+def filled(found: CutStates, number: int, prefix: int, suffix: int) -> None:
     """Put states of ones times `number` into a book."""
     found.keys.fill(found.add_prefix((number,) * prefix, prefix), number * torch.ones(prefix, 6))
     found.streams.fill(found.add_suffix(row(number), suffix), number * torch.ones(suffix, 2))
@@ -162,7 +162,7 @@ def test_the_longest_unused_book_gives_way_as_a_whole() -> None:
     for each in (one, two):
         filled(each, 1, 4, 4)
     size = one.bytes
-    shelf = BookShelf(2 * size)
+    shelf = StateCache(2 * size)
     shelf.put("one", one)
     shelf.put("two", two)
     assert shelf.crowded() is None
@@ -177,7 +177,7 @@ def test_the_longest_unused_book_gives_way_as_a_whole() -> None:
 
 
 def test_a_book_that_alone_is_too_large_is_named_and_keeps_what_came_first() -> None:
-    shelf = BookShelf(200)
+    shelf = StateCache(200)
     shelf.put("other", book(0))
     found = shelf.put("large", book(1))
     filled(found, 1, 2, 3)
@@ -195,7 +195,7 @@ def test_a_book_that_alone_is_too_large_is_named_and_keeps_what_came_first() -> 
 
 
 def test_only_the_last_used_book_is_kept() -> None:
-    shelf = BookShelf(10_000)
+    shelf = StateCache(10_000)
     first, second = shelf.put("first", book(0)), shelf.put("second", book(1))
     for each in (first, second):
         filled(each, 1, 1, 1)
@@ -206,7 +206,7 @@ def test_only_the_last_used_book_is_kept() -> None:
 
 
 def test_an_empty_shelf_takes_every_word() -> None:
-    shelf = BookShelf(0)
+    shelf = StateCache(0)
     shelf.keep()
     assert shelf.crowded() is None
     assert (shelf.bytes, shelf.overflowed, shelf.get("any")) == (0, False, None)

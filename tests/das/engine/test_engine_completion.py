@@ -14,12 +14,14 @@ from hypothesis import strategies as st
 from tokenizers import processors
 from torch import Tensor, nn
 from transformers import LlamaConfig
+from weaving import woven
 
 from das.engine import DirectEngine, ResumeEngine
 from das.engine.base.batch import PromptEncoder
 from das.engine.base.protocol import PromptPair
 from das.engine.base.token_rows import token_rows
-from das.engine.running.completion import Completer, shared_cuts
+from das.engine.completing.completion import Completer
+from das.engine.completing.shared_beginnings import shared_cuts
 from das.featurizers import MaskedBasis
 from das.models import FAMILIES, TargetModel
 from das.models.miniature import character_tokenizer, miniature, random_target
@@ -80,7 +82,7 @@ def family_target(request: pytest.FixtureRequest, target_of: TargetMaker) -> Tar
 
 
 class TestEveryFamily:
-    @pytest.mark.parametrize("batch_tokens", [16_384, 60])
+    @woven("family_target, batch_tokens", FAMILIES.names(), (16_384, 60), indirect=["family_target"])
     def test_answers_are_those_of_whole_rows(self, family_target: TargetModel, batch_tokens: int) -> None:
         rows = rows_of(int(family_target.model.config.vocab_size))
         completer = Completer(family_target, batch_tokens, sharers=3)

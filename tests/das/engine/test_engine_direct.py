@@ -83,7 +83,7 @@ def test_one_pass_serves_every_stream_and_its_vectors_differ(
         found = engine.collect(prompts, sites)
         again = engine.collect(prompts, sites[::-1])
     assert sum(rows) == len(pairs)
-    assert len(engine.cache) == len(sites) * len(pairs)
+    assert len(engine.sources.cache) == len(sites) * len(pairs)
     for site in sites:
         assert torch.equal(found[site], again[site])
         alone = DirectEngine(small_target).collect(prompts, [site])[site]
@@ -159,8 +159,8 @@ def test_a_full_memory_changes_no_result(small_target: TargetModel, pairs: list[
     roomy, none = DirectEngine(small_target), DirectEngine(small_target, cache_bytes=0)
     expected = roomy.interchange_logits(pairs, SITE, swap(small_target))
     assert torch.equal(none.interchange_logits(pairs, SITE, swap(small_target)), expected)
-    assert len(none.cache) == 0
-    assert len(roomy.cache) == 2
+    assert len(none.sources.cache) == 0
+    assert len(roomy.sources.cache) == 2
 
 
 def test_the_same_call_gives_the_same_bits(small_target: TargetModel, pairs: list[ForcedPair]) -> None:

@@ -10,21 +10,22 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from das.engine.running.block_runner import Tokens, whole_rows
-from das.engine.running.layout import Row, Slots, lay_out, padded_keys, padded_width, plan_passes
+from das.engine.base.cut_rows import CutRow
+from das.engine.resuming.layout import Slots, lay_out, padded_keys, padded_width, plan_passes
+from das.engine.resuming.tokens import Tokens, whole_rows
 
 CPU = torch.device("cpu")
 FULL = torch.finfo(torch.float32).min
 
 
-def row_of(prompt: int, start: int, first: int, second: int = 0) -> Row:
+def row_of(prompt: int, start: int, first: int, second: int = 0) -> CutRow:
     """A prompt of so many tokens, cut at `start`, with so many tokens of both labels behind it."""
     ids = tuple(range(prompt + first + second))
-    return Row(ids, start, prompt, prompt + first)
+    return CutRow(ids, start, prompt, prompt + first)
 
 
 @st.composite
-def some_rows(draw: st.DrawFn) -> list[Row]:
+def some_rows(draw: st.DrawFn) -> list[CutRow]:
     """Rows with one label or two, of which each may run nothing but its first token's prediction."""
     rows = []
     for _ in range(draw(st.integers(1, 5))):
@@ -97,7 +98,7 @@ def test_whole_rows_are_causal() -> None:
 # --- what a token sees
 
 
-def sees(row: Row, token: int, key: int, window: int | None) -> bool:
+def sees(row: CutRow, token: int, key: int, window: int | None) -> bool:
     """The definition: the prompt and its own label up to itself, within a window that goes by the text."""
 
     def label(index: int) -> int:
@@ -112,7 +113,7 @@ def sees(row: Row, token: int, key: int, window: int | None) -> bool:
 
 @settings(deadline=None, max_examples=60)
 @given(rows=some_rows(), window=st.none() | st.integers(1, 12))
-def test_tokens_see_what_the_definition_says(rows: list[Row], window: int | None) -> None:
+def test_tokens_see_what_the_definition_says(rows: list[CutRow], window: int | None) -> None:
     tokens = lay_out(rows, [Slots(0, 0)] * len(rows), CPU).tokens
     mask = tokens.mask(window, None)
     added = tokens.mask(window, torch.float32)
@@ -129,7 +130,7 @@ def test_tokens_see_what_the_definition_says(rows: list[Row], window: int | None
 
 @settings(deadline=None, max_examples=60)
 @given(rows=some_rows())
-def test_a_layout_says_where_everything_is(rows: list[Row]) -> None:
+def test_a_layout_says_where_everything_is(rows: list[CutRow]) -> None:
     kept = [Slots(prefix=100 * i + 1, suffix=100 * i + 50) for i in range(len(rows))]
     layout = lay_out(rows, kept, CPU)
     width = layout.tokens.positions.shape[1]
@@ -153,7 +154,7 @@ def test_a_layout_says_where_everything_is(rows: list[Row]) -> None:
 
 @settings(deadline=None, max_examples=30)
 @given(rows=some_rows(), window=st.none() | st.integers(1, 12))
-def test_chosen_tokens_see_what_they_saw(rows: list[Row], window: int | None) -> None:
+def test_chosen_tokens_see_what_they_saw(rows: list[CutRow], window: int | None) -> None:
     layout = lay_out(rows, [Slots(0, 0)] * len(rows), CPU)
     chosen = layout.tokens.chosen(layout.asked)
     every = torch.arange(len(rows))[:, None]

@@ -9,24 +9,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from das.engine.kept.memory import (
-    CacheShape,
-    StateCounts,
-    cache_bytes,
-    default_cache_bytes,
-    first_block,
-    free_bytes,
-    more_room,
-    plan_cache,
-    shape_of,
-    site_states,
-    written_bytes,
-)
+from das.engine.kept.cache_plan import CacheShape, StateCounts, first_block, plan_cache, shape_of, site_states
+from das.engine.kept.memory import cache_bytes, default_cache_bytes, free_bytes, more_room
 from das.models import FAMILIES
 from das.models.miniature import miniature
 from das.sites import Site
 from ravel.common.errors import SuiteError
-from ravel.common.sizes import parse_bytes
+from ravel.common.sizes import parse_bytes, written_bytes
 
 LLAMA_7B = CacheShape(layers=32, width=4096, kv_width=4096, bytes_each=2)
 SMALL = CacheShape(layers=4, width=8, kv_width=4, bytes_each=4)

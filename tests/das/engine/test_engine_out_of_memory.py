@@ -15,10 +15,10 @@ from torch import Tensor
 
 from das.engine import ENGINES, DirectEngine, Engine, ForcedPair, ResumeEngine, make_engine
 from das.engine.base.labels import ForcedLabels
+from das.engine.base.pass_limit import PassLimit, recomputed
 from das.engine.base.protocol import FeaturizedPairs, PromptPair
 from das.engine.engines.base_engine import batches_of
 from das.engine.engines.reference import ReferenceEngine
-from das.engine.running.pass_limit import Room, spared
 from das.featurizers import Featurizer, Subspace, retract
 from das.methods.common.base import Problem
 from das.methods.trained.das import Das, DasConfig
@@ -204,9 +204,9 @@ def test_kept_states_give_way(small_target: TargetModel, pairs: list[ForcedPair]
     engine.on_note = lambda text: None
     engine.interchange_logits(pairs, SITE, swap_at(small_target, SITE))
     assert engine.states.bytes > 0
-    assert len(engine.cache) > 0
+    assert len(engine.sources.cache) > 0
     engine.give_way("out of memory")
-    assert engine.states.bytes == len(engine.cache) == 0
+    assert engine.states.bytes == len(engine.sources.cache) == 0
     assert engine.states.max_bytes == 1 << 19
 
 
@@ -220,8 +220,8 @@ def test_without_a_listener_the_note_is_logged(
 # --- the room by itself
 
 
-def _room(size: int, notes: list[str]) -> Room:
-    return Room(size, give_way=lambda: None, tell=notes.append, todo=lambda size: "make room")
+def _room(size: int, notes: list[str]) -> PassLimit:
+    return PassLimit(size, give_way=lambda: None, tell=notes.append, todo=lambda size: "make room")
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 64])
@@ -266,7 +266,7 @@ def test_a_gradient_in_batches_is_the_gradient() -> None:
             list(range(first, min(first + room.size, len(left)))) for first in range(0, len(left), room.size)
         ]
 
-    found = spared(room, parts, plan, run)
+    found = recomputed(room, parts, plan, run)
     torch.testing.assert_close(found, (vectors @ weight).tanh())
     (gradient,) = torch.autograd.grad(found, parts, slopes)
     torch.testing.assert_close(gradient, expected)

@@ -27,12 +27,13 @@ from resume_cases import (
     watched,
 )
 from torch import Tensor, nn
+from weaving import woven
 
 from das.engine import DirectEngine, ForcedPair, ResumeEngine, make_engine
 from das.engine.base.protocol import Choice, FeaturizedPairs
 from das.engine.kept import disk_cache as spill
 from das.engine.kept.disk_cache import SpillFolder
-from das.engine.running.layout import padded_width
+from das.engine.resuming.layout import padded_width
 from das.featurizers import MaskedBasis, Subspace
 from das.models import FAMILIES, TargetModel
 from das.models.load import target_from
@@ -94,23 +95,25 @@ PLACES: list[tuple[Position, int]] = [(position, layer) for position in POSITION
 SOME_PLACES: list[tuple[Position, int]] = [("entity_last", 0), ("entity_last", 1), ("prompt_last", LAST)]
 
 
-@pytest.mark.parametrize("stream", STREAMS)
-@pytest.mark.parametrize("family", FAMILY_NAMES)
+@woven("family, stream, place", FAMILY_NAMES, STREAMS, SOME_PLACES, turn=3)
 def test_everything_is_as_direct_answers(
-    target_of: TargetMaker, few: list[ForcedPair], family: str, stream: Stream
+    target_of: TargetMaker, few: list[ForcedPair], family: str, stream: Stream, place: tuple[Position, int]
 ) -> None:
-    for position, layer in SOME_PLACES:
-        equal_to_direct(target_of(family), few, site_at(stream, layer, position))
+    position, layer = place
+    equal_to_direct(target_of(family), few, site_at(stream, layer, position))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stream", STREAMS)
-@pytest.mark.parametrize("family", FAMILY_NAMES)
+@woven("family, stream, place", FAMILY_NAMES, STREAMS, PLACES)
 def test_everything_is_as_direct_answers_at_every_place(
-    target_of: TargetMaker, pairs: list[ForcedPair], family: str, stream: Stream
+    target_of: TargetMaker,
+    pairs: list[ForcedPair],
+    family: str,
+    stream: Stream,
+    place: tuple[Position, int],
 ) -> None:
-    for position, layer in PLACES:
-        equal_to_direct(target_of(family), pairs, site_at(stream, layer, position))
+    position, layer = place
+    equal_to_direct(target_of(family), pairs, site_at(stream, layer, position))
 
 
 @pytest.mark.parametrize("family", ["gemma2", "gpt2", "opt", "qwen2"])
@@ -141,10 +144,7 @@ def greedy_after(
     return said
 
 
-@pytest.mark.parametrize(
-    "site", [Site(1), Site(LAST, position="prompt_last"), site_at("mlp_output", 1)], ids=str
-)
-@pytest.mark.parametrize("family", FAMILY_NAMES)
+@woven("family, site", FAMILY_NAMES, [Site(1), Site(LAST, position="prompt_last"), site_at("mlp_output", 1)])
 def test_what_would_be_said_is_said(
     target_of: TargetMaker, few: list[ForcedPair], family: str, site: Site
 ) -> None:
@@ -310,16 +310,19 @@ def test_two_threads_keep_the_bits_too(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stream", STREAMS)
-@pytest.mark.parametrize("family", FAMILY_NAMES)
+@woven("family, stream, place", FAMILY_NAMES, STREAMS, PLACES, turn=7)
 def test_all_bits_are_the_same_everywhere(
-    target_of: TargetMaker, few: list[ForcedPair], family: str, stream: Stream, tmp_path: Path
+    target_of: TargetMaker,
+    few: list[ForcedPair],
+    family: str,
+    stream: Stream,
+    place: tuple[Position, int],
+    tmp_path: Path,
 ) -> None:
-    target = target_of(family)
-    for position, layer in PLACES:
-        site = site_at(stream, layer, position)
-        same_bits_in_any_company(target, few, site, tmp_path / "cache")
-        same_bits_whatever_other_groups_run(target, few, site)
+    target, (position, layer) = target_of(family), place
+    site = site_at(stream, layer, position)
+    same_bits_in_any_company(target, few, site, tmp_path / "cache")
+    same_bits_whatever_other_groups_run(target, few, site)
 
 
 def test_one_thread_and_two_give_the_same_bits(small_target: TargetModel, pairs: list[ForcedPair]) -> None:

@@ -21,7 +21,8 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from das.engine.kept import disk_cache as spill
-from das.engine.kept.disk_cache import SpillFolder, key_of, model_identity
+from das.engine.kept.disk_cache import SpillFolder, model_identity
+from das.engine.kept.state_file import key_of
 from ravel.common.errors import SuiteError
 
 ROOT = Path(__file__).parents[3]
@@ -192,7 +193,8 @@ _WRITER = """
 import sys
 from pathlib import Path
 import torch
-from das.engine.kept.disk_cache import SpillFolder, key_of
+from das.engine.kept.disk_cache import SpillFolder
+from das.engine.kept.state_file import key_of
 folder, me = Path(sys.argv[1]), int(sys.argv[2])
 cache = SpillFolder(folder, {"model_fingerprint": "abc", "dtype": "float32"}, rescan_seconds=0.0)
 wrong = 0
@@ -422,7 +424,8 @@ def test_a_real_limit_on_file_size_is_met_in_the_same_way(tmp_path: Path) -> Non
     code = f"""
         import resource, signal, torch
         from pathlib import Path
-        from das.engine.kept.disk_cache import SpillFolder, key_of
+        from das.engine.kept.disk_cache import SpillFolder
+        from das.engine.kept.state_file import key_of
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         cache = SpillFolder(Path({str(tmp_path / "cache")!r}), {IDENTITY!r})
         resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, 1 << 16))

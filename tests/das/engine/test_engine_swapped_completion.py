@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from weaving import woven
 
 from das.engine import DirectEngine, make_engine
 from das.engine.base.protocol import PromptPair
@@ -64,9 +65,7 @@ def ending(target: TargetModel, *ids: int) -> Iterator[None]:
         config.eos_token_id = before
 
 
-@pytest.mark.parametrize("position", POSITIONS)
-@pytest.mark.parametrize("kind", ["direct", "resume"])
-@pytest.mark.parametrize("family", FAMILIES.names())
+@woven("family, kind, position", FAMILIES.names(), ("direct", "resume"), POSITIONS)
 def test_every_family_says_what_forcing_token_by_token_says(
     target_of: Callable[[str], TargetModel], swaps: list[PromptPair], family: str, kind: str, position: Any
 ) -> None:

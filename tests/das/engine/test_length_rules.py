@@ -12,7 +12,7 @@ from transformers import AutoConfig
 
 from das.engine import DirectEngine, Engine, ForcedPair, ResumeEngine, make_engine
 from das.engine.base.protocol import Choice, PromptPair
-from das.engine.selftest.selftest import check_engine
+from das.engine.selftest.engine_check import check_engine
 from das.featurizers import MaskedBasis
 from das.models import FAMILIES, TargetModel
 from das.models.configs import longest_row, turning_points

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from transformers import AutoConfig
 
 from das.engine import DirectEngine, ForcedPair, ResumeEngine, make_engine
-from das.engine.selftest.laws import Law
-from das.engine.selftest.selftest import SelfTest, check_engine, proven, self_test
+from das.engine.selftest.engine_check import check_engine
+from das.engine.selftest.law import Law
+from das.engine.selftest.selftest import SelfTest, proven, self_test
 from das.featurizers import MaskedBasis
 from das.featurizers.base import Featurizer
 from das.models import FAMILIES, ModelFamily, TargetModel
@@ -25,6 +26,7 @@ from das.models.generic import infer_family
 from das.models.instrument import Instrument
 from das.models.load import load_target, target_from
 from das.models.miniature import character_tokenizer, miniature, random_target
+from das.out_of_memory import MemoryShortageError
 from das.sites import STREAMS, Site
 from ravel.common.errors import SuiteError
 
@@ -248,10 +250,33 @@ def test_an_engine_that_fails_at_resume_is_the_plain_one(
     found = proven(small_target)
     assert found.refused == {}
     assert found.no_resume is not None
-    assert "0.01 at block_output.2" in found.no_resume
+    assert "at block_output.2@prompt_last that the engine off answers as one row alone" in found.no_resume
+    assert "(relative difference 0.01, at most 0.001 expected)" in found.no_resume
     assert ResumeEngine(found).fallback == found.no_resume
     monkeypatch.setattr("das.engine.selftest.selftest.ResumeEngine", Failing)
     assert proven(small_target).no_resume == "shapes"
+
+
+def test_running_out_of_memory_is_no_verdict_on_resume(
+    small_target: TargetModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Told by the error's class: its words may be anything, and may be in an error of another kind."""
+
+    class Ending(Failing):
+        def __init__(self, kind: type[SuiteError], came: str) -> None:
+            super().__init__(small_target)
+            self._error = kind(expected="room", came=came, todo="free some")
+
+        def interchange_logits(self, pairs: Any, site: Site, featurizer: Featurizer | None) -> Tensor:
+            raise self._error
+
+    short = Ending(MemoryShortageError, "a full device")
+    monkeypatch.setattr("das.engine.selftest.selftest.ResumeEngine", lambda target: short)
+    with pytest.raises(MemoryShortageError, match="a full device"):
+        proven(small_target)
+    other = Ending(SuiteError, "words about being out of memory")
+    monkeypatch.setattr("das.engine.selftest.selftest.ResumeEngine", lambda target: other)
+    assert proven(small_target).no_resume == "words about being out of memory"
 
 
 def test_a_model_that_no_engine_can_run_is_refused(
@@ -413,7 +438,7 @@ def test_a_verdict_is_kept_beside_the_weights(
     tmp_path: Path, target_of: TargetMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("das.models.kept._SMALLEST", 0)
-    target = replace(target_of("llama"), name=str(tmp_path))
+    target = replace(target_of("llama"), folder=tmp_path)
     idle = replace(target.family, mlp=lambda block: nn.Linear(32, 32))
     first = proven(replace(target, family=idle))
     assert set(first.refused) == {"mlp_output"}
@@ -421,6 +446,9 @@ def test_a_verdict_is_kept_beside_the_weights(
     assert proven(replace(target, family=idle)).refused == first.refused
     with pytest.raises(pytest.fail.Exception, match="tested twice"):
         proven(replace(target, family=idle, instrument=Instrument({"weights": "others"})))
+    # A folder that merely bears the target's name is not where its weights are.
+    with pytest.raises(pytest.fail.Exception, match="tested twice"):
+        proven(replace(target, family=idle, folder=None, name=str(tmp_path)))
 
 
 def test_streams_without_a_part_in_every_block_are_refused_by_name() -> None:

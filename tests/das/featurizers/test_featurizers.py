@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -369,3 +369,18 @@ def test_the_header_says_what_the_file_holds(tmp_path: Path) -> None:
     assert written["site"] == "block_output.1@prompt_last"
     assert (written["kind"], written["size"], written["width"]) == ("subspace", K, D)
     assert written["tensors"] == {"basis": {"shape": [D, K], "dtype": "float32"}}
+
+
+@pytest.mark.parametrize("kind", EVERY)
+def test_a_notebook_shows_what_a_featurizer_is(kind: str) -> None:
+    featurizer = EVERY[kind](0)
+    shown = featurizer._repr_html_()
+    assert f"<caption>{featurizer.kind}</caption>" in shown
+    assert f"<td>{featurizer.size}</td>" in shown
+    assert f"<td>{featurizer.width}</td>" in shown
+
+
+def test_a_notebook_shows_every_field_of_a_header() -> None:
+    shown = HEADER._repr_html_()
+    for field in fields(HEADER):
+        assert f'<th scope="row">{field.name}</th><td>{getattr(HEADER, field.name)}</td>' in shown

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from das.featurizers import Activation, Dictionary, MaskedBasis, Subspace, retract
-from das.geometry import overlap, principal_cosines, written_directions
+from das.featurizers.geometry import overlap, principal_cosines, written_directions
 from ravel.common.errors import SuiteError
 
 UNITS = torch.eye(4)

@@ -19,7 +19,7 @@ from evaluation.config.suite import MethodSpec, SuiteConfig
 from evaluation.judging.judge import judge
 from evaluation.records.scores import AverageRecord
 from evaluation.scoring.metrics import cause
-from evaluation.suite.run import RunSummary, run_suite_on
+from evaluation.suite.run import RunRequest, RunSummary, run_suite
 from ravel.asking.knowledge import ask
 from ravel.common.bundled import bundled_path
 from ravel.entity_types import ENTITY_TYPES
@@ -136,7 +136,7 @@ def run(
         sizes=(32,),
         generalisations=("context", "entity"),
     )
-    return run_suite_on(suite, out, instance, engine)
+    return run_suite(RunRequest(suite, out, engine=engine, instance=instance))
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,9 @@ from transformers import AutoConfig, GPT2Config
 
 from das.models import FAMILIES, TargetModel
 from das.models.expansion import expand_sites
-from das.models.load import load_target, memory_guard, target_from
+from das.models.load import load_target, target_from
 from das.models.miniature import character_tokenizer, miniature, random_target
+from das.out_of_memory import MemoryShortageError, memory_guard
 from das.sites import Site
 from ravel.common.errors import SuiteError
 
@@ -302,7 +303,7 @@ def test_running_out_of_memory_names_the_flag() -> None:
         RuntimeError("not enough memory: you tried"),
     ):
         with (
-            pytest.raises(SuiteError, match="lower --batch-tokens"),
+            pytest.raises(MemoryShortageError, match="lower --batch-tokens"),
             memory_guard("room", "lower --batch-tokens"),
         ):
             raise error

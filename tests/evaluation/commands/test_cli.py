@@ -12,10 +12,10 @@ import pytest
 import yaml
 from cli_world import SITE, World, build_args, fit_args, ravel, score_args, suite_text
 
-import evaluation.suite.cells
+import evaluation.suite.cells.fit
 import evaluation.suite.folders
 from evaluation.records.scores import read_scores
-from evaluation.suite.cells import run_cells
+from evaluation.suite.cells.fit import run_cells
 from ravel.common.errors import SuiteError
 
 COMMANDS = [
@@ -216,7 +216,7 @@ def test_an_interrupted_fit_goes_on_from_its_checkpoint(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(evaluation.suite.cells, "save_featurizer", stop)
+        patch.setattr(evaluation.suite.cells.fit, "save_featurizer", stop)
         stopped = ravel(*fit_args(world, tmp_path / "f", "das"), *config)
     assert stopped.exit_code == 130
     assert "Checkpoints are kept in" in stopped.stderr

@@ -27,7 +27,7 @@ from cli_world import (
 
 import evaluation.suite.folders
 from das.engine import DirectEngine
-from das.engine.running.state_runner import Resumer
+from das.engine.resuming.state_runner import StateRunner
 
 Arguments = Callable[[World, Path], list[object]]
 
@@ -420,7 +420,7 @@ def test_out_of_memory_says_which_flag_lowers_the_need(
         raise error
 
     monkeypatch.setattr(DirectEngine, "complete", full)
-    monkeypatch.setattr(Resumer, "fill", full)
+    monkeypatch.setattr(StateRunner, "fill", full)
     done = ravel(*args)
     assert done.exit_code == 2
     paragraphs = [line for line in done.stderr.splitlines() if not line.startswith("cache: ")]

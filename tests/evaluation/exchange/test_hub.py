@@ -29,7 +29,7 @@ from evaluation.exchange.hub.pull import DEFAULT_MAX_BYTES, Pulled, pull_folder
 from evaluation.exchange.hub.push import Pushed, push_folder
 from evaluation.records.scores import read_scores
 from evaluation.report.cards import card_of
-from evaluation.suite.run import run_suite_on
+from evaluation.suite.run import RunRequest, run_suite
 from evaluation.verify.folders import Kind, verify_artefact
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_json, write_json
@@ -62,7 +62,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     config = SuiteConfig.from_mapping(
         {**suite, "generalisations": ["context"], "resamples": 20}, origin="a test"
     )
-    run_suite_on(config, root / "run", instance, WORLD)
+    run_suite(RunRequest(config, root / "run", engine=WORLD, instance=instance))
     # One figure is as good as many here, and each costs two calls.
     shutil.rmtree(root / "run" / "plots")
     for name, content in {"plots/points.png": PNG, **STAYS}.items():

@@ -19,7 +19,7 @@ from evaluation.config.target import TargetConfig
 from evaluation.exchange.exporting import export_folder
 from evaluation.judging.recognition import check_gave_labels, recognise
 from evaluation.suite.folders import FitRequest, ScoreRequest, fit_folder, score_folder
-from evaluation.suite.run import run_suite
+from evaluation.suite.run import RunRequest, run_suite
 from evaluation.verify.file_checks import json_problems
 from evaluation.verify.folders import verify_artefact
 from ravel.common.errors import SuiteError
@@ -137,7 +137,7 @@ def test_a_run_on_an_old_instance_is_sound(target: TargetModel, tmp_path: Path, 
         origin="a test",
     )
     said: list[str] = []
-    run_suite(config, tmp_path / "run", progress=lambda stage, *_: said.append(stage))
+    run_suite(RunRequest(config, tmp_path / "run"), lambda stage, *_: said.append(stage))
     assert any("fingerprint of an earlier release" in line for line in said)
     assert verify_artefact(tmp_path / "run").problems == ()
     assert read_json(tmp_path / "run" / "environment.json")["model_fingerprint"] == target.old_fingerprint

@@ -12,11 +12,10 @@ from outcome_world import outcome
 
 from das.environment import describe_numerics
 from evaluation.records.environment import describe_environment
-from evaluation.records.run_folder import FolderWorkspace, RunFolder
+from evaluation.records.run_folder import RunFolder
 from ravel.common.config import Config
 from ravel.common.errors import SuiteError
-from ravel.common.io import read_json, read_jsonl
-from ravel.common.progress import silent
+from ravel.common.io import read_json
 
 PRINTS = {"instance_fingerprint": "i", "model_fingerprint": "m"}
 
@@ -120,28 +119,6 @@ def test_what_could_change_a_number_is_named_and_makes_another_environment(
         assert described()["variables"][name] == "x"
     monkeypatch.setenv("SECRET_TOKEN", "y")
     assert "SECRET_TOKEN" not in described()["variables"]
-
-
-def test_a_second_attempt_at_a_fit_begins_with_an_empty_log(tmp_path: Path) -> None:
-    cell = RunFolder(tmp_path).cell("c")
-    seen: list[tuple[str, int, int]] = []
-    for _ in range(2):
-        workspace = FolderWorkspace(cell, "c", lambda stage, done, total: seen.append((stage, done, total)))
-        workspace.log({"step": 1})
-        workspace.log({"step": 2})
-        workspace.progress(1, 2)
-    assert [row for _, row in read_jsonl(cell.train_log)] == [{"step": 1}, {"step": 2}]
-    assert seen == [("fit c", 1, 2)] * 2
-
-
-def test_a_cell_is_finished_once_its_header_stands_and_keeps_no_checkpoint(tmp_path: Path) -> None:
-    cell = RunFolder(tmp_path).cell("c")
-    FolderWorkspace(cell, "c", silent)
-    (cell.checkpoint / "weights").write_text("x")
-    assert not cell.finished()
-    cell.finish({"cell": "c"})
-    assert cell.finished()
-    assert not cell.checkpoint.exists()
 
 
 def test_outcomes_that_do_not_cover_the_pairs_are_refused(tmp_path: Path) -> None:

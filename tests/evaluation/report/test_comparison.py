@@ -28,9 +28,9 @@ from das.sites import Site
 from evaluation.config.suite import SuiteConfig
 from evaluation.records.scores import read_refusals
 from evaluation.scoring.intervals import holm
+from evaluation.suite.cells.stored_vectors import collect_vectors
 from evaluation.suite.grid import plan_cells, resolve
-from evaluation.suite.run import RunSummary, run_suite_on
-from evaluation.suite.stored_vectors import collect_vectors
+from evaluation.suite.run import RunRequest, RunSummary, run_suite
 from evaluation.verify.folders import verify_artefact
 from ravel.common.errors import SuiteError
 from ravel.common.registry import Registry
@@ -115,7 +115,7 @@ def _config(**changes: object) -> SuiteConfig:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> RunSummary:
     WORLD.read.clear()
     folder = tmp_path_factory.mktemp("runs") / "run"
-    return run_suite_on(_config(), folder, INSTANCE, WORLD, methods=METHODS)
+    return run_suite(RunRequest(_config(), folder, engine=WORLD, instance=INSTANCE, methods=METHODS))
 
 
 # --- vectors are read once
@@ -209,13 +209,9 @@ def test_a_refused_attribute_is_a_hole_with_its_reason(finished: RunSummary) -> 
 
 def test_a_refused_cell_is_not_tried_again(finished: RunSummary) -> None:
     stages: list[str] = []
-    run_suite_on(
-        _config(),
-        finished.folder,
-        INSTANCE,
-        WORLD,
-        methods=METHODS,
-        progress=lambda stage, done, total: stages.append(stage.split(" ")[0]),
+    run_suite(
+        RunRequest(_config(), finished.folder, engine=WORLD, instance=INSTANCE, methods=METHODS),
+        lambda stage, done, total: stages.append(stage.split(" ")[0]),
     )
     assert set(stages) <= {"cells", "test"}
 

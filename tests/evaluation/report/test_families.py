@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from evaluation.records.scores import FLOORS
-from evaluation.report.method_families import FAMILIES, OTHER, by_family, family_of
+from evaluation.report.common.families import FAMILIES, OTHER, by_family, family_of
 
 
 @pytest.mark.parametrize(

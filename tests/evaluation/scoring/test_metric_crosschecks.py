@@ -22,7 +22,7 @@ from sklearn.preprocessing import OrdinalEncoder
 from sklearn.tree import DecisionTreeClassifier
 
 from das.featurizers import Activation, Dictionary, MaskedBasis, Subspace, retract
-from das.geometry import overlap, principal_cosines
+from das.featurizers.geometry import overlap, principal_cosines
 from evaluation.records.scores import Outcome, read_outcomes
 from evaluation.scoring.balanced import balanced_cause, balanced_isolate_from, balanced_scores
 from evaluation.scoring.intervals import holm

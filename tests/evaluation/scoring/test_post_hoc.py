@@ -10,6 +10,7 @@ from cli_world import ravel
 from report_world import ATTRIBUTES, METHODS, make_run
 
 from evaluation.records.run_folder import RunFolder
+from evaluation.records.run_records import RunRecords
 from evaluation.records.scores import read_outcomes
 from evaluation.report.page import write_report
 from evaluation.report.publish import plot_inputs, publish_tables
@@ -41,15 +42,15 @@ def test_publication_writes_the_numbers_and_both_tables(copied: RunFolder) -> No
     paths = publish_tables(copied)
     assert {"balanced", "dependence"} <= {path.stem for path in paths}
     assert all((copied.path / f"{name}.jsonl").is_file() for name in FILES)
-    derived = read_derived(copied)
-    assert derived == derive(copied)
+    derived = read_derived(RunRecords(copied))
+    assert derived == derive(RunRecords(copied))
     before = files(copied)
-    assert write_derived(copied) == derived
+    assert write_derived(RunRecords(copied)) == derived
     assert files(copied) == before
 
 
 def test_every_chosen_point_has_its_records_on_test_pairs(run: RunFolder) -> None:
-    derived = derive(run)
+    derived = derive(RunRecords(run))
     assert {(r.method, r.attributes) for r in derived.balanced if r.scope == "attribute"} == {
         (method, (attribute,)) for method in METHODS for attribute in ATTRIBUTES
     }
@@ -70,7 +71,7 @@ def test_every_chosen_point_has_its_records_on_test_pairs(run: RunFolder) -> Non
 
 
 def test_labels_stand_in_for_facts_that_are_not_at_hand(run: RunFolder) -> None:
-    derived = derive(run)
+    derived = derive(RunRecords(run))
     assert {r.source for r in derived.dependence} == {r.source for r in derived.skew} == {"labels"}
     assert {r.given for r in derived.dependence} == set(ATTRIBUTES)
 
@@ -102,12 +103,12 @@ def test_outcomes_that_are_not_the_instances_are_refused(copied: RunFolder) -> N
     path = copied.cell("00".rjust(16, "0")).outcomes("context_test")
     path.write_text("".join(path.read_text().splitlines(keepends=True)[1:]))
     with pytest.raises(SuiteError, match="an outcome for each of the"):
-        derive(copied)
+        derive(RunRecords(copied))
 
 
 def test_cells_without_outcomes_are_left_out(copied: RunFolder) -> None:
     shutil.rmtree(copied.cell("00".rjust(16, "0")).path)
-    found = {(r.method, r.attributes) for r in derive(copied).balanced if r.scope == "attribute"}
+    found = {(r.method, r.attributes) for r in derive(RunRecords(copied)).balanced if r.scope == "attribute"}
     assert ("mdas", (ATTRIBUTES[0],)) not in found
     assert ("mdas", (ATTRIBUTES[1],)) in found
 

@@ -207,7 +207,7 @@ def test_flags_reach_the_engine(world: World, tmp_path: Path, monkeypatch: pytes
     def noting(name: str, target: object, **settings: Any) -> None:
         seen.update(settings, name=name)
 
-    monkeypatch.setattr("evaluation.config.target.make_engine", noting)
+    monkeypatch.setattr("das.engine.make_engine", noting)
     config = TargetConfig(
         model=str(world.model), engine="resume", cache_memory="3MB", cache_folder=tmp_path / "cache"
     )

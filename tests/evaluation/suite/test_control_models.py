@@ -13,11 +13,8 @@ from cli_world import World, ravel, suite_text
 from das.models.base import TargetModel
 from das.models.untrained import untrained
 from evaluation.config.suite import SuiteConfig
-from evaluation.config.target import TargetConfig
 from evaluation.records.control_checks import EVERY_ATTRIBUTE
-from evaluation.suite.built_run import run_built
-from ravel.facts.tables import read_bundled
-from ravel.instance.build import BuildConfig
+from evaluation.suite.run import RunRequest, run_suite
 
 CONTROLS = ("labels_shuffled", "other_source", "untrained_model", "values_permuted")
 
@@ -64,13 +61,13 @@ def test_controls_are_listed() -> None:
     assert all(row["summary"] and row["floors"] for row in listed)
 
 
-BUILD = BuildConfig(max_entities=160, train_pairs=600, evaluation_pairs=96)
+BUILD = {"max_entities": 160, "train_pairs": 600, "evaluation_pairs": 96}
 
 
 @pytest.mark.slow
 def test_mdas_is_far_above_its_controls_and_each_is_at_its_floor(tmp_path: Path) -> None:
     suite = SuiteConfig(
-        instance="built here",
+        build={"entity_type": "invented_person", "settings": BUILD},  # type: ignore[arg-type]
         methods=({"name": "mdas"},),  # type: ignore[arg-type]
         sites=("block_output.2@entity_last",),
         sizes=(16,),
@@ -78,8 +75,7 @@ def test_mdas_is_far_above_its_controls_and_each_is_at_its_floor(tmp_path: Path)
         generalisations=("context", "entity"),
         controls=("all",),
     )
-    engine = TargetConfig().open()
-    found = run_built(tmp_path / "run", read_bundled("invented_person"), BUILD, suite, engine)
+    found = run_suite(RunRequest(suite, tmp_path / "run"))
     means = [check for check in found.controls if check.attribute == EVERY_ATTRIBUTE]
     assert {check.control for check in means} == set(CONTROLS)
     for check in means:

@@ -25,13 +25,13 @@ from evaluation.records.control_checks import (
     read_control_checks,
 )
 from evaluation.records.scores import control_row, is_control, set_apart
-from evaluation.report.method_families import CONTROLLED, by_family, family_of
+from evaluation.report.common.families import CONTROLLED, by_family, family_of
 from evaluation.report.page import write_report
 from evaluation.report.tables import main_table, render
 from evaluation.report.tables.controls import control_table
 from evaluation.suite.controls import CONTROLS
 from evaluation.suite.grid import control_cell, plan_cells, resolve
-from evaluation.suite.run import RunSummary, run_suite_on
+from evaluation.suite.run import RunRequest, RunSummary, run_suite
 from evaluation.verify.folders import verify_artefact
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_json
@@ -88,8 +88,8 @@ def content(folder: Path) -> dict[str, bytes]:
 @pytest.fixture
 def _unpublished(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out tables, figures and page, which take most of the time of a small run."""
-    monkeypatch.setattr("evaluation.suite.run.write_publication", lambda run: [])
-    monkeypatch.setattr("evaluation.suite.run.write_report", lambda folder: folder)
+    monkeypatch.setattr("evaluation.suite.finish.write_publication", lambda run: [])
+    monkeypatch.setattr("evaluation.suite.finish.write_report", lambda folder: folder)
 
 
 unpublished = pytest.mark.usefixtures("_unpublished")
@@ -104,7 +104,9 @@ def counted() -> Counted:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory, counted: Counted) -> RunSummary:
     """One uninterrupted run, which the tests leave as it is."""
-    return run_suite_on(config(), tmp_path_factory.mktemp("runs") / "whole", INSTANCE, counted)
+    return run_suite(
+        RunRequest(config(), tmp_path_factory.mktemp("runs") / "whole", engine=counted, instance=INSTANCE)
+    )
 
 
 def means(summary: RunSummary) -> dict[tuple[str, str], ControlCheck]:
@@ -145,7 +147,7 @@ def test_checks_are_written_with_a_line_per_attribute_and_one_for_the_mean(finis
 
 @unpublished
 def test_controls_leave_the_grid_as_it_is(finished: RunSummary, tmp_path: Path) -> None:
-    plain = run_suite_on(config(controls=[]), tmp_path / "run", INSTANCE, Counted())
+    plain = run_suite(RunRequest(config(controls=[]), tmp_path / "run", engine=Counted(), instance=INSTANCE))
     assert content(plain.folder / "cells") == content(finished.folder / "cells")
     assert plain.scores == finished.scores
     assert plain.comparisons == finished.comparisons
@@ -156,15 +158,17 @@ def test_controls_leave_the_grid_as_it_is(finished: RunSummary, tmp_path: Path) 
 @unpublished
 def test_controls_may_be_added_and_taken_away(tmp_path: Path, finished: RunSummary) -> None:
     folder = tmp_path / "run"
-    run_suite_on(config(controls=[]), folder, INSTANCE, Counted())
+    run_suite(RunRequest(config(controls=[]), folder, engine=Counted(), instance=INSTANCE))
     cells = content(folder / "cells")
-    grown = run_suite_on(config(), folder, INSTANCE, Counted())
+    grown = run_suite(RunRequest(config(), folder, engine=Counted(), instance=INSTANCE))
     assert content(folder / "cells") == cells
     assert grown.controls == finished.controls
     assert content(folder) == content(finished.folder)
-    less = run_suite_on(config(controls=["other_source"]), folder, INSTANCE, Counted(stop_after=0))
+    less = run_suite(
+        RunRequest(config(controls=["other_source"]), folder, engine=Counted(stop_after=0), instance=INSTANCE)
+    )
     assert {check.control for check in less.controls} == {"other_source"}
-    run_suite_on(config(controls=[]), folder, INSTANCE, Counted(stop_after=0))
+    run_suite(RunRequest(config(controls=[]), folder, engine=Counted(stop_after=0), instance=INSTANCE))
     assert not (folder / CONTROL_CHECKS).exists()
 
 
@@ -175,9 +179,9 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
 ) -> None:
     stop_after = int(share * counted.calls)
     with pytest.raises(KeyboardInterrupt):
-        run_suite_on(config(), tmp_path / "run", INSTANCE, Counted(stop_after))
+        run_suite(RunRequest(config(), tmp_path / "run", engine=Counted(stop_after), instance=INSTANCE))
     assert not (tmp_path / "run" / "scores.jsonl").exists()
-    run_suite_on(config(), tmp_path / "run", INSTANCE, Counted())
+    run_suite(RunRequest(config(), tmp_path / "run", engine=Counted(), instance=INSTANCE))
     assert content(tmp_path / "run") == content(finished.folder)
 
 
@@ -185,7 +189,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
 def test_a_finished_run_is_only_read(finished: RunSummary) -> None:
     before = content(finished.folder)
     engine = Counted(stop_after=0)
-    assert run_suite_on(config(), finished.folder, INSTANCE, engine) == finished
+    assert run_suite(RunRequest(config(), finished.folder, engine=engine, instance=INSTANCE)) == finished
     assert content(finished.folder) == before
 
 
@@ -354,7 +358,7 @@ def test_wrong_controls_are_refused_before_anything_is_written(
     tmp_path: Path, change: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(SuiteError, match=message):
-        run_suite_on(config(**change), tmp_path / "run", INSTANCE, Counted())
+        run_suite(RunRequest(config(**change), tmp_path / "run", engine=Counted(), instance=INSTANCE))
     assert not (tmp_path / "run").exists()
 
 
@@ -379,7 +383,7 @@ def test_a_method_that_learns_from_no_answers_is_a_hole_where_answers_are_shuffl
         controls=["labels_shuffled", "other_source"],
         control_methods=["random_subspace"],
     )
-    found = run_suite_on(suite, tmp_path / "run", INSTANCE, Counted())
+    found = run_suite(RunRequest(suite, tmp_path / "run", engine=Counted(), instance=INSTANCE))
     assert {check.control for check in found.controls} == {"other_source"}
     assert {(r.method, r.attribute) for r in found.refusals} == {
         ("random_subspace~labels_shuffled", "A"),

@@ -9,7 +9,7 @@ import pytest
 from cli_world import ATTRIBUTES, FAST, SITE, World, ravel
 from demo_expectations import METHODS, check_demo
 
-import evaluation.suite.built_run
+import evaluation.suite.demo
 from das.engine.base.protocol import Engine
 from evaluation.config.target import TargetConfig
 from evaluation.records.scores import read_scores
@@ -63,8 +63,8 @@ def test_a_finished_demo_is_read_again(
     def fail(*args: object) -> None:
         raise AssertionError("built or fitted again")
 
-    monkeypatch.setattr(evaluation.suite.built_run, "build_instance", fail)
-    monkeypatch.setattr("evaluation.suite.cells.save_featurizer", fail)
+    monkeypatch.setattr("evaluation.suite.execution.build_in_run.build_instance", fail)
+    monkeypatch.setattr("evaluation.suite.cells.fit.save_featurizer", fail)
     assert run_demo_on(tmp_path / "demo", TINY, tables, engine) == first
     assert contents(tmp_path / "demo") == before
 

@@ -17,8 +17,9 @@ from toy_instance import built
 from das.engine import DirectEngine, make_engine
 from das.models import TargetModel
 from das.threads import using_threads
+from evaluation.config.suite import SuiteConfig
 from evaluation.records.scores import ScoreRecord
-from evaluation.suite.run import RunSummary, SuiteConfig, run_suite_on
+from evaluation.suite.run import RunRequest, RunSummary, run_suite
 from ravel.common.progress import Progress, silent
 from ravel.instance.instance import Instance
 
@@ -53,7 +54,9 @@ def ran(
         **changes,
     }
     config = SuiteConfig.from_mapping(settings, origin="a test")
-    return run_suite_on(config, folder, instance, make_engine(config.engine, target), progress=progress)
+    return run_suite(
+        RunRequest(config, folder, engine=make_engine(config.engine, target), instance=instance), progress
+    )
 
 
 @pytest.fixture(scope="module")

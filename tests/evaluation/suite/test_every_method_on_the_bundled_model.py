@@ -9,25 +9,21 @@ import pytest
 from das.methods.registry import METHODS
 from das.threads import using_threads
 from evaluation.config.suite import SuiteConfig
-from evaluation.config.target import TargetConfig
 from evaluation.records.scores import FLOORS, AverageRecord
-from evaluation.suite.built_run import run_built
-from evaluation.suite.run import RunSummary
+from evaluation.suite.run import RunRequest, RunSummary, run_suite
 from evaluation.verify.folders import verify_artefact
-from ravel.facts.tables import read_bundled
-from ravel.instance.build import BuildConfig
 
 pytestmark = pytest.mark.slow
 
 ATTRIBUTES = ("Country", "Continent", "Language")
-BUILD = BuildConfig(
-    attributes=ATTRIBUTES,
-    max_entities=150,
-    shortlist=70,
-    max_new_tokens=6,
-    train_pairs=160,
-    evaluation_pairs=40,
-)
+BUILD = {
+    "attributes": ATTRIBUTES,
+    "max_entities": 150,
+    "shortlist": 70,
+    "max_new_tokens": 6,
+    "train_pairs": 160,
+    "evaluation_pairs": 40,
+}
 
 
 def _specs() -> list[dict[str, object]]:
@@ -46,7 +42,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> RunSummary:
     folder = tmp_path_factory.mktemp("all") / "run"
     suite = SuiteConfig.from_mapping(
         {
-            "instance": "built here",
+            "build": {"entity_type": "city", "settings": BUILD},
             "engine": "resume",
             "methods": _specs(),
             "sites": ["block_output.2@entity_last"],
@@ -56,8 +52,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> RunSummary:
         },
         origin="this test",
     )
-    engine = TargetConfig(engine="resume").open()
-    return run_built(folder, read_bundled("city"), BUILD, suite, engine)
+    return run_suite(RunRequest(suite, folder))
 
 
 def _macro(summary: RunSummary) -> dict[str, AverageRecord]:
@@ -111,8 +106,7 @@ def test_the_folder_is_whole(finished: RunSummary) -> None:
 
 def test_again_changes_no_byte(finished: RunSummary, tmp_path: Path) -> None:
     before = {p: p.read_bytes() for p in finished.folder.rglob("*") if p.is_file()}
-    engine = TargetConfig(engine="resume").open()
-    run_built(finished.folder, read_bundled("city"), BUILD, finished.config, engine)
+    run_suite(RunRequest(finished.config, finished.folder))
     after = {p: p.read_bytes() for p in finished.folder.rglob("*") if p.is_file()}
     assert before == after
 
@@ -125,9 +119,8 @@ def featurizers(summary: RunSummary) -> dict[str, bytes]:
 
 def test_two_threads_find_the_same_bits(finished: RunSummary, tmp_path: Path) -> None:
     """At a size for which LAPACK's threads would add up in another order."""
-    engine = TargetConfig(engine="resume").open()
     with using_threads(2):
-        found = run_built(tmp_path / "run", read_bundled("city"), BUILD, finished.config, engine)
+        found = run_suite(RunRequest(finished.config, tmp_path / "run"))
     assert found.scores == finished.scores
     assert featurizers(found) == featurizers(finished)
     assert len(featurizers(found)) > len(METHODS.names())

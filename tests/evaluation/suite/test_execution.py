@@ -23,10 +23,10 @@ from evaluation.config.suite import SuiteConfig
 from evaluation.records.failures import read_failures
 from evaluation.records.lock import LOCK_FILE, run_lock
 from evaluation.report.tables import run_tables
-from evaluation.suite.execution.jobs import Fit, Job
-from evaluation.suite.execution.making import gpu_seats, worker_count
+from evaluation.suite.execution.executors import gpus_of_workers, worker_count
+from evaluation.suite.execution.jobs import FitJob
 from evaluation.suite.execution.processes import ProcessExecutor
-from evaluation.suite.execution.protocol import Ended, Problem
+from evaluation.suite.execution.protocol import Job, JobError, JobResult
 from evaluation.suite.execution.retrying import Failed, carry_out
 from evaluation.suite.grid import Cell
 from evaluation.suite.run import RunSummary
@@ -75,10 +75,10 @@ def test_a_worker_killed_in_a_cell_loses_and_doubles_nothing(
             os.kill(killed[0], signal.SIGKILL)
 
     from evaluation.config.target import TargetConfig
-    from evaluation.suite.run import run_suite_for
+    from evaluation.suite.run import RunRequest, run_suite
 
     config = suite(world, "processes")
-    found = run_suite_for(config, tmp_path / "run", TargetConfig(model=config.model), progress=progress)
+    found = run_suite(RunRequest(config, tmp_path / "run", TargetConfig(model=config.model)), progress)
     assert killed
     assert not found.failures
     assert results(tmp_path / "run") == results(serial.folder)
@@ -153,26 +153,26 @@ class Scripted:
     def submit(self, job: Job) -> None:
         self.waiting.append(job)
 
-    def next(self) -> Ended:
+    def next(self) -> JobResult:
         job = self.waiting.pop(0)
         names = tuple(cell.cell_id for cell in job.cells)
         for name in names:
             if self.script.get(name):
                 kind = self.script[name].pop(0)
-                return Ended(job, None, Problem(kind, f"{name} {kind}"), 0.0)  # type: ignore[arg-type]
+                return JobResult(job, None, JobError(kind, f"{name} {kind}"), 0.0)  # type: ignore[arg-type]
         self.done.append(names)
-        return Ended(job, None, None, 0.0)
+        return JobResult(job, None, None, 0.0)
 
     def close(self) -> None:
         pass
 
 
-def job_of(*names: str) -> Fit:
+def job_of(*names: str) -> FitJob:
     site = Site.parse("block_output.0@entity_last")
-    return Fit(tuple(Cell(name, "das", "{}", "A", site, 4, 0) for name in names), ("context_val",), ())
+    return FitJob(tuple(Cell(name, "das", "{}", "A", site, 4, 0) for name in names), ("context_val",), ())
 
 
-def tried(executor: Scripted, *jobs: Fit, retries: int) -> list[Failed]:
+def tried(executor: Scripted, *jobs: FitJob, retries: int) -> list[Failed]:
     return carry_out(jobs, executor, retries=retries, progress=silent, ended=lambda end: None)
 
 
@@ -224,11 +224,11 @@ def test_what_cannot_be_written_ends_the_run() -> None:
 
 @given(st.integers(0, 9), st.sampled_from([0.25, 0.5, 1.0, 1.5, 2.0, 3.0]))
 def test_no_gpu_is_given_to_more_workers_than_it_has_room_for(count: int, each: float) -> None:
-    seats = gpu_seats([str(index) for index in range(count)], each)
+    workers = gpus_of_workers([str(index) for index in range(count)], each)
     for gpu in map(str, range(count)):
-        assert sum(gpu in seat for seat in seats) <= max(1, int(1 / each))
-    assert all(len(seat) >= each for seat in seats)
-    assert len(seats) == (count * int(1 / each) if each < 1 else count // -int(-each // 1))
+        assert sum(gpu in gpus for gpus in workers) <= max(1, int(1 / each))
+    assert all(len(gpus) >= each for gpus in workers)
+    assert len(workers) == (count * int(1 / each) if each < 1 else count // -int(-each // 1))
 
 
 def test_no_more_workers_than_memory_has_room_for() -> None:
@@ -320,13 +320,13 @@ import os, signal, sys
 from evaluation.cli import main
 from evaluation.suite.execution import serial
 
-done_at = serial.done_at
-def stopped(desk, job, progress):
+do_job = serial.do_job
+def stopped(state, job, progress):
     if job.cells:
         os.kill(os.getpid(), getattr(signal, sys.argv.pop()))
-    return done_at(desk, job, progress)
+    return do_job(state, job, progress)
 
-serial.done_at = stopped
+serial.do_job = stopped
 main(sys.argv[1:-1])
 """
 

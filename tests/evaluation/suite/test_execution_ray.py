@@ -13,7 +13,7 @@ from cli_world import World, make_world
 from execution_world import carried_out, results, suite
 
 from evaluation.config.target import TargetConfig
-from evaluation.suite.run import RunSummary, run_suite_for
+from evaluation.suite.run import RunRequest, RunSummary, run_suite
 
 ray = pytest.importorskip("ray", reason="NO RAY: the tests of the cluster are SKIPPED")
 cluster_utils = pytest.importorskip("ray.cluster_utils")
@@ -65,7 +65,7 @@ def test_a_cluster_of_two_nodes_gives_the_bytes_of_serial_though_a_worker_is_kil
 
     config = suite(world, execution=on(cluster))
     target = TargetConfig(model=config.model)
-    found = run_suite_for(config, tmp_path / "run", target, progress=progress)
+    found = run_suite(RunRequest(config, tmp_path / "run", target), progress)
     assert killed
     assert tried_again(said)
     assert not found.failures
@@ -92,7 +92,7 @@ def test_a_node_that_is_removed_loses_nothing(world: World, tmp_path: Path, clus
 
     config = suite(world, execution=on(cluster), **changes)
     target = TargetConfig(model=config.model)
-    found = run_suite_for(config, tmp_path / "run", target, progress=progress)
+    found = run_suite(RunRequest(config, tmp_path / "run", target), progress)
     assert removed
     assert tried_again(said)
     assert not found.failures

@@ -29,7 +29,7 @@ from evaluation.records.scores import (
     read_scores,
 )
 from evaluation.suite.grid import Cell, check_splits, plan_cells, resolve
-from evaluation.suite.run import RunSummary, run_suite_on
+from evaluation.suite.run import RunRequest, RunSummary, run_suite
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_json
 from ravel.common.registry import Registry
@@ -91,7 +91,9 @@ def content(folder: Path) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> RunSummary:
     """One uninterrupted run, which the tests leave as it is."""
-    return run_suite_on(config(), tmp_path_factory.mktemp("runs") / "whole", INSTANCE, Watched())
+    return run_suite(
+        RunRequest(config(), tmp_path_factory.mktemp("runs") / "whole", engine=Watched(), instance=INSTANCE)
+    )
 
 
 def test_the_table_says_what_the_world_is(finished: RunSummary) -> None:
@@ -171,9 +173,9 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
     finished: RunSummary, tmp_path: Path, stop_after: int
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
-        run_suite_on(config(), tmp_path / "run", INSTANCE, Watched(stop_after))
+        run_suite(RunRequest(config(), tmp_path / "run", engine=Watched(stop_after), instance=INSTANCE))
     assert not (tmp_path / "run" / "scores.jsonl").exists()
-    run_suite_on(config(), tmp_path / "run", INSTANCE, Watched())
+    run_suite(RunRequest(config(), tmp_path / "run", engine=Watched(), instance=INSTANCE))
     assert content(tmp_path / "run") == content(finished.folder)
 
 
@@ -181,7 +183,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
 def test_a_run_killed_again_and_again_gets_there(finished: RunSummary, tmp_path: Path) -> None:
     for _ in range(40):
         try:
-            run_suite_on(config(), tmp_path / "run", INSTANCE, Watched(100))
+            run_suite(RunRequest(config(), tmp_path / "run", engine=Watched(100), instance=INSTANCE))
             break
         except KeyboardInterrupt:
             continue
@@ -191,16 +193,18 @@ def test_a_run_killed_again_and_again_gets_there(finished: RunSummary, tmp_path:
 def test_a_finished_run_is_only_read(finished: RunSummary) -> None:
     before = content(finished.folder)
     engine = Watched(stop_after=0)
-    assert run_suite_on(config(), finished.folder, INSTANCE, engine) == finished
+    assert run_suite(RunRequest(config(), finished.folder, engine=engine, instance=INSTANCE)) == finished
     assert engine.calls == 0
     assert content(finished.folder) == before
 
 
 def test_added_seeds_add_cells_and_leave_the_others(tmp_path: Path) -> None:
     small = {"methods": [{"name": "mdas", "config": QUICK}], "sizes": [2], "attributes": ["A"]}
-    run_suite_on(config(**small), tmp_path / "run", INSTANCE, Watched())
+    run_suite(RunRequest(config(**small), tmp_path / "run", engine=Watched(), instance=INSTANCE))
     before = content(tmp_path / "run" / "cells")
-    grown = run_suite_on(config(**small, seeds=[0, 1]), tmp_path / "run", INSTANCE, Watched())
+    grown = run_suite(
+        RunRequest(config(**small, seeds=[0, 1]), tmp_path / "run", engine=Watched(), instance=INSTANCE)
+    )
     after = content(tmp_path / "run" / "cells")
     assert before.items() <= after.items()
     assert {r.seed for r in grown.scores if r.method == "mdas"} == {0, 1}
@@ -213,7 +217,7 @@ def test_added_seeds_add_cells_and_leave_the_others(tmp_path: Path) -> None:
     ]
     assert macro.cause == pytest.approx(sum(per_seed) / 2)
     with pytest.raises(SuiteError, match="seeds without 1") as refused:
-        run_suite_on(config(**small), tmp_path / "run", INSTANCE, Watched())
+        run_suite(RunRequest(config(**small), tmp_path / "run", engine=Watched(), instance=INSTANCE))
     # Cells of the seed that went; random_subspace draws too, no_op does not.
     named = "finished cells that no longer belong: "
     assert named in str(refused.value)
@@ -242,7 +246,7 @@ def test_a_run_of_another_config_is_refused(
 ) -> None:
     before = content(finished.folder)
     with pytest.raises(SuiteError, match=message):
-        run_suite_on(config(**change), finished.folder, INSTANCE, Watched())
+        run_suite(RunRequest(config(**change), finished.folder, engine=Watched(), instance=INSTANCE))
     assert content(finished.folder) == before
 
 
@@ -251,10 +255,10 @@ def test_a_run_of_another_instance_or_a_foreign_folder_is_refused(
 ) -> None:
     other = WORLD.instance(n_pairs=200, n_held_out=100)
     with pytest.raises(SuiteError, match="the instance fingerprint of the run"):
-        run_suite_on(config(), finished.folder, other, Watched())
+        run_suite(RunRequest(config(), finished.folder, engine=Watched(), instance=other))
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(SuiteError, match="without a run's config"):
-        run_suite_on(config(), tmp_path, INSTANCE, Watched())
+        run_suite(RunRequest(config(), tmp_path, engine=Watched(), instance=INSTANCE))
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
@@ -276,7 +280,7 @@ class Peeper(Method):
 def test_a_method_that_reads_test_pairs_is_stopped(tmp_path: Path) -> None:
     suite, engine = config(methods=["peeper"]), Watched()
     with pytest.raises(SuiteError, match="'context_test', which is withheld here"):
-        run_suite_on(suite, tmp_path / "run", INSTANCE, engine, methods=Only(Peeper))
+        run_suite(RunRequest(suite, tmp_path / "run", engine=engine, instance=INSTANCE, methods=Only(Peeper)))
     assert engine.tested == 0
 
 
@@ -287,7 +291,7 @@ def test_no_test_prompt_is_run_before_everything_is_chosen(tmp_path: Path) -> No
     def progress(stage: str, done: int, total: int) -> None:
         tested_at.append((stage.split(" ")[0], engine.tested))
 
-    run_suite_on(config(), tmp_path / "run", INSTANCE, engine, progress=progress)
+    run_suite(RunRequest(config(), tmp_path / "run", engine=engine, instance=INSTANCE), progress)
     assert {stage for stage, _ in tested_at} == {"cells", "fit", "finished", "judge", "test"}
     assert max(tested for stage, tested in tested_at if stage == "cells") == 0
     assert engine.tested > 0
@@ -300,7 +304,7 @@ def test_two_settings_of_a_method_are_one_row_tuned_on_validation(tmp_path: Path
         sizes=[2],
         floors=False,
     )
-    found = run_suite_on(suite, tmp_path / "run", INSTANCE, Watched())
+    found = run_suite(RunRequest(suite, tmp_path / "run", engine=Watched(), instance=INSTANCE))
     chosen = {r.cell for r in found.scores if r.chosen}
     settings = [read_json(tmp_path / "run" / "cells" / cell / "cell.json")["config"] for cell in chosen]
     assert len(chosen) == 2
@@ -372,13 +376,13 @@ def test_wrong_suites_are_refused_before_anything_runs(
 ) -> None:
     engine = Watched(stop_after=0)
     with pytest.raises(SuiteError, match=message):
-        run_suite_on(config(**change), tmp_path / "run", INSTANCE, engine)
+        run_suite(RunRequest(config(**change), tmp_path / "run", engine=engine, instance=INSTANCE))
     assert not (tmp_path / "run").exists()
 
 
 def test_another_model_than_that_of_the_labels_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SuiteError, match="the model that gave the instance's labels"):
-        run_suite_on(config(), tmp_path / "run", INSTANCE, PlantedWorld(1))
+        run_suite(RunRequest(config(), tmp_path / "run", engine=PlantedWorld(1), instance=INSTANCE))
 
 
 def test_a_choice_needs_validation_pairs() -> None:
@@ -417,12 +421,22 @@ def test_a_method_that_failed_can_be_taken_out_and_nothing_is_lost(tmp_path: Pat
     small = {"sizes": [2], "attributes": ["A"], "floors": False}
     spec = {"name": "mdas", "config": QUICK}
     suite = config(**small, methods=[spec, "failing"])
-    found = run_suite_on(suite, tmp_path / "run", INSTANCE, Watched(), methods=methods)
+    found = run_suite(
+        RunRequest(suite, tmp_path / "run", engine=Watched(), instance=INSTANCE, methods=methods)
+    )
     assert {failure.method for failure in found.failures} == {"failing"}
     assert all("take the method out" in f.error and f.attempts == 1 for f in found.failures)
     engine = Watched()
     before = content(tmp_path / "run" / "cells")
-    run_suite_on(config(**small, methods=[spec]), tmp_path / "run", INSTANCE, engine, methods=methods)
+    run_suite(
+        RunRequest(
+            config(**small, methods=[spec]),
+            tmp_path / "run",
+            engine=engine,
+            instance=INSTANCE,
+            methods=methods,
+        )
+    )
     after = content(tmp_path / "run" / "cells")
     fitted = {name: data for name, data in before.items() if name.endswith("cell.json")}
     assert fitted
@@ -431,8 +445,15 @@ def test_a_method_that_failed_can_be_taken_out_and_nothing_is_lost(tmp_path: Pat
 
 def test_scores_of_the_smaller_grid_do_not_pass_for_those_of_the_larger(tmp_path: Path) -> None:
     small = {"methods": [{"name": "mdas", "config": QUICK}], "attributes": ["A"]}
-    run_suite_on(config(**small, sizes=[2]), tmp_path / "run", INSTANCE, Watched())
+    run_suite(RunRequest(config(**small, sizes=[2]), tmp_path / "run", engine=Watched(), instance=INSTANCE))
     assert (tmp_path / "run" / "scores.jsonl").is_file()
     with pytest.raises(KeyboardInterrupt):
-        run_suite_on(config(**small, sizes=[2, 3]), tmp_path / "run", INSTANCE, Watched(stop_after=3))
+        run_suite(
+            RunRequest(
+                config(**small, sizes=[2, 3]),
+                tmp_path / "run",
+                engine=Watched(stop_after=3),
+                instance=INSTANCE,
+            )
+        )
     assert not (tmp_path / "run" / "scores.jsonl").exists()

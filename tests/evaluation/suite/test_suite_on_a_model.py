@@ -14,9 +14,9 @@ from das.models import FAMILIES
 from das.models.load import load_target
 from das.models.miniature import miniature
 from evaluation.config.suite import SuiteConfig
-from evaluation.judging.score import score_featurizer
+from evaluation.judging.score import ScoreRequest, score_featurizer
 from evaluation.scoring.scores import Subject
-from evaluation.suite.run import run_suite, run_suite_on
+from evaluation.suite.run import RunRequest, run_suite
 from ravel.facts.schema import GENERALISATIONS
 
 
@@ -41,7 +41,7 @@ def test_from_folders_to_tables(tmp_path: Path) -> None:
         },
         origin="a test",
     )
-    found = run_suite(config, tmp_path / "run")
+    found = run_suite(RunRequest(config, tmp_path / "run"))
     assert {record.generalisation for record in found.scores} == set(GENERALISATIONS)
     nothing = [record for record in found.scores if record.method == "no_op"]
     everything = [record for record in found.scores if record.method == "full_vector"]
@@ -67,7 +67,7 @@ def test_a_featurizer_scored_alone_scores_as_in_the_run(tmp_path: Path) -> None:
         },
         origin="a test",
     )
-    found = run_suite_on(config, tmp_path / "run", instance, engine)
+    found = run_suite(RunRequest(config, tmp_path / "run", engine=engine, instance=instance))
     record = next(
         r
         for r in found.scores
@@ -82,8 +82,6 @@ def test_a_featurizer_scored_alone_scores_as_in_the_run(tmp_path: Path) -> None:
         engine,
         featurizer,
         subject,
-        generalisation="entity",
-        partition="test",
-        attributes=[record.attribute],
+        ScoreRequest(generalisation="entity", partition="test", attributes=[record.attribute]),
     )
     assert [r.to_json() | {"chosen": True} for r in alone] == [record.to_json()]

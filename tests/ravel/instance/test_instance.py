@@ -273,3 +273,13 @@ def test_a_hundred_thousand_pairs_load_in_seconds(instance: Instance, tmp_path: 
     start = time.perf_counter()
     Instance.load(tmp_path / "big")
     assert time.perf_counter() - start < 10
+
+
+def test_a_notebook_shows_how_many_pairs_each_split_has(instance: Instance) -> None:
+    shown = instance._repr_html_()
+    assert "<script" not in shown
+    for split in instance.splits():
+        assert f'<th scope="row">pairs of {split}</th><td>{len(instance.pairs(split))}</td>' in shown
+    withheld = instance.without_test()._repr_html_()
+    assert "pairs of context_test" not in withheld
+    assert "context_test" in withheld

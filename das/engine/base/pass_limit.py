@@ -1,0 +1,162 @@
+"""How much one pass of a model may hold: halved each time memory does not suffice, so that the same work is
+done in smaller parts. It knows no model, no prompts and no featurizer."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from das.out_of_memory import MemoryShortageError, in_words, ran_out_of_memory
+
+__all__ = ["PassLimit", "recomputed"]
+
+T = TypeVar("T")
+
+Plan = Callable[[Sequence[int]], list[list[int]]]
+"""From the numbers of the items that are left to batches of places among them."""
+
+
+class PassLimit:
+    """The size of a pass. What runs out of memory is tried again at half the size, and the size stays there.
+
+    Whoever is tried must be able to begin again: what it did before it failed must not count. Between two
+    tries `give_way` lets go of what can be made again.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        *,
+        unit: str = "tokens",
+        give_way: Callable[[], None],
+        tell: Callable[[str], None],
+        todo: Callable[[int], str],
+    ) -> None:
+        """`size` is in units such as tokens; `tell` gets a line for the user at each halving; `todo` says
+        what to do about a size that can't be halved."""
+        self.size = size
+        """What a pass may hold at most (but at least one row)."""
+        self.asked = size
+        """The size at the beginning."""
+        self.unit = unit
+        """What is counted: tokens or pairs."""
+        self.tight = False
+        """Whether memory did not suffice so far: then as little as possible is held at a time."""
+        self._give_way = give_way
+        self._tell = tell
+        self._todo = todo
+
+    def attempt(self, run: Callable[[], object], *, whole: bool = False) -> bool:
+        """Run; return whether memory sufficed. If not, the next attempt has half the size.
+
+        Raises MemoryShortageError where there is nothing left to halve: at size 1, or with `whole`, which
+        says that the run is of one item that failed before.
+        """
+        try:
+            run()
+        except (MemoryError, RuntimeError) as error:
+            if not ran_out_of_memory(error):
+                raise
+            came = in_words(error)
+        else:
+            return True
+        # Here rather than above: until the error is gone it holds what the run had made.
+        self.lower(came, whole=whole)
+        return False
+
+    def lower(self, came: str, *, whole: bool = False) -> None:
+        """Halve the size after an error that says `came`, make room and tell it; see `attempt`."""
+        failed, self.tight = self.size, True
+        self._give_way()
+        # What has just failed is young; to look through all that ever was takes a second.
+        gc.collect(1)
+        if torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
+        if failed == 1 or whole:
+            raise MemoryShortageError(
+                expected=f"room for a forward pass of {failed} {self.unit}",
+                came=came,
+                todo=self._todo(failed),
+            )
+        self.size = failed // 2
+        self._tell(
+            f"{came}: a pass held up to {failed} {self.unit}, from now on up to {self.size}; kept states "
+            "are made anew"
+        )
+
+    def fitted(self, run: Callable[[], T]) -> T:
+        """Return what `run` returns once memory suffices. Raises MemoryShortageError as `attempt`."""
+        found: list[T] = []
+        while not self.attempt(lambda: found.append(run())):
+            pass
+        return found[0]
+
+    def each(self, count: int, plan: Plan, run: Callable[[list[int]], object]) -> None:
+        """Run all of `count` items in batches that `plan` makes; what did not fit, and all that would have
+        come after it, is planned again. Raises MemoryShortageError for a single item that does not fit
+        twice."""
+        left = list(range(count))
+        failed: list[int] = []
+        while left:
+            done: set[int] = set()
+            for places in plan(left):
+                batch = [left[place] for place in places]
+                if not self.attempt(partial(run, batch), whole=len(batch) == 1 and batch == failed):
+                    failed = batch
+                    break
+                done.update(batch)
+            left = [item for item in left if item not in done]
+
+
+def recomputed(
+    limit: PassLimit, vectors: Tensor, plan: Plan, run: Callable[[list[int], Tensor], Tensor]
+) -> Tensor:
+    """Return `run(batch, vectors[batch])` of all rows in order, [rows, ...], with one batch's graph at most.
+
+    On the way back each batch is run a second time: what a gradient needs is never kept for two batches at
+    once, and a batch that does not fit is halved there too. `run` must treat each row by itself; where it
+    does so to the bit, the gradient by `vectors` [rows, width] is that of one run, to the bit.
+    """
+    found: Tensor = _Recomputed.apply(vectors, limit, plan, run)
+    return found
+
+
+class _Recomputed(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, vectors: Tensor, limit: PassLimit, plan: Plan, run: Any) -> Tensor:
+        ctx.save_for_backward(vectors)
+        ctx.parts = limit, plan, run
+        parts: dict[int, Tensor] = {}
+
+        def one(batch: list[int]) -> None:
+            found = run(batch, _rows(vectors, batch))
+            parts.update(zip(batch, found.detach().unbind(), strict=True))
+
+        with torch.no_grad():
+            limit.each(len(vectors), plan, one)
+        return torch.stack([parts[row] for row in range(len(vectors))])
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, None, None, None]:
+        (vectors,) = ctx.saved_tensors
+        limit, plan, run = ctx.parts
+        gradient = torch.zeros_like(vectors)
+
+        def one(batch: list[int]) -> None:
+            with torch.enable_grad():
+                leaf = _rows(vectors.detach(), batch).requires_grad_()
+                found = run(batch, leaf)
+                (slope,) = torch.autograd.grad(found, leaf, _rows(slopes[0], batch))
+            gradient.index_add_(0, torch.tensor(batch, device=gradient.device), slope)
+
+        limit.each(len(vectors), plan, one)
+        return gradient, None, None, None
+
+
+def _rows(tensor: Tensor, batch: Sequence[int]) -> Tensor:
+    return tensor.index_select(0, torch.tensor(batch, device=tensor.device))

@@ -1,0 +1,218 @@
+"""Interchanges that run on from kept states: rows cut at a site, what is swapped in there, and their logits.
+It does not know which models can be run so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from das.engine.base.batch import PromptEncoder
+from das.engine.base.checks import check_featurizer, check_pairs, check_row_lengths, check_sites
+from das.engine.base.cut_rows import Cut, CutRow
+from das.engine.base.pass_limit import PassLimit, Plan, recomputed
+from das.engine.base.protocol import FeaturizedPairs
+from das.engine.engines.source_vectors import SourceVectors
+from das.engine.resuming.layout import plan_passes
+from das.engine.resuming.state_runner import StateRunner
+from das.featurizers.base import Featurizer
+from das.models.base import TargetModel
+from das.sites import Site
+from ravel.facts.schema import Prompt
+
+__all__ = ["ResumedPasses"]
+
+_CALL_TOKENS = 192
+"""Tokens whose run costs as much as a pass costs anyway, on a small model; it changes speed only."""
+_LOGITS = 2**25
+"""Numbers that the logits of a pass may hold (128 MiB): what bounds memory for large vocabularies."""
+_FEWEST_ROWS = 16
+"""Fewest vectors a featurizer is given, so that its products round alike however few there are."""
+
+
+class ResumedPasses:
+    """Runs bases on from a site, with another vector there."""
+
+    def __init__(
+        self,
+        target: TargetModel,
+        encoder: PromptEncoder,
+        limit: PassLimit,
+        sources: SourceVectors,
+        runner: StateRunner,
+    ) -> None:
+        """`limit` bounds a pass, `sources` gives what is swapped in."""
+        self._target = target
+        self._encoder = encoder
+        self._limit = limit
+        self._sources = sources
+        self._runner = runner
+        self._vocabulary = int(target.config.vocab_size)
+
+    def check(self, site: Site, featurizers: Sequence[Featurizer | None]) -> None:
+        """Raise SuiteError unless the target has the site, and its width is that of every featurizer."""
+        check_sites([site], self._target)
+        for featurizer in featurizers:
+            check_featurizer(featurizer, self._target, site)
+
+    def cut(self, site: Site) -> Cut:
+        """Return where rows are cut for a site."""
+        inside = None if site.stream == "block_output" else self._target.place(site)
+        return Cut(site.layer, inside)
+
+    def rows(
+        self, bases: Sequence[Prompt], labels: Sequence[tuple[tuple[int, ...], ...]], site: Site
+    ) -> list[CutRow]:
+        """Return each base with its labels forced, one or two, cut at the site. Raises SuiteError for rows
+        that are too long."""
+        encoded = self._encoder.encode([base.text for base in bases])
+        rows = []
+        for prompt, base, given in zip(encoded, bases, labels, strict=True):
+            start = self._encoder.position(base, site.position)
+            first = prompt.ids + given[0][:-1]
+            second = given[1][:-1] if len(given) > 1 else ()
+            rows.append(CutRow(first + second, start, len(prompt.ids), len(first)))
+        check_row_lengths([len(row.ids) for row in rows], self._target)
+        return rows
+
+    def label_logits(self, groups: Sequence[FeaturizedPairs], site: Site) -> Tensor:
+        """Return the logits of all label tokens, pair by pair and group by group, [n, vocabulary]."""
+        self.check(site, [group.featurizer for group in groups])
+        pairs = [pair for group in groups for pair in group.pairs]
+        check_pairs(pairs)
+        rows = self.rows([pair.base for pair in pairs], [(pair.label_ids,) for pair in pairs], site)
+        cut = self.cut(site)
+        self._runner.fill(rows, cut)
+        swapped = self._swapped_groups(groups, rows, site)
+        parts, order = [], []
+        for batch in self._passes(rows):
+            chosen = torch.tensor(batch, device=self._target.device)
+            changed = None if swapped is None else swapped.index_select(0, chosen)
+            asked = self._runner.asked([rows[i] for i in batch], cut, changed)
+            parts.append(self._runner.runner.logits(asked))
+            order.extend(batch)
+        self._runner.settle()
+        return _in_order(parts, order, [row.asked for row in rows])
+
+    def _swapped_groups(
+        self, groups: Sequence[FeaturizedPairs], rows: Sequence[CutRow], site: Site
+    ) -> Tensor | None:
+        """Swap each group by its own featurizer, so that a group's gradient never knows of the others."""
+        parts, end = [], 0
+        for group in groups:
+            begin, end = end, end + len(group.pairs)
+            bases, sources = [p.base for p in group.pairs], [p.source for p in group.pairs]
+            part = self.swapped(rows[begin:end], bases, sources, site, group.featurizer)
+            if part is not None:
+                parts.append(part)
+        return torch.cat(parts) if parts else None
+
+    def swapped(
+        self,
+        rows: Sequence[CutRow],
+        bases: Sequence[Prompt],
+        sources: Sequence[Prompt],
+        site: Site,
+        featurizer: Featurizer | None,
+    ) -> Tensor | None:
+        """Return what takes the place of the bases' own vectors at the site, [n, width]; None: they stay."""
+        if featurizer is None:
+            return None
+        source = self._sources.stacked(sources, site)
+        if site.stream == "block_output":
+            base = self._left_behind(rows, site)
+        else:
+            base = self._sources.stacked(bases, site).to(self._target.dtype)
+        few = max(0, _FEWEST_ROWS - len(base))
+        if few:
+            base, source = (torch.cat([v, v[-1:].expand(few, -1)]) for v in (base, source))
+        return featurizer.interchange(base, source)[: len(bases)]
+
+    def _left_behind(self, rows: Sequence[CutRow], site: Site) -> Tensor:
+        """Return what stands after the block of the cut at each row's cut, [rows, d_model]."""
+        cut = self.cut(site)
+        if not self._limit.tight:
+            self._runner.fill(rows, cut)
+            return self._runner.vectors(rows, cut)
+        vectors: dict[int, Tensor] = {}
+
+        def one(batch: list[int]) -> None:
+            here = [rows[i] for i in batch]
+            self._runner.fill(here, cut)
+            vectors.update(zip(batch, self._runner.vectors(here, cut).unbind(), strict=True))
+            self._runner.settle()
+
+        self._limit.each(len(rows), self.plan(rows), one)
+        return torch.stack([vectors[i] for i in range(len(rows))])
+
+    def recomputed(
+        self,
+        groups: Sequence[FeaturizedPairs],
+        site: Site,
+        judged: Callable[[list[int], Tensor], Tensor],
+    ) -> Tensor:
+        """Return what `judged` makes of the logits of each pass, [n pairs, ...], holding the states and the
+        graph of one pass at a time; row by row it is what `label_logits` gives, to the bit."""
+        self.check(site, [group.featurizer for group in groups])
+        pairs = [pair for group in groups for pair in group.pairs]
+        check_pairs(pairs)
+        rows = self.rows([pair.base for pair in pairs], [(pair.label_ids,) for pair in pairs], site)
+        swapped = self._swapped_groups(groups, rows, site)
+
+        def one(batch: list[int], changed: Tensor) -> Tensor:
+            here = [rows[i] for i in batch]
+            asked = self.asked(here, site, None if swapped is None else changed)
+            found = judged(batch, self._runner.runner.logits(asked))
+            self._runner.settle()
+            return found
+
+        vectors = torch.zeros(len(rows), 0, device=self._target.device) if swapped is None else swapped
+        return recomputed(self._limit, vectors, self.plan(rows), one)
+
+    def asked(self, rows: Sequence[CutRow], site: Site, changed: Tensor | None) -> Tensor:
+        """Return what comes out of the last block at every token asked for, row by row, [n, d_model]; rows
+        that are new run first. Whoever calls settles."""
+        cut = self.cut(site)
+        self._runner.fill(rows, cut)
+        return self._runner.asked(rows, cut, changed)
+
+    def prefill(self, rows: Sequence[CutRow], sources: Sequence[Prompt], site: Site) -> None:
+        """Run rows and sources for the first time, if there is room for all and memory sufficed so far."""
+        if self._limit.tight:
+            return
+
+        def all_at_once() -> None:
+            if self._runner.fits(rows, self.cut(site)):
+                self._runner.fill(rows, self.cut(site))
+            if sources:
+                self._sources.stacked(sources, site)
+
+        with torch.no_grad():
+            # What does not fit now is run when it is needed.
+            self._limit.attempt(all_at_once)
+
+    def _passes(self, rows: Sequence[CutRow]) -> list[list[int]]:
+        return plan_passes(
+            [row.after for row in rows],
+            [row.start for row in rows],
+            batch_tokens=self._limit.size,
+            call_tokens=_CALL_TOKENS,
+            most_rows=_LOGITS // (self._vocabulary * max(row.asked for row in rows)),
+        )
+
+    def plan(self, rows: Sequence[CutRow]) -> Plan:
+        return lambda left: self._passes([rows[i] for i in left])
+
+
+def _in_order(parts: list[Tensor], order: list[int], lengths: Sequence[int]) -> Tensor:
+    """Return rows [n, vocabulary], of which `lengths[i]` belong to i, by i; in `parts` i goes by `order`."""
+    packed = parts[0] if len(parts) == 1 else torch.cat(parts)
+    if order == sorted(order):
+        return packed
+    first, ends = {}, 0
+    for i in order:
+        first[i] = ends
+        ends += lengths[i]
+    places = [first[i] + j for i, length in enumerate(lengths) for j in range(length)]
+    return packed.index_select(0, torch.tensor(places, device=packed.device))

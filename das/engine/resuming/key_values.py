@@ -1,0 +1,87 @@
+"""Where the keys and values of a pass go to and come from; no model is run here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from das.engine.kept.state_pool import CutStates
+from das.engine.resuming.layout import Layout
+from das.engine.resuming.tokens import Tokens
+
+__all__ = ["PaddedKeyValues", "RecordedKeyValues", "ResumedKeyValues"]
+
+
+class PaddedKeyValues:
+    """Keys and values of whole rows of which nothing is kept; `count` keys of padding follow."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def update(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        return functional.pad(keys, (0, 0, 0, self._count)), functional.pad(values, (0, 0, 0, self._count))
+
+
+class RecordedKeyValues:
+    """Keys and values of rows that begin; those of all their tokens are kept."""
+
+    def __init__(self, tokens: Tokens, rows: Sequence[tuple[int, ...]]) -> None:
+        width = tokens.positions.shape[1]
+        self._rows = rows
+        self._padding = PaddedKeyValues(tokens.n_keys - width)
+        taken = [torch.arange(len(row)) + i * width for i, row in enumerate(rows)]
+        self._taken = torch.cat(taken).to(tokens.positions.device)
+        self._kept: list[tuple[CutStates, range, Tensor]] = []
+
+    def keeps_in(self, states: CutStates, blocks: range) -> None:
+        """Keep those of `blocks` in the states of a cut, whose first columns are the first of them."""
+        slots = [torch.arange(len(row)) + states.add_prefix(row, len(row)) for row in self._rows]
+        self._kept.append((states, blocks, torch.cat(slots).to(self._taken.device)))
+
+    def update(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        for states, blocks, slots in self._kept:
+            if layer in blocks:
+                columns = states.keys.columns[2 * (layer - blocks.start) :]
+                for column, new in zip(columns, (keys, values), strict=False):
+                    column.index_copy_(0, slots, _by_token(new).index_select(0, self._taken))
+        return self._padding.update(layer, keys, values)
+
+
+class ResumedKeyValues:
+    """Keys and values of rows that run on: kept ones, and the new ones after them."""
+
+    def __init__(self, states: CutStates, layout: Layout, first: int) -> None:
+        self._states = states
+        self._first = first
+        self._key_slots = layout.key_slots
+        slots = layout.tokens.slots
+        base = torch.arange(len(slots), device=slots.device)[:, None] * layout.key_slots.shape[1]
+        self._new_slots = (base + slots).flatten()
+        self._last: tuple[Tensor, Tensor] | None = None
+        self._is_done = False
+
+    def done(self) -> ResumedKeyValues:
+        """From now on the last block is asked again, for some of its tokens: nothing is new."""
+        self._is_done = True
+        return self
+
+    def update(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        if self._is_done and self._last is not None:
+            return self._last
+        columns = self._states.keys.columns[2 * (layer - self._first) :]
+        self._last = self._joined(columns[0], keys), self._joined(columns[1], values)
+        return self._last
+
+    def _joined(self, column: Tensor, new: Tensor) -> Tensor:
+        rows, heads, _, width = new.shape
+        kept = column.index_select(0, self._key_slots.flatten())
+        kept.index_copy_(0, self._new_slots, _by_token(new))
+        return kept.view(rows, -1, heads, width).transpose(1, 2)
+
+
+def _by_token(parts: Tensor) -> Tensor:
+    """From [rows, heads, tokens, width] to [rows * tokens, heads * width]."""
+    return parts.transpose(1, 2).flatten(2).flatten(0, 1)

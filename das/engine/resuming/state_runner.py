@@ -1,0 +1,319 @@
+"""Runs rows of token ids on from what they left behind in a model. It knows rows, blocks and places; no
+pairs, no labels' meaning and no featurizer."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from das.engine.base.cut_rows import Cut, CutRow
+from das.engine.base.hooks import rewritten
+from das.engine.base.pass_limit import PassLimit
+from das.engine.kept.disk_cache import SpillFolder
+from das.engine.kept.spilled_states import SpilledStates
+from das.engine.kept.state_pool import CutStates, StateCache
+from das.engine.resuming.block_calls import CannotResumeError
+from das.engine.resuming.block_runner import BlockRunner
+from das.engine.resuming.key_values import PaddedKeyValues, RecordedKeyValues, ResumedKeyValues
+from das.engine.resuming.layout import Layout, Slots, lay_out, plan_passes
+from das.engine.resuming.tokens import Tokens
+from das.models.base import Place, TargetModel
+from das.out_of_memory import memory_guard
+
+__all__ = ["StateRunner"]
+
+_LOG = logging.getLogger(__name__)
+
+_EXACT, _ROUGH = 1e-3, 0.1
+"""Largest relative difference of logits in float32 and in half precision."""
+_FILL_CALL = 256
+"""Tokens whose run costs as much as the calls of a run through the whole model."""
+
+
+class StateRunner:
+    """Runs whole rows once per cut, and then runs on from what they left behind.
+
+    Kept are, per row and cut: keys and values of the tokens before the cut in the blocks above it, shared by
+    all rows that begin alike; and the residual stream after the block of the cut, from there on. A row's
+    results do not depend on the rows that run beside it nor on what was kept before (`Tokens` says where).
+    """
+
+    def __init__(
+        self, target: TargetModel, cache: StateCache, limit: PassLimit, spill: SpillFolder | None = None
+    ) -> None:
+        """`limit` bounds a pass and `cache` what is kept in memory; what does not fit there goes to `spill`,
+        or is made again."""
+        self.runner = BlockRunner(target)
+        """Calls the model's blocks."""
+        self._target = target
+        self._cache = cache
+        self._limit = limit
+        self._spilled = None if spill is None else SpilledStates(spill)
+        self._unreached: int | None = None
+
+    def refusal(self) -> str | None:
+        """Return why this model can't be run on from kept states, or None if it can.
+
+        Rows are run on and compared with the model's own forward: a model whose blocks are not called as they
+        seem to be is found out here, whatever its family.
+        """
+        devices = sorted({str(device) for device in self._target.block_devices})
+        if len(devices) > 1:
+            return f"its blocks are computed on several devices ({', '.join(devices)})"
+        try:
+            # To run out of memory says nothing about the model.
+            with memory_guard("room for a few tokens at once", "lower --batch-tokens or --cache-memory"):
+                self.runner.prepare(1)
+                apart = self._apart()
+        except CannotResumeError as error:
+            return str(error)
+        except (RuntimeError, TypeError, ValueError, AttributeError, IndexError, KeyError) as error:
+            # A model of a stranger may fail in any way when its blocks are called alone.
+            return f"calling its blocks alone fails: {' '.join(str(error).split())[:200]}"
+        bound = _EXACT if self._target.dtype == torch.float32 else _ROUGH
+        if apart <= bound:
+            return None
+        return f"its logits come out {apart:.2g} apart from its own (relative; allowed: {bound:g})"
+
+    def reaches(self, length: int) -> bool:
+        """Return whether rows of so many tokens can be run on, which is logged where they can't.
+
+        What a block is given may look otherwise in a longer row than in the one that was watched first.
+        """
+        if self._unreached is None or length < self._unreached:
+            try:
+                self.runner.prepare(length)
+            except CannotResumeError as error:
+                self._unreached = length
+                _LOG.warning(
+                    "rows of %d tokens and more of %s are run by the engine direct: %s",
+                    *(length, self._target.name, error),
+                )
+        return self._unreached is None or length < self._unreached
+
+    def _apart(self) -> float:
+        """Return the largest difference of logits between rows run on and rows run whole, relative to the
+        largest logit."""
+        vocabulary, length = int(self._target.config.vocab_size), 12
+        ids = [tuple((7 * i * i + 3 * i + 5 * row) % vocabulary for i in range(length)) for row in (1, 2)]
+        rows = [CutRow(own, start, length - 3, length) for own, start in zip(ids, (2, 5), strict=True)]
+        cut = Cut(self.runner.n_blocks // 2, None)
+        with torch.inference_mode(False), torch.no_grad():
+            self.fill(rows, cut)
+            found = self.runner.logits(self.asked(rows, cut, None))
+            whole = self._target.model(input_ids=torch.tensor(ids, device=self._target.device))
+            expected = whole.logits[:, length - 4 :].flatten(0, 1).float()
+        self._cache.clear()
+        return float((found - expected).abs().max() / expected.abs().max().clamp_min(1e-12))
+
+    def fill(self, rows: Sequence[CutRow], cut: Cut) -> None:
+        """See to it that what these rows leave behind is there, until `settle`."""
+        self.runner.prepare(max(len(row.ids) for row in rows))
+        states = self._states(cut)
+        missing = [row for row in dict.fromkeys(rows) if not _is_there(row, states)]
+        if not missing:
+            return
+        try:
+            with torch.inference_mode(False), torch.no_grad():
+                if self._spilled is not None:
+                    self._spilled.fetch(states, missing)
+                    missing = [row for row in missing if not _is_there(row, states)]
+                if missing:
+                    self._run_new(states, missing, cut)
+        except BaseException:
+            # Slots that were given out and not filled must not be taken for states later.
+            states.forget()
+            raise
+
+    def fits(self, rows: Sequence[CutRow], cut: Cut) -> bool:
+        """Return whether what these rows leave behind fits in memory all together."""
+        states = self._states(cut)
+        missing = [row for row in dict.fromkeys(rows) if not _is_there(row, states)]
+        before = sum(len(prefix) for prefix in {row.prefix for row in missing} - states.prefixes.keys())
+        after = sum(row.after for row in missing)
+        needed = before * states.keys.slot_bytes + after * states.streams.slot_bytes
+        return states.bytes + needed <= self._cache.max_bytes
+
+    def vectors(self, rows: Sequence[CutRow], cut: Cut) -> Tensor:
+        """Return what stands after the block of the cut at each row's cut, [rows, d_model]."""
+        states = self._states(cut)
+        slots = torch.tensor([states.suffixes[row] for row in rows], device=self._target.device)
+        return states.streams.columns[0].index_select(0, slots)
+
+    def asked(self, rows: Sequence[CutRow], cut: Cut, changed: Tensor | None) -> Tensor:
+        """Run rows on; return what comes out of the last block at every token asked for, row by row, [n,
+        d_model].
+
+        `changed` [rows, width] takes the place of the vectors at the cut; gradients flow to it. The rows are
+        one pass: all run together, and `fill` has been called for them.
+        """
+        states = self._states(cut)
+        kept = [Slots(states.prefixes[row.prefix], states.suffixes[row]) for row in rows]
+        layout = lay_out(rows, kept, self._target.device)
+        hidden = _gathered(states.streams.columns[0], layout.stream_slots)
+        if changed is not None:
+            if cut.inside is not None:
+                changed = self._left(states, rows, kept, cut.inside, cut, changed)
+            hidden = torch.cat([changed[:, None].to(hidden.dtype), hidden[:, 1:]], dim=1)
+        asked = self._run_on(hidden, layout, ResumedKeyValues(states, layout, cut.first), cut.layer)
+        return asked.flatten(0, 1).index_select(0, layout.answers)
+
+    def settle(self) -> None:
+        """Come back within the bounds of memory; to be called after each pass."""
+        states = self._cache.crowded()
+        if states is None:
+            self._cache.keep()
+            return
+        if self._spilled is not None:
+            self._spilled.store(states)
+        states.forget()
+
+    def drop(self) -> None:
+        """Forget what came since the last `settle`."""
+        self._cache.drop()
+
+    def read(self, rows: Sequence[tuple[int, ...]]) -> None:
+        """Run plain rows from their beginning, for whoever looks on from within."""
+        self.runner.prepare(max(map(len, rows)))
+        whole = [CutRow(row, 0, len(row), len(row)) for row in rows]
+        ids, tokens = self._whole(whole)
+        width = tokens.positions.shape[1]
+        hidden = self.runner.embedded(ids, tokens)
+        self.runner.run(hidden, range(self.runner.n_blocks), tokens, PaddedKeyValues(tokens.n_keys - width))
+
+    def _states(self, cut: Cut) -> CutStates:
+        found = self._cache.get(cut.key)
+        if found is not None:
+            return found
+        width = self._target.d_model
+        states = CutStates(
+            cut=cut.key,
+            keys=[part for pair in self.runner.key_widths[cut.first :] for part in pair],
+            streams=[width] if cut.inside is None else [width, width],
+            dtype=self._target.dtype,
+            device=self._target.device,
+        )
+        return self._cache.put(cut.key, states)
+
+    def _left(
+        self,
+        states: CutStates,
+        rows: Sequence[CutRow],
+        kept: Sequence[Slots],
+        place: Place,
+        cut: Cut,
+        changed: Tensor,
+    ) -> Tensor:
+        """Return what leaves the block of the cut, [rows, d_model], with a change made inside it."""
+        # Inside a block, only the token of the cut itself can differ from before.
+        ends = [row.start + 1 for row in rows]
+        alone = [CutRow(row.ids[:end], row.start, end, end) for row, end in zip(rows, ends, strict=True)]
+        layout = lay_out(alone, kept, self._target.device)
+        entering = _gathered(states.streams.columns[1], layout.stream_slots)
+        positions = torch.zeros(len(rows), dtype=torch.long, device=entering.device)
+        memory = ResumedKeyValues(states, layout, cut.first)
+        with rewritten(place, positions, lambda vectors: changed.to(vectors.dtype)):
+            left = self.runner.run(entering, range(cut.layer, cut.layer + 1), layout.tokens, memory)
+        return left[:, 0]
+
+    def _run_on(self, hidden: Tensor, layout: Layout, memory: ResumedKeyValues, layer: int) -> Tensor:
+        """Run from after block `layer` to the last; return the vectors at the tokens asked for."""
+        last = self.runner.n_blocks - 1
+        rows = torch.arange(len(hidden), device=hidden.device)[:, None]
+        if layer == last:
+            return hidden[rows, layout.asked]
+        hidden = self.runner.run(hidden, range(layer + 1, last), layout.tokens, memory)
+        # Above the last block only the tokens asked for matter; of the others only what these look at. That
+        # is done even where it saves nothing: gradients would add up in another order.
+        self.runner.keys_only(hidden, last, layout.tokens, memory)
+        chosen = layout.tokens.chosen(layout.asked)
+        return self.runner.run(hidden[rows, layout.asked], range(last, last + 1), chosen, memory.done())
+
+    def _run_new(self, states: CutStates, rows: Sequence[CutRow], cut: Cut) -> None:
+        """Run rows for the first time: what stands before their cuts once, and on top of it what comes after,
+        up to the block of the cut."""
+        below = CutStates(
+            cut=cut.key,
+            keys=[part for pair in self.runner.key_widths[: cut.layer + 1] for part in pair],
+            streams=[],
+            dtype=self._target.dtype,
+            device=self._target.device,
+        )
+        if any(row.start == 0 for row in rows):
+            for at in (below, states):
+                at.add_prefix((), 0)
+        prefixes = list(dict.fromkeys(row.prefix for row in rows if row.start))
+        known = [prefix for prefix in prefixes if prefix in states.prefixes]
+        new = [prefix for prefix in prefixes if prefix not in states.prefixes]
+        for some, upto in ((new, self.runner.n_blocks), (known, cut.layer + 1)):
+            for batch in self._plan([len(prefix) for prefix in some], [0] * len(some)):
+                self._run_prefixes(states, below, [some[i] for i in batch], cut, upto)
+        for batch in self._plan([row.after for row in rows], [row.start for row in rows]):
+            self._run_suffixes(states, below, [rows[i] for i in batch], cut)
+
+    def _run_suffixes(self, states: CutStates, below: CutStates, rows: Sequence[CutRow], cut: Cut) -> None:
+        """Run what comes after the cuts up to the block of the cut, and keep the stream."""
+        layout = lay_out(rows, [Slots(below.prefixes[row.prefix], 0) for row in rows], self._target.device)
+        ids = self._ids([row.ids[row.start :] for row in rows], layout.tokens)
+        memory = ResumedKeyValues(below, layout, 0)
+        entering = self.runner.embedded(ids, layout.tokens)
+        entering = self.runner.run(entering, range(cut.layer), layout.tokens, memory)
+        left = self.runner.run(entering, range(cut.layer, cut.layer + 1), layout.tokens, memory)
+        _keep_streams(states, rows, [left] if cut.inside is None else [left, entering])
+
+    def _run_prefixes(
+        self, states: CutStates, below: CutStates, prefixes: Sequence[tuple[int, ...]], cut: Cut, upto: int
+    ) -> None:
+        """Run beginnings of rows through the blocks before `upto`, and keep their keys and values."""
+        ids, tokens = self._whole([CutRow(prefix, 0, 1, len(prefix)) for prefix in prefixes])
+        recorded = RecordedKeyValues(tokens, prefixes)
+        recorded.keeps_in(below, range(cut.layer + 1))
+        if upto == self.runner.n_blocks:
+            recorded.keeps_in(states, range(cut.first, upto))
+        last = range(cut.first, upto)[-1:]
+        hidden = self.runner.embedded(ids, tokens)
+        hidden = self.runner.run(hidden, range(upto - len(last)), tokens, recorded)
+        # Of the last block only the keys and values are wanted.
+        for block in last:
+            self.runner.keys_only(hidden, block, tokens, recorded)
+
+    def _plan(self, lengths: Sequence[int], starts: Sequence[int]) -> list[list[int]]:
+        return plan_passes(lengths, starts, batch_tokens=self._limit.size, call_tokens=_FILL_CALL)
+
+    def _ids(self, rows: Sequence[tuple[int, ...]], tokens: Tokens) -> Tensor:
+        """Return ids [rows, tokens], padded by the row's last."""
+        width = tokens.positions.shape[1]
+        padded = [row + row[-1:] * (width - len(row)) for row in rows]
+        return torch.tensor(padded, device=self._target.device)
+
+    def _whole(self, rows: Sequence[CutRow]) -> tuple[Tensor, Tokens]:
+        """Return ids [rows, tokens] and the places of rows without a cut."""
+        tokens = lay_out(rows, [Slots(0, 0)] * len(rows), self._target.device).tokens
+        return self._ids([row.ids for row in rows], tokens), tokens
+
+
+def _is_there(row: CutRow, states: CutStates) -> bool:
+    return row in states.suffixes and row.prefix in states.prefixes
+
+
+def _gathered(column: Tensor, slots: Tensor) -> Tensor:
+    """Return the vectors at slots [rows, n], in memory of their own."""
+    return column.index_select(0, slots.flatten()).view(*slots.shape, column.shape[1])
+
+
+def _keep_streams(states: CutStates, rows: Sequence[CutRow], streams: Sequence[Tensor]) -> None:
+    """Put streams [rows, tokens from the cut on, d_model] into the states of a cut."""
+    width, device = streams[0].shape[1], streams[0].device
+    taken, slots = [], []
+    for i, row in enumerate(rows):
+        if row not in states.suffixes:
+            first = states.add_suffix(row, row.after)
+            taken.append(torch.arange(row.after) + i * width)
+            slots.append(torch.arange(first, first + row.after))
+    if taken:
+        where, places = torch.cat(slots).to(device), torch.cat(taken).to(device)
+        for column, stream in zip(states.streams.columns, streams, strict=True):
+            column.index_copy_(0, where, stream.flatten(0, 1).index_select(0, places))

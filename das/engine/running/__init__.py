@@ -1,1 +1,0 @@
-"""What runs blocks, states and completions."""

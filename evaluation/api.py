@@ -1,0 +1,195 @@
+"""What users of Python import: the function behind each command, and what goes into it and comes out of it.
+
+A function has the name of its command, with words joined: `ravel planted make` is `planted_make`. Importing
+this module is cheap: each name is imported from its room when it is asked for, so that no torch is loaded
+before a model is. It decides nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__all__ = [
+    "METHODS",
+    "About",
+    "BuildConfig",
+    "DiagnosisConfig",
+    "FitRequest",
+    "ImportRequest",
+    "Instance",
+    "PlantedRequest",
+    "Run",
+    "RunRequest",
+    "ScoreRequest",
+    "SuiteConfig",
+    "SuiteError",
+    "TargetConfig",
+    "build",
+    "card",
+    "data_audit",
+    "data_export",
+    "data_import",
+    "data_list",
+    "data_show",
+    "demo",
+    "diagnose",
+    "diagnose_run",
+    "export",
+    "export_saebench",
+    "fit",
+    "import_featurizer",
+    "leak_rows",
+    "list_controls",
+    "list_entity_types",
+    "list_methods",
+    "list_models",
+    "list_presets",
+    "load_featurizer",
+    "model_named_in",
+    "open_spec",
+    "open_tables",
+    "plan_preset",
+    "plan_run",
+    "planted_list",
+    "planted_make",
+    "planted_score",
+    "plot",
+    "preset_named",
+    "pull",
+    "push",
+    "report",
+    "run",
+    "score",
+    "score_submission",
+    "submit",
+    "table",
+    "unfinished_fit",
+    "verify",
+]
+
+if TYPE_CHECKING:
+    from das.featurizers.storage import load_featurizer
+    from das.methods.registry import METHODS
+    from das.models.planted.spec import open_spec
+    from das.models.planted.spec import planted_specs as planted_list
+    from das.models.planted.world import make_world_folder as planted_make
+    from evaluation.config.preset import preset_named
+    from evaluation.config.suite import SuiteConfig
+    from evaluation.config.target import TargetConfig
+    from evaluation.exchange.exporting import export_folder as export
+    from evaluation.exchange.hub.pull import pull_folder as pull
+    from evaluation.exchange.hub.push import push_folder as push
+    from evaluation.exchange.importing import ImportRequest
+    from evaluation.exchange.importing import import_folder as import_featurizer
+    from evaluation.exchange.saebench import export_saebench
+    from evaluation.exchange.submission import About, score_submission
+    from evaluation.exchange.submission import pack_run as submit
+    from evaluation.judging.score import ScoreRequest
+    from evaluation.report.cards import card_of as card
+    from evaluation.report.frames import Run
+    from evaluation.report.page import write_report as report
+    from evaluation.report.publish import draw_run as plot
+    from evaluation.report.tables.of_runs import table_of_runs as table
+    from evaluation.suite.catalogue import control_rows as list_controls
+    from evaluation.suite.catalogue import method_rows as list_methods
+    from evaluation.suite.catalogue import model_rows as list_models
+    from evaluation.suite.catalogue import preset_rows as list_presets
+    from evaluation.suite.demo import run_demo as demo
+    from evaluation.suite.folders import FitRequest, model_named_in, unfinished_fit
+    from evaluation.suite.folders import build_folder as build
+    from evaluation.suite.folders import fit_folder as fit
+    from evaluation.suite.folders import score_folder as score
+    from evaluation.suite.forecast.plan import plan_preset, plan_run
+    from evaluation.suite.run import RunRequest
+    from evaluation.suite.run import run_suite as run
+    from evaluation.validity.diagnose_run import DiagnosisConfig, diagnose_run
+    from evaluation.validity.diagnose_run import diagnose_folder as diagnose
+    from evaluation.validity.planted.score import PlantedRequest
+    from evaluation.validity.planted.score import score_planted as planted_score
+    from evaluation.verify.folders import leak_rows
+    from evaluation.verify.folders import verify_artefact as verify
+    from ravel.common.errors import SuiteError
+    from ravel.facts.audit import audit_tables as data_audit
+    from ravel.facts.overview import describe_tables as data_show
+    from ravel.facts.overview import entity_type_rows as data_list
+    from ravel.facts.overview import entity_type_rows as list_entity_types
+    from ravel.facts.overview import export_tables as data_export
+    from ravel.facts.overview import export_tables as data_import
+    from ravel.facts.sources import open_tables
+    from ravel.instance.build import BuildConfig
+    from ravel.instance.instance import Instance
+
+_PLACES: Mapping[str, str] = {
+    "About": "evaluation.exchange.submission.About",
+    "BuildConfig": "ravel.instance.build.BuildConfig",
+    "DiagnosisConfig": "evaluation.validity.diagnose_run.DiagnosisConfig",
+    "FitRequest": "evaluation.suite.folders.FitRequest",
+    "ImportRequest": "evaluation.exchange.importing.ImportRequest",
+    "METHODS": "das.methods.registry.METHODS",
+    "Instance": "ravel.instance.instance.Instance",
+    "PlantedRequest": "evaluation.validity.planted.score.PlantedRequest",
+    "Run": "evaluation.report.frames.Run",
+    "RunRequest": "evaluation.suite.run.RunRequest",
+    "ScoreRequest": "evaluation.judging.score.ScoreRequest",
+    "SuiteConfig": "evaluation.config.suite.SuiteConfig",
+    "SuiteError": "ravel.common.errors.SuiteError",
+    "TargetConfig": "evaluation.config.target.TargetConfig",
+    "build": "evaluation.suite.folders.build_folder",
+    "card": "evaluation.report.cards.card_of",
+    "data_audit": "ravel.facts.audit.audit_tables",
+    "data_export": "ravel.facts.overview.export_tables",
+    "data_import": "ravel.facts.overview.export_tables",
+    "data_list": "ravel.facts.overview.entity_type_rows",
+    "data_show": "ravel.facts.overview.describe_tables",
+    "demo": "evaluation.suite.demo.run_demo",
+    "diagnose": "evaluation.validity.diagnose_run.diagnose_folder",
+    "diagnose_run": "evaluation.validity.diagnose_run.diagnose_run",
+    "export": "evaluation.exchange.exporting.export_folder",
+    "export_saebench": "evaluation.exchange.saebench.export_saebench",
+    "fit": "evaluation.suite.folders.fit_folder",
+    "import_featurizer": "evaluation.exchange.importing.import_folder",
+    "leak_rows": "evaluation.verify.folders.leak_rows",
+    "list_controls": "evaluation.suite.catalogue.control_rows",
+    "list_entity_types": "ravel.facts.overview.entity_type_rows",
+    "list_methods": "evaluation.suite.catalogue.method_rows",
+    "list_models": "evaluation.suite.catalogue.model_rows",
+    "list_presets": "evaluation.suite.catalogue.preset_rows",
+    "load_featurizer": "das.featurizers.storage.load_featurizer",
+    "model_named_in": "evaluation.suite.folders.model_named_in",
+    "open_spec": "das.models.planted.spec.open_spec",
+    "open_tables": "ravel.facts.sources.open_tables",
+    "plan_preset": "evaluation.suite.forecast.plan.plan_preset",
+    "plan_run": "evaluation.suite.forecast.plan.plan_run",
+    "planted_list": "das.models.planted.spec.planted_specs",
+    "planted_make": "das.models.planted.world.make_world_folder",
+    "planted_score": "evaluation.validity.planted.score.score_planted",
+    "plot": "evaluation.report.publish.draw_run",
+    "preset_named": "evaluation.config.preset.preset_named",
+    "pull": "evaluation.exchange.hub.pull.pull_folder",
+    "push": "evaluation.exchange.hub.push.push_folder",
+    "report": "evaluation.report.page.write_report",
+    "run": "evaluation.suite.run.run_suite",
+    "score": "evaluation.suite.folders.score_folder",
+    "score_submission": "evaluation.exchange.submission.score_submission",
+    "submit": "evaluation.exchange.submission.pack_run",
+    "table": "evaluation.report.tables.of_runs.table_of_runs",
+    "unfinished_fit": "evaluation.suite.folders.unfinished_fit",
+    "verify": "evaluation.verify.folders.verify_artefact",
+}
+"""Where each name is defined: the same as type checkers are told above, for those who call."""
+
+if not TYPE_CHECKING:
+    # Hidden from type checkers, which would take any name for one that is here.
+
+    def __getattr__(name: str) -> Any:
+        """Import a name from its room."""
+        if name not in _PLACES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        module, _, defined = _PLACES[name].rpartition(".")
+        return getattr(import_module(module), defined)
+
+    def __dir__() -> list[str]:
+        """List what can be imported."""
+        return __all__

@@ -1,0 +1,23 @@
+"""Flags that several commands share, and how a function with them becomes a command; they decide nothing."""
+
+from __future__ import annotations
+
+from evaluation.commands.flags.command import command
+from evaluation.commands.flags.names import given, one_of
+from evaluation.commands.flags.shared import Data, InstanceFolder, Model, PartitionName, Seed, Split
+from evaluation.commands.flags.target import LoadFlags, TargetFlags, quiet_transformers
+
+__all__ = [
+    "Data",
+    "InstanceFolder",
+    "LoadFlags",
+    "Model",
+    "PartitionName",
+    "Seed",
+    "Split",
+    "TargetFlags",
+    "command",
+    "given",
+    "one_of",
+    "quiet_transformers",
+]

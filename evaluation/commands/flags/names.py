@@ -1,0 +1,31 @@
+"""What was given: a name of a known list, or the flags that are not left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
+
+from ravel.common.errors import unknown_name
+
+__all__ = ["given", "one_of"]
+
+T = TypeVar("T", bound=str)
+
+
+def one_of(kind: str, name: str, known: Iterable[T]) -> T:
+    """Return the known name equal to `name`. Raises SuiteError with near misses if there is none."""
+    names = list(known)
+    for candidate in names:
+        if candidate == name:
+            return candidate
+    raise unknown_name(kind, name, names)
+
+
+def given(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the flags that the user gave: neither None, nor empty, nor a switch left off."""
+    return {name: value for name, value in flags.items() if not _left_out(value)}
+
+
+def _left_out(value: Any) -> bool:
+    # By identity, for 0 is a value.
+    return value is None or value is False or value == []

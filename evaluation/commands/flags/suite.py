@@ -1,0 +1,77 @@
+"""Flags about a whole suite: what they override of its file, and how its cells are carried out."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any
+
+import typer
+
+from evaluation import api
+from evaluation.commands.flags.names import given
+from evaluation.commands.flags.shared import AllowPickle, CacheFolder, CacheMemory, TrustRemoteCode
+from evaluation.commands.flags.target import quiet_transformers
+
+__all__ = ["SuiteFlags"]
+
+_OF_EXECUTION = ("workers", "threads", "retries")
+_OF_NO_SUITE = ("execution", *_OF_EXECUTION, "trust_remote_code", "allow_pickle")
+
+
+@dataclass(frozen=True, slots=True)
+class SuiteFlags:
+    """Settings that a suite has too; those that are given count."""
+
+    controls: Annotated[
+        str | None,
+        typer.Option(
+            "--controls",
+            help="Controls that must fail: all, or names with commas, as in `ravel list controls`.",
+        ),
+    ] = None
+    engine: Annotated[
+        str | None, typer.Option("--engine", help="direct, resume or reference; overrides the suite.")
+    ] = None
+    device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, ...; overrides the suite.")] = (
+        None
+    )
+    batch_tokens: Annotated[
+        int | None,
+        typer.Option("--batch-tokens", min=1, help="Tokens of one forward pass; overrides the suite."),
+    ] = None
+    execution: Annotated[
+        str | None,
+        typer.Option("--execution", help="serial, processes or ray; overrides the suite."),
+    ] = None
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, help="Cells that are worked on at once.")
+    ] = None
+    threads: Annotated[
+        int | None, typer.Option("--threads", min=1, help="Processor threads, all workers together.")
+    ] = None
+    retries: Annotated[
+        int | None,
+        typer.Option("--retries", min=0, help="How often a cell that fails is tried again; 2 by default."),
+    ] = None
+    cache_memory: CacheMemory = None
+    cache_folder: CacheFolder = None
+    trust_remote_code: TrustRemoteCode = False
+    allow_pickle: AllowPickle = False
+
+    def overrides(self) -> dict[str, Any]:
+        """Return the settings of a suite that were given, without how it is carried out."""
+        names = None if self.controls is None else tuple(name.strip() for name in self.controls.split(","))
+        flags = given({**asdict(self), "controls": names})
+        return {name: value for name, value in flags.items() if name not in _OF_NO_SUITE}
+
+    def config(self, config: api.SuiteConfig) -> api.SuiteConfig:
+        """Return a suite with what was given in its place."""
+        carried = given({"kind": self.execution, **{name: getattr(self, name) for name in _OF_EXECUTION}})
+        execution = config.execution.with_settings(carried)
+        return config.model_copy(update={**self.overrides(), "execution": execution})
+
+    def target(self, config: api.SuiteConfig) -> api.TargetConfig:
+        """Return the target that a suite names, opened with the trust that was given."""
+        quiet_transformers()
+        trust = {"trust_remote_code": self.trust_remote_code, "allow_pickle": self.allow_pickle}
+        return config.target().model_copy(update=trust)

@@ -1,0 +1,10 @@
+"""How commands write, by what they write; no flag is known here."""
+
+from __future__ import annotations
+
+from evaluation.commands.printing.lines import Interrupted, keeping, say, warn
+from evaluation.commands.printing.progress import shown_progress
+from evaluation.commands.printing.result import Result
+from evaluation.commands.printing.tables import print_rows, print_table
+
+__all__ = ["Interrupted", "Result", "keeping", "print_rows", "print_table", "say", "shown_progress", "warn"]

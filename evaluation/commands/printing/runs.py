@@ -1,0 +1,117 @@
+"""A finished run: its tables, its failures, and where its files lie."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evaluation.commands.printing.lines import say
+from evaluation.commands.printing.result import Result
+from evaluation.commands.printing.tables import print_table
+from evaluation.records.control_checks import control_summary
+from evaluation.records.failures import FAILURES
+from evaluation.records.run_folder import RunFolder
+from evaluation.report.tables import attribute_table, main_table
+
+if TYPE_CHECKING:
+    from evaluation.suite.run import RunSummary
+
+__all__ = ["print_run", "run_json", "run_result"]
+
+_FAILED = 1
+_NAMED_FAILURES = 5
+_COMPARED = 30
+"""Comparisons that are printed one by one; the marks of the table say as much of more methods."""
+
+
+def print_run(summary: RunSummary) -> None:
+    """Print the tables of a finished run, what differs between methods, and where everything lies."""
+    main = main_table(
+        summary.scores, summary.averages, comparisons=summary.comparisons, refusals=summary.refusals
+    )
+    print_table(main)
+    print_table(attribute_table(summary.scores, summary.averages, refusals=summary.refusals))
+    for comparison in summary.comparisons if len(summary.comparisons) <= _COMPARED else ():
+        interval = comparison.disentangle_interval
+        if comparison.disentangle is not None and interval is not None:
+            say(
+                f"{comparison.generalisation}: disentangle of {comparison.first} minus {comparison.second} "
+                f"{comparison.disentangle:+.3f} [{interval[0]:+.3f}, {interval[1]:+.3f}]"
+            )
+    for sentence in control_summary(summary.controls):
+        say(sentence)
+    say("")
+    for what, path in _places(summary.folder).items():
+        say(f"{what + ':':<14}{path}")
+
+
+def run_json(summary: RunSummary) -> dict[str, Any]:
+    """Return what `--json` prints of a finished run."""
+    return {
+        "out": str(summary.folder),
+        "averages": [record.to_json() for record in summary.averages],
+        "comparisons": [record.to_json() for record in summary.comparisons],
+        "refusals": [record.to_json() for record in summary.refusals],
+        "controls": [record.to_json() for record in summary.controls],
+        "failures": [record.to_json() for record in summary.failures],
+        "files": {what: str(path) for what, path in _places(summary.folder).items()},
+    }
+
+
+def _places(folder: Path) -> dict[str, Path]:
+    run_folder = RunFolder(folder)
+    return {
+        "scores": run_folder.scores,
+        "averages": run_folder.averages,
+        "comparisons": run_folder.comparisons,
+        "page": run_folder.page,
+        "tables": run_folder.tables,
+        "plots": run_folder.plots,
+        "featurizers": folder / "cells",
+        "instance": run_folder.instance,
+        "refusals": run_folder.refusals,
+        "config": run_folder.config,
+        "environment": run_folder.environment,
+    }
+
+
+def _failures(summary: RunSummary) -> list[str]:
+    """Return a paragraph for the first cells that failed, and one for all of them; with none, nothing."""
+    if not summary.failures:
+        return []
+    named = [
+        f"Failed in {failure.attempts} attempts: {failure.label()}. {failure.error}"
+        for failure in summary.failures[:_NAMED_FAILURES]
+    ]
+    return [
+        *named,
+        f"{len(summary.failures)} cells failed and are left out of the tables; {FAILURES} in the run has "
+        "their errors. The same command tries them again.",
+    ]
+
+
+def run_result(summary: RunSummary, seconds: float, *, of_preset: bool) -> Result:
+    """Return a finished run with what it took, and with an exit code for a script if cells failed."""
+    memory = _peak_memory()
+    published = RunFolder(summary.folder).tables / "published.md"
+
+    def text() -> None:
+        print_run(summary)
+        if of_preset and published.is_file():
+            say(published.read_text(encoding="utf-8"))
+        say(f"{'took:':<14}{seconds / 60:.1f} min, peak memory {memory / 2**30:.2f} GiB")
+
+    return Result(
+        {**run_json(summary), "seconds": seconds, "peak_memory_bytes": memory},
+        text,
+        warnings=_failures(summary),
+        exit_code=_FAILED if summary.failures else 0,
+    )
+
+
+def _peak_memory() -> int:
+    """Return the most memory this process has held, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak

@@ -1,0 +1,129 @@
+"""A finished run for a notebook: its records as pandas frames, and its main table; nothing is computed here
+and nothing is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evaluation.config.suite import SuiteConfig
+from evaluation.records.run_records import RunRecords
+from evaluation.records.scores import AverageRecord, ComparisonRecord, Outcome, ScoreRecord
+from evaluation.report.tables import render
+from evaluation.report.tables.of_runs import table_of_runs
+from ravel.common.errors import unknown_name
+from ravel.instance.instance import ALL_SPLITS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["OUTCOME_COLUMNS", "Run"]
+
+_INTERVAL = "_interval"
+_POINT = ("cell", "method", "attribute", "site", "swapped", "seed")
+"""What the header of a cell says of it, in the order of the first columns below."""
+OUTCOME_COLUMNS = (
+    *("cell", "method", "attribute", "site", "dim", "seed", "split"),
+    *("asked" if field.name == "attribute" else field.name for field in fields(Outcome)),
+)
+"""Columns of `Run.outcomes`: the cell's, with its target `attribute` (`*` if it serves all), then the pair's,
+with the attribute that its base template `asked` for."""
+
+
+class Run:
+    """A finished run, read from its folder; each file is read when it is first asked for."""
+
+    def __init__(self, records: RunRecords) -> None:
+        self._records = records
+
+    @classmethod
+    def open(cls, folder: Path | str) -> Run:
+        """Open the folder of a finished run. Raises SuiteError unless there is one."""
+        return cls(RunRecords.open(Path(folder)))
+
+    @property
+    def folder(self) -> Path:
+        """Where the run lies."""
+        return self._records.folder.path
+
+    @property
+    def config(self) -> SuiteConfig:
+        """The resolved suite. Raises SuiteError if its file is damaged."""
+        return SuiteConfig.from_file(self._records.folder.config)
+
+    def scores(self) -> pd.DataFrame:
+        """Return `scores.jsonl`: a row per cell, target attribute, split and kind of source, with the columns
+        of `ScoreRecord`.
+
+        Here and in the other frames an interval is two columns, as `cause_low` and `cause_high`. Raises
+        SuiteError for a damaged file.
+        """
+        return _frame(ScoreRecord, self._records.scores)
+
+    def averages(self) -> pd.DataFrame:
+        """Return `averages.jsonl`: chosen points averaged over seeds, per attribute and over all of them.
+
+        Its columns are those of `AverageRecord`; a run without the file has no row. Raises SuiteError for a
+        damaged file.
+        """
+        return _frame(AverageRecord, self._records.averages or ())
+
+    def comparisons(self) -> pd.DataFrame:
+        """Return `comparisons.jsonl`: paired differences between methods.
+
+        Its columns are those of `ComparisonRecord`; a run without the file has no row. Raises SuiteError for
+        a damaged file.
+        """
+        return _frame(ComparisonRecord, self._records.comparisons)
+
+    def outcomes(self, split: str | None = None) -> pd.DataFrame:
+        """Return what the model said, a row per cell and judged pair, of one split or of all.
+
+        The columns are `OUTCOME_COLUMNS`. A cell is judged on the test splits only where it was chosen; cells
+        of controls are not among these. Raises SuiteError for an unknown split and a damaged file.
+        """
+        import pandas as pd
+
+        if split is not None and split not in ALL_SPLITS:
+            raise unknown_name("split", split, ALL_SPLITS)
+        return pd.DataFrame(list(self._outcome_rows(split)), columns=list(OUTCOME_COLUMNS))
+
+    def _outcome_rows(self, wanted: str | None) -> Iterator[tuple[Any, ...]]:
+        names = [field.name for field in fields(Outcome)]
+        for header in self._records.folder.finished_cells():
+            point = tuple(header.get(name) for name in _POINT)
+            for split in ALL_SPLITS if wanted is None else (wanted,):
+                for outcome in self._records.outcomes(header["cell"], split) or ():
+                    values = (getattr(outcome, name) for name in names)
+                    yield (*point, split, *values)
+
+    def _repr_html_(self) -> str:
+        """Return the main table, as a notebook shows it."""
+        return render(table_of_runs([self.folder]), "html")
+
+
+def _frame(
+    record: type[ScoreRecord] | type[AverageRecord] | type[ComparisonRecord],
+    rows: Iterable[ScoreRecord | AverageRecord | ComparisonRecord],
+) -> pd.DataFrame:
+    import pandas as pd
+
+    columns = [column for field in fields(record) for column in _columns(field.name)]
+    return pd.DataFrame([_values(row) for row in rows], columns=columns)
+
+
+def _columns(name: str) -> tuple[str, ...]:
+    if not name.endswith(_INTERVAL):
+        return (name,)
+    score = name.removesuffix(_INTERVAL)
+    return (f"{score}_low", f"{score}_high")
+
+
+def _values(row: ScoreRecord | AverageRecord | ComparisonRecord) -> list[Any]:
+    values: list[Any] = []
+    for field in fields(row):
+        value = getattr(row, field.name)
+        values += (value or (None, None)) if field.name.endswith(_INTERVAL) else (value,)
+    return values

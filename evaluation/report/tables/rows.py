@@ -1,0 +1,183 @@
+"""Average records become rows: their order, their cells, which is best and which lack a part.
+
+Every table of scores and the page take it from here; it knows neither of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from evaluation.records.scores import (
+    FLOORS,
+    NO_OP_DISENTANGLE,
+    AverageRecord,
+    ScoreRecord,
+    is_control,
+    set_apart,
+)
+from evaluation.report.tables.means import mean
+from evaluation.report.tables.model import Column, Row, TableCell
+from evaluation.report.tables.notes import sites_text
+from ravel.facts.schema import GENERALISATIONS
+
+__all__ = [
+    "MEAN",
+    "SCORES",
+    "Block",
+    "block_rows",
+    "detail_of",
+    "leading",
+    "ordered_methods",
+    "score_columns",
+    "type_columns",
+]
+
+SCORES = ("cause", "isolate", "disentangle")
+MEAN = "mean"
+"""Name of a column, or a block, that is a mean over the others."""
+_Split = tuple[str, str]
+"""A generalisation and an entity type."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """What the rows of one block are made of."""
+
+    name: str
+    """As in `Row.block`."""
+    averages: Sequence[AverageRecord]
+    """At most one per method, generalisation and entity type."""
+    points: Sequence[ScoreRecord]
+    """Chosen records, for sites and sizes."""
+    refused: Collection[str] = ()
+    """Methods that have a row even without a score."""
+
+
+def score_columns(averages: Sequence[AverageRecord], entity_type: str) -> tuple[Column, ...]:
+    """Return a column per generalisation of the records and score."""
+    return tuple(Column(g, s, s, entity_type) for g in _generalisations(averages) for s in SCORES)
+
+
+def type_columns(averages: Sequence[AverageRecord], types: Sequence[str]) -> tuple[Column, ...]:
+    """Return a column of disentangle per generalisation of the records and entity type, and one for the mean
+    over types."""
+    names = [*((name, name) for name in types), (MEAN, "")]
+    return tuple(
+        Column(g, name, "disentangle", entity_type)
+        for g in _generalisations(averages)
+        for name, entity_type in names
+    )
+
+
+def block_rows(block: Block, columns: Sequence[Column]) -> list[Row]:
+    """Return the rows of a block, the best of each column marked: methods by name, then floors in their own
+    order, then controls."""
+    records = {(r.method, r.generalisation, r.entity_type): r for r in block.averages}
+    attributes: dict[_Split, set[str]] = {}
+    for record in block.averages:
+        split = (record.generalisation, record.entity_type)
+        attributes.setdefault(split, set()).update(record.attributes)
+    rows = []
+    for method in ordered_methods({*(r.method for r in block.averages), *block.refused}):
+        own = {key[1:]: record for key, record in records.items() if key[0] == method}
+        detail = detail_of([record for record in block.points if record.method == method])
+        cells = _cells(own, attributes, columns)
+        rows.append(Row(block.name, method, detail, set_apart(method), tuple(cells)))
+    return _with_best(rows)
+
+
+def leading(rows: Sequence[Row], at: int) -> Row | None:
+    """Return the row with the highest number in a column, the first of several; None if there is none.
+
+    No floor, no control and no mean over fewer parts can be it.
+    """
+    contenders = [row for row in rows if not row.floor and not row.cells[at].fewer]
+    valued = [(value, row) for row in contenders if (value := row.cells[at].value) is not None]
+    return max(valued, key=lambda found: found[0])[1] if valued else None
+
+
+def ordered_methods(methods: Collection[str]) -> list[str]:
+    """Return methods by name, then the floors in their own order, then the controls by name."""
+    return sorted(methods, key=_place)
+
+
+def detail_of(points: Sequence[ScoreRecord]) -> str:
+    """Return the sites and sizes of chosen points as text; empty if there are none."""
+    sizes = sorted({record.size for record in points})
+    if not sizes:
+        return ""
+    span = str(sizes[0]) if len(sizes) == 1 else f"{sizes[0]}-{sizes[-1]}"
+    return f"{sites_text({record.site for record in points})}; size {span}"
+
+
+def _generalisations(averages: Sequence[AverageRecord]) -> list[str]:
+    present = {record.generalisation for record in averages}
+    return [g for g in GENERALISATIONS if g in present]
+
+
+def _place(method: str) -> tuple[int, str]:
+    if is_control(method):
+        return len(FLOORS) + 1, method
+    return FLOORS.index(method) + 1 if method in FLOORS else 0, method
+
+
+def _cells(
+    own: Mapping[_Split, AverageRecord], attributes: Mapping[_Split, set[str]], columns: Sequence[Column]
+) -> list[TableCell]:
+    cells: list[TableCell] = []
+    for column in columns:
+        if (column.name, column.entity_type) == (MEAN, ""):
+            group = [cell for cell, other in zip(cells, columns, strict=False) if other.group == column.group]
+            cells.append(_mean_cell(group))
+        else:
+            split = (column.group, column.entity_type)
+            cells.append(_cell(own.get(split), column.score, attributes.get(split, set())))
+    return cells
+
+
+def _cell(record: AverageRecord | None, score: str, attributes: set[str]) -> TableCell:
+    if record is None:
+        return TableCell(None, None, 0)
+    counts = {"cause": record.n_cause, "isolate": record.n_isolate}
+    value: float | None = getattr(record, score)
+    return TableCell(
+        value,
+        getattr(record, f"{score}_interval"),
+        counts.get(score, sum(counts.values())),
+        below_no_op=score == "disentangle" and _below_no_op(value),
+        fewer=value is not None and set(record.attributes) != attributes,
+    )
+
+
+def _mean_cell(group: Sequence[TableCell]) -> TableCell:
+    known = [cell for cell in group if cell.value is not None]
+    value = mean(cell.value for cell in known)
+    return TableCell(
+        value,
+        None,
+        sum(cell.n for cell in known),
+        below_no_op=_below_no_op(value),
+        fewer=value is not None and (len(known) < len(group) or any(cell.fewer for cell in known)),
+    )
+
+
+def _below_no_op(disentangle: float | None) -> bool:
+    return disentangle is not None and disentangle < NO_OP_DISENTANGLE
+
+
+def _with_best(rows: Sequence[Row]) -> list[Row]:
+    """Mark the best of each column, unless there is one method alone: it would be the best of nothing."""
+    if sum(not row.floor and any(cell.value is not None for cell in row.cells) for row in rows) < 2:
+        return list(rows)
+    leaders = [leading(rows, at) for at in range(len(rows[0].cells))]
+    tops = [None if leader is None else leader.cells[at].value for at, leader in enumerate(leaders)]
+    return [row if row.floor else _best_marked(row, tops) for row in rows]
+
+
+def _best_marked(row: Row, tops: Sequence[float | None]) -> Row:
+    marked = [
+        replace(cell, best=cell.value is not None and cell.value == top and not cell.fewer)
+        for cell, top in zip(row.cells, tops, strict=True)
+    ]
+    return replace(row, cells=tuple(marked))

@@ -1,0 +1,35 @@
+"""What a finished cell has in its folder: a refusal or outcomes; nothing is fitted or judged here."""
+
+from __future__ import annotations
+
+from evaluation.records.headers import read_cell_header, swapped_in
+from evaluation.records.scores import Outcome
+from evaluation.scoring.scores import Subject
+from evaluation.suite.cells.context import RunContext
+from evaluation.suite.grid import Cell
+
+__all__ = ["cell_outcomes", "cell_refusal", "cell_subject"]
+
+
+def cell_refusal(cell: Cell, context: RunContext) -> str | None:
+    """Return why a finished cell's method had no answer, or None if it had one."""
+    reason = read_cell_header(context.run.cell(cell.cell_id).header).get("refused")
+    return None if reason is None else str(reason)
+
+
+def cell_outcomes(cell: Cell, context: RunContext, split: str) -> list[Outcome]:
+    """Read what a cell was judged to say on a split. Raises SuiteError if pairs are missing."""
+    return context.run.cell(cell.cell_id).read_outcomes(split, expected=len(context.instance.pairs(split)))
+
+
+def cell_subject(cell: Cell, context: RunContext) -> Subject:
+    """Return how records name a finished cell."""
+    return Subject(
+        cell=cell.cell_id,
+        method=cell.method,
+        entity_type=context.instance.entity_type,
+        model=context.target.name,
+        site=cell.site,
+        size=swapped_in(context.run.cell(cell.cell_id).header),
+        seed=cell.seed,
+    )

@@ -1,0 +1,174 @@
+"""Runs one cell: fit, keep, judge; it knows its own folder and nothing of other cells, of selection or of
+scores."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from das.engine.base.protocol import Engine
+from das.engine.engines.base_engine import batches_of
+from das.featurizers.base import Featurizer
+from das.featurizers.storage import FeaturizerHeader, load_featurizer, save_featurizer
+from das.methods.common.base import NotApplicableError, Problem, TrainedMethod
+from das.sites import Site
+from das.training.loop import Training, train_together
+from evaluation.judging.judge import judge
+from evaluation.records.headers import SUITE_SCHEMA_VERSION
+from evaluation.suite.cells.context import RunContext
+from evaluation.suite.cells.finished import cell_refusal
+from evaluation.suite.cells.shared_tensors import SharedTensors
+from evaluation.suite.cells.workspace import FolderWorkspace
+from evaluation.suite.grid import Cell
+from ravel.common.progress import Progress
+
+__all__ = ["describe_cell", "groups_of", "judge_cell", "run_cells"]
+
+
+def groups_of(cells: Sequence[Cell], context: RunContext, most: int) -> list[list[Cell]]:
+    """Return the cells in groups to be fitted side by side: trainings at one site, all others alone."""
+    groups: list[list[Cell]] = []
+    open_at: dict[Site, list[Cell]] = {}
+    for cell in cells:
+        trains = issubclass(context.methods.get(cell.method), TrainedMethod)
+        found = open_at.get(cell.site) if trains else None
+        if found is None or len(found) == most:
+            found = []
+            groups.append(found)
+            if trains:
+                open_at[cell.site] = found
+        found.append(cell)
+    return groups
+
+
+def run_cells(
+    cells: Sequence[Cell],
+    context: RunContext,
+    splits: Sequence[str],
+    progress: Progress,
+    *,
+    keep_refusal: bool = True,
+) -> None:
+    """Fit the cells and judge them on `splits`, leaving out what is done; `cell.json` is written last.
+
+    Trainings go on side by side: what they ask at one site runs in the same passes of the model, and each
+    ends as it would alone. Where a method has no answer the reason is written down and nothing is judged, or,
+    without `keep_refusal`, NotApplicableError is raised.
+    A cell that was interrupted is fitted again, from its last checkpoint where the method keeps one, and ends
+    in the same bytes, for a fit is a function of its problem.
+    """
+    waiting = [cell for cell in cells if not context.run.cell(cell.cell_id).finished()]
+    for cell, found in zip(waiting, _fits(waiting, context, progress), strict=True):
+        folder = context.run.cell(cell.cell_id)
+        if isinstance(found, Featurizer):
+            save_featurizer(found, folder.path, _header(cell, context))
+            _judge(cell, context, splits, found, progress)
+            folder.finish(describe_cell(cell, context, found.size))
+        elif keep_refusal:
+            folder.finish({**describe_cell(cell, context, 0), "refused": str(found)})
+        else:
+            raise found
+    for cell in cells:
+        judge_cell(cell, context, splits, progress)
+
+
+def judge_cell(cell: Cell, context: RunContext, splits: Sequence[str], progress: Progress) -> None:
+    """Judge a fitted cell on those of `splits` that it was not judged on yet."""
+    folder = context.run.cell(cell.cell_id)
+    if cell_refusal(cell, context) is not None:
+        return
+    # What is damaged is judged again: its bytes follow from the featurizer.
+    missing = [split for split in splits if not folder.judged(split, len(context.instance.pairs(split)))]
+    if missing:
+        featurizer, _ = load_featurizer(
+            folder.path,
+            target_fingerprint=context.target.fingerprint,
+            instance_fingerprint=context.instance.fingerprint,
+        )
+        _judge(cell, context, missing, featurizer, progress)
+
+
+def _fits(
+    cells: Sequence[Cell], context: RunContext, progress: Progress
+) -> list[Featurizer | NotApplicableError]:
+    """Return what each cell's method finds, or why it has no answer."""
+    engine = context.fitting or context.engine
+    return train_together([_fitting(cell, context, engine, progress) for cell in cells], engine)
+
+
+def _fitting(
+    cell: Cell, context: RunContext, engine: Engine, progress: Progress
+) -> Training[Featurizer | NotApplicableError]:
+    method_class = context.methods.get(cell.method)
+    config = method_class.config_class.from_mapping(json.loads(cell.setting), origin=f"cell {cell.cell_id}")
+    method = method_class(config)
+    problem = Problem(
+        instance=context.instance.without_test(),
+        attribute=cell.attribute or context.instance.attributes[0],
+        site=cell.site,
+        size=cell.size or 0,
+        seed=cell.seed,
+    )
+    shared = SharedTensors(context.run.shared)
+    workspace = FolderWorkspace(context.run.cell(cell.cell_id), cell.label(), progress, shared)
+    try:
+        if isinstance(method, TrainedMethod):
+            return (yield from method.training(problem, engine, workspace))
+        return method.fit(problem, engine, workspace)
+    except NotApplicableError as refusal:
+        return refusal
+
+
+def _judge(
+    cell: Cell, context: RunContext, splits: Sequence[str], featurizer: Featurizer, progress: Progress
+) -> None:
+    folder = context.run.cell(cell.cell_id)
+    for split in splits:
+        outcomes = judge(
+            context.instance,
+            split,
+            context.engine,
+            cell.site,
+            featurizer,
+            label_tokens=context.label_tokens,
+            tolerance=context.tolerance,
+            natural=context.natural,
+            progress=lambda done, total: progress(f"judge {cell.label()}", done, total),
+        )
+        folder.write_outcomes(split, outcomes)
+
+
+def describe_cell(cell: Cell, context: RunContext, swapped: int) -> dict[str, Any]:
+    """Return what `cell.json` says: all that determines the result, how many coordinates are swapped, and
+    what bounded the batches, which may change a rounding and is no part of the id."""
+    return {
+        "suite_schema": SUITE_SCHEMA_VERSION,
+        "cell": cell.cell_id,
+        "method": cell.method,
+        "config": json.loads(cell.setting),
+        "attribute": cell.attribute or "*",
+        "site": str(cell.site),
+        "size": "*" if cell.size is None else cell.size,
+        "swapped": swapped,
+        "seed": cell.seed,
+        "label_tokens": context.label_tokens,
+        "tolerance": context.tolerance,
+        "model_fingerprint": context.target.fingerprint,
+        "instance_fingerprint": context.instance.fingerprint,
+        **({} if cell.control is None else {"control": cell.control}),
+        **({} if context.opened is None else {"batches": batches_of(context.opened)}),
+    }
+
+
+def _header(cell: Cell, context: RunContext) -> FeaturizerHeader:
+    return FeaturizerHeader(
+        method=cell.method,
+        attribute=cell.attribute or "*",
+        entity_type=context.instance.entity_type,
+        site=cell.site,
+        seed=cell.seed,
+        model=context.target.name,
+        target_fingerprint=context.target.fingerprint,
+        instance_fingerprint=context.instance.fingerprint,
+    )

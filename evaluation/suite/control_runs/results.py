@@ -1,0 +1,204 @@
+"""What the controls of a run came to: scores held against floors, rows among methods; it runs no model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
+
+from evaluation.config.suite import SuiteConfig
+from evaluation.records.control_checks import EVERY_ATTRIBUTE, ControlCheck, is_at_floor
+from evaluation.records.scores import AverageRecord, Outcome, Refusal, control_row
+from evaluation.scoring.clusters import clusters_of
+from evaluation.scoring.intervals import Sampled, difference
+from evaluation.scoring.metrics import scores
+from evaluation.scoring.summary import Evidence, MethodSample, SplitContext, average_records, sample_methods
+from evaluation.suite.cells.context import RunContext
+from evaluation.suite.cells.finished import cell_outcomes
+from evaluation.suite.control_runs.controlled import ControlledPoints
+from evaluation.suite.controls import CONTROLS, Measure, View
+from evaluation.suite.grid import Cell
+from ravel.common.errors import SuiteError
+from ravel.common.io import read_jsonl
+from ravel.facts.schema import Generalisation, split_name
+
+__all__ = ["ControlResults", "control_results"]
+
+
+@dataclass(frozen=True, slots=True)
+class ControlResults:
+    """What the controls of a run came to."""
+
+    checks: tuple[ControlCheck, ...] = ()
+    """Each score held against its floor."""
+    averages: tuple[AverageRecord, ...] = ()
+    """The rows among the methods."""
+    refusals: tuple[Refusal, ...] = ()
+    """Where a control, or a method under it, had no answer."""
+
+
+def control_results(
+    points: Mapping[tuple[str, str], Cell], context: RunContext, config: SuiteConfig
+) -> ControlResults:
+    """Return what the controls of a resolved suite came to, from what `run_control` wrote."""
+    checks: list[ControlCheck] = []
+    averages: list[AverageRecord] = []
+    refusals: list[Refusal] = []
+    for name in config.controls:
+        controlled = ControlledPoints(CONTROLS.get(name), points, context, config)
+        for view, generalisation in controlled.views():
+            judged = _Judged(controlled, view, generalisation)
+            samples = judged.samples()
+            checks += judged.checks(samples)
+            averages += judged.averages(samples)
+        refusals += _refusals(controlled)
+    return ControlResults(tuple(checks), tuple(averages), tuple(refusals))
+
+
+def _refusals(controlled: ControlledPoints) -> Iterator[Refusal]:
+    control = controlled.control.name
+    for (method, attribute), ordinary in sorted(controlled.points.items()):
+        row = control_row(method, control)
+        if not controlled.applies(ordinary):
+            yield Refusal(row, attribute, f"{control} shuffles answers, and {method} learns from none.")
+        elif (said := controlled.refusal(controlled.cell_of(ordinary))) is not None:
+            yield Refusal(row, attribute, said)
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """One control in one view on one test split."""
+
+    controlled: ControlledPoints
+    view: View
+    generalisation: Generalisation
+
+    @property
+    def split(self) -> str:
+        return split_name(self.generalisation, "test")
+
+    @cached_property
+    def split_context(self) -> SplitContext:
+        context = self.controlled.context
+        pairs = self.controlled.judged_on(self.view).pairs(self.split)
+        return SplitContext(
+            entity_type=context.instance.entity_type,
+            model=context.target.name,
+            generalisation=self.generalisation,
+            partition="test",
+            clusters=clusters_of(pairs),
+        )
+
+    def samples(self) -> list[MethodSample]:
+        """Return the scores of each method under the control."""
+        return sample_methods(self._evidence(self._read), self.split_context.clusters)
+
+    def averages(self, samples: Sequence[MethodSample]) -> list[AverageRecord]:
+        """Return the rows among the methods, if this view is the row."""
+        name = self.controlled.control.name
+        rows = [replace(sample, method=control_row(sample.method, name)) for sample in samples]
+        return average_records(rows, self.split_context) if self.view.is_row else []
+
+    def checks(self, samples: Sequence[MethodSample]) -> Iterator[ControlCheck]:
+        """Hold every score against its floor: per attribute, and the mean over them."""
+        floors = sample_methods(self._evidence(self._read_floor), self.split_context.clusters)
+        for sample, floor in zip(samples, floors, strict=True):
+            ordinary = self._ordinary(sample.method, sample.attributes)
+            counted = sample.macro.attributes
+            # The same pairs lie behind both, so the same attributes count.
+            assert floor.macro.attributes == counted
+            for measure in self.view.measures:
+                make = partial(self._check, sample.method, measure)
+                for attribute in sorted(sample.attributes):
+                    parts = (sample.attributes[attribute], floor.attributes[attribute])
+                    yield make(attribute, (attribute,), *parts, ordinary[measure].get(attribute))
+                mean = _mean([ordinary[measure].get(attribute) for attribute in counted])
+                yield make(EVERY_ATTRIBUTE, counted, sample.macro.mean, floor.macro.mean, mean)
+
+    def _evidence(self, read: Callable[[Cell], Sequence[Sequence[Outcome]]]) -> list[Evidence]:
+        """Return what `read` reads for the controlled cell of every point that has a featurizer."""
+        cells = {key: self.controlled.cell_of(ordinary) for key, ordinary in self.controlled.points.items()}
+        return [
+            Evidence(method, attribute, (cell.seed,), partial(read, cell))
+            for (method, attribute), cell in cells.items()
+            if self.controlled.applies(cell) and self.controlled.refusal(cell) is None
+        ]
+
+    def _read(self, cell: Cell) -> list[list[Outcome]]:
+        expected = len(self.controlled.judged_on(self.view).pairs(self.split))
+        folder = self.controlled.run.cell(cell.cell_id)
+        return [folder.read_outcomes(self.view.outcomes_of(self.split), expected)]
+
+    def _read_floor(self, cell: Cell) -> list[list[Outcome]]:
+        return _read_draws(self.controlled.floor_file(cell, self.view, self.split))
+
+    def _ordinary(self, method: str, attributes: Iterable[str]) -> dict[Measure, dict[str, float | None]]:
+        """Return the scores of the grid's own cells on the true pairs."""
+        points, context = self.controlled.points, self.controlled.context
+        found = {
+            attribute: scores(cell_outcomes(points[method, attribute], context, self.split), attribute)
+            for attribute in attributes
+        }
+        return {
+            "cause": {attribute: score.cause for attribute, score in found.items()},
+            "isolate": {attribute: score.isolate for attribute, score in found.items()},
+        }
+
+    def _check(
+        self,
+        method: str,
+        measure: Measure,
+        name: str,
+        attributes: Sequence[str],
+        score: Sampled,
+        floor: Sampled,
+        ordinary: float | None,
+    ) -> ControlCheck:
+        minus = difference(score, floor)
+        value: float | None = getattr(minus.point, measure)
+        ends = getattr(minus.intervals(), measure)
+        controlled = self.controlled
+        points = [controlled.points[method, attribute] for attribute in attributes]
+        cells = list(dict.fromkeys(controlled.cell_of(ordinary_cell) for ordinary_cell in points))
+        return ControlCheck(
+            control=controlled.control.name,
+            method=method,
+            attribute=name,
+            generalisation=self.generalisation,
+            judged=self.view.name,
+            measure=measure,
+            score=getattr(score.point, measure),
+            score_interval=getattr(score.intervals(), measure),
+            floor=getattr(floor.point, measure),
+            floor_interval=getattr(floor.intervals(), measure),
+            floor_is=self.view.floor_is,
+            difference=value,
+            difference_interval=ends,
+            at_floor=is_at_floor(value, ends),
+            required=self.generalisation in self.view.required,
+            ordinary=ordinary,
+            n=getattr(score.point, f"n_{measure}"),
+            sites=tuple(dict.fromkeys(str(cell.site) for cell in cells)),
+            sizes=tuple(sorted({controlled.size(cell) for cell in cells})),
+            seed=controlled.seed,
+            cells=tuple(cell.cell_id for cell in cells),
+        )
+
+
+def _read_draws(path: Path) -> list[list[Outcome]]:
+    """Read the outcomes of a floor, a list per draw."""
+    draws: dict[int, list[Outcome]] = {}
+    for number, row in read_jsonl(path):
+        told = {name: value for name, value in row.items() if name != "draw"}
+        origin = f"line {number} of {path}"
+        if type(draw := row.get("draw")) is not int:
+            todo = "remove the file and run the suite again"
+            raise SuiteError(expected=f"a whole number as 'draw' on {origin}", came=repr(draw), todo=todo)
+        draws.setdefault(draw, []).append(Outcome.from_json(told, origin=origin))
+    return list(draws.values())
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known and len(known) == len(values) else None

@@ -1,0 +1,7 @@
+"""Which cells a suite comes to: its settings spelled out, and a cell for each fit; nothing is run."""
+
+from evaluation.suite.grid.cell import Cell, ChosenCells, control_cell
+from evaluation.suite.grid.plan import check_splits, plan_cells
+from evaluation.suite.grid.resolve import PlannedOn, resolve
+
+__all__ = ["Cell", "ChosenCells", "PlannedOn", "check_splits", "control_cell", "plan_cells", "resolve"]

@@ -1,0 +1,135 @@
+"""A suite's config with all spelled out that it leaves open; it knows no cells."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from das.methods.common.base import Method, MethodConfig
+from das.methods.registry import METHODS
+from das.models.expansion import expand_sites
+from das.sites import SiteSpace
+from evaluation.config.suite import MethodSpec, SuiteConfig
+from evaluation.judging.recognition import Labelled
+from evaluation.records.scores import ADDED_FLOORS
+from evaluation.suite.controls import CONTROLS
+from ravel.common.errors import SuiteError, unknown_name
+from ravel.common.registry import Registry
+from ravel.facts.schema import GENERALISATIONS
+
+__all__ = ["ALL_CONTROLS", "PlannedOn", "resolve"]
+
+
+ALL_CONTROLS = "all"
+"""Stands for every control in a suite's list."""
+
+
+class PlannedOn(Labelled, Protocol):
+    """What a plan must know of an instance: a whole one, or what will be built."""
+
+    @property
+    def entity_type(self) -> str:
+        """The entity type."""
+        ...
+
+    @property
+    def attributes(self) -> tuple[str, ...]:
+        """The attributes that pairs ask for."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Fingerprint of the content."""
+        ...
+
+
+def resolve(
+    config: SuiteConfig,
+    instance: PlannedOn,
+    target: SiteSpace,
+    *,
+    methods: Registry[type[Method]] = METHODS,
+) -> SuiteConfig:
+    """Spell out what the config leaves open: floors, attributes, patterns of sites, settings of methods.
+
+    Duplicates are dropped. Raises SuiteError for an unknown method, setting or attribute, and for a site
+    that the model does not have.
+    """
+    listed = [spec.name for spec in config.methods]
+    extra = [
+        MethodSpec(name=name)
+        for name in ADDED_FLOORS
+        if config.floors and name not in listed and name in methods
+    ]
+    specs = [_resolved_method(spec, methods) for spec in (*config.methods, *extra)]
+    return config.model_copy(
+        update={
+            "methods": _unique(specs),
+            "attributes": _attributes(config, instance),
+            "sites": tuple(expand_sites(config.sites, target)),
+            "sizes": _unique(config.sizes),
+            "seeds": _unique(config.seeds),
+            "generalisations": tuple(g for g in GENERALISATIONS if g in config.generalisations),
+            "controls": _controls(config.controls),
+            "control_methods": _control_methods(config, [spec.name for spec in specs], methods),
+        }
+    )
+
+
+def _resolved_method(spec: MethodSpec, methods: Registry[type[Method]]) -> MethodSpec:
+    config_class: type[MethodConfig] = methods.get(spec.name).config_class
+    config = config_class.from_mapping(spec.config, origin=f"the suite's settings of method {spec.name!r}")
+    sizes = None if spec.sizes is None else _unique(spec.sizes)
+    return MethodSpec(name=spec.name, config=config.model_dump(mode="json"), sizes=sizes)
+
+
+def _attributes(config: SuiteConfig, instance: PlannedOn) -> tuple[str, ...]:
+    wanted = instance.attributes if config.attributes is None else _unique(config.attributes)
+    for attribute in wanted:
+        if attribute not in instance.attributes:
+            raise unknown_name(
+                f"attribute of this {instance.entity_type} instance", attribute, instance.attributes
+            )
+    if not wanted:
+        raise SuiteError(
+            expected="at least one target attribute",
+            came="none" if config.attributes is not None else "an instance without attributes",
+            todo="name attributes in the suite, or build an instance with training and evaluation pairs",
+        )
+    return wanted
+
+
+def _controls(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the controls by name, in the order of the registry."""
+    if ALL_CONTROLS in names:
+        return tuple(CONTROLS.names())
+    return tuple(sorted({CONTROLS.get(name).name for name in names}))
+
+
+def _control_methods(
+    config: SuiteConfig, listed: Sequence[str], methods: Registry[type[Method]]
+) -> tuple[str, ...] | None:
+    """Return the controlled methods; what was left open stays open where there are no controls."""
+    if config.control_methods is not None:
+        for name in config.control_methods:
+            if name not in listed:
+                raise unknown_name("method of this suite to be controlled", name, listed)
+        return _unique(config.control_methods)
+    if not config.controls:
+        return None
+    learning = [n for n in _unique(listed) if methods.get(n).needs_pairs or methods.get(n).needs_labels]
+    if not learning:
+        raise SuiteError(
+            expected="a method that learns from answers, for the suite lists controls",
+            came=f"only {', '.join(_unique(listed))}",
+            todo="list a method such as mdas, name one in `control_methods`, or leave `controls` out",
+        )
+    return tuple(learning)
+
+
+def _unique(values: Sequence[Any]) -> tuple[Any, ...]:
+    kept: list[Any] = []
+    for value in values:
+        if value not in kept:
+            kept.append(value)
+    return tuple(kept)

@@ -1,0 +1,48 @@
+"""Chooses a point of the grid for each method and target attribute, by validation scores alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from evaluation.config.suite import SuiteConfig
+from evaluation.records.scores import FLOORS
+from evaluation.scoring.cells import CellScorer, ScoredCell
+from evaluation.scoring.selection import Point
+from evaluation.suite.cells.context import RunContext
+from evaluation.suite.cells.finished import cell_outcomes, cell_refusal, cell_subject
+from evaluation.suite.grid import Cell, ChosenCells
+
+__all__ = ["scorer_of", "select", "tested"]
+
+
+def select(cells: Sequence[Cell], context: RunContext, config: SuiteConfig) -> ChosenCells:
+    """Choose site, size and setting per method and attribute by validation scores; all seeds of that point
+    are chosen. The test splits of `context` are withheld."""
+    by_id = {cell.cell_id: cell for cell in cells}
+    chosen = scorer_of(cells, context, config).choose()
+    return {key: [by_id[cell_id] for cell_id in ids] for key, ids in chosen.items()}
+
+
+def scorer_of(cells: Sequence[Cell], context: RunContext, config: SuiteConfig) -> CellScorer:
+    """Return what scores those of the cells that have a featurizer, from their outcomes files."""
+    assert config.attributes is not None, "the suite is resolved"
+    by_id = {cell.cell_id: cell for cell in cells}
+    return CellScorer(
+        [
+            ScoredCell(
+                cell_subject(cell, context), cell.attribute or "*", Point(cell.site, cell.size, cell.setting)
+            )
+            for cell in cells
+            if cell_refusal(cell, context) is None
+        ],
+        context.instance,
+        attributes=config.attributes,
+        generalisations=config.generalisations,
+        outcomes=lambda cell_id, split: cell_outcomes(by_id[cell_id], context, split),
+    )
+
+
+def tested(cells: Sequence[Cell], chosen: ChosenCells) -> list[Cell]:
+    """Return the cells that are judged on test pairs: those that were chosen, and all floors."""
+    ids = {cell.cell_id for group in chosen.values() for cell in group}
+    return [cell for cell in cells if cell.cell_id in ids or cell.method in FLOORS]

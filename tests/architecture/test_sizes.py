@@ -1,0 +1,50 @@
+"""How long functions, modules and command files may be."""
+
+from __future__ import annotations
+
+import ast
+
+import pytest
+from source_tree import Module, modules
+
+LONGEST_FUNCTION = 60
+NINE_IN_TEN = 20
+LONGEST_MODULE = 400
+LONGEST_COMMAND_FILE = 120
+SIGNATURES = ("evaluation.commands.", "evaluation.api")
+"""Where a function's parameters are the flags of a command, each with its help, they are not counted."""
+
+
+def length(function: ast.FunctionDef | ast.AsyncFunctionDef, module: Module) -> int:
+    """Return the lines of a function, without its flags where it is a command."""
+    assert function.end_lineno is not None
+    first = function.body[0].lineno if module.name.startswith(SIGNATURES) else function.lineno
+    return function.end_lineno - first + 1
+
+
+def functions() -> dict[str, int]:
+    """Return the length of each function by name and place."""
+    return {
+        f"{module.name}.{node.name}, line {node.lineno}": length(node, module)
+        for module in modules()
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+
+
+def test_no_function_is_long_and_most_are_short() -> None:
+    lengths = functions()
+    assert {name: lines for name, lines in lengths.items() if lines > LONGEST_FUNCTION} == {}
+    assert sorted(lengths.values())[int(0.9 * len(lengths))] <= NINE_IN_TEN
+
+
+@pytest.mark.parametrize(
+    ("prefix", "longest"), [("", LONGEST_MODULE), ("evaluation.commands.", LONGEST_COMMAND_FILE)]
+)
+def test_no_module_is_long(prefix: str, longest: int) -> None:
+    lines = {
+        module.name: len(module.path.read_text(encoding="utf-8").splitlines())
+        for module in modules()
+        if module.name.startswith(prefix)
+    }
+    assert {name: count for name, count in lines.items() if count > longest} == {}
