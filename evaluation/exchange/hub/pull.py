@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from das.engine.kept.memory import written_bytes
 from evaluation.exchange.hub.client import HubFile, Repository, RepoType
 from evaluation.exchange.hub.layout import (
     TravellingFile,
@@ -20,6 +19,7 @@ from evaluation.verify.folders import Kind, verify_artefact
 from ravel.common.errors import SuiteError
 from ravel.common.folders import check_new_folder, new_folder
 from ravel.common.progress import Progress, silent
+from ravel.common.sizes import written_bytes
 
 __all__ = ["DEFAULT_MAX_BYTES", "Pulled", "pull_folder"]
 

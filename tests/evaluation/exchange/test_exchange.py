@@ -282,7 +282,7 @@ class TestRefusals:
         [
             (importing("ravel-reference", site="block_output.2@entity_last"), "weights for layer 2"),
             (importing("ravel-reference", site="head_output.1.0@entity_last"), "head_output"),
-            (importing("ravel-reference", attribute="Colour"), "a target attribute of the instance"),
+            (importing("ravel-reference", attribute="Colour"), "a known target attribute of the instance"),
             (importing("ravel-reference", "--orientation", "columns"), "orthonormal columns"),
             (importing("ravel-reference", "--orientation", "sideways"), "known orientation"),
             (importing("ravel-reference", "--latents", "1"), "--format saelens only"),
