@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,24 +56,25 @@ def pack_run(run_folder: Path, out: Path, about: About, *, methods: Sequence[str
         )
     if not zipped:
         check_new_folder(out)
-    source = _Source(run_folder, methods)
+    run = _FinishedRun(run_folder, methods)
     if not zipped:
         with new_folder(out) as staging:
-            return source.write(staging, about)
+            return run.write(staging, about)
     with tempfile.TemporaryDirectory(prefix="ravel-submit-") as made:
         folder = Path(made) / "submission"
         folder.mkdir()
-        submission = source.write(folder, about)
+        submission = run.write(folder, about)
         write_bytes(out, _zipped(folder, Path(made) / "submission.zip"))
     return submission
 
 
-class _Source:
+class _FinishedRun:
     """A finished run, read for packing."""
 
     def __init__(self, folder: Path, methods: Sequence[str]) -> None:
         records = RunRecords.open(folder)
-        self.run, self.refusals = records.folder, records.refusals
+        self.run = records.folder
+        self.refusals = {(r.method, r.attribute): r.reason for r in records.refusals}
         self.config = SuiteConfig.from_file(self.run.config)
         self.instance = Instance.load(self.run.instance)
         self.scores = records.chosen(source_kind=None)
@@ -145,16 +146,12 @@ class _Source:
 
     def _without(self, entries: Sequence[Entry]) -> Iterator[Without]:
         covered = {(entry.method, attribute) for entry in entries for attribute in entry.attributes}
-        reasons = self._reasons()
         for method in self.methods:
             for attribute in self.instance.attributes:
                 if (method, attribute) not in covered:
                     asked = attribute in (self.config.attributes or self.instance.attributes)
                     other = "The run has no cell for it." if asked else "The run did not ask for it."
-                    yield Without(method, attribute, reasons.get((method, attribute), other))
-
-    def _reasons(self) -> Mapping[tuple[str, str], str]:
-        return {(r.method, r.attribute): r.reason for r in self.refusals}
+                    yield Without(method, attribute, self.refusals.get((method, attribute), other))
 
 
 def _chosen_methods(known: Sequence[str], wanted: Sequence[str]) -> tuple[str, ...]:

@@ -130,7 +130,7 @@ class TestPacking:
     def test_an_unfinished_run_is_refused(self, submitted: Submitted, tmp_path: Path) -> None:
         run = shutil.copytree(submitted.run, tmp_path / "run")
         (run / "scores.jsonl").unlink()
-        with pytest.raises(SuiteError, match="finished run"):
+        with pytest.raises(SuiteError, match="the run is not finished"):
             pack_run(run, tmp_path / "out.zip", About("x"))
         assert not (tmp_path / "out.zip").exists()
 
