@@ -306,7 +306,7 @@ class TestRefusals:
             (exporting("mib", Subspace(columns(2)), attribute="*"), "one target attribute"),
             (exporting("mib", Subspace(columns(2)), site="mlp_output.1@entity_last"), "the units of MIB"),
             (exporting("onnx", Subspace(columns(2))), "export format"),
-            (exporting("saebench", Subspace(columns(2))), "expected a run in"),
+            (exporting("saebench", Subspace(columns(2))), "a run in"),
             (
                 lambda w, r: [*exporting("pyvene", Subspace(columns(2)))(w, r), "--model", w.other_model],
                 "--allow-foreign",
