@@ -29,15 +29,16 @@ from das.models.base import TargetModel
 from das.models.load import load_target, target_from
 from das.models.miniature import character_tokenizer, random_target
 from evaluation.report.plots.canvas import drawing, new_figure, saved
-from ravel.asking.knowledge import Answers, Kept, Stop, ask, finish, keep_best
+from ravel.asking.knowledge import Answers, Kept, Questioner, Stop
+from ravel.asking.knowledge_filter import keep_best
 from ravel.asking.labels import extract_label
-from ravel.asking.matching import NumberWithin
 from ravel.asking.prompts import fill
 from ravel.common.errors import SuiteError
 from ravel.common.io import write_json
 from ravel.common.seeds import derive_seed
-from ravel.facts.schema import Completion, EntityFacts, Prompt, Template
 from ravel.facts.tables import Tables, read_bundled
+from ravel.matching import NumberWithin
+from ravel.terms.schema import Completion, EntityFacts, Prompt, Template
 
 NEW_TOKENS = 8
 PLAIN_BATCH = 64
@@ -186,16 +187,8 @@ def _work(*, small: bool) -> Work:
 def _build(target: TargetModel, work: Work, stop: Stop) -> Outcome:
     """Ask as `ravel build` does; a new engine, so that nothing is remembered between turns."""
     answerer = EngineAnswerer(DirectEngine(target))
-    answers = ask(
-        work.templates,
-        work.entities,
-        entity_type=work.tables.entity_type,
-        answerer=answerer,
-        max_new_tokens=NEW_TOKENS,
-        mode="strict",
-        progress=_silent,
-        stop=stop,
-    )
+    questioner = Questioner(work.tables.entity_type, answerer, max_new_tokens=NEW_TOKENS, mode="strict")
+    answers = questioner.ask(work.templates, work.entities, stop=stop)
     kept = keep_best(
         answers,
         entities=work.kept_entities,
@@ -204,20 +197,8 @@ def _build(target: TargetModel, work: Work, stop: Stop) -> Outcome:
         templates_always=4,
         seed=0,
     )
-    done = finish(
-        answers,
-        kept,
-        entity_type=work.tables.entity_type,
-        answerer=answerer,
-        max_new_tokens=NEW_TOKENS,
-        mode="strict",
-        progress=_silent,
-    )
+    done = questioner.finish(answers, kept)
     return Outcome([answer.token_ids for _, answer in _completed(done)], done, kept)
-
-
-def _silent(stage: str, done: int, total: int) -> None:
-    """Report nothing."""
 
 
 def _completed(answers: Answers) -> list[tuple[tuple[int, int], Completion]]:
@@ -228,14 +209,8 @@ def _completed(answers: Answers) -> list[tuple[tuple[int, int], Completion]]:
 
 def _prompts(work: Work) -> list[Prompt]:
     """Return the prompts in the order of a build: all entities of a template, then the next template."""
-    nobody = ask(
-        work.templates,
-        work.entities,
-        entity_type=work.tables.entity_type,
-        answerer=_Mute(),
-        max_new_tokens=1,
-        mode="strict",
-        progress=_silent,
+    nobody = Questioner(work.tables.entity_type, _Mute(), max_new_tokens=1, mode="strict").ask(
+        work.templates, work.entities
     )
     where = np.argwhere(nobody.asked)
     return [fill(work.templates[row], work.entities[column].entity) for row, column in where]

@@ -25,12 +25,12 @@ from das.sites import Site
 from das.training.examples import cause_pairs, isolate_pairs
 from das.training.objective import TrainingPair
 from evaluation.config.suite import DEFAULT_LABEL_TOKENS
-from ravel.asking.knowledge import Decided
+from ravel.asking.answerer import Decided
+from ravel.building import BuildConfig, build_instance
 from ravel.common.seeds import derive_seed, python_stream
-from ravel.facts.schema import Completion, Prompt
 from ravel.facts.tables import Tables, read_bundled
-from ravel.instance.build import BuildConfig, build_instance
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
+from ravel.terms.schema import Completion, Prompt
 
 __all__ = [
     "SHAPES",

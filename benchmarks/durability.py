@@ -27,12 +27,13 @@ from das.models.base import TargetModel
 from das.models.load import load_target
 from evaluation.config.suite import SuiteConfig
 from evaluation.suite.run import RunRequest, run_suite
+from ravel.building.build import build_instance
+from ravel.building.config import BuildConfig
 from ravel.common import durable
 from ravel.common.durable import Disk
 from ravel.common.io import write_json
 from ravel.facts.tables import read_bundled
-from ravel.instance.build import BuildConfig, build_instance
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
 
 __all__ = ["HastyDisk", "TimedDisk", "measure"]
 

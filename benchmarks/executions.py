@@ -23,8 +23,8 @@ from measuring import environment, markdown_table, median
 from evaluation.config.suite import SuiteConfig
 from evaluation.config.target import TargetConfig
 from evaluation.suite.folders import build_folder
+from ravel.building import BuildConfig
 from ravel.common.io import write_json, write_text
-from ravel.instance.build import BuildConfig
 
 COMMAND = "from evaluation.cli import main; main()"
 EQUAL = ("scores.jsonl", "averages.jsonl", "comparisons.jsonl", "cells/*/outcomes/*", "cells/*/*.safetensors")

@@ -29,7 +29,7 @@ from das.engine.base.protocol import ForcedPair
 from das.models.base import TargetModel
 from das.sites import Site
 from ravel.common.seeds import derive_seed
-from ravel.facts.schema import Prompt
+from ravel.terms.schema import Prompt
 
 # Importing pyvene prints a line about a back-end that is not used here.
 with contextlib.redirect_stdout(io.StringIO()):

@@ -32,7 +32,7 @@ from measuring import environment, markdown_table, put_between_markers
 
 from evaluation.exchange.submission import About, pack_run
 from ravel.common.io import read_json, write_json
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
 
 ROOT = Path(__file__).resolve().parent.parent
 TESTS = ROOT / "tests"

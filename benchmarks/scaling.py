@@ -34,7 +34,7 @@ from das.training.trainable import TrainableSubspace
 from das.training.workspace import SilentWorkspace
 from ravel.common.io import write_json
 from ravel.common.seeds import derive_seed, python_stream
-from ravel.facts.schema import Prompt
+from ravel.terms.schema import Prompt
 
 ENGINES = ("resume", "direct")
 LAYERS, WIDTH, SIZE, BATCH = 8, 256, 16, 32

@@ -45,7 +45,7 @@ from evaluation.records.run_records import RunRecords
 from evaluation.scoring.post_hoc import derive
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_json, write_json
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
 
 FIGURES = Path(__file__).resolve().parents[1] / "docs" / "figures"
 LAYERS = (FIGURES / "layers_city.jsonl", FIGURES / "layers_invented_person.jsonl")

@@ -27,24 +27,17 @@ from evaluation.scoring.clusters import FloatArray, clusters_of, count
 from evaluation.scoring.intervals import intervals_of
 from evaluation.scoring.metrics import Rounding, isolate, scores
 from evaluation.scoring.post_hoc import Derived
+from ravel.checking.audit import audit_tables
+from ravel.checking.dependence import bound_attributes, preferred, skews
+from ravel.checking.leaks import LEAK_CHECKS, find_leaks
+from ravel.checking.values import SameValue, bundled_facts, partitions_of_tables, values_of_tables
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_json, read_jsonl
 from ravel.entity_types import ENTITY_TYPES
-from ravel.facts.audit import audit_tables
-from ravel.facts.dependence import (
-    SameValue,
-    bound_attributes,
-    bundled_facts,
-    partitions_of_tables,
-    preferred,
-    skews,
-    values_of_tables,
-)
 from ravel.facts.release import read_release
-from ravel.facts.schema import TRAIN_SPLIT
 from ravel.facts.tables import Tables, read_bundled
-from ravel.instance.instance import Instance
-from ravel.pairing.leaks import LEAK_CHECKS, find_leaks
+from ravel.instance import Instance
+from ravel.terms.schema import TRAIN_SPLIT
 
 __all__ = [
     "SHOWN",

@@ -110,15 +110,15 @@ if TYPE_CHECKING:
     from evaluation.validity.planted.score import score_planted as planted_score
     from evaluation.verify.folders import leak_rows
     from evaluation.verify.folders import verify_artefact as verify
+    from ravel.building.config import BuildConfig
+    from ravel.checking.audit import audit_tables as data_audit
     from ravel.common.errors import SuiteError
-    from ravel.facts.audit import audit_tables as data_audit
     from ravel.facts.overview import describe_tables as data_show
     from ravel.facts.overview import entity_type_rows as data_list
     from ravel.facts.overview import entity_type_rows as list_entity_types
     from ravel.facts.overview import export_tables as data_export
     from ravel.facts.overview import export_tables as data_import
     from ravel.facts.sources import open_tables
-    from ravel.instance.build import BuildConfig
     from ravel.instance.instance import Instance
 
 _PLACES: Mapping[str, str] = {

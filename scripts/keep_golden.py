@@ -29,7 +29,7 @@ from evaluation.records.planted import PLANTED_SCHEMA_VERSION, PlantedRecord, wr
 from evaluation.records.run_folder import RunFolder  # noqa: E402
 from ravel.common.folders import new_folder  # noqa: E402
 from ravel.common.io import write_json  # noqa: E402
-from ravel.instance.instance import Instance  # noqa: E402
+from ravel.instance import Instance  # noqa: E402
 
 _AUTOENCODER = {"architecture": "jump_relu", "expansion": 1, "steps": 20, "training_vectors": 64}
 _METHODS: list[dict[str, Any]] = [

@@ -21,11 +21,12 @@ from evaluation.records.scores import ScoreRecord
 from evaluation.report.plots import LayerPoint, plot_layers
 from evaluation.report.tables import attribute_table, main_table, render
 from evaluation.suite.run import RunRequest, RunSummary, run_suite
+from ravel.building.build import build_instance
+from ravel.building.config import BuildConfig
 from ravel.common.io import write_jsonl, write_text
 from ravel.facts.release import read_release
 from ravel.facts.tables import Tables, read_bundled
-from ravel.instance.build import BuildConfig, build_instance
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
 
 MIDDLE = 2
 SIZE = 32

@@ -42,7 +42,7 @@ from das.models.miniature import character_tokenizer
 from das.models.wrappers import model_class
 from das.sites import Site
 from ravel.common.errors import SuiteError
-from ravel.facts.schema import Prompt
+from ravel.terms.schema import Prompt
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "models.md"
 BEGIN, END = "<!-- written by scripts/model_classes.py -->", "<!-- end -->"

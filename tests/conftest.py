@@ -25,7 +25,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 if TYPE_CHECKING:
     from das.models.base import TargetModel
-    from ravel.facts.schema import Prompt
+    from ravel.terms.schema import Prompt
 
 PromptMaker = Callable[..., "Prompt"]
 TargetMaker = Callable[[str], "TargetModel"]
@@ -64,7 +64,7 @@ def small_target(target_of: TargetMaker) -> TargetModel:
 @pytest.fixture(scope="session")
 def make_prompt() -> PromptMaker:
     """Return a function (template, entity, attribute=None) to a prompt with the slot's span."""
-    from ravel.facts.schema import SLOT, Prompt
+    from ravel.terms.schema import SLOT, Prompt
 
     def make(template: str, entity: str, attribute: str | None = None) -> Prompt:
         start = template.index(SLOT)

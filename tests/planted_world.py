@@ -20,9 +20,9 @@ from das.featurizers.base import Featurizer
 from das.models.base import ModelFamily, TargetModel
 from das.models.instrument import Instrument
 from das.sites import Site
-from ravel.asking.knowledge import Decided
-from ravel.facts.schema import Completion, InterchangePair, Prompt
-from ravel.instance.instance import Instance, PromptRecord
+from ravel.asking.answerer import Decided
+from ravel.instance import Instance, PromptRecord
+from ravel.terms.schema import Completion, InterchangePair, Prompt
 
 WIDTH = 16
 N_VALUES = 4

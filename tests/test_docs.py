@@ -40,12 +40,12 @@ from evaluation.records.scores import AverageRecord, ComparisonRecord, Outcome, 
 from evaluation.suite.grid import Cell
 from evaluation.validity.diagnosis import CellDiagnoses, Check, Diagnosis, Measure, PatchScore, Undiagnosed
 from ravel.asking.prompts import fill
-from ravel.facts.audit import audit_tables
-from ravel.facts.dependence import Dependence, Skew
-from ravel.facts.schema import InterchangePair, Template
+from ravel.building import BuildConfig
+from ravel.checking.audit import audit_tables
+from ravel.checking.dependence import Dependence, Skew
 from ravel.facts.tables import read_tables
-from ravel.instance.build import BuildConfig
-from ravel.instance.instance import Manifest, PromptRecord
+from ravel.instance import Manifest, PromptRecord
+from ravel.terms.schema import InterchangePair, Template
 
 if TYPE_CHECKING:
     from das.models.base import TargetModel

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ravel.facts.schema import InterchangePair, Prompt
-from ravel.instance.instance import Instance, PromptRecord
+from ravel.instance import Instance, PromptRecord
+from ravel.terms.schema import InterchangePair, Prompt
 
 __all__ = ["token_instance"]
 

@@ -24,9 +24,9 @@ from das.featurizers.base import Featurizer
 from das.methods.common.base import NotApplicableError
 from das.models.base import Place, TargetModel
 from das.sites import Site
-from ravel.asking.knowledge import Decided
+from ravel.asking.answerer import Decided
 from ravel.common.errors import SuiteError
-from ravel.facts.schema import Completion, Prompt
+from ravel.terms.schema import Completion, Prompt
 
 __all__ = ["TAIL", "NaturalRanges", "PathwayContribution", "clamped", "hidden_pathway_contribution"]
 

@@ -9,8 +9,8 @@ from typing import TypeVar
 from das.engine.base.protocol import ForcedPair
 from das.training.objective import PairKind, TrainingPair
 from ravel.common.seeds import python_stream
-from ravel.facts.schema import InterchangePair
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
+from ravel.terms.schema import InterchangePair
 
 __all__ = ["cause_pairs", "isolate_pairs"]
 

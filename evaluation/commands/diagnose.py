@@ -14,7 +14,7 @@ from evaluation.commands.printing.diagnoses import print_diagnosis, print_run_ro
 from evaluation.records.diagnosis import write_diagnosis
 from evaluation.records.run_folder import RunFolder
 from ravel.common.errors import SuiteError
-from ravel.facts.schema import GENERALISATIONS, PARTITIONS
+from ravel.terms.schema import GENERALISATIONS, PARTITIONS
 
 if TYPE_CHECKING:
     from evaluation.config.target import TargetConfig

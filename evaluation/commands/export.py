@@ -13,7 +13,7 @@ from evaluation import api
 from evaluation.commands.flags import LoadFlags, command, one_of
 from evaluation.commands.printing import Result, say
 from evaluation.exchange.formats import EXPORT_FORMATS, SAEBENCH
-from ravel.facts.schema import GENERALISATIONS
+from ravel.terms.schema import GENERALISATIONS
 
 __all__ = ["export"]
 

@@ -11,7 +11,7 @@ from evaluation import api
 from evaluation.commands.flags import command, one_of
 from evaluation.commands.printing import Result, say
 from evaluation.report.tables import RENDERERS, render
-from ravel.facts.schema import Partition
+from ravel.terms.schema import Partition
 
 __all__ = ["plot", "table"]
 

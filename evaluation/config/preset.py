@@ -10,10 +10,10 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from das.sites import Site
 from evaluation.config.suite import MethodSpec, SuiteConfig
+from ravel.building import BuildConfig
 from ravel.common.config import Config
 from ravel.common.errors import unknown_name
-from ravel.facts.schema import Generalisation
-from ravel.instance.build import BuildConfig
+from ravel.terms.schema import Generalisation
 
 __all__ = ["MEAN_OVER_ATTRIBUTES", "ModelShape", "Preset", "Published", "preset_named", "preset_names"]
 

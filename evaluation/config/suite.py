@@ -9,7 +9,7 @@ from pydantic import Field, PositiveInt, field_validator
 from evaluation.config.execution import ExecutionConfig
 from evaluation.config.target import TargetConfig, TargetSettings
 from ravel.common.config import Config
-from ravel.facts.schema import GENERALISATIONS, Generalisation
+from ravel.terms.schema import GENERALISATIONS, Generalisation
 
 __all__ = [
     "DEFAULT_LABEL_TOKENS",

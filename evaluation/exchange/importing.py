@@ -34,7 +34,7 @@ from evaluation.judging.recognition import check_gave_labels, known_by
 from ravel.common.errors import SuiteError, unknown_name
 from ravel.common.folders import check_new_folder, new_folder
 from ravel.common.io import sha256_file, write_json
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
 
 __all__ = ["NOTE_FILE", "ImportRequest", "import_folder", "read_saelens"]
 

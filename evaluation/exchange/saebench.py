@@ -22,8 +22,8 @@ from evaluation.records.scores import AverageRecord, ScoreRecord, set_apart
 from ravel.common.errors import SuiteError
 from ravel.common.folders import check_new_folder, new_folder
 from ravel.common.io import canonical_json, read_json, read_text, write_json
-from ravel.facts.schema import Generalisation, split_name
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
+from ravel.terms.schema import Generalisation, split_name
 
 __all__ = ["SAEBENCH_TYPE", "export_saebench", "saebench_results"]
 

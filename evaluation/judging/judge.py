@@ -21,8 +21,8 @@ from evaluation.config.suite import DEFAULT_LABEL_TOKENS
 from evaluation.judging.tolerance import ToleranceRule, tolerance_rules
 from evaluation.records.scores import Outcome
 from ravel.common.errors import SuiteError
-from ravel.facts.schema import InterchangePair, Prompt
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
+from ravel.terms.schema import InterchangePair, Prompt
 
 __all__ = ["NaturalAnswers", "judge"]
 

@@ -13,8 +13,8 @@ from evaluation.records.scores import ScoreRecord
 from evaluation.scoring.metrics import Rounding
 from evaluation.scoring.scores import Subject, score_outcomes
 from ravel.common.errors import SuiteError, unknown_name
-from ravel.facts.schema import Generalisation, Partition, split_name
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
+from ravel.terms.schema import Generalisation, Partition, split_name
 
 __all__ = ["ScoreRequest", "require_pairs", "score_featurizer"]
 

@@ -7,8 +7,8 @@ import math
 from dataclasses import dataclass
 
 from ravel.asking.labels import extract_label, label_is_settled
-from ravel.asking.matching import Matcher, Measuring, NumberWithin
 from ravel.entity_types import ENTITY_TYPES
+from ravel.matching import Matcher, Measuring, NumberWithin
 
 __all__ = ["ToleranceRule", "tolerance_rules"]
 

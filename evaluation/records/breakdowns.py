@@ -11,7 +11,7 @@ from evaluation.records.scores import Interval
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_jsonl
 from ravel.common.typed import check_version, typed_values
-from ravel.facts.schema import Generalisation, Partition
+from ravel.terms.schema import Generalisation, Partition
 
 __all__ = ["ALL_OTHERS", "BREAKDOWN_SCHEMA_VERSION", "PARTS", "BreakdownRecord", "Part", "read_breakdowns"]
 

@@ -11,7 +11,7 @@ from evaluation.records.scores import Interval, control_row
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_jsonl
 from ravel.common.typed import typed_values
-from ravel.facts.schema import Generalisation
+from ravel.terms.schema import Generalisation
 
 __all__ = [
     "CONTROL_CHECKS",

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_json, write_json
 from ravel.common.typed import check_version, typed_values
-from ravel.facts.schema import Generalisation, Partition
+from ravel.terms.schema import Generalisation, Partition
 
 __all__ = [
     "DIAGNOSIS_SCHEMA_VERSION",

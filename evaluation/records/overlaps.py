@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
-from ravel.facts.schema import Generalisation, Partition
+from ravel.terms.schema import Generalisation, Partition
 
 __all__ = ["AngleRecord", "EntanglementRecord"]
 

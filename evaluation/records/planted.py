@@ -10,7 +10,7 @@ from typing import Any
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_jsonl, write_jsonl
 from ravel.common.typed import check_version, typed_values
-from ravel.facts.schema import Generalisation
+from ravel.terms.schema import Generalisation
 
 __all__ = [
     "ILLUSION",

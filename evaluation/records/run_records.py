@@ -23,8 +23,8 @@ from evaluation.records.scores import (
     read_scores,
 )
 from ravel.common.errors import SuiteError
-from ravel.facts.schema import Partition
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
+from ravel.terms.schema import Partition
 
 __all__ = ["RunRecords"]
 

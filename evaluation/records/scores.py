@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_jsonl
 from ravel.common.typed import check_version, typed_values
-from ravel.facts.schema import Generalisation, Partition, SourceKind
+from ravel.terms.schema import Generalisation, Partition, SourceKind
 
 __all__ = [
     "ADDED_FLOORS",

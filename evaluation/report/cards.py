@@ -19,15 +19,15 @@ from ravel.common.errors import SuiteError
 from ravel.common.io import read_jsonl, read_text
 from ravel.common.strict_yaml import to_yaml
 from ravel.entity_types import ENTITY_TYPES
-from ravel.facts.schema import SOURCE_KINDS, TRAIN_SPLIT
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
+from ravel.terms.schema import SOURCE_KINDS, TRAIN_SPLIT
 
 __all__ = ["card_of", "featurizer_card", "instance_card", "run_card"]
 
 _TAGS = ("interpretability", "causal-abstraction", "interchange-intervention", "ravel")
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 _LOAD_INSTANCE = """from pathlib import Path
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
 
 instance = Instance.load(Path("."))
 pairs = instance.to_pandas("{split}")

@@ -21,7 +21,7 @@ from evaluation.scoring.entanglement import entanglement_records
 from evaluation.scoring.post_hoc import read_derived, write_derived
 from ravel.common.errors import SuiteError, unknown_name
 from ravel.common.io import read_jsonl, write_jsonl
-from ravel.facts.schema import split_name
+from ravel.terms.schema import split_name
 
 __all__ = ["draw_run", "plot_inputs", "publish_plots", "publish_tables", "write_publication"]
 

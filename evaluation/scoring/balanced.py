@@ -17,9 +17,9 @@ from evaluation.scoring.intervals import Sampled, Spreads
 from evaluation.scoring.metrics import Answer, Measure, Scores, mean, midpoint
 from evaluation.scoring.strata import Strata, verdicts_of
 from evaluation.scoring.summary import Evidence, SplitContext, average_records, sample_methods_by
+from ravel.checking.values import normalised
 from ravel.common.errors import SuiteError
-from ravel.facts.dependence import normalised
-from ravel.facts.schema import InterchangePair
+from ravel.terms.schema import InterchangePair
 
 __all__ = [
     "BalancedScorer",

@@ -20,8 +20,9 @@ from evaluation.scoring.intervals import Sampled, Spreads, mean_of
 from evaluation.scoring.metrics import Scores, isolate
 from evaluation.scoring.strata import Strata, Verdicts, verdicts_of
 from evaluation.scoring.summary import Evidence, SplitContext
-from ravel.facts.dependence import Dependence, SameValue, bound_attributes
-from ravel.facts.schema import InterchangePair
+from ravel.checking.dependence import Dependence, bound_attributes
+from ravel.checking.values import SameValue
+from ravel.terms.schema import InterchangePair
 
 __all__ = ["Breakdown"]
 

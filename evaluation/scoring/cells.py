@@ -11,8 +11,8 @@ from evaluation.scoring.clusters import clusters_of
 from evaluation.scoring.scores import Subject, score_kinds, score_outcomes
 from evaluation.scoring.selection import Point, choose_point, criterion_of
 from evaluation.scoring.summary import SplitContext, evidence_of, split_averages
-from ravel.facts.schema import Generalisation, Partition, split_name
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
+from ravel.terms.schema import Generalisation, Partition, split_name
 
 __all__ = ["CellScorer", "ScoredCell"]
 

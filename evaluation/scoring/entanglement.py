@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from evaluation.records.overlaps import EntanglementRecord
 from evaluation.records.scores import Outcome
 from evaluation.scoring.metrics import cause, isolate_from
-from ravel.facts.schema import Generalisation, Partition
+from ravel.terms.schema import Generalisation, Partition
 
 __all__ = ["entanglement_records"]
 

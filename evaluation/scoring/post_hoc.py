@@ -19,25 +19,27 @@ from evaluation.scoring.balanced import BalancedScorer
 from evaluation.scoring.breakdowns import Breakdown
 from evaluation.scoring.clusters import clusters_of
 from evaluation.scoring.summary import Evidence, SplitContext, evidence_of
-from ravel.common.io import write_jsonl
-from ravel.facts.dependence import (
+from ravel.checking.dependence import (
     Dependence,
-    SameValue,
     Skew,
-    bundled_facts,
     dependences,
-    partitions_of_instance,
-    partitions_of_tables,
     preferred,
     read_dependence,
     read_skews,
     skews,
+)
+from ravel.checking.values import (
+    SameValue,
+    bundled_facts,
+    partitions_of_instance,
+    partitions_of_tables,
     values_of_instance,
     values_of_tables,
 )
-from ravel.facts.schema import GENERALISATIONS, Generalisation, split_name
+from ravel.common.io import write_jsonl
 from ravel.facts.tables import Tables
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
+from ravel.terms.schema import GENERALISATIONS, Generalisation, split_name
 
 __all__ = ["Derived", "derive", "read_derived", "world_of", "write_derived"]
 

@@ -10,7 +10,7 @@ from evaluation.records.scores import SCORE_SCHEMA_VERSION, Outcome, ScoredKind,
 from evaluation.scoring.clusters import clusters_of
 from evaluation.scoring.intervals import sample_scores
 from evaluation.scoring.metrics import Rounding, scores
-from ravel.facts.schema import SOURCE_KINDS, Generalisation, Partition
+from ravel.terms.schema import SOURCE_KINDS, Generalisation, Partition
 
 __all__ = ["Subject", "of_kind", "score_kinds", "score_outcomes"]
 

@@ -19,7 +19,7 @@ from evaluation.scoring.averages import Macro, average_attributes, mean_over_see
 from evaluation.scoring.clusters import Clusters
 from evaluation.scoring.intervals import Sampled, difference, holm
 from evaluation.scoring.scores import of_kind
-from ravel.facts.schema import SOURCE_KINDS, Generalisation, Partition
+from ravel.terms.schema import SOURCE_KINDS, Generalisation, Partition
 
 __all__ = [
     "Evidence",

@@ -15,9 +15,9 @@ from evaluation.records.lock import run_lock
 from evaluation.records.run_folder import RunFolder
 from evaluation.suite.execution.build_in_run import build_in_run
 from evaluation.suite.run import RunRequest, RunSummary, run_suite
+from ravel.building.config import BuildConfig
 from ravel.common.progress import Progress, silent
 from ravel.facts.tables import Tables, read_bundled
-from ravel.instance.build import BuildConfig
 
 __all__ = ["DEMO", "QUICK", "DemoPlan", "run_demo", "run_demo_on"]
 

@@ -31,14 +31,15 @@ from evaluation.suite.cells.fit import run_cells
 from evaluation.suite.grid import plan_cells, resolve
 from ravel import __version__
 from ravel.asking.kept_answers import KeptAnswers, kept_folder
+from ravel.building.build import build_instance
+from ravel.building.config import BuildConfig
+from ravel.building.report import GuessesError
 from ravel.common.errors import SuiteError
 from ravel.common.folders import check_new_folder, new_folder
 from ravel.common.io import canonical_json, read_json, remove_folder, sha256_text
 from ravel.common.progress import Progress, silent
 from ravel.facts.sources import open_tables
 from ravel.facts.tables import Tables
-from ravel.instance.build import BuildConfig, build_instance
-from ravel.instance.build_report import GuessesError
 from ravel.instance.instance import Instance, Manifest
 
 __all__ = [

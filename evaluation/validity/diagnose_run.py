@@ -33,7 +33,7 @@ from evaluation.scoring.scores import Subject
 from evaluation.validity.diagnosis.diagnose import DiagnosisConfig, diagnose, settings_of
 from ravel.common.errors import SuiteError
 from ravel.common.progress import Progress, silent
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
 
 __all__ = [
     "SHUFFLED",

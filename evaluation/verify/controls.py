@@ -20,8 +20,8 @@ from evaluation.suite.grid import Cell, control_cell
 from evaluation.verify.file_checks import check_outcomes, lines_problems
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_json
-from ravel.facts.schema import Generalisation, split_name
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
+from ravel.terms.schema import Generalisation, split_name
 
 __all__ = ["ControlFolder", "control_folders"]
 

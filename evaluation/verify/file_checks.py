@@ -18,7 +18,7 @@ from evaluation.records.scores import Outcome
 from ravel.common.errors import SuiteError
 from ravel.common.io import canonical_json, read_json, read_jsonl, sha256_text
 from ravel.common.schemas import schema_problems, schema_problems_of_rows
-from ravel.facts.schema import InterchangePair
+from ravel.terms.schema import InterchangePair
 
 __all__ = [
     "FoundFeaturizer",

@@ -12,9 +12,9 @@ from evaluation.verify.run import check_run
 from evaluation.verify.submission.check import check_submission
 from evaluation.verify.submission.names import MANIFEST
 from evaluation.verify.submission.unpack import is_archive, opened
+from ravel.checking.leaks import LEAK_CHECKS, Leak, find_leaks
 from ravel.common.errors import SuiteError
-from ravel.instance.instance import Instance, verify_instance
-from ravel.pairing.leaks import LEAK_CHECKS, Leak, find_leaks
+from ravel.instance import Instance, verify_instance
 
 __all__ = ["MARKS", "Kind", "Verification", "leak_rows", "verify_artefact"]
 

@@ -1,1 +1,1 @@
-"""Facts become prompts, prompts are asked, answers are matched."""
+"""Facts become prompts, a model answers them, answers become labels."""

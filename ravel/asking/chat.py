@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
 
-from ravel.asking.knowledge import Answerer
+from ravel.asking.answerer import Answerer
 from ravel.common.errors import SuiteError
-from ravel.facts.schema import SLOT, Template
+from ravel.terms.schema import SLOT, Template
 
 __all__ = ["FramingAnswerer", "framed", "framing", "start_counts", "start_notes"]
 

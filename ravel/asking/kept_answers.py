@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ravel.asking.answerer import Answerer, Decided, StopNotes, complete
 from ravel.asking.chat import FramingAnswerer, framing
-from ravel.asking.knowledge import Answerer, Decided, Progress
 from ravel.common.io import (
     append_text,
     canonical_json,
@@ -22,8 +22,9 @@ from ravel.common.io import (
     sync_file,
     write_bytes,
 )
+from ravel.common.progress import Progress
 from ravel.common.strict_json import JsonError, parse_json
-from ravel.facts.schema import Completion, Prompt
+from ravel.terms.schema import Completion, Prompt
 
 __all__ = ["KeptAnswers", "kept_folder"]
 
@@ -73,11 +74,10 @@ class KeptAnswers:
                 self._used += 1
                 return _replayed(row["answers"], decided)
             self._forget_rest()
-        watch = None if decided is None else _Watch(decided)
-        # Answerers of an older make take no third argument.
-        more = () if watch is None else (watch,)
-        answers = self._answerer.complete(prompts, max_new_tokens, *more)
-        self._keep(asked, answers, watch)
+        # What is read back must tell the rule the same.
+        notes = None if decided is None else StopNotes(decided)
+        answers = complete(self._answerer, prompts, max_new_tokens, notes)
+        self._keep(asked, answers, notes)
         return answers
 
     def decode(self, token_ids: Sequence[int]) -> str:
@@ -129,31 +129,15 @@ class KeptAnswers:
         self._kept = self._kept[: self._used]
         write_bytes(self._path, "".join(_line(row) for row in self._kept).encode("utf-8"))
 
-    def _keep(self, asked: str, answers: Sequence[Completion], watch: _Watch | None) -> None:
-        stopped = {} if watch is None else watch.stopped
+    def _keep(self, asked: str, answers: Sequence[Completion], notes: StopNotes | None) -> None:
         rows = [
-            [answer.text, list(answer.token_ids), stopped.get(place) == len(answer.token_ids)]
+            [answer.text, list(answer.token_ids), notes is not None and notes.ended(place, answer)]
             for place, answer in enumerate(answers)
         ]
         if not self._path.exists():
             write_bytes(self._path, b"")
         append_text(self._path, _line({"asked": asked, "answers": rows}))
         sync_file(self._path)
-
-
-class _Watch:
-    """Asks a stop rule and notes where it last said so: what is read back must tell the rule the same."""
-
-    def __init__(self, decided: Decided) -> None:
-        self._decided = decided
-        self.stopped: dict[int, int] = {}
-        """By place, after how many tokens."""
-
-    def __call__(self, place: int, token_ids: tuple[int, ...]) -> bool:
-        if not self._decided(place, token_ids):
-            return False
-        self.stopped[place] = len(token_ids)
-        return True
 
 
 def _question(prompts: Sequence[Prompt], max_new_tokens: int, *, stops: bool) -> str:

@@ -5,18 +5,19 @@ It knows no values, no filter and no pairs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ravel.asking.knowledge import Answerer, Progress
+from ravel.asking.answerer import Answerer
 from ravel.asking.labels import extract_label, label_tokens_of
-from ravel.asking.matching import NumberWithin
 from ravel.asking.positions import PositionError, last_token_of
 from ravel.asking.prompts import fill
-from ravel.facts.schema import Completion, EntityFacts, EntityType, InterchangePair, Prompt, Template
-from ravel.instance.instance import PromptRecord
+from ravel.common.progress import Progress
+from ravel.instance.rows import PromptRecord
+from ravel.matching import NumberWithin
+from ravel.terms.schema import Completion, EntityFacts, EntityType, Prompt, Template
 
-__all__ = ["Cell", "Labeller", "cell_of", "only_used", "unanswered", "with_position"]
+__all__ = ["Cell", "Labeller", "cell_of", "unanswered", "with_position"]
 
 # Prompts per call of the tokenizer, between two reports of progress.
 _CHUNK = 4096
@@ -92,13 +93,3 @@ class Labeller:
 def unanswered(cell: Cell) -> PromptRecord:
     """Return an attribute-free prompt after which the model says no word; only sources may be like that."""
     return PromptRecord(cell.prompt_id, cell.prompt, "", (), None)
-
-
-def only_used(
-    records: Sequence[PromptRecord], pairs: Mapping[str, Sequence[InterchangePair]]
-) -> list[PromptRecord]:
-    """Return the prompts that some pair uses, in order."""
-    used = {
-        name for found in pairs.values() for pair in found for name in (pair.base, pair.source, pair.swapped)
-    }
-    return [record for record in records if record.prompt_id in used]

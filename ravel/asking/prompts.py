@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ravel.common.errors import SuiteError
-from ravel.facts.schema import SLOT, Prompt, Template
+from ravel.terms.schema import SLOT, Prompt, Template
 
 __all__ = ["fill", "glues_letters"]
 

@@ -1,7 +1,7 @@
 """Every entity type the suite knows, one declaration per file."""
 
 from ravel.common.registry import Registry
-from ravel.facts.schema import EntityType
+from ravel.terms.schema import EntityType
 
 __all__ = ["ENTITY_TYPES"]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import date
 
-from ravel.asking.matching import Aliases, AnyOf, NumberWithin, UtcOffset
 from ravel.entity_types._other_names import CONTINENTS, COUNTRIES, LANGUAGES
-from ravel.facts.schema import Attribute, EntityType
+from ravel.matching import Aliases, AnyOf, NumberWithin, UtcOffset
+from ravel.terms.schema import Attribute, EntityType
 
 __all__ = ["ENTITY_TYPE"]
 

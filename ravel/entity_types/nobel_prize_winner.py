@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ravel.asking.matching import Aliases, AnyOf, Prefix
 from ravel.entity_types._other_names import COUNTRIES, GENDERS
-from ravel.facts.schema import Attribute, EntityType
+from ravel.matching import Aliases, AnyOf, Prefix
+from ravel.terms.schema import Attribute, EntityType
 
 __all__ = ["ENTITY_TYPE"]
 

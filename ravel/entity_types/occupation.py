@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ravel.asking.matching import Aliases, Prefix
 from ravel.entity_types._other_names import GENDERS
-from ravel.facts.schema import Attribute, EntityType
+from ravel.matching import Aliases, Prefix
+from ravel.terms.schema import Attribute, EntityType
 
 __all__ = ["ENTITY_TYPE"]
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ravel.asking.matching import AnyOf, Prefix
-from ravel.facts.schema import Attribute, EntityType
+from ravel.matching import AnyOf, Prefix
+from ravel.terms.schema import Attribute, EntityType
 
 __all__ = ["ENTITY_TYPE"]
 

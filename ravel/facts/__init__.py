@@ -1,1 +1,1 @@
-"""Facts and templates: their tables, where they come from, how sound they are."""
+"""Facts and templates: their tables, and where they come from."""

@@ -10,8 +10,8 @@ from ravel.common.errors import unknown_name
 from ravel.common.folders import new_folder
 from ravel.entity_types import ENTITY_TYPES
 from ravel.facts.release import write_release
-from ravel.facts.schema import PARTITIONS, EntityType
 from ravel.facts.tables import Tables, read_bundled, write_tables
+from ravel.terms.schema import PARTITIONS, EntityType
 
 __all__ = ["TABLE_FORMATS", "describe_tables", "entity_type_rows", "export_tables"]
 

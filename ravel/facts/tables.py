@@ -19,7 +19,7 @@ from ravel.common.bundled import bundled_path
 from ravel.common.errors import SuiteError, unknown_name
 from ravel.common.io import make_folder, read_json, read_jsonl, sha256_file, write_text
 from ravel.entity_types import ENTITY_TYPES
-from ravel.facts.schema import PARTITIONS, SLOT, EntityFacts, EntityType, Partition, Template
+from ravel.terms.schema import PARTITIONS, SLOT, EntityFacts, EntityType, Partition, Template
 
 __all__ = [
     "Located",
@@ -71,6 +71,14 @@ class Tables:
         if attribute is not None:
             self.entity_type.attribute(attribute)
         return tuple(template for template in self.templates if template.attribute == attribute)
+
+    def columns(self) -> dict[str, dict[str, str]]:
+        """Return {attribute: {entity: value}}, attributes in the type's order, blank values included."""
+        columns: dict[str, dict[str, str]] = {attribute.name: {} for attribute in self.entity_type.attributes}
+        for facts in self.entities:
+            for name, value in facts.values:
+                columns[name][facts.entity] = value
+        return columns
 
     @cached_property
     def _attributes(self) -> tuple[str, ...]:

@@ -1,1 +1,6 @@
-"""An instance: how it is built, written, read and verified."""
+"""A built benchmark for one model: its rows, its folder, the release's format of pairs."""
+
+from ravel.instance.instance import ALL_SPLITS, Instance, verify_instance
+from ravel.instance.rows import Manifest, PromptRecord
+
+__all__ = ["ALL_SPLITS", "Instance", "Manifest", "PromptRecord", "verify_instance"]

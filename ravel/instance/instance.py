@@ -21,7 +21,7 @@ from ravel.common.io import (
     write_json,
     write_text,
 )
-from ravel.facts.schema import TRAIN_SPLIT, InterchangePair, evaluation_splits
+from ravel.instance.release_pairs import ReleasePair, write_release_pairs
 from ravel.instance.rows import (
     PAIR_FIELDS,
     Manifest,
@@ -29,8 +29,9 @@ from ravel.instance.rows import (
     by_prompt_id,
     pair_from_row,
     pair_row,
+    prompt_ids,
 )
-from ravel.pairing.release_pairs import ReleasePair, write_release_pairs
+from ravel.terms.schema import TRAIN_SPLIT, InterchangePair, evaluation_splits
 
 if TYPE_CHECKING:
     import datasets
@@ -130,7 +131,7 @@ class Instance:
     def prompts(self, split: str | None = None) -> tuple[PromptRecord, ...]:
         """Return the prompts that the pairs of `split` (or of all readable splits) use, in order."""
         splits = self.splits() if split is None else [split]
-        used = _used_prompts(pair for name in splits for pair in self.pairs(name))
+        used = prompt_ids(pair for name in splits for pair in self.pairs(name))
         return tuple(record for prompt_id, record in self._prompts.items() if prompt_id in used)
 
     def without_test(self) -> Instance:
@@ -139,7 +140,7 @@ class Instance:
         if withheld <= self._withheld:
             return self
         pairs = {name: found for name, found in self._pairs.items() if name not in withheld}
-        used = _used_prompts(pair for found in pairs.values() for pair in found)
+        used = prompt_ids(pair for found in pairs.values() for pair in found)
         prompts = {prompt_id: record for prompt_id, record in self._prompts.items() if prompt_id in used}
         return Instance(manifest=self.manifest, prompts=prompts, pairs=pairs, withheld=withheld)
 
@@ -325,10 +326,6 @@ def _contents(
         if pairs.get(name):
             contents[_pairs_file(name)] = "".join(canonical_json(pair_row(p)) + "\n" for p in pairs[name])
     return contents
-
-
-def _used_prompts(pairs: Iterable[InterchangePair]) -> set[str]:
-    return {prompt_id for pair in pairs for prompt_id in (pair.base, pair.source, pair.swapped)}
 
 
 def _checked_pairs(

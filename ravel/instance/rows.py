@@ -13,7 +13,7 @@ from typing import Any
 from ravel.common.errors import SuiteError
 from ravel.common.io import canonical_json, sha256_text
 from ravel.common.typed import check_version, typed_values
-from ravel.facts.schema import SOURCE_KINDS, InterchangePair, Prompt, SourceKind
+from ravel.terms.schema import SOURCE_KINDS, InterchangePair, Prompt, SourceKind
 
 __all__ = [
     "INSTANCE_SCHEMA_VERSION",
@@ -22,7 +22,9 @@ __all__ = [
     "PromptRecord",
     "by_prompt_id",
     "pair_from_row",
+    "pair_of",
     "pair_row",
+    "prompt_ids",
     "source_kind_of",
 ]
 
@@ -202,6 +204,36 @@ def by_prompt_id(prompts: Iterable[PromptRecord]) -> dict[str, PromptRecord]:
     return by_id
 
 
+def prompt_ids(pairs: Iterable[InterchangePair]) -> set[str]:
+    """Return the ids of all prompts that the pairs use."""
+    return {prompt_id for pair in pairs for prompt_id in (pair.base, pair.source, pair.swapped)}
+
+
+def pair_of(
+    pair_id: str,
+    *,
+    base: PromptRecord,
+    source: str,
+    source_entity: str,
+    swapped: PromptRecord,
+    source_kind: SourceKind,
+) -> InterchangePair:
+    """Make a pair of its prompts; of the source, its id and its entity are enough."""
+    return InterchangePair(
+        pair_id=pair_id,
+        base=base.prompt_id,
+        source=source,
+        swapped=swapped.prompt_id,
+        attribute=base.prompt.attribute or "",
+        base_entity=base.prompt.entity,
+        source_entity=source_entity,
+        base_template=base.prompt.template,
+        source_kind=source_kind,
+        if_unchanged=base.label,
+        if_swapped=swapped.label,
+    )
+
+
 def pair_from_row(
     row: dict[str, Any], prompts: Mapping[str, PromptRecord], *, origin: str
 ) -> InterchangePair:
@@ -216,18 +248,13 @@ def pair_from_row(
         raise SuiteError(
             expected=f"a pair of known prompts on {origin}", came=came, todo="build the instance again"
         ) from None
-    pair = InterchangePair(
-        pair_id=pair_id,
-        base=base.prompt_id,
+    pair = pair_of(
+        pair_id,
+        base=base,
         source=source.prompt_id,
-        swapped=swapped.prompt_id,
-        attribute=base.prompt.attribute or "",
-        base_entity=base.prompt.entity,
         source_entity=source.prompt.entity,
-        base_template=base.prompt.template,
+        swapped=swapped,
         source_kind=kind,
-        if_unchanged=base.label,
-        if_swapped=swapped.label,
     )
     for problem in _pair_problems(pair, row, source=source.prompt, swapped=swapped.prompt):
         raise SuiteError(

@@ -1,1 +1,1 @@
-"""Answered prompts become interchange pairs in splits that do not leak."""
+"""Labelled prompts become interchange pairs."""

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ravel.asking.labels import distinct_within
-from ravel.asking.mentions import same_text
 from ravel.common.seeds import numpy_stream
-from ravel.facts.schema import SOURCE_KINDS, InterchangePair, SourceKind
-from ravel.instance.instance import PromptRecord
+from ravel.instance.rows import PromptRecord, pair_of
+from ravel.terms.mentions import same_text
+from ravel.terms.schema import SOURCE_KINDS, InterchangePair, SourceKind
 
 __all__ = ["DrawRules", "Question", "Sources", "draw_pairs", "interleave"]
 
@@ -71,7 +71,7 @@ def draw_pairs(
     """
     stream = numpy_stream(seed, "pairs", split, attribute)
     drawers = [
-        _Drawer(question, sources, rules, attribute, stream, barred if barred is not None else {})
+        _Drawer(question, sources, rules, stream, barred if barred is not None else {})
         for question in questions
     ]
     drawers = [drawers[index] for index in _shuffled(len(drawers), stream)]
@@ -101,12 +101,10 @@ class _Drawer:
         question: Question,
         sources: Sources,
         rules: DrawRules,
-        attribute: str,
         stream: np.random.Generator,
         barred: Mapping[str, Collection[str]],
     ) -> None:
         self._question = question
-        self._attribute = attribute
         self._stream = stream
         self._shares = {kind: rules.shares[kind] for kind in SOURCE_KINDS if rules.shares.get(kind, 0) > 0}
         self._drawn = dict.fromkeys(self._shares, 0)
@@ -149,18 +147,13 @@ class _Drawer:
 
     def _pair(self, kind: SourceKind, base: int, source: int, prompt_id: str) -> InterchangePair:
         unchanged, swapped = self._question.records[base], self._question.records[source]
-        return InterchangePair(
-            pair_id="",
-            base=unchanged.prompt_id,
+        return pair_of(
+            "",
+            base=unchanged,
             source=prompt_id,
-            swapped=swapped.prompt_id,
-            attribute=self._attribute,
-            base_entity=unchanged.prompt.entity,
             source_entity=swapped.prompt.entity,
-            base_template=self._question.template,
+            swapped=swapped,
             source_kind=kind,
-            if_unchanged=unchanged.label,
-            if_swapped=swapped.label,
         )
 
 

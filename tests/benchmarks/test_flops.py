@@ -9,7 +9,7 @@ from transformers import GPT2Config, Qwen2Config
 from das.engine import ForcedPair
 from das.models.miniature import random_target
 from das.sites import Site
-from ravel.facts.schema import Prompt
+from ravel.terms.schema import Prompt
 
 PLAIN = Shape(
     matrices=(100, 100, 100), key_value=(20, 20, 20), windows=(None,) * 3, heads_width=1, vocabulary=1000

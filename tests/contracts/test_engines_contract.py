@@ -23,7 +23,7 @@ from das.models import FAMILIES, TargetModel
 from das.models.miniature import random_target
 from das.sites import POSITIONS, STREAMS, Position, Site, Stream
 from ravel.common.errors import SuiteError
-from ravel.facts.schema import Prompt
+from ravel.terms.schema import Prompt
 
 FAMILY_NAMES = FAMILIES.names()
 KNOWN_TO_PYVENE = ("gemma2", "gpt2", "gpt_neox", "llama", "mistral", "qwen2")

@@ -27,8 +27,8 @@ from das.models.miniature import miniature
 from das.sites import Site
 from das.training.objective import LossWeights, TrainingPair, pooled_loss
 from das.training.workspace import SilentWorkspace
-from ravel.facts.schema import Prompt
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
+from ravel.terms.schema import Prompt
 
 SIZE = 5
 

@@ -18,7 +18,7 @@ from das.models import FAMILIES
 from das.models.miniature import miniature
 from evaluation.cli import app
 from ravel.asking.prompts import fill
-from ravel.facts.schema import PARTITIONS, Partition, Template
+from ravel.terms.schema import PARTITIONS, Partition, Template
 
 ATTRIBUTES = ("Birthplace", "Profession")
 WORDINGS = (

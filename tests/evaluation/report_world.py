@@ -12,9 +12,9 @@ from evaluation.records.run_folder import RunFolder
 from evaluation.records.scores import SCORE_SCHEMA_VERSION, ComparisonRecord, Outcome
 from ravel.asking.prompts import fill
 from ravel.common.io import write_json, write_jsonl, write_text
-from ravel.facts.schema import Generalisation, InterchangePair, Partition, Template
-from ravel.instance.instance import Instance, PromptRecord
+from ravel.instance import Instance, PromptRecord
 from ravel.instance.rows import source_kind_of
+from ravel.terms.schema import Generalisation, InterchangePair, Partition, Template
 
 HOSTILE_MODEL = '"><script>window.hacked = 1</script>'
 HOSTILE_ENTITY = "</script><script>window.hacked = 2</script>"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from das.engine import DirectEngine
-from ravel.facts.schema import InterchangePair, Prompt
-from ravel.instance.instance import Instance, PromptRecord
+from ravel.instance import Instance, PromptRecord
+from ravel.terms.schema import InterchangePair, Prompt
 
 __all__ = ["built"]
 

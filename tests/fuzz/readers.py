@@ -59,16 +59,16 @@ from evaluation.validity.diagnosis import (
     write_diagnosis,
 )
 from evaluation.verify.folders import verify_artefact
+from ravel.building import BuildConfig
+from ravel.checking.dependence import read_dependence, read_skews
 from ravel.common.config import Config
 from ravel.common.io import read_json, read_jsonl, write_json, write_jsonl, write_text
 from ravel.entity_types import ENTITY_TYPES
-from ravel.facts.dependence import read_dependence, read_skews
 from ravel.facts.release import read_release, write_release
 from ravel.facts.sources import open_tables
 from ravel.facts.tables import read_bundled, read_tables, write_tables
-from ravel.instance.build import BuildConfig
-from ravel.instance.instance import Instance, verify_instance
-from ravel.pairing.release_pairs import import_release_pairs, write_release_pairs
+from ravel.instance import Instance, verify_instance
+from ravel.instance.release_pairs import import_release_pairs, write_release_pairs
 
 __all__ = ["READERS"]
 

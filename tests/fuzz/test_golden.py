@@ -32,12 +32,12 @@ from evaluation.records.scores import (
 )
 from evaluation.validity.diagnosis import read_cell_diagnoses, read_diagnosis
 from evaluation.verify.folders import verify_artefact
+from ravel.checking.dependence import read_dependence, read_skews
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_json, read_jsonl
 from ravel.entity_types import ENTITY_TYPES
-from ravel.facts.dependence import read_dependence, read_skews
 from ravel.facts.tables import read_tables
-from ravel.instance.instance import Instance, verify_instance
+from ravel.instance import Instance, verify_instance
 
 V1, V2 = GOLDEN / "v1", GOLDEN / "v2"
 EXPECTED: dict[str, Any] = json.loads((V2 / "expected.json").read_text(encoding="utf-8"))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-from ravel.asking.knowledge import Decided
-from ravel.asking.matching import NumberWithin, Prefix
-from ravel.facts.schema import (
+from ravel.asking.answerer import Decided
+from ravel.facts.tables import Tables
+from ravel.matching import NumberWithin, Prefix
+from ravel.terms.schema import (
     PARTITIONS,
     SLOT,
     Attribute,
@@ -18,7 +19,6 @@ from ravel.facts.schema import (
     Prompt,
     Template,
 )
-from ravel.facts.tables import Tables
 
 COLOURS = ("red", "dark green", "blue", "white")
 SIZES = ("-12", "0", "7", "118")

@@ -9,10 +9,10 @@ from functools import cache
 from answering_world import TableAnswerer, town_tables
 
 from ravel.asking.prompts import fill
-from ravel.facts.schema import InterchangePair, Template
-from ravel.instance.build import BuildConfig, build_instance
-from ravel.instance.instance import Instance, PromptRecord
-from ravel.pairing.leaks import find_leaks
+from ravel.building import BuildConfig, build_instance
+from ravel.checking.leaks import find_leaks
+from ravel.instance import Instance, PromptRecord
+from ravel.terms.schema import InterchangePair, Template
 
 Pairs = dict[str, list[InterchangePair]]
 

@@ -13,7 +13,7 @@ import evaluation.report.publish
 from evaluation.config.suite import SuiteConfig
 from evaluation.suite.run import RunRequest, RunSummary, run_suite
 from ravel.common.io import write_bytes
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
 
 __all__ = ["TinyRun"]
 

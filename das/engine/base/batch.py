@@ -14,7 +14,7 @@ from torch import Tensor
 from das.sites import Position
 from ravel.asking.positions import last_token_of
 from ravel.common.errors import SuiteError
-from ravel.facts.schema import Prompt
+from ravel.terms.schema import Prompt
 
 __all__ = [
     "Encoded",

@@ -13,8 +13,8 @@ from das.engine.base.labels import ForcedLabels
 from das.featurizers.base import Featurizer
 from das.models.base import TargetModel
 from das.sites import Site
-from ravel.asking.knowledge import Decided
-from ravel.facts.schema import Completion, Prompt
+from ravel.asking.answerer import Decided
+from ravel.terms.schema import Completion, Prompt
 
 __all__ = ["Choice", "Engine", "FeaturizedPairs", "ForcedPair", "PromptPair"]
 

@@ -7,15 +7,15 @@ from typing import Any
 
 from das.engine.base.batch import PromptEncoder
 from das.engine.base.protocol import Engine
-from ravel.asking.knowledge import Decided
+from ravel.asking.answerer import Decided
 from ravel.common.errors import SuiteError
-from ravel.facts.schema import Completion, Prompt
+from ravel.terms.schema import Completion, Prompt
 
 __all__ = ["EngineAnswerer"]
 
 
 class EngineAnswerer:
-    """An engine as `ravel.asking.knowledge.Answerer`."""
+    """An engine as `ravel.asking.answerer.Answerer`."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine

@@ -20,8 +20,8 @@ from das.featurizers.base import Featurizer
 from das.models.base import TargetModel
 from das.out_of_memory import MemoryShortageError
 from das.sites import Site
-from ravel.asking.knowledge import Decided
-from ravel.facts.schema import Completion
+from ravel.asking.answerer import Decided
+from ravel.terms.schema import Completion
 
 __all__ = ["ThroughLogits", "batches_of", "listen"]
 

@@ -29,8 +29,8 @@ from das.engine.kept.memory import free_bytes, more_room
 from das.featurizers.base import Featurizer
 from das.models.base import TargetModel
 from das.sites import Site
-from ravel.asking.knowledge import Decided
-from ravel.facts.schema import Completion, Prompt
+from ravel.asking.answerer import Decided
+from ravel.terms.schema import Completion, Prompt
 
 __all__ = ["Change", "DirectEngine"]
 

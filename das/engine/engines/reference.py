@@ -24,9 +24,9 @@ from das.engine.engines.base_engine import ThroughLogits
 from das.featurizers.base import Featurizer
 from das.models.base import TargetModel
 from das.sites import Site
-from ravel.asking.knowledge import Decided
+from ravel.asking.answerer import Decided
 from ravel.common.errors import SuiteError
-from ravel.facts.schema import Completion, Prompt
+from ravel.terms.schema import Completion, Prompt
 
 # Importing pyvene prints a line about a back-end not used here, which would spoil machine-readable output.
 with contextlib.redirect_stdout(io.StringIO()):

@@ -28,8 +28,8 @@ from das.engine.resuming.state_runner import StateRunner
 from das.featurizers.base import Featurizer
 from das.models.base import TargetModel
 from das.sites import Site
-from ravel.asking.knowledge import Decided
-from ravel.facts.schema import Completion, Prompt
+from ravel.asking.answerer import Decided
+from ravel.terms.schema import Completion, Prompt
 
 __all__ = ["ResumeEngine"]
 

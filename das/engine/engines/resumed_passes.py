@@ -19,7 +19,7 @@ from das.engine.resuming.state_runner import StateRunner
 from das.featurizers.base import Featurizer
 from das.models.base import TargetModel
 from das.sites import Site
-from ravel.facts.schema import Prompt
+from ravel.terms.schema import Prompt
 
 __all__ = ["ResumedPasses"]
 

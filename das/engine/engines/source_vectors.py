@@ -14,7 +14,7 @@ from das.engine.base.pass_limit import PassLimit, Plan
 from das.engine.kept.cache import SourceKey, VectorCache
 from das.models.base import TargetModel
 from das.sites import Site
-from ravel.facts.schema import Prompt
+from ravel.terms.schema import Prompt
 
 __all__ = ["Rows", "SourceVectors", "captured_vectors"]
 

@@ -12,7 +12,7 @@ from das.engine.selftest.probe import site_of
 from das.featurizers import MaskedBasis
 from das.models.base import TargetModel
 from das.models.configs import windows
-from ravel.facts.schema import Prompt
+from ravel.terms.schema import Prompt
 
 __all__ = ["check_engine"]
 

@@ -20,8 +20,8 @@ from das.methods.common.base import Problem
 from das.sites import Site
 from ravel.common.config import Config
 from ravel.common.seeds import python_stream
-from ravel.facts.schema import TRAIN_SPLIT, InterchangePair
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
+from ravel.terms.schema import TRAIN_SPLIT, InterchangePair
 
 __all__ = [
     "AttributionConfig",

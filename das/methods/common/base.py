@@ -14,7 +14,7 @@ from das.training.loop import Training, train_together
 from das.training.workspace import Workspace
 from ravel.common.config import Config
 from ravel.common.errors import SuiteError
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
 
 __all__ = ["Method", "MethodConfig", "NotApplicableError", "Problem", "TrainedMethod", "Workspace"]
 

@@ -19,8 +19,8 @@ from das.engine.base.protocol import Engine
 from das.methods.common.base import NotApplicableError, Problem
 from das.sites import Site
 from ravel.common.seeds import python_stream
-from ravel.facts.schema import TRAIN_SPLIT
-from ravel.instance.instance import Instance, PromptRecord
+from ravel.instance import Instance, PromptRecord
+from ravel.terms.schema import TRAIN_SPLIT
 
 __all__ = [
     "LabelledVectors",

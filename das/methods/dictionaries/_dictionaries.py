@@ -27,7 +27,7 @@ from das.methods.dictionaries._sae_fit import check_fit
 from ravel.common.errors import SuiteError
 from ravel.common.io import sha256_file
 from ravel.common.seeds import derive_seed, python_stream
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
 
 __all__ = [
     "DictionaryConfig",

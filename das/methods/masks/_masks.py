@@ -27,7 +27,7 @@ from das.training.examples import cause_pairs
 from das.training.loop import Training, TrainingConfig, TrainingTask, training
 from das.training.masks import MaskConfig, TrainableMask, mask_margin
 from das.training.objective import LossWeights, TrainingPair
-from ravel.facts.schema import TRAIN_SPLIT
+from ravel.terms.schema import TRAIN_SPLIT
 
 __all__ = [
     "CauseMaskConfig",

@@ -24,7 +24,7 @@ from das.training.loop import Training, TrainingTask, training
 from das.training.objective import LossWeights, TrainingPair
 from das.training.workspace import Workspace
 from ravel.common.seeds import derive_seed
-from ravel.facts.schema import TRAIN_SPLIT
+from ravel.terms.schema import TRAIN_SPLIT
 
 __all__ = ["METHOD", "BoundlessDas", "BoundlessDasConfig"]
 

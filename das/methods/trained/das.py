@@ -20,7 +20,7 @@ from das.training.examples import cause_pairs
 from das.training.loop import Training, TrainingConfig
 from das.training.objective import LossWeights
 from das.training.workspace import Workspace
-from ravel.facts.schema import TRAIN_SPLIT
+from ravel.terms.schema import TRAIN_SPLIT
 
 __all__ = ["METHOD", "Das", "DasConfig"]
 

@@ -21,7 +21,7 @@ from das.methods.common.base import MethodConfig, Problem, TrainedMethod
 from das.training.loop import Training, TrainingConfig
 from das.training.objective import LossWeights, TrainingPair
 from das.training.workspace import Workspace
-from ravel.facts.schema import TRAIN_SPLIT
+from ravel.terms.schema import TRAIN_SPLIT
 
 __all__ = ["METHOD", "Mdas", "MdasConfig"]
 

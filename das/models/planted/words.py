@@ -11,10 +11,10 @@ from transformers import PreTrainedTokenizerFast
 
 from das.models.miniature import SPECIALS, fast_tokenizer
 from das.models.planted.spec import PlantedSpec
-from ravel.asking.matching import Prefix
 from ravel.common.seeds import numpy_stream
-from ravel.facts.schema import SLOT, Attribute, EntityFacts, EntityType, Partition, Template
 from ravel.facts.tables import Located, Tables, tables_from
+from ravel.matching import Prefix
+from ravel.terms.schema import SLOT, Attribute, EntityFacts, EntityType, Partition, Template
 
 __all__ = ["planted_facts", "planted_tables", "value_words", "word_tokenizer"]
 

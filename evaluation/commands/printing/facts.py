@@ -7,7 +7,7 @@ from typing import Any
 
 from evaluation.commands.printing.lines import say
 from evaluation.commands.printing.tables import print_rows
-from ravel.facts.schema import PARTITIONS
+from ravel.terms.schema import PARTITIONS
 
 __all__ = ["print_type", "print_types"]
 

@@ -15,7 +15,7 @@ from evaluation.verify.folders import MARKS, Kind
 from evaluation.verify.run import RUN_RECORDS
 from ravel.common.errors import SuiteError
 from ravel.common.io import sha256_text
-from ravel.instance.instance import ALL_SPLITS
+from ravel.instance import ALL_SPLITS
 
 __all__ = [
     "CARD",

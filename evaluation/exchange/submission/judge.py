@@ -28,8 +28,8 @@ from ravel.common.errors import SuiteError
 from ravel.common.folders import check_new_folder, new_folder
 from ravel.common.io import write_json, write_jsonl
 from ravel.common.progress import Progress, silent
-from ravel.facts.schema import Generalisation, split_name
 from ravel.instance.instance import Instance
+from ravel.terms.schema import Generalisation, split_name
 
 __all__ = ["JudgedSubmission", "judge_submission", "score_submission"]
 

@@ -19,8 +19,8 @@ from evaluation.verify.submission.unpack import is_zip_name
 from ravel.common.errors import SuiteError, unknown_name
 from ravel.common.folders import check_new_folder, new_folder
 from ravel.common.io import sha256_file, write_bytes, write_jsonl
-from ravel.facts.schema import split_name
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
+from ravel.terms.schema import split_name
 
 __all__ = ["About", "pack_run"]
 

@@ -31,8 +31,8 @@ from evaluation.report.tables.model import Comparison, TableCell
 from evaluation.report.tables.rows import SCORES
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_text
-from ravel.facts.schema import GENERALISATIONS, PARTITIONS
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
+from ravel.terms.schema import GENERALISATIONS, PARTITIONS
 
 __all__ = ["Report", "read_report"]
 

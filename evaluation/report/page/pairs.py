@@ -10,8 +10,8 @@ from evaluation.records.run_folder import RunFolder
 from evaluation.records.scores import ScoreRecord
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_jsonl
-from ravel.facts.schema import SOURCE_KINDS, TRAIN_SPLIT, InterchangePair
-from ravel.instance.instance import Instance, PromptRecord
+from ravel.instance import Instance, PromptRecord
+from ravel.terms.schema import SOURCE_KINDS, TRAIN_SPLIT, InterchangePair
 
 __all__ = ["MOST_PAIRS", "browser_of", "evenly_spaced"]
 

@@ -10,7 +10,7 @@ from evaluation.records.scores import FLOORS, AverageRecord, ComparisonRecord, S
 from evaluation.report.tables.marks import NO_OP, compared
 from evaluation.report.tables.model import Comparison, Row, TableCell
 from evaluation.report.tables.rows import SCORES, Block, block_rows, leading, score_columns
-from ravel.facts.schema import GENERALISATIONS, PARTITIONS, SOURCE_KINDS
+from ravel.terms.schema import GENERALISATIONS, PARTITIONS, SOURCE_KINDS
 
 __all__ = ["KINDS", "MEAN", "ReportRow", "rows_of"]
 

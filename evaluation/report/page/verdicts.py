@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from evaluation.records.scores import Interval
 from evaluation.report.page.rows import MEAN, ReportRow
-from ravel.facts.schema import GENERALISATIONS, Generalisation
+from ravel.terms.schema import GENERALISATIONS, Generalisation
 
 __all__ = ["HELD_OUT", "Verdict", "headline_of", "verdicts_of"]
 

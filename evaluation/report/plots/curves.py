@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from das.sites import Site
 from evaluation.records.scores import ScoreRecord
-from ravel.facts.schema import Generalisation
+from ravel.terms.schema import Generalisation
 
 __all__ = ["CurvePoint", "SizeCurve", "layer_curve", "place_of", "size_curve", "validation_records"]
 

@@ -24,7 +24,7 @@ from evaluation.report.plots.style import (
     styles,
     titled,
 )
-from ravel.facts.schema import GENERALISATIONS, Generalisation
+from ravel.terms.schema import GENERALISATIONS, Generalisation
 
 __all__ = ["plot_layer_grid", "plot_size_grid"]
 

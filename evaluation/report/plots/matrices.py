@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from evaluation.report.plots.canvas import PAGE, drawing, new_figure, saved
 from evaluation.report.plots.style import HELD_OUT, titled
-from ravel.facts.dependence import preferred
+from ravel.checking.dependence import preferred
 
 if TYPE_CHECKING:
     from evaluation.records.overlaps import AngleRecord, EntanglementRecord
-    from ravel.facts.dependence import Dependence
+    from ravel.checking.dependence import Dependence
 
 __all__ = ["plot_angles", "plot_entanglement"]
 

@@ -10,7 +10,7 @@ from typing import Any
 from evaluation.records.scores import NO_OP_DISENTANGLE, AverageRecord, Interval
 from evaluation.report.plots.canvas import drawing, new_figure, saved
 from evaluation.report.plots.style import FLOOR_COLOUR, GRID, Style, legend_below, styles, titled
-from ravel.facts.schema import GENERALISATIONS
+from ravel.terms.schema import GENERALISATIONS
 
 __all__ = ["LayerPoint", "frame", "plot_cause_isolate", "plot_layers"]
 

@@ -17,11 +17,11 @@ from evaluation.report.plots.points import plot_cause_isolate
 from evaluation.report.plots.style import slug
 from evaluation.report.plots.training import TrainingLog, plot_training, trained
 from ravel.common.errors import unknown_name
-from ravel.facts.schema import GENERALISATIONS
+from ravel.terms.schema import GENERALISATIONS
 
 if TYPE_CHECKING:
     from evaluation.records.overlaps import AngleRecord, EntanglementRecord
-    from ravel.facts.dependence import Dependence
+    from ravel.checking.dependence import Dependence
 
 __all__ = ["PLOTS", "PlotInputs", "write_plots"]
 

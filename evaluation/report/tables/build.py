@@ -20,7 +20,7 @@ from evaluation.report.tables.model import Column, Table
 from evaluation.report.tables.notes import floor_note, macro_notes, mark_notes, refusal_notes, run_notes
 from evaluation.report.tables.rows import MEAN, Block, block_rows, score_columns, type_columns
 from ravel.common.errors import SuiteError
-from ravel.facts.schema import SOURCE_KINDS, Partition
+from ravel.terms.schema import SOURCE_KINDS, Partition
 
 __all__ = ["attribute_table", "balanced_table", "kind_table", "main_table", "type_table"]
 

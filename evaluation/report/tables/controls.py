@@ -8,7 +8,7 @@ from evaluation.records.control_checks import EVERY_ATTRIBUTE, ControlCheck
 from evaluation.records.scores import control_row
 from evaluation.report.tables.model import Column, Row, Table, TableCell
 from ravel.common.errors import SuiteError
-from ravel.facts.schema import GENERALISATIONS
+from ravel.terms.schema import GENERALISATIONS
 
 __all__ = ["control_table"]
 

@@ -9,9 +9,9 @@ from evaluation.records.scores import FLOORS, ScoreRecord
 from evaluation.report.tables.model import Column, Row, Table, TableCell
 from evaluation.report.tables.notes import floor_note
 from evaluation.report.tables.rows import detail_of, ordered_methods
+from ravel.checking.dependence import BOUND_REDUCTION, BOUND_SHARE
 from ravel.common.errors import SuiteError
-from ravel.facts.dependence import BOUND_REDUCTION, BOUND_SHARE
-from ravel.facts.schema import GENERALISATIONS
+from ravel.terms.schema import GENERALISATIONS
 
 __all__ = ["dependence_table"]
 

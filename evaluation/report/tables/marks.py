@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from evaluation.records.scores import ComparisonRecord
 from evaluation.report.tables.model import Column, Comparison, Row, TableCell
-from ravel.facts.schema import Partition
+from ravel.terms.schema import Partition
 
 __all__ = ["LEVEL", "NO_OP", "compared", "with_marks"]
 

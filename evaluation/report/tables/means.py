@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from evaluation.records.scores import SCORE_SCHEMA_VERSION, AverageRecord, ScoreRecord
-from ravel.facts.schema import GENERALISATIONS
+from ravel.terms.schema import GENERALISATIONS
 
 __all__ = ["averages_without_outcomes", "mean"]
 

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Sequence
 from evaluation.records.scores import CONTROL_MARK, FLOORS, AverageRecord, Refusal, ScoreRecord, is_control
 from evaluation.report.tables.marks import LEVEL
 from evaluation.report.tables.model import BELOW, DIFFERS, FEWER, TIED, Row
-from ravel.facts.schema import GENERALISATIONS, Partition
+from ravel.terms.schema import GENERALISATIONS, Partition
 
 __all__ = ["floor_note", "macro_notes", "mark_notes", "refusal_notes", "run_notes", "sites_text"]
 

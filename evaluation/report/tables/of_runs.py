@@ -20,7 +20,7 @@ from evaluation.report.tables import (
 )
 from evaluation.scoring.post_hoc import read_derived
 from ravel.common.errors import SuiteError, unknown_name
-from ravel.facts.schema import Partition
+from ravel.terms.schema import Partition
 
 __all__ = ["TABLES", "table_of_runs"]
 

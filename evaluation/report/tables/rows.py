@@ -19,7 +19,7 @@ from evaluation.records.scores import (
 from evaluation.report.tables.means import mean
 from evaluation.report.tables.model import Column, Row, TableCell
 from evaluation.report.tables.notes import sites_text
-from ravel.facts.schema import GENERALISATIONS
+from ravel.terms.schema import GENERALISATIONS
 
 __all__ = [
     "MEAN",

@@ -19,11 +19,11 @@ from das.engine.base.protocol import Choice, Engine, FeaturizedPairs, ForcedPair
 from das.featurizers.base import Featurizer
 from das.models.base import TargetModel
 from das.sites import Site
-from ravel.asking.knowledge import Decided
+from ravel.asking.answerer import Decided
 from ravel.common.errors import SuiteError
 from ravel.common.io import canonical_json, sha256_text, write_with
-from ravel.facts.schema import Completion, Prompt
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
+from ravel.terms.schema import Completion, Prompt
 
 __all__ = ["StoredVectors", "collect_vectors"]
 

@@ -24,7 +24,7 @@ from evaluation.suite.grid import Cell
 from ravel.common.io import write_jsonl
 from ravel.common.progress import Progress
 from ravel.common.sizes import parse_bytes
-from ravel.facts.schema import split_name
+from ravel.terms.schema import split_name
 
 __all__ = ["run_control"]
 

@@ -21,7 +21,7 @@ from evaluation.suite.controls import CONTROLS, Measure, View
 from evaluation.suite.grid import Cell
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_jsonl
-from ravel.facts.schema import Generalisation, split_name
+from ravel.terms.schema import Generalisation, split_name
 
 __all__ = ["ControlResults", "control_results"]
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from ravel.asking.labels import distinct_within
 from ravel.asking.prompts import fill
 from ravel.common.seeds import derive_seed, python_stream
-from ravel.facts.schema import InterchangePair, Template
-from ravel.instance.instance import Instance, PromptRecord
+from ravel.instance import Instance, PromptRecord
+from ravel.terms.schema import InterchangePair, Template
 
 __all__ = ["Answers", "permuted_values", "replaced_sources", "shuffled_answers"]
 

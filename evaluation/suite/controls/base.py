@@ -13,8 +13,8 @@ from das.methods.common.base import Method
 from das.models.base import TargetModel
 from das.sites import Site
 from evaluation.records.scores import Outcome
-from ravel.facts.schema import GENERALISATIONS, Generalisation
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
+from ravel.terms.schema import GENERALISATIONS, Generalisation
 
 __all__ = ["Control", "Measure", "ReferenceInputs", "View", "registered_control"]
 

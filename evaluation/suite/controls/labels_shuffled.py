@@ -16,7 +16,7 @@ from evaluation.suite.controls._chance import CHANCE, by_chance
 from evaluation.suite.controls._derived import permuted_values, shuffled_answers
 from evaluation.suite.controls.base import Control, ReferenceInputs, View
 from ravel.common.seeds import derive_seed
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
 
 __all__ = ["CONTROL", "LabelsShuffled"]
 

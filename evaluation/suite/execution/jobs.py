@@ -20,9 +20,9 @@ from evaluation.suite.execution.worker_info import ModelInfo, WorkerInfo
 from evaluation.suite.execution.worker_state import WorkerState
 from evaluation.suite.forecast.cache import planned_cache
 from evaluation.suite.grid import Cell
+from ravel.building.config import BuildConfig
 from ravel.common.progress import Progress
 from ravel.facts.sources import open_tables
-from ravel.instance.build import BuildConfig
 
 __all__ = ["BuildJob", "CollectJob", "ControlJob", "DescribeJob", "FitJob", "JudgeJob", "PrepareJob"]
 

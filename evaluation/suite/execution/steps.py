@@ -19,7 +19,7 @@ from evaluation.suite.execution.protocol import Executor, Job, JobResult
 from evaluation.suite.execution.retrying import Failed, carry_out, result_of
 from evaluation.suite.grid import Cell, ChosenCells
 from ravel.common.progress import Progress
-from ravel.facts.schema import split_name
+from ravel.terms.schema import split_name
 
 __all__ = ["Steps"]
 

@@ -20,7 +20,7 @@ from evaluation.suite.cells.context import RunContext
 from evaluation.suite.cells.stored_vectors import collect_vectors
 from ravel.common.progress import Progress
 from ravel.common.registry import Registry
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
 
 __all__ = ["WorkerState"]
 

@@ -12,10 +12,10 @@ from das.models.base import TargetModel
 from das.sites import Position, Site
 from evaluation.config.preset import ModelShape
 from evaluation.config.suite import SuiteConfig
+from ravel.building.config import BuildConfig
 from ravel.common.sizes import parse_bytes, written_bytes
-from ravel.facts.schema import PARTITIONS, TRAIN_SPLIT, InterchangePair, split_name
-from ravel.instance.build import BuildConfig
 from ravel.instance.instance import Instance
+from ravel.terms.schema import PARTITIONS, TRAIN_SPLIT, InterchangePair, split_name
 
 __all__ = ["count_states", "estimate_states", "planned_cache", "preset_cache"]
 

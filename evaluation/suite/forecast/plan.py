@@ -26,10 +26,10 @@ from evaluation.records.run_folder import RunFolder
 from evaluation.suite.forecast.cache import planned_cache, preset_cache
 from evaluation.suite.forecast.cost import TOKENS_OF_A_PAIR, Estimate, PairCounts, control_cells, estimate
 from evaluation.suite.grid import Cell, check_splits, plan_cells, resolve
+from ravel.building import BuildConfig
 from ravel.entity_types import ENTITY_TYPES
-from ravel.facts.schema import TRAIN_SPLIT
-from ravel.instance.build import BuildConfig
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
+from ravel.terms.schema import TRAIN_SPLIT
 
 __all__ = ["PlannedCell", "RunPlan", "measured_rate", "plan_preset", "plan_run"]
 

@@ -16,8 +16,8 @@ from evaluation.suite.grid.resolve import PlannedOn
 from ravel.common.errors import SuiteError
 from ravel.common.io import canonical_json
 from ravel.common.registry import Registry
-from ravel.facts.schema import split_name
 from ravel.instance.instance import Instance
+from ravel.terms.schema import split_name
 
 __all__ = ["check_splits", "plan_cells"]
 

@@ -15,7 +15,7 @@ from evaluation.records.scores import ADDED_FLOORS
 from evaluation.suite.controls import CONTROLS
 from ravel.common.errors import SuiteError, unknown_name
 from ravel.common.registry import Registry
-from ravel.facts.schema import GENERALISATIONS
+from ravel.terms.schema import GENERALISATIONS
 
 __all__ = ["ALL_CONTROLS", "PlannedOn", "resolve"]
 

@@ -31,8 +31,8 @@ from evaluation.validity.diagnosis.plan import (
 from evaluation.validity.diagnosis.sample import draw_sample
 from ravel.common.config import Config
 from ravel.common.errors import unknown_name
-from ravel.facts.schema import TRAIN_SPLIT, Generalisation, Partition, split_name
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
+from ravel.terms.schema import TRAIN_SPLIT, Generalisation, Partition, split_name
 
 __all__ = ["DiagnosisConfig", "diagnose", "settings_of"]
 

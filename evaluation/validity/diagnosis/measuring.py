@@ -32,7 +32,7 @@ from evaluation.validity.diagnosis.sample import (
     vectors_of,
 )
 from ravel.common.errors import SuiteError
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
 
 __all__ = ["MeasureInputs", "answer_rows", "measures_of"]
 

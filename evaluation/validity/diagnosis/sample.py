@@ -13,8 +13,8 @@ from das.featurizers.base import Featurizer
 from das.methods.common.base import NotApplicableError
 from das.sites import Site
 from ravel.common.seeds import python_stream
-from ravel.facts.schema import TRAIN_SPLIT, InterchangePair, Prompt
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
+from ravel.terms.schema import TRAIN_SPLIT, InterchangePair, Prompt
 
 __all__ = [
     "ContrastPair",

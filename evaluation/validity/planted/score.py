@@ -34,12 +34,12 @@ from evaluation.suite.run import RunRequest, run_suite
 from evaluation.validity.planted.text import planted_markdown
 from evaluation.validity.planted.truth import as_subspace, nearness
 from evaluation.validity.planted.validity import validity
+from ravel.building import BuildConfig, build_instance
 from ravel.common.errors import SuiteError
 from ravel.common.io import write_text
 from ravel.common.progress import Progress, silent
-from ravel.facts.schema import SOURCE_KINDS, Generalisation, split_name
-from ravel.instance.build import BuildConfig, build_instance
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
+from ravel.terms.schema import SOURCE_KINDS, Generalisation, split_name
 
 __all__ = ["BUNDLED_TWICE", "PlantedRequest", "PlantedResult", "planted_suite", "score_planted"]
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from evaluation.records.planted import ILLUSION, PLANTED_SCHEMA_VERSION, TRUTH, PlantedRecord, ValidityRecord
 from evaluation.records.scores import NO_OP_DISENTANGLE
 from ravel.common.seeds import numpy_stream
-from ravel.facts.schema import GENERALISATIONS, SOURCE_KINDS, SourceKind
+from ravel.terms.schema import GENERALISATIONS, SOURCE_KINDS, SourceKind
 
 __all__ = ["VARIANTS", "score_variants", "spearman", "validity"]
 

@@ -20,8 +20,8 @@ from evaluation.verify.submission.names import MANIFEST, SCORES
 from evaluation.verify.submission.unpack import plain_files
 from ravel.common.errors import SuiteError
 from ravel.common.io import canonical_json, read_json, sha256_file, sha256_text
-from ravel.facts.schema import GENERALISATIONS, split_name
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
+from ravel.terms.schema import GENERALISATIONS, split_name
 
 __all__ = ["CheckedSubmission", "cell_of", "check_submission"]
 

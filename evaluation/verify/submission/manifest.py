@@ -11,7 +11,7 @@ from evaluation.verify.submission.names import MANIFEST
 from ravel.common.errors import SuiteError
 from ravel.common.io import canonical_json, read_json, sha256_text, write_json
 from ravel.common.schemas import schema_problems
-from ravel.facts.schema import Generalisation
+from ravel.terms.schema import Generalisation
 
 __all__ = ["SUBMISSION_SCHEMA_VERSION", "Entry", "Judging", "Submission", "Without", "read_submission"]
 

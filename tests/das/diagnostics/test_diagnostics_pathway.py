@@ -31,7 +31,7 @@ from das.models.base import Place, TargetModel
 from das.models.miniature import random_target
 from das.sites import Site
 from ravel.common.errors import SuiteError
-from ravel.facts.schema import Prompt
+from ravel.terms.schema import Prompt
 
 PromptMaker = Callable[..., Prompt]
 Families = Callable[[str], TargetModel]

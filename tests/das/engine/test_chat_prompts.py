@@ -20,7 +20,7 @@ from das.sites import POSITIONS, STREAMS, Site
 from ravel.asking.chat import framed
 from ravel.asking.prompts import fill
 from ravel.common.errors import SuiteError
-from ravel.facts.schema import Prompt, Template
+from ravel.terms.schema import Prompt, Template
 
 # With a begin and an end token written out and blanks trimmed, as the chat templates of many models do.
 CHAT = (

@@ -21,7 +21,7 @@ from das.featurizers.base import Featurizer
 from das.models import FAMILIES, TargetModel
 from das.sites import POSITIONS, Site
 from ravel.common.errors import SuiteError
-from ravel.facts.schema import Completion, Prompt
+from ravel.terms.schema import Completion, Prompt
 
 PromptMaker = Callable[..., Prompt]
 NEW = 5

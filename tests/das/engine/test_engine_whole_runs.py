@@ -22,8 +22,8 @@ from das.training.workspace import SilentWorkspace
 from evaluation.config.suite import DEFAULT_LABEL_TOKENS
 from evaluation.judging.judge import judge
 from evaluation.records.scores import Outcome
-from ravel.facts.schema import InterchangePair
-from ravel.instance.instance import Instance, PromptRecord
+from ravel.instance import Instance, PromptRecord
+from ravel.terms.schema import InterchangePair
 
 SPLIT = "context_test"
 NEAR = 1e-3

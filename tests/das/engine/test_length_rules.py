@@ -19,7 +19,7 @@ from das.models.configs import longest_row, turning_points
 from das.models.miniature import random_target
 from das.sites import Site
 from ravel.common.errors import SuiteError
-from ravel.facts.schema import Prompt
+from ravel.terms.schema import Prompt
 
 SMALL = {"vocab_size": 128, "bos_token_id": 1, "eos_token_id": 2, "initializer_range": 0.2, "hidden_size": 32}
 SHAPE = {"num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 48}

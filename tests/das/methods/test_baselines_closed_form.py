@@ -30,7 +30,7 @@ from das.methods.common.coordinates import (
 from das.methods.common.labelled import LabelledVectors
 from das.training.workspace import SilentWorkspace
 from ravel.common.errors import SuiteError
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
 
 PCA_BY_VARIANCE = PcaConfig(selection="variance")
 METHODS: list[Method] = [

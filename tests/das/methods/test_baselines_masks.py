@@ -37,8 +37,8 @@ from das.models.miniature import miniature
 from das.sites import Site
 from das.training.workspace import SilentWorkspace
 from ravel.common.errors import SuiteError
-from ravel.facts.schema import Prompt
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
+from ravel.terms.schema import Prompt
 
 RIGHT = 0.97
 FAST: dict[str, Any] = {"epochs": 4, "batch_size": 64}

@@ -30,7 +30,7 @@ from das.methods.neurons.neurons_mutual_info import NeuronsMutualInfo, mutual_in
 from das.methods.neurons.neurons_probe import NeuronsProbe, NeuronsProbeConfig, probe_order
 from das.training.workspace import SilentWorkspace
 from ravel.common.errors import SuiteError
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
 
 METHODS = (LinearProbe, Inlp, Rlap, NeuronsProbe, NeuronsAnova, NeuronsMutualInfo)
 NEURONS = (

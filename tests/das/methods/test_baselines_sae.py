@@ -30,7 +30,7 @@ from das.methods.dictionaries.sae import Sae, SaeConfig, latents_by_l1
 from das.methods.dictionaries.sae_attribution import SaeAttribution
 from das.training.workspace import SilentWorkspace
 from ravel.common.errors import SuiteError
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
 
 ARCHITECTURES = ("relu", "top_k", "jump_relu")
 QUICK: dict[str, Any] = {"steps": 250, "expansion": 2, "k": 3}

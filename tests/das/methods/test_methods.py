@@ -19,8 +19,8 @@ from das.sites import Site
 from das.training.objective import LossWeights
 from das.training.workspace import SilentWorkspace
 from ravel.common.errors import SuiteError
-from ravel.facts.schema import InterchangePair
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
+from ravel.terms.schema import InterchangePair
 
 TRAINED = (
     Das(DasConfig(epochs=2, batch_size=32, cause_pairs=60)),

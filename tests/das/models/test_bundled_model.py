@@ -20,13 +20,14 @@ from evaluation.judging.judge import judge
 from evaluation.records.scores import AverageRecord
 from evaluation.scoring.metrics import cause
 from evaluation.suite.run import RunRequest, RunSummary, run_suite
-from ravel.asking.knowledge import ask
+from ravel.asking.knowledge import Questioner
+from ravel.building.build import build_instance
+from ravel.building.config import BuildConfig
 from ravel.common.bundled import bundled_path
 from ravel.entity_types import ENTITY_TYPES
 from ravel.facts.release import read_release
 from ravel.facts.tables import Tables, read_bundled
-from ravel.instance.build import BuildConfig, build_instance
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
 
 FOLDER = bundled_path("target_model")
 SITE = "block_output.2@entity_last"
@@ -65,14 +66,8 @@ def test_the_tokenizer_survives_auto_tokenizer() -> None:
 def accuracy(tables: Tables, engine: Engine, every: int) -> dict[str, dict[str, float]]:
     """Return, per entity and attribute, the share of right answers over every n-th template."""
     asking = [t for t in tables.templates if t.attribute is not None]
-    answers = ask(
-        asking[::every],
-        tables.entities,
-        entity_type=tables.entity_type,
-        answerer=EngineAnswerer(engine),
-        max_new_tokens=6,
-        mode="strict",
-        progress=lambda stage, done, total: None,
+    answers = Questioner(tables.entity_type, EngineAnswerer(engine), max_new_tokens=6, mode="strict").ask(
+        asking[::every], tables.entities
     )
     found: dict[str, dict[str, float]] = {}
     for column, facts in enumerate(answers.entities):

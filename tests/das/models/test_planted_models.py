@@ -19,7 +19,7 @@ from das.sites import Site
 from ravel.asking.prompts import fill
 from ravel.common.bundled import bundled_path
 from ravel.common.errors import SuiteError
-from ravel.facts.schema import SLOT, Prompt
+from ravel.terms.schema import SLOT, Prompt
 
 NAMES = sorted(planted_specs())
 

@@ -19,7 +19,7 @@ from das.methods.common.base import Method, Problem
 from das.methods.trained.das import Das, DasConfig
 from das.methods.trained.mdas import Mdas, MdasConfig
 from das.training.workspace import SilentWorkspace
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
 
 SEEDS = (0, 1, 2)
 RIGHT = 0.97

@@ -35,7 +35,7 @@ from das.training.schedules import learning_rate_at, warmup_steps
 from das.training.trainable import TrainableSubspace
 from das.training.workspace import SilentWorkspace
 from ravel.common.errors import SuiteError
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
 
 Row = dict[str, float | int | str]
 

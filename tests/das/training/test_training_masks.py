@@ -30,7 +30,7 @@ from das.training.objective import LossWeights
 from das.training.trainable import Trainable
 from das.training.workspace import SilentWorkspace
 from ravel.common.errors import SuiteError
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
 
 BASE, SOURCE = torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[5.0, 6.0, 7.0]])
 

@@ -30,7 +30,7 @@ from das.methods.dictionaries._pretrained_sae import load_pretrained
 from das.sites import Site
 from evaluation.config.target import TargetConfig
 from evaluation.exchange.importing import NOTE_FILE
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
 
 WIDTH = 32
 _SHIFT = 10.0

@@ -33,7 +33,7 @@ from evaluation.suite.run import RunRequest, run_suite
 from evaluation.verify.folders import Kind, verify_artefact
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_json, write_json
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
 
 ROOT = Path(__file__).resolve().parents[3]
 WORLD = PlantedWorld(3, n_entities=60)

@@ -28,7 +28,7 @@ from evaluation.verify.submission.check import check_submission
 from evaluation.verify.submission.limits import LIMITS, Limits
 from evaluation.verify.submission.unpack import opened
 from ravel.common.errors import SuiteError
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
 
 
 @dataclass(frozen=True)

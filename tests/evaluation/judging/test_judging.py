@@ -21,8 +21,8 @@ from das.sites import Site
 from evaluation.judging.judge import judge
 from evaluation.scoring.metrics import scores
 from ravel.common.errors import SuiteError
-from ravel.facts.schema import InterchangePair, Prompt
-from ravel.instance.instance import Instance, PromptRecord
+from ravel.instance import Instance, PromptRecord
+from ravel.terms.schema import InterchangePair, Prompt
 
 VOCABULARY = 7
 SPLIT = "context_val"

@@ -22,11 +22,11 @@ from das.sites import Site
 from evaluation.judging.judge import NaturalAnswers, judge
 from evaluation.judging.tolerance import ToleranceRule, tolerance_rules
 from evaluation.scoring.metrics import scores
-from ravel.asking.knowledge import Decided
+from ravel.asking.answerer import Decided
 from ravel.asking.labels import extract_label
-from ravel.asking.matching import NumberWithin, UtcOffset
-from ravel.facts.schema import Completion, InterchangePair, Prompt
-from ravel.instance.instance import Instance, PromptRecord
+from ravel.instance import Instance, PromptRecord
+from ravel.matching import NumberWithin, UtcOffset
+from ravel.terms.schema import Completion, InterchangePair, Prompt
 
 SPLIT = "context_val"
 SITE = Site(0)

@@ -24,7 +24,7 @@ from evaluation.verify.file_checks import json_problems
 from evaluation.verify.folders import verify_artefact
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_json
-from ravel.instance.instance import Instance, verify_instance
+from ravel.instance import Instance, verify_instance
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "v2" / "run"
 """A run of the first release on the Llama miniature of seed 0."""

@@ -20,7 +20,7 @@ from das.sites import Site
 from evaluation.report.cards import card_of, featurizer_card, instance_card
 from ravel.common.errors import SuiteError
 from ravel.common.io import write_jsonl
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
 
 
 @pytest.fixture(scope="module")

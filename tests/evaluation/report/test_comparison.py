@@ -34,7 +34,7 @@ from evaluation.suite.run import RunRequest, RunSummary, run_suite
 from evaluation.verify.folders import verify_artefact
 from ravel.common.errors import SuiteError
 from ravel.common.registry import Registry
-from ravel.facts.schema import SOURCE_KINDS, Prompt
+from ravel.terms.schema import SOURCE_KINDS, Prompt
 
 
 class Counting(PlantedWorld):

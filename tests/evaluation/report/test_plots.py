@@ -26,8 +26,8 @@ from evaluation.report.plots import (
 )
 from evaluation.report.plots.curves import layer_curve, place_of, size_curve, validation_records
 from evaluation.report.plots.style import FLOOR_COLOUR, styles
+from ravel.checking.dependence import dependences
 from ravel.common.errors import SuiteError
-from ravel.facts.dependence import dependences
 
 RECORDS = [
     average_record(method=method, generalisation=g, cause=cause, isolate=isolate)

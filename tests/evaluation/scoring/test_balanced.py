@@ -16,7 +16,7 @@ from evaluation.scoring.clusters import clusters_of
 from evaluation.scoring.metrics import scores
 from evaluation.scoring.summary import Evidence, SplitContext, average_records, sample_methods
 from ravel.common.errors import SuiteError
-from ravel.facts.schema import InterchangePair
+from ravel.terms.schema import InterchangePair
 
 Labels = Callable[[Outcome], tuple[str, str]]
 

@@ -17,11 +17,12 @@ from evaluation.scoring.clusters import clusters_of
 from evaluation.scoring.metrics import isolate
 from evaluation.scoring.summary import Evidence, SplitContext
 from ravel.asking.prompts import fill
+from ravel.checking.dependence import Dependence, dependences
+from ravel.checking.values import SameValue
 from ravel.common.errors import SuiteError
 from ravel.common.io import write_jsonl
-from ravel.facts.dependence import Dependence, SameValue, dependences
-from ravel.facts.schema import InterchangePair, Template
-from ravel.instance.instance import Instance, PromptRecord
+from ravel.instance import Instance, PromptRecord
+from ravel.terms.schema import InterchangePair, Template
 
 CITIES = ("Rome", "Pisa", "Oslo", "Lima", "Cusco")
 FACTS = {

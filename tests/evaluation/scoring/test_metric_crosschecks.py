@@ -27,8 +27,8 @@ from evaluation.records.scores import Outcome, read_outcomes
 from evaluation.scoring.balanced import balanced_cause, balanced_isolate_from, balanced_scores
 from evaluation.scoring.intervals import holm
 from evaluation.scoring.metrics import Rounding, cause, isolate_from, scores, template_accuracies
+from ravel.checking.dependence import dependences
 from ravel.common.io import write_jsonl
-from ravel.facts.dependence import dependences
 
 EXACT = 1e-12
 SINGLE = 1e-6

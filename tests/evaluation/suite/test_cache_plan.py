@@ -19,10 +19,10 @@ from evaluation.config.suite import SuiteConfig
 from evaluation.config.target import TargetConfig
 from evaluation.suite.forecast.cache import count_states, estimate_states
 from evaluation.suite.forecast.plan import plan_preset
+from ravel.building import BuildConfig
 from ravel.common.errors import SuiteError
 from ravel.common.sizes import parse_bytes
-from ravel.instance.build import BuildConfig
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
 
 
 def suite(world: World, **changes: object) -> SuiteConfig:

@@ -15,8 +15,8 @@ from evaluation.suite.controls._derived import (
     shuffled_answers,
 )
 from ravel.asking.labels import distinct_within
-from ravel.facts.schema import InterchangePair, Prompt
-from ravel.instance.instance import Instance, PromptRecord
+from ravel.instance import Instance, PromptRecord
+from ravel.terms.schema import InterchangePair, Prompt
 
 WORLD = PlantedWorld(0, n_entities=60)
 INSTANCE = WORLD.instance(n_pairs=150, n_held_out=60)

@@ -14,10 +14,10 @@ from das.engine.base.protocol import Engine
 from evaluation.config.target import TargetConfig
 from evaluation.records.scores import read_scores
 from evaluation.suite.demo import DEMO, QUICK, DemoPlan, run_demo_on
+from ravel.building import BuildConfig
 from ravel.common.errors import SuiteError
 from ravel.facts.sources import open_tables
 from ravel.facts.tables import Tables, read_bundled
-from ravel.instance.build import BuildConfig
 
 TINY = DemoPlan(
     build=BuildConfig(match="reference", max_new_tokens=3, train_pairs=40, evaluation_pairs=24),

@@ -21,7 +21,7 @@ from evaluation.config.suite import SuiteConfig
 from evaluation.records.scores import ScoreRecord
 from evaluation.suite.run import RunRequest, RunSummary, run_suite
 from ravel.common.progress import Progress, silent
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
 
 METHODS = ["mean_difference", "das", "mdas", "dbm"]
 QUICK = {"epochs": 1, "batch_size": 16, "learning_rate": 0.02, "cause_pairs": 24, "validation_pairs": 12}

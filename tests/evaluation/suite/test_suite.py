@@ -33,7 +33,7 @@ from evaluation.suite.run import RunRequest, RunSummary, run_suite
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_json
 from ravel.common.registry import Registry
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
 
 WORLD = PlantedWorld(0, n_entities=120)
 INSTANCE = WORLD.instance(n_pairs=200, n_held_out=120)

@@ -17,7 +17,7 @@ from evaluation.config.suite import SuiteConfig
 from evaluation.judging.score import ScoreRequest, score_featurizer
 from evaluation.scoring.scores import Subject
 from evaluation.suite.run import RunRequest, run_suite
-from ravel.facts.schema import GENERALISATIONS
+from ravel.terms.schema import GENERALISATIONS
 
 
 @pytest.mark.slow

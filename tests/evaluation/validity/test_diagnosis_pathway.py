@@ -18,8 +18,8 @@ from evaluation.scoring.scores import Subject
 from evaluation.validity.diagnosis import Diagnosis
 from evaluation.validity.diagnosis.diagnose import DiagnosisConfig, diagnose
 from ravel.asking.prompts import fill
-from ravel.facts.schema import InterchangePair, Template
-from ravel.instance.instance import Instance, PromptRecord
+from ravel.instance import Instance, PromptRecord
+from ravel.terms.schema import InterchangePair, Template
 
 SITE = Site(1)
 LETTERS = {"aeiou": "+", "bcdfg": "-"}

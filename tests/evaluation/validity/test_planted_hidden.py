@@ -14,7 +14,7 @@ from evaluation.validity.diagnose_run import diagnose_folder
 from evaluation.validity.diagnosis.diagnose import DiagnosisConfig
 from evaluation.validity.planted.score import planted_site
 from evaluation.validity.planted.truth import as_subspace
-from ravel.instance.build import BuildConfig, build_instance
+from ravel.building import BuildConfig, build_instance
 
 
 @pytest.mark.slow

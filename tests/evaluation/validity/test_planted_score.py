@@ -19,8 +19,8 @@ from evaluation.records.planted import TRUTH, PlantedRecord, read_planted
 from evaluation.scoring.metrics import scores
 from evaluation.validity.planted.score import PlantedRequest, planted_site, planted_suite, score_planted
 from evaluation.validity.planted.truth import as_subspace
+from ravel.building import BuildConfig, build_instance
 from ravel.common.errors import SuiteError
-from ravel.instance.build import BuildConfig, build_instance
 
 
 @pytest.fixture(scope="module")

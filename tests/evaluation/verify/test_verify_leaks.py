@@ -13,10 +13,10 @@ from evaluation.config.suite import SuiteConfig
 from evaluation.records.run_folder import RunFolder
 from evaluation.verify.folders import Verification, leak_rows, verify_artefact
 from ravel.asking.prompts import fill
+from ravel.checking.leaks import LEAK_CHECKS
 from ravel.common.io import write_json
-from ravel.facts.schema import SLOT, InterchangePair, Template
-from ravel.instance.instance import Instance, PromptRecord
-from ravel.pairing.leaks import LEAK_CHECKS
+from ravel.instance import Instance, PromptRecord
+from ravel.terms.schema import SLOT, InterchangePair, Template
 
 TOWNS = {"train": ("Ode", "Ulm"), "entity_test": ("Brno", "Nis")}
 LABELS = {"Ode": " Nigeria", "Ulm": " Germany", "Brno": " Moravia", "Nis": " Serbia"}

@@ -12,12 +12,12 @@ import pytest
 from answering_world import TableAnswerer, town_tables
 
 from ravel.asking.chat import start_notes
+from ravel.building import BuildConfig, build_instance
 from ravel.common.errors import SuiteError
 from ravel.common.schemas import schema_problems
-from ravel.facts.schema import SLOT
 from ravel.facts.tables import Tables, read_tables, write_tables
-from ravel.instance.build import BuildConfig, build_instance
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
+from ravel.terms.schema import SLOT
 
 SMALL = BuildConfig(train_pairs=120, evaluation_pairs=24, keep_entities=32)
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from answering_world import TableAnswerer, town_tables
 
-import ravel.asking.knowledge
+import ravel.asking.answerer
+from ravel.asking.answerer import Decided
 from ravel.asking.kept_answers import KeptAnswers, kept_folder
-from ravel.asking.knowledge import Decided
-from ravel.facts.schema import Completion, Prompt
-from ravel.instance.build import BuildConfig, build_instance
-from ravel.instance.instance import Instance
+from ravel.building import BuildConfig, build_instance
+from ravel.instance import Instance
+from ravel.terms.schema import Completion, Prompt
 
 CHUNK = 16
 CONFIGS = {
@@ -49,7 +49,7 @@ class Mortal(TableAnswerer):
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ravel.asking.knowledge, "_CHUNK", CHUNK)
+    monkeypatch.setattr(ravel.asking.answerer, "_CHUNK", CHUNK)
 
 
 def kept_build(
@@ -127,8 +127,8 @@ def test_answers_of_another_model_are_not_used_and_not_removed(tmp_path: Path) -
 
 def test_a_process_that_is_killed_leaves_whole_answers(tmp_path: Path) -> None:
     program = (
-        "import os, pathlib, signal, sys, ravel.asking.knowledge, test_kept_answers as t\n"
-        "ravel.asking.knowledge._CHUNK = t.CHUNK\n"
+        "import os, pathlib, signal, sys, ravel.asking.answerer, test_kept_answers as t\n"
+        "ravel.asking.answerer._CHUNK = t.CHUNK\n"
         "class Shot(t.Mortal):\n"
         "    def complete(self, *given):\n"
         "        if self.answered == 6: os.kill(os.getpid(), signal.SIGKILL)\n"

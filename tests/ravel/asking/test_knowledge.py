@@ -8,21 +8,13 @@ from answering_world import TOWN, TableAnswerer, town_tables
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ravel.asking.knowledge import (
-    Answers,
-    Kept,
-    Stop,
-    ask,
-    complete_in_chunks,
-    finish,
-    keep_above,
-    keep_best,
-    knowledge_of,
-)
+from ravel.asking.answerer import complete_in_chunks
+from ravel.asking.knowledge import Answers, Kept, Questioner, Stop
+from ravel.asking.knowledge_filter import keep_above, keep_best, knowledge_of
 from ravel.asking.labels import extract_label
 from ravel.asking.prompts import fill
-from ravel.facts.schema import PARTITIONS, Completion, EntityFacts, Prompt, Template, evaluation_splits
-from ravel.pairing.partitions import SPLIT_PLANS, asked_together, share_out
+from ravel.terms.partitions import SPLIT_PLANS, asked_together, share_out
+from ravel.terms.schema import PARTITIONS, Completion, EntityFacts, Prompt, Template, evaluation_splits
 
 
 def quiet(stage: str, done: int, total: int) -> None:
@@ -75,15 +67,7 @@ def test_each_entity_is_asked_what_some_split_needs_and_where_a_value_is_known()
     templates = tables.templates_for("Colour")
     answerer = TableAnswerer(tables)
     entities = (*tables.entities, blank)
-    answers = ask(
-        templates,
-        entities,
-        entity_type=TOWN,
-        answerer=answerer,
-        max_new_tokens=8,
-        mode="strict",
-        progress=quiet,
-    )
+    answers = Questioner(TOWN, answerer, max_new_tokens=8, mode="strict").ask(templates, entities)
     for row, template in enumerate(templates):
         for column, facts in enumerate(entities):
             expected = facts is not blank and asked_together(template.partition, facts.partition)
@@ -101,22 +85,14 @@ def test_progress_ends_at_the_number_of_prompts() -> None:
 
     asking = tables.templates_for("Colour")
     answerer = TableAnswerer(tables)
-    ask(
-        asking,
-        tables.entities,
-        entity_type=TOWN,
-        answerer=answerer,
-        max_new_tokens=8,
-        mode="strict",
-        progress=note,
-    )
+    Questioner(TOWN, answerer, max_new_tokens=8, mode="strict", progress=note).ask(asking, tables.entities)
     assert seen[0] == ("answers", 0, len(answerer.calls))
     assert seen[-1] == ("answers", len(answerer.calls), len(answerer.calls))
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 1000])
 def test_every_prompt_is_answered_whatever_the_chunk(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ravel.asking.knowledge._CHUNK", chunk)
+    monkeypatch.setattr("ravel.asking.answerer._CHUNK", chunk)
     tables = town_tables()
     answerer = TableAnswerer(tables)
     prompts = [fill(tables.templates[0], facts.entity) for facts in tables.entities]
@@ -132,14 +108,8 @@ def test_a_wrong_answer_is_not_right() -> None:
     def say(prompt: Prompt, said: str) -> str:
         return " purple." if prompt.entity == tables.entities[0].entity else said
 
-    answers = ask(
-        tables.templates_for("Colour"),
-        tables.entities,
-        entity_type=TOWN,
-        answerer=TableAnswerer(tables, say),
-        max_new_tokens=8,
-        mode="strict",
-        progress=quiet,
+    answers = Questioner(TOWN, TableAnswerer(tables, say), max_new_tokens=8, mode="strict").ask(
+        tables.templates_for("Colour"), tables.entities
     )
     assert answers.right.sum(axis=0)[0] == 0
     assert answers.right.sum() == answers.asked.sum() - answers.asked[:, 0].sum()
@@ -230,15 +200,8 @@ def asked(stop: Stop, answerer: TableAnswerer) -> Answers:
     """Ask everything of the made-up towns."""
     tables = town_tables()
     templates = (*tables.templates_for("Colour"), *tables.templates_for("Height"))
-    return ask(
-        templates,
-        tables.entities,
-        entity_type=TOWN,
-        answerer=answerer,
-        max_new_tokens=8,
-        mode="strict",
-        progress=quiet,
-        stop=stop,
+    return Questioner(TOWN, answerer, max_new_tokens=8, mode="strict").ask(
+        templates, tables.entities, stop=stop
     )
 
 
@@ -289,8 +252,7 @@ def test_only_kept_answers_that_were_cut_are_asked_again() -> None:
     judged = asked("judged", answerer)
     before = len(answerer.calls)
     kept = Kept((0, 3), (1, 4, 6))
-    settings_of = {"entity_type": TOWN, "max_new_tokens": 8, "mode": "strict", "progress": quiet}
-    done = finish(judged, kept, answerer=answerer, **settings_of)
+    done = Questioner(TOWN, answerer, max_new_tokens=8, mode="strict").finish(judged, kept)
     block = np.ix_(kept.templates, kept.entities)
     assert len(answerer.calls) - before == judged.cut[block].sum() > 0
     assert not done.cut[block].any()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ravel.asking.positions import PositionError, last_token_of
 from ravel.asking.prompts import fill
 from ravel.common.errors import SuiteError
-from ravel.facts.schema import Template
+from ravel.terms.schema import Template
 
 
 def test_last_of_the_tokens_inside_the_entity() -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ravel.asking.prompts import fill, glues_letters
 from ravel.common.errors import SuiteError
-from ravel.facts.schema import Template
+from ravel.terms.schema import Template
 
 plain = st.text(max_size=20).filter(lambda text: "%" not in text and "s" not in text)
 

@@ -14,11 +14,12 @@ from typing import Any
 import pytest
 from release_data import RELEASE, TYPES, needs_release
 
-import ravel.facts.release
+import ravel.facts.release_source
 from ravel.common.errors import SuiteError
-from ravel.facts.release import load_from_hub, read_release, release_files, write_release
-from ravel.facts.schema import Template
+from ravel.facts.release import read_release, release_files, write_release
+from ravel.facts.release_hub import load_from_hub
 from ravel.facts.tables import Tables, read_tables, write_tables
+from ravel.terms.schema import Template
 
 # (total, train, val, test)
 ENTITIES = {
@@ -324,7 +325,7 @@ class TestArchives:
         complaint: str,
         last: bool,
     ) -> None:
-        monkeypatch.setattr(ravel.facts.release, "MEMBER_LIMIT", 1000)
+        monkeypatch.setattr(ravel.facts.release_source, "MEMBER_LIMIT", 1000)
         members = [*small_members(), member] if last else [member, *small_members()]
         path = archive_of(tmp_path / "data.tgz", members)
         with pytest.raises(SuiteError, match=complaint):
@@ -332,7 +333,7 @@ class TestArchives:
         assert sorted(tmp_path.iterdir()) == [path], "nothing was unpacked"
 
     def test_too_many_members(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(ravel.facts.release, "MEMBER_COUNT_LIMIT", 4)
+        monkeypatch.setattr(ravel.facts.release_source, "MEMBER_COUNT_LIMIT", 4)
         with pytest.raises(SuiteError, match="more than 4 members"):
             read_release(archive_of(tmp_path / "data.tgz", small_members()), "physical_object")
 

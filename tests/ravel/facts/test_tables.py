@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from ravel.common.bundled import bundled_path
 from ravel.common.errors import SuiteError
 from ravel.entity_types import ENTITY_TYPES
-from ravel.facts.schema import PARTITIONS, EntityFacts, Template
 from ravel.facts.tables import Located, Tables, read_bundled, read_tables, tables_from, write_tables
+from ravel.terms.schema import PARTITIONS, EntityFacts, Template
 
 PERSON = ENTITY_TYPES.get("invented_person")
 ENTITY = {"entity": "Ann", "partition": "train", "values": {"Birthplace": "Oslo", "Language": "Greek"}}

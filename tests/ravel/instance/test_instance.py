@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from answering_world import TableAnswerer, town_tables
 
+from ravel.building import BuildConfig, build_instance
 from ravel.common.errors import SuiteError
 from ravel.common.io import sha256_file
-from ravel.facts.schema import InterchangePair
-from ravel.instance.build import BuildConfig, build_instance
-from ravel.instance.instance import ALL_SPLITS, Instance, PromptRecord, verify_instance
-from ravel.pairing.release_pairs import import_release_pairs
+from ravel.instance import ALL_SPLITS, Instance, PromptRecord, verify_instance
+from ravel.instance.release_pairs import import_release_pairs
+from ravel.terms.schema import InterchangePair
 
 
 @pytest.fixture(scope="module")

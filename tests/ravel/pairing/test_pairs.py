@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ravel.asking.prompts import fill
-from ravel.facts.schema import SOURCE_KINDS, InterchangePair, SourceKind, Template
-from ravel.instance.instance import PromptRecord
+from ravel.instance import PromptRecord
 from ravel.pairing.pairs import DrawRules, Question, draw_pairs, interleave
+from ravel.terms.schema import SOURCE_KINDS, InterchangePair, SourceKind, Template
 
 THIRDS: dict[SourceKind, float] = dict.fromkeys(SOURCE_KINDS, 1.0)
 

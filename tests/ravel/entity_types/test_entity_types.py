@@ -9,12 +9,12 @@ from itertools import permutations
 import pytest
 from release_data import RELEASE, TYPES, needs_release
 
-from ravel.asking.matching import MatchMode
 from ravel.common.errors import SuiteError
 from ravel.entity_types import ENTITY_TYPES
 from ravel.facts.release import read_release
-from ravel.facts.schema import Attribute
 from ravel.facts.tables import Tables, read_bundled
+from ravel.matching import MatchMode
+from ravel.terms.schema import Attribute
 
 BUNDLED = ("city", "invented_person")
 CLOSE_VALUES = ("Timezone", "Latitude", "Longitude")

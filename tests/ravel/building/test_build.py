@@ -19,13 +19,13 @@ from answering_world import (
     town_tables,
 )
 
-from ravel.asking.knowledge import Decided
+from ravel.asking.answerer import Decided
+from ravel.building import BuildConfig, build_instance
 from ravel.common.errors import SuiteError
-from ravel.facts.schema import SLOT, Completion, EntityFacts, Prompt, Template
 from ravel.facts.tables import Tables
-from ravel.instance.build import BuildConfig, build_instance
-from ravel.instance.instance import ALL_SPLITS, Instance
-from ravel.pairing.partitions import SPLIT_PLANS
+from ravel.instance import ALL_SPLITS, Instance
+from ravel.terms.partitions import SPLIT_PLANS
+from ravel.terms.schema import SLOT, Completion, EntityFacts, Prompt, Template
 
 SMALL = BuildConfig(train_pairs=120, evaluation_pairs=24, keep_entities=32)
 

@@ -13,29 +13,31 @@ from hypothesis import strategies as st
 from release_data import RELEASE, needs_release
 
 from ravel.asking.prompts import fill
-from ravel.common.errors import SuiteError
-from ravel.common.io import write_jsonl
-from ravel.facts.dependence import (
+from ravel.checking.dependence import (
     Dependence,
-    SameValue,
     Skew,
     bound_attributes,
-    bundled_facts,
     dependences,
-    normalised,
-    partitions_of_instance,
-    partitions_of_tables,
     preferred,
     read_dependence,
     read_skews,
     skews,
+)
+from ravel.checking.values import (
+    SameValue,
+    bundled_facts,
+    normalised,
+    partitions_of_instance,
+    partitions_of_tables,
     values_of_instance,
     values_of_tables,
 )
+from ravel.common.errors import SuiteError
+from ravel.common.io import write_jsonl
 from ravel.facts.release import read_release
-from ravel.facts.schema import EntityFacts, InterchangePair, Template
 from ravel.facts.tables import Tables
-from ravel.instance.instance import Instance, PromptRecord
+from ravel.instance import Instance, PromptRecord
+from ravel.terms.schema import EntityFacts, InterchangePair, Template
 
 LAND = {"a": "X", "b": "X", "c": "X", "d": "Y", "e": "Y"}
 TONGUE = {"a": "p", "b": "p", "c": "q", "d": "q", "e": "q"}

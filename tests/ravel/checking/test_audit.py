@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from release_data import RELEASE, needs_release
 
+from ravel.checking.audit import audit_tables
+from ravel.checking.audit_report import AttributeValues, AuditReport, NearDuplicates, PartitionCounts
 from ravel.entity_types import ENTITY_TYPES
-from ravel.facts.audit import AttributeValues, AuditReport, NearDuplicates, PartitionCounts, audit_tables
 from ravel.facts.release import read_release
-from ravel.facts.schema import EntityFacts, Partition, Template
 from ravel.facts.tables import Tables, read_bundled
+from ravel.terms.schema import EntityFacts, Partition, Template
 
 OBJECT = ENTITY_TYPES.get("physical_object")
 

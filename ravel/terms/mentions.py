@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from ravel.facts.schema import SLOT
+from ravel.terms.schema import SLOT
 
 __all__ = ["mentions", "same_letters", "same_text"]
 

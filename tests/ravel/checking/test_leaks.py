@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from leaking_world import clean, counts, errors, parts, put_together, renamed, swap_in
 
-from ravel.asking.mentions import mentions, same_letters, same_text
-from ravel.facts.schema import SLOT, InterchangePair
-from ravel.instance.instance import Instance
-from ravel.pairing.leaks import LEAK_CHECKS, find_leaks, has_leaks
+from ravel.checking.leaks import LEAK_CHECKS, find_leaks, has_leaks
+from ravel.instance import Instance
+from ravel.terms.mentions import mentions, same_letters, same_text
+from ravel.terms.schema import SLOT, InterchangePair
 
 FEW = settings(max_examples=15, deadline=None)
 spelled = st.sampled_from([str, str.upper, str.lower, str.swapcase, str.capitalize])

@@ -13,8 +13,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from ravel.asking.matching import Matcher
 from ravel.common.errors import unknown_name
+from ravel.matching import Matcher
 
 __all__ = [
     "GENERALISATIONS",

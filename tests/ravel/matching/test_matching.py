@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ravel.asking.matching import (
+from ravel.common.errors import SuiteError
+from ravel.matching import (
     Aliases,
     AnyOf,
     Matcher,
@@ -19,7 +20,6 @@ from ravel.asking.matching import (
     UtcOffset,
     settled_verdict,
 )
-from ravel.common.errors import SuiteError
 
 WINTER = date(2024, 1, 15)
 SUMMER = date(2024, 7, 15)

@@ -14,9 +14,15 @@ from leaking_world import counts, errors
 from release_data import RELEASE, needs_release
 
 from ravel.asking.prompts import fill
+from ravel.building import BuildConfig, build_instance
+from ravel.building.import_pairs import instance_from_release_pairs
 from ravel.entity_types import ENTITY_TYPES
 from ravel.facts.release import read_release
-from ravel.facts.schema import (
+from ravel.facts.tables import Tables, read_bundled
+from ravel.instance import Instance, PromptRecord
+from ravel.instance.release_pairs import ReleasePair, write_release_pairs
+from ravel.pairing.pairs import DrawRules, Question, draw_pairs
+from ravel.terms.schema import (
     PARTITIONS,
     SLOT,
     SOURCE_KINDS,
@@ -25,12 +31,6 @@ from ravel.facts.schema import (
     Partition,
     Template,
 )
-from ravel.facts.tables import Tables, read_bundled
-from ravel.instance.build import BuildConfig, build_instance
-from ravel.instance.instance import Instance, PromptRecord
-from ravel.pairing.import_pairs import instance_from_release_pairs
-from ravel.pairing.pairs import DrawRules, Question, draw_pairs
-from ravel.pairing.release_pairs import ReleasePair, write_release_pairs
 
 SMALL = BuildConfig(train_pairs=40, evaluation_pairs=20)
 

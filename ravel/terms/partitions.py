@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ravel.facts.schema import PARTITIONS, TRAIN_SPLIT, Partition, split_name
+from ravel.terms.schema import PARTITIONS, TRAIN_SPLIT, Partition, split_name
 
 __all__ = ["SPLIT_PLANS", "SplitPlan", "asked_together", "share_out"]
 

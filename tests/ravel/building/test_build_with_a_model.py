@@ -10,11 +10,11 @@ from das.engine import EngineAnswerer, make_engine
 from das.models.load import load_target
 from das.threads import using_threads
 from ravel.asking.positions import last_token_of
+from ravel.building import BuildConfig, build_instance
 from ravel.common.bundled import bundled_path
 from ravel.common.errors import SuiteError
 from ravel.facts.tables import read_bundled
-from ravel.instance.build import BuildConfig, build_instance
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
 
 pytestmark = pytest.mark.slow
 CONFIG = BuildConfig(max_entities=10, train_pairs=60, evaluation_pairs=12)

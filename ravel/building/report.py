@@ -8,8 +8,8 @@ import numpy as np
 
 from ravel.asking.knowledge import Answers, Kept
 from ravel.common.errors import SuiteError
-from ravel.facts.schema import PARTITIONS, SOURCE_KINDS, TRAIN_SPLIT, EntityFacts, InterchangePair
 from ravel.facts.tables import Tables
+from ravel.terms.schema import PARTITIONS, SOURCE_KINDS, TRAIN_SPLIT, EntityFacts, InterchangePair
 
 __all__ = [
     "LEAST_ACCURACY",

@@ -8,18 +8,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 
-from ravel.asking.knowledge import Answerer, Progress, complete_in_chunks
-from ravel.asking.labelling import Cell, Labeller, cell_of, only_used, unanswered, with_position
+from ravel.asking.answerer import Answerer, complete_in_chunks
+from ravel.asking.labelling import Cell, Labeller, cell_of, unanswered, with_position
 from ravel.asking.labels import distinct_within
 from ravel.common.errors import SuiteError, unknown_name
-from ravel.facts.schema import InterchangePair
+from ravel.common.progress import Progress, silent
 from ravel.facts.tables import Tables
-from ravel.instance.instance import ALL_SPLITS, Instance, PromptRecord
-from ravel.instance.rows import source_kind_of
-from ravel.pairing.release_pairs import ReleasePair, import_release_pairs
+from ravel.instance import ALL_SPLITS, Instance
+from ravel.instance.release_pairs import ReleasePair, import_release_pairs
+from ravel.instance.rows import PromptRecord, pair_of, prompt_ids, source_kind_of
+from ravel.terms.schema import InterchangePair
 
 __all__ = ["instance_from_release_pairs"]
 
@@ -52,7 +54,7 @@ def instance_from_release_pairs(
         split: [_row(cells, pair, path) for pair in import_release_pairs(path)]
         for split, path in files.items()
     }
-    report = progress if progress is not None else _silent
+    report = progress if progress is not None else silent
     records = _answer(cells.all(), tables, answerer, max_new_tokens=max_new_tokens, progress=report)
     dropped: Counter[str] = Counter()
     pairs = {split: _pairs(split, found, records, label_tokens, dropped) for split, found in rows.items()}
@@ -62,12 +64,13 @@ def instance_from_release_pairs(
             came=f"none left of {sum(map(len, rows.values()))}: {_reasons(dropped)}",
             todo="use the model that the pairs were made for, or build an instance for this one",
         )
+    used = prompt_ids(chain.from_iterable(pairs.values()))
     return Instance.from_parts(
         entity_type=tables.entity_type.name,
         model_name=answerer.name,
         model_fingerprint=answerer.fingerprint,
         instrument=answerer.instrument,
-        prompts=only_used(list(records.values()), pairs),
+        prompts=[record for record in records.values() if record.prompt_id in used],
         pairs=pairs,
         attribute_order=[attribute.name for attribute in tables.entity_type.attributes],
         config={"imported": sorted(files), "label_tokens": label_tokens, "max_new_tokens": max_new_tokens},
@@ -76,10 +79,6 @@ def instance_from_release_pairs(
             "pairs_left_out": dict(sorted(dropped.items())),
         },
     )
-
-
-def _silent(stage: str, done: int, total: int) -> None:
-    """Report nothing."""
 
 
 def _reasons(dropped: Mapping[str, int]) -> str:
@@ -190,17 +189,11 @@ def _reason_against(row: _Row, records: Mapping[str, PromptRecord], label_tokens
 
 
 def _pair(pair_id: str, row: _Row, records: Mapping[str, PromptRecord]) -> InterchangePair:
-    attribute = row.base.template.attribute or ""
-    return InterchangePair(
-        pair_id=pair_id,
-        base=row.base.prompt_id,
+    return pair_of(
+        pair_id,
+        base=records[row.base.prompt_id],
         source=row.source.prompt_id,
-        swapped=row.swapped.prompt_id,
-        attribute=attribute,
-        base_entity=row.base.facts.entity,
         source_entity=row.source.facts.entity,
-        base_template=row.base.template.text,
-        source_kind=source_kind_of(attribute, row.source.template.attribute),
-        if_unchanged=records[row.base.prompt_id].label,
-        if_swapped=records[row.swapped.prompt_id].label,
+        swapped=records[row.swapped.prompt_id],
+        source_kind=source_kind_of(row.base.template.attribute or "", row.source.template.attribute),
     )

@@ -1,46 +1,36 @@
 """How well one attribute tells another, how skewed and how new values are: from facts or a model's labels.
 
-It knows no scores. Labels are compared after `normalised`, facts as they are written.
+It knows no scores, and of values only which are equal.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from itertools import permutations
 from pathlib import Path
 from typing import Any, Literal
 
+from ravel.checking.values import Values
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_jsonl
 from ravel.common.typed import check_version, typed_values
-from ravel.entity_types import ENTITY_TYPES
-from ravel.facts.schema import Partition
-from ravel.facts.tables import Tables, read_bundled
-from ravel.instance.instance import Instance
+from ravel.terms.schema import Partition
 
 __all__ = [
     "BOUND_REDUCTION",
     "BOUND_SHARE",
     "DEPENDENCE_SCHEMA_VERSION",
     "Dependence",
-    "SameValue",
     "Skew",
     "ValueSource",
-    "Values",
     "bound_attributes",
-    "bundled_facts",
     "dependences",
-    "normalised",
-    "partitions_of_instance",
-    "partitions_of_tables",
     "preferred",
     "read_dependence",
     "read_skews",
     "skews",
-    "values_of_instance",
-    "values_of_tables",
 ]
 
 DEPENDENCE_SCHEMA_VERSION = 1
@@ -50,8 +40,6 @@ BOUND_SHARE, BOUND_REDUCTION = 0.8, 0.5
 share of the errors that guessing the commonest value makes. Without the second, a skewed attribute would be
 bound to every other."""
 
-Values = Mapping[str, Mapping[str, str]]
-"""{attribute: {entity: value}}, without blanks."""
 ValueSource = Literal["facts", "labels"]
 
 
@@ -86,7 +74,7 @@ class Dependence:
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as plain values."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        return asdict(self)
 
     @property
     def bound(self) -> bool:
@@ -120,7 +108,7 @@ class Skew:
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as plain values."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        return asdict(self)
 
 
 def read_dependence(path: Path) -> list[Dependence]:
@@ -136,72 +124,6 @@ def read_skews(path: Path) -> list[Skew]:
 def preferred(records: Sequence[Dependence]) -> list[Dependence]:
     """Return the records of the facts or, if there are none, those of the labels."""
     return [r for r in records if r.source == "facts"] or list(records)
-
-
-def normalised(label: str) -> str:
-    """Return a label as its class is called: case, outer blanks, quotes and closing stops make no class."""
-    return " ".join(label.split()).strip(" \"'.,;:").casefold()
-
-
-def values_of_tables(tables: Tables) -> dict[str, dict[str, str]]:
-    """Return the facts by attribute and entity, attributes in the type's order; blank values are left out."""
-    values: dict[str, dict[str, str]] = {a.name: {} for a in tables.entity_type.attributes}
-    for facts in tables.entities:
-        for name, value in facts.values:
-            if value.strip():
-                values[name][facts.entity] = value
-    return {name: column for name, column in values.items() if column}
-
-
-def values_of_instance(instance: Instance) -> dict[str, dict[str, str]]:
-    """Return what the model says of each entity: its commonest label over the attribute's templates.
-
-    Labels are `normalised`; among equals the first in the alphabet. Where templates ask for several formats
-    of one value, as for time zones, two entities of equal value may differ here; `SameValue` compares within
-    templates instead.
-    """
-    values: dict[str, dict[str, str]] = {name: {} for name in instance.attributes}
-    for (attribute, entity), by_template in _labels(instance).items():
-        counts = Counter(by_template.values())
-        values.setdefault(attribute, {})[entity] = min(counts, key=lambda label: (-counts[label], label))
-    return {name: dict(sorted(column.items())) for name, column in values.items() if column}
-
-
-def partitions_of_tables(tables: Tables) -> dict[str, Partition]:
-    """Return each entity's partition."""
-    return {facts.entity: facts.partition for facts in tables.entities}
-
-
-def partitions_of_instance(instance: Instance) -> dict[str, Partition]:
-    """Return each entity's partition as the manifest has it or, for an imported instance without, as the base
-    entities of the splits `train`, `entity_val` and `entity_test` show it."""
-    found: dict[str, Partition] = {}
-    held: tuple[tuple[Partition, str], ...] = (
-        ("test", "entity_test"),
-        ("val", "entity_val"),
-        ("train", "train"),
-    )
-    for partition, split in held:
-        listed = instance.manifest.entities.get(partition, ())
-        shown = (pair.base_entity for pair in instance.pairs(split)) if split in instance.splits() else ()
-        found.update(dict.fromkeys(listed or shown, partition))
-    return found
-
-
-def bundled_facts(instance: Instance) -> Tables | None:
-    """Return the facts shipped for the instance's type if they hold all its entities, else None.
-
-    An instance does not hold the facts it was built from. Its labels remain what pairs are judged by.
-    """
-    if instance.entity_type not in ENTITY_TYPES or not ENTITY_TYPES.get(instance.entity_type).bundled:
-        return None
-    try:
-        tables = read_bundled(instance.entity_type)
-    except SuiteError:
-        return None
-    known = {facts.entity for facts in tables.entities}
-    asked = {record.prompt.entity for record in instance.prompts() if record.prompt.attribute is not None}
-    return tables if asked <= known else None
 
 
 def dependences(values: Values, source: ValueSource) -> list[Dependence]:
@@ -231,47 +153,6 @@ def bound_attributes(records: Iterable[Dependence]) -> dict[str, tuple[str, ...]
             related[record.given][record.told] = None
             related[record.told][record.given] = None
     return {attribute: tuple(sorted(others)) for attribute, others in related.items()}
-
-
-class SameValue:
-    """Tells whether two entities have the same value of an attribute, as the target model sees it.
-
-    First by the labels of templates that were asked of both: most of them decide. Then, where none was or
-    they are split evenly, by the facts. Then by each entity's commonest label. Labels come first because
-    pairs are judged by them; within a template, because two templates may ask for two formats of one value.
-    """
-
-    def __init__(self, instance: Instance, facts: Values | None = None) -> None:
-        self._labels = _labels(instance)
-        self._facts: Values = {} if facts is None else facts
-        self._commonest = values_of_instance(instance)
-
-    def __call__(self, attribute: str, first: str, second: str) -> bool | None:
-        """Return whether the values are equal, or None if one of them is unknown."""
-        if first == second:
-            return True
-        decided = self._within_templates(attribute, first, second)
-        for values in (self._facts, self._commonest):
-            column = values.get(attribute, {})
-            if decided is None and first in column and second in column:
-                decided = column[first] == column[second]
-        return decided
-
-    def _within_templates(self, attribute: str, first: str, second: str) -> bool | None:
-        ours = self._labels.get((attribute, first), {})
-        theirs = self._labels.get((attribute, second), {})
-        equal = [label == theirs[template] for template, label in ours.items() if template in theirs]
-        return None if 2 * sum(equal) == len(equal) else 2 * sum(equal) > len(equal)
-
-
-def _labels(instance: Instance) -> dict[tuple[str, str], dict[str, str]]:
-    """Return {(attribute, entity): {template: class of the label}}."""
-    labels: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
-    for record in instance.prompts():
-        attribute, label = record.prompt.attribute, normalised(record.label)
-        if attribute is not None and label:
-            labels[attribute, record.prompt.entity][record.prompt.template] = label
-    return dict(labels)
 
 
 def _checked(record: type[Any], row: dict[str, Any], origin: str) -> dict[str, Any]:

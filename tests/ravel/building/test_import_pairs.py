@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from answering_world import TableAnswerer, town_tables
 
+from ravel.building import BuildConfig, build_instance
+from ravel.building.import_pairs import instance_from_release_pairs
 from ravel.common.errors import SuiteError
-from ravel.facts.schema import Prompt
-from ravel.instance.build import BuildConfig, build_instance
-from ravel.instance.instance import Instance
-from ravel.pairing.import_pairs import instance_from_release_pairs
-from ravel.pairing.release_pairs import import_release_pairs, write_release_pairs
+from ravel.instance import Instance
+from ravel.instance.release_pairs import import_release_pairs, write_release_pairs
+from ravel.terms.schema import Prompt
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,113 @@
+"""A model as a build sees it: whatever continues texts, and when it may stop; no values and no labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Protocol
+
+from ravel.common.progress import Progress
+from ravel.terms.schema import Completion, Prompt
+
+__all__ = ["Answerer", "Decided", "StopNotes", "complete", "complete_in_chunks"]
+
+Decided = Callable[[int, tuple[int, ...]], bool]
+"""Called with a prompt's place and all of its new token ids so far; True if nothing is asked that more tokens
+could change. It must not depend on when or how often it is called."""
+
+# Prompts per call of the answerer: long enough for it to group by length, short enough to report progress and
+# to lose little where answers are kept and the build is killed.
+_CHUNK = 1024
+
+
+class Answerer(Protocol):
+    """Continues texts greedily, with a tokenizer: all that a build asks of a target model."""
+
+    @property
+    def name(self) -> str:
+        """The target model as its user named it."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal for equal models, whatever their folder."""
+        ...
+
+    @property
+    def instrument(self) -> Mapping[str, str]:
+        """What that fingerprint is made of, by name; empty where nobody can say."""
+        ...
+
+    def complete(
+        self, prompts: Sequence[Prompt], max_new_tokens: int, decided: Decided | None = None
+    ) -> list[Completion]:
+        """Continue each prompt greedily, in the order of `prompts`.
+
+        A completion may stop where `decided` says so; an answerer may also ignore it.
+        """
+        ...
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """Return the text of generated tokens."""
+        ...
+
+    def offsets(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
+        """Return each token's [start, end) in characters; special tokens have (0, 0)."""
+        ...
+
+
+class StopNotes:
+    """Asks a stop rule and notes where it last said so."""
+
+    def __init__(self, decided: Decided) -> None:
+        self._decided = decided
+        self.stopped: dict[int, int] = {}
+        """By place, after how many tokens."""
+
+    def __call__(self, place: int, token_ids: tuple[int, ...]) -> bool:
+        if not self._decided(place, token_ids):
+            return False
+        self.stopped[place] = len(token_ids)
+        return True
+
+    def ended(self, place: int, answer: Completion) -> bool:
+        """Return whether this answer ended where the rule let it."""
+        return self.stopped.get(place) == len(answer.token_ids)
+
+
+def complete(
+    answerer: Answerer, prompts: Sequence[Prompt], max_new_tokens: int, decided: Decided | None
+) -> list[Completion]:
+    """Continue each prompt; `decided` is handed on only if there is one, for older answerers take none."""
+    if decided is None:
+        return answerer.complete(prompts, max_new_tokens)
+    return answerer.complete(prompts, max_new_tokens, decided)
+
+
+def complete_in_chunks(
+    prompts: Iterator[Prompt],
+    total: int,
+    answerer: Answerer,
+    *,
+    max_new_tokens: int,
+    progress: Progress,
+    stage: str,
+    decided: Decided | None = None,
+) -> Iterator[Completion]:
+    """Yield the completion of each prompt in order, reporting progress; equal completions are one object.
+
+    `decided` counts places over all chunks; it is called before the completion is yielded.
+    """
+    seen: dict[Completion, Completion] = {}
+    progress(stage, 0, total)
+    done = 0
+    while chunk := list(islice(prompts, _CHUNK)):
+        shifted = None if decided is None else _from(decided, done)
+        for answer in complete(answerer, chunk, max_new_tokens, shifted):
+            yield seen.setdefault(answer, answer)
+        done += len(chunk)
+        progress(stage, done, total)
+
+
+def _from(decided: Decided, first: int) -> Decided:
+    return lambda place, token_ids: decided(first + place, token_ids)

@@ -1,0 +1,103 @@
+"""What a user may set of a build; it runs nothing."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
+from typing_extensions import Self
+
+from ravel.common.config import Config
+from ravel.matching import MatchMode
+from ravel.terms.schema import (
+    SourceKind,
+)
+
+__all__ = ["BuildConfig", "SourceShares"]
+
+
+Share = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class SourceShares(Config):
+    """Relative weights of the source kinds; a kind that has no prompts leaves its share to the others."""
+
+    same_attribute: Share = 1.0
+    """Sources that ask for what the base asks for."""
+    other_attribute: Share = 1.0
+    """Sources that ask for another attribute."""
+    attribute_free: Share = 1.0
+    """Sources that ask for nothing."""
+
+    @model_validator(mode="after")
+    def _some_kind(self) -> Self:
+        if not any(self.by_kind().values()):
+            raise ValueError("at least one share must be above 0")
+        return self
+
+    def by_kind(self) -> dict[SourceKind, float]:
+        """Return the weights by source kind."""
+        return {
+            "same_attribute": self.same_attribute,
+            "other_attribute": self.other_attribute,
+            "attribute_free": self.attribute_free,
+        }
+
+
+class BuildConfig(Config):
+    """Settings of a build. With the tables and the model they determine the instance to the byte."""
+
+    seed: int = 0
+    """Root of every random stream."""
+    attributes: tuple[str, ...] | None = None
+    """Attributes to ask for; None for all."""
+    max_entities: PositiveInt | None = None
+    """Candidate entities per partition, spread evenly over the data; None for all. Bounds the cost."""
+    shortlist: PositiveInt | None = None
+    """Candidate entities that go on to be asked everything, all partitions together: the best by one question
+    per attribute; None for all. Bounds the cost where the model knows some entities only."""
+    max_new_tokens: PositiveInt = 8
+    """Length of a completion in tokens."""
+    match: MatchMode = "strict"
+    """How answers are compared with values; they are only ranked by it, labels are what the model says."""
+    selection: Literal["reference", "threshold"] = "reference"
+    """Keep the best by rank, or all above an accuracy."""
+    keep_entities: PositiveInt = 400
+    """`reference`: entities kept, all partitions together."""
+    keep_templates: PositiveInt = 12
+    """`reference`: templates kept per attribute at most, all partitions together."""
+    keep_templates_overall: PositiveInt = 200
+    """`reference`: templates outside this rank over all attributes go, unless always kept."""
+    keep_templates_always: NonNegativeInt = 4
+    """`reference`: templates of each attribute that stay whatever their rank over all attributes."""
+    accuracy_threshold: Annotated[float, Field(gt=0, le=1)] = 0.75
+    """`threshold`: least accuracy of a kept entity over the kept templates, and conversely."""
+    source_shares: SourceShares = SourceShares()
+    """Relative weights of the source kinds."""
+    label_smoothing: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 10.0
+    """A label that n entities share is drawn with weight n / (label_smoothing + n)."""
+    label_tokens: PositiveInt = 3
+    """Both labels of a pair differ within this many tokens, the number that training and scoring force."""
+    train_pairs: PositiveInt = 2000
+    """Training pairs per attribute."""
+    evaluation_pairs: PositiveInt = 256
+    """Pairs per attribute in each of the six held-out splits."""
+    chat: bool = False
+    """Ask everything through the model's chat template; otherwise only templates that say `chat: true`."""
+    allow_ignorance: bool = False
+    """Build even where so few kept answers are right that labels are guesses."""
+    flip_sample: NonNegativeInt = 32
+    """Kept prompts that are asked again one at a time, to count labels that depend on the batch."""
+
+    @model_serializer(mode="wrap")
+    def _chat_if_on(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave `chat` out where it is off: a build without it has the manifest that it always had."""
+        values: dict[str, Any] = handler(self)
+        return values if self.chat else {name: value for name, value in values.items() if name != "chat"}

@@ -1,0 +1,192 @@
+"""Looks for what would make the scores of an instance untrustworthy; it runs no model and mends nothing.
+
+A leak is an error: held-out pairs that are not held out, texts that tell an answer by naming an entity, pairs
+counted twice. A note is a measured share of something that is no mistake but worth knowing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from ravel.checking import leak_finders as finders
+from ravel.instance import Instance
+
+__all__ = ["LEAK_CHECKS", "Leak", "LeakCheck", "Severity", "find_leaks", "has_leaks"]
+
+Severity = Literal["error", "note"]
+
+_EXAMPLES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class LeakCheck:
+    """One thing that is looked for."""
+
+    kind: str
+    """Its name, as in `held_out_entity`."""
+    severity: Severity
+    """`error` for a leak, `note` for a share that is worth knowing."""
+    unit: str
+    """What is counted: pairs or entities."""
+    meaning: str
+    """What a count above 0 says, in one line."""
+    find: finders.Finder
+    """Counts what the check is about and yields what it found."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leak:
+    """What one check found; there is none where it found nothing."""
+
+    kind: str
+    """The check, one of `LEAK_CHECKS`."""
+    severity: Severity
+    """As in the check."""
+    count: int
+    """How many pairs or entities; at least 1."""
+    of: int
+    """Out of how many that the check is about."""
+    examples: tuple[str, ...]
+    """The first few, in words."""
+    text: str
+    """All of it in one sentence."""
+
+
+LEAK_CHECKS: tuple[LeakCheck, ...] = (
+    LeakCheck(
+        "held_out_entity",
+        "error",
+        "pairs",
+        "an entity of a held-out split occurs in training or selection",
+        finders.held_out_entity,
+    ),
+    LeakCheck(
+        "held_out_template",
+        "error",
+        "pairs",
+        "a template or text of a held-out split occurs in training or selection",
+        finders.held_out_template,
+    ),
+    LeakCheck(
+        "wrong_partition",
+        "error",
+        "pairs",
+        "the manifest puts an entity or a template of the pair into another partition",
+        finders.wrong_partition,
+    ),
+    LeakCheck(
+        "named_in_question",
+        "error",
+        "pairs",
+        "a question names an entity of its pair outside the slot, as a demonstration",
+        finders.named_in_question,
+    ),
+    LeakCheck(
+        "named_in_text",
+        "error",
+        "pairs",
+        "an attribute-free text names an entity of its pair a second time",
+        finders.named_in_text,
+    ),
+    LeakCheck(
+        "one_entity", "error", "pairs", "base and source have the same entity, up to case", finders.one_entity
+    ),
+    LeakCheck(
+        "repeated_pair",
+        "error",
+        "pairs",
+        "the same base and source stand twice in a split",
+        finders.repeated_pair,
+    ),
+    LeakCheck(
+        "pair_in_two_splits",
+        "error",
+        "pairs",
+        "the same base and source stand in an earlier split",
+        finders.pair_in_two_splits,
+    ),
+    LeakCheck("repeated_pair_id", "error", "pairs", "another pair has the same id", finders.repeated_pair_id),
+    LeakCheck(
+        "near_spellings",
+        "note",
+        "entities",
+        "another entity differs in case, blanks or accents only; it may be another place or the same",
+        finders.near_spellings,
+    ),
+    LeakCheck(
+        "held_out_demonstration",
+        "note",
+        "pairs",
+        "a training prompt names a held-out entity; no vector is read there",
+        finders.held_out_demonstration,
+    ),
+    LeakCheck(
+        "text_asks",
+        "note",
+        "pairs",
+        "the attribute-free text of the source is a question elsewhere",
+        finders.text_asks,
+    ),
+    LeakCheck(
+        "answer_in_question",
+        "note",
+        "pairs",
+        "the base's template states one of the answers, as few-shot templates do",
+        finders.answer_in_question,
+    ),
+    LeakCheck(
+        "answer_in_source",
+        "note",
+        "pairs",
+        "the question of the source states one of the answers, likewise",
+        finders.answer_in_source,
+    ),
+    LeakCheck(
+        "answer_in_text",
+        "note",
+        "pairs",
+        "the attribute-free text of the source states one of the answers",
+        finders.answer_in_text,
+    ),
+)
+"""Every check, errors first; the order of tables."""
+
+
+def find_leaks(instance: Instance) -> tuple[Leak, ...]:
+    """Return what the checks found, in the order of `LEAK_CHECKS`; an empty tuple if nothing at all.
+
+    What is held out depends on the generalisation. Splits of `context` hold out templates and may have any
+    entities, those of `entity` the other way round, those of `entity_context` hold out both. Whatever a val
+    split holds out must not occur in training; whatever a test split holds out, neither there nor in any val
+    split, for those choose. This counts the entities of bases and sources and the templates of both,
+    attribute-free texts included. The swapped prompt is the base's template with the source's entity, so it
+    adds none; but as its words outside the slot are the base's, that template must name neither entity.
+
+    Names and templates that differ in case, blanks or Unicode form only count as one. Accents tell apart,
+    for San Jose and San José are two cities: such spellings are a note. A name is found outside the slot as
+    a whole word (`ravel.terms.mentions`). Test splits that are withheld are not looked at.
+    """
+    view = finders.InstanceView(instance)
+    leaks = (_leak(check, view) for check in LEAK_CHECKS)
+    return tuple(leak for leak in leaks if leak is not None)
+
+
+def has_leaks(leaks: Iterable[Leak]) -> bool:
+    """Return whether any of them is an error."""
+    return any(leak.severity == "error" for leak in leaks)
+
+
+def _leak(check: LeakCheck, view: finders.InstanceView) -> Leak | None:
+    of, hits = check.find(view)
+    found = list(hits)
+    if not found:
+        return None
+    examples = tuple(dict.fromkeys(hit.example for hit in found))[:_EXAMPLES]
+    places = ", ".join(f"{split} {count}" for split, count in Counter(hit.where for hit in found).items())
+    text = (
+        f"{check.kind}: {check.meaning}: {len(found)} of {of} {check.unit} ({places}), such as {examples[0]}"
+    )
+    return Leak(check.kind, check.severity, len(found), of, examples, text)

@@ -1,0 +1,1 @@
+"""The vocabulary: frozen values, splits, and when two spellings are one name."""
