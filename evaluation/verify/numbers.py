@@ -16,8 +16,8 @@ from evaluation.scoring.cells import CellScorer, ScoredCell
 from evaluation.scoring.scores import Subject
 from evaluation.scoring.selection import Point
 from evaluation.verify.cells import CheckedCells
+from evaluation.verify.checks.rescoring import record_problems
 from evaluation.verify.controls import ControlFolder
-from evaluation.verify.rescoring import record_problems
 from ravel.common.io import canonical_json
 from ravel.instance.instance import Instance
 

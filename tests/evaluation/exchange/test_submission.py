@@ -22,8 +22,8 @@ from das.featurizers.storage import load_featurizer, save_featurizer
 from evaluation.config.target import TargetConfig
 from evaluation.exchange.submission import SubmissionInfo, pack_run, score_submission
 from evaluation.records.scores import read_averages, read_scores
-from evaluation.verify.file_checks import check_outcomes
-from evaluation.verify.rescoring import rescored
+from evaluation.verify.checks.files import check_outcomes
+from evaluation.verify.checks.rescoring import rescored
 from evaluation.verify.submission.check import check_submission
 from evaluation.verify.submission.limits import LIMITS, Limits
 from evaluation.verify.submission.unpack import opened
