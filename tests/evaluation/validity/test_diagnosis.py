@@ -17,8 +17,7 @@ from das.diagnostics.readers import Reader
 from das.featurizers import Activation, Dictionary, MaskedBasis, Subspace
 from das.featurizers.base import Featurizer
 from das.sites import Site
-from evaluation.scoring.scores import Subject
-from evaluation.validity.diagnosis import (
+from evaluation.records.diagnosis import (
     Check,
     Diagnosis,
     Measure,
@@ -28,6 +27,7 @@ from evaluation.validity.diagnosis import (
     read_diagnosis,
     write_diagnosis,
 )
+from evaluation.scoring.scores import Subject
 from evaluation.validity.diagnosis.checks import THRESHOLDS, checks_of, verdict_of
 from evaluation.validity.diagnosis.diagnose import DiagnosisConfig, diagnose
 from evaluation.validity.diagnosis.gradients import gradient_rows, leading_rows
