@@ -122,13 +122,8 @@ if TYPE_CHECKING:
     from ravel.instance import Instance
 
 _PLACES: Mapping[str, str] = {
-<<<<<<< HEAD
-    "About": "evaluation.exchange.submission.About",
-    "BuildConfig": "ravel.building.BuildConfig",
-=======
     "SubmissionInfo": "evaluation.exchange.submission.SubmissionInfo",
-    "BuildConfig": "ravel.instance.build.BuildConfig",
->>>>>>> h-exchange
+    "BuildConfig": "ravel.building.BuildConfig",
     "DiagnosisConfig": "evaluation.validity.diagnose_run.DiagnosisConfig",
     "FitRequest": "evaluation.suite.folders.FitRequest",
     "ImportRequest": "evaluation.exchange.importing.ImportRequest",

@@ -92,60 +92,23 @@ def diagnose(
     site that the model lacks; NotApplicableError for a split without pairs of the attribute.
     """
     config = config or DiagnosisConfig()
-<<<<<<< HEAD
-    report = progress or _unheard
-    basis = subspace_of(featurizer)
-    _require(instance, engine, featurizer_id, attribute, config)
+    _require(featurizer, instance, engine, featurizer_id, attribute, config)
     split = split_name(config.generalisation, config.partition)
     sample = draw_sample(instance, attribute, split, limit=config.limit_pairs, seed=config.seed)
     patcher = Patcher(sample, engine, featurizer_id.site, config.label_tokens, config.tolerance)
-    seen = draw_sample(instance, attribute, TRAIN_SPLIT, limit=config.limit_pairs, seed=config.seed).telling
-    readers, gradients, missing = readers_of(seen, engine, featurizer_id.site)
-    width, size = int(basis.shape[0]), int(basis.shape[1])
-    draws = random_parts(width, size, config.random_draws, config.seed) if size else []
-    found = Evidence(
-        instance=instance,
-        featurizer=featurizer,
-        basis=basis,
-        patcher=patcher,
-        full=patcher.judged("full", featurizer),
-        readers=readers,
-        readout=_readout(seen, engine, featurizer_id.site),
-        draws=draws,
-        siblings=tuple(siblings),
-        limit=config.natural_prompts,
-        seed=config.seed,
-    )
-    patches = _patches(found, _planned(found, gradients, missing, shuffled), report)
-    measures = measures_of(found)
-=======
-    _require(featurizer, instance, engine, subject, attribute, config)
-    split = split_name(config.generalisation, config.partition)
-    sample = draw_sample(instance, attribute, split, limit=config.limit_pairs, seed=config.seed)
-    patcher = Patcher(sample, engine, subject.site, config.label_tokens, config.tolerance)
     inputs = _measure_inputs(featurizer, instance, patcher, siblings, config)
     patches = _patches(inputs, _planned(inputs, shuffled), progress or _unheard)
     measures = measures_of(inputs)
->>>>>>> h-exchange
     checks = checks_of(patches, measures)
     return Diagnosis(
         method=featurizer_id.method,
         attribute=attribute,
-<<<<<<< HEAD
         entity_type=featurizer_id.entity_type,
         model=featurizer_id.model,
         site=str(featurizer_id.site),
-        size=size,
-        width=width,
-        seed=featurizer_id.seed,
-=======
-        entity_type=subject.entity_type,
-        model=subject.model,
-        site=str(subject.site),
         size=int(inputs.basis.shape[1]),
         width=int(inputs.basis.shape[0]),
-        seed=subject.seed,
->>>>>>> h-exchange
+        seed=featurizer_id.seed,
         generalisation=config.generalisation,
         partition=config.partition,
         n_cause=sample.n_cause,
@@ -193,22 +156,16 @@ def _unheard(done: int, total: int) -> None:
 
 
 def _require(
-<<<<<<< HEAD
-    instance: Instance, engine: Engine, featurizer_id: FeaturizerId, attribute: str, config: DiagnosisConfig
-) -> None:
-    engine.target.check(featurizer_id.site)
-=======
     featurizer: Featurizer,
     instance: Instance,
     engine: Engine,
-    subject: Subject,
+    featurizer_id: FeaturizerId,
     attribute: str,
     config: DiagnosisConfig,
 ) -> None:
     """Raise SuiteError for what can't be diagnosed."""
     subspace_of(featurizer)
-    engine.target.check(subject.site)
->>>>>>> h-exchange
+    engine.target.check(featurizer_id.site)
     if attribute not in instance.attributes:
         raise unknown_name(
             f"attribute of this {instance.entity_type} instance", attribute, instance.attributes

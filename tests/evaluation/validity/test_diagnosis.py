@@ -17,12 +17,7 @@ from das.diagnostics.readers import Reader
 from das.featurizers import Activation, Dictionary, MaskedBasis, Subspace
 from das.featurizers.base import Featurizer
 from das.sites import Site
-<<<<<<< HEAD
-from evaluation.scoring.scores import FeaturizerId
-from evaluation.validity.diagnosis import (
-=======
 from evaluation.records.diagnosis import (
->>>>>>> h-exchange
     Check,
     Diagnosis,
     Measure,
@@ -32,7 +27,7 @@ from evaluation.records.diagnosis import (
     read_diagnosis,
     write_diagnosis,
 )
-from evaluation.scoring.scores import Subject
+from evaluation.scoring.scores import FeaturizerId
 from evaluation.validity.diagnosis.checks import THRESHOLDS, checks_of, verdict_of
 from evaluation.validity.diagnosis.diagnose import DiagnosisConfig, diagnose
 from evaluation.validity.diagnosis.gradients import gradient_rows, leading_rows
