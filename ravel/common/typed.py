@@ -82,7 +82,7 @@ class Record:
 
     @classmethod
     def _require_fields(cls, row: Mapping[str, Any], origin: str) -> None:
-        known = _names_of(cls)
+        known = _names_of(cls)  # type: ignore[arg-type]  # a class is hashable
         if row.keys() == known.keys():
             return
         missing, unknown = (
