@@ -22,12 +22,11 @@ from evaluation.records.diagnosis import (
     Diagnosis,
     Measure,
     PatchScore,
-    measuring,
-    plan,
     read_diagnosis,
     write_diagnosis,
 )
 from evaluation.scoring.scores import FeaturizerId
+from evaluation.validity.diagnosis import measuring, plan
 from evaluation.validity.diagnosis.checks import THRESHOLDS, checks_of, verdict_of
 from evaluation.validity.diagnosis.diagnose import DiagnosisConfig, diagnose
 from evaluation.validity.diagnosis.gradients import gradient_rows, leading_rows
