@@ -22,7 +22,7 @@ from evaluation.report.plots.canvas import drawing, new_figure, saved
 from evaluation.report.plots.style import GRID, legend_below, styles
 from evaluation.report.tables import attribute_table, main_table, render
 from evaluation.suite.run import RunRequest, RunSummary, run_suite
-from ravel.building.build import build_instance
+from ravel.building import build_instance
 from ravel.building.config import BuildConfig
 from ravel.common.io import write_jsonl, write_text
 from ravel.facts.release import read_release

@@ -29,7 +29,7 @@ from evaluation.records.run_folder import RunFolder
 from evaluation.records.run_records import RunRecords
 from evaluation.records.scores import ScoreRecord, set_apart
 from evaluation.report.page import write_report
-from evaluation.scoring.scores import Subject
+from evaluation.scoring.scores import FeaturizerId
 from evaluation.validity.diagnosis.diagnose import DiagnosisConfig, diagnose, settings_of
 from ravel.common.errors import SuiteError
 from ravel.common.progress import Progress, silent
@@ -105,7 +105,7 @@ def diagnose_folder(
         featurizer,
         instance,
         engine,
-        _subject("", header, featurizer, instance, engine),
+        _featurizer_id("", header, featurizer, instance, engine),
         target_attribute,
         config,
         shuffled=control,
@@ -136,10 +136,10 @@ def _control(folder: Path, header: FeaturizerHeader) -> Featurizer:
     return found
 
 
-def _subject(
+def _featurizer_id(
     cell: str, header: FeaturizerHeader, featurizer: Featurizer, instance: Instance, engine: Engine
-) -> Subject:
-    return Subject(
+) -> FeaturizerId:
+    return FeaturizerId(
         cell=cell,
         method=header.method,
         entity_type=instance.entity_type,
@@ -161,36 +161,26 @@ def diagnose_run(
     the run is written anew. Raises SuiteError for a folder without scores, another model than the run's, and
     a split without pairs.
     """
-    run = RunFolder(folder)
-    records = _chosen(run)
+    records = RunRecords.open(folder)
+    run = records.folder
     suite = SuiteConfig.from_file(run.config)
     config = config.model_copy(update={"label_tokens": suite.label_tokens, "tolerance": suite.tolerance})
     instance, engine = Instance.load(run.instance), target.open()
     recognise(engine, instance.model_fingerprint, note_to(progress))
-    bench = _RunBench(run, instance, engine, config, records)
-    cells = bench.cells()
+    subspaces = _ChosenSubspaces(run, instance, engine, config, records.chosen(partition=None))
+    cells = subspaces.cells()
     rows: list[RunRow] = []
     for number, (cell, attributes) in enumerate(cells.items()):
         progress("cells", number, len(cells))
-        rows += bench.diagnosed(cell, attributes, progress)
+        rows += subspaces.diagnosed(cell, attributes, progress)
     progress("cells", len(cells), len(cells))
     write_report(run.path)
     return rows
 
 
-def _chosen(run: RunFolder) -> list[ScoreRecord]:
-    if not run.scores.is_file():
-        raise SuiteError(
-            expected=f"a finished run, or a featurizer, in {run.path}",
-            came="a run without scores",
-            todo="go on with it: ravel run SUITE.yaml with the same --out",
-        )
-    return RunRecords(run).chosen(partition=None)
-
-
 @dataclass(frozen=True, slots=True)
-class _RunBench:
-    """What the diagnoses of a run share."""
+class _ChosenSubspaces:
+    """The chosen subspaces of a run, to be diagnosed with one engine."""
 
     run: RunFolder
     instance: Instance
@@ -202,7 +192,7 @@ class _RunBench:
         """Return the cells to be diagnosed, each with the attributes it was chosen for."""
         found: dict[str, list[str]] = {}
         for record in self.chosen:
-            served = found.setdefault(record.cell, []) if self._counts(record) else []
+            served = found.setdefault(record.cell, []) if not set_apart(record.method) else []
             if record.attribute not in served:
                 served.append(record.attribute)
         return found
@@ -217,9 +207,6 @@ class _RunBench:
         record = next(r for r in self.chosen if r.cell == cell)
         for each in found.each():
             yield RunRow(cell, record.method, each.attribute, record.seed, each)
-
-    def _counts(self, record: ScoreRecord) -> bool:
-        return not set_apart(record.method)
 
     def _current(self, cell: str, found: CellDiagnoses, attributes: Sequence[str]) -> bool:
         covered = {each.attribute for each in found.each()}
@@ -277,7 +264,7 @@ class _RunBench:
             featurizer,
             self.instance,
             self.engine,
-            _subject(cell, header, featurizer, self.instance, self.engine),
+            _featurizer_id(cell, header, featurizer, self.instance, self.engine),
             attribute,
             self.config,
             shuffled=None if control is None else load_featurizer(control)[0],
