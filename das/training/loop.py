@@ -92,7 +92,7 @@ class _Run:
     def finish(self) -> Training[Featurizer]:
         """Resume if there is something to resume, train to the end, return the best."""
         self._resume()
-        self.engine.run_ahead([pair.forced for pair in self.task.training], self.task.site)
+        self.engine.prefill([pair.forced for pair in self.task.training], self.task.site)
         while self.counters.batches or (
             self.counters.epoch < self.config.epochs and self.counters.stale < self.config.patience
         ):

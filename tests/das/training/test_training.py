@@ -21,7 +21,7 @@ from torch import Tensor
 
 from das.engine.base.labels import forced_labels
 from das.engine.base.protocol import ForcedPair
-from das.engine.engines.base_engine import ThroughLogits
+from das.engine.engines.base_engine import BaseEngine
 from das.featurizers.base import Featurizer
 from das.featurizers.orthonormal import deviation
 from das.featurizers.subspace import Subspace
@@ -59,7 +59,7 @@ class _Recorder:
         return [row for row in self.rows if row["phase"] == phase]
 
 
-class _WatchedEngine(ThroughLogits):
+class _WatchedEngine(BaseEngine):
     """The planted world; each featurizer's deviation from orthonormality is noted, one call may fail."""
 
     def __init__(self, world: PlantedWorld, fail_at: int | None = None) -> None:

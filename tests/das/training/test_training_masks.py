@@ -16,7 +16,7 @@ from safetensors.torch import save
 from torch import Tensor, optim
 
 from das.engine.base.protocol import ForcedPair
-from das.engine.engines.base_engine import ThroughLogits
+from das.engine.engines.base_engine import BaseEngine
 from das.featurizers.base import Featurizer
 from das.featurizers.masked import MaskedBasis
 from das.featurizers.orthonormal import deviation
@@ -222,7 +222,7 @@ def test_the_width_s_price_pulls_the_boundary_down_and_the_swap_pushes_it() -> N
 # --- in the loop
 
 
-class _FailingEngine(ThroughLogits):
+class _FailingEngine(BaseEngine):
     """The planted world; one call is interrupted."""
 
     def __init__(self, world: PlantedWorld, fail_at: int) -> None:
