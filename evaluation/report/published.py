@@ -62,27 +62,6 @@ def beside_published(
     return rows
 
 
-<<<<<<< HEAD
-def _row(
-    published: Published, score: Score, scores: Sequence[ScoreRecord], averages: Sequence[AverageRecord]
-) -> PublishedRow:
-    if published.attribute == MEAN_OVER_ATTRIBUTES:
-        return _mean_row(published, score, averages)
-    own = [
-        record
-        for record in scores
-        if (record.method, record.attribute, record.generalisation, record.source_kind)
-        == (published.method, published.attribute, published.generalisation, "all")
-        and (published.site is None or record.site == published.site)
-    ]
-    at = [r for r in own if r.partition == "val" or r.chosen]
-    if not at:
-        return PublishedRow(published, score, None, None, None, None)
-    best = min(at, key=lambda r: (_distance(r, published), r.partition != "test", -(r.disentangle or 0.0)))
-    group = [r for r in at if (r.site, r.size, r.partition) == (best.site, best.size, best.partition)]
-    known = [value for record in group if (value := getattr(record, score)) is not None]
-    return PublishedRow(published, score, mean(known), best.size, best.site, best.partition)
-=======
 def _row(published: Published, score: Score, value: float, scores: Sequence[ScoreRecord]) -> PublishedRow:
     candidates = [r for r in scores if (r.partition == "val" or r.chosen) and _fits(r, published)]
     if not candidates:
@@ -101,22 +80,12 @@ def _fits(record: ScoreRecord, published: Published) -> bool:
     stated = (published.method, published.attribute, published.generalisation, "all")
     ours = (record.method, record.attribute, record.generalisation, record.source_kind)
     return ours == stated and published.site in (None, record.site)
->>>>>>> h-report
 
 
 def _distance(record: ScoreRecord, published: Published) -> int:
     return 0 if published.size is None else abs(record.size - published.size)
 
 
-<<<<<<< HEAD
-def _mean_row(published: Published, score: Score, averages: Sequence[AverageRecord]) -> PublishedRow:
-    for record in averages:
-        if (record.scope, record.partition, record.source_kind) == ("macro", "test", "all") and (
-            (record.method, record.generalisation) == (published.method, published.generalisation)
-        ):
-            return PublishedRow(published, score, getattr(record, score), None, None, "test")
-    return PublishedRow(published, score, None, None, None, None)
-=======
 def _mean_row(
     published: Published, score: Score, value: float, averages: Sequence[AverageRecord]
 ) -> PublishedRow:
@@ -125,7 +94,6 @@ def _mean_row(
         if (r.scope, r.partition, r.source_kind, r.method, r.generalisation) == wanted:
             return PublishedRow(published, score, value, getattr(r, score), partition="test")
     return PublishedRow(published, score, value)
->>>>>>> h-report
 
 
 def published_markdown(preset: Preset, rows: Sequence[PublishedRow]) -> str:

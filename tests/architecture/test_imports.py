@@ -108,27 +108,9 @@ TORCH_FREE_ROOMS = ("evaluation.config", "evaluation.records", "evaluation.scori
 TORCH_FREE = (
     "ravel",
     *(m.name for m in modules() if package_of(m.name) == "ravel"),
-<<<<<<< HEAD
     *(m.name for m in modules() if m.name.startswith(TORCH_FREE_ROOMS) and m.name not in NEED_TORCH),
     "evaluation.api",
     "evaluation.cli",
-=======
-    *(m.name for m in modules() if m.name.startswith("evaluation.report")),
-    "evaluation.records.scores",
-    "evaluation.scoring.metrics",
-    "evaluation.scoring.intervals",
-    "evaluation.scoring.averages",
-    "evaluation.scoring.summary",
-    "evaluation.records.run_folder",
-    "evaluation.api",
-    "evaluation.cli",
-    "evaluation.scoring.entanglement",
-    "evaluation.scoring.post_hoc",
-    "evaluation.scoring.variance",
-    "evaluation.scoring.student",
-    "evaluation.records.control_checks",
-    "evaluation.records.failures",
->>>>>>> h-report
     "evaluation.validity.diagnosis",
     "evaluation.validity.diagnosis.checks",
     "evaluation.commands.diagnose",
