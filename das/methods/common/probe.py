@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from das.methods.common.coordinates import TOLERANCE, fixed_signs, one_hot, significant
@@ -142,7 +142,7 @@ def fit_l1(inputs: Tensor, labels: NDArray[np.int64], n_classes: int, *, c: floa
 
 
 def fit_sparse_margins(
-    inputs: NDArray[np.float64] | csr_matrix,
+    inputs: Any,
     labels: NDArray[np.int64],
     *,
     c: float,
@@ -151,7 +151,7 @@ def fit_sparse_margins(
 ) -> NDArray[np.float64]:
     """Return the weights of L1 linear support vector machines, one class against the rest, [n_classes, d].
 
-    There is one row where there are two classes. `c` is what an error costs against the L1 norm.
+    `inputs` [n, d] may be sparse. There is one row where there are two classes. `c` is what an error costs against the L1 norm.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.svm import LinearSVC
