@@ -151,7 +151,8 @@ def fit_sparse_margins(
 ) -> NDArray[np.float64]:
     """Return the weights of L1 linear support vector machines, one class against the rest, [n_classes, d].
 
-    `inputs` [n, d] may be sparse. There is one row where there are two classes. `c` is what an error costs against the L1 norm.
+    `inputs` [n, d] may be sparse. There is one row where there are two classes. `c` is what an error costs
+    against the L1 norm.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.svm import LinearSVC
