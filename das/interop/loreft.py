@@ -12,7 +12,7 @@ from pathlib import Path
 
 from das.featurizers.subspace import Subspace
 from das.interop.foreign import Imported, StatedPlace, one_part
-from das.interop.pyvene_import import listed_interventions, place_of
+from das.interop.pyvene_config import CONFIG, listed_interventions, place_of
 from das.interop.rotations import columns_of
 from das.interop.torch_files import names_of, plain_state, plain_tensor, read_torch_file
 from das.models.base import TargetModel
@@ -37,14 +37,14 @@ def read_loreft(
         return _read_weights(path, StatedPlace())
     listed = {found.name: found for found in listed_interventions(path)}
     layers = {name: found.place.layer for name, found in listed.items()}
-    name, found = one_part(listed, layers, path / "config.json", part=part, layer=layer)
+    name, found = one_part(listed, layers, path / CONFIG, part=part, layer=layer)
     if found.kind not in _KINDS:
         raise SuiteError(
             expected=f"a {_KINDS[0]} in {path}",
             came=names_of([found.kind]),
             todo="read what is none of pyreft's with --format pyvene",
         )
-    place, unchecked = place_of(found, path / "config.json", target)
+    place, unchecked = place_of(found, path / CONFIG, target)
     read = _read_weights(path / f"intkey_{name}.bin", place)
     return replace(read, notes=(*unchecked, *read.notes))
 

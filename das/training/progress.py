@@ -47,9 +47,13 @@ class Tally:
     """Sums over pairs between two rows of the log."""
 
     batch_losses: list[float] = field(default_factory=list)
+    """What each step minimised."""
     loss: dict[str, float] = field(default_factory=dict)
+    """Sums of cross entropies, by the kind of pair."""
     correct: dict[str, int] = field(default_factory=dict)
+    """Pairs whose label was predicted, by kind."""
     count: dict[str, int] = field(default_factory=dict)
+    """Pairs, by kind."""
     rate: float = 0.0
     """Learning rate of the last step."""
 

@@ -48,7 +48,7 @@ LATE_IMPORTS = {
         f"das.methods.{method}": {
             "sklearn": "takes most of a second, and every run imports the methods that it does not use too"
         }
-        for method in ("common.probe", "closed_form.lda", "closed_form.pca", "dictionaries.sae")
+        for method in ("common.probe", "closed_form.lda")
     },
     **{
         f"das.methods.dictionaries.{module}": {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import ClassVar, Literal
 
@@ -18,10 +17,10 @@ from das.methods.common.alignment import check_attribute, check_size, shared_key
 from das.methods.common.base import Method, MethodConfig, Problem, Workspace
 from das.methods.common.coordinates import leading_subspace, principal_coordinates
 from das.methods.common.labelled import labelled_vectors, plain_vectors
+from das.methods.common.probe import fit_sparse_margins
 
 __all__ = ["METHOD", "Pca", "PcaConfig"]
 
-_SVC_TOLERANCE = 0.01
 _SVC_ITERATIONS = 5000
 
 
@@ -126,28 +125,14 @@ def ranked_by_classifier(
     spread = centred.std(axis=0)
     ranked: list[int] = []
     for penalty in sorted(penalties):
-        strength = np.abs(_weights(centred, labels, penalty)).max(axis=0) * spread
+        weights = fit_sparse_margins(centred, labels, c=penalty, iterations=_SVC_ITERATIONS, seed=0)
+        strength = np.abs(weights).max(axis=0) * spread
         known = set(ranked)
         ranked += [i for i in np.argsort(-strength, kind="stable") if strength[i] > 0 and i not in known]
         if len(ranked) == values.shape[1]:
             break
     rest = sorted(set(range(values.shape[1])) - set(ranked))
     return np.array([*ranked, *rest], dtype=np.int64)
-
-
-def _weights(values: NDArray[np.float64], labels: NDArray[np.int64], penalty: float) -> NDArray[np.float64]:
-    """Weights of the classes, [n_classes, k]; one row where there are two."""
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.svm import LinearSVC
-
-    classifier = LinearSVC(
-        penalty="l1", dual=False, C=penalty, tol=_SVC_TOLERANCE, max_iter=_SVC_ITERATIONS, random_state=0
-    )
-    with warnings.catch_warnings():
-        # A ranking needs no last digit.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        weights: NDArray[np.float64] = classifier.fit(values, labels).coef_
-    return weights
 
 
 METHOD = Pca

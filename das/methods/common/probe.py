@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ __all__ = [
     "cross_entropy",
     "fit_l1",
     "fit_l2",
+    "fit_sparse_margins",
     "majority",
     "row_space",
     "units_of",
@@ -30,6 +32,9 @@ _L2_TOLERANCE = 1e-4
 """Largest entry of the gradient of the mean loss at which an L2 fit counts as converged."""
 _L1_TOLERANCE = 1e-4
 """Largest change of a weight in a step, relative to the largest weight, at which an L1 fit has converged."""
+
+_MARGIN_TOLERANCE = 0.01
+"""Tolerance of the support vector machines: their order needs no last digit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +139,32 @@ def fit_l1(inputs: Tensor, labels: NDArray[np.int64], n_classes: int, *, c: floa
         current, momentum, taken = found, following, taken + 1
         converged = float(change.abs().max()) <= _L1_TOLERANCE * float(found.abs().max())
     return Probe(current[:-1].mT.contiguous(), current[-1], converged, taken)
+
+
+def fit_sparse_margins(
+    inputs: Any,
+    labels: NDArray[np.int64],
+    *,
+    c: float,
+    iterations: int,
+    seed: int,
+) -> NDArray[np.float64]:
+    """Return the weights of L1 linear support vector machines, one class against the rest, [n_classes, d].
+
+    `inputs` [n, d] may be sparse. There is one row where there are two classes. `c` is what an error costs
+    against the L1 norm.
+    """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.svm import LinearSVC
+
+    classifier = LinearSVC(
+        penalty="l1", dual=False, C=c, tol=_MARGIN_TOLERANCE, max_iter=iterations, random_state=seed
+    )
+    with warnings.catch_warnings():
+        # What matters is which inputs have weights, and that is settled long before the weights are.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        weights: NDArray[np.float64] = classifier.fit(inputs, labels).coef_
+    return weights
 
 
 def row_space(weights: Tensor) -> Tensor:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from pydantic import Field, PositiveFloat, PositiveInt
 from scipy.sparse import csr_matrix
 from torch import Tensor
@@ -17,6 +15,7 @@ from das.featurizers.base import Featurizer
 from das.methods.common.alignment import check_attribute
 from das.methods.common.base import MethodConfig, Problem, Workspace
 from das.methods.common.labelled import LabelledVectors, labelled_vectors
+from das.methods.common.probe import fit_sparse_margins
 from das.methods.dictionaries._dictionaries import (
     ChoosesLatents,
     SwappingConfig,
@@ -93,7 +92,10 @@ def latents_by_l1(features: csr_matrix, data: LabelledVectors, config: SaeConfig
     entered = np.full(features.shape[1], len(config.costs), dtype=np.int64)
     strength = np.zeros(features.shape[1])
     for place, cost in enumerate(sorted(config.costs)):
-        weights = _weights(features, data.labels, cost, config.iterations, seed)
+        margins = fit_sparse_margins(
+            features, data.labels, c=cost, iterations=config.iterations, seed=seed % (1 << 31)
+        )
+        weights = np.abs(margins).sum(axis=0)
         new = (entered == len(config.costs)) & (weights > _ALMOST_NOTHING)
         entered[new], strength[new] = place, weights[new]
     # lexsort's last key counts first; ties go to the lower index.
@@ -108,24 +110,6 @@ def _features(latents: Tensor) -> csr_matrix:
     scale = wide.square().mean(dim=0).sqrt()
     scaled = torch.where(scale > 0, wide / scale.clamp_min(1e-30), torch.zeros(()).double())
     return csr_matrix(scaled.numpy())
-
-
-def _weights(
-    features: csr_matrix, labels: NDArray[np.int64], cost: float, iterations: int, seed: int
-) -> NDArray[np.float64]:
-    """Return each latent's sum of absolute weights over the one-vs-rest classifiers, [n_latents]."""
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.svm import LinearSVC
-
-    classifier = LinearSVC(
-        penalty="l1", dual=False, C=cost, tol=0.01, max_iter=iterations, random_state=seed % (1 << 31)
-    )
-    with warnings.catch_warnings():
-        # What matters is which latents have weights, and that is settled long before the weights are.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        classifier.fit(features, labels)
-    found: NDArray[np.float64] = np.abs(classifier.coef_).sum(axis=0)
-    return found
 
 
 METHOD = Sae
