@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 __all__ = [
     "METHODS",
-    "About",
     "BuildConfig",
     "DiagnosisConfig",
     "FitRequest",
@@ -23,6 +22,7 @@ __all__ = [
     "Run",
     "RunRequest",
     "ScoreRequest",
+    "SubmissionInfo",
     "SuiteConfig",
     "SuiteError",
     "TargetConfig",
@@ -84,7 +84,7 @@ if TYPE_CHECKING:
     from evaluation.exchange.importing import ImportRequest
     from evaluation.exchange.importing import import_folder as import_featurizer
     from evaluation.exchange.saebench import export_saebench
-    from evaluation.exchange.submission import About, score_submission
+    from evaluation.exchange.submission import SubmissionInfo, score_submission
     from evaluation.exchange.submission import pack_run as submit
     from evaluation.judging.score import ScoreRequest
     from evaluation.report.cards import card_of as card
@@ -119,16 +119,16 @@ if TYPE_CHECKING:
     from ravel.facts.overview import export_tables as data_export
     from ravel.facts.overview import export_tables as data_import
     from ravel.facts.sources import open_tables
-    from ravel.instance.instance import Instance
+    from ravel.instance import Instance
 
 _PLACES: Mapping[str, str] = {
-    "About": "evaluation.exchange.submission.About",
-    "BuildConfig": "ravel.instance.build.BuildConfig",
+    "SubmissionInfo": "evaluation.exchange.submission.SubmissionInfo",
+    "BuildConfig": "ravel.building.BuildConfig",
     "DiagnosisConfig": "evaluation.validity.diagnose_run.DiagnosisConfig",
     "FitRequest": "evaluation.suite.folders.FitRequest",
     "ImportRequest": "evaluation.exchange.importing.ImportRequest",
     "METHODS": "das.methods.registry.METHODS",
-    "Instance": "ravel.instance.instance.Instance",
+    "Instance": "ravel.instance.Instance",
     "PlantedRequest": "evaluation.validity.planted.score.PlantedRequest",
     "Run": "evaluation.report.frames.Run",
     "RunRequest": "evaluation.suite.run.RunRequest",
@@ -138,7 +138,7 @@ _PLACES: Mapping[str, str] = {
     "TargetConfig": "evaluation.config.target.TargetConfig",
     "build": "evaluation.suite.folders.build_folder",
     "card": "evaluation.report.cards.card_of",
-    "data_audit": "ravel.facts.audit.audit_tables",
+    "data_audit": "ravel.checking.audit.audit_tables",
     "data_export": "ravel.facts.overview.export_tables",
     "data_import": "ravel.facts.overview.export_tables",
     "data_list": "ravel.facts.overview.entity_type_rows",

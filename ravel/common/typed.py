@@ -47,8 +47,7 @@ class Record:
     def to_json(self) -> dict[str, Any]:
         """Return the record as plain values."""
         # `dataclasses.asdict` copies deeply, which takes ten times as long.
-        names = _names_of(type(self))  # type: ignore[arg-type]  # a class is hashable
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in _names_of(type(self))}  # type: ignore[arg-type]  # a class is hashable
 
     @classmethod
     def from_json(cls, row: Any, *, origin: str) -> Self:

@@ -28,6 +28,13 @@ LATE_IMPORTS = {
     "evaluation.report.frames": {"pandas": "takes a second, and only those who ask for a frame need it"},
     "ravel.facts.release_hub": {"datasets": "takes seconds, and only the hub reader needs it"},
     "das.engine": {"das.engine.engines.reference": "pyvene takes seconds, and only the oracle needs it"},
+    "evaluation.report.angles": {
+        "das.featurizers.storage": "torch takes seconds, and only the figure of angles needs it",
+        "das.featurizers.geometry": "torch takes seconds, and only the figure of angles needs it",
+    },
+    "evaluation.report.cards.featurizer": {
+        "das.featurizers.storage": "torch takes seconds, and only the card of a featurizer needs it"
+    },
     "evaluation.report.common.templates": {
         "jinja2": "takes a tenth of a second, and only those who ask for HTML or a card need it"
     },
@@ -66,8 +73,10 @@ EDGES = {
             "das.models.tokenizers",
             "das.models.weights",
             "das.models.wrappers",
+            "das.engine.resuming.block_calls",
             "das.engine.resuming.block_runner",
-            "das.engine.completing.completion",
+            "das.engine.completing.cached_model",
+            "das.engine.completing.growing_cache",
             "das.engine.engines.reference",
             "evaluation.commands.flags.target",
         ),
@@ -80,7 +89,7 @@ EDGES = {
     "huggingface_hub": {"evaluation.exchange.hub.client", "evaluation.exchange.hub.errors"},
     "pandas": {"ravel.instance.instance", "evaluation.report.frames"},
     "jinja2": {"evaluation.report.common.templates"},
-    "markupsafe": {"evaluation.report.common.templates", "evaluation.report.page.html"},
+    "markupsafe": {"evaluation.report.common.templates"},
     "typer": {"evaluation.cli"},
     "rich": {"evaluation.commands.printing.tables", "evaluation.commands.printing.progress"},
     "sae_lens": {"das.methods.dictionaries._pretrained_sae", "das.methods.dictionaries._published_saes"},

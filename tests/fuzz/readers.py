@@ -18,7 +18,7 @@ from fuzzing import Reader
 from safetensors.torch import save_file
 from torch import Tensor
 
-from das.engine.kept.disk_cache import SpillFolder
+from das.engine.kept.disk_cache import DiskCache
 from das.engine.kept.state_file import key_of
 from das.featurizers import FeaturizerHeader, load_featurizer, save_featurizer
 from das.methods.dictionaries._pretrained_sae import latents_of_pretrained, load_pretrained
@@ -35,6 +35,12 @@ from evaluation.config.preset import Preset
 from evaluation.config.suite import FREE, GROWING, SuiteConfig
 from evaluation.records.breakdowns import read_breakdowns
 from evaluation.records.control_checks import read_control_checks
+from evaluation.records.diagnosis import (
+    read_cell_diagnoses,
+    read_diagnosis,
+    write_cell_diagnoses,
+    write_diagnosis,
+)
 from evaluation.records.headers import read_cell_header, read_environment, swapped_in
 from evaluation.records.planted import read_planted
 from evaluation.records.run_folder import RunFolder
@@ -52,12 +58,6 @@ from evaluation.report.publish import plot_inputs
 from evaluation.scoring.post_hoc import read_derived
 from evaluation.suite.cells.shared_tensors import SharedTensors
 from evaluation.suite.cells.stored_vectors import collect_vectors
-from evaluation.validity.diagnosis import (
-    read_cell_diagnoses,
-    read_diagnosis,
-    write_cell_diagnoses,
-    write_diagnosis,
-)
 from evaluation.verify.folders import verify_artefact
 from ravel.building import BuildConfig
 from ravel.checking.dependence import read_dependence, read_skews
@@ -275,11 +275,11 @@ IDENTITY = {"model_fingerprint": "abc", "dtype": "float32"}
 
 
 def make_spill(folder: Path) -> None:
-    SpillFolder(folder, IDENTITY).put(SPILLED)
+    DiskCache(folder, IDENTITY).put(SPILLED)
 
 
 def read_spill(folder: Path) -> Any:
-    found = SpillFolder(folder, IDENTITY).get(list(SPILLED))
+    found = DiskCache(folder, IDENTITY).get(list(SPILLED))
     assert all(torch.equal(found[key], SPILLED[key]) for key in found), "other bits than were written"
     return plain(dict(sorted(found.items())))
 

@@ -18,8 +18,8 @@ from evaluation.records.scores import AverageRecord, Outcome, ScoreRecord
 from evaluation.scoring.clusters import clusters_of
 from evaluation.scoring.scores import FeaturizerId, score_kinds
 from evaluation.scoring.summary import SplitContext, seed_outcomes_of, split_averages
-from evaluation.verify.file_checks import check_outcomes
-from evaluation.verify.rescoring import differences
+from evaluation.verify.checks.files import check_outcomes
+from evaluation.verify.checks.rescoring import differences
 from evaluation.verify.submission.check import CheckedSubmission, cell_of, check_submission
 from evaluation.verify.submission.limits import LIMITS, Limits
 from evaluation.verify.submission.manifest import Entry, Submission
@@ -28,7 +28,7 @@ from ravel.common.errors import SuiteError
 from ravel.common.folders import check_new_folder, new_folder
 from ravel.common.io import write_json, write_jsonl
 from ravel.common.progress import Progress, silent
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
 from ravel.terms.schema import Generalisation, split_name
 
 __all__ = ["JudgedSubmission", "judge_submission", "score_submission"]
