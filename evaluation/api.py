@@ -123,12 +123,12 @@ if TYPE_CHECKING:
 
 _PLACES: Mapping[str, str] = {
     "About": "evaluation.exchange.submission.About",
-    "BuildConfig": "ravel.instance.build.BuildConfig",
+    "BuildConfig": "ravel.building.config.BuildConfig",
     "DiagnosisConfig": "evaluation.validity.diagnose_run.DiagnosisConfig",
     "FitRequest": "evaluation.suite.folders.FitRequest",
     "ImportRequest": "evaluation.exchange.importing.ImportRequest",
-    "METHODS": "das.methods.registry.METHODS",
     "Instance": "ravel.instance.instance.Instance",
+    "METHODS": "das.methods.registry.METHODS",
     "PlantedRequest": "evaluation.validity.planted.score.PlantedRequest",
     "Run": "evaluation.report.frames.Run",
     "RunRequest": "evaluation.suite.run.RunRequest",
@@ -138,7 +138,7 @@ _PLACES: Mapping[str, str] = {
     "TargetConfig": "evaluation.config.target.TargetConfig",
     "build": "evaluation.suite.folders.build_folder",
     "card": "evaluation.report.cards.card_of",
-    "data_audit": "ravel.facts.audit.audit_tables",
+    "data_audit": "ravel.checking.audit.audit_tables",
     "data_export": "ravel.facts.overview.export_tables",
     "data_import": "ravel.facts.overview.export_tables",
     "data_list": "ravel.facts.overview.entity_type_rows",

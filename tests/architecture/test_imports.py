@@ -15,6 +15,10 @@ LATE_IMPORTS = {
         "datasets": "takes seconds, and only those who ask for a Dataset need it",
         "pandas": "takes a second, and only those who ask for a table need it",
     },
+    "evaluation.config.target": {
+        "das.engine": "loads torch, and a config is read where no model is opened",
+        "das.models.load": "as above",
+    },
     "evaluation.commands.flags.target": {
         "transformers": "takes seconds, and only commands with a model need it silent"
     },
@@ -22,7 +26,7 @@ LATE_IMPORTS = {
         "evaluation.exchange.hub.layout": "loads torch, and only what was left out of a push is named by it"
     },
     "evaluation.report.frames": {"pandas": "takes a second, and only those who ask for a frame need it"},
-    "ravel.facts.release": {"datasets": "takes seconds, and only the hub reader needs it"},
+    "ravel.facts.release_hub": {"datasets": "takes seconds, and only the hub reader needs it"},
     "das.engine": {"das.engine.engines.reference": "pyvene takes seconds, and only the oracle needs it"},
     "evaluation.report.common.templates": {
         "jinja2": "takes a tenth of a second, and only those who ask for HTML or a card need it"
@@ -63,7 +67,9 @@ EDGES = {
             "das.models.weights",
             "das.models.wrappers",
             "das.engine.resuming.block_runner",
-            "das.engine.completing.completion",
+            "das.engine.resuming.block_calls",
+            "das.engine.completing.cached_model",
+            "das.engine.completing.growing_cache",
             "das.engine.engines.reference",
             "evaluation.commands.flags.target",
         ),
@@ -72,7 +78,7 @@ EDGES = {
     },
     "concept_erasure": {"das.methods.closed_form.leace"},
     "matplotlib": {"evaluation.report.plots.canvas"},
-    "datasets": {"ravel.instance.instance", "ravel.facts.release"},
+    "datasets": {"ravel.instance.instance", "ravel.facts.release_hub"},
     "huggingface_hub": {"evaluation.exchange.hub.client", "evaluation.exchange.hub.errors"},
     "pandas": {"ravel.instance.instance", "evaluation.report.frames"},
     "jinja2": {"evaluation.report.common.templates"},
@@ -103,7 +109,6 @@ TORCH_FREE = (
     "evaluation.scoring.post_hoc",
     "evaluation.report.page",
     "evaluation.scoring.variance",
-    "evaluation.scoring.student",
     "evaluation.records.control_checks",
     "evaluation.records.failures",
     "evaluation.validity.diagnosis",
