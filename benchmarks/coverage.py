@@ -38,7 +38,7 @@ from simulated import (
 
 from evaluation.report.plots.canvas import PAGE, drawing, new_figure, saved
 from evaluation.scoring.clusters import Clusters, Counts
-from evaluation.scoring.intervals import Sampled, difference, mean_of, sample_counts
+from evaluation.scoring.intervals import ScoreEstimate, difference, estimate_counts, mean_of
 from ravel.common.io import write_json
 
 SCORES = ("cause", "isolate", "disentangle")
@@ -95,10 +95,10 @@ def settings(*, quick: bool) -> list[Setting]:
     return [*every, *small, *probit, *few]
 
 
-def sampled(counts: Counts, setting: Setting, clusters: Clusters, target: int = 0) -> Sampled:
+def estimated(counts: Counts, setting: Setting, clusters: Clusters, target: int = 0) -> ScoreEstimate:
     """Return the scores of counted outcomes with what their intervals come from."""
     point = scores_of(counts, setting, target)
-    return sample_counts(counts, point, attribute_names(setting)[target], clusters)
+    return estimate_counts(counts, point, attribute_names(setting)[target], clusters)
 
 
 def measure_coverage(setting: Setting, sets: int, percentile_sets: int, seed: int) -> dict[str, Any]:
@@ -111,7 +111,7 @@ def measure_coverage(setting: Setting, sets: int, percentile_sets: int, seed: in
         resampled = number < percentile_sets
         drawn = draw_resamples(split.clusters, RESAMPLES if resampled else 0, stream)
         fixed = templates_fixed(setting, chances)
-        ours = sampled(counts, setting, split.clusters).intervals()
+        ours = estimated(counts, setting, split.clusters).intervals()
         draws = draws_of(counts, attribute_names(setting)[0], drawn)
         for score in SCORES:
             truth = getattr(setting.truth, score)
@@ -168,7 +168,7 @@ def measure_errors(
         drawn = draw_resamples(split.clusters, RESAMPLES if number < percentile_sets else 0, stream)
         pairs = [two_methods(setting, split, null, target, stream) for target in range(targets)]
         first, second = (
-            mean_of([sampled(p[side], setting, split.clusters, target) for target, p in enumerate(pairs)])
+            mean_of([estimated(p[side], setting, split.clusters, target) for target, p in enumerate(pairs)])
             for side in (0, 1)
         )
         minus = difference(first, second)
@@ -216,7 +216,7 @@ def measure_families(setting: Setting, sets: int, seed: int) -> dict[str, Any]:
     for _ in range(sets):
         split = draw_split(setting, stream)
         methods = [
-            sampled(draw_counts(setting, split, stream)[0], setting, split.clusters)
+            estimated(draw_counts(setting, split, stream)[0], setting, split.clusters)
             for _ in range(METHODS_OF_A_RUN)
         ]
         differences = [difference(a, b) for a, b in combinations(methods, 2)]
@@ -230,13 +230,13 @@ def measure_families(setting: Setting, sets: int, seed: int) -> dict[str, Any]:
     }
 
 
-def _ends(scored: Sampled, level: float) -> tuple[float, float]:
+def _ends(scored: ScoreEstimate, level: float) -> tuple[float, float]:
     assert scored.spreads.disentangle is not None
     assert scored.point.disentangle is not None
     return scored.spreads.disentangle.limits(scored.point.disentangle, level)
 
 
-def _outside(minus: Sampled, level: float) -> bool:
+def _outside(minus: ScoreEstimate, level: float) -> bool:
     low, high = _ends(minus, level)
     return not low <= 0 <= high
 

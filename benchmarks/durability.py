@@ -27,7 +27,7 @@ from das.models.base import TargetModel
 from das.models.load import load_target
 from evaluation.config.suite import SuiteConfig
 from evaluation.suite.run import RunRequest, run_suite
-from ravel.building.build import build_instance
+from ravel.building import build_instance
 from ravel.building.config import BuildConfig
 from ravel.common import durable
 from ravel.common.durable import Disk

@@ -28,7 +28,8 @@ from das.engine import ForcedPair, make_engine
 from das.featurizers import retract
 from das.models.base import TargetModel
 from das.sites import Site
-from das.training.loop import TrainingConfig, TrainingTask, train_featurizer
+from das.training.config import TrainingConfig, TrainingTask
+from das.training.loop import train_featurizer
 from das.training.objective import LossWeights, TrainingPair
 from das.training.trainable import TrainableSubspace
 from das.training.workspace import SilentWorkspace

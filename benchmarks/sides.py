@@ -21,7 +21,8 @@ from torch import Tensor
 from das.engine import make_engine
 from das.engine.base.protocol import Engine
 from das.featurizers import Featurizer, Subspace, retract
-from das.training.loop import TrainingConfig, TrainingTask, train_featurizer
+from das.training.config import TrainingConfig, TrainingTask
+from das.training.loop import train_featurizer
 from das.training.objective import LossWeights
 from das.training.trainable import TrainableSubspace
 from evaluation.judging.judge import judge

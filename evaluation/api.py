@@ -119,7 +119,7 @@ if TYPE_CHECKING:
     from ravel.facts.overview import export_tables as data_export
     from ravel.facts.overview import export_tables as data_import
     from ravel.facts.sources import open_tables
-    from ravel.instance.instance import Instance
+    from ravel.instance import Instance
 
 _PLACES: Mapping[str, str] = {
     "About": "evaluation.exchange.submission.About",
@@ -127,7 +127,7 @@ _PLACES: Mapping[str, str] = {
     "DiagnosisConfig": "evaluation.validity.diagnose_run.DiagnosisConfig",
     "FitRequest": "evaluation.suite.folders.FitRequest",
     "ImportRequest": "evaluation.exchange.importing.ImportRequest",
-    "Instance": "ravel.instance.instance.Instance",
+    "Instance": "ravel.instance.Instance",
     "METHODS": "das.methods.registry.METHODS",
     "PlantedRequest": "evaluation.validity.planted.score.PlantedRequest",
     "Run": "evaluation.report.frames.Run",

@@ -22,7 +22,7 @@ from cli_world import FAST, SITE, build_args, make_world, ravel, suite_text  # n
 from safetensors.torch import save_file  # noqa: E402
 
 import evaluation.records.run_folder  # noqa: E402
-from das.engine.kept.disk_cache import SpillFolder  # noqa: E402
+from das.engine.kept.disk_cache import DiskCache  # noqa: E402
 from das.engine.kept.state_file import key_of  # noqa: E402
 from das.featurizers import load_featurizer  # noqa: E402
 from evaluation.records.planted import PLANTED_SCHEMA_VERSION, PlantedRecord, write_planted  # noqa: E402
@@ -92,7 +92,7 @@ def _make(place: Path, out: Path) -> None:
     shutil.copytree(world.data, out / "tables")
     shutil.copyfile(ROOT / "data" / "planted" / "planted.yaml", out / "planted.yaml")
     write_planted(out / "planted.jsonl", [_planted()])
-    spill = SpillFolder(out / "spill", {"model_fingerprint": "abc", "dtype": "float32"})
+    spill = DiskCache(out / "spill", {"model_fingerprint": "abc", "dtype": "float32"})
     spill.put({key_of(1, "prefix", [1, 2, i], 2): torch.arange(8.0).reshape(2, 4) + i for i in range(3)})
     write_json(out / "expected.json", _expected(out))
 

@@ -18,10 +18,11 @@ from das.sites import Site
 from evaluation.config.suite import MethodSpec, SuiteConfig
 from evaluation.config.target import TargetConfig
 from evaluation.records.scores import ScoreRecord
-from evaluation.report.plots import LayerPoint, plot_layers
+from evaluation.report.plots.canvas import drawing, new_figure, saved
+from evaluation.report.plots.style import GRID, legend_below, styles
 from evaluation.report.tables import attribute_table, main_table, render
 from evaluation.suite.run import RunRequest, RunSummary, run_suite
-from ravel.building.build import build_instance
+from ravel.building import build_instance
 from ravel.building.config import BuildConfig
 from ravel.common.io import write_jsonl, write_text
 from ravel.facts.release import read_release
@@ -67,13 +68,27 @@ def over_layers(instance: Instance, engine: Engine, out: Path) -> list[ScoreReco
     return [record for record in records if record.partition == "val"]
 
 
-def points(records: list[ScoreRecord]) -> list[LayerPoint]:
-    """Turn records into one curve of cause per attribute."""
-    return [
-        LayerPoint(record.attribute, Site.parse(record.site).layer, record.cause, record.cause_interval)
-        for record in records
-        if record.cause is not None
-    ]
+def plot_layers(records: list[ScoreRecord], stem: Path, title: str) -> list[Path]:
+    """Draw cause over the layers, a curve per attribute with its intervals as thin bars."""
+    by_layer = sorted(records, key=lambda record: Site.parse(record.site).layer)
+    looks = styles([record.attribute for record in records])
+    with drawing():
+        figure = new_figure(4.2, 3.2)
+        axes = figure.add_subplot(1, 1, 1)
+        for attribute, style in looks.items():
+            own = [r for r in by_layer if r.attribute == attribute and r.cause is not None]
+            layers = [Site.parse(record.site).layer for record in own]
+            causes = [record.cause for record in own]
+            look = {"marker": style.marker, "linestyle": style.line, "color": style.colour}
+            axes.plot(layers, causes, label=attribute, **look)
+            for layer, record in zip(layers, own, strict=True):
+                if record.cause_interval is not None:
+                    axes.vlines(layer, *record.cause_interval, color=style.colour, linewidth=0.8)
+        axes.set(xlabel="layer", ylabel="cause of full_vector (val)", ylim=(-0.03, 1.03), title=title)
+        axes.set_xticks(sorted({Site.parse(record.site).layer for record in records}))
+        axes.grid(**GRID)
+        legend_below(figure)
+        return saved(figure, stem)
 
 
 def knowledge(instance: Instance) -> str:
@@ -102,9 +117,7 @@ def measure_type(tables: Tables, engine: Engine, out: Path, name: str, *, layers
         if layers:
             records = over_layers(instance, engine, Path(scratch) / "layers")
             write_jsonl(out / f"layers_{name}.jsonl", (record.to_json() for record in records))
-            plot_layers(
-                points(records), out / f"layers_{name}", title=name, score="cause of full_vector (val)"
-            )
+            plot_layers(records, out / f"layers_{name}", name)
         summary = compare(instance, engine, Path(scratch) / "middle")
         write_text(out / f"{name}.md", report(summary, instance, f"The bundled model on {name}"))
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from das.engine.base.protocol import ForcedPair
-from das.engine.engines.base_engine import ThroughLogits
+from das.engine.engines.base_engine import BaseEngine
 from das.featurizers.base import Featurizer
 from das.models.base import ModelFamily, TargetModel
 from das.models.instrument import Instrument
@@ -61,7 +61,7 @@ def _stub_target(seed: int) -> TargetModel:
     )
 
 
-class PlantedWorld(ThroughLogits):
+class PlantedWorld(BaseEngine):
     """Codewords, directions and entities of one seed; an `Engine` whose vector depends on the entity only."""
 
     name = "planted"

@@ -18,7 +18,7 @@ from das.engine.base.batch import PaddedRows, PromptEncoder, pad_rows, plan_batc
 from das.engine.base.checks import check_row_lengths
 from das.engine.base.hooks import captured, clipped
 from das.engine.base.protocol import PromptPair
-from das.engine.engines.base_engine import ThroughLogits
+from das.engine.engines.base_engine import BaseEngine
 from das.engine.engines.direct import Change, DirectEngine
 from das.featurizers.base import Featurizer
 from das.methods.common.base import NotApplicableError
@@ -130,7 +130,7 @@ class _ClampedEngine(DirectEngine):
         decided: Decided | None = None,
     ) -> list[Completion]:
         """Continue each base greedily after the clamped interchange; the row runs again for each token."""
-        return ThroughLogits.complete_swapped(self, pairs, site, featurizer, max_new_tokens, decided)
+        return BaseEngine.complete_swapped(self, pairs, site, featurizer, max_new_tokens, decided)
 
     def _check_site(self, site: Site) -> None:
         if site != self._ranges.site:

@@ -14,7 +14,6 @@ from ravel.common.errors import SuiteError
 from ravel.common.io import read_bytes, read_json, remove_file, sha256_file, write_bytes, write_json
 
 __all__ = [
-    "clear_checkpoint",
     "optimiser_tensors",
     "read_checkpoint",
     "restore_optimiser",
@@ -76,13 +75,6 @@ def read_checkpoint(folder: Path, *, identity: str) -> tuple[dict[str, Tensor], 
         return parse_tensors(read_bytes(weights)), progress
     except TensorFileError:
         raise unusable_checkpoint(folder, f"a {name} that is not a safetensors file") from None
-
-
-def clear_checkpoint(folder: Path) -> None:
-    """Remove the checkpoint of a fit whose result is stored elsewhere, and nothing else in `folder`."""
-    remove_file(folder / _HEADER)
-    for weights in folder.glob(_ALL_WEIGHTS):
-        remove_file(weights)
 
 
 def with_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -7,22 +7,16 @@ same passes of the model. It knows no method, no model and no instance.
 from __future__ import annotations
 
 import math
-import random
 import time
-from collections.abc import Generator, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, fields
-from functools import partial
-from typing import Any, TypeAlias, TypeVar
+from collections.abc import Iterator, Sequence
 
 import torch
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, optim
 
-from das.engine.base.backward import add_gradients
 from das.engine.base.labels import ForcedLabels
 from das.engine.base.protocol import Engine, FeaturizedPairs
 from das.featurizers.base import Featurizer
-from das.sites import Site
+from das.training.batches import batches
 from das.training.checkpoint import (
     optimiser_tensors,
     read_checkpoint,
@@ -32,93 +26,20 @@ from das.training.checkpoint import (
     with_prefix,
     write_checkpoint,
 )
-from das.training.objective import LossWeights, TrainingPair, pooled_loss
-from das.training.schedules import ScheduleName, learning_rate_at
+from das.training.config import TrainingConfig, TrainingTask
+from das.training.objective import TrainingPair, pooled_loss
+from das.training.progress import Counters, Tally, counters_from, counters_to
+from das.training.schedules import learning_rate_at
+from das.training.together import JudgeRequest, Training, train_together
 from das.training.trainable import Trainable
 from das.training.workspace import Workspace
-from ravel.common.config import Config
 from ravel.common.errors import SuiteError
 from ravel.common.seeds import python_stream
-from ravel.common.typed import typed_values
 
-__all__ = [
-    "Ask",
-    "Training",
-    "TrainingConfig",
-    "TrainingTask",
-    "batches",
-    "train_featurizer",
-    "train_together",
-    "training",
-]
+__all__ = ["train_featurizer", "training"]
 
 _CHECKPOINT_SECONDS = 60.0
 """Seconds after which a step ends in a checkpoint though its epoch goes on."""
-_POOL = 16
-"""Batches that are sorted by length together: enough to leave little padding, few enough to stay mixed."""
-
-
-class TrainingConfig(Config):
-    """Settings of every trained method; reference values are those of the RAVEL repository's demos."""
-
-    epochs: PositiveInt = 3
-    """Most passes over the training pairs; early stopping may end sooner (reference: 3, never sooner)."""
-    batch_size: PositiveInt = 32
-    """Pairs per optimiser step (reference: 16)."""
-    learning_rate: PositiveFloat = 1e-2
-    """Peak rate of AdamW (reference: 1e-4, which needs tens of thousands of steps)."""
-    weight_decay: NonNegativeFloat = 0.0
-    """Decoupled weight decay of AdamW (reference: 0)."""
-    schedule: ScheduleName = "cosine"
-    """Learning rate after the warm-up: `constant` (reference), `linear` or `cosine` down to 0."""
-    warmup_fraction: float = Field(default=0.05, ge=0.0, lt=1.0)
-    """Share of all steps over which the rate rises linearly (reference: 0)."""
-    label_tokens: PositiveInt = 3
-    """How many of a label's first tokens are forced and trained on (reference: 3)."""
-    validation_pairs: NonNegativeInt = 200
-    """Most validation pairs of the target attribute and of each other one; 0 switches early stopping off."""
-    patience: PositiveInt = 2
-    """Epochs without a better validation score after which training stops."""
-    log_every: PositiveInt = 10
-    """Steps per row of the training log."""
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingTask:
-    """What is trained on, and under which name the fit can be resumed."""
-
-    training: Sequence[TrainingPair]
-    """Pairs to train on; at least one."""
-    validation: Sequence[TrainingPair]
-    """Pairs that choose the epoch; empty keeps the last one."""
-    site: Site
-    """Where the featurizer acts."""
-    weights: LossWeights
-    """How much a pair of each kind counts."""
-    seed: int
-    """Seed of the batch order."""
-    identity: str
-    """Hash of all that determines the result; a checkpoint with another one is refused."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """What a training wants judged next."""
-
-    group: FeaturizedPairs
-    """The pairs and the featurizer of the moment."""
-    site: Site
-    """Where the featurizer acts."""
-    learns: bool
-    """Whether the answer must carry a gradient: then the training gives its loss next, a scalar, and goes on
-    once that has been sent back through the featurizer."""
-    parameters: tuple[Tensor, ...] = ()
-    """What is learned: where the gradient goes."""
-
-
-Found = TypeVar("Found")
-Training: TypeAlias = Generator["Ask | Tensor", "ForcedLabels | None", Found]
-"""A training that goes on by itself but for what it asks, and returns what it found."""
 
 
 def train_featurizer(
@@ -143,148 +64,6 @@ def training(
     return (yield from _Run(trainable, task, engine, workspace, config).finish())
 
 
-def train_together(trainings: Sequence[Training[Found]], engine: Engine) -> list[Found]:
-    """Run trainings side by side, what they ask at one site in one go; return what they found, in order.
-
-    A step for which memory does not suffice, on the way there or back, is done again in smaller passes; no
-    part of a gradient is left over.
-
-    Each result is what the training alone would come to: a group of pairs is judged as it would be by itself,
-    and no gradient of one reaches another (to the byte where the engine says so).
-    """
-    found: dict[int, Found] = {}
-    asks: dict[int, Ask] = {}
-
-    def go_on(index: int, answer: ForcedLabels | None) -> Tensor | None:
-        """Return the loss if the training gives one now; note what it asks or what it found."""
-        try:
-            said = trainings[index].send(answer)
-        except StopIteration as end:
-            found[index] = end.value
-            return None
-        if isinstance(said, Tensor):
-            return said
-        asks[index] = said
-        return None
-
-    for index in range(len(trainings)):
-        go_on(index, None)
-    while asks:
-        now, asks = asks, {}
-        for site, learns in dict.fromkeys((ask.site, ask.learns) for ask in now.values()):
-            together = [i for i, ask in now.items() if (ask.site, ask.learns) == (site, learns)]
-            judge = partial(engine.forced_labels, [now[i].group for i in together], site)
-            if not learns:
-                with torch.no_grad():
-                    answers = judge()
-                for i, answer in zip(together, answers, strict=True):
-                    go_on(i, answer)
-                continue
-            with torch.enable_grad():
-                answers = judge()
-                cut = [_cut_off(labels) for labels in answers]
-                losses = [go_on(i, answer) for i, answer in zip(together, cut, strict=True)]
-                for loss in losses:
-                    if loss is not None:
-                        loss.backward()
-                slopes = [_slope(answer.cross_entropy) for answer in cut]
-                parameters = [p for i in together for p in now[i].parameters]
-                add_gradients(engine, answers, slopes, parameters, judge)
-            for i, loss in zip(together, losses, strict=True):
-                if loss is not None:
-                    go_on(i, None)
-    return [found[index] for index in range(len(trainings))]
-
-
-def _cut_off(labels: ForcedLabels) -> ForcedLabels:
-    """Return the same labels with a leaf for their cross entropy: the way back from a loss ends there."""
-    return ForcedLabels(labels.cross_entropy.detach().requires_grad_(), labels.correct)
-
-
-def _slope(leaf: Tensor) -> Tensor:
-    return torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
-
-
-def batches(lengths: Sequence[int], batch_size: int, stream: random.Random) -> list[list[int]]:
-    """Return the indices of pairs in shuffled batches, each index once, sizes as even as can be.
-
-    Pairs are shuffled, sorted by `lengths` (tokens from the site on) within pools of a few batches, cut, and
-    the batches shuffled again: little padding, yet mixed batches. No pair is dropped.
-    """
-    order = list(range(len(lengths)))
-    stream.shuffle(order)
-    pool = batch_size * _POOL
-    pooled = [
-        index
-        for start in range(0, len(order), pool)
-        for index in sorted(order[start : start + pool], key=lambda i: lengths[i])
-    ]
-    cut = _cut(pooled, batch_size)
-    stream.shuffle(cut)
-    return cut
-
-
-def _cut(indices: list[int], batch_size: int) -> list[list[int]]:
-    count = math.ceil(len(indices) / batch_size)
-    return [indices[len(indices) * i // count : len(indices) * (i + 1) // count] for i in range(count)]
-
-
-@dataclass(slots=True)
-class _Progress:
-    """The counters of a run; all of it goes into checkpoints."""
-
-    epoch: int = 0
-    """Epochs that were begun."""
-    batches: int = 0
-    """Finished batches of an epoch that goes on; 0 between epochs."""
-    saves: int = 0
-    """Checkpoints written."""
-    step: int = 0
-    """Finished optimiser steps."""
-    best_epoch: int = 0
-    """The epoch kept, from 1; 0 before the first."""
-    best_accuracy: float = -1.0
-    """Its validation accuracy."""
-    best_loss: float = 0.0
-    """Its validation loss."""
-    stale: int = 0
-    """Epochs since then."""
-    rows: list[dict[str, float | int | str]] = field(default_factory=list)
-    """Every row logged."""
-
-
-@dataclass(slots=True)
-class _Tally:
-    """Sums over pairs between two rows of the log."""
-
-    batch_losses: list[float] = field(default_factory=list)
-    loss: dict[str, float] = field(default_factory=dict)
-    correct: dict[str, int] = field(default_factory=dict)
-    count: dict[str, int] = field(default_factory=dict)
-    rate: float = 0.0
-    """Learning rate of the last step."""
-
-    def add(self, pairs: Sequence[TrainingPair], outcome: ForcedLabels) -> None:
-        """Count a batch under each pair's kind."""
-        losses = outcome.cross_entropy.detach().tolist()
-        for pair, loss, right in zip(pairs, losses, outcome.correct.tolist(), strict=True):
-            self.loss[pair.kind] = self.loss.get(pair.kind, 0.0) + loss
-            self.correct[pair.kind] = self.correct.get(pair.kind, 0) + int(right)
-            self.count[pair.kind] = self.count.get(pair.kind, 0) + 1
-
-    def kinds(self) -> list[str]:
-        """The kinds that were counted, sorted."""
-        return sorted(self.count)
-
-    def losses(self) -> dict[str, float | int | str]:
-        """`cause_loss`, `isolate_loss`: means over pairs, each only if there were any."""
-        return {f"{kind}_loss": self.loss[kind] / self.count[kind] for kind in self.kinds()}
-
-    def accuracies(self) -> dict[str, float]:
-        """`cause_accuracy`, `isolate_accuracy`: shares of pairs, each only if there were any."""
-        return {f"{kind}_accuracy": self.correct[kind] / self.count[kind] for kind in self.kinds()}
-
-
 class _Run:
     """One call of `train_featurizer`: the mutable state that its steps share."""
 
@@ -305,17 +84,17 @@ class _Run:
         self.optimiser = optim.AdamW(
             trainable.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
         )
-        self.state = _Progress()
-        self.tally = _Tally()
+        self.counters = Counters()
+        self.tally = Tally()
         self.best: dict[str, Tensor] = {}
         self.saved_at = time.monotonic()
 
     def finish(self) -> Training[Featurizer]:
         """Resume if there is something to resume, train to the end, return the best."""
         self._resume()
-        self.engine.run_ahead([pair.forced for pair in self.task.training], self.task.site)
-        while self.state.batches or (
-            self.state.epoch < self.config.epochs and self.state.stale < self.config.patience
+        self.engine.prefill([pair.forced for pair in self.task.training], self.task.site)
+        while self.counters.batches or (
+            self.counters.epoch < self.config.epochs and self.counters.stale < self.config.patience
         ):
             yield from self._train_epoch()
             yield from self._validate()
@@ -326,24 +105,23 @@ class _Run:
 
     def _train_epoch(self) -> Training[None]:
         """Train an epoch, or what is left of one that was interrupted."""
-        self.state.epoch += not self.state.batches
-        stream = python_stream(self.task.seed, "order", str(self.state.epoch - 1))
+        self.counters.epoch += not self.counters.batches
+        stream = python_stream(self.task.seed, "order", str(self.counters.epoch - 1))
         order = batches(self._lengths(self.task.training), self.config.batch_size, stream)
-        for batch in order[self.state.batches :]:
-            yield from self._step([self.task.training[index] for index in batch], self.tally)
-            self.state.batches += 1
+        for batch in order[self.counters.batches :]:
+            yield from self._step([self.task.training[index] for index in batch])
+            self.counters.batches += 1
             if len(self.tally.batch_losses) == self.config.log_every:
-                self._log_training(self.tally)
-                self.tally = _Tally()
-            self.workspace.progress(self.state.step, self.steps)
+                self._log_training()
+            self.workspace.progress(self.counters.step, self.steps)
             if time.monotonic() - self.saved_at >= _CHECKPOINT_SECONDS:
                 self._save()
         if self.tally.batch_losses:
-            self._log_training(self.tally)
-            self.tally = _Tally()
-        self.state.batches = 0
+            self._log_training()
+        self.counters.batches = 0
 
-    def _step(self, pairs: Sequence[TrainingPair], tally: _Tally) -> Training[None]:
+    def _step(self, pairs: Sequence[TrainingPair]) -> Training[None]:
+        tally = self.tally
         tally.rate = self._rate()
         for group in self.optimiser.param_groups:
             group["lr"] = tally.rate
@@ -357,8 +135,8 @@ class _Run:
         tally.batch_losses.append(self._finite(float(loss.detach())))
         tally.add(pairs, outcome)
         self.optimiser.step()
-        self.state.step += 1
-        self.trainable.after_step(self.state.step / self.steps)
+        self.counters.step += 1
+        self.trainable.after_step(self.counters.step / self.steps)
 
     def _lengths(self, pairs: Sequence[TrainingPair]) -> list[int]:
         return self.engine.tokens_after([pair.forced for pair in pairs], self.task.site)
@@ -368,13 +146,13 @@ class _Run:
     ) -> Training[ForcedLabels]:
         group = FeaturizedPairs([pair.forced for pair in pairs], featurizer)
         parameters = tuple(self.trainable.parameters()) if learns else ()
-        outcome = yield Ask(group, self.task.site, learns, parameters)
+        outcome = yield JudgeRequest(group, self.task.site, learns, parameters)
         assert outcome is not None
         return outcome
 
     def _rate(self) -> float:
         return learning_rate_at(
-            self.state.step,
+            self.counters.step,
             peak=self.config.learning_rate,
             total_steps=self.steps,
             warmup_fraction=self.config.warmup_fraction,
@@ -384,27 +162,29 @@ class _Run:
     def _finite(self, loss: float) -> float:
         if not math.isfinite(loss):
             raise SuiteError(
-                expected=f"a finite loss at training step {self.state.step + 1}",
+                expected=f"a finite loss at training step {self.counters.step + 1}",
                 came=str(loss),
                 todo="lower learning_rate, or load the model in float32",
             )
         return loss
 
-    def _log_training(self, tally: _Tally) -> None:
+    def _log_training(self) -> None:
+        """Log what was counted since the last row, and count anew."""
+        tally, self.tally = self.tally, Tally()
         self._log(
             {
                 "phase": "train",
-                "step": self.state.step,
-                "epoch": self.state.epoch,
+                "step": self.counters.step,
+                "epoch": self.counters.epoch,
                 "loss": sum(tally.batch_losses) / len(tally.batch_losses),
                 **tally.losses(),
-                "accuracy": sum(tally.correct.values()) / sum(tally.count.values()),
+                "accuracy": tally.accuracy(),
                 "lr": tally.rate,
             }
         )
 
     def _log(self, row: dict[str, float | int | str]) -> None:
-        self.state.rows.append(row)
+        self.counters.rows.append(row)
         self.workspace.log(row)
 
     def _validate(self) -> Training[None]:
@@ -415,18 +195,18 @@ class _Run:
         tally = yield from self._validation_tally()
         accuracies = tally.accuracies()
         accuracy = sum(accuracies.values()) / len(accuracies)
-        loss = self._finite(sum(tally.loss.values()) / sum(tally.count.values()))
-        better = (accuracy, -loss) > (self.state.best_accuracy, -self.state.best_loss)
+        loss = self._finite(tally.mean_loss())
+        better = (accuracy, -loss) > (self.counters.best_accuracy, -self.counters.best_loss)
         if better:
-            self.state.best_accuracy, self.state.best_loss = accuracy, loss
+            self.counters.best_accuracy, self.counters.best_loss = accuracy, loss
             self._keep()
         else:
-            self.state.stale += 1
+            self.counters.stale += 1
         self._log(
             {
                 "phase": "validation",
-                "step": self.state.step,
-                "epoch": self.state.epoch,
+                "step": self.counters.step,
+                "epoch": self.counters.epoch,
                 "loss": loss,
                 **tally.losses(),
                 "accuracy": accuracy,
@@ -435,8 +215,8 @@ class _Run:
             }
         )
 
-    def _validation_tally(self) -> Training[_Tally]:
-        tally = _Tally()
+    def _validation_tally(self) -> Training[Tally]:
+        tally = Tally()
         lengths = self._lengths(self.task.validation)
         pairs = [self.task.validation[i] for i in sorted(range(len(lengths)), key=lengths.__getitem__)]
         with torch.no_grad():
@@ -447,14 +227,14 @@ class _Run:
         return tally
 
     def _keep(self) -> None:
-        self.state.best_epoch, self.state.stale = self.state.epoch, 0
+        self.counters.best_epoch, self.counters.stale = self.counters.epoch, 0
         self.best = {name: tensor.detach().clone() for name, tensor in self.trainable.state_dict().items()}
 
     def _save(self) -> None:
         self.saved_at = time.monotonic()
         if self.workspace.folder is None:
             return
-        self.state.saves += 1
+        self.counters.saves += 1
         tensors = {
             **with_prefix("trainable", self.trainable.state_dict()),
             **with_prefix("best", self.best),
@@ -463,47 +243,36 @@ class _Run:
         write_checkpoint(
             self.workspace.folder,
             identity=self.task.identity,
-            number=self.state.saves,
+            number=self.counters.saves,
             tensors=tensors,
-            progress={**asdict(self.state), "tally": asdict(self.tally)},
+            progress=counters_to(self.counters, self.tally),
         )
 
     def _resume(self) -> None:
-        if self.workspace.folder is None:
-            return
-        found = read_checkpoint(self.workspace.folder, identity=self.task.identity)
-        if found is None:
-            return
-        tensors, progress = found
         folder = self.workspace.folder
+        stored = None if folder is None else read_checkpoint(folder, identity=self.task.identity)
+        if folder is None or stored is None:
+            return
+        tensors, progress = stored
         try:
-            # The best is loaded first: it must fit as well, and would otherwise be looked at in the end only.
-            # Within the first epoch there is none yet.
-            self.best = take_prefix("best", tensors)
-            if self.best or progress.get("best_epoch"):
-                self.trainable.load_state_dict(self.best)
-            self.trainable.load_state_dict(take_prefix("trainable", tensors))
-            restore_optimiser(self.optimiser, take_prefix("optimiser", tensors))
+            self._restore(tensors, kept=bool(progress.get("best_epoch")))
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())
             raise unusable_checkpoint(folder, f"tensors that do not fit ({reason})") from None
-        # An earlier version wrote at ends of epochs only, under the number of the epoch.
-        progress = {"batches": 0, "saves": progress.get("epoch"), "tally": asdict(_Tally()), **progress}
-        tally = progress.pop("tally")
-        if not isinstance(tally, dict) or not (_names(_Progress, progress) and _names(_Tally, tally)):
-            raise unusable_checkpoint(folder, "counters of another version")
-        todo = f"remove {folder} to start this fit anew"
-        self.state = _Progress(**typed_values(_Progress, progress, origin=str(folder), todo=todo))
-        self.tally = _Tally(**typed_values(_Tally, tally, origin=str(folder), todo=todo))
-        if not 1 <= self.state.epoch <= self.config.epochs:
-            raise unusable_checkpoint(folder, f"a checkpoint after {self.state.epoch} epochs")
-        for row in self.state.rows:
+        self.counters, self.tally = counters_from(progress, folder)
+        if not 1 <= self.counters.epoch <= self.config.epochs:
+            raise unusable_checkpoint(folder, f"a checkpoint after {self.counters.epoch} epochs")
+        for row in self.counters.rows:
             self.workspace.log(row)
 
-
-def _names(record: type[_Progress | _Tally], values: dict[str, Any]) -> bool:
-    """Tell whether the values name the fields of the record, and no others."""
-    return values.keys() == {known.name for known in fields(record)}
+    def _restore(self, tensors: dict[str, Tensor], *, kept: bool) -> None:
+        """Put parameters, optimiser and the best epoch, if one was `kept` already, where they were."""
+        # The best is loaded first: it must fit as well, and would otherwise be looked at in the end only.
+        self.best = take_prefix("best", tensors)
+        if self.best or kept:
+            self.trainable.load_state_dict(self.best)
+        self.trainable.load_state_dict(take_prefix("trainable", tensors))
+        restore_optimiser(self.optimiser, take_prefix("optimiser", tensors))
 
 
 def _chunks(pairs: Sequence[TrainingPair], size: int) -> Iterator[Sequence[TrainingPair]]:

@@ -43,6 +43,7 @@ def table(
 
     Example: ravel table city-run --format latex > table.tex
     """
+
     one_of("table format", style, RENDERERS)
     kept: Partition = one_of("partition", partition, _PARTITIONS)
     made = api.table(run_paths, name, kept)

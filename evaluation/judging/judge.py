@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import torch
 
-from das.engine.base.protocol import Choice, Engine, PromptPair
+from das.engine.base.protocol import AnswerPair, Engine, PromptPair
 from das.engine.engines.answering import EngineAnswerer
 from das.featurizers.base import Featurizer
 from das.sites import Site
@@ -24,7 +24,7 @@ from ravel.common.errors import SuiteError
 from ravel.instance import Instance
 from ravel.terms.schema import InterchangePair, Prompt
 
-__all__ = ["NaturalAnswers", "judge"]
+__all__ = ["InterchangeJudge", "NaturalAnswers", "judge"]
 
 _CHUNK = 1024
 """Pairs between two reports of progress."""
@@ -38,7 +38,7 @@ class _Case:
 
     pair: InterchangePair
     """The pair."""
-    choice: Choice
+    choice: AnswerPair
     """Base and source prompts, and the ids of `if_unchanged` and `if_swapped`: never equal, though one may
     begin with the other."""
 
@@ -106,7 +106,7 @@ class _Speaker:
     def forced(self, cases: Sequence[_Case]) -> list[tuple[bool, bool]]:
         """Return for each case whether `if_unchanged` and whether `if_swapped` was said, by forced labels."""
         with torch.inference_mode():
-            said = self.engine.said([case.choice for case in cases], self.site, self.featurizer)
+            said = self.engine.predicts([case.choice for case in cases], self.site, self.featurizer)
         return [_longer_only(case.choice, *both) for case, both in zip(cases, said, strict=True)]
 
     def free(self, cases: Sequence[_Case]) -> list[tuple[bool, bool]]:
@@ -135,9 +135,11 @@ class _Speaker:
         rules = [self.rules[case.pair.attribute] for case in cases]
         own, swapped = (natural.answers(some, rules, self.answer_tokens) for some in prompts)
         told = [i for i in range(len(cases)) if own[i] and swapped[i]]
-        choices = [Choice(cases[i].choice.base, cases[i].choice.source, (own[i], swapped[i])) for i in told]
+        choices = [
+            AnswerPair(cases[i].choice.base, cases[i].choice.source, (own[i], swapped[i])) for i in told
+        ]
         with torch.inference_mode():
-            said = self.engine.said(choices, self.site, self.featurizer)
+            said = self.engine.predicts(choices, self.site, self.featurizer)
         decode = EngineAnswerer(self.engine).decode
         texts: list[str | None] = [None] * len(cases)
         for i, (as_own, as_swapped) in zip(told, said, strict=True):
@@ -176,6 +178,49 @@ class NaturalAnswers:
         return [self._known[key] for key in keys]
 
 
+class InterchangeJudge:
+    """Judges with one open model; what that says by itself is asked once and kept for all calls."""
+
+    def __init__(
+        self, engine: Engine, *, label_tokens: int = DEFAULT_LABEL_TOKENS, tolerance: bool = True
+    ) -> None:
+        self.engine = engine
+        """Runs the model."""
+        self.label_tokens = label_tokens
+        """How many of an answer's first tokens are compared."""
+        self.tolerance = tolerance
+        """Whether an answer that is close counts where the attribute's matcher lets it."""
+        self._natural = NaturalAnswers(engine)
+
+    def on(self, engine: Engine) -> InterchangeJudge:
+        """Return what judges by the same rules with another engine."""
+        if engine is self.engine:
+            return self
+        return InterchangeJudge(engine, label_tokens=self.label_tokens, tolerance=self.tolerance)
+
+    def judge(
+        self,
+        instance: Instance,
+        split: str,
+        site: Site,
+        featurizer: Featurizer | None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> list[Outcome]:
+        """Return the outcomes of a split under a featurizer, or under none, in the order of its pairs; raises
+        SuiteError as `judge` does."""
+        return judge(
+            instance,
+            split,
+            self.engine,
+            site,
+            featurizer,
+            label_tokens=self.label_tokens,
+            tolerance=self.tolerance,
+            natural=self._natural,
+            progress=progress,
+        )
+
+
 def _decider(
     rules: Sequence[ToleranceRule], decode: Callable[[Sequence[int]], str]
 ) -> Callable[[int, tuple[int, ...]], bool]:
@@ -209,7 +254,7 @@ def _case(instance: Instance, pair: InterchangePair, label_tokens: int) -> _Case
             todo="build the instance again with this version of ravel-bench",
         )
     source = instance.prompt(pair.source).prompt
-    return _Case(pair, Choice(base.prompt, source, (base.label_ids[:n], swapped.label_ids[:n])))
+    return _Case(pair, AnswerPair(base.prompt, source, (base.label_ids[:n], swapped.label_ids[:n])))
 
 
 def _common_length(first: Sequence[int], second: Sequence[int]) -> int:
@@ -219,7 +264,7 @@ def _common_length(first: Sequence[int], second: Sequence[int]) -> int:
     return n
 
 
-def _longer_only(choice: Choice, said_unchanged: bool, said_swapped: bool) -> tuple[bool, bool]:
+def _longer_only(choice: AnswerPair, said_unchanged: bool, said_swapped: bool) -> tuple[bool, bool]:
     """Of two answers that were said, one of which begins with the other, keep the longer."""
     unchanged, swapped = choice.answers
     if said_unchanged and said_swapped:

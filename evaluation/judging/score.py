@@ -11,7 +11,7 @@ from evaluation.config.suite import DEFAULT_LABEL_TOKENS
 from evaluation.judging.judge import judge
 from evaluation.records.scores import ScoreRecord
 from evaluation.scoring.metrics import Rounding
-from evaluation.scoring.scores import Subject, score_outcomes
+from evaluation.scoring.scores import FeaturizerId, score_outcomes
 from ravel.common.errors import SuiteError, unknown_name
 from ravel.instance import Instance
 from ravel.terms.schema import Generalisation, Partition, split_name
@@ -43,7 +43,7 @@ def score_featurizer(
     instance: Instance,
     engine: Engine,
     featurizer: Featurizer,
-    subject: Subject,
+    featurizer_id: FeaturizerId,
     request: ScoreRequest,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[ScoreRecord]:
@@ -62,7 +62,7 @@ def score_featurizer(
         instance,
         split,
         engine,
-        subject.site,
+        featurizer_id.site,
         featurizer,
         label_tokens=request.label_tokens,
         tolerance=request.tolerance,
@@ -72,7 +72,7 @@ def score_featurizer(
         score_outcomes(
             outcomes,
             attribute,
-            subject,
+            featurizer_id,
             generalisation=request.generalisation,
             partition=request.partition,
             rounding=request.rounding,

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from evaluation.records.scores import Interval, control_row
-from ravel.common.errors import SuiteError
-from ravel.common.io import read_jsonl
-from ravel.common.typed import typed_values
+from ravel.common.typed import Record
 from ravel.terms.schema import Generalisation
 
 __all__ = [
@@ -27,13 +24,14 @@ CONTROL_CHECKS = "control_checks.jsonl"
 """Name of the file in the folder of a run."""
 EVERY_ATTRIBUTE = "*"
 """Stands for the mean over attributes."""
-_MEND = "run the suite again with this version of ravel-bench"
 
 
 @dataclass(frozen=True, slots=True)
-class ControlCheck:
+class ControlCheck(Record):
     """One line of `control_checks.jsonl`: one score of a method under a control, held against its floor on
     test pairs."""
+
+    MEND = "run the suite again with this version of ravel-bench"
 
     control: str
     """As in `ravel list controls`."""
@@ -83,22 +81,6 @@ class ControlCheck:
         """True if the score must be at its floor and is above it."""
         return self.required and self.at_floor is False
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the check as plain values."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, row: dict[str, Any], *, origin: str) -> ControlCheck:
-        """Read a check. Raises SuiteError naming `origin` for missing or unknown fields."""
-        known = {field.name for field in fields(cls)}
-        if row.keys() != known:
-            raise SuiteError(
-                expected=f"the fields of a control check on {origin}",
-                came=f"other fields: {', '.join(sorted(row.keys() ^ known))}",
-                todo=_MEND,
-            )
-        return cls(**typed_values(cls, row, origin=origin, todo=_MEND))
-
 
 def is_at_floor(difference: float | None, interval: Interval | None) -> bool | None:
     """Return whether a score is at its floor: the 95 % interval of score minus floor contains 0 or lies below
@@ -110,9 +92,7 @@ def is_at_floor(difference: float | None, interval: Interval | None) -> bool | N
 
 def read_control_checks(path: Path) -> list[ControlCheck]:
     """Read a `control_checks.jsonl`; an absent file holds none."""
-    if not path.is_file():
-        return []
-    return [ControlCheck.from_json(row, origin=f"line {n} of {path}") for n, row in read_jsonl(path)]
+    return ControlCheck.read(path) if path.is_file() else []
 
 
 def control_sentences(checks: Sequence[ControlCheck]) -> list[str]:

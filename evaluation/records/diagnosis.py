@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_json, write_json
-from ravel.common.typed import check_version, typed_values
+from ravel.common.typed import Record, check_version
 from ravel.terms.schema import Generalisation, Partition
 
 __all__ = [
@@ -33,11 +32,17 @@ DIAGNOSIS_SCHEMA_VERSION = 1
 DIAGNOSTICS = "diagnostics.json"
 """Name of the diagnoses in the folder of a run's cell."""
 CheckResult = Literal["passed", "failed", "not applicable"]
-_MEND = "remove the file and diagnose again"
+_PARTS = ("patches", "measures", "checks")
+"""Fields of a diagnosis that hold records of their own."""
+
+
+class _Part(Record):
+    __slots__ = ()
+    MEND = "remove the file and diagnose again"
 
 
 @dataclass(frozen=True, slots=True)
-class PatchScore:
+class PatchScore(_Part):
     """What one patch does on the pairs of a diagnosis. No number stands without its pairs; None has a
     reason."""
 
@@ -65,7 +70,7 @@ class PatchScore:
 
 
 @dataclass(frozen=True, slots=True)
-class Measure:
+class Measure(_Part):
     """One number about the subspace or its patched states."""
 
     name: str
@@ -79,7 +84,7 @@ class Measure:
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class Check(_Part):
     """A value held against a threshold. Thresholds are conventions, not theorems."""
 
     name: str
@@ -99,7 +104,7 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
-class Diagnosis:
+class Diagnosis(_Part):
     """What was found about one featurizer for one target attribute at its site."""
 
     method: str
@@ -154,39 +159,28 @@ class Diagnosis:
 
     def to_json(self) -> dict[str, Any]:
         """Return the diagnosis as plain values."""
-        plain = {field.name: getattr(self, field.name) for field in fields(self)}
-        parts = {name: [_flat(part) for part in plain[name]] for name in _PARTS}
-        return {
-            "schema_version": DIAGNOSIS_SCHEMA_VERSION,
-            **plain,
-            "settings": dict(self.settings),
-            **parts,
-        }
+        parts = {name: [part.to_json() for part in getattr(self, name)] for name in _PARTS}
+        values = {**_Part.to_json(self), "settings": dict(self.settings), **parts}
+        return {"schema_version": DIAGNOSIS_SCHEMA_VERSION, **values}
 
     @classmethod
     def from_json(cls, row: Any, *, origin: str) -> Diagnosis:
         """Read a diagnosis. Raises SuiteError naming `origin` for missing or unknown fields, a number that is
         not finite, or a newer schema."""
-        values = _versioned(row, origin)
-        _require_fields(cls, values, origin)
+        values = cls.values_in(_versioned(row, origin), origin=origin, but=_PARTS)
         for name in _PARTS:
             if not isinstance(values[name], list):
                 raise _unfit(origin, f"{name} that are no list")
         parts = {
-            "patches": tuple(_part(PatchScore, found, origin) for found in values["patches"]),
-            "measures": tuple(_part(Measure, found, origin) for found in values["measures"]),
-            "checks": tuple(_part(Check, found, origin) for found in values["checks"]),
+            "patches": tuple(PatchScore.from_json(found, origin=origin) for found in values["patches"]),
+            "measures": tuple(Measure.from_json(found, origin=origin) for found in values["measures"]),
+            "checks": tuple(Check.from_json(found, origin=origin) for found in values["checks"]),
         }
-        typed = typed_values(cls, values, origin=origin, todo=_MEND, but=_PARTS)
-        return cls(**{**typed, **parts})
-
-
-_PARTS = ("patches", "measures", "checks")
-"""Fields of a diagnosis that hold typed rows."""
+        return cls(**{**values, **parts})
 
 
 @dataclass(frozen=True, slots=True)
-class Undiagnosed:
+class Undiagnosed(_Part):
     """A target attribute of a cell that no diagnosis applies to."""
 
     attribute: str
@@ -224,7 +218,7 @@ def write_cell_diagnoses(path: Path, found: CellDiagnoses) -> None:
     content = {
         "schema_version": DIAGNOSIS_SCHEMA_VERSION,
         "diagnoses": [diagnosis.to_json() for diagnosis in found.diagnoses],
-        "undiagnosed": [_flat(refused) for refused in found.undiagnosed],
+        "undiagnosed": [refused.to_json() for refused in found.undiagnosed],
     }
     write_json(path, content)
 
@@ -238,20 +232,8 @@ def read_cell_diagnoses(path: Path) -> CellDiagnoses:
         raise _unfit(origin, "no lists of diagnoses")
     return CellDiagnoses(
         tuple(Diagnosis.from_json(row, origin=origin) for row in values["diagnoses"]),
-        tuple(_part(Undiagnosed, row, origin) for row in values["undiagnosed"]),
+        tuple(Undiagnosed.from_json(row, origin=origin) for row in values["undiagnosed"]),
     )
-
-
-P = TypeVar("P", PatchScore, Measure, Check, Undiagnosed)
-
-
-def _flat(part: PatchScore | Measure | Check | Undiagnosed) -> dict[str, Any]:
-    return {field.name: getattr(part, field.name) for field in fields(part)}
-
-
-def _part(part: type[P], row: Any, origin: str) -> P:
-    _require_fields(part, row, origin)
-    return part(**typed_values(part, row, origin=origin, todo=_MEND))
 
 
 def _versioned(row: Any, origin: str) -> dict[str, Any]:
@@ -261,21 +243,9 @@ def _versioned(row: Any, origin: str) -> dict[str, Any]:
     return {name: value for name, value in row.items() if name != "schema_version"}
 
 
-def _require_fields(part: type[Any], row: Any, origin: str) -> None:
-    if not isinstance(row, dict):
-        raise _unfit(origin, f"a {type(row).__name__}")
-    known = {field.name for field in fields(part)}
-    wrong = sorted(known ^ row.keys())
-    if wrong:
-        raise _unfit(origin, f"missing or unknown fields {', '.join(wrong)}")
-    bad = sorted(n for n, value in row.items() if isinstance(value, float) and not math.isfinite(value))
-    if bad:
-        raise _unfit(origin, f"NaN or infinity in {', '.join(bad)}")
-
-
 def _unfit(origin: str, came: str) -> SuiteError:
     return SuiteError(
         expected=f"diagnostics as `ravel diagnose` writes them in {origin}",
         came=came,
-        todo=_MEND,
+        todo=_Part.MEND,
     )

@@ -14,7 +14,6 @@ from ravel.common.plugins import plugin_versions
 
 __all__ = ["describe_environment"]
 
-
 _PACKAGES = (
     "torch",
     "transformers",
@@ -28,8 +27,7 @@ _PACKAGES = (
     "concept-erasure",
     "matplotlib",
 )
-
-
+"""Packages that numbers can depend on."""
 _VARIABLES = (
     "ATEN_CPU_CAPABILITY",
     "CUBLAS_WORKSPACE_CONFIG",
@@ -41,10 +39,8 @@ _VARIABLES = (
     "PYTHONHASHSEED",
     "PYTORCH_CUDA_ALLOC_CONF",
 )
-
-
 _PREFIXES = ("MKL_", "OMP_", "OPENBLAS_", "TORCH_ALLOW_", "TORCH_BLAS_")
-"""Variables whose values can change how numbers are computed."""
+"""Variables, and beginnings of their names, whose values can change how numbers are computed."""
 
 
 def describe_environment(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 from evaluation.records.scores import Refusal
-from ravel.common.errors import SuiteError
-from ravel.common.io import read_jsonl, remove_file, write_jsonl
+from ravel.common.io import remove_file, write_jsonl
+from ravel.common.typed import Record
 
 __all__ = ["FAILURES", "Failure", "failure_notes", "failure_refusals", "read_failures", "write_failures"]
 
@@ -20,8 +20,10 @@ _NAMED = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(Record):
     """One line of `failures.jsonl`: a cell that has no result, for something broke each time it was tried."""
+
+    MEND = "run the suite again; the file is written anew"
 
     cell: str
     """Id of the cell; it is tried again when the run is continued."""
@@ -31,7 +33,7 @@ class Failure:
     """Its target; `*` if it serves all."""
     site: str
     """Its site."""
-    size: int | str
+    size: int | Literal["*"]
     """Its number of coordinates; `*` if that follows from the method."""
     seed: int
     """Its seed."""
@@ -43,30 +45,6 @@ class Failure:
     """What happened the last time, in one paragraph."""
     trace: str
     """The traceback; empty where a process died or the error was a user's."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the failure as plain values."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, row: dict[str, Any], *, origin: str) -> Failure:
-        """Read a failure. Raises SuiteError naming `origin` for missing or unknown fields and wrong types."""
-        known = [field.name for field in fields(cls)]
-        if sorted(row) != sorted(known):
-            raise SuiteError(
-                expected=f"the fields {', '.join(known)} in {origin}",
-                came=", ".join(map(str, row)) or "none",
-                todo="run the suite again; the file is written anew",
-            )
-        for name, value in row.items():
-            whole = name in ("seed", "attempts") or (name == "size" and value != "*")
-            if isinstance(value, bool) or not isinstance(value, int if whole else str):
-                raise SuiteError(
-                    expected=f"{'a whole number' if whole else 'text'} as {name} in {origin}",
-                    came=repr(value)[:80],
-                    todo="run the suite again; the file is written anew",
-                )
-        return cls(**row)
 
     def label(self) -> str:
         """Name the cell for people."""
@@ -87,9 +65,7 @@ def write_failures(folder: Path, failures: Sequence[Failure]) -> None:
 def read_failures(folder: Path) -> list[Failure]:
     """Read a run's failures; none if nothing failed. Raises SuiteError naming the line that does not fit."""
     path = folder / FAILURES
-    if not path.is_file():
-        return []
-    return [Failure.from_json(row, origin=f"line {n} of {path}") for n, row in read_jsonl(path)]
+    return Failure.read(path) if path.is_file() else []
 
 
 def failure_refusals(failures: Sequence[Failure], holes: Sequence[tuple[str, str]]) -> list[Refusal]:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
+from ravel.common.typed import Record
 from ravel.terms.schema import Generalisation, Partition
 
 __all__ = ["AngleRecord", "EntanglementRecord"]
 
 
 @dataclass(frozen=True, slots=True)
-class EntanglementRecord:
+class EntanglementRecord(Record):
     """What the pairs of one attribute said after the featurizer of another (or its own) was swapped."""
 
     method: str
@@ -43,13 +43,9 @@ class EntanglementRecord:
     n: int
     """Number of pairs."""
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the record as plain values."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
-
 
 @dataclass(frozen=True, slots=True)
-class AngleRecord:
+class AngleRecord(Record):
     """The principal angles between two swapped parts of one method at one site."""
 
     method: str
@@ -76,7 +72,3 @@ class AngleRecord:
     """Mean squared cosine: the share of the smaller part that lies in the larger."""
     chance: float
     """What two random subspaces of these sizes have on average."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the record as plain values."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from ravel.common.errors import SuiteError
-from ravel.common.io import read_jsonl, write_jsonl
-from ravel.common.typed import check_version, typed_values
+from ravel.common.io import write_jsonl
+from ravel.common.typed import Record
 from ravel.terms.schema import Generalisation
 
 __all__ = [
@@ -23,7 +21,6 @@ __all__ = [
 ]
 
 PLANTED_SCHEMA_VERSION = 1
-_MEND = "score the planted world again"
 TRUTH = "truth"
 """Row of the true subspace itself: what can be reached in this world."""
 ILLUSION = "illusion"
@@ -31,8 +28,10 @@ ILLUSION = "illusion"
 
 
 @dataclass(frozen=True, slots=True)
-class PlantedRecord:
+class PlantedRecord(Record):
     """One line of `planted.jsonl`: a fit, its score on test pairs, and how near it is to the truth."""
+
+    SCHEMA, MEND = PLANTED_SCHEMA_VERSION, "score the planted world again"
 
     schema_version: int
     """`PLANTED_SCHEMA_VERSION` of the writer."""
@@ -76,28 +75,9 @@ class PlantedRecord:
         """Mean of cause and isolate."""
         return (self.cause + self.isolate) / 2
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the record as plain values."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
-
-    @classmethod
-    def from_json(cls, row: dict[str, Any], *, origin: str) -> PlantedRecord:
-        """Read a record. Raises SuiteError naming `origin` for missing or unknown fields, a value of another
-        type, or a newer schema."""
-        if "schema_version" in row:
-            check_version(row["schema_version"], PLANTED_SCHEMA_VERSION, what="records", origin=origin)
-        known = {field.name for field in fields(cls)}
-        if row.keys() != known:
-            raise SuiteError(
-                expected=f"the fields of a PlantedRecord of version {PLANTED_SCHEMA_VERSION} in {origin}",
-                came=f"differing: {', '.join(sorted(row.keys() ^ known))}",
-                todo=_MEND,
-            )
-        return cls(**typed_values(cls, row, origin=origin, todo=_MEND))
-
 
 @dataclass(frozen=True, slots=True)
-class ValidityRecord:
+class ValidityRecord(Record):
     """One line of `validity.jsonl`: how well a score orders fits as the truth does."""
 
     schema_version: int
@@ -120,14 +100,10 @@ class ValidityRecord:
     fits: int
     """Number of fits."""
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the record as plain values."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
-
 
 def read_planted(path: Path) -> list[PlantedRecord]:
     """Read `planted.jsonl`. Raises SuiteError naming the line that does not fit."""
-    return [PlantedRecord.from_json(row, origin=f"{path}, line {line}") for line, row in read_jsonl(path)]
+    return PlantedRecord.read(path)
 
 
 def write_planted(path: Path, records: Iterable[PlantedRecord | ValidityRecord]) -> None:

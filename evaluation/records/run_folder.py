@@ -1,17 +1,6 @@
 """The folder of a run: where each file lies, when it may be continued; no fitting, no scores.
 
-config.yaml         the resolved suite
-environment.json    fingerprints of instance and model, and each environment that worked on this folder
-instance/           the instance, as `ravel build` wrote it
-cells/<id>/         cell.json (written last), featurizer.safetensors, featurizer.json, train_log.jsonl,
-                    outcomes/<split>.jsonl, checkpoint/ (only while the cell is being fitted)
-shared/             what fits of several cells have in common, such as an autoencoder
-scores.jsonl        a record per cell, target attribute and split
-averages.jsonl      chosen points averaged over seeds, per attribute and over all attributes
-comparisons.jsonl   paired differences between methods
-refusals.jsonl      methods that had no answer for a target attribute, with the reason
-failures.jsonl      cells that failed each time they were tried; only if there are any
-tables/  plots/
+`layout.py` lists the files.
 """
 
 from __future__ import annotations

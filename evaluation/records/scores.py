@@ -3,17 +3,12 @@ torch-free."""
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Iterable
-from dataclasses import MISSING, dataclass, fields
-from functools import lru_cache
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal
 
-from ravel.common.errors import SuiteError
-from ravel.common.io import read_jsonl
-from ravel.common.typed import check_version, typed_values
+from ravel.common.typed import Record
 from ravel.terms.schema import Generalisation, Partition, SourceKind
 
 __all__ = [
@@ -54,7 +49,6 @@ NO_OP_DISENTANGLE = 0.5
 ScoredKind = SourceKind | Literal["all"]
 """Which pairs a score counts: those of one source kind, or all of them."""
 Interval = tuple[float, float]
-_MEND = "restore the file from the run that wrote it, or score again"
 
 
 def control_row(method: str, control: str) -> str:
@@ -73,7 +67,7 @@ def set_apart(method: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Record):
     """What the model said for one pair after the interchange, judged against both answers; no target is
     assumed."""
 
@@ -94,20 +88,12 @@ class Outcome:
     said_unchanged: bool
     """The answer was `if_unchanged`."""
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the outcome as plain values."""
-        return _plain(self)
-
-    @classmethod
-    def from_json(cls, row: dict[str, Any], *, origin: str) -> Outcome:
-        """Read an outcome. Raises SuiteError naming `origin` for missing or unknown fields."""
-        _check_fields(cls, row, origin)
-        return cls(**typed_values(cls, row, origin=origin, todo=_MEND))
-
 
 @dataclass(frozen=True, slots=True)
-class ScoreRecord:
+class ScoreRecord(Record):
     """One line of `scores.jsonl`. Scores are unrounded; None only with a count of 0."""
+
+    SCHEMA, ADDED = SCORE_SCHEMA_VERSION, ("source_kind",)
 
     schema_version: int
     """`SCORE_SCHEMA_VERSION` of the writer."""
@@ -153,21 +139,13 @@ class ScoreRecord:
     source_kind: ScoredKind = "all"
     """Which pairs count; a breakdown by kind is kept for chosen points on test pairs. New in version 2."""
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the record as plain values."""
-        return _plain(self)
-
-    @classmethod
-    def from_json(cls, row: dict[str, Any], *, origin: str) -> ScoreRecord:
-        """Read a record. Raises SuiteError naming `origin` for missing or unknown fields, or a newer
-        schema."""
-        return cls(**_checked(cls, row, origin))
-
 
 @dataclass(frozen=True, slots=True)
-class AverageRecord:
+class AverageRecord(Record):
     """One line of `averages.jsonl`: the chosen point of a method, averaged over seeds and, for `macro`,
     attributes."""
+
+    SCHEMA, ADDED = SCORE_SCHEMA_VERSION, ("source_kind",)
 
     schema_version: int
     """`SCORE_SCHEMA_VERSION` of the writer."""
@@ -206,20 +184,12 @@ class AverageRecord:
     source_kind: ScoredKind = "all"
     """Which pairs count. New in version 2."""
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the record as plain values."""
-        return _plain(self)
-
-    @classmethod
-    def from_json(cls, row: dict[str, Any], *, origin: str) -> AverageRecord:
-        """Read a record. Raises SuiteError naming `origin` for missing or unknown fields, or a newer
-        schema."""
-        return cls(**_checked(cls, row, origin))
-
 
 @dataclass(frozen=True, slots=True)
-class ComparisonRecord:
+class ComparisonRecord(Record):
     """One line of `comparisons.jsonl`: macro average of `first` minus that of `second`, on the same pairs."""
+
+    SCHEMA, ADDED = SCORE_SCHEMA_VERSION, ("disentangle_p", "disentangle_p_adjusted")
 
     schema_version: int
     """`SCORE_SCHEMA_VERSION` of the writer."""
@@ -255,19 +225,9 @@ class ComparisonRecord:
     disentangle_p_adjusted: float | None = None
     """The same, adjusted for all comparisons of this split at once (Holm 1979). New in version 2."""
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the record as plain values."""
-        return _plain(self)
-
-    @classmethod
-    def from_json(cls, row: dict[str, Any], *, origin: str) -> ComparisonRecord:
-        """Read a record. Raises SuiteError naming `origin` for missing or unknown fields, or a newer
-        schema."""
-        return cls(**_checked(cls, row, origin))
-
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(Record):
     """One line of `refusals.jsonl`: a method that had no answer for a target attribute, at no point of its
     grid."""
 
@@ -278,94 +238,27 @@ class Refusal:
     reason: str
     """What the method expected and what it found."""
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the refusal as plain values."""
-        return _plain(self)
-
-    @classmethod
-    def from_json(cls, row: dict[str, Any], *, origin: str) -> Refusal:
-        """Read a refusal. Raises SuiteError naming `origin` for missing or unknown fields."""
-        _check_fields(cls, row, origin)
-        return cls(**typed_values(cls, row, origin=origin, todo=_MEND))
-
-
-R = TypeVar("R", Outcome, ScoreRecord, AverageRecord, ComparisonRecord, Refusal)
-
 
 def read_outcomes(path: Path) -> list[Outcome]:
     """Read an outcomes file. Raises SuiteError naming the line that does not fit."""
-    return _read(Outcome, path)
+    return Outcome.read(path)
 
 
 def read_scores(path: Path) -> list[ScoreRecord]:
     """Read `scores.jsonl`. Raises SuiteError naming the line that does not fit."""
-    return _read(ScoreRecord, path)
+    return ScoreRecord.read(path)
 
 
 def read_averages(path: Path) -> list[AverageRecord]:
     """Read `averages.jsonl`. Raises SuiteError naming the line that does not fit."""
-    return _read(AverageRecord, path)
+    return AverageRecord.read(path)
 
 
 def read_comparisons(path: Path) -> list[ComparisonRecord]:
     """Read `comparisons.jsonl`. Raises SuiteError naming the line that does not fit."""
-    return _read(ComparisonRecord, path)
+    return ComparisonRecord.read(path)
 
 
 def read_refusals(path: Path) -> list[Refusal]:
     """Read `refusals.jsonl`. Raises SuiteError naming the line that does not fit."""
-    return _read(Refusal, path)
-
-
-def _plain(record: Outcome | ScoreRecord | AverageRecord | ComparisonRecord | Refusal) -> dict[str, Any]:
-    # Records are flat; `dataclasses.asdict` copies deeply, which takes ten times as long.
-    return {field.name: getattr(record, field.name) for field in fields(record)}
-
-
-def _read(record: type[R], path: Path) -> list[R]:
-    return [record.from_json(row, origin=f"{path}, line {line}") for line, row in read_jsonl(path)]
-
-
-def _checked(record: type[Any], row: dict[str, Any], origin: str) -> dict[str, Any]:
-    if "schema_version" in row:
-        check_version(row["schema_version"], SCORE_SCHEMA_VERSION, what="records", origin=origin)
-    _check_fields(record, row, origin)
-    _check_finite(row, origin)
-    return typed_values(record, row, origin=origin, todo=_MEND)
-
-
-def _check_finite(values: dict[str, Any], origin: str) -> None:
-    bad = sorted(n for n, value in values.items() if not all(map(math.isfinite, _floats(value))))
-    if bad:
-        raise SuiteError(
-            expected=f"finite numbers in {origin}",
-            came=f"NaN or infinity in {', '.join(bad)}",
-            todo="score again",
-        )
-
-
-def _floats(value: Any) -> Iterable[float]:
-    values = value if isinstance(value, (list, tuple)) else (value,)
-    return (v for v in values if isinstance(v, float))
-
-
-@lru_cache(maxsize=16)
-def _names_of(record: type[Any]) -> tuple[frozenset[str], frozenset[str]]:
-    """Return the fields that a record class has, and those that every file has."""
-    found = fields(record)
-    # A field with a default came later than the first schema: older files lack it.
-    needed = frozenset(field.name for field in found if field.default is MISSING)
-    return frozenset(field.name for field in found), needed
-
-
-def _check_fields(record: type[Any], row: dict[str, Any], origin: str) -> None:
-    known, needed = _names_of(record)  # type: ignore[arg-type]  # a class is hashable
-    if row.keys() == known:
-        return
-    missing, unknown = sorted(needed - row.keys()), sorted(row.keys() - known)
-    if missing or unknown:
-        raise SuiteError(
-            expected=f"the fields of a {record.__name__} in {origin}",
-            came=f"missing: {', '.join(missing) or 'none'}; unknown: {', '.join(unknown) or 'none'}",
-            todo="use a file written by this version of ravel-bench",
-        )
+    return Refusal.read(path)

@@ -1,16 +1,22 @@
-"""Angles between what the featurizers of one method swap, as records per pair; it reads no files."""
+"""Angles between what the featurizers of one method swap, as records per pair.
+
+Loads without torch, which only the functions need.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from das.featurizers.base import Featurizer
-from das.featurizers.geometry import overlap, principal_cosines
 from evaluation.records.overlaps import AngleRecord
 
-__all__ = ["FittedPart", "angle_records"]
+if TYPE_CHECKING:
+    from das.featurizers.base import Featurizer
+
+__all__ = ["FittedPart", "angle_records", "read_parts"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,20 +35,36 @@ class FittedPart:
     """The featurizer."""
 
 
+def read_parts(cells: Sequence[Path]) -> list[FittedPart]:
+    """Read the featurizers of these cells' folders, where there are any, sorted by what they were fitted for.
+
+    What swaps the whole vector whatever the attribute is left out: it overlaps with itself, which is no news.
+    """
+    from das.featurizers.storage import load_featurizer
+
+    parts = []
+    for folder in cells:
+        if (folder / "featurizer.json").is_file():
+            featurizer, header = load_featurizer(folder)
+            if header.attribute != "*" or featurizer.size < featurizer.width:
+                fitted = (header.method, header.attribute, header.seed, str(header.site))
+                parts.append(FittedPart(*fitted, featurizer))
+    return sorted(parts, key=lambda p: (p.method, p.attribute, p.seed, p.site))
+
+
 def angle_records(parts: Sequence[FittedPart]) -> list[AngleRecord]:
     """Return a record for every two parts of one method at one site, unless one of them is empty.
 
     Parts of different sites have no angle. The order is that of the parts.
     """
-    records = []
-    for first, second in combinations(parts, 2):
-        if (first.method, first.site) == (second.method, second.site):
-            record = _record(first, second)
-            records += [] if record is None else [record]
-    return records
+    pairs = combinations(parts, 2)
+    records = [_record(a, b) for a, b in pairs if (a.method, a.site) == (b.method, b.site)]
+    return [record for record in records if record is not None]
 
 
 def _record(first: FittedPart, second: FittedPart) -> AngleRecord | None:
+    from das.featurizers.geometry import overlap, principal_cosines
+
     cosines = principal_cosines(first.featurizer, second.featurizer)
     shared = overlap(cosines)
     if shared is None:

@@ -14,7 +14,7 @@ from evaluation.records.scores import AverageRecord, ComparisonRecord, Outcome, 
 from evaluation.report.tables import render
 from evaluation.report.tables.of_runs import table_of_runs
 from ravel.common.errors import unknown_name
-from ravel.instance.instance import ALL_SPLITS
+from ravel.instance import ALL_SPLITS
 
 if TYPE_CHECKING:
     import pandas as pd

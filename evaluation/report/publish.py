@@ -8,15 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from das.featurizers.storage import load_featurizer
-from evaluation.records.overlaps import AngleRecord, EntanglementRecord
+from evaluation.records.overlaps import EntanglementRecord
 from evaluation.records.run_folder import RunFolder
 from evaluation.records.run_records import RunRecords
 from evaluation.records.scores import ScoreRecord
-from evaluation.report.angles import FittedPart, angle_records
+from evaluation.report.angles import angle_records, read_parts
 from evaluation.report.plots import PLOTS, PlotInputs, TrainingLog, write_plots
 from evaluation.report.tables import write_tables
 from evaluation.report.tables.means import averages_without_outcomes
+from evaluation.report.tables.of_runs import tables_of_run
 from evaluation.scoring.entanglement import entanglement_records
 from evaluation.scoring.post_hoc import read_derived, write_derived
 from ravel.common.errors import SuiteError, unknown_name
@@ -41,18 +41,7 @@ def publish_tables(run: RunFolder) -> list[Path]:
     The numbers behind those of balanced scores and of dependence go into the run's folder, as JSON Lines.
     """
     records = RunRecords(run)
-    derived = write_derived(records)
-    return write_tables(
-        records.scores,
-        records.averages,
-        run.tables,
-        comparisons=records.comparisons,
-        refusals=records.refusals,
-        balanced=derived.balanced,
-        breakdowns=derived.breakdowns,
-        controls=records.control_checks,
-        failures=records.failures,
-    )
+    return write_tables(tables_of_run(records, write_derived(records)), run.tables)
 
 
 def publish_plots(
@@ -95,20 +84,22 @@ def plot_inputs(run: RunFolder, names: Sequence[str] | None = None) -> PlotInput
     wanted = set(PLOTS if names is None else names)
     records = RunRecords(run)
     chosen = records.chosen()
+    cells = [run.cell(cell) for cell in sorted({record.cell for record in chosen})]
+    averages = records.averages
     return PlotInputs(
         scores=records.scores,
-        averages=averages_without_outcomes(chosen) if records.averages is None else records.averages,
-        entanglement=_entanglement(records, chosen) if "entanglement" in wanted else (),
+        averages=averages_without_outcomes(chosen) if averages is None else averages,
+        entanglement=_entanglement(records) if "entanglement" in wanted else (),
         dependence=read_derived(records).dependence if "entanglement" in wanted else (),
-        angles=_angles(run, chosen) if "angles" in wanted else (),
+        angles=angle_records(read_parts([cell.path for cell in cells])) if "angles" in wanted else (),
         logs=_logs(run, chosen) if "training" in wanted else (),
     )
 
 
-def _entanglement(run: RunRecords, chosen: Sequence[ScoreRecord]) -> list[EntanglementRecord]:
+def _entanglement(run: RunRecords) -> list[EntanglementRecord]:
     """Read each cell's outcomes once; a cell may be the chosen one of several attributes."""
     served: dict[tuple[str, str], list[ScoreRecord]] = {}
-    for record in chosen:
+    for record in run.chosen():
         split = split_name(record.generalisation, record.partition)
         served.setdefault((record.cell, split), []).append(record)
     records: list[EntanglementRecord] = []
@@ -133,30 +124,17 @@ def _entanglement(run: RunRecords, chosen: Sequence[ScoreRecord]) -> list[Entang
     return sorted(records, key=lambda r: (r.method, r.generalisation, r.swapped, r.asked, r.seed))
 
 
-def _angles(run: RunFolder, chosen: Sequence[ScoreRecord]) -> list[AngleRecord]:
-    parts = []
-    for cell in _cells(chosen):
-        folder = run.cell(cell).path
-        if (folder / "featurizer.json").is_file():
-            featurizer, header = load_featurizer(folder)
-            # What swaps the whole vector, whatever the attribute, overlaps with itself: no news.
-            if header.attribute != "*" or featurizer.size < featurizer.width:
-                parts.append(
-                    FittedPart(header.method, header.attribute, header.seed, str(header.site), featurizer)
-                )
-    return angle_records(sorted(parts, key=lambda p: (p.method, p.attribute, p.seed, p.site)))
-
-
 def _logs(run: RunFolder, chosen: Sequence[ScoreRecord]) -> list[TrainingLog]:
+    served: dict[str, list[ScoreRecord]] = {}
+    for record in chosen:
+        served.setdefault(record.cell, []).append(record)
     logs = []
-    by_cell = {r.cell: r for r in chosen}
-    for cell in _cells(chosen):
-        path = run.cell(cell).train_log
-        record = by_cell[cell]
-        shared = len({r.attribute for r in chosen if r.cell == cell}) > 1
+    for cell, records in sorted(served.items()):
+        path, attributes = run.cell(cell).train_log, {record.attribute for record in records}
         if path.is_file():
             rows = tuple(_log_row(row, f"{path}, line {line}") for line, row in read_jsonl(path))
-            logs.append(TrainingLog(record.method, "*" if shared else record.attribute, record.seed, rows))
+            attribute = attributes.pop() if len(attributes) == 1 else "*"
+            logs.append(TrainingLog(records[0].method, attribute, records[0].seed, rows))
     return sorted(logs, key=lambda log: (log.method, log.attribute, log.seed))
 
 
@@ -171,7 +149,3 @@ def _log_row(row: dict[str, Any], origin: str) -> dict[str, Any]:
                     todo="restore the log, or remove it: only the plot of the training is drawn from it",
                 )
     return row
-
-
-def _cells(chosen: Sequence[ScoreRecord]) -> list[str]:
-    return sorted({record.cell for record in chosen})

@@ -2,39 +2,36 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from evaluation.config.preset import MEAN_OVER_ATTRIBUTES, SCORES, Preset, Published, Score
 from evaluation.records.scores import AverageRecord, ScoreRecord
+from evaluation.scoring.metrics import mean
 
 __all__ = ["PublishedRow", "beside_published", "published_markdown"]
+
+_HEADER = ("method", "attribute", "split", "point", "score", "published", "ours", "at", "on", "within")
 
 
 @dataclass(frozen=True, slots=True)
 class PublishedRow:
-    """A published figure with ours beside it."""
+    """A published figure with ours beside it, if this run has such a row."""
 
     published: Published
     """What was published."""
     score: Score
     """Which of its scores."""
-    ours: float | None
-    """Mean over seeds at the nearest point that was scored; None if this run has no such row."""
-    size: int | None
+    value: float
+    """The published figure."""
+    ours: float | None = None
+    """Mean over seeds at the nearest point that was scored."""
+    size: int | None = None
     """Size of that point."""
-    site: str | None
+    site: str | None = None
     """Site of that point."""
-    partition: str | None
+    partition: str | None = None
     """`test` where it is the chosen point, `val` where it was only validated."""
-
-    @property
-    def value(self) -> float:
-        """The published figure."""
-        found = getattr(self.published, self.score)
-        assert isinstance(found, float)
-        return found
 
     @property
     def reproduced(self) -> bool | None:
@@ -52,76 +49,76 @@ def beside_published(
     site is not stated, the chosen point comes first. A figure for `mean over attributes` is laid beside the
     macro average of the test pairs.
     """
-    return [
-        _row(published, score, scores, averages)
-        for published in preset.published
-        for score in SCORES
-        if getattr(published, score) is not None
-    ]
+    rows = []
+    for published in preset.published:
+        for score in SCORES:
+            value: float | None = getattr(published, score)
+            if value is None:
+                continue
+            if published.attribute == MEAN_OVER_ATTRIBUTES:
+                rows.append(_mean_row(published, score, value, averages))
+            else:
+                rows.append(_row(published, score, value, scores))
+    return rows
 
 
-def _row(
-    published: Published, score: Score, scores: Sequence[ScoreRecord], averages: Sequence[AverageRecord]
-) -> PublishedRow:
-    if published.attribute == MEAN_OVER_ATTRIBUTES:
-        return _mean_row(published, score, averages)
-    own = [
-        record
-        for record in scores
-        if (record.method, record.attribute, record.generalisation, record.source_kind)
-        == (published.method, published.attribute, published.generalisation, "all")
-        and (published.site is None or record.site == published.site)
-    ]
-    at = [r for r in own if r.partition == "val" or r.chosen]
-    if not at:
-        return PublishedRow(published, score, None, None, None, None)
-    best = min(at, key=lambda r: (_distance(r, published), r.partition != "test", -(r.disentangle or 0.0)))
-    group = [r for r in at if (r.site, r.size, r.partition) == (best.site, best.size, best.partition)]
-    mean = _mean(getattr(record, score) for record in group)
-    return PublishedRow(published, score, mean, best.size, best.site, best.partition)
+def _row(published: Published, score: Score, value: float, scores: Sequence[ScoreRecord]) -> PublishedRow:
+    candidates = [r for r in scores if (r.partition == "val" or r.chosen) and _fits(r, published)]
+    if not candidates:
+        return PublishedRow(published, score, value)
+    nearest = min(
+        candidates, key=lambda r: (_distance(r, published), r.partition != "test", -(r.disentangle or 0.0))
+    )
+    point = (nearest.size, nearest.site, nearest.partition)
+    seeds = [getattr(r, score) for r in candidates if (r.size, r.site, r.partition) == point]
+    ours = mean([found for found in seeds if found is not None])
+    return PublishedRow(published, score, value, ours, *point)
+
+
+def _fits(record: ScoreRecord, published: Published) -> bool:
+    """Tell whether a record is of the published method, attribute and generalisation, and site if stated."""
+    stated = (published.method, published.attribute, published.generalisation, "all")
+    ours = (record.method, record.attribute, record.generalisation, record.source_kind)
+    return ours == stated and published.site in (None, record.site)
 
 
 def _distance(record: ScoreRecord, published: Published) -> int:
     return 0 if published.size is None else abs(record.size - published.size)
 
 
-def _mean_row(published: Published, score: Score, averages: Sequence[AverageRecord]) -> PublishedRow:
-    for record in averages:
-        if (record.scope, record.partition, record.source_kind) == ("macro", "test", "all") and (
-            (record.method, record.generalisation) == (published.method, published.generalisation)
-        ):
-            return PublishedRow(published, score, getattr(record, score), None, None, "test")
-    return PublishedRow(published, score, None, None, None, None)
-
-
-def _mean(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return math.fsum(known) / len(known) if known else None
+def _mean_row(
+    published: Published, score: Score, value: float, averages: Sequence[AverageRecord]
+) -> PublishedRow:
+    wanted = ("macro", "test", "all", published.method, published.generalisation)
+    for r in averages:
+        if (r.scope, r.partition, r.source_kind, r.method, r.generalisation) == wanted:
+            return PublishedRow(published, score, value, getattr(r, score), partition="test")
+    return PublishedRow(published, score, value)
 
 
 def published_markdown(preset: Preset, rows: Sequence[PublishedRow]) -> str:
     """Return the published figures beside ours as Markdown, with source, tolerances and notes."""
-    header = ("method", "attribute", "split", "point", "score", "published", "ours", "at", "on", "within")
-    body = [
-        (
-            row.published.method,
-            row.published.attribute,
-            row.published.generalisation,
-            ", ".join(filter(None, (row.published.site, _size_text(row)))) or "-",
-            row.score,
-            f"{row.value:.3f} ± {row.published.tolerance:g}",
-            "-" if row.ours is None else f"{row.ours:.3f}",
-            "-" if row.size is None else f"size {row.size}",
-            row.partition or "-",
-            {True: "yes", False: "no", None: "-"}[row.reproduced],
-        )
-        for row in rows
-    ]
-    lines = [" | ".join(cells) for cells in (header, ("---",) * len(header), *body)]
-    table = "\n".join(f"| {line} |" for line in lines)
+    lines = [_HEADER, ("---",) * len(_HEADER), *map(_cells, rows)]
+    table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
     notes = "\n".join(f"- {note}" for note in preset.notes)
     return f"Published figures beside ours. Source: {preset.source}.\n\n{table}\n\n{notes}\n"
 
 
-def _size_text(row: PublishedRow) -> str:
-    return "" if row.published.size is None else f"size {row.published.size}"
+def _cells(row: PublishedRow) -> tuple[str, ...]:
+    published = row.published
+    return (
+        published.method,
+        published.attribute,
+        published.generalisation,
+        ", ".join(filter(None, (published.site, _size(published.size)))) or "-",
+        row.score,
+        f"{row.value:.3f} ± {published.tolerance:g}",
+        "-" if row.ours is None else f"{row.ours:.3f}",
+        _size(row.size) or "-",
+        row.partition or "-",
+        {True: "yes", False: "no", None: "-"}[row.reproduced],
+    )
+
+
+def _size(size: int | None) -> str:
+    return "" if size is None else f"size {size}"

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from evaluation.records.scores import Outcome
 from evaluation.scoring.clusters import Clusters
-from evaluation.scoring.intervals import Sampled, mean_of, sample_scores
+from evaluation.scoring.intervals import ScoreEstimate, estimate_scores, mean_of
 from ravel.common.errors import SuiteError
 
 __all__ = [
@@ -31,7 +31,7 @@ OutcomesBySeed = Sequence[Sequence[Outcome]]
 class Macro:
     """An unweighted mean over target attributes."""
 
-    mean: Sampled
+    mean: ScoreEstimate
     """The mean; all None if no attribute counts."""
     attributes: tuple[str, ...]
     """The attributes that count, sorted."""
@@ -39,21 +39,21 @@ class Macro:
     """Attributes without a cause pair or without an isolate pair."""
 
 
-def mean_of_seeds(parts: Sequence[Sampled]) -> Sampled:
+def mean_of_seeds(parts: Sequence[ScoreEstimate]) -> ScoreEstimate:
     """Return the mean of one target's scores, a seed each; the counts are those of one seed, for the pairs
     are the same."""
     mean, one = mean_of(parts), parts[0].point
     return replace(mean, point=replace(mean.point, n_cause=one.n_cause, n_isolate=one.n_isolate))
 
 
-def mean_over_seeds(by_seed: OutcomesBySeed, attribute: str, clusters: Clusters) -> Sampled:
+def mean_over_seeds(by_seed: OutcomesBySeed, attribute: str, clusters: Clusters) -> ScoreEstimate:
     """Score one target for each seed and return the mean.
 
     Raises SuiteError if the seeds were judged on different pairs.
     """
     for other in by_seed[1:]:
         check_same_pairs(by_seed[0], other)
-    return mean_of_seeds([sample_scores(outcomes, attribute, clusters) for outcomes in by_seed])
+    return mean_of_seeds([estimate_scores(outcomes, attribute, clusters) for outcomes in by_seed])
 
 
 def macro_average(targets: Mapping[str, OutcomesBySeed], clusters: Clusters) -> Macro:
@@ -61,7 +61,7 @@ def macro_average(targets: Mapping[str, OutcomesBySeed], clusters: Clusters) -> 
     return average_attributes({a: mean_over_seeds(targets[a], a, clusters) for a in sorted(targets)})
 
 
-def average_attributes(parts: Mapping[str, Sampled]) -> Macro:
+def average_attributes(parts: Mapping[str, ScoreEstimate]) -> Macro:
     """Return the mean over attributes that were scored already.
 
     An attribute counts if it has both cause and isolate pairs, so that disentangle stays the mean of the

@@ -13,10 +13,10 @@ import numpy as np
 
 from evaluation.records.scores import AverageRecord, Outcome
 from evaluation.scoring.averages import mean_of_seeds
-from evaluation.scoring.intervals import Sampled, Spreads
+from evaluation.scoring.intervals import ScoreEstimate, Spreads
 from evaluation.scoring.metrics import Answer, Measure, Scores, mean, midpoint
 from evaluation.scoring.strata import Strata, verdicts_of
-from evaluation.scoring.summary import Evidence, SplitContext, average_records, sample_methods_by
+from evaluation.scoring.summary import SeedOutcomes, SplitContext, average_records, estimate_methods_by
 from ravel.checking.values import normalised
 from ravel.common.errors import SuiteError
 from ravel.terms.schema import InterchangePair
@@ -81,20 +81,22 @@ class BalancedScorer:
         self._ids = [pair.pair_id for pair in pairs]
         self._strata: dict[str, Strata] = {}
 
-    def records(self, evidence: Sequence[Evidence]) -> list[AverageRecord]:
+    def records(self, seed_outcomes: Sequence[SeedOutcomes]) -> list[AverageRecord]:
         """Return every method's balanced scores: per attribute the mean over seeds, and over attributes.
 
         Records are as those of `averages.jsonl`, with intervals of the same kind. Raises SuiteError unless
-        the evidence holds an outcome for each pair.
+        the outcomes hold an outcome for each pair.
         """
-        return average_records(sample_methods_by(self._mean_over_seeds, evidence), self._split)
+        return average_records(estimate_methods_by(self._mean_over_seeds, seed_outcomes), self._split)
 
-    def sampled(self, outcomes: Sequence[Outcome], attribute: str) -> Sampled:
+    def estimate(self, outcomes: Sequence[Outcome], attribute: str) -> ScoreEstimate:
         """Score one target on the outcomes, with what the intervals come from."""
         point, said = balanced_scores(outcomes, attribute, self._classes), verdicts_of(outcomes, self._ids)
         right = np.where([pair.attribute == attribute for pair in self._pairs], said.swapped, said.unchanged)
         strata, asked = self._sorted(attribute), {pair.attribute for pair in self._pairs}
-        return Sampled(point, Spreads.each(lambda weights: strata.spread(right, weights), attribute, asked))
+        return ScoreEstimate(
+            point, Spreads.each(lambda weights: strata.spread(right, weights), attribute, asked)
+        )
 
     def _sorted(self, target: str) -> Strata:
         """Return the pairs in the classes of what is expected for this target."""
@@ -103,8 +105,10 @@ class BalancedScorer:
             self._strata[target] = Strata(self._pairs, expected, self._split.clusters)
         return self._strata[target]
 
-    def _mean_over_seeds(self, evidence: Evidence) -> Sampled:
-        return mean_of_seeds([self.sampled(outcomes, evidence.attribute) for outcomes in evidence.read()])
+    def _mean_over_seeds(self, seed_outcomes: SeedOutcomes) -> ScoreEstimate:
+        return mean_of_seeds(
+            [self.estimate(outcomes, seed_outcomes.attribute) for outcomes in seed_outcomes.read()]
+        )
 
 
 def _balanced(outcomes: Iterable[Outcome], attribute: str, answer: Answer, classes: Classes) -> Measure:

@@ -16,10 +16,10 @@ import numpy as np
 from evaluation.records.breakdowns import ALL_OTHERS, BREAKDOWN_SCHEMA_VERSION, PARTS, BreakdownRecord, Part
 from evaluation.records.scores import Interval, Outcome
 from evaluation.scoring.clusters import IntArray
-from evaluation.scoring.intervals import Sampled, Spreads, mean_of
+from evaluation.scoring.intervals import ScoreEstimate, Spreads, mean_of
 from evaluation.scoring.metrics import Scores, isolate
 from evaluation.scoring.strata import Strata, Verdicts, verdicts_of
-from evaluation.scoring.summary import Evidence, SplitContext
+from evaluation.scoring.summary import SeedOutcomes, SplitContext
 from ravel.checking.dependence import Dependence, bound_attributes
 from ravel.checking.values import SameValue
 from ravel.terms.schema import InterchangePair
@@ -82,34 +82,34 @@ class Breakdown:
         self._stays: dict[str, list[bool | None]] = {}
         self._cuts: dict[tuple[str, Part], _Cut] = {}
 
-    def records(self, evidence: Evidence) -> list[BreakdownRecord]:
+    def records(self, chosen: SeedOutcomes) -> list[BreakdownRecord]:
         """Return the records of one method and target: isolate where an attribute's value stays the same
         between base and source entity, and where it changes.
 
         The attribute is the target itself, for all other attributes together and for each that is asked, and
         each attribute bound to the target (`Dependence.bound`), for all others together. Raises SuiteError
-        unless the evidence holds an outcome for each pair.
+        unless the outcomes hold an outcome for each pair.
         """
-        read = evidence.read()
+        read = chosen.read()
         seeds = [_Seed({o.pair_id: o for o in found}, verdicts_of(found, self._ids)) for found in read]
-        target = evidence.attribute
+        target = chosen.attribute
         others = sorted({pair.attribute for pair in self._pairs} - {target})
         pairs = [(target, ALL_OTHERS), *((target, name) for name in others)]
         pairs += [(by, ALL_OTHERS) for by in self._bound.get(target, ())]
         wanted = [_Wanted(target, asked, by, part) for by, asked in pairs for part in PARTS]
-        return [self._record(evidence, seeds, one) for one in wanted]
+        return [self._record(chosen, seeds, one) for one in wanted]
 
-    def _record(self, evidence: Evidence, seeds: Sequence[_Seed], wanted: _Wanted) -> BreakdownRecord:
+    def _record(self, chosen: SeedOutcomes, seeds: Sequence[_Seed], wanted: _Wanted) -> BreakdownRecord:
         counted = self._isolate_pairs(wanted)
         inside = np.intersect1d(counted, self._cut(wanted.by, wanted.part).members)
         value, ends = self._isolate(seeds, wanted, inside) if len(inside) else (None, None)
         return BreakdownRecord(
             schema_version=BREAKDOWN_SCHEMA_VERSION,
-            method=evidence.method,
+            method=chosen.method,
             entity_type=self._split.entity_type,
             model=self._split.model,
             attribute=wanted.target,
-            seeds=evidence.seeds,
+            seeds=chosen.seeds,
             generalisation=self._split.generalisation,
             partition=self._split.partition,
             asked=wanted.asked,
@@ -139,7 +139,7 @@ class Breakdown:
             kept = isolate([seed.outcomes[i] for i in ids], wanted.target).value
             spread = cut.strata.spread(seed.verdicts.unchanged[cut.members], weights)
             point = Scores(None, kept, None, n_cause=0, n_isolate=len(ids))
-            parts.append(Sampled(point, Spreads(isolate=spread)))
+            parts.append(ScoreEstimate(point, Spreads(isolate=spread)))
         mean = mean_of(parts)
         return mean.point.isolate, mean.intervals().isolate
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from evaluation.records.scores import FLOORS, AverageRecord, ComparisonRecord, Outcome, ScoreRecord
 from evaluation.scoring.clusters import clusters_of
-from evaluation.scoring.scores import Subject, score_kinds, score_outcomes
+from evaluation.scoring.scores import FeaturizerId, score_kinds, score_outcomes
 from evaluation.scoring.selection import Point, choose_point, criterion_of
-from evaluation.scoring.summary import SplitContext, evidence_of, split_averages
+from evaluation.scoring.summary import SplitContext, seed_outcomes_of, split_averages
 from ravel.instance import Instance
 from ravel.terms.schema import Generalisation, Partition, split_name
 
@@ -23,7 +23,7 @@ _SCORED: tuple[Partition, ...] = ("val", "test")
 class ScoredCell:
     """A cell that has a featurizer, as far as scores depend on it."""
 
-    subject: Subject
+    id: FeaturizerId
     """What is scored."""
     attribute: str
     """Its target; `*` if it serves all."""
@@ -53,7 +53,7 @@ class CellScorer:
     ) -> None:
         """`outcomes` returns what the model said in a cell, given by its id, on a split; it is asked only for
         splits that have pairs."""
-        self._cells = {cell.subject.cell: cell for cell in cells}
+        self._cells = {cell.id.cell: cell for cell in cells}
         self._instance = instance
         self._attributes = attributes
         self._generalisations = generalisations
@@ -65,7 +65,7 @@ class CellScorer:
         candidates: dict[tuple[str, str], dict[Point, list[ScoreRecord]]] = {}
         for cell in self._cells.values():
             for attribute in self._served(cell):
-                key = (cell.subject.method, attribute)
+                key = (cell.id.method, attribute)
                 candidates.setdefault(key, {}).setdefault(cell.point, [])
             for generalisation in self._generalisations:
                 for record in self._records(cell, generalisation, "val", ()):
@@ -83,7 +83,7 @@ class CellScorer:
             for cell in self._cells.values()
             for generalisation in self._generalisations
             for partition in _SCORED
-            if partition == "val" or cell.subject.cell in tested or cell.subject.method in FLOORS
+            if partition == "val" or cell.id.cell in tested or cell.id.method in FLOORS
             for record in self._records(cell, generalisation, partition, chosen)
         ]
         return sorted(records, key=_order)
@@ -113,15 +113,17 @@ class CellScorer:
         split = split_name(generalisation, partition)
         context = SplitContext(
             entity_type=self._instance.entity_type,
-            model=next(iter(self._cells.values())).subject.model,
+            model=next(iter(self._cells.values())).id.model,
             generalisation=generalisation,
             partition=partition,
             clusters=clusters_of(self._instance.pairs(split)),
         )
-        evidence = evidence_of(
-            chosen, lambda cell: cell.subject.seed, lambda cell: self._outcomes(cell.subject.cell, split)
+        seed_outcomes = seed_outcomes_of(
+            chosen,
+            lambda cell: cell.id.seed,
+            lambda cell: self._outcomes(cell.id.cell, split),
         )
-        return split_averages(evidence, context)
+        return split_averages(seed_outcomes, context)
 
     def _served(self, cell: ScoredCell) -> list[str]:
         return [attribute for attribute in self._attributes if cell.serves(attribute)]
@@ -130,7 +132,7 @@ class CellScorer:
         return [
             name
             for name, cell in self._cells.items()
-            if cell.subject.method == method and cell.serves(attribute) and cell.point == point
+            if cell.id.method == method and cell.serves(attribute) and cell.point == point
         ]
 
     def _records(
@@ -144,10 +146,10 @@ class CellScorer:
         split = split_name(generalisation, partition)
         if not self._instance.pairs(split):
             return
-        outcomes = self._outcomes(cell.subject.cell, split)
+        outcomes = self._outcomes(cell.id.cell, split)
         for attribute in self._served(cell):
-            own = (cell.subject.cell, attribute) in chosen
-            found = (outcomes, attribute, cell.subject)
+            own = (cell.id.cell, attribute) in chosen
+            found = (outcomes, attribute, cell.id)
             if own and partition == "test":
                 yield from score_kinds(*found, generalisation=generalisation, partition=partition)
             else:

@@ -14,20 +14,20 @@ from typing import Any
 from evaluation.records.scores import Interval, Outcome
 from evaluation.scoring.clusters import Clusters, Counts, clusters_of, count
 from evaluation.scoring.metrics import Scores, mean, scores
-from evaluation.scoring.variance import Spread, mean_spread, minus_spread, shares_of
+from evaluation.scoring.variance import Spread, contributions_of, mean_spread, minus_spread
 
 __all__ = [
     "LEVEL",
     "Intervals",
-    "Sampled",
+    "ScoreEstimate",
     "Spreads",
     "attribute_weights",
     "difference",
+    "estimate_counts",
+    "estimate_scores",
     "holm",
     "intervals_of",
     "mean_of",
-    "sample_counts",
-    "sample_scores",
 ]
 
 LEVEL = 0.95
@@ -72,7 +72,7 @@ class Spreads:
 
 
 @dataclass(frozen=True, slots=True)
-class Sampled:
+class ScoreEstimate:
     """Scores together with where their uncertainty comes from, so that averages and differences can be formed
     before the interval."""
 
@@ -111,30 +111,30 @@ def attribute_weights(
     return cause, isolate, both
 
 
-def sample_scores(outcomes: Sequence[Outcome], attribute: str, clusters: Clusters) -> Sampled:
+def estimate_scores(outcomes: Sequence[Outcome], attribute: str, clusters: Clusters) -> ScoreEstimate:
     """Score target `attribute` on the outcomes. Raises SuiteError for an outcome of another cluster."""
-    return sample_counts(
+    return estimate_counts(
         count(outcomes, attribute, clusters), scores(outcomes, attribute), attribute, clusters
     )
 
 
-def sample_counts(counts: Counts, point: Scores, attribute: str, clusters: Clusters) -> Sampled:
-    """Return what `sample_scores` does, of outcomes that were counted and scored already."""
+def estimate_counts(counts: Counts, point: Scores, attribute: str, clusters: Clusters) -> ScoreEstimate:
+    """Return what `estimate_scores` does, of outcomes that were counted and scored already."""
     of_template = counts.pairs.sum(axis=0)
     asked = {name for name, columns in clusters.columns().items() if of_template[columns].any()}
 
     def spread(weights: Mapping[str, float]) -> Spread:
-        return Spread((shares_of(clusters, counts, weights),))
+        return Spread((contributions_of(clusters, counts, weights),))
 
-    return Sampled(point, Spreads.each(spread, attribute, asked))
+    return ScoreEstimate(point, Spreads.each(spread, attribute, asked))
 
 
 def intervals_of(outcomes: Sequence[Outcome], attribute: str) -> Intervals:
     """Return the 95 % intervals of target `attribute`'s scores on these outcomes."""
-    return sample_scores(outcomes, attribute, clusters_of(outcomes)).intervals()
+    return estimate_scores(outcomes, attribute, clusters_of(outcomes)).intervals()
 
 
-def mean_of(parts: Sequence[Sampled]) -> Sampled:
+def mean_of(parts: Sequence[ScoreEstimate]) -> ScoreEstimate:
     """Return the unweighted mean of scores; counts are added. A score is None if a part has none."""
     points = [part.point for part in parts]
     point = Scores(
@@ -144,10 +144,10 @@ def mean_of(parts: Sequence[Sampled]) -> Sampled:
         n_cause=sum(p.n_cause for p in points),
         n_isolate=sum(p.n_isolate for p in points),
     )
-    return Sampled(point, Spreads.joined(mean_spread, [part.spreads for part in parts]))
+    return ScoreEstimate(point, Spreads.joined(mean_spread, [part.spreads for part in parts]))
 
 
-def difference(first: Sampled, second: Sampled) -> Sampled:
+def difference(first: ScoreEstimate, second: ScoreEstimate) -> ScoreEstimate:
     """Subtract scores of the same split; the counts are those of `first`."""
     a, b = first.point, second.point
     point = Scores(
@@ -157,7 +157,9 @@ def difference(first: Sampled, second: Sampled) -> Sampled:
         n_cause=a.n_cause,
         n_isolate=a.n_isolate,
     )
-    return Sampled(point, Spreads.joined(lambda both: minus_spread(*both), [first.spreads, second.spreads]))
+    return ScoreEstimate(
+        point, Spreads.joined(lambda both: minus_spread(*both), [first.spreads, second.spreads])
+    )
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:

@@ -18,7 +18,7 @@ from evaluation.records.scores import AverageRecord, Outcome, ScoreRecord, read_
 from evaluation.scoring.balanced import BalancedScorer
 from evaluation.scoring.breakdowns import Breakdown
 from evaluation.scoring.clusters import clusters_of
-from evaluation.scoring.summary import Evidence, SplitContext, evidence_of
+from evaluation.scoring.summary import SeedOutcomes, SplitContext, seed_outcomes_of
 from ravel.checking.dependence import (
     Dependence,
     Skew,
@@ -128,13 +128,13 @@ def derive(run: RunRecords) -> Derived:
     breakdowns: list[BreakdownRecord] = []
     for generalisation in GENERALISATIONS:
         pairs = instance.pairs(split_name(generalisation, "test"))
-        evidence = _evidence(run, generalisation)
-        if pairs and evidence:
+        seed_outcomes = _seed_outcomes(run, generalisation)
+        if pairs and seed_outcomes:
             split = _context(instance, generalisation)
             scorer = BalancedScorer(pairs, split)
             breakdown = Breakdown(pairs, same, preferred(dependence), split)
             # Method by method, so that outcomes are read once and few are in memory at a time.
-            for _, own in groupby(evidence, key=lambda e: e.method):
+            for _, own in groupby(seed_outcomes, key=lambda e: e.method):
                 of_method = list(own)
                 balanced += scorer.records(of_method)
                 breakdowns += [record for e in of_method for record in breakdown.records(e)]
@@ -166,7 +166,7 @@ def _context(instance: Instance, generalisation: Generalisation) -> SplitContext
     )
 
 
-def _evidence(run: RunRecords, generalisation: Generalisation) -> list[Evidence]:
+def _seed_outcomes(run: RunRecords, generalisation: Generalisation) -> list[SeedOutcomes]:
     split = split_name(generalisation, "test")
     chosen: dict[tuple[str, str], list[ScoreRecord]] = {}
     for record in sorted(run.chosen(), key=lambda record: (record.method, record.attribute, record.seed)):
@@ -177,7 +177,7 @@ def _evidence(run: RunRecords, generalisation: Generalisation) -> list[Evidence]
         return run.folder.cell(record.cell).outcomes(split)
 
     whole = {key: records for key, records in chosen.items() if all(path(r).is_file() for r in records)}
-    return evidence_of(whole, lambda record: record.seed, lambda record: _outcomes(path(record)))
+    return seed_outcomes_of(whole, lambda record: record.seed, lambda record: _outcomes(path(record)))
 
 
 @lru_cache(maxsize=64)

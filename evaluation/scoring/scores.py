@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from das.sites import Site
 from evaluation.records.scores import SCORE_SCHEMA_VERSION, Outcome, ScoredKind, ScoreRecord
 from evaluation.scoring.clusters import clusters_of
-from evaluation.scoring.intervals import sample_scores
+from evaluation.scoring.intervals import estimate_scores
 from evaluation.scoring.metrics import Rounding, scores
 from ravel.terms.schema import SOURCE_KINDS, Generalisation, Partition
 
-__all__ = ["Subject", "of_kind", "score_kinds", "score_outcomes"]
+__all__ = ["FeaturizerId", "of_kind", "score_kinds", "score_outcomes"]
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class FeaturizerId:
     """What is scored, as the records name it."""
 
     cell: str
@@ -38,7 +38,7 @@ class Subject:
 def score_outcomes(
     outcomes: Sequence[Outcome],
     attribute: str,
-    subject: Subject,
+    featurizer_id: FeaturizerId,
     *,
     generalisation: Generalisation,
     partition: Partition,
@@ -49,21 +49,21 @@ def score_outcomes(
     """Score one target attribute on the outcomes of a split, judged already; intervals are those of the
     unrounded scores. Only outcomes of `source_kind` count."""
     counted = of_kind(outcomes, source_kind)
-    scored = sample_scores(counted, attribute, clusters_of(outcomes))
+    scored = estimate_scores(counted, attribute, clusters_of(outcomes))
     values, point = scored.fields(), scored.point
     if rounding != "none":
         rounded = scores(counted, attribute, rounding=rounding)
         values |= {"cause": rounded.cause, "isolate": rounded.isolate, "disentangle": rounded.disentangle}
     return ScoreRecord(
         schema_version=SCORE_SCHEMA_VERSION,
-        cell=subject.cell,
-        method=subject.method,
-        entity_type=subject.entity_type,
+        cell=featurizer_id.cell,
+        method=featurizer_id.method,
+        entity_type=featurizer_id.entity_type,
         attribute=attribute,
-        model=subject.model,
-        site=str(subject.site),
-        size=subject.size,
-        seed=subject.seed,
+        model=featurizer_id.model,
+        site=str(featurizer_id.site),
+        size=featurizer_id.size,
+        seed=featurizer_id.seed,
         generalisation=generalisation,
         partition=partition,
         n_cause=point.n_cause,
@@ -77,7 +77,7 @@ def score_outcomes(
 def score_kinds(
     outcomes: Sequence[Outcome],
     attribute: str,
-    subject: Subject,
+    featurizer_id: FeaturizerId,
     *,
     generalisation: Generalisation,
     partition: Partition,
@@ -88,7 +88,7 @@ def score_kinds(
         return score_outcomes(
             outcomes,
             attribute,
-            subject,
+            featurizer_id,
             generalisation=generalisation,
             partition=partition,
             chosen=True,

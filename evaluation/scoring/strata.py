@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from evaluation.records.scores import Outcome
 from evaluation.scoring.clusters import Clustered, Clusters, Counts, FloatArray, IntArray
-from evaluation.scoring.variance import Spread, shares_of
+from evaluation.scoring.variance import Spread, contributions_of
 from ravel.common.errors import SuiteError
 
 __all__ = ["BoolArray", "Strata", "Verdicts", "verdicts_of"]
@@ -67,7 +67,7 @@ class Strata:
         `right` says of each pair, in the order they were given, whether it was answered right, [n_pairs].
         """
         hits = self._clusters.counted(self._cells, self._weights * right)
-        return Spread((shares_of(self._clusters, Counts(self._pairs, hits), attributes),))
+        return Spread((contributions_of(self._clusters, Counts(self._pairs, hits), attributes),))
 
 
 def _equal_classes(columns: IntArray, classes: Sequence[str], n_columns: int) -> FloatArray:

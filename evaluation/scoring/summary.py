@@ -17,19 +17,19 @@ from evaluation.records.scores import (
 )
 from evaluation.scoring.averages import Macro, average_attributes, mean_over_seeds
 from evaluation.scoring.clusters import Clusters
-from evaluation.scoring.intervals import Sampled, difference, holm
+from evaluation.scoring.intervals import ScoreEstimate, difference, holm
 from evaluation.scoring.scores import of_kind
 from ravel.terms.schema import SOURCE_KINDS, Generalisation, Partition
 
 __all__ = [
-    "Evidence",
-    "MethodSample",
+    "MethodEstimate",
+    "SeedOutcomes",
     "SplitContext",
     "average_records",
     "comparison_records",
-    "evidence_of",
-    "sample_methods",
-    "sample_methods_by",
+    "estimate_methods",
+    "estimate_methods_by",
+    "seed_outcomes_of",
     "split_averages",
 ]
 
@@ -55,7 +55,7 @@ class SplitContext:
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
+class SeedOutcomes:
     """What the model said in the chosen cells of one method and attribute, one cell per seed."""
 
     method: str
@@ -68,17 +68,17 @@ class Evidence:
     """Reads the outcomes on the split, one list per seed; called when they are needed, so that few are in
     memory at a time."""
 
-    def of_kind(self, kind: ScoredKind) -> Evidence:
+    def of_kind(self, kind: ScoredKind) -> SeedOutcomes:
         """Return the same of the pairs whose sources are of a kind."""
         return replace(self, read=lambda: [of_kind(outcomes, kind) for outcomes in self.read()])
 
 
-def evidence_of(
+def seed_outcomes_of(
     chosen: Mapping[tuple[str, str], Sequence[Cell]],
     seed: Callable[[Cell], int],
     read: Callable[[Cell], Sequence[Outcome]],
-) -> list[Evidence]:
-    """Return the evidence on one split of each (method, attribute) of `chosen`, in its order.
+) -> list[SeedOutcomes]:
+    """Return the outcomes on one split of each (method, attribute) of `chosen`, in its order.
 
     `chosen` holds a cell per seed, in whatever form `seed` and `read` take one; the outcomes are read late.
     """
@@ -87,18 +87,18 @@ def evidence_of(
         return lambda: [read(cell) for cell in cells]
 
     return [
-        Evidence(method, attribute, tuple(map(seed, cells)), reader(cells))
+        SeedOutcomes(method, attribute, tuple(map(seed, cells)), reader(cells))
         for (method, attribute), cells in chosen.items()
     ]
 
 
 @dataclass(frozen=True, slots=True)
-class MethodSample:
+class MethodEstimate:
     """One method on one split: its attributes' scores, and the mean over them."""
 
     method: str
     """As on the command line."""
-    attributes: Mapping[str, Sampled]
+    attributes: Mapping[str, ScoreEstimate]
     """Mean over seeds, by target attribute."""
     seeds: Mapping[str, tuple[int, ...]]
     """The seeds behind each."""
@@ -106,58 +106,58 @@ class MethodSample:
     """Mean over the attributes."""
 
 
-def sample_methods(evidence: Sequence[Evidence], clusters: Clusters) -> list[MethodSample]:
+def estimate_methods(seed_outcomes: Sequence[SeedOutcomes], clusters: Clusters) -> list[MethodEstimate]:
     """Score every method, in the order in which methods first appear."""
-    return sample_methods_by(lambda e: mean_over_seeds(e.read(), e.attribute, clusters), evidence)
+    return estimate_methods_by(lambda e: mean_over_seeds(e.read(), e.attribute, clusters), seed_outcomes)
 
 
-def sample_methods_by(
-    score: Callable[[Evidence], Sampled], evidence: Sequence[Evidence]
-) -> list[MethodSample]:
-    """Do what `sample_methods` does with another score of a method and attribute."""
-    samples = []
-    for method in dict.fromkeys(e.method for e in evidence):
-        own = [e for e in evidence if e.method == method]
+def estimate_methods_by(
+    score: Callable[[SeedOutcomes], ScoreEstimate], seed_outcomes: Sequence[SeedOutcomes]
+) -> list[MethodEstimate]:
+    """Do what `estimate_methods` does with another score of a method and attribute."""
+    estimates = []
+    for method in dict.fromkeys(e.method for e in seed_outcomes):
+        own = [e for e in seed_outcomes if e.method == method]
         attributes = {e.attribute: score(e) for e in own}
         seeds = {e.attribute: e.seeds for e in own}
-        samples.append(MethodSample(method, attributes, seeds, average_attributes(attributes)))
-    return samples
+        estimates.append(MethodEstimate(method, attributes, seeds, average_attributes(attributes)))
+    return estimates
 
 
 def split_averages(
-    evidence: Sequence[Evidence], split: SplitContext
+    seed_outcomes: Sequence[SeedOutcomes], split: SplitContext
 ) -> tuple[list[AverageRecord], list[ComparisonRecord]]:
     """Return all that is summed up of a split: averages and, of test pairs, paired comparisons and the
     averages by kind of source."""
-    samples = sample_methods(evidence, split.clusters)
-    averages = average_records(samples, split)
+    estimates = estimate_methods(seed_outcomes, split.clusters)
+    averages = average_records(estimates, split)
     if split.partition != "test":
         return averages, []
     for kind in SOURCE_KINDS:
-        of_pairs = sample_methods([e.of_kind(kind) for e in evidence], split.clusters)
+        of_pairs = estimate_methods([e.of_kind(kind) for e in seed_outcomes], split.clusters)
         records = average_records(of_pairs, replace(split, source_kind=kind))
         averages += [record for record in records if record.n_cause or record.n_isolate]
-    return averages, comparison_records(samples, split)
+    return averages, comparison_records(estimates, split)
 
 
-def average_records(samples: Sequence[MethodSample], split: SplitContext) -> list[AverageRecord]:
+def average_records(estimates: Sequence[MethodEstimate], split: SplitContext) -> list[AverageRecord]:
     """Return a record per method and attribute, and one per method over all of them."""
     records = []
-    for sample in samples:
-        for attribute, scored in sorted(sample.attributes.items()):
-            seeds = sample.seeds[attribute]
-            records.append(_average(sample.method, "attribute", (attribute,), seeds, scored, split))
-        all_seeds = tuple(sorted({seed for seeds in sample.seeds.values() for seed in seeds}))
-        macro = sample.macro
-        records.append(_average(sample.method, "macro", macro.attributes, all_seeds, macro.mean, split))
+    for estimate in estimates:
+        for attribute, scored in sorted(estimate.attributes.items()):
+            seeds = estimate.seeds[attribute]
+            records.append(_average(estimate.method, "attribute", (attribute,), seeds, scored, split))
+        all_seeds = tuple(sorted({seed for seeds in estimate.seeds.values() for seed in seeds}))
+        macro = estimate.macro
+        records.append(_average(estimate.method, "macro", macro.attributes, all_seeds, macro.mean, split))
     return records
 
 
-def comparison_records(samples: Sequence[MethodSample], split: SplitContext) -> list[ComparisonRecord]:
+def comparison_records(estimates: Sequence[MethodEstimate], split: SplitContext) -> list[ComparisonRecord]:
     """Return the paired difference of the macro averages for every two methods, over the attributes both
     count; p-values are adjusted for all of them together."""
     records = []
-    for first, second in combinations(sorted(samples, key=lambda s: s.method), 2):
+    for first, second in combinations(sorted(estimates, key=lambda s: s.method), 2):
         shared = sorted(set(first.macro.attributes) & set(second.macro.attributes))
         if shared:
             records.append(_comparison(first, second, tuple(shared), split))
@@ -172,7 +172,7 @@ def _average(
     scope: str,
     attributes: tuple[str, ...],
     seeds: tuple[int, ...],
-    scored: Sampled,
+    scored: ScoreEstimate,
     split: SplitContext,
 ) -> AverageRecord:
     return AverageRecord(
@@ -193,7 +193,7 @@ def _average(
 
 
 def _comparison(
-    first: MethodSample, second: MethodSample, attributes: tuple[str, ...], split: SplitContext
+    first: MethodEstimate, second: MethodEstimate, attributes: tuple[str, ...], split: SplitContext
 ) -> ComparisonRecord:
     both = [average_attributes({a: s.attributes[a] for a in attributes}).mean for s in (first, second)]
     minus = difference(both[0], both[1])

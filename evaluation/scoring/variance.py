@@ -2,8 +2,8 @@
 quantiles, limits. It knows counts, no outcomes and no methods.
 
 A score is a weighted sum over pairs, so that an average or a difference of scores is one too. What each
-entity and each template adds to it is kept (`Shares`) and averaged or subtracted with the score; only then is
-it squared. With templates held fixed, entities are clusters:
+entity and each template adds to it is kept (`Contributions`) and averaged or subtracted with the score; only
+then is it squared. With templates held fixed, entities are clusters:
 
     fixed = n_entities / (n_entities - 1) * sum over entities of (what the entity adds)^2.
 
@@ -46,13 +46,13 @@ from scipy.special import stdtrit
 
 from evaluation.scoring.clusters import Clusters, Counts, FloatArray, IntArray
 
-__all__ = ["Shares", "Spread", "mean_spread", "minus_spread", "shares_of"]
+__all__ = ["Contributions", "Spread", "contributions_of", "mean_spread", "minus_spread"]
 
 _LEAST_P = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
-class Shares:
+class Contributions:
     """What the entities and templates of one split add to a score."""
 
     clusters: Clusters
@@ -94,7 +94,7 @@ class _Parts:
 class Spread:
     """The uncertainty of a score, of an average of scores, or of a difference of such averages."""
 
-    splits: tuple[Shares, ...]
+    splits: tuple[Contributions, ...]
     """One per set of clusters; different sets are independent."""
     signed: bool = False
     """True for a difference, which may be negative."""
@@ -154,7 +154,9 @@ class Spread:
         return float(sum(np.sum(split.pairs * split.weights**2) for split in self.splits))
 
 
-def shares_of(clusters: Clusters, counts: Counts, attribute_weights: Mapping[str, float]) -> Shares:
+def contributions_of(
+    clusters: Clusters, counts: Counts, attribute_weights: Mapping[str, float]
+) -> Contributions:
     """Take apart a weighted mean over attributes of means over templates of shares of pairs.
 
     Attributes without a weight don't count, nor do templates without pairs.
@@ -172,12 +174,12 @@ def shares_of(clusters: Clusters, counts: Counts, attribute_weights: Mapping[str
             between[used] = share * (accuracy[used] - accuracy[used].mean())
     # Residuals of a mean that was estimated are too small by this much.
     widened = weights * np.sqrt(some / np.maximum(of_template - 1, 1))
-    return Shares(clusters, (right - accuracy * pairs) * widened, between, weights, of_template)
+    return Contributions(clusters, (right - accuracy * pairs) * widened, between, weights, of_template)
 
 
 def mean_spread(parts: Sequence[Spread]) -> Spread:
     """Return the spread of the mean of scores, from theirs; scores of one split keep what they share."""
-    by_clusters: dict[Clusters, list[Shares]] = {}
+    by_clusters: dict[Clusters, list[Contributions]] = {}
     for part in parts:
         for split in part.splits:
             by_clusters.setdefault(split.clusters, []).append(split)
@@ -196,7 +198,7 @@ def _exceeded(share: float, df: float) -> float:
     return -float(stdtrit(df, share))
 
 
-def _summed(group: Sequence[Shares], factor: float) -> Shares:
+def _summed(group: Sequence[Contributions], factor: float) -> Contributions:
     return replace(
         group[0],
         within=np.sum([s.within for s in group], axis=0) * factor,
@@ -206,7 +208,7 @@ def _summed(group: Sequence[Shares], factor: float) -> Shares:
     )
 
 
-def _difference(first: Shares, second: Shares) -> Shares:
+def _difference(first: Contributions, second: Contributions) -> Contributions:
     return replace(
         first,
         within=first.within - second.within,
@@ -216,7 +218,7 @@ def _difference(first: Shares, second: Shares) -> Shares:
     )
 
 
-def _fixed(split: Shares) -> tuple[float, float]:
+def _fixed(split: Contributions) -> tuple[float, float]:
     """The variance with these templates, and its degrees of freedom."""
     squares = split.within.sum(axis=1) ** 2
     total, number = float(squares.sum()), int(np.any(split.within != 0, axis=1).sum())
@@ -225,13 +227,13 @@ def _fixed(split: Shares) -> tuple[float, float]:
     return total * number / max(number - 1, 1), 2 * total**2 / float(np.sum(squares**2))
 
 
-def _seen(split: Shares, columns: IntArray) -> float:
+def _seen(split: Contributions, columns: IntArray) -> float:
     """The variance of a mean of these templates, from how much they differ."""
     number = len(columns)
     return number / (number - 1) * float(np.sum(split.between[columns] ** 2))
 
 
-def _expected(split: Shares, columns: IntArray) -> float:
+def _expected(split: Contributions, columns: IntArray) -> float:
     """The same, if they differed by their entities only."""
     number, within = len(columns), split.within[:, columns]
     apart = float(np.sum(within**2)) - float(np.sum(within.sum(axis=1) ** 2)) / number

@@ -19,7 +19,7 @@ from evaluation.suite.grid import Cell, check_splits, plan_cells, resolve
 from ravel.common.errors import SuiteError
 from ravel.common.progress import Progress
 from ravel.common.registry import Registry
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
 
 __all__ = ["begin_run"]
 
@@ -49,7 +49,7 @@ def begin_run(
     check_splits(config, instance)
     worker = result_of(PrepareJob(config), executor, retries)
     assert isinstance(worker, WorkerInfo)
-    context = RunContext(instance, model, run, config.label_tokens, methods, tolerance=config.tolerance)
+    context = RunContext(instance, model, run, methods)
     _open_folder(config, context, cells, worker.environment)
     if worker.cache is not None:
         progress(f"note cache: {worker.cache}", 0, 0)

@@ -15,36 +15,34 @@ from das.featurizers.storage import FeaturizerHeader, load_featurizer
 from das.methods.registry import METHODS
 from das.models.base import TargetModel
 from evaluation.config.suite import (
-    DEFAULT_LABEL_TOKENS,
     MethodSpec,
     SuiteConfig,
 )
 from evaluation.config.target import TargetConfig
+from evaluation.judging.judge import InterchangeJudge
 from evaluation.judging.recognition import check_gave_labels, note_to, recognise
 from evaluation.judging.score import ScoreRequest, score_featurizer
 from evaluation.records.headers import read_cell_header
 from evaluation.records.run_folder import RunFolder
 from evaluation.records.scores import ScoreRecord
-from evaluation.scoring.scores import Subject
+from evaluation.scoring.scores import FeaturizerId
 from evaluation.suite.cells.context import RunContext
 from evaluation.suite.cells.fit import run_cells
 from evaluation.suite.grid import plan_cells, resolve
 from ravel import __version__
 from ravel.asking.kept_answers import KeptAnswers, kept_folder
-from ravel.building.build import build_instance
+from ravel.building import GuessesError, build_instance
 from ravel.building.config import BuildConfig
-from ravel.building.report import GuessesError
 from ravel.common.errors import SuiteError
 from ravel.common.folders import check_new_folder, new_folder
 from ravel.common.io import canonical_json, read_json, remove_folder, sha256_text
 from ravel.common.progress import Progress, silent
 from ravel.facts.sources import open_tables
 from ravel.facts.tables import Tables
-from ravel.instance.instance import Instance, Manifest
+from ravel.instance import Instance, Manifest
 
 __all__ = [
     "FitRequest",
-    "ScoreRequest",
     "build_folder",
     "fit_folder",
     "model_named_in",
@@ -141,7 +139,8 @@ def fit_folder(
     config = _suite_of_one(request, instance, engine.target)
     (cell,) = plan_cells(config, instance, engine.target)
     work = RunFolder(unfinished_fit(out))
-    context = RunContext(instance.without_test(), engine.target, work, DEFAULT_LABEL_TOKENS, opened=engine)
+    judge = InterchangeJudge(engine)
+    context = RunContext(instance.without_test(), engine.target, work, opened=judge)
     run_cells([cell], context, (), progress, keep_refusal=False)
     with new_folder(out) as staging:
         shutil.copytree(work.cell(cell.cell_id).path, staging, dirs_exist_ok=True)
@@ -208,7 +207,7 @@ def score_folder(
         instance,
         engine,
         featurizer,
-        _subject(folder, header, featurizer.size, instance, engine),
+        _featurizer_id(folder, header, featurizer.size, instance, engine),
         replace(request, attributes=request.attributes or _own_attributes(header, instance)),
         progress=lambda done, total: progress("pairs", done, total),
     )
@@ -218,10 +217,10 @@ def _own_attributes(header: FeaturizerHeader, instance: Instance) -> tuple[str, 
     return instance.attributes if header.attribute == "*" else (header.attribute,)
 
 
-def _subject(
+def _featurizer_id(
     folder: Path, header: FeaturizerHeader, size: int, instance: Instance, engine: Engine
-) -> Subject:
-    return Subject(
+) -> FeaturizerId:
+    return FeaturizerId(
         cell=_cell_of(folder),
         method=header.method,
         entity_type=instance.entity_type,

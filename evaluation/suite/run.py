@@ -31,7 +31,7 @@ from ravel.common.errors import SuiteError
 from ravel.common.io import write_text
 from ravel.common.progress import Progress, silent
 from ravel.common.registry import Registry
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
 
 __all__ = ["RunRequest", "RunSummary", "run_suite"]
 

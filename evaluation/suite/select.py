@@ -9,7 +9,7 @@ from evaluation.records.scores import FLOORS
 from evaluation.scoring.cells import CellScorer, ScoredCell
 from evaluation.scoring.selection import Point
 from evaluation.suite.cells.context import RunContext
-from evaluation.suite.cells.finished import cell_outcomes, cell_refusal, cell_subject
+from evaluation.suite.cells.finished import cell_outcomes, cell_refusal, featurizer_id_of
 from evaluation.suite.grid import Cell, ChosenCells
 
 __all__ = ["scorer_of", "select", "tested"]
@@ -30,7 +30,9 @@ def scorer_of(cells: Sequence[Cell], context: RunContext, config: SuiteConfig) -
     return CellScorer(
         [
             ScoredCell(
-                cell_subject(cell, context), cell.attribute or "*", Point(cell.site, cell.size, cell.setting)
+                featurizer_id_of(cell, context),
+                cell.attribute or "*",
+                Point(cell.site, cell.size, cell.setting),
             )
             for cell in cells
             if cell_refusal(cell, context) is None

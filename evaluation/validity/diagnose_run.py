@@ -29,7 +29,7 @@ from evaluation.records.run_folder import RunFolder
 from evaluation.records.run_records import RunRecords
 from evaluation.records.scores import ScoreRecord, set_apart
 from evaluation.report.page import write_report
-from evaluation.scoring.scores import Subject
+from evaluation.scoring.scores import FeaturizerId
 from evaluation.validity.diagnosis.diagnose import DiagnosisConfig, diagnose, settings_of
 from ravel.common.errors import SuiteError
 from ravel.common.progress import Progress, silent
@@ -105,7 +105,7 @@ def diagnose_folder(
         featurizer,
         instance,
         engine,
-        _subject("", header, featurizer, instance, engine),
+        _featurizer_id("", header, featurizer, instance, engine),
         target_attribute,
         config,
         shuffled=control,
@@ -136,10 +136,10 @@ def _control(folder: Path, header: FeaturizerHeader) -> Featurizer:
     return found
 
 
-def _subject(
+def _featurizer_id(
     cell: str, header: FeaturizerHeader, featurizer: Featurizer, instance: Instance, engine: Engine
-) -> Subject:
-    return Subject(
+) -> FeaturizerId:
+    return FeaturizerId(
         cell=cell,
         method=header.method,
         entity_type=instance.entity_type,
@@ -277,7 +277,7 @@ class _RunBench:
             featurizer,
             self.instance,
             self.engine,
-            _subject(cell, header, featurizer, self.instance, self.engine),
+            _featurizer_id(cell, header, featurizer, self.instance, self.engine),
             attribute,
             self.config,
             shuffled=None if control is None else load_featurizer(control)[0],

@@ -21,7 +21,7 @@ from evaluation.verify.file_checks import (
     lines_problems,
 )
 from ravel.common.io import read_json
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
 
 __all__ = ["CheckedCells", "control_problems"]
 

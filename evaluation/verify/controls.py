@@ -14,7 +14,7 @@ from das.sites import Site
 from evaluation.config.suite import SuiteConfig
 from evaluation.records.scores import AverageRecord, control_row, read_outcomes
 from evaluation.scoring.clusters import clusters_of
-from evaluation.scoring.summary import SplitContext, average_records, evidence_of, sample_methods
+from evaluation.scoring.summary import SplitContext, average_records, estimate_methods, seed_outcomes_of
 from evaluation.suite.controls import CONTROLS, View
 from evaluation.suite.grid import Cell, control_cell
 from evaluation.verify.file_checks import check_outcomes, lines_problems
@@ -87,16 +87,16 @@ class ControlFolder:
             for key, folder in folders.items()
             if (folder / name).is_file() and "refused" not in read_json(folder / "cell.json")
         }
-        evidence = evidence_of(
+        seed_outcomes = seed_outcomes_of(
             judged,
             lambda folder: int(read_json(folder / "cell.json")["seed"]),
             lambda folder: read_outcomes(folder / name),
         )
-        if not evidence:
+        if not seed_outcomes:
             return []
-        clusters = clusters_of(evidence[0].read()[0])
+        clusters = clusters_of(seed_outcomes[0].read()[0])
         context = SplitContext(self.instance.entity_type, "", generalisation, "test", clusters)
-        return average_records(sample_methods(evidence, clusters), context)
+        return average_records(estimate_methods(seed_outcomes, clusters), context)
 
     def _controlled(self, cell_id: str) -> Path:
         """Return the folder of a cell under the control, whose id follows from the cell's own."""

@@ -13,13 +13,13 @@ from evaluation.config.suite import SuiteConfig
 from evaluation.records.run_records import RunRecords
 from evaluation.records.scores import AverageRecord, ComparisonRecord, ScoreRecord
 from evaluation.scoring.cells import CellScorer, ScoredCell
-from evaluation.scoring.scores import Subject
+from evaluation.scoring.scores import FeaturizerId
 from evaluation.scoring.selection import Point
 from evaluation.verify.cells import CheckedCells
 from evaluation.verify.controls import ControlFolder
 from evaluation.verify.rescoring import record_problems
 from ravel.common.io import canonical_json
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
 
 __all__ = ["number_problems"]
 
@@ -66,7 +66,7 @@ def _scored_cells(
     """Return the cells that have a featurizer, in the order of the suite's attributes and seeds."""
     scored = [
         ScoredCell(
-            subject=Subject(
+            id=FeaturizerId(
                 cell=cell,
                 method=header["method"],
                 entity_type=instance.entity_type,
@@ -88,7 +88,7 @@ def _scored_cells(
     ]
 
     def order(cell: ScoredCell) -> tuple[int, int]:
-        return _place(cell.attribute, attributes), _place(cell.subject.seed, config.seeds)
+        return _place(cell.attribute, attributes), _place(cell.id.seed, config.seeds)
 
     return sorted(scored, key=order)
 

@@ -17,7 +17,7 @@ from evaluation.records.scores import (
     Outcome,
     ScoreRecord,
 )
-from evaluation.scoring.scores import Subject, score_outcomes
+from evaluation.scoring.scores import FeaturizerId, score_outcomes
 
 __all__ = ["differences", "record_problems", "rescored"]
 
@@ -32,7 +32,7 @@ Record = ScoreRecord | AverageRecord | ComparisonRecord
 
 def rescored(stated: ScoreRecord, outcomes: Sequence[Outcome]) -> ScoreRecord:
     """Return the record that the outcomes of its split give, with the names that `stated` has."""
-    subject = Subject(
+    featurizer_id = FeaturizerId(
         cell=stated.cell,
         method=stated.method,
         entity_type=stated.entity_type,
@@ -44,7 +44,7 @@ def rescored(stated: ScoreRecord, outcomes: Sequence[Outcome]) -> ScoreRecord:
     return score_outcomes(
         outcomes,
         stated.attribute,
-        subject,
+        featurizer_id,
         generalisation=stated.generalisation,
         partition=stated.partition,
         chosen=stated.chosen,

@@ -18,7 +18,7 @@ from evaluation.verify.file_checks import errors_of, json_problems, lines_proble
 from evaluation.verify.numbers import number_problems
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_json
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
 
 __all__ = ["RUN_RECORDS", "check_run"]
 

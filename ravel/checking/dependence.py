@@ -7,15 +7,13 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from itertools import permutations
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from ravel.checking.values import Values
-from ravel.common.errors import SuiteError
-from ravel.common.io import read_jsonl
-from ravel.common.typed import check_version, typed_values
+from ravel.common.typed import Record
 from ravel.terms.schema import Partition
 
 __all__ = [
@@ -44,8 +42,10 @@ ValueSource = Literal["facts", "labels"]
 
 
 @dataclass(frozen=True, slots=True)
-class Dependence:
+class Dependence(Record):
     """How well one attribute tells another, over entities that have both."""
+
+    SCHEMA, MEND = DEPENDENCE_SCHEMA_VERSION, _MEND
 
     schema_version: int
     """`DEPENDENCE_SCHEMA_VERSION` of the writer."""
@@ -72,10 +72,6 @@ class Dependence:
     reduction_left_out: float | None
     """The same when each entity is guessed from the others only; below 0 where `given` misleads."""
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the record as plain values."""
-        return asdict(self)
-
     @property
     def bound(self) -> bool:
         """Whether `given` tells `told` well enough to count as logically bound to it."""
@@ -84,8 +80,10 @@ class Dependence:
 
 
 @dataclass(frozen=True, slots=True)
-class Skew:
+class Skew(Record):
     """How uneven the values of an attribute are, and how many held-out entities bring new ones."""
+
+    SCHEMA, MEND = DEPENDENCE_SCHEMA_VERSION, _MEND
 
     schema_version: int
     """`DEPENDENCE_SCHEMA_VERSION` of the writer."""
@@ -106,19 +104,15 @@ class Skew:
     new_test: float | None
     """Share of test entities whose value no train entity has; None without test or without train entities."""
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the record as plain values."""
-        return asdict(self)
-
 
 def read_dependence(path: Path) -> list[Dependence]:
     """Read a file of dependence records. Raises SuiteError naming the line that does not fit."""
-    return [Dependence(**_checked(Dependence, row, f"{path}, line {line}")) for line, row in read_jsonl(path)]
+    return Dependence.read(path)
 
 
 def read_skews(path: Path) -> list[Skew]:
     """Read a file of skew records. Raises SuiteError naming the line that does not fit."""
-    return [Skew(**_checked(Skew, row, f"{path}, line {line}")) for line, row in read_jsonl(path)]
+    return Skew.read(path)
 
 
 def preferred(records: Sequence[Dependence]) -> list[Dependence]:
@@ -153,19 +147,6 @@ def bound_attributes(records: Iterable[Dependence]) -> dict[str, tuple[str, ...]
             related[record.given][record.told] = None
             related[record.told][record.given] = None
     return {attribute: tuple(sorted(others)) for attribute, others in related.items()}
-
-
-def _checked(record: type[Any], row: dict[str, Any], origin: str) -> dict[str, Any]:
-    if "schema_version" in row:
-        check_version(row["schema_version"], DEPENDENCE_SCHEMA_VERSION, what="records", origin=origin)
-    known = {field.name for field in fields(record)}
-    if row.keys() != known:
-        raise SuiteError(
-            expected=f"a {record.__name__} of schema version {DEPENDENCE_SCHEMA_VERSION} in {origin}",
-            came=f"version {row.get('schema_version')} with {', '.join(sorted(row))}",
-            todo=_MEND,
-        )
-    return typed_values(record, row, origin=origin, todo=_MEND)
 
 
 def _dependence(values: Values, given: str, told: str, source: ValueSource) -> Dependence | None:

@@ -1,18 +1,22 @@
-"""Plain values of files held against the types of a dataclass, and versions of file forms; it knows no
-particular record."""
+"""Plain values of files held against the types of a dataclass, versions of file forms, and the base of what
+is written as a JSON object; it knows no particular record."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from functools import lru_cache
+from pathlib import Path
 from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
+
+from typing_extensions import Self
 
 from ravel.common.errors import SuiteError
+from ravel.common.io import read_jsonl
 
-__all__ = ["check_version", "typed_values"]
+__all__ = ["Record", "check_version", "typed_values"]
 
 Convert = Callable[[Any], Any]
 """Returns the value in the field's type, lists as tuples; raises _UnfitError for any other value."""
@@ -24,6 +28,73 @@ _Column = tuple[str, frozenset[type], Convert]
 
 class _UnfitError(Exception):
     """A value that is not of the type."""
+
+
+class Record:
+    """Base of a flat, frozen dataclass whose fields are the keys of a JSON object.
+
+    A subclass says what is particular to its files in the three class variables.
+    """
+
+    __slots__ = ()
+    SCHEMA: ClassVar[int | None] = None
+    """The newest version of the file's form; None for a record without a version of its own."""
+    ADDED: ClassVar[tuple[str, ...]] = ()
+    """Fields that came later than the first version: older files lack them, and they have defaults."""
+    MEND: ClassVar[str] = "restore the file from the run that wrote it, or write it again"
+    """What to do about a file that does not fit."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the record as plain values."""
+        # `dataclasses.asdict` copies deeply, which takes ten times as long.
+        return {name: getattr(self, name) for name in _names_of(type(self))}
+
+    @classmethod
+    def from_json(cls, row: Any, *, origin: str) -> Self:
+        """Read a record.
+
+        Raises SuiteError naming `origin` for missing or unknown fields, a value of another type, a number
+        that is not finite, or a newer version.
+        """
+        return cls(**cls.values_in(row, origin=origin))
+
+    @classmethod
+    def values_in(cls, row: Any, *, origin: str, but: tuple[str, ...] = ()) -> dict[str, Any]:
+        """Return the fields' values in their types, those of `but` as they are. Raises SuiteError as
+        `from_json` does."""
+        if not isinstance(row, dict):
+            raise SuiteError(
+                expected=f"a {cls.__name__} in {origin}", came=f"a {type(row).__name__}", todo=cls.MEND
+            )
+        if cls.SCHEMA is not None and "schema_version" in row:
+            check_version(row["schema_version"], cls.SCHEMA, what="records", origin=origin)
+        cls._require_fields(row, origin)
+        try:
+            return typed_values(cls, row, origin=origin, todo=cls.MEND, but=but)
+        except SuiteError:
+            _require_finite(row, origin, cls.MEND)
+            raise
+
+    @classmethod
+    def read(cls, path: Path) -> list[Self]:
+        """Read a file with a record a line. Raises SuiteError naming the line that does not fit."""
+        return [cls.from_json(row, origin=f"{path}, line {line}") for line, row in read_jsonl(path)]
+
+    @classmethod
+    def _require_fields(cls, row: Mapping[str, Any], origin: str) -> None:
+        known = _names_of(cls)
+        if row.keys() == known.keys():
+            return
+        missing, unknown = (
+            sorted(known.keys() - row.keys() - set(cls.ADDED)),
+            sorted(row.keys() - known.keys()),
+        )
+        if missing or unknown:
+            raise SuiteError(
+                expected=f"the fields of a {cls.__name__} in {origin}",
+                came=f"missing: {', '.join(missing) or 'none'}; unknown: {', '.join(unknown) or 'none'}",
+                todo=cls.MEND,
+            )
 
 
 def typed_values(
@@ -163,3 +234,21 @@ def _words(hint: Any) -> str:
 def _shown(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 120 else text[:117] + "..."
+
+
+@lru_cache(maxsize=64)
+def _names_of(record: type[Any]) -> dict[str, None]:
+    return dict.fromkeys(field.name for field in fields(record))
+
+
+def _require_finite(row: Mapping[str, Any], origin: str, todo: str) -> None:
+    bad = sorted(name for name, value in row.items() if not all(map(math.isfinite, _floats(value))))
+    if bad:
+        raise SuiteError(
+            expected=f"finite numbers in {origin}", came=f"NaN or infinity in {', '.join(bad)}", todo=todo
+        )
+
+
+def _floats(value: Any) -> Iterable[float]:
+    values = value if isinstance(value, (list, tuple)) else (value,)
+    return (v for v in values if isinstance(v, float))

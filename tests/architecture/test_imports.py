@@ -15,19 +15,26 @@ LATE_IMPORTS = {
         "datasets": "takes seconds, and only those who ask for a Dataset need it",
         "pandas": "takes a second, and only those who ask for a table need it",
     },
-    "evaluation.config.target": {
-        "das.engine": "loads torch, and a config is read where no model is opened",
-        "das.models.load": "as above",
-    },
     "evaluation.commands.flags.target": {
         "transformers": "takes seconds, and only commands with a model need it silent"
     },
     "evaluation.commands.hub": {
         "evaluation.exchange.hub.layout": "loads torch, and only what was left out of a push is named by it"
     },
+    "evaluation.config.target": {
+        "das.models.load": "loads torch, and a target is often named where none is loaded",
+        "das.engine": "loads torch, and a target is often named where none is loaded",
+    },
     "evaluation.report.frames": {"pandas": "takes a second, and only those who ask for a frame need it"},
     "ravel.facts.release_hub": {"datasets": "takes seconds, and only the hub reader needs it"},
     "das.engine": {"das.engine.engines.reference": "pyvene takes seconds, and only the oracle needs it"},
+    "evaluation.report.angles": {
+        "das.featurizers.storage": "torch takes seconds, and only the figure of angles needs it",
+        "das.featurizers.geometry": "torch takes seconds, and only the figure of angles needs it",
+    },
+    "evaluation.report.cards.featurizer": {
+        "das.featurizers.storage": "torch takes seconds, and only the card of a featurizer needs it"
+    },
     "evaluation.report.common.templates": {
         "jinja2": "takes a tenth of a second, and only those who ask for HTML or a card need it"
     },
@@ -66,8 +73,8 @@ EDGES = {
             "das.models.tokenizers",
             "das.models.weights",
             "das.models.wrappers",
-            "das.engine.resuming.block_runner",
             "das.engine.resuming.block_calls",
+            "das.engine.resuming.block_runner",
             "das.engine.completing.cached_model",
             "das.engine.completing.growing_cache",
             "das.engine.engines.reference",
@@ -78,43 +85,35 @@ EDGES = {
     },
     "concept_erasure": {"das.methods.closed_form.leace"},
     "matplotlib": {"evaluation.report.plots.canvas"},
-    "datasets": {"ravel.instance.instance", "ravel.facts.release_hub"},
+    "datasets": {"ravel.instance.instance", "ravel.facts.release"},
     "huggingface_hub": {"evaluation.exchange.hub.client", "evaluation.exchange.hub.errors"},
     "pandas": {"ravel.instance.instance", "evaluation.report.frames"},
     "jinja2": {"evaluation.report.common.templates"},
-    "markupsafe": {"evaluation.report.common.templates", "evaluation.report.page.html"},
+    "markupsafe": {"evaluation.report.common.templates"},
     "typer": {"evaluation.cli"},
     "rich": {"evaluation.commands.printing.tables", "evaluation.commands.printing.progress"},
     "sae_lens": {"das.methods.dictionaries._pretrained_sae", "das.methods.dictionaries._published_saes"},
     "ray": {"evaluation.suite.execution.ray"},
+    "scipy": {
+        "evaluation.scoring.variance",
+        "evaluation.suite.execution.worker",
+        "das.methods.dictionaries.sae",
+    },
 }
 """The only modules that may import a third party; `evaluation.commands` may import typer too."""
 
+NEED_TORCH = {"evaluation.report.angles", "evaluation.report.cards", "evaluation.report.publish"}
+"""Modules of torch-free rooms that load featurizers: figures and cards are made of them."""
+TORCH_FREE_ROOMS = ("evaluation.config", "evaluation.records", "evaluation.scoring", "evaluation.report")
 TORCH_FREE = (
     "ravel",
     *(m.name for m in modules() if package_of(m.name) == "ravel"),
-    "evaluation.records.scores",
-    "evaluation.scoring.metrics",
-    "evaluation.scoring.intervals",
-    "evaluation.scoring.averages",
-    "evaluation.report.tables",
-    "evaluation.scoring.summary",
-    "evaluation.records.run_folder",
-    "evaluation.report.plots",
-    "evaluation.report.frames",
+    *(m.name for m in modules() if m.name.startswith(TORCH_FREE_ROOMS) and m.name not in NEED_TORCH),
     "evaluation.api",
     "evaluation.cli",
-    "evaluation.report.common.families",
-    "evaluation.scoring.entanglement",
-    "evaluation.scoring.post_hoc",
-    "evaluation.report.page",
-    "evaluation.scoring.variance",
-    "evaluation.records.control_checks",
-    "evaluation.records.failures",
     "evaluation.validity.diagnosis",
     "evaluation.validity.diagnosis.checks",
     "evaluation.commands.diagnose",
-    "evaluation.records.planted",
     "evaluation.validity.planted.text",
     "evaluation.validity.planted.validity",
     "evaluation.commands.planted",
@@ -213,6 +212,16 @@ def test_everything_below_the_models_imports_without_torch() -> None:
         f"for name in {sorted(set(TORCH_FREE))!r}:\n    importlib.import_module(name)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, capture_output=True)
+
+
+def test_the_command_line_starts_without_what_takes_long() -> None:
+    """Each of these takes a fifth of a second or more; a command loads what it needs."""
+    code = (
+        "import sys, evaluation.cli\n"
+        "print(*({'scipy', 'torch', 'transformers', 'pandas', 'sklearn', 'matplotlib'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.split() == []
 
 
 def test_registries_find_their_members_without_torch_in_ravel() -> None:

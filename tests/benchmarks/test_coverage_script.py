@@ -25,7 +25,7 @@ from simulated import (
 )
 
 from evaluation.records.scores import Outcome
-from evaluation.scoring.intervals import sample_scores
+from evaluation.scoring.intervals import estimate_scores
 from evaluation.scoring.metrics import scores
 
 
@@ -68,8 +68,8 @@ def test_counts_are_scored_as_the_outcomes_that_they_count() -> None:
     outcomes = as_outcomes(counts, split, "a0")
     assert scores_of(counts, STRONG).cause == pytest.approx(scores(outcomes, "a0").cause)
     ours, theirs = (
-        script.sampled(counts, STRONG, split.clusters),
-        sample_scores(outcomes, "a0", split.clusters),
+        script.estimated(counts, STRONG, split.clusters),
+        estimate_scores(outcomes, "a0", split.clusters),
     )
     assert ours.point.disentangle == pytest.approx(theirs.point.disentangle)
     assert ours.intervals().disentangle == pytest.approx(theirs.intervals().disentangle)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from das.engine import Engine, ForcedPair
-from das.engine.base.protocol import Choice, FeaturizedPairs
+from das.engine.base.protocol import AnswerPair, FeaturizedPairs
 from das.featurizers import Subspace, retract
 from das.models import TargetModel
 from das.sites import STREAMS, Position, Site, Stream
@@ -36,11 +36,11 @@ def make_pairs(make_prompt: PromptMaker) -> list[ForcedPair]:
     ]
 
 
-def choices_of(pairs: Sequence[ForcedPair]) -> list[Choice]:
+def choices_of(pairs: Sequence[ForcedPair]) -> list[AnswerPair]:
     """A choice between each pair's label and another one, of 1 to 3 tokens."""
     lengths = itertools.cycle([1, 2, 3, 1])
     return [
-        Choice(pair.base, pair.source, (pair.label_ids, tuple(range(20, 20 + n))))
+        AnswerPair(pair.base, pair.source, (pair.label_ids, tuple(range(20, 20 + n))))
         for pair, n in zip(pairs, lengths, strict=False)
     ]
 
@@ -95,7 +95,7 @@ def labels_and_gradients(
 
 def said_with(engine: Engine, pairs: Sequence[ForcedPair], site: Site) -> list[tuple[bool, bool]]:
     """Verdicts on `choices_of` the pairs."""
-    return engine.said(choices_of(pairs), site, swap_at(engine.target, site))
+    return engine.predicts(choices_of(pairs), site, swap_at(engine.target, site))
 
 
 def close(actual: Tensor, expected: Tensor, relative: float = RELATIVE) -> None:

@@ -46,7 +46,7 @@ from evaluation.verify.submission.check import check_submission
 from evaluation.verify.submission.limits import Limits
 from evaluation.verify.submission.unpack import opened
 from ravel.common.errors import SuiteError
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
 
 SMALL = Limits(
     files=200,

@@ -18,7 +18,7 @@ from fuzzing import Reader
 from safetensors.torch import save_file
 from torch import Tensor
 
-from das.engine.kept.disk_cache import SpillFolder
+from das.engine.kept.disk_cache import DiskCache
 from das.engine.kept.state_file import key_of
 from das.featurizers import FeaturizerHeader, load_featurizer, save_featurizer
 from das.methods.dictionaries._pretrained_sae import latents_of_pretrained, load_pretrained
@@ -275,11 +275,11 @@ IDENTITY = {"model_fingerprint": "abc", "dtype": "float32"}
 
 
 def make_spill(folder: Path) -> None:
-    SpillFolder(folder, IDENTITY).put(SPILLED)
+    DiskCache(folder, IDENTITY).put(SPILLED)
 
 
 def read_spill(folder: Path) -> Any:
-    found = SpillFolder(folder, IDENTITY).get(list(SPILLED))
+    found = DiskCache(folder, IDENTITY).get(list(SPILLED))
     assert all(torch.equal(found[key], SPILLED[key]) for key in found), "other bits than were written"
     return plain(dict(sorted(found.items())))
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from readers import GOLDEN, RUN
 
-from das.engine.kept.disk_cache import SpillFolder
+from das.engine.kept.disk_cache import DiskCache
 from das.engine.kept.state_file import key_of
 from das.featurizers import load_featurizer
 from das.models.planted.spec import PlantedSpec, check_spec
@@ -156,7 +156,7 @@ def test_tables_diagnoses_and_spilled_states(tmp_path: Path) -> None:
     assert subspaces
     assert all((d.attribute, d.site, d.width) == ("Birthplace", EXPECTED["site"], 32) for d in subspaces)
     shutil.copytree(V2 / "spill", tmp_path / "spill")
-    spill = SpillFolder(tmp_path / "spill", {"model_fingerprint": "abc", "dtype": "float32"})
+    spill = DiskCache(tmp_path / "spill", {"model_fingerprint": "abc", "dtype": "float32"})
     key = key_of(1, "prefix", [1, 2, 1], 2)
     assert torch.equal(spill.get([key])[key], torch.arange(8.0).reshape(2, 4) + 1)
 

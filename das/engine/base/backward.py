@@ -51,7 +51,7 @@ def add_gradients(
                 raise
             came = in_words(error, " on the way back")
         reached.clear()
-        engine.give_way(came)
+        engine.shrink(came)
         found.extend(again())
     for parameter, gradient in zip(parameters, gradients, strict=True):
         if gradient is not None:

@@ -25,7 +25,7 @@ class PassLimit:
     """The size of a pass. What runs out of memory is tried again at half the size, and the size stays there.
 
     Whoever is tried must be able to begin again: what it did before it failed must not count. Between two
-    tries `give_way` lets go of what can be made again.
+    tries `let_go` lets go of what can be made again.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class PassLimit:
         size: int,
         *,
         unit: str = "tokens",
-        give_way: Callable[[], None],
+        let_go: Callable[[], None],
         tell: Callable[[str], None],
         todo: Callable[[int], str],
     ) -> None:
@@ -47,7 +47,7 @@ class PassLimit:
         """What is counted: tokens or pairs."""
         self.tight = False
         """Whether memory did not suffice so far: then as little as possible is held at a time."""
-        self._give_way = give_way
+        self._let_go = let_go
         self._tell = tell
         self._todo = todo
 
@@ -72,7 +72,7 @@ class PassLimit:
     def lower(self, came: str, *, whole: bool = False) -> None:
         """Halve the size after an error that says `came`, make room and tell it; see `attempt`."""
         failed, self.tight = self.size, True
-        self._give_way()
+        self._let_go()
         # What has just failed is young; to look through all that ever was takes a second.
         gc.collect(1)
         if torch.cuda.is_initialized():
@@ -88,6 +88,14 @@ class PassLimit:
             f"{came}: a pass held up to {failed} {self.unit}, from now on up to {self.size}; kept states "
             "are made anew"
         )
+
+    def at_once(self, run: Callable[[], T]) -> T | None:
+        """Return what `run` returns if memory has sufficed so far and does now; None: it has to be done in
+        smaller parts. Raises MemoryShortageError as `attempt`."""
+        results: list[T] = []
+        if not self.tight:
+            self.attempt(lambda: results.append(run()))
+        return results[0] if results else None
 
     def fitted(self, run: Callable[[], T]) -> T:
         """Return what `run` returns once memory suffices. Raises MemoryShortageError as `attempt`."""

@@ -16,7 +16,7 @@ from das.sites import Site
 from ravel.asking.answerer import Decided
 from ravel.terms.schema import Completion, Prompt
 
-__all__ = ["Choice", "Engine", "FeaturizedPairs", "ForcedPair", "PromptPair"]
+__all__ = ["AnswerPair", "Engine", "FeaturizedPairs", "ForcedPair", "PromptPair"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class FeaturizedPairs:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class AnswerPair:
     """A base and a source prompt, and two answers of which each might be said."""
 
     base: Prompt
@@ -105,8 +105,8 @@ class Engine(Protocol):
         """
         ...
 
-    def said(
-        self, choices: Sequence[Choice], site: Site, featurizer: Featurizer | None
+    def predicts(
+        self, choices: Sequence[AnswerPair], site: Site, featurizer: Featurizer | None
     ) -> list[tuple[bool, bool]]:
         """Return for both answers whether, forced, each of their tokens is the likeliest at its place: just
         then a greedy continuation begins with the answer. No gradient."""
@@ -131,7 +131,7 @@ class Engine(Protocol):
         """Return for each pair how many tokens its base has from the site on, label included."""
         ...
 
-    def give_way(self, came: str) -> None:
+    def shrink(self, came: str) -> None:
         """Let go of kept states and halve the passes to come, because memory did not suffice for a way back
         through passes of `forced_labels`; `came` says so in words. No result depends on it.
 
@@ -139,7 +139,7 @@ class Engine(Protocol):
         """
         ...
 
-    def run_ahead(self, pairs: Sequence[ForcedPair], site: Site) -> None:
+    def prefill(self, pairs: Sequence[ForcedPair], site: Site) -> None:
         """Run now, in large batches, what all these pairs will need again and again, as far as there is room
         to keep it; no result depends on it."""
         ...

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from das.engine.base.labels import is_likeliest
-from das.engine.base.protocol import Choice
+from das.engine.base.protocol import AnswerPair
 
 __all__ = ["predicted_answers"]
 
@@ -18,7 +18,9 @@ Logits = Callable[[Tensor], Tensor]
 """From vectors [n, d_model] to logits [n, vocabulary]."""
 
 
-def predicted_answers(asked: Tensor, choices: Sequence[Choice], logits_of: Logits) -> list[tuple[bool, bool]]:
+def predicted_answers(
+    asked: Tensor, choices: Sequence[AnswerPair], logits_of: Logits
+) -> list[tuple[bool, bool]]:
     """Return for both answers of each choice whether each of their tokens is the likeliest at its place.
 
     `asked` [n, d_model] are a choice's vectors after its prompt, then its first answer's, then its second's.

@@ -14,7 +14,7 @@ from torch import Tensor
 from das.engine.base.batch import PromptEncoder
 from das.engine.base.labels import ForcedLabels, forced_labels
 from das.engine.base.pass_limit import PassLimit
-from das.engine.base.protocol import Choice, Engine, FeaturizedPairs, ForcedPair, PromptPair
+from das.engine.base.protocol import AnswerPair, Engine, FeaturizedPairs, ForcedPair, PromptPair
 from das.engine.completing.new_tokens import NewTokens
 from das.featurizers.base import Featurizer
 from das.models.base import TargetModel
@@ -23,14 +23,14 @@ from das.sites import Site
 from ravel.asking.answerer import Decided
 from ravel.terms.schema import Completion
 
-__all__ = ["ThroughLogits", "batches_of", "listen"]
+__all__ = ["BaseEngine", "batches_of", "listen"]
 
 _LOG = logging.getLogger("das.engine")
 
 
 def listen(engine: Engine, on_note: Callable[[str], None] | None) -> None:
     """Let an engine's lines for the user go to `on_note`, or to the log if None; not every engine has any."""
-    if isinstance(engine, ThroughLogits):
+    if isinstance(engine, BaseEngine):
         engine.on_note = on_note
 
 
@@ -40,21 +40,21 @@ def batches_of(engine: Engine) -> dict[str, Any]:
 
     `engine`, `at_most` and `unit` are settings; `lowered_to` stands only where memory did not suffice.
     """
-    room = engine.room if isinstance(engine, ThroughLogits) else None
-    if room is None:
+    limit = engine.limit if isinstance(engine, BaseEngine) else None
+    if limit is None:
         return {"engine": engine.name}
-    lowered = {} if room.size == room.asked else {"lowered_to": room.size}
-    return {"engine": engine.name, "at_most": room.asked, "unit": room.unit, **lowered}
+    lowered = {} if limit.size == limit.asked else {"lowered_to": limit.size}
+    return {"engine": engine.name, "at_most": limit.asked, "unit": limit.unit, **lowered}
 
 
-class ThroughLogits(ABC):
+class BaseEngine(ABC):
     """Judges labels and answers by their logits, one featurizer and one answer at a time."""
 
     target: TargetModel
     """The model that is run."""
     encoder: PromptEncoder
     """Tokenises prompts, once each."""
-    room: PassLimit | None = None
+    limit: PassLimit | None = None
     """How much a pass may hold, for engines that can do with less."""
     on_note: Callable[[str], None] | None = None
     """Gets a line for the user, such as that memory did not suffice; None: it is logged as a warning."""
@@ -75,8 +75,8 @@ class ThroughLogits(ABC):
             for group in groups
         ]
 
-    def said(
-        self, choices: Sequence[Choice], site: Site, featurizer: Featurizer | None
+    def predicts(
+        self, choices: Sequence[AnswerPair], site: Site, featurizer: Featurizer | None
     ) -> list[tuple[bool, bool]]:
         """Return for both answers whether they would be said; see the protocol."""
         first, second = (self._greedy_labels(choices, which, site, featurizer) for which in (0, 1))
@@ -104,22 +104,22 @@ class ThroughLogits(ABC):
             live = [i for i, token in zip(live, best, strict=True) if new.add(i, token)]
         return [self._completion(new.of(i)) for i in range(len(pairs))]
 
-    def give_way(self, came: str) -> None:
+    def shrink(self, came: str) -> None:
         """Let go of kept states and halve the passes to come; see the protocol."""
-        if self.room is None:
+        if self.limit is None:
             raise MemoryShortageError(
                 expected="room for a forward pass", came=came, todo="free some memory, or use --engine direct"
             )
-        self.room.lower(came)
+        self.limit.lower(came)
 
-    def note(self, text: str) -> None:
+    def notify(self, text: str) -> None:
         """Pass a line for the user on."""
         if self.on_note is None:
             _LOG.warning("%s", text)
         else:
             self.on_note(text)
 
-    def run_ahead(self, pairs: Sequence[ForcedPair], site: Site) -> None:  # noqa: B027
+    def prefill(self, pairs: Sequence[ForcedPair], site: Site) -> None:  # noqa: B027
         """Do nothing: an engine that keeps states overrides this."""
 
     def tokens_after(self, pairs: Sequence[ForcedPair], site: Site) -> list[int]:
@@ -138,7 +138,7 @@ class ThroughLogits(ABC):
         return torch.zeros(0, self.target.width(site), device=self.target.device)
 
     def _greedy_labels(
-        self, choices: Sequence[Choice], which: int, site: Site, featurizer: Featurizer | None
+        self, choices: Sequence[AnswerPair], which: int, site: Site, featurizer: Featurizer | None
     ) -> list[bool]:
         if not choices:
             return []

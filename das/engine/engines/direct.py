@@ -16,12 +16,12 @@ from das.engine.base.checks import check_featurizer, check_pairs, check_row_leng
 from das.engine.base.hooks import rewritten
 from das.engine.base.labels import ForcedLabels, forced_labels
 from das.engine.base.pass_limit import PassLimit, Plan, recomputed
-from das.engine.base.protocol import Choice, FeaturizedPairs, ForcedPair, PromptPair
+from das.engine.base.protocol import AnswerPair, FeaturizedPairs, ForcedPair, PromptPair
 from das.engine.base.token_rows import token_rows
 from das.engine.completing.completion import Completer
 from das.engine.completing.new_tokens import Settled
 from das.engine.completing.swapped_completion import SwappedRow, complete_swapped_rows
-from das.engine.engines.base_engine import ThroughLogits
+from das.engine.engines.base_engine import BaseEngine
 from das.engine.engines.padded_passes import PaddedPasses
 from das.engine.engines.source_vectors import Rows, SourceVectors, captured_vectors
 from das.engine.kept.cache import SourceKey
@@ -38,7 +38,7 @@ Change = Callable[[Tensor], Tensor]
 """From the vectors at a site, [rows, width], to those that take their place."""
 
 
-class DirectEngine(ThroughLogits):
+class DirectEngine(BaseEngine):
     """Runs a target model with forward hooks where its sites are.
 
     A source vector depends on the source prompt and the site alone, so each is computed once and kept, over
@@ -49,7 +49,7 @@ class DirectEngine(ThroughLogits):
     """
 
     name = "direct"
-    room: PassLimit
+    limit: PassLimit
     """How many tokens a pass may have."""
 
     def __init__(
@@ -66,11 +66,11 @@ class DirectEngine(ThroughLogits):
         The two settings of padding change no result; they are there to prove it.
         """
         self.target = target
-        self.room = PassLimit(batch_tokens, give_way=self._let_go, tell=self.note, todo=self._todo)
+        self.limit = PassLimit(batch_tokens, let_go=self._let_go, tell=self.notify, todo=self._todo)
         self.encoder = PromptEncoder(target.tokenizer)
         """Tokenises prompts, once each."""
         self.sources = SourceVectors(
-            *(target, self.encoder, self.room, cache_bytes), plan=self._planned, read=self._read_batch
+            *(target, self.encoder, self.limit, cache_bytes), plan=self._planned, read=self._read_batch
         )
         """The kept source vectors."""
         self._completer = Completer(target, batch_tokens)
@@ -80,7 +80,7 @@ class DirectEngine(ThroughLogits):
     def batch_tokens(self) -> int:
         """Tokens in one forward pass at most, padding included; lower than asked for once memory did not
         suffice."""
-        return self.room.size
+        return self.limit.size
 
     def collect(self, prompts: Sequence[Prompt], sites: Sequence[Site]) -> dict[Site, Tensor]:
         """Return the vectors at each site, [n_prompts, width] in float32; see the protocol.
@@ -109,7 +109,7 @@ class DirectEngine(ThroughLogits):
             askers.setdefault(row, []).append(place)
         unique = list(askers)
         settled = _all_decided(decided, list(askers.values()))
-        new = self._completer.complete(unique, max_new_tokens, settled, limit=self.room)
+        new = self._completer.complete(unique, max_new_tokens, settled, limit=self.limit)
         known: dict[tuple[int, ...], Completion] = {ids: self._completion(ids) for ids in dict.fromkeys(new)}
         found = {row: known[ids] for row, ids in zip(unique, new, strict=True)}
         return [found[row] for row in rows]
@@ -148,7 +148,7 @@ class DirectEngine(ThroughLogits):
             site,
             featurizer,
             max_new_tokens,
-            limit=self.room,
+            limit=self.limit,
             cached=max_new_tokens > 1 and self._completer.grows,
             settled=_all_decided(decided, list(askers.values())),
         )
@@ -180,11 +180,9 @@ class DirectEngine(ThroughLogits):
 
         if not torch.is_grad_enabled():
             return self._in_passes(pairs, rows, site, swaps)
-        found: list[Tensor] = []
-        if not self.room.tight and self.room.attempt(
-            lambda: found.append(self._in_passes(pairs, rows, site, swaps, again=False))
-        ):
-            return found[0]
+        whole = self.limit.at_once(lambda: self._in_passes(pairs, rows, site, swaps, again=False))
+        if whole is not None:
+            return whole
         return self._recomputed(pairs, site, featurizer, lambda batch, logits: logits)
 
     def forced_labels(self, groups: Sequence[FeaturizedPairs], site: Site) -> list[ForcedLabels]:
@@ -192,15 +190,13 @@ class DirectEngine(ThroughLogits):
 
         Once memory did not suffice they are judged pass by pass, and the logits of a pass are let go.
         """
-        found: list[ForcedLabels] = []
-        if not self.room.tight and self.room.attempt(
-            lambda: found.extend(ThroughLogits.forced_labels(self, groups, site))
-        ):
-            return found
+        whole = self.limit.at_once(lambda: BaseEngine.forced_labels(self, groups, site))
+        if whole is not None:
+            return whole
         return [self._recomputed_labels(group, site) for group in groups]
 
-    def said(
-        self, choices: Sequence[Choice], site: Site, featurizer: Featurizer | None
+    def predicts(
+        self, choices: Sequence[AnswerPair], site: Site, featurizer: Featurizer | None
     ) -> list[tuple[bool, bool]]:
         """Return for both answers whether they would be said; see the protocol.
 
@@ -210,20 +206,20 @@ class DirectEngine(ThroughLogits):
         lengths = [len(base.ids) for base in self.encoder.encode([choice.base.text for choice in choices])]
 
         def plan(left: Sequence[int]) -> list[list[int]]:
-            return self._planned(lengths)(left) if self.room.tight else [list(range(len(left)))]
+            return self._planned(lengths)(left) if self.limit.tight else [list(range(len(left)))]
 
         def one(batch: list[int]) -> None:
             some = [choices[i] for i in batch]
-            found.update(zip(batch, ThroughLogits.said(self, some, site, featurizer), strict=True))
+            found.update(zip(batch, BaseEngine.predicts(self, some, site, featurizer), strict=True))
 
-        self.room.each(len(choices), plan, one)
+        self.limit.each(len(choices), plan, one)
         return [found[i] for i in range(len(choices))]
 
     def _recomputed_labels(self, group: FeaturizedPairs, site: Site) -> ForcedLabels:
         check_pairs(group.pairs)
         check_featurizer(group.featurizer, self.target, site)
         if not group.pairs:
-            return ThroughLogits.forced_labels(self, [group], site)[0]
+            return BaseEngine.forced_labels(self, [group], site)[0]
         correct = torch.zeros(len(group.pairs), dtype=torch.bool, device=self.target.device)
 
         def judged(batch: list[int], logits: Tensor) -> Tensor:
@@ -255,7 +251,7 @@ class DirectEngine(ThroughLogits):
             order.extend(batch)
 
         if again:
-            self.room.each(len(rows), self._planned([len(row) for row in rows]), one)
+            self.limit.each(len(rows), self._planned([len(row) for row in rows]), one)
         else:
             for batch in self._plan([len(row) for row in rows]):
                 one(batch)
@@ -286,7 +282,7 @@ class DirectEngine(ThroughLogits):
             change: Change | None = None if featurizer is None else changed.to
             return judged(batch, self._pass(batch, pairs, rows, site, longest, change))
 
-        found = recomputed(self.room, swapped, self._planned([len(rows[i]) for i in order]), one)
+        found = recomputed(self.limit, swapped, self._planned([len(rows[i]) for i in order]), one)
         return _restored(found, order)
 
     def _pass(

@@ -20,7 +20,7 @@ from das.engine.base.checks import check_featurizer, check_pairs, check_row_leng
 from das.engine.base.hooks import preserved
 from das.engine.base.pass_limit import PassLimit
 from das.engine.base.protocol import ForcedPair
-from das.engine.engines.base_engine import ThroughLogits
+from das.engine.engines.base_engine import BaseEngine
 from das.featurizers.base import Featurizer
 from das.models.base import TargetModel
 from das.sites import Site
@@ -76,7 +76,7 @@ class _Unit:
     """The site's part of the vector that pyvene hands over."""
 
 
-class ReferenceEngine(ThroughLogits):
+class ReferenceEngine(BaseEngine):
     """Runs a target model through pyvene 0.1.8, source pass and base pass for every pair, all logits
     computed.
 
@@ -91,7 +91,7 @@ class ReferenceEngine(ThroughLogits):
     """
 
     name = "reference"
-    room: PassLimit
+    limit: PassLimit
     """How many pairs a pass may have; halved where memory does not suffice."""
 
     def __init__(
@@ -104,7 +104,7 @@ class ReferenceEngine(ThroughLogits):
     ) -> None:
         """`batch_size` pairs run at once, in the order given, padded to the longest on `padding_side`."""
         self.target = target
-        self.room = PassLimit(batch_size, unit="pairs", give_way=lambda: None, tell=self.note, todo=_todo)
+        self.limit = PassLimit(batch_size, unit="pairs", let_go=lambda: None, tell=self.notify, todo=_todo)
         self.encoder = PromptEncoder(target.tokenizer)
         self._padding_side = padding_side
         self._extra_padding = extra_padding
@@ -112,7 +112,7 @@ class ReferenceEngine(ThroughLogits):
     @property
     def batch_size(self) -> int:
         """Pairs in one forward pass; fewer than asked for once memory did not suffice."""
-        return self.room.size
+        return self.limit.size
 
     def collect(self, prompts: Sequence[Prompt], sites: Sequence[Site]) -> dict[Site, Tensor]:
         """Return the vectors at each site, [n_prompts, width] in float32; see the protocol."""
@@ -126,7 +126,7 @@ class ReferenceEngine(ThroughLogits):
                 found[site].append(new)
 
         with torch.inference_mode(False), torch.no_grad():
-            self.room.each(len(prompts), self._batches, one)
+            self.limit.each(len(prompts), self._batches, one)
         return {site: torch.cat([self._no_vectors(site), *vectors]) for site, vectors in found.items()}
 
     def complete(
@@ -135,7 +135,7 @@ class ReferenceEngine(ThroughLogits):
         """Continue each prompt greedily with the model's own `generate`, one prompt at a time and to its end,
         whatever is decided; see the protocol."""
         found: list[Completion] = []
-        self.room.each(
+        self.limit.each(
             len(prompts),
             lambda left: [[place] for place in range(len(left))],
             lambda batch: found.append(self._complete_one(prompts[batch[0]], max_new_tokens)),
@@ -156,7 +156,7 @@ class ReferenceEngine(ThroughLogits):
         def one(batch: list[int]) -> None:
             parts.append(self._batch_logits([pairs[i] for i in batch], site, featurizer, longest))
 
-        self.room.each(len(pairs), self._batches, one)
+        self.limit.each(len(pairs), self._batches, one)
         return torch.cat(parts)
 
     def _batch_logits(

@@ -14,14 +14,14 @@ from torch import Tensor
 from das.engine.base.checks import check_row_lengths
 from das.engine.base.cut_rows import CutRow
 from das.engine.base.labels import ForcedLabels, likeliest, packed_labels
-from das.engine.base.protocol import Choice, FeaturizedPairs, ForcedPair, PromptPair
+from das.engine.base.protocol import AnswerPair, FeaturizedPairs, ForcedPair, PromptPair
 from das.engine.completing.new_tokens import NewTokens
 from das.engine.engines.answer_pairs import predicted_answers
 from das.engine.engines.direct import DirectEngine
 from das.engine.engines.resumed_passes import ResumedPasses
 from das.engine.engines.source_vectors import Rows, captured_vectors
 from das.engine.kept.cache import SourceKey
-from das.engine.kept.disk_cache import SpillFolder, model_identity
+from das.engine.kept.disk_cache import DiskCache, model_identity
 from das.engine.kept.memory import default_cache_bytes
 from das.engine.kept.state_pool import StateCache
 from das.engine.resuming.state_runner import StateRunner
@@ -74,9 +74,9 @@ class ResumeEngine(DirectEngine):
         self.states = StateCache(limit)
         """The kept states of base rows."""
         identity = model_identity(target.instrument.own_fingerprint, target.dtype, target.device)
-        spill = None if cache_folder is None else SpillFolder(cache_folder, identity)
-        self._runner = StateRunner(target, self.states, self.room, spill)
-        self._resumed = ResumedPasses(target, self.encoder, self.room, self.sources, self._runner)
+        spill = None if cache_folder is None else DiskCache(cache_folder, identity)
+        self._runner = StateRunner(target, self.states, self.limit, spill)
+        self._resumed = ResumedPasses(target, self.encoder, self.limit, self.sources, self._runner)
 
     @cached_property
     def fallback(self) -> str | None:
@@ -97,11 +97,9 @@ class ResumeEngine(DirectEngine):
         if not pairs or self._by_direct(_forced(pairs)):
             return super().interchange_logits(pairs, site, featurizer)
         groups, lengths = [FeaturizedPairs(pairs, featurizer)], [len(pair.label_ids) for pair in pairs]
-        found: list[Tensor] = []
-        if not self.room.tight and self.room.attempt(
-            lambda: found.append(_laid_out(self._resumed.label_logits(groups, site), lengths))
-        ):
-            return found[0]
+        whole = self.limit.at_once(lambda: _laid_out(self._resumed.label_logits(groups, site), lengths))
+        if whole is not None:
+            return whole
 
         def judged(batch: list[int], logits: Tensor) -> Tensor:
             return _laid_out(logits, [lengths[i] for i in batch], longest=max(lengths))
@@ -114,9 +112,9 @@ class ResumeEngine(DirectEngine):
         empty = not all(group.pairs for group in groups)
         if mixed or empty or self._by_direct(_forced([pair for group in groups for pair in group.pairs])):
             return super().forced_labels(groups, site)
-        found: list[ForcedLabels] = []
-        if not self.room.tight and self.room.attempt(lambda: found.extend(self._at_once(groups, site))):
-            return found
+        whole = self.limit.at_once(lambda: self._at_once(groups, site))
+        if whole is not None:
+            return whole
         pairs = [pair for group in groups for pair in group.pairs]
         correct = torch.zeros(len(pairs), dtype=torch.bool, device=self.target.device)
 
@@ -136,8 +134,8 @@ class ResumeEngine(DirectEngine):
         parts = packed.split([sum(map(len, of_group)) for of_group in labels])
         return [packed_labels(part, ids) for part, ids in zip(parts, labels, strict=True)]
 
-    def said(
-        self, choices: Sequence[Choice], site: Site, featurizer: Featurizer | None
+    def predicts(
+        self, choices: Sequence[AnswerPair], site: Site, featurizer: Featurizer | None
     ) -> list[tuple[bool, bool]]:
         """Return for both answers whether they would be said; see the protocol.
 
@@ -145,7 +143,7 @@ class ResumeEngine(DirectEngine):
         for an answer's later tokens only where its first one is the likeliest.
         """
         if not choices or self._by_direct([(c.base, sum(map(len, c.answers)) - 2) for c in choices]):
-            return super().said(choices, site, featurizer)
+            return super().predicts(choices, site, featurizer)
         self._resumed.check(site, [featurizer])
         rows = self._resumed.rows([c.base for c in choices], [c.answers for c in choices], site)
         predicted: list[tuple[bool, bool]] = [(False, False)] * len(rows)
@@ -162,7 +160,7 @@ class ResumeEngine(DirectEngine):
                     predicted[i] = both
             self._runner.settle()
 
-        self.room.each(len(rows), self._resumed.plan(rows), one)
+        self.limit.each(len(rows), self._resumed.plan(rows), one)
         return predicted
 
     def complete_swapped(
@@ -186,7 +184,7 @@ class ResumeEngine(DirectEngine):
         check_row_lengths([len(row.ids) + max_new_tokens for row in rows], self.target)
         sources = [pair.source for pair in pairs]
         with torch.no_grad():
-            swapped = self.room.fitted(lambda: self._resumed.swapped(rows, bases, sources, site, featurizer))
+            swapped = self.limit.fitted(lambda: self._resumed.swapped(rows, bases, sources, site, featurizer))
         self._runner.settle()
         new = NewTokens(len(rows), self.target.end_ids, max_new_tokens, decided)
         live = list(range(len(rows))) if max_new_tokens else []
@@ -219,10 +217,10 @@ class ResumeEngine(DirectEngine):
                     tokens[j] = token
             self._runner.drop()
 
-        self.room.each(len(grown), self._resumed.plan(grown), one)
+        self.limit.each(len(grown), self._resumed.plan(grown), one)
         return tokens
 
-    def run_ahead(self, pairs: Sequence[ForcedPair], site: Site) -> None:
+    def prefill(self, pairs: Sequence[ForcedPair], site: Site) -> None:
         """Run these pairs' bases and sources for the first time, if there is room for all; see the
         protocol."""
         if pairs and not self._by_direct(_forced(pairs)):

@@ -95,7 +95,7 @@ def captured_vectors(
     run: Callable[[], object],
     shifts: Tensor | None = None,
 ) -> dict[SourceKey, Tensor]:
-    """Return the vectors of each row's keys while `run` runs the rows, `shifts` [rows] tokens further right."""
+    """Return the vectors of each row's keys as `run` runs the rows, `shifts` [rows] tokens to the right."""
     spots = dict.fromkeys(key.spot for of_row in keys for key in of_row)
     tokens = sorted({key.token for of_row in keys for key in of_row})
     column = {token: index for index, token in enumerate(tokens)}

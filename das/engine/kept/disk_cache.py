@@ -31,7 +31,7 @@ from ravel.common.errors import SuiteError
 from ravel.common.io import canonical_json, make_folder, read_json, sha256_text, write_json
 from ravel.common.sizes import written_bytes
 
-__all__ = ["SPILL_SCHEMA_VERSION", "SpillFolder", "model_identity"]
+__all__ = ["SPILL_SCHEMA_VERSION", "DiskCache", "model_identity"]
 
 SPILL_SCHEMA_VERSION = 1
 """Version of the folder's layout; another one is refused."""
@@ -61,7 +61,7 @@ def model_identity(fingerprint: str, dtype: torch.dtype, device: torch.device) -
     }
 
 
-class SpillFolder:
+class DiskCache:
     """Keeps states [n_tokens, features] in a folder, for this process, others and later ones.
 
     Reading gives exactly the bits that were written. What is damaged is never used: every state has a

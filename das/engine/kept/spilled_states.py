@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from das.engine.base.cut_rows import CutRow
-from das.engine.kept.disk_cache import SpillFolder
+from das.engine.kept.disk_cache import DiskCache
 from das.engine.kept.state_file import key_of
 from das.engine.kept.state_pool import CutStates
 
@@ -15,7 +15,7 @@ __all__ = ["SpilledStates"]
 class SpilledStates:
     """What did not fit into memory, in a folder."""
 
-    def __init__(self, folder: SpillFolder) -> None:
+    def __init__(self, folder: DiskCache) -> None:
         self._folder = folder
         self._on_disk: set[str] = set()
 

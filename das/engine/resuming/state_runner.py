@@ -12,7 +12,7 @@ from torch import Tensor
 from das.engine.base.cut_rows import Cut, CutRow
 from das.engine.base.hooks import rewritten
 from das.engine.base.pass_limit import PassLimit
-from das.engine.kept.disk_cache import SpillFolder
+from das.engine.kept.disk_cache import DiskCache
 from das.engine.kept.spilled_states import SpilledStates
 from das.engine.kept.state_pool import CutStates, StateCache
 from das.engine.resuming.block_calls import CannotResumeError
@@ -42,7 +42,7 @@ class StateRunner:
     """
 
     def __init__(
-        self, target: TargetModel, cache: StateCache, limit: PassLimit, spill: SpillFolder | None = None
+        self, target: TargetModel, cache: StateCache, limit: PassLimit, spill: DiskCache | None = None
     ) -> None:
         """`limit` bounds a pass and `cache` what is kept in memory; what does not fit there goes to `spill`,
         or is made again."""

@@ -12,7 +12,7 @@ from das.engine.base.protocol import Engine
 from das.featurizers.base import Featurizer
 from das.featurizers.orthonormal import retract
 from das.featurizers.subspace import Subspace
-from das.methods.common.alignment import check_attribute, check_size, shared_key
+from das.methods.common.alignment import check_attribute, check_size, shared_by_sizes
 from das.methods.common.base import Method, MethodConfig, Problem, Workspace
 from das.methods.common.coordinates import fixed_signs
 from das.methods.common.labelled import LabelledVectors, labelled_vectors, validation_vectors
@@ -95,11 +95,7 @@ class Inlp(Method):
             validation = validation_vectors(problem, engine, training.classes, limit=config.validation)
             return removal(training, validation, removed, config)
 
-        settings = config.model_dump(mode="json")
-        key = shared_key(
-            self.name, problem, engine, attribute=problem.attribute, config=settings, round=number
-        )
-        return workspace.shared(key, make)
+        return shared_by_sizes(self, problem, engine, workspace, make, round=number)
 
 
 def removal(

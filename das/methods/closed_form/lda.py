@@ -10,7 +10,6 @@ from torch import Tensor
 
 from das.engine.base.protocol import Engine
 from das.featurizers.base import Featurizer
-from das.methods.common.alignment import check_attribute, check_size
 from das.methods.common.base import Method, MethodConfig, Problem, Workspace
 from das.methods.common.coordinates import (
     class_means,
@@ -67,8 +66,6 @@ class Lda(Method):
         """
         config = self.config
         assert isinstance(config, LdaConfig)
-        check_attribute(problem)
-        check_size(problem, engine)
 
         def directions() -> dict[str, Tensor]:
             return discriminants(

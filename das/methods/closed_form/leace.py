@@ -11,7 +11,6 @@ from torch import Tensor
 
 from das.engine.base.protocol import Engine
 from das.featurizers.base import Featurizer
-from das.methods.common.alignment import check_attribute, check_size
 from das.methods.common.base import Method, MethodConfig, Problem, Workspace
 from das.methods.common.coordinates import (
     TOLERANCE,
@@ -63,8 +62,6 @@ class Leace(Method):
         """
         config = self.config
         assert isinstance(config, LeaceConfig)
-        check_attribute(problem)
-        check_size(problem, engine)
 
         def directions() -> dict[str, Tensor]:
             return erased_directions(

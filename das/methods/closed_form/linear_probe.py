@@ -11,7 +11,7 @@ from torch import Tensor
 from das.engine.base.protocol import Engine
 from das.featurizers.base import Featurizer
 from das.featurizers.subspace import Subspace
-from das.methods.common.alignment import check_attribute, check_size, shared_key
+from das.methods.common.alignment import shared_by_sizes
 from das.methods.common.base import Method, MethodConfig, Problem, Workspace
 from das.methods.common.labelled import LabelledVectors, labelled_vectors, validation_vectors
 from das.methods.common.probe import correct, fit_l2, majority, row_space, units_of
@@ -58,18 +58,13 @@ class LinearProbe(Method):
         """
         config = self.config
         assert isinstance(config, LinearProbeConfig)
-        check_attribute(problem)
-        check_size(problem, engine)
 
         def make() -> dict[str, Tensor]:
             training = labelled_vectors(problem, engine, limit=config.vectors)
             validation = validation_vectors(problem, engine, training.classes, limit=config.validation)
             return probe_directions(training, validation, c=config.c, iterations=config.iterations)
 
-        key = shared_key(
-            self.name, problem, engine, attribute=problem.attribute, config=config.model_dump(mode="json")
-        )
-        found = workspace.shared(key, make)
+        found = shared_by_sizes(self, problem, engine, workspace, make)
         workspace.log(log_row(found))
         return Subspace(found["basis"][:, : problem.size].contiguous())
 

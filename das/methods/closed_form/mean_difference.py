@@ -11,7 +11,7 @@ from torch import Tensor
 from das.engine.base.protocol import Engine
 from das.featurizers.base import Featurizer
 from das.featurizers.subspace import Subspace
-from das.methods.common.alignment import check_attribute, check_size, shared_key
+from das.methods.common.alignment import shared_by_sizes
 from das.methods.common.base import Method, MethodConfig, Problem, Workspace
 from das.methods.common.coordinates import (
     class_means,
@@ -58,16 +58,11 @@ class MeanDifference(Method):
         """
         config = self.config
         assert isinstance(config, MeanDifferenceConfig)
-        check_attribute(problem)
-        check_size(problem, engine)
 
         def directions() -> dict[str, Tensor]:
             return mean_directions(labelled_vectors(problem, engine, limit=config.vectors))
 
-        key = shared_key(
-            self.name, problem, engine, attribute=problem.attribute, config=config.model_dump(mode="json")
-        )
-        found = workspace.shared(key, directions)
+        found = shared_by_sizes(self, problem, engine, workspace, directions)
         workspace.log({"rank": found["basis"].shape[1]})
         return Subspace(found["basis"][:, : problem.size].contiguous())
 

@@ -1,22 +1,15 @@
-"""What methods that train a subspace share: checks of the problem, seed, start; it decides no objective."""
+"""What methods of all families share: checks of a problem, seeds and keys; it decides no objective."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from das.engine.base.protocol import Engine
-from das.featurizers.base import Featurizer
-from das.methods.common.base import Method, Problem
-from das.training.examples import cause_pairs, isolate_pairs
-from das.training.loop import Training, TrainingConfig, TrainingTask
-from das.training.loop import training as training_of
-from das.training.objective import LossWeights, TrainingPair
-from das.training.trainable import TrainableSubspace
-from das.training.workspace import Workspace
+from das.methods.common.base import Method, Problem, Workspace
 from ravel.common.errors import SuiteError, unknown_name
 from ravel.common.io import canonical_json, sha256_text
 from ravel.common.seeds import derive_seed
@@ -26,12 +19,9 @@ __all__ = [
     "check_size",
     "fit_identity",
     "fit_seed",
-    "mixed_pairs",
     "random_columns",
-    "require_cause_pairs",
-    "require_isolate_pairs",
+    "shared_by_sizes",
     "shared_key",
-    "train_subspace",
 ]
 
 
@@ -55,47 +45,6 @@ def check_attribute(problem: Problem) -> None:
             problem.attribute,
             problem.instance.attributes,
         )
-
-
-def require_cause_pairs(problem: Problem, pairs: Sequence[TrainingPair]) -> None:
-    """Raise SuiteError if there is nothing to train the target attribute on."""
-    if not pairs:
-        raise SuiteError(
-            expected=f"training pairs whose base asks for {problem.attribute!r}",
-            came="an instance with none",
-            todo="build the instance with more entities or templates, or choose another attribute",
-        )
-
-
-def require_isolate_pairs(problem: Problem, pairs: Sequence[TrainingPair]) -> None:
-    """Raise SuiteError if there is no other attribute to leave alone."""
-    if not pairs:
-        raise SuiteError(
-            expected=f"training pairs of attributes other than {problem.attribute!r}",
-            came="an instance with none",
-            todo="use das, which trains on cause pairs only, or build the instance with more attributes",
-        )
-
-
-def mixed_pairs(
-    problem: Problem,
-    split: str,
-    *,
-    cause_limit: int,
-    isolate_limit_each: int | None,
-    seed: int,
-    label_tokens: int,
-) -> tuple[list[TrainingPair], list[TrainingPair]]:
-    """Return the cause pairs of the target and the isolate pairs of every other attribute in `split`.
-
-    `isolate_limit_each` bounds the pairs of each other attribute; None: a quarter of the cause pairs found,
-    the proportion of RAVEL's multi-task data (Huang et al. 2024, arXiv 2402.17700).
-    """
-    instance, target = problem.instance, problem.attribute
-    causes = cause_pairs(instance, target, split, limit=cause_limit, seed=seed, label_tokens=label_tokens)
-    each = max(1, len(causes) // 4) if isolate_limit_each is None else isolate_limit_each
-    isolates = isolate_pairs(instance, target, split, limit_each=each, seed=seed, label_tokens=label_tokens)
-    return causes, isolates
 
 
 def fit_seed(method: Method, problem: Problem) -> int:
@@ -143,27 +92,21 @@ def random_columns(width: int, size: int, seed: int) -> Tensor:
     return torch.randn(width, size, generator=torch.Generator().manual_seed(seed))
 
 
-def train_subspace(
+def shared_by_sizes(
     method: Method,
     problem: Problem,
     engine: Engine,
     workspace: Workspace,
-    config: TrainingConfig,
-    *,
-    training: Sequence[TrainingPair],
-    validation: Sequence[TrainingPair],
-    weights: LossWeights,
-) -> Training[Featurizer]:
-    """Train a random subspace on the given pairs; return it on the CPU."""
-    seed = fit_seed(method, problem)
-    start = random_columns(engine.target.width(problem.site), problem.size, derive_seed(seed, "start"))
-    task = TrainingTask(
-        training=training,
-        validation=validation,
-        site=problem.site,
-        weights=weights,
-        seed=seed,
-        identity=fit_identity(method, problem, engine),
-    )
-    trainable = TrainableSubspace(start).to(engine.target.device)
-    return training_of(trainable, task, engine, workspace, config)
+    make: Callable[[], dict[str, Tensor]],
+    **parts: Any,
+) -> dict[str, Tensor]:
+    """Return what `make` makes, once for all sizes of one method with one target and equal settings.
+
+    `parts` are further parts of the key. Raises SuiteError for an unknown attribute or a size beyond the
+    model's width, and whatever `make` does.
+    """
+    check_attribute(problem)
+    check_size(problem, engine)
+    settings = method.config.model_dump(mode="json")
+    key = shared_key(method.name, problem, engine, attribute=problem.attribute, config=settings, **parts)
+    return workspace.shared(key, make)

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from das.engine.base.protocol import Engine, ForcedPair
 from das.featurizers.base import Featurizer
-from das.methods.common.alignment import require_cause_pairs
 from das.methods.common.base import Problem
+from das.methods.common.tasks import require_cause_pairs
 from das.sites import Site
 from ravel.common.config import Config
 from ravel.common.seeds import python_stream

@@ -10,7 +10,7 @@ from typing import ClassVar
 from das.engine.base.protocol import Engine
 from das.featurizers.base import Featurizer
 from das.sites import Site
-from das.training.loop import Training, train_together
+from das.training.together import Training, train_together
 from das.training.workspace import Workspace
 from ravel.common.config import Config
 from ravel.common.errors import SuiteError

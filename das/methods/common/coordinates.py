@@ -13,7 +13,7 @@ from torch import Tensor
 
 from das.engine.base.protocol import Engine
 from das.featurizers.subspace import Subspace
-from das.methods.common.alignment import shared_key
+from das.methods.common.alignment import shared_by_sizes
 from das.methods.common.base import Method, NotApplicableError, Problem, Workspace
 from das.threads import one_thread
 
@@ -136,13 +136,6 @@ def shared_subspace(
     directions: Callable[[], dict[str, Tensor]],
 ) -> Subspace:
     """Return the leading `size` of a method's `readers` and `writers`, shared by sizes; log their rank."""
-    key = shared_key(
-        method.name,
-        problem,
-        engine,
-        attribute=problem.attribute,
-        config=method.config.model_dump(mode="json"),
-    )
-    found = workspace.shared(key, directions)
+    found = shared_by_sizes(method, problem, engine, workspace, directions)
     workspace.log({"rank": found["readers"].shape[1]})
     return leading_subspace(found["readers"], found["writers"], problem.size)

@@ -21,7 +21,6 @@ __all__ = [
     "AutoencoderConfig",
     "DictionaryMetrics",
     "dictionary_metrics",
-    "mean_best_cosine",
     "train_dictionary",
 ]
 
@@ -107,14 +106,6 @@ def dictionary_metrics(dictionary: Dictionary, vectors: Tensor) -> DictionaryMet
         l0=float(fires.sum(dim=1).double().mean()),
         dead=float((~fires.any(dim=0)).double().mean()),
     )
-
-
-def mean_best_cosine(truth: Tensor, found: Tensor) -> float:
-    """Return the mean over rows of `truth` [m, d_model] of the highest cosine with a row of `found` [n,
-    d_model] (mean max cosine similarity, Sharkey et al. 2022)."""
-    unit_truth = nn.functional.normalize(truth.double(), dim=1)
-    unit_found = nn.functional.normalize(found.double(), dim=1)
-    return float((unit_truth @ unit_found.T).amax(dim=1).mean())
 
 
 def train_dictionary(vectors: Tensor, config: AutoencoderConfig, seed: int) -> Dictionary:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -14,7 +15,7 @@ from torch import Tensor
 from das.engine.base.protocol import Engine
 from das.featurizers.dictionary import Activation, Dictionary
 from das.methods.common.alignment import shared_key
-from das.methods.common.base import MethodConfig, Problem, Workspace
+from das.methods.common.base import Method, MethodConfig, Problem, Workspace
 from das.methods.common.labelled import plain_vectors
 from das.methods.dictionaries._autoencoder import (
     AutoencoderConfig,
@@ -30,12 +31,14 @@ from ravel.common.seeds import derive_seed, python_stream
 from ravel.instance import Instance
 
 __all__ = [
+    "ChoosesLatents",
     "DictionaryConfig",
     "SwappingConfig",
     "check_latents",
     "chosen",
     "dictionary_identity",
     "held_out_vectors",
+    "log_latents",
     "most_latents",
     "site_dictionary",
 ]
@@ -58,6 +61,40 @@ class SwappingConfig(DictionaryConfig):
     keeps_error: bool = True
     """Whether what the dictionary loses stays with the base. False (reference) drops it, so that isolate
     pays for the reconstruction too."""
+
+
+class ChoosesLatents(Method):
+    """A method that chooses among the latents of a site's dictionary; its settings are a `SwappingConfig`."""
+
+    needs_attribute: ClassVar[bool] = True
+    needs_vectors: ClassVar[bool] = True
+
+    def largest_size(self, width: int) -> int:
+        """Return the number of latents."""
+        assert isinstance(self.config, SwappingConfig)
+        return most_latents(width, self.config.autoencoder)
+
+    def latents_key(self, what: str, problem: Problem, engine: Engine, *unread: str) -> str:
+        """Return the key of a ranking of latents, which all sizes share; settings `unread` have no part."""
+        assert isinstance(self.config, SwappingConfig)
+        return shared_key(
+            what,
+            problem,
+            engine,
+            attribute=problem.attribute,
+            seed=self.latents_seed(problem),
+            config=self.config.model_dump(mode="json", exclude={"autoencoder", *unread}),
+            dictionary=dictionary_identity(self.config.autoencoder),
+        )
+
+    def latents_seed(self, problem: Problem) -> int:
+        """Return the seed of a ranking of latents, whatever the size."""
+        return derive_seed(problem.seed, self.name, problem.attribute, str(problem.site))
+
+
+def log_latents(workspace: Workspace, places: Tensor) -> None:
+    """Log which latents were chosen, [k]."""
+    workspace.log({"phase": "latents", "chosen": " ".join(map(str, places.tolist()))})
 
 
 def site_dictionary(

@@ -12,7 +12,7 @@ from das.featurizers.dictionary import ActivationKind
 from das.sites import Stream
 from ravel.common.errors import SuiteError
 
-__all__ = ["HOOKS", "KINDS", "Described", "check_form", "describe", "site_of_hook"]
+__all__ = ["HOOKS", "KINDS", "LensConfig", "check_form", "describe", "site_of_hook"]
 
 KINDS: dict[str, ActivationKind] = {"standard": "relu", "topk": "top_k", "jumprelu": "jump_relu"}
 """Architectures by sae-lens's names, with the suite's."""
@@ -25,7 +25,7 @@ HOOKS: dict[str, Stream] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Described:
+class LensConfig:
     """What a config says, of sae-lens 6 or before."""
 
     origin: str
@@ -76,7 +76,7 @@ def site_of_hook(hook: str) -> tuple[Stream, int] | None:
     return (HOOKS[name], layer) if name in HOOKS else None
 
 
-def describe(config: Mapping[str, Any], origin: str) -> Described:
+def describe(config: Mapping[str, Any], origin: str) -> LensConfig:
     """Read a config; before sae-lens 6 all settings were flat and some had other names.
 
     Raises SuiteError where numbers are missing or of another kind.
@@ -90,7 +90,7 @@ def describe(config: Mapping[str, Any], origin: str) -> Described:
     hook = str(flat.get("hook_name") or flat.get("hook_point") or "")
     head = flat.get("hook_head_index", flat.get("hook_point_head_index"))
     try:
-        return Described(
+        return LensConfig(
             origin=origin,
             architecture=architecture,
             d_in=int(flat["d_in"]),
@@ -142,7 +142,7 @@ def _normalisation(value: object) -> str:
     return str(value or "none")
 
 
-def check_form(config: Described) -> None:
+def check_form(config: LensConfig) -> None:
     """Raise SuiteError for an architecture or normalisation that a `Dictionary` can't express."""
     if config.architecture not in KINDS:
         raise SuiteError(

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from das.engine.selftest.additive import adds_as_is
 from das.featurizers.dictionary import Activation, Dictionary
 from das.methods.common.base import NotApplicableError
-from das.methods.dictionaries._lens_config import KINDS, Described, check_form, describe, site_of_hook
+from das.methods.dictionaries._lens_config import KINDS, LensConfig, check_form, describe, site_of_hook
 from das.methods.dictionaries._published_saes import Published, plain_name, published_as, published_in
 from das.models.base import TargetModel
 from das.sites import Site
@@ -134,14 +134,14 @@ def dictionary_of(
     )
 
 
-def _stated(described: Described) -> Published | None:
+def _stated(described: LensConfig) -> Published | None:
     if described.explained_variance is None and described.l0 is None:
         return None
     return Published("", described.explained_variance, described.l0)
 
 
 def _notes_on_mean(
-    described: Described, listed: Published | None, *, mean_free: bool, unsure: bool
+    described: LensConfig, listed: Published | None, *, mean_free: bool, unsure: bool
 ) -> tuple[str, ...]:
     if unsure:
         return (
@@ -233,7 +233,7 @@ def _from_hub(name: str) -> tuple[dict[str, Any], dict[str, Tensor], Published |
 # --- what it is
 
 
-def _check_place(described: Described, site: Site, target: TargetModel) -> None:
+def _check_place(described: LensConfig, site: Site, target: TargetModel) -> None:
     width = target.width(site)
     if described.d_in != width:
         raise NotApplicableError(
@@ -259,7 +259,7 @@ def _check_place(described: Described, site: Site, target: TargetModel) -> None:
         )
 
 
-def _check_model(described: Described, target: TargetModel) -> None:
+def _check_model(described: LensConfig, target: TargetModel) -> None:
     named, used = plain_name(described.model), plain_name(target.name)
     if named and named != used:
         raise NotApplicableError(
@@ -269,7 +269,7 @@ def _check_model(described: Described, target: TargetModel) -> None:
         )
 
 
-def _check_tensors(described: Described, tensors: Mapping[str, Tensor]) -> None:
+def _check_tensors(described: LensConfig, tensors: Mapping[str, Tensor]) -> None:
     wanted = [*_TENSORS, *(["threshold"] if described.architecture == "jumprelu" else [])]
     missing = [name for name in wanted if name not in tensors]
     if missing:
@@ -303,7 +303,7 @@ def _other_tensor(expected: str, came: str, origin: str) -> SuiteError:
     )
 
 
-def _built(described: Described, tensors: dict[str, Tensor], *, mean_free: bool) -> Dictionary:
+def _built(described: LensConfig, tensors: dict[str, Tensor], *, mean_free: bool) -> Dictionary:
     encoder, decoder = tensors["W_enc"], tensors["W_dec"]
     bias = tensors["b_enc"]
     if described.architecture == "topk" and described.by_decoder_norm:

@@ -9,11 +9,16 @@ from torch import Tensor
 from das.engine.base.protocol import Engine
 from das.featurizers.base import Featurizer
 from das.featurizers.dictionary import Dictionary
-from das.methods.common.alignment import check_attribute
 from das.methods.common.base import MethodConfig, Problem, TrainedMethod, Workspace
-from das.methods.dictionaries._dictionaries import SwappingConfig, most_latents, site_dictionary
-from das.methods.masks._masks import MixedMaskConfig, train_mixed_mask
-from das.training.loop import Training
+from das.methods.common.tasks import mixed_task
+from das.methods.dictionaries._dictionaries import (
+    ChoosesLatents,
+    SwappingConfig,
+    log_latents,
+    site_dictionary,
+)
+from das.methods.masks._masks import MixedMaskConfig, train_mask
+from das.training.together import Training
 
 __all__ = ["METHOD", "MdbmSae", "MdbmSaeConfig"]
 
@@ -22,7 +27,7 @@ class MdbmSaeConfig(MixedMaskConfig, SwappingConfig):
     """Settings of mdbm_sae: those of mdbm, and the dictionary's."""
 
 
-class MdbmSae(TrainedMethod):
+class MdbmSae(ChoosesLatents, TrainedMethod):
     """Differential binary masking over latents, trained on the target's cause and the others' isolate pairs.
 
     As in the RAVEL task of SAEBench (Karvonen et al. 2025, arXiv 2503.09532), with `mdbm`'s training.
@@ -33,15 +38,8 @@ class MdbmSae(TrainedMethod):
     name: ClassVar[str] = "mdbm_sae"
     summary: ClassVar[str] = "Latents of a sparse autoencoder, chosen by a mask trained on cause and isolate"
     config_class: ClassVar[type[MethodConfig]] = MdbmSaeConfig
-    needs_attribute: ClassVar[bool] = True
     needs_size: ClassVar[bool] = False
-    needs_vectors: ClassVar[bool] = True
     needs_pairs: ClassVar[bool] = True
-
-    def largest_size(self, width: int) -> int:
-        """Return the number of latents."""
-        assert isinstance(self.config, MdbmSaeConfig)
-        return most_latents(width, self.config.autoencoder)
 
     def training(self, problem: Problem, engine: Engine, workspace: Workspace) -> Training[Featurizer]:
         """Train a `Dictionary` with a hard mask, which may be empty.
@@ -50,19 +48,17 @@ class MdbmSae(TrainedMethod):
         """
         config = self.config
         assert isinstance(config, MdbmSaeConfig)
-        check_attribute(problem)
+        task = mixed_task(self, problem, engine, config)
         dictionary = site_dictionary(problem, engine, workspace, config.autoencoder)
         here = dictionary.to(engine.target.device)
 
         def make(mask: Tensor) -> Featurizer:
             return here.with_mask(mask, keeps_error=config.keeps_error)
 
-        found = yield from train_mixed_mask(
-            self, problem, engine, workspace, config, make=make, n_features=here.n_features
-        )
+        found = yield from train_mask(task, engine, workspace, config, make=make, n_features=here.n_features)
         assert isinstance(found, Dictionary)
         places = (found.weights > 0).nonzero()[:, 0]
-        workspace.log({"phase": "latents", "chosen": " ".join(map(str, places.tolist()))})
+        log_latents(workspace, places)
         return found.pruned()
 
 

@@ -14,18 +14,17 @@ from torch import Tensor
 
 from das.engine.base.protocol import Engine
 from das.featurizers.base import Featurizer
-from das.methods.common.alignment import check_attribute, shared_key
-from das.methods.common.base import Method, MethodConfig, Problem, Workspace
+from das.methods.common.alignment import check_attribute
+from das.methods.common.base import MethodConfig, Problem, Workspace
 from das.methods.common.labelled import LabelledVectors, labelled_vectors
 from das.methods.dictionaries._dictionaries import (
+    ChoosesLatents,
     SwappingConfig,
     check_latents,
     chosen,
-    dictionary_identity,
-    most_latents,
+    log_latents,
     site_dictionary,
 )
-from ravel.common.seeds import derive_seed
 
 __all__ = ["METHOD", "Sae", "SaeConfig", "latents_by_l1"]
 
@@ -45,7 +44,7 @@ class SaeConfig(SwappingConfig):
     """Most passes of the classifier's solver per cost."""
 
 
-class Sae(Method):
+class Sae(ChoosesLatents):
     """Swaps the latents that a linear classifier with L1 penalty uses to tell the target's values apart.
 
     The SAE row of RAVEL (Huang et al. 2024, arXiv 2402.17700): one-vs-rest support vector machines on the
@@ -60,15 +59,8 @@ class Sae(Method):
         "Latents of a sparse autoencoder, chosen by an L1 classifier of the target's values"
     )
     config_class: ClassVar[type[MethodConfig]] = SaeConfig
-    needs_attribute: ClassVar[bool] = True
     needs_size: ClassVar[bool] = True
-    needs_vectors: ClassVar[bool] = True
     needs_labels: ClassVar[bool] = True
-
-    def largest_size(self, width: int) -> int:
-        """Return the number of latents."""
-        assert isinstance(self.config, SaeConfig)
-        return most_latents(width, self.config.autoencoder)
 
     def fit(self, problem: Problem, engine: Engine, workspace: Workspace) -> Featurizer:
         """Return a `Dictionary` with at most `size` latents chosen: fewer where the classifier needs fewer.
@@ -81,24 +73,15 @@ class Sae(Method):
         check_attribute(problem)
         dictionary = site_dictionary(problem, engine, workspace, config.autoencoder)
         check_latents(problem, dictionary)
-        seed = derive_seed(problem.seed, self.name, problem.attribute, str(problem.site))
+        seed = self.latents_seed(problem)
 
         def rank() -> dict[str, Tensor]:
             data = labelled_vectors(problem, engine, limit=config.vectors, seed=seed)
             return {"order": latents_by_l1(_features(dictionary.encode(data.vectors)), data, config, seed)}
 
-        settings = config.model_dump(mode="json", exclude={"autoencoder", "keeps_error"})
-        key = shared_key(
-            "sae-latents",
-            problem,
-            engine,
-            attribute=problem.attribute,
-            seed=seed,
-            config=settings,
-            dictionary=dictionary_identity(config.autoencoder),
-        )
+        key = self.latents_key("sae-latents", problem, engine, "keeps_error")
         places = workspace.shared(key, rank)["order"][: problem.size]
-        workspace.log({"phase": "latents", "chosen": " ".join(map(str, places.tolist()))})
+        log_latents(workspace, places)
         return chosen(dictionary, places, keeps_error=config.keeps_error)
 
 

@@ -9,18 +9,17 @@ from torch import Tensor
 
 from das.engine.base.protocol import Engine
 from das.featurizers.base import Featurizer
-from das.methods.common.alignment import check_attribute, shared_key
+from das.methods.common.alignment import check_attribute
 from das.methods.common.attribution import AttributionConfig, feature_attribution
-from das.methods.common.base import Method, MethodConfig, Problem, Workspace
+from das.methods.common.base import MethodConfig, Problem, Workspace
 from das.methods.dictionaries._dictionaries import (
+    ChoosesLatents,
     SwappingConfig,
     check_latents,
     chosen,
-    dictionary_identity,
-    most_latents,
+    log_latents,
     site_dictionary,
 )
-from ravel.common.seeds import derive_seed
 
 __all__ = ["METHOD", "SaeAttribution", "SaeAttributionConfig"]
 
@@ -29,7 +28,7 @@ class SaeAttributionConfig(AttributionConfig, SwappingConfig):
     """Settings of sae_attribution."""
 
 
-class SaeAttribution(Method):
+class SaeAttribution(ChoosesLatents):
     """Swaps the latents with the highest attribution, if it is above 0: cause minus `leak_weight` times leak.
 
     Attribution of latents as in Marks et al. 2024 (arXiv 2403.19647), with the leak to other attributes
@@ -40,15 +39,8 @@ class SaeAttribution(Method):
     name: ClassVar[str] = "sae_attribution"
     summary: ClassVar[str] = "Latents of a sparse autoencoder, chosen by gradient times source minus base"
     config_class: ClassVar[type[MethodConfig]] = SaeAttributionConfig
-    needs_attribute: ClassVar[bool] = True
     needs_size: ClassVar[bool] = True
-    needs_vectors: ClassVar[bool] = True
     needs_pairs: ClassVar[bool] = True
-
-    def largest_size(self, width: int) -> int:
-        """Return the number of latents."""
-        assert isinstance(self.config, SaeAttributionConfig)
-        return most_latents(width, self.config.autoencoder)
 
     def fit(self, problem: Problem, engine: Engine, workspace: Workspace) -> Featurizer:
         """Return a `Dictionary` with at most `size` latents chosen; one that nothing depends on is never.
@@ -61,7 +53,7 @@ class SaeAttribution(Method):
         check_attribute(problem)
         dictionary = site_dictionary(problem, engine, workspace, config.autoencoder)
         check_latents(problem, dictionary)
-        seed = derive_seed(problem.seed, self.name, problem.attribute, str(problem.site))
+        seed = self.latents_seed(problem)
         here = dictionary.to(engine.target.device)
 
         def make(mask: Tensor) -> Featurizer:
@@ -71,20 +63,12 @@ class SaeAttribution(Method):
             found = feature_attribution(problem, engine, make, here.n_features, config=config, seed=seed)
             return {"attribution": found}
 
-        key = shared_key(
-            "sae-attribution",
-            problem,
-            engine,
-            attribute=problem.attribute,
-            seed=seed,
-            config=config.model_dump(mode="json", exclude={"autoencoder"}),
-            dictionary=dictionary_identity(config.autoencoder),
-        )
+        key = self.latents_key("sae-attribution", problem, engine)
         scores = workspace.shared(key, attribute)["attribution"]
         order = scores.argsort(descending=True, stable=True)
         # A latent that would disturb more than it brings is worse than none.
         places = order[scores[order] > 0][: problem.size].cpu()
-        workspace.log({"phase": "latents", "chosen": " ".join(map(str, places.tolist()))})
+        log_latents(workspace, places)
         return chosen(dictionary.cpu(), places, keeps_error=config.keeps_error)
 
 

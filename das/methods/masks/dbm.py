@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from torch import Tensor
-
 from das.engine.base.protocol import Engine
 from das.featurizers.base import Featurizer
-from das.featurizers.masked import MaskedBasis
 from das.methods.common.base import MethodConfig, Problem, TrainedMethod, Workspace
-from das.methods.masks._masks import CauseMaskConfig, train_cause_mask
-from das.training.loop import Training
+from das.methods.common.tasks import cause_task
+from das.methods.masks._masks import CauseMaskConfig, train_neuron_mask
+from das.training.together import Training
 
 __all__ = ["METHOD", "Dbm", "DbmConfig"]
 
@@ -43,21 +41,8 @@ class Dbm(TrainedMethod):
         config = self.config
         assert isinstance(config, DbmConfig)
         engine.target.check(problem.site)
-        return (
-            yield from train_cause_mask(
-                self,
-                problem,
-                engine,
-                workspace,
-                config,
-                make=_neurons,
-                n_features=engine.target.width(problem.site),
-            )
-        )
-
-
-def _neurons(mask: Tensor) -> Featurizer:
-    return MaskedBasis(mask, None)
+        task = cause_task(self, problem, engine, config)
+        return (yield from train_neuron_mask(task, engine, workspace, config))
 
 
 METHOD = Dbm

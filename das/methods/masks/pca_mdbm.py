@@ -13,10 +13,12 @@ from das.featurizers.base import Featurizer
 from das.featurizers.masked import MaskedBasis
 from das.methods.common.alignment import shared_key
 from das.methods.common.base import MethodConfig, Problem, TrainedMethod, Workspace
+from das.methods.common.coordinates import fixed_signs
 from das.methods.common.labelled import plain_vectors
-from das.methods.masks._masks import MixedMaskConfig, train_mixed_mask
+from das.methods.common.tasks import mixed_task
+from das.methods.masks._masks import MixedMaskConfig, train_mask
 from das.threads import one_thread
-from das.training.loop import Training
+from das.training.together import Training
 from ravel.common.seeds import derive_seed
 
 __all__ = ["METHOD", "PcaMdbm", "PcaMdbmConfig", "principal_basis"]
@@ -55,10 +57,10 @@ class PcaMdbm(TrainedMethod):
         assert isinstance(config, PcaMdbmConfig)
         engine.target.check(problem.site)
         basis = self._basis(problem, engine, workspace).to(engine.target.device)
+        task = mixed_task(self, problem, engine, config)
         return (
-            yield from train_mixed_mask(
-                self,
-                problem,
+            yield from train_mask(
+                task,
                 engine,
                 workspace,
                 config,
@@ -92,8 +94,7 @@ def principal_basis(vectors: Tensor) -> Tensor:
     covariance = centred.mT @ centred
     with one_thread():
         columns: Tensor = torch.linalg.eigh(covariance).eigenvectors.flip(1)
-    largest = columns.gather(0, columns.abs().argmax(dim=0, keepdim=True))
-    return (columns * largest.sign()).float().contiguous()
+    return fixed_signs(columns).float().contiguous()
 
 
 METHOD = PcaMdbm

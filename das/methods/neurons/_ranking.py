@@ -12,7 +12,7 @@ from torch import Tensor
 
 from das.engine.base.protocol import Engine
 from das.featurizers.masked import MaskedBasis
-from das.methods.common.alignment import check_attribute, check_size, shared_key
+from das.methods.common.alignment import shared_by_sizes
 from das.methods.common.base import Method, Problem, Workspace
 
 __all__ = ["RankedNeurons", "ranking"]
@@ -42,17 +42,13 @@ class RankedNeurons(Method):
 
         `order` returns the neurons, best first, [d_model] in int64, and figures for the log.
         """
-        check_attribute(problem)
-        check_size(problem, engine)
 
         def make() -> dict[str, Tensor]:
             neurons, figures = order()
             named = {name: torch.tensor([value]) for name, value in figures.items()}
             return {"neurons": neurons, **named}
 
-        settings = self.config.model_dump(mode="json")
-        key = shared_key(self.name, problem, engine, attribute=problem.attribute, config=settings)
-        found = workspace.shared(key, make)
+        found = shared_by_sizes(self, problem, engine, workspace, make)
         workspace.log({name: value.item() for name, value in found.items() if name != "neurons"})
         mask = torch.zeros(engine.target.width(problem.site))
         mask[found["neurons"][: problem.size]] = 1.0

@@ -10,7 +10,7 @@ from torch import Tensor
 from das.engine.base.protocol import Engine
 from das.featurizers.base import Featurizer
 from das.featurizers.masked import MaskedBasis
-from das.methods.common.alignment import check_attribute, check_size, shared_key
+from das.methods.common.alignment import shared_by_sizes
 from das.methods.common.attribution import AttributionConfig, feature_attribution
 from das.methods.common.base import Method, MethodConfig, Problem, Workspace
 from ravel.common.seeds import derive_seed
@@ -43,8 +43,6 @@ class NeuronsAttribution(Method):
         Raises SuiteError for an unknown attribute, a size beyond the width, or a target without training
         pairs.
         """
-        check_attribute(problem)
-        check_size(problem, engine)
         attribution = self._attribution(problem, engine, workspace)
         chosen = attribution.argsort(descending=True, stable=True)[: problem.size]
         workspace.log(
@@ -66,9 +64,7 @@ class NeuronsAttribution(Method):
             found = feature_attribution(problem, engine, MaskedBasis, width, config=config, seed=seed)
             return {"attribution": found}
 
-        settings = config.model_dump(mode="json")
-        key = shared_key(self.name, problem, engine, attribute=attribute, seed=seed, config=settings)
-        return workspace.shared(key, make)["attribution"]
+        return shared_by_sizes(self, problem, engine, workspace, make, seed=seed)["attribution"]
 
 
 METHOD = NeuronsAttribution

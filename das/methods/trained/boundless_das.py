@@ -8,30 +8,19 @@ from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
 from das.engine.base.protocol import Engine
 from das.featurizers.base import Featurizer
-from das.methods.common.alignment import (
-    check_attribute,
-    fit_identity,
-    fit_seed,
-    mixed_pairs,
-    random_columns,
-    require_cause_pairs,
-    require_isolate_pairs,
-)
+from das.methods.common.alignment import check_attribute, fit_seed, random_columns
 from das.methods.common.base import MethodConfig, Problem, TrainedMethod
-from das.methods.trained.mdas import MdasConfig
+from das.methods.common.tasks import MixedPairsConfig, cause_task, mixed_task
 from das.training.boundary import BoundaryConfig, TrainableBoundary
-from das.training.loop import Training, TrainingTask, training
-from das.training.objective import LossWeights, TrainingPair
+from das.training.loop import training
+from das.training.together import Training
 from das.training.workspace import Workspace
 from ravel.common.seeds import derive_seed
-from ravel.terms.schema import TRAIN_SPLIT
 
 __all__ = ["METHOD", "BoundlessDas", "BoundlessDasConfig"]
 
-_VALIDATION_SPLIT = "context_val"
 
-
-class BoundlessDasConfig(BoundaryConfig, MdasConfig):
+class BoundlessDasConfig(BoundaryConfig, MixedPairsConfig):
     """Settings of boundless DAS.
 
     By default the last epoch is kept: before the temperature has come down, the hard boundary is not what was
@@ -78,7 +67,7 @@ class BoundlessDas(TrainedMethod):
         check_attribute(problem)
         engine.target.check(problem.site)
         trainable = self._start(problem, engine, config)
-        task = self._task(problem, engine, config)
+        task = (mixed_task if config.isolate else cause_task)(self, problem, engine, config)
         found = yield from training(trainable, task, engine, workspace, config)
         workspace.log(
             {"phase": "boundary", "on": trainable.n_within(), "share": float(trainable.share.detach())}
@@ -89,38 +78,6 @@ class BoundlessDas(TrainedMethod):
         width = engine.target.width(problem.site)
         start = random_columns(width, width, derive_seed(fit_seed(self, problem), "start"))
         return TrainableBoundary(start, config).to(engine.target.device)
-
-    def _task(self, problem: Problem, engine: Engine, config: BoundlessDasConfig) -> TrainingTask:
-        causes, isolates = self._pairs(
-            problem, TRAIN_SPLIT, config.cause_pairs, config.isolate_pairs_per_attribute
-        )
-        require_cause_pairs(problem, causes)
-        if config.isolate:
-            require_isolate_pairs(problem, isolates)
-        limit = config.validation_pairs
-        held_out = self._pairs(problem, _VALIDATION_SPLIT, limit, limit)
-        return TrainingTask(
-            training=[*causes, *isolates],
-            validation=[*held_out[0], *held_out[1]],
-            site=problem.site,
-            weights=config.weights(len(causes), len(isolates)) if config.isolate else LossWeights(),
-            seed=fit_seed(self, problem),
-            identity=fit_identity(self, problem, engine),
-        )
-
-    def _pairs(
-        self, problem: Problem, split: str, limit: int, each: int | None
-    ) -> tuple[list[TrainingPair], list[TrainingPair]]:
-        config = self.config
-        assert isinstance(config, BoundlessDasConfig)
-        return mixed_pairs(
-            problem,
-            split,
-            cause_limit=limit,
-            isolate_limit_each=each if config.isolate else 0,
-            seed=fit_seed(self, problem),
-            label_tokens=config.label_tokens,
-        )
 
 
 METHOD = BoundlessDas

@@ -4,34 +4,19 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from pydantic import PositiveInt
-
 from das.engine.base.protocol import Engine
 from das.featurizers.base import Featurizer
-from das.methods.common.alignment import (
-    check_attribute,
-    check_size,
-    fit_seed,
-    require_cause_pairs,
-    train_subspace,
-)
-from das.methods.common.base import MethodConfig, Problem, TrainedMethod
-from das.training.examples import cause_pairs
-from das.training.loop import Training, TrainingConfig
-from das.training.objective import LossWeights
-from das.training.workspace import Workspace
-from ravel.terms.schema import TRAIN_SPLIT
+from das.methods.common.alignment import check_attribute, check_size
+from das.methods.common.base import MethodConfig, Problem, TrainedMethod, Workspace
+from das.methods.common.tasks import CausePairsConfig, cause_task
+from das.methods.trained._subspace import train_subspace
+from das.training.together import Training
 
 __all__ = ["METHOD", "Das", "DasConfig"]
 
-_VALIDATION_SPLIT = "context_val"
 
-
-class DasConfig(TrainingConfig, MethodConfig):
+class DasConfig(CausePairsConfig):
     """Settings of DAS."""
-
-    cause_pairs: PositiveInt = 4000
-    """Most training pairs of the target attribute (reference: 20,000); a larger population is sampled."""
 
 
 class Das(TrainedMethod):
@@ -60,27 +45,8 @@ class Das(TrainedMethod):
         assert isinstance(config, DasConfig)
         check_attribute(problem)
         check_size(problem, engine)
-        seed, tokens = fit_seed(self, problem), config.label_tokens
-        instance, target = problem.instance, problem.attribute
-        training = cause_pairs(
-            instance, target, TRAIN_SPLIT, limit=config.cause_pairs, seed=seed, label_tokens=tokens
-        )
-        require_cause_pairs(problem, training)
-        validation = cause_pairs(
-            instance, target, _VALIDATION_SPLIT, limit=config.validation_pairs, seed=seed, label_tokens=tokens
-        )
-        return (
-            yield from train_subspace(
-                self,
-                problem,
-                engine,
-                workspace,
-                config,
-                training=training,
-                validation=validation,
-                weights=LossWeights(),
-            )
-        )
+        task = cause_task(self, problem, engine, config)
+        return (yield from train_subspace(problem, task, engine, workspace, config))
 
 
 METHOD = Das

@@ -9,7 +9,7 @@ from evaluation.commands.printing.lines import say
 from ravel.asking.chat import start_notes
 
 if TYPE_CHECKING:
-    from ravel.instance.instance import Instance
+    from ravel.instance import Instance
 
 __all__ = ["instance_json", "print_instance"]
 

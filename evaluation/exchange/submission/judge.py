@@ -16,8 +16,8 @@ from evaluation.judging.judge import NaturalAnswers, judge
 from evaluation.judging.recognition import check_gave_labels, note_to, recognise
 from evaluation.records.scores import AverageRecord, Outcome, ScoreRecord
 from evaluation.scoring.clusters import clusters_of
-from evaluation.scoring.scores import Subject, score_kinds
-from evaluation.scoring.summary import SplitContext, evidence_of, split_averages
+from evaluation.scoring.scores import FeaturizerId, score_kinds
+from evaluation.scoring.summary import SplitContext, seed_outcomes_of, split_averages
 from evaluation.verify.file_checks import check_outcomes
 from evaluation.verify.rescoring import differences
 from evaluation.verify.submission.check import CheckedSubmission, cell_of, check_submission
@@ -28,7 +28,7 @@ from ravel.common.errors import SuiteError
 from ravel.common.folders import check_new_folder, new_folder
 from ravel.common.io import write_json, write_jsonl
 from ravel.common.progress import Progress, silent
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
 from ravel.terms.schema import Generalisation, split_name
 
 __all__ = ["JudgedSubmission", "judge_submission", "score_submission"]
@@ -178,15 +178,15 @@ def _scores(submission: Submission, cells: Mapping[Entry, str], said: Said) -> t
         for record in score_kinds(
             outcomes,
             attribute,
-            _subject(submission, entry, cells[entry]),
+            _featurizer_id(submission, entry, cells[entry]),
             generalisation=generalisation,
             partition="test",
         )
     )
 
 
-def _subject(submission: Submission, entry: Entry, cell: str) -> Subject:
-    return Subject(
+def _featurizer_id(submission: Submission, entry: Entry, cell: str) -> FeaturizerId:
+    return FeaturizerId(
         cell=cell,
         method=entry.method,
         entity_type=submission.entity_type,
@@ -215,7 +215,7 @@ def _averages(submission: Submission, said: Said) -> tuple[AverageRecord, ...]:
             clusters=clusters_of(outcomes[submission.featurizers[0]]),
         )
         averages += split_averages(
-            evidence_of(chosen, lambda entry: entry.seed, outcomes.__getitem__), context
+            seed_outcomes_of(chosen, lambda entry: entry.seed, outcomes.__getitem__), context
         )[0]
     return tuple(averages)
 

@@ -13,36 +13,30 @@ from markupsafe import Markup
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-__all__ = ["filled_html", "filled_text"]
+__all__ = ["filled"]
 
 
-def filled_html(package: str, template: str, values: Mapping[str, Any]) -> Markup:
-    """Return a template of HTML with its values; only what is markup already is not escaped.
-
-    What comes back is markup, so that it can stand in another template.
-    """
-    return Markup(_environment(package, _as_html).get_template(template).render(values))
-
-
-def filled_text(package: str, template: str, values: Mapping[str, Any], escape: Callable[[Any], str]) -> str:
-    """Return a template of another kind of text with its values, each as `escape` writes it."""
+def filled(
+    package: str, template: str, values: Mapping[str, Any], escape: Callable[[str], str] = html.escape
+) -> str:
+    """Return a template with its values, each as `escape` writes it unless the template calls it safe."""
     return _environment(package, escape).get_template(template).render(values)
 
 
-def _as_html(value: Any) -> Any:
-    """Escape as `html.escape` does: templates would write the same signs in another way."""
-    return value if hasattr(value, "__html__") else Markup(html.escape(str(value)))
-
-
 @lru_cache(maxsize=8)
-def _environment(package: str, escape: Callable[[Any], Any]) -> Environment:
+def _environment(package: str, escape: Callable[[str], str]) -> Environment:
     from jinja2 import Environment, FunctionLoader, StrictUndefined
 
     folder = files(package).joinpath("templates")
+
+    def escaped(value: Any) -> Any:
+        # Escaped here, what is escaped by default would come out in other signs, and as HTML in any case.
+        return value if hasattr(value, "__html__") else Markup(escape(str(value)))
+
     return Environment(
         loader=FunctionLoader(lambda name: folder.joinpath(name).read_text(encoding="utf-8")),
-        autoescape=escape is _as_html,
-        finalize=escape,
+        autoescape=True,
+        finalize=escaped,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

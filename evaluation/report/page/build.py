@@ -36,6 +36,14 @@ from ravel.terms.schema import GENERALISATIONS, PARTITIONS
 
 __all__ = ["Report", "read_report"]
 
+_SCORES_NOTE = (
+    "Cause: share of the target attribute's pairs that give the source's answer. Isolate: share of the "
+    "other attributes' pairs that keep the base's answer. Disentangle: the mean of both. Best in bold."
+)
+_CHOICE_NOTE = (
+    "Site, size and setting were chosen on validation pairs; test pairs then judged the chosen points."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Report:
@@ -73,12 +81,10 @@ def read_report(folder: Path) -> Report:
     """Read a run. Raises SuiteError unless it is one and has scores; other absent files are left out."""
     records = RunRecords.open(folder)
     run, chosen, instance = records.folder, _chosen(records), records.instance
-    averages = _averages(chosen) if records.averages is None else records.averages
     # Controls have a block of their own: they are no contenders, and their pairs may be others.
-    averages = [record for record in averages if not is_control(record.method)]
+    averages = [record for record in _averages(records, chosen) if not is_control(record.method)]
     attributes = _attributes(chosen, instance)
     rows = rows_of(averages, chosen, records.comparisons)
-    browser = None if instance is None else browser_of(run, instance, chosen, attributes)
     verdicts = verdicts_of(rows)
     return Report(
         title=f"{chosen[0].entity_type} · {chosen[0].model}",
@@ -89,25 +95,15 @@ def read_report(folder: Path) -> Report:
         refusals=tuple(records.refusals),
         config=read_text(run.config),
         environment=read_text(run.environment) if run.environment.is_file() else "",
-        notes=(*_notes(rows, chosen, records.comparisons), *failure_notes(records.failures)),
+        notes=(*_notes(rows, records.comparisons), *failure_notes(records.failures)),
         payload={
-            "rows": [_plain(row) for row in rows],
-            "methods": _methods(chosen),
-            "families": list(by_family(record.method for record in chosen)),
-            "attributes": list(attributes),
-            "generalisations": _present(GENERALISATIONS, [row.record.generalisation for row in rows]),
-            "partitions": _present(("test", "val"), [row.record.partition for row in rows]),
-            "kinds": _present(KINDS, [row.record.source_kind for row in rows]),
-            "pairs": browser,
+            **_payload(rows, chosen, attributes),
+            "pairs": None if instance is None else browser_of(run, instance, chosen, attributes),
         },
         dependence=dependence_block(records, averages),
         diagnostics=read_block(run, chosen),
         controls=tuple(records.control_checks),
     )
-
-
-def _present(order: Sequence[str], found: Sequence[str]) -> list[str]:
-    return [name for name in order if name in found]
 
 
 def _chosen(records: RunRecords) -> list[ScoreRecord]:
@@ -121,12 +117,33 @@ def _chosen(records: RunRecords) -> list[ScoreRecord]:
     return chosen
 
 
-def _averages(chosen: Sequence[ScoreRecord]) -> list[AverageRecord]:
+def _averages(records: RunRecords, chosen: Sequence[ScoreRecord]) -> list[AverageRecord]:
+    if records.averages is not None:
+        return records.averages
     return [
         average
         for partition in PARTITIONS
         for average in averages_without_outcomes([r for r in chosen if r.partition == partition])
     ]
+
+
+def _payload(
+    rows: Sequence[ReportRow], chosen: Sequence[ScoreRecord], attributes: Sequence[str]
+) -> dict[str, Any]:
+    """Return the rows, and what they can be narrowed to."""
+    return {
+        "rows": [_plain(row) for row in rows],
+        "methods": _methods(chosen),
+        "families": list(by_family(record.method for record in chosen)),
+        "attributes": list(attributes),
+        "generalisations": _present(GENERALISATIONS, [row.record.generalisation for row in rows]),
+        "partitions": _present(("test", "val"), [row.record.partition for row in rows]),
+        "kinds": _present(KINDS, [row.record.source_kind for row in rows]),
+    }
+
+
+def _present(order: Sequence[str], found: Sequence[str]) -> list[str]:
+    return [name for name in order if name in found]
 
 
 def _attributes(chosen: Sequence[ScoreRecord], instance: Instance | None) -> tuple[str, ...]:
@@ -204,32 +221,39 @@ def _facts(
     return facts
 
 
-def _notes(
-    rows: Sequence[ReportRow], chosen: Sequence[ScoreRecord], comparisons: Sequence[ComparisonRecord]
-) -> list[str]:
-    notes = [
-        "Cause: share of the target attribute's pairs that give the source's answer. Isolate: share of the "
-        "other attributes' pairs that keep the base's answer. Disentangle: the mean of both. Best in bold.",
-        "Site, size and setting were chosen on validation pairs; test pairs then judged the chosen points.",
-    ]
-    if any(row.record.disentangle_interval is not None for row in rows):
-        notes.append("Below each score: its 95 % interval, with entities and templates as clusters.")
-    else:
-        notes.append("No intervals: the outcomes they are drawn from were not at hand.")
-    if any(found.disentangle_p_adjusted is not None for found in comparisons):
-        notes.append("p: of the paired difference in disentangle, adjusted for all comparisons of the split.")
-    elif comparisons:
-        notes.append("This run has no p-values; two rows differ where the paired 95 % interval excludes 0.")
-    if any(row.floor for row in rows):
-        notes.append("Floors and ceilings learn nothing of the attribute; they bound the other rows.")
+def _notes(rows: Sequence[ReportRow], comparisons: Sequence[ComparisonRecord]) -> list[str]:
+    adjusted = any(found.disentangle_p_adjusted is not None for found in comparisons)
     partial = sorted({row.record.method for row in rows if row.fewer})
-    if partial:
-        notes.append(
-            f"A mean over fewer attributes than the other rows', and so never the best: {', '.join(partial)}."
-        )
-    if any(row.below_no_op for row in rows):
-        notes.append("†: below 0.5, which is worse than doing nothing.")
-    groups = {row.record.attributes for row in rows if row.attribute == MEAN}
-    if len(groups) > 1:
-        notes.append("Not every mean is over the same attributes: some methods have no answer for some.")
-    return notes
+    said = (
+        (True, _SCORES_NOTE),
+        (True, _CHOICE_NOTE),
+        (
+            True,
+            "Below each score: its 95 % interval, with entities and templates as clusters."
+            if any(row.record.disentangle_interval is not None for row in rows)
+            else "No intervals: the outcomes they are drawn from were not at hand.",
+        ),
+        (adjusted, "p: of the paired difference in disentangle, adjusted for all comparisons of the split."),
+        (
+            bool(comparisons) and not adjusted,
+            "This run has no p-values; two rows differ where the paired 95 % interval excludes 0.",
+        ),
+        (
+            any(row.floor for row in rows),
+            "Floors and ceilings learn nothing of the attribute; they bound the other rows.",
+        ),
+        (
+            bool(partial),
+            "A mean over fewer attributes than the other rows', and so never the best: "
+            f"{', '.join(partial)}.",
+        ),
+        (
+            any(row.below_no_op for row in rows),
+            "†: below 0.5, which is worse than doing nothing.",
+        ),
+        (
+            len({row.record.attributes for row in rows if row.attribute == MEAN}) > 1,
+            "Not every mean is over the same attributes: some methods have no answer for some.",
+        ),
+    )
+    return [note for applies, note in said if applies]

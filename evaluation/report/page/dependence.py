@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from evaluation.records.run_records import RunRecords
-from evaluation.records.scores import AverageRecord, Refusal, ScoreRecord
+from evaluation.records.scores import AverageRecord
 from evaluation.report.tables import Table, balanced_table, dependence_table
 from evaluation.scoring.post_hoc import Derived, read_derived
 from ravel.checking.dependence import BOUND_REDUCTION, BOUND_SHARE, Dependence, Skew, preferred
@@ -32,22 +32,20 @@ class DependenceBlock:
     """Tables with what their summaries say."""
 
 
-def dependence_block(run: RunRecords, averages: Sequence[AverageRecord]) -> DependenceBlock:
+def dependence_block(records: RunRecords, averages: Sequence[AverageRecord]) -> DependenceBlock:
     """Read the block of a run, or compute it for a run that was published without; empty if it has no
     instance."""
-    derived = read_derived(run)
+    derived = read_derived(records)
     dependence = preferred(derived.dependence)
     sources = {record.source for record in dependence}
     skew = [record for record in derived.skew if record.source in sources]
-    return DependenceBlock(
-        tuple(dependence), tuple(skew), tuple(_tables(derived, run.scores, averages, run.refusals))
-    )
+    return DependenceBlock(tuple(dependence), tuple(skew), tuple(_tables(records, derived, averages)))
 
 
 def skew_grid(block: DependenceBlock) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Return header and rows of the table of values."""
     header = ("attribute", "entities", "values", "commonest", "its share", "new in val", "new in test")
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (
             *(record.attribute, str(record.n), str(record.values), record.commonest),
             *(_number(record.majority), _number(record.new_val), _number(record.new_test)),
@@ -73,17 +71,14 @@ def bound_sentences(block: DependenceBlock) -> list[str]:
 
 
 def _tables(
-    derived: Derived,
-    scores: Sequence[ScoreRecord],
-    averages: Sequence[AverageRecord],
-    refusals: Sequence[Refusal],
+    records: RunRecords, derived: Derived, averages: Sequence[AverageRecord]
 ) -> list[tuple[str, Table]]:
     tables = []
     if derived.breakdowns:
         summary = "Isolate where values stay the same, and where they change"
-        tables.append((summary, dependence_table(scores, derived.breakdowns)))
+        tables.append((summary, dependence_table(records.scores, derived.breakdowns)))
     if derived.balanced:
-        table = balanced_table(scores, averages, derived.balanced, refusals=refusals)
+        table = balanced_table(records.scores, averages, derived.balanced, refusals=records.refusals)
         tables.append(("Class-balanced scores", table))
     return tables
 

@@ -10,10 +10,8 @@ from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 
-from markupsafe import Markup
-
 from evaluation.records.control_checks import control_sentences
-from evaluation.report.common.templates import filled_html
+from evaluation.report.common.templates import filled
 from evaluation.report.page.build import Report
 from evaluation.report.page.dependence import SOURCES, bound_sentences, skew_grid
 from evaluation.report.page.diagnostics import diagnosis_grids
@@ -33,9 +31,9 @@ def to_html(report: Report) -> str:
     values = {
         "report": report,
         "policy": _policy(script),
-        "style": Markup(_asset("page.css")),
-        "script": Markup(script),
-        "data": Markup(embedded_json(report.payload)),
+        "style": _asset("page.css"),
+        "script": script,
+        "data": embedded_json(report.payload),
         "held_out": HELD_OUT,
         "sources": SOURCES,
         "diagnosis_grids": diagnosis_grids,
@@ -45,7 +43,7 @@ def to_html(report: Report) -> str:
         "bound_sentences": bound_sentences,
         "table_html": table_html,
     }
-    return filled_html(_PACKAGE, "page.html", values)
+    return filled(_PACKAGE, "page.html", values)
 
 
 def embedded_json(payload: Mapping[str, Any]) -> str:

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from evaluation.report.plots.grids import plot_layer_grid, plot_size_grid
 from evaluation.report.plots.matrices import plot_angles, plot_entanglement
-from evaluation.report.plots.points import LayerPoint, plot_cause_isolate, plot_layers
+from evaluation.report.plots.points import plot_cause_isolate
 from evaluation.report.plots.training import TrainingLog, plot_training
 from evaluation.report.plots.write import PLOTS, PlotInputs, write_plots
 
 __all__ = [
     "PLOTS",
-    "LayerPoint",
     "PlotInputs",
     "TrainingLog",
     "plot_angles",
     "plot_cause_isolate",
     "plot_entanglement",
     "plot_layer_grid",
-    "plot_layers",
     "plot_size_grid",
     "plot_training",
     "write_plots",

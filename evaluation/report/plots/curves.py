@@ -5,9 +5,9 @@ Only validation records serve: test pairs are judged for the chosen point alone.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 from das.sites import Site
 from evaluation.records.scores import ScoreRecord
@@ -86,7 +86,7 @@ def layer_curve(
         value = _of_best_size(here, generalisation)
         if value is not None:
             values.setdefault(layer, []).append(value)
-    return {layer: math.fsum(found) / len(found) for layer, found in values.items()}
+    return {layer: fmean(found) for layer, found in values.items()}
 
 
 def place_of(site: str) -> str:
@@ -105,7 +105,7 @@ def _of_best_size(records: Sequence[ScoreRecord], generalisation: Generalisation
 
 
 def _disentangle(records: Sequence[ScoreRecord]) -> float:
-    return math.fsum(_both(r) for r in records) / len(records)
+    return fmean(_both(r) for r in records)
 
 
 def _both(record: ScoreRecord) -> float:
@@ -133,11 +133,6 @@ def _mean_point(records: Sequence[ScoreRecord]) -> CurvePoint:
     sizes = [r.size for r in records]
     return CurvePoint(
         (min(sizes), max(sizes)),
-        _mean(_mean(r.cause or 0.0 for r in group) for group in groups),
-        _mean(_mean(r.isolate or 0.0 for r in group) for group in groups),
+        fmean(fmean(r.cause or 0.0 for r in group) for group in groups),
+        fmean(fmean(r.isolate or 0.0 for r in group) for group in groups),
     )
-
-
-def _mean(values: Iterable[float]) -> float:
-    found = list(values)
-    return math.fsum(found) / len(found)

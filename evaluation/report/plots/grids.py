@@ -20,6 +20,7 @@ from evaluation.report.plots.style import (
     HELD_OUT,
     Style,
     family_colour,
+    handles_of,
     legend_below,
     styles,
     titled,
@@ -141,10 +142,7 @@ def _outer_ticks(axes: Any, *, left: bool, bottom: bool) -> None:
 
 def _size_legend(figure: Any, learned: Sequence[str]) -> dict[str, Any]:
     """Return a handle per family, per floor and for the ring; the ring last."""
-    entries: dict[str, Any] = {}
-    for axes in figure.axes:
-        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
-            entries.setdefault(label, handle)
+    entries = handles_of(figure)
     order = [*by_family(learned), *FLOORS, "chosen on validation"]
     return {label: entries[label] for label in order if label in entries}
 
@@ -177,7 +175,7 @@ def plot_layer_grid(scores: Sequence[ScoreRecord], place: str, stem: Path) -> li
                     axes.set_xlabel("layer")
             _row_legend(axes, own)
         titled(figure, f"Disentangle over layers, {place}\nvalidation pairs, best size of each layer")
-        handles = _handles(figure)
+        handles = handles_of(figure)
         legend_below(figure, columns=4, handles={f: handles[f] for f in floors if f in handles})
         return saved(figure, stem)
 
@@ -219,11 +217,3 @@ def _row_legend(axes: Any, methods: Sequence[str]) -> None:
     handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
     own = {m: handles[m] for m in methods if m in handles}
     axes.legend(own.values(), own.keys(), loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False)
-
-
-def _handles(figure: Any) -> dict[str, Any]:
-    return {
-        label: handle
-        for axes in figure.axes
-        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
-    }

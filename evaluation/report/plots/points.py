@@ -1,9 +1,8 @@
-"""Cause against isolate of chosen points, and plain curves over layers; it computes no score."""
+"""Cause against isolate of chosen points; it computes no score."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +11,9 @@ from evaluation.report.plots.canvas import drawing, new_figure, saved
 from evaluation.report.plots.style import FLOOR_COLOUR, GRID, Style, legend_below, styles, titled
 from ravel.terms.schema import GENERALISATIONS
 
-__all__ = ["LayerPoint", "frame", "plot_cause_isolate", "plot_layers"]
+__all__ = ["frame", "plot_cause_isolate"]
 
 _PANEL = 2.6
-
-
-@dataclass(frozen=True, slots=True)
-class LayerPoint:
-    """One point of a curve over layers."""
-
-    curve: str
-    """Name of the curve: a method, or a score."""
-    layer: int
-    """Index of the block."""
-    value: float
-    """Height of the point."""
-    interval: Interval | None = None
-    """95 % interval, or None."""
 
 
 def plot_cause_isolate(averages: Sequence[AverageRecord], stem: Path) -> list[Path]:
@@ -58,23 +43,6 @@ def plot_cause_isolate(averages: Sequence[AverageRecord], stem: Path) -> list[Pa
         return saved(figure, stem)
 
 
-def plot_layers(
-    points: Sequence[LayerPoint], stem: Path, *, title: str = "", score: str = "score"
-) -> list[Path]:
-    """Draw one curve per name over the layers, with intervals as thin bars; return the paths."""
-    looks = styles([point.curve for point in points])
-    with drawing():
-        figure = new_figure(4.2, 3.2)
-        axes = figure.add_subplot(1, 1, 1)
-        for curve, style in looks.items():
-            _curve(axes, sorted((p for p in points if p.curve == curve), key=lambda p: p.layer), style)
-        axes.set(xlabel="layer", ylabel=score, ylim=(-0.03, 1.03), title=title)
-        axes.set_xticks(sorted({point.layer for point in points}))
-        axes.grid(**GRID)
-        legend_below(figure)
-        return saved(figure, stem)
-
-
 def frame(axes: Any, title: str) -> None:
     """Make axes of cause and isolate, with the line of those that score what doing nothing scores."""
     level = 2 * NO_OP_DISENTANGLE
@@ -98,20 +66,6 @@ def _point(axes: Any, record: AverageRecord, style: Style) -> None:
         elinewidth=0.6,
         label=record.method,
     )
-
-
-def _curve(axes: Any, points: Sequence[LayerPoint], style: Style) -> None:
-    axes.plot(
-        [point.layer for point in points],
-        [point.value for point in points],
-        marker=style.marker,
-        linestyle=style.line,
-        color=style.colour,
-        label=points[0].curve,
-    )
-    for point in points:
-        if point.interval is not None:
-            axes.vlines(point.layer, *point.interval, color=style.colour, linewidth=0.8)
 
 
 def _bar(value: float, interval: Interval | None) -> list[list[float]] | None:

@@ -17,6 +17,7 @@ __all__ = [
     "HELD_OUT",
     "Style",
     "family_colour",
+    "handles_of",
     "legend_below",
     "slug",
     "styles",
@@ -111,14 +112,19 @@ def family_colour(family: str) -> str:
 
 def legend_below(figure: Any, *, columns: int | None = None, handles: dict[str, Any] | None = None) -> None:
     """Put one legend under all axes, each label once."""
-    entries: dict[str, Any] = {} if handles is None else dict(handles)
-    if handles is None:
-        for axes in figure.axes:
-            for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
-                entries.setdefault(label, handle)
+    entries = handles_of(figure) if handles is None else handles
     if entries:
         wide = columns or (min(len(entries), 5) if len(entries) <= 5 or len(entries) > 9 else 3)
         figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=wide, frameon=False)
+
+
+def handles_of(figure: Any) -> dict[str, Any]:
+    """Return what a legend of all axes would show, by label."""
+    entries: dict[str, Any] = {}
+    for axes in figure.axes:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            entries.setdefault(label, handle)
+    return entries
 
 
 def titled(figure: Any, text: str) -> int:

@@ -62,7 +62,7 @@ def _row(block: str, label: str, found: dict[str, ControlCheck], present: Sequen
 
 def _cells(check: ControlCheck | None) -> list[TableCell]:
     if check is None:
-        return [TableCell(None, None, 0)] * len(_NAMES)
+        return [TableCell()] * len(_NAMES)
     return [
         TableCell(check.ordinary, None, check.n),
         TableCell(check.score, check.score_interval, check.n),

@@ -84,7 +84,7 @@ def _block(
 def _cell(own: dict[tuple[str, str, str], BreakdownRecord], method: str, column: Column) -> TableCell:
     record = own.get((method, column.group, column.name))
     if record is None:
-        return TableCell(None, None, 0)
+        return TableCell()
     return TableCell(record.isolate, record.isolate_interval, record.n)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from itertools import groupby
 
-from evaluation.report.common.templates import filled_html
+from evaluation.report.common.templates import filled
 from evaluation.report.tables.model import BELOW, DIFFERS, FEWER, TIED, Table, blocks, shared_counts
 
 __all__ = ["to_html"]
@@ -36,4 +36,4 @@ def to_html(table: Table) -> str:
         ],
         "meanings": _MEANINGS,
     }
-    return filled_html("evaluation.report.tables", "table.html", values)
+    return filled("evaluation.report.tables", "table.html", values)

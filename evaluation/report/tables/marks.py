@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from evaluation.records.scores import ComparisonRecord
-from evaluation.report.tables.model import Column, Comparison, Row, TableCell
+from evaluation.report.tables.model import Column, Comparison, Relation, Row, TableCell
 from ravel.terms.schema import Partition
 
 __all__ = ["LEVEL", "NO_OP", "compared", "with_marks"]
@@ -30,7 +30,7 @@ def compared(
             continue
         if other is not None and other != method and {record.first, record.second} == {method, other}:
             sign = 1 if record.first == method else -1
-            relation = "differs" if _differs(record) else "tied"
+            relation: Relation = "differs" if _differs(record) else "tied"
             return Comparison(relation, record.disentangle_p_adjusted, other, sign * record.disentangle)
     return None
 

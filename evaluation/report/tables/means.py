@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from evaluation.records.scores import SCORE_SCHEMA_VERSION, AverageRecord, ScoreRecord
+from evaluation.scoring.metrics import mean
 from ravel.terms.schema import GENERALISATIONS
 
-__all__ = ["averages_without_outcomes", "mean"]
+__all__ = ["averages_without_outcomes"]
 
 
 def averages_without_outcomes(chosen: Sequence[ScoreRecord]) -> list[AverageRecord]:
@@ -29,13 +30,6 @@ def averages_without_outcomes(chosen: Sequence[ScoreRecord]) -> list[AverageReco
     return records
 
 
-def mean(values: Iterable[float | None]) -> float | None:
-    """Return the mean, or None if a value is missing or there is none."""
-    found = list(values)
-    defined = [value for value in found if value is not None]
-    return math.fsum(defined) / len(defined) if defined and len(defined) == len(found) else None
-
-
 def _over_seeds(records: Sequence[ScoreRecord]) -> AverageRecord:
     first, alone = records[0], len(records) == 1
     return AverageRecord(
@@ -48,9 +42,7 @@ def _over_seeds(records: Sequence[ScoreRecord]) -> AverageRecord:
         seeds=tuple(sorted(r.seed for r in records)),
         generalisation=first.generalisation,
         partition=first.partition,
-        cause=mean(r.cause for r in records),
-        isolate=mean(r.isolate for r in records),
-        disentangle=mean(r.disentangle for r in records),
+        **_means(records),
         n_cause=first.n_cause,
         n_isolate=first.n_isolate,
         cause_interval=first.cause_interval if alone else None,
@@ -67,12 +59,16 @@ def _over_attributes(parts: Sequence[AverageRecord]) -> AverageRecord:
         scope="macro",
         attributes=tuple(attribute for part in counted for attribute in part.attributes),
         seeds=tuple(sorted({seed for part in parts for seed in part.seeds})),
-        cause=mean(part.cause for part in counted),
-        isolate=mean(part.isolate for part in counted),
-        disentangle=mean(part.disentangle for part in counted),
+        **_means(counted),
         n_cause=sum(part.n_cause for part in counted),
         n_isolate=sum(part.n_isolate for part in counted),
         cause_interval=None,
         isolate_interval=None,
         disentangle_interval=None,
     )
+
+
+def _means(records: Sequence[ScoreRecord] | Sequence[AverageRecord]) -> dict[str, Any]:
+    return {
+        score: mean([getattr(r, score) for r in records]) for score in ("cause", "isolate", "disentangle")
+    }

@@ -17,6 +17,7 @@ __all__ = [
     "TIED",
     "Column",
     "Comparison",
+    "Relation",
     "Row",
     "Table",
     "TableCell",
@@ -52,13 +53,13 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class TableCell:
-    """One number with what is known of it."""
+    """One number with what is known of it; empty without arguments."""
 
-    value: float | None
+    value: float | None = None
     """Unrounded; None where there are no pairs."""
-    interval: Interval | None
+    interval: Interval | None = None
     """95 % interval, or None."""
-    n: int
+    n: int = 0
     """Number of pairs behind the value."""
     best: bool = False
     """The highest of its column among rows that are no floors and lack no part."""

@@ -1,90 +1,124 @@
-"""One table of one finished run, or of several with an entity type each, read from their folders; it writes
-nothing."""
+"""The tables of finished runs: one by its name, or all that a run has records for; it scores nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
+from evaluation.records.failures import Failure, failure_notes
 from evaluation.records.run_records import RunRecords
-from evaluation.report.tables import (
-    Table,
+from evaluation.report.tables.build import (
     attribute_table,
     balanced_table,
-    control_table,
-    dependence_table,
     kind_table,
     main_table,
     type_table,
-    with_failures,
 )
-from evaluation.scoring.post_hoc import read_derived
+from evaluation.report.tables.controls import control_table
+from evaluation.report.tables.dependence import dependence_table
+from evaluation.report.tables.model import Table
+from evaluation.scoring.post_hoc import Derived, read_derived
 from ravel.common.errors import SuiteError, unknown_name
 from ravel.terms.schema import Partition
 
-__all__ = ["TABLES", "table_of_runs"]
+__all__ = ["TABLES", "table_of_runs", "tables_of_run"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What a table is made of."""
+
+    records: RunRecords
+    """What the run has written down."""
+    derived: Callable[[], Derived]
+    """What follows from its outcomes; only some tables ask for it."""
+    partition: Partition = "test"
+    """Which pairs count."""
 
 
 def table_of_runs(run_paths: Sequence[Path], name: str = "main", partition: Partition = "test") -> Table:
     """Return the table of this name of a run; `types` takes several runs, with an entity type each.
 
-    Names are those of `TABLES`. Raises SuiteError for an unknown name, a folder that is no finished run,
-    several runs where one is expected, a partition the table is not made of, and damaged records.
+    Names are those of `TABLES` and `types`. Raises SuiteError for an unknown name, a folder that is no
+    finished run, several runs where one is expected, a partition the table is not made of, and damaged
+    records.
     """
-    if name not in TABLES:
-        raise unknown_name("table", name, TABLES)
-    if not run_paths or (name != "types" and len(run_paths) > 1):
+    if name not in (*TABLES, _TYPES):
+        raise unknown_name("table", name, [*TABLES, _TYPES])
+    if not run_paths or (name != _TYPES and len(run_paths) > 1):
         raise SuiteError(
             expected=f"one run for the table {name}",
             came=f"{len(run_paths)}: {', '.join(map(str, run_paths))}" if run_paths else "none",
             todo="give one, or compare runs of several entity types with --table types",
         )
     runs = [RunRecords.open(path) for path in run_paths]
-    return with_failures(TABLES[name](runs, partition), [failure for run in runs for failure in run.failures])
+    if name == _TYPES:
+        made = _type_table(runs, partition)
+    else:
+        (run,) = runs
+        _check_partition(name, partition)
+        made = TABLES[name](_Run(run, partial(read_derived, run), partition))
+    return _with_failures(made, [failure for run in runs for failure in run.failures])
 
 
-def _main(runs: Sequence[RunRecords], partition: Partition) -> Table:
-    (run,) = runs
+def tables_of_run(records: RunRecords, derived: Derived) -> list[Table]:
+    """Return the tables of a run's test records: main, per attribute and, where there are records for them,
+    per source kind, class-balanced, by dependence, and of controls. Each says which cells failed."""
+    has = {
+        "kinds": any(r.source_kind != "all" for r in records.chosen(source_kind=None)),
+        "balanced": bool(derived.balanced),
+        "dependence": bool(derived.breakdowns),
+        "controls": bool(records.control_checks),
+    }
+    run = _Run(records, lambda: derived)
+    return [
+        _with_failures(made(run), records.failures) for name, made in TABLES.items() if has.get(name, True)
+    ]
+
+
+def _with_failures(table: Table, failures: Sequence[Failure]) -> Table:
+    return replace(table, notes=(*table.notes, *failure_notes(failures)))
+
+
+def _main(run: _Run) -> Table:
+    known = run.records
     return main_table(
-        run.scores,
-        run.averages,
-        partition=partition,
-        comparisons=run.comparisons,
-        refusals=run.refusals,
+        known.scores,
+        known.averages,
+        partition=run.partition,
+        comparisons=known.comparisons,
+        refusals=known.refusals,
     )
 
 
-def _attributes(runs: Sequence[RunRecords], partition: Partition) -> Table:
-    (run,) = runs
-    return attribute_table(run.scores, run.averages, partition=partition, refusals=run.refusals)
+def _attributes(run: _Run) -> Table:
+    known = run.records
+    return attribute_table(known.scores, known.averages, partition=run.partition, refusals=known.refusals)
 
 
-def _kinds(runs: Sequence[RunRecords], partition: Partition) -> Table:
-    (run,) = runs
-    return kind_table(run.scores, run.averages, partition=partition, refusals=run.refusals)
+def _kinds(run: _Run) -> Table:
+    known = run.records
+    return kind_table(known.scores, known.averages, partition=run.partition, refusals=known.refusals)
 
 
-def _balanced(runs: Sequence[RunRecords], partition: Partition) -> Table:
-    (run,) = runs
-    _only_test("balanced", partition)
-    balanced = read_derived(run).balanced
-    return balanced_table(run.scores, run.averages, balanced, refusals=run.refusals)
+def _balanced(run: _Run) -> Table:
+    known = run.records
+    return balanced_table(known.scores, known.averages, run.derived().balanced, refusals=known.refusals)
 
 
-def _dependence(runs: Sequence[RunRecords], partition: Partition) -> Table:
-    (run,) = runs
-    _only_test("dependence", partition)
-    return dependence_table(run.scores, read_derived(run).breakdowns)
+def _dependence(run: _Run) -> Table:
+    return dependence_table(run.records.scores, run.derived().breakdowns)
 
 
-def _controls(runs: Sequence[RunRecords], partition: Partition) -> Table:
-    (run,) = runs
-    _only_test("controls", partition)
-    return control_table(run.control_checks)
+def _controls(run: _Run) -> Table:
+    return control_table(run.records.control_checks)
 
 
-def _only_test(name: str, partition: Partition) -> None:
-    if partition != "test":
+def _check_partition(name: str, partition: Partition) -> None:
+    if name in _TEST_ONLY and partition != "test":
         raise SuiteError(
             expected=f"--partition test for the table {name}",
             came=partition,
@@ -92,7 +126,7 @@ def _only_test(name: str, partition: Partition) -> None:
         )
 
 
-def _types(runs: Sequence[RunRecords], partition: Partition) -> Table:
+def _type_table(runs: Sequence[RunRecords], partition: Partition) -> Table:
     types = [sorted({record.entity_type for record in run.scores}) for run in runs]
     double = sorted({name for own in types for name in own if sum(name in other for other in types) > 1})
     if double:
@@ -110,13 +144,16 @@ def _types(runs: Sequence[RunRecords], partition: Partition) -> Table:
     )
 
 
-TABLES: Mapping[str, Callable[[Sequence[RunRecords], Partition], Table]] = {
-    "main": _main,
-    "attributes": _attributes,
-    "kinds": _kinds,
-    "balanced": _balanced,
-    "dependence": _dependence,
-    "controls": _controls,
-    "types": _types,
-}
-"""What tables there are, by name."""
+_TYPES = "types"
+_TEST_ONLY = ("balanced", "dependence", "controls")
+TABLES: Mapping[str, Callable[[_Run], Table]] = MappingProxyType(
+    {
+        "main": _main,
+        "attributes": _attributes,
+        "kinds": _kinds,
+        "balanced": _balanced,
+        "dependence": _dependence,
+        "controls": _controls,
+    }
+)
+"""The tables of a single run, by name, in the order in which they are published."""

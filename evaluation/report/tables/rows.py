@@ -16,9 +16,9 @@ from evaluation.records.scores import (
     is_control,
     set_apart,
 )
-from evaluation.report.tables.means import mean
 from evaluation.report.tables.model import Column, Row, TableCell
 from evaluation.report.tables.notes import sites_text
+from evaluation.scoring.metrics import mean
 from ravel.terms.schema import GENERALISATIONS
 
 __all__ = [
@@ -73,16 +73,16 @@ def type_columns(averages: Sequence[AverageRecord], types: Sequence[str]) -> tup
 def block_rows(block: Block, columns: Sequence[Column]) -> list[Row]:
     """Return the rows of a block, the best of each column marked: methods by name, then floors in their own
     order, then controls."""
-    records = {(r.method, r.generalisation, r.entity_type): r for r in block.averages}
+    records: dict[str, dict[_Split, AverageRecord]] = {}
     attributes: dict[_Split, set[str]] = {}
     for record in block.averages:
         split = (record.generalisation, record.entity_type)
+        records.setdefault(record.method, {})[split] = record
         attributes.setdefault(split, set()).update(record.attributes)
     rows = []
-    for method in ordered_methods({*(r.method for r in block.averages), *block.refused}):
-        own = {key[1:]: record for key, record in records.items() if key[0] == method}
+    for method in ordered_methods({*records, *block.refused}):
         detail = detail_of([record for record in block.points if record.method == method])
-        cells = _cells(own, attributes, columns)
+        cells = _cells(records.get(method, {}), attributes, columns)
         rows.append(Row(block.name, method, detail, set_apart(method), tuple(cells)))
     return _with_best(rows)
 
@@ -138,7 +138,7 @@ def _cells(
 
 def _cell(record: AverageRecord | None, score: str, attributes: set[str]) -> TableCell:
     if record is None:
-        return TableCell(None, None, 0)
+        return TableCell()
     counts = {"cause": record.n_cause, "isolate": record.n_isolate}
     value: float | None = getattr(record, score)
     return TableCell(
@@ -152,7 +152,7 @@ def _cell(record: AverageRecord | None, score: str, attributes: set[str]) -> Tab
 
 def _mean_cell(group: Sequence[TableCell]) -> TableCell:
     known = [cell for cell in group if cell.value is not None]
-    value = mean(cell.value for cell in known)
+    value = mean([cell.value for cell in known])
     return TableCell(
         value,
         None,

@@ -8,10 +8,10 @@ from das.engine.base.protocol import Engine
 from das.methods.common.base import Method
 from das.methods.registry import METHODS
 from das.sites import SiteSpace
-from evaluation.judging.judge import NaturalAnswers
+from evaluation.judging.judge import InterchangeJudge
 from evaluation.records.run_folder import RunFolder
 from ravel.common.registry import Registry
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
 
 __all__ = ["RunContext"]
 
@@ -26,24 +26,23 @@ class RunContext:
     """The target model, or what is known of it where it is open elsewhere."""
     run: RunFolder
     """Where results go."""
-    label_tokens: int
-    """How many of an answer's first tokens are compared."""
     methods: Registry[type[Method]] = METHODS
     """Where methods are looked up."""
-    natural: NaturalAnswers | None = None
-    """What the model says by itself, kept for all cells."""
+    opened: InterchangeJudge | None = None
+    """Judges with the target model, where that is open; None where results are only read."""
     fitting: Engine | None = None
     """The engine that fits are given, where it is another: one that has vectors in store."""
-    tolerance: bool = True
-    """Whether an answer that is close counts where the attribute's matcher lets it."""
-    opened: Engine | None = None
-    """Runs the target model; None where results are only read."""
+
+    @property
+    def judge(self) -> InterchangeJudge:
+        """What judges with the target model, where that is open."""
+        assert self.opened is not None, "the model is not open here"
+        return self.opened
 
     @property
     def engine(self) -> Engine:
         """The engine, where the model is open."""
-        assert self.opened is not None, "the model is not open here"
-        return self.opened
+        return self.judge.engine
 
     def without_test(self) -> RunContext:
         """Return the same context with the test splits withheld."""

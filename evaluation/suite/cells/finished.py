@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from evaluation.records.headers import read_cell_header, swapped_in
 from evaluation.records.scores import Outcome
-from evaluation.scoring.scores import Subject
+from evaluation.scoring.scores import FeaturizerId
 from evaluation.suite.cells.context import RunContext
 from evaluation.suite.grid import Cell
 
-__all__ = ["cell_outcomes", "cell_refusal", "cell_subject"]
+__all__ = ["cell_outcomes", "cell_refusal", "featurizer_id_of"]
 
 
 def cell_refusal(cell: Cell, context: RunContext) -> str | None:
@@ -22,9 +22,9 @@ def cell_outcomes(cell: Cell, context: RunContext, split: str) -> list[Outcome]:
     return context.run.cell(cell.cell_id).read_outcomes(split, expected=len(context.instance.pairs(split)))
 
 
-def cell_subject(cell: Cell, context: RunContext) -> Subject:
+def featurizer_id_of(cell: Cell, context: RunContext) -> FeaturizerId:
     """Return how records name a finished cell."""
-    return Subject(
+    return FeaturizerId(
         cell=cell.cell_id,
         method=cell.method,
         entity_type=context.instance.entity_type,

@@ -13,8 +13,7 @@ from das.featurizers.base import Featurizer
 from das.featurizers.storage import FeaturizerHeader, load_featurizer, save_featurizer
 from das.methods.common.base import NotApplicableError, Problem, TrainedMethod
 from das.sites import Site
-from das.training.loop import Training, train_together
-from evaluation.judging.judge import judge
+from das.training.together import Training, train_together
 from evaluation.records.headers import SUITE_SCHEMA_VERSION
 from evaluation.suite.cells.context import RunContext
 from evaluation.suite.cells.finished import cell_refusal
@@ -125,16 +124,12 @@ def _judge(
 ) -> None:
     folder = context.run.cell(cell.cell_id)
     for split in splits:
-        outcomes = judge(
+        outcomes = context.judge.judge(
             context.instance,
             split,
-            context.engine,
             cell.site,
             featurizer,
-            label_tokens=context.label_tokens,
-            tolerance=context.tolerance,
-            natural=context.natural,
-            progress=lambda done, total: progress(f"judge {cell.label()}", done, total),
+            lambda done, total: progress(f"judge {cell.label()}", done, total),
         )
         folder.write_outcomes(split, outcomes)
 
@@ -152,12 +147,12 @@ def describe_cell(cell: Cell, context: RunContext, swapped: int) -> dict[str, An
         "size": "*" if cell.size is None else cell.size,
         "swapped": swapped,
         "seed": cell.seed,
-        "label_tokens": context.label_tokens,
-        "tolerance": context.tolerance,
+        "label_tokens": context.judge.label_tokens,
+        "tolerance": context.judge.tolerance,
         "model_fingerprint": context.target.fingerprint,
         "instance_fingerprint": context.instance.fingerprint,
         **({} if cell.control is None else {"control": cell.control}),
-        **({} if context.opened is None else {"batches": batches_of(context.opened)}),
+        "batches": batches_of(context.engine),
     }
 
 

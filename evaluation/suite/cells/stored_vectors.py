@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from das.engine.base.labels import ForcedLabels
-from das.engine.base.protocol import Choice, Engine, FeaturizedPairs, ForcedPair, PromptPair
+from das.engine.base.protocol import AnswerPair, Engine, FeaturizedPairs, ForcedPair, PromptPair
 from das.featurizers.base import Featurizer
 from das.models.base import TargetModel
 from das.sites import Site
@@ -67,11 +67,11 @@ class StoredVectors:
         """Pass on to the engine."""
         return self._engine.forced_labels(groups, site)
 
-    def said(
-        self, choices: Sequence[Choice], site: Site, featurizer: Featurizer | None
+    def predicts(
+        self, choices: Sequence[AnswerPair], site: Site, featurizer: Featurizer | None
     ) -> list[tuple[bool, bool]]:
         """Pass on to the engine."""
-        return self._engine.said(choices, site, featurizer)
+        return self._engine.predicts(choices, site, featurizer)
 
     def complete_swapped(
         self,
@@ -84,13 +84,13 @@ class StoredVectors:
         """Pass on to the engine."""
         return self._engine.complete_swapped(pairs, site, featurizer, max_new_tokens, decided)
 
-    def give_way(self, came: str) -> None:
+    def shrink(self, came: str) -> None:
         """Pass on to the engine."""
-        self._engine.give_way(came)
+        self._engine.shrink(came)
 
-    def run_ahead(self, pairs: Sequence[ForcedPair], site: Site) -> None:
+    def prefill(self, pairs: Sequence[ForcedPair], site: Site) -> None:
         """Pass on to the engine."""
-        self._engine.run_ahead(pairs, site)
+        self._engine.prefill(pairs, site)
 
     def tokens_after(self, pairs: Sequence[ForcedPair], site: Site) -> list[int]:
         """Pass on to the engine."""

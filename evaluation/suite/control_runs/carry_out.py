@@ -8,11 +8,12 @@ from functools import cached_property, partial
 
 from das.engine import make_engine
 from das.engine.base.protocol import Engine
-from das.engine.engines.base_engine import ThroughLogits, listen
+from das.engine.engines.base_engine import BaseEngine, listen
 from das.featurizers.base import Featurizer
 from das.featurizers.storage import load_featurizer
+from das.models.base import TargetModel
 from evaluation.config.suite import SuiteConfig
-from evaluation.judging.judge import NaturalAnswers, judge
+from evaluation.judging.judge import InterchangeJudge
 from evaluation.records.headers import swapped_in
 from evaluation.records.scores import Outcome
 from evaluation.suite.cells.context import RunContext
@@ -63,23 +64,19 @@ class _ControlModel:
         self._controlled = controlled
 
     @cached_property
-    def engine(self) -> Engine:
-        """Runs the control's model."""
+    def judge(self) -> InterchangeJudge:
+        """What judges with the control's model."""
+        grid = self._controlled.context
+        target = self._controlled.control.target(grid.engine.target, self._controlled.seed)
+        return grid.judge.on(grid.engine if target is grid.engine.target else self._engine_of(target))
+
+    def _engine_of(self, target: TargetModel) -> Engine:
         grid, config = self._controlled.context.engine, self._controlled.config
-        target = self._controlled.control.target(grid.target, self._controlled.seed)
-        if target is grid.target:
-            return grid
         memory = None if config.cache_memory is None else parse_bytes(config.cache_memory)
         # Without the cache folder, which belongs to the model of the grid.
         made = make_engine(grid.name, target, batch_tokens=config.batch_tokens, cache_bytes=memory)
-        listen(made, grid.on_note if isinstance(grid, ThroughLogits) else None)
+        listen(made, grid.on_note if isinstance(grid, BaseEngine) else None)
         return made
-
-    @cached_property
-    def natural(self) -> NaturalAnswers | None:
-        """What that model says by itself."""
-        context = self._controlled.context
-        return context.natural if self.engine is context.engine else NaturalAnswers(self.engine)
 
 
 def _take_over(controlled: ControlledPoints, cells: Mapping[Cell, Cell]) -> None:
@@ -112,10 +109,9 @@ def _fit_alike(
     context = replace(
         grid,
         instance=whole.without_test(),
-        target=model.engine.target,
-        opened=model.engine,
-        natural=model.natural,
-        fitting=_with_vectors(controlled, model.engine, cells, progress),
+        target=model.judge.engine.target,
+        opened=model.judge,
+        fitting=_with_vectors(controlled, model.judge.engine, cells, progress),
         run=controlled.run,
     )
     lost = [cell for cell in cells if cell.attribute and cell.attribute not in whole.attributes]
@@ -177,16 +173,12 @@ def _said(
     featurizer: Featurizer | None,
 ) -> list[Outcome]:
     """Judge the pairs of a view under a featurizer, or under none, with the control's model."""
-    return judge(
+    return model.judge.judge(
         controlled.judged_on(view),
         split,
-        model.engine,
         cell.site,
         featurizer,
-        label_tokens=controlled.context.label_tokens,
-        tolerance=controlled.context.tolerance,
-        natural=model.natural,
-        progress=lambda done, total: progress(f"judge {cell.label()}", done, total),
+        lambda done, total: progress(f"judge {cell.label()}", done, total),
     )
 
 
@@ -206,7 +198,7 @@ def _reference_inputs(
         width=context.target.width(cell.site),
         size=controlled.size(cell),
         seed=controlled.seed,
-        label_tokens=context.label_tokens,
-        tolerance=context.tolerance,
+        label_tokens=context.judge.label_tokens,
+        tolerance=context.judge.tolerance,
         judge=said,
     )

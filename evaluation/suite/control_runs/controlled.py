@@ -15,7 +15,7 @@ from evaluation.suite.cells.context import RunContext
 from evaluation.suite.cells.finished import cell_refusal
 from evaluation.suite.controls import Control, View
 from evaluation.suite.grid import Cell, ChosenCells, control_cell
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
 from ravel.terms.schema import Generalisation, split_name
 
 __all__ = ["ControlledPoints", "controlled_points"]

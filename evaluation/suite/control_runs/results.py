@@ -11,9 +11,15 @@ from evaluation.config.suite import SuiteConfig
 from evaluation.records.control_checks import EVERY_ATTRIBUTE, ControlCheck, is_at_floor
 from evaluation.records.scores import AverageRecord, Outcome, Refusal, control_row
 from evaluation.scoring.clusters import clusters_of
-from evaluation.scoring.intervals import Sampled, difference
+from evaluation.scoring.intervals import ScoreEstimate, difference
 from evaluation.scoring.metrics import scores
-from evaluation.scoring.summary import Evidence, MethodSample, SplitContext, average_records, sample_methods
+from evaluation.scoring.summary import (
+    MethodEstimate,
+    SeedOutcomes,
+    SplitContext,
+    average_records,
+    estimate_methods,
+)
 from evaluation.suite.cells.context import RunContext
 from evaluation.suite.cells.finished import cell_outcomes
 from evaluation.suite.control_runs.controlled import ControlledPoints
@@ -49,9 +55,9 @@ def control_results(
         controlled = ControlledPoints(CONTROLS.get(name), points, context, config)
         for view, generalisation in controlled.views():
             judged = _Judged(controlled, view, generalisation)
-            samples = judged.samples()
-            checks += judged.checks(samples)
-            averages += judged.averages(samples)
+            estimates = judged.estimates()
+            checks += judged.checks(estimates)
+            averages += judged.averages(estimates)
         refusals += _refusals(controlled)
     return ControlResults(tuple(checks), tuple(averages), tuple(refusals))
 
@@ -90,37 +96,37 @@ class _Judged:
             clusters=clusters_of(pairs),
         )
 
-    def samples(self) -> list[MethodSample]:
+    def estimates(self) -> list[MethodEstimate]:
         """Return the scores of each method under the control."""
-        return sample_methods(self._evidence(self._read), self.split_context.clusters)
+        return estimate_methods(self._seed_outcomes(self._read), self.split_context.clusters)
 
-    def averages(self, samples: Sequence[MethodSample]) -> list[AverageRecord]:
+    def averages(self, estimates: Sequence[MethodEstimate]) -> list[AverageRecord]:
         """Return the rows among the methods, if this view is the row."""
         name = self.controlled.control.name
-        rows = [replace(sample, method=control_row(sample.method, name)) for sample in samples]
+        rows = [replace(estimate, method=control_row(estimate.method, name)) for estimate in estimates]
         return average_records(rows, self.split_context) if self.view.is_row else []
 
-    def checks(self, samples: Sequence[MethodSample]) -> Iterator[ControlCheck]:
+    def checks(self, estimates: Sequence[MethodEstimate]) -> Iterator[ControlCheck]:
         """Hold every score against its floor: per attribute, and the mean over them."""
-        floors = sample_methods(self._evidence(self._read_floor), self.split_context.clusters)
-        for sample, floor in zip(samples, floors, strict=True):
-            ordinary = self._ordinary(sample.method, sample.attributes)
-            counted = sample.macro.attributes
+        floors = estimate_methods(self._seed_outcomes(self._read_floor), self.split_context.clusters)
+        for estimate, floor in zip(estimates, floors, strict=True):
+            ordinary = self._ordinary(estimate.method, estimate.attributes)
+            counted = estimate.macro.attributes
             # The same pairs lie behind both, so the same attributes count.
             assert floor.macro.attributes == counted
             for measure in self.view.measures:
-                make = partial(self._check, sample.method, measure)
-                for attribute in sorted(sample.attributes):
-                    parts = (sample.attributes[attribute], floor.attributes[attribute])
+                make = partial(self._check, estimate.method, measure)
+                for attribute in sorted(estimate.attributes):
+                    parts = (estimate.attributes[attribute], floor.attributes[attribute])
                     yield make(attribute, (attribute,), *parts, ordinary[measure].get(attribute))
                 mean = _mean([ordinary[measure].get(attribute) for attribute in counted])
-                yield make(EVERY_ATTRIBUTE, counted, sample.macro.mean, floor.macro.mean, mean)
+                yield make(EVERY_ATTRIBUTE, counted, estimate.macro.mean, floor.macro.mean, mean)
 
-    def _evidence(self, read: Callable[[Cell], Sequence[Sequence[Outcome]]]) -> list[Evidence]:
+    def _seed_outcomes(self, read: Callable[[Cell], Sequence[Sequence[Outcome]]]) -> list[SeedOutcomes]:
         """Return what `read` reads for the controlled cell of every point that has a featurizer."""
         cells = {key: self.controlled.cell_of(ordinary) for key, ordinary in self.controlled.points.items()}
         return [
-            Evidence(method, attribute, (cell.seed,), partial(read, cell))
+            SeedOutcomes(method, attribute, (cell.seed,), partial(read, cell))
             for (method, attribute), cell in cells.items()
             if self.controlled.applies(cell) and self.controlled.refusal(cell) is None
         ]
@@ -151,8 +157,8 @@ class _Judged:
         measure: Measure,
         name: str,
         attributes: Sequence[str],
-        score: Sampled,
-        floor: Sampled,
+        score: ScoreEstimate,
+        floor: ScoreEstimate,
         ordinary: float | None,
     ) -> ControlCheck:
         minus = difference(score, floor)

@@ -9,7 +9,7 @@ from evaluation.records.scores import Outcome
 from evaluation.suite.controls._chance import CHANCE, by_chance
 from evaluation.suite.controls._derived import replaced_sources
 from evaluation.suite.controls.base import Control, ReferenceInputs, View
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
 
 __all__ = ["CONTROL", "OtherSource"]
 

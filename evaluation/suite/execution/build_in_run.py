@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 from evaluation.records.run_folder import RunFolder
 from ravel.asking.answerer import Answerer
-from ravel.building.build import build_instance
+from ravel.building import build_instance
 from ravel.building.config import BuildConfig
 from ravel.common.errors import SuiteError
 from ravel.common.progress import Progress, silent
 from ravel.facts.tables import Tables
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
 
 __all__ = ["build_in_run"]
 

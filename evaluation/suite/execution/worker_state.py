@@ -13,7 +13,7 @@ from das.engine.engines.base_engine import listen
 from das.methods.common.base import Method
 from das.sites import Site
 from evaluation.config.suite import SuiteConfig
-from evaluation.judging.judge import NaturalAnswers
+from evaluation.judging.judge import InterchangeJudge
 from evaluation.judging.recognition import recognise
 from evaluation.records.run_folder import RunFolder
 from evaluation.suite.cells.context import RunContext
@@ -106,15 +106,12 @@ class WorkerState:
     def context(self) -> RunContext:
         """Return what every cell shares, test splits open."""
         if self._context is None:
+            config = self.config
+            judge = InterchangeJudge(
+                self.engine, label_tokens=config.label_tokens, tolerance=config.tolerance
+            )
             self._context = RunContext(
-                self.instance,
-                self.engine.target,
-                self.run,
-                self.config.label_tokens,
-                self._methods,
-                tolerance=self.config.tolerance,
-                natural=NaturalAnswers(self.engine),
-                opened=self.engine,
+                self.instance, self.engine.target, self.run, self._methods, opened=judge
             )
         return self._context
 

@@ -12,14 +12,14 @@ from das.models.base import TargetModel
 from das.sites import Position, Site
 from evaluation.config.preset import ModelShape
 from evaluation.config.suite import SuiteConfig
+from evaluation.suite.forecast.cost import weight_bytes
 from ravel.building.config import BuildConfig
 from ravel.common.sizes import parse_bytes, written_bytes
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
 from ravel.terms.schema import PARTITIONS, TRAIN_SPLIT, InterchangePair, split_name
 
 __all__ = ["count_states", "estimate_states", "planned_cache", "preset_cache"]
 
-_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 _TOKENS_BEFORE: dict[Position, int] = {"entity_last": 20, "prompt_last": 28}
 """Tokens before a site, roughly, where no prompt can be counted."""
 _TOKENS_FROM: dict[Position, int] = {"entity_last": 12, "prompt_last": 4}
@@ -46,7 +46,7 @@ def preset_cache(config: SuiteConfig, build: BuildConfig, n_attributes: int, sha
     """Return the same of a preset, estimated: neither its model nor its data are read."""
     sites = [Site.parse(text) for text in config.sites]
     counts = estimate_states(build, config, n_attributes, _positions(sites))
-    bytes_each = _BYTES.get(config.dtype, 4)
+    bytes_each = weight_bytes(config.dtype)
     budget, limited = _budget_without_model(config, shape.parameters * bytes_each)
     first = next(iter(counts.values()))
     return plan_cache(

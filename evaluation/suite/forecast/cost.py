@@ -14,14 +14,22 @@ from dataclasses import dataclass
 
 from das.methods.common.base import Method, MethodConfig
 from das.sites import Site
-from das.training.loop import TrainingConfig
+from das.training.config import TrainingConfig
 from evaluation.config.preset import ModelShape
 from evaluation.config.suite import SuiteConfig
 from evaluation.suite.controls import CONTROLS
 from evaluation.suite.grid import Cell
 from ravel.common.registry import Registry
 
-__all__ = ["TOKENS_OF_A_PAIR", "Estimate", "PairCounts", "cell_passes", "control_cells", "estimate"]
+__all__ = [
+    "TOKENS_OF_A_PAIR",
+    "Estimate",
+    "PairCounts",
+    "cell_passes",
+    "control_cells",
+    "estimate",
+    "weight_bytes",
+]
 
 _JUDGED = 1.4
 """Passes per judged pair: the second answer is forced only where the first leaves it open."""
@@ -31,7 +39,6 @@ TOKENS_OF_A_PAIR = 32
 """Tokens of a prompt with its forced label, roughly."""
 _ATTRIBUTION_PASSES = 3.0
 """Passes per pair of a method that ranks features by gradients, per step of its integral."""
-_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 _LOGITS_CHUNK = 2**27
 """Bytes that a chunk's logits may take while judging."""
 _CACHES = 2**30
@@ -188,7 +195,7 @@ def _isolates_each(settings: MethodConfig, causes: int, counts: PairCounts) -> i
 
 
 def _memory(cells: Sequence[Cell], config: SuiteConfig, shape: ModelShape) -> int:
-    bytes_each = _BYTES.get(config.dtype, 4)
+    bytes_each = weight_bytes(config.dtype)
     weights = shape.parameters * bytes_each
     # Under training a block keeps about sixteen vectors of the stream's width per token.
     deepest = min((cell.site.layer for cell in cells), default=0)
@@ -201,6 +208,11 @@ def _memory(cells: Sequence[Cell], config: SuiteConfig, shape: ModelShape) -> in
 def _kept(cells: Sequence[Cell], shape: ModelShape) -> int:
     sites: set[Site] = {cell.site for cell in cells}
     return min(_CACHES, sum(10_000 * shape.size_at(site) * 4 for site in sites))
+
+
+def weight_bytes(dtype: str) -> int:
+    """Return the bytes of one weight; of an unknown dtype as many as of float32."""
+    return {"bfloat16": 2, "float16": 2}.get(dtype, 4)
 
 
 def _duration(seconds: float) -> str:

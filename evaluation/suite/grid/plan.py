@@ -16,7 +16,7 @@ from evaluation.suite.grid.resolve import PlannedOn
 from ravel.common.errors import SuiteError
 from ravel.common.io import canonical_json
 from ravel.common.registry import Registry
-from ravel.instance.instance import Instance
+from ravel.instance import Instance
 from ravel.terms.schema import split_name
 
 __all__ = ["check_splits", "plan_cells"]

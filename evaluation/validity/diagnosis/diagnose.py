@@ -16,7 +16,7 @@ from das.sites import Site
 from evaluation.config.suite import DEFAULT_LABEL_TOKENS
 from evaluation.judging.score import require_pairs
 from evaluation.records.diagnosis import Diagnosis, PatchScore
-from evaluation.scoring.scores import Subject
+from evaluation.scoring.scores import FeaturizerId
 from evaluation.validity.diagnosis.checks import NORMALISATION, checks_of, verdict_of
 from evaluation.validity.diagnosis.measuring import Evidence, answer_rows, measures_of
 from evaluation.validity.diagnosis.patching import Patcher, mean_scores, no_patch
@@ -71,7 +71,7 @@ def diagnose(
     featurizer: Featurizer,
     instance: Instance,
     engine: Engine,
-    subject: Subject,
+    featurizer_id: FeaturizerId,
     attribute: str,
     config: DiagnosisConfig | None = None,
     *,
@@ -81,7 +81,7 @@ def diagnose(
 ) -> Diagnosis:
     """Diagnose a subspace for one target attribute, on the pairs of one split.
 
-    `subject` says whose subspace it is and where; `shuffled` is the same method's on shuffled labels,
+    `featurizer_id` says whose subspace it is and where; `shuffled` is the same method's on shuffled labels,
     `siblings` are those of its other seeds. Follows Makelov, Lange, Nanda 2024 (arXiv 2311.17030) and the
     reply by Wu et al. 2024 (arXiv 2401.12631), with readers in place of one output matrix, subspaces in place
     of one direction, and the normalisation named. Thresholds are conventions (`THRESHOLDS`).
@@ -95,12 +95,12 @@ def diagnose(
     config = config or DiagnosisConfig()
     report = progress or _unheard
     basis = subspace_of(featurizer)
-    _require(instance, engine, subject, attribute, config)
+    _require(instance, engine, featurizer_id, attribute, config)
     split = split_name(config.generalisation, config.partition)
     sample = draw_sample(instance, attribute, split, limit=config.limit_pairs, seed=config.seed)
-    patcher = Patcher(sample, engine, subject.site, config.label_tokens, config.tolerance)
+    patcher = Patcher(sample, engine, featurizer_id.site, config.label_tokens, config.tolerance)
     seen = draw_sample(instance, attribute, TRAIN_SPLIT, limit=config.limit_pairs, seed=config.seed).telling
-    readers, gradients, missing = readers_of(seen, engine, subject.site)
+    readers, gradients, missing = readers_of(seen, engine, featurizer_id.site)
     width, size = int(basis.shape[0]), int(basis.shape[1])
     draws = random_parts(width, size, config.random_draws, config.seed) if size else []
     found = Evidence(
@@ -110,7 +110,7 @@ def diagnose(
         patcher=patcher,
         full=patcher.judged("full", featurizer),
         readers=readers,
-        readout=_readout(seen, engine, subject.site),
+        readout=_readout(seen, engine, featurizer_id.site),
         draws=draws,
         siblings=tuple(siblings),
         limit=config.natural_prompts,
@@ -120,14 +120,14 @@ def diagnose(
     measures = measures_of(found)
     checks = checks_of(patches, measures)
     return Diagnosis(
-        method=subject.method,
+        method=featurizer_id.method,
         attribute=attribute,
-        entity_type=subject.entity_type,
-        model=subject.model,
-        site=str(subject.site),
+        entity_type=featurizer_id.entity_type,
+        model=featurizer_id.model,
+        site=str(featurizer_id.site),
         size=size,
         width=width,
-        seed=subject.seed,
+        seed=featurizer_id.seed,
         generalisation=config.generalisation,
         partition=config.partition,
         n_cause=sample.n_cause,
@@ -146,9 +146,9 @@ def _unheard(done: int, total: int) -> None:
 
 
 def _require(
-    instance: Instance, engine: Engine, subject: Subject, attribute: str, config: DiagnosisConfig
+    instance: Instance, engine: Engine, featurizer_id: FeaturizerId, attribute: str, config: DiagnosisConfig
 ) -> None:
-    engine.target.check(subject.site)
+    engine.target.check(featurizer_id.site)
     if attribute not in instance.attributes:
         raise unknown_name(
             f"attribute of this {instance.entity_type} instance", attribute, instance.attributes

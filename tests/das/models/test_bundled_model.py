@@ -21,7 +21,7 @@ from evaluation.records.scores import AverageRecord
 from evaluation.scoring.metrics import cause
 from evaluation.suite.run import RunRequest, RunSummary, run_suite
 from ravel.asking.knowledge import Questioner
-from ravel.building.build import build_instance
+from ravel.building import build_instance
 from ravel.building.config import BuildConfig
 from ravel.common.bundled import bundled_path
 from ravel.entity_types import ENTITY_TYPES

@@ -16,15 +16,17 @@ from safetensors.torch import save
 from torch import Tensor, optim
 
 from das.engine.base.protocol import ForcedPair
-from das.engine.engines.base_engine import ThroughLogits
+from das.engine.engines.base_engine import BaseEngine
 from das.featurizers.base import Featurizer
 from das.featurizers.masked import MaskedBasis
 from das.featurizers.orthonormal import deviation
-from das.methods.common.alignment import mixed_pairs, random_columns, require_isolate_pairs
+from das.methods.common.alignment import random_columns
 from das.methods.common.base import Problem
+from das.methods.common.tasks import mixed_pairs, require_isolate_pairs
 from das.sites import Site
 from das.training.boundary import BoundaryConfig, TrainableBoundary, boundary_mask
-from das.training.loop import TrainingConfig, TrainingTask, train_featurizer
+from das.training.config import TrainingConfig, TrainingTask
+from das.training.loop import train_featurizer
 from das.training.masks import MaskConfig, TrainableMask, mask_margin, temperature_at
 from das.training.objective import LossWeights
 from das.training.trainable import Trainable
@@ -220,7 +222,7 @@ def test_the_width_s_price_pulls_the_boundary_down_and_the_swap_pushes_it() -> N
 # --- in the loop
 
 
-class _FailingEngine(ThroughLogits):
+class _FailingEngine(BaseEngine):
     """The planted world; one call is interrupted."""
 
     def __init__(self, world: PlantedWorld, fail_at: int) -> None:

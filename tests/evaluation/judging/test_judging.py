@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from das.engine import DirectEngine
-from das.engine.base.protocol import Choice, ForcedPair
-from das.engine.engines.base_engine import ThroughLogits
+from das.engine.base.protocol import AnswerPair, ForcedPair
+from das.engine.engines.base_engine import BaseEngine
 from das.featurizers.base import Featurizer
 from das.featurizers.masked import MaskedBasis
 from das.models.base import TargetModel
@@ -30,7 +30,7 @@ SITE = Site(0)
 Ids = tuple[int, ...]
 
 
-class Speaker(ThroughLogits):
+class Speaker(BaseEngine):
     """An engine that says a fixed output for every (base, source) and counts the choices it was given."""
 
     name = "speaker"
@@ -49,11 +49,11 @@ class Speaker(ThroughLogits):
     def tokens_after(self, pairs: Any, site: Site) -> Any:
         raise NotImplementedError
 
-    def said(
-        self, choices: Sequence[Choice], site: Site, featurizer: Featurizer | None
+    def predicts(
+        self, choices: Sequence[AnswerPair], site: Site, featurizer: Featurizer | None
     ) -> list[tuple[bool, bool]]:
         self.choices.append(len(choices))
-        return super().said(choices, site, featurizer)
+        return super().predicts(choices, site, featurizer)
 
     def interchange_logits(
         self, pairs: Sequence[ForcedPair], site: Site, featurizer: Featurizer | None
@@ -181,11 +181,11 @@ def test_every_pair_is_asked_about_once_and_progress_ends_at_their_number() -> N
 
 
 def test_an_engine_is_asked_for_the_first_tokens_only_more_where_answers_part_later() -> None:
-    asked: list[Choice] = []
+    asked: list[AnswerPair] = []
 
     class Noting(Speaker):
-        def said(
-            self, choices: Sequence[Choice], site: Site, featurizer: Featurizer | None
+        def predicts(
+            self, choices: Sequence[AnswerPair], site: Site, featurizer: Featurizer | None
         ) -> list[tuple[bool, bool]]:
             asked.extend(choices)
             return [(False, False)] * len(choices)

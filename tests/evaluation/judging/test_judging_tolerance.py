@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from das.engine import DirectEngine
-from das.engine.base.protocol import Choice, PromptPair
-from das.engine.engines.base_engine import ThroughLogits
+from das.engine.base.protocol import AnswerPair, PromptPair
+from das.engine.engines.base_engine import BaseEngine
 from das.featurizers.base import Featurizer
 from das.featurizers.masked import MaskedBasis
 from das.models.base import TargetModel
@@ -141,8 +141,8 @@ class Speaker:
             parts={},
         )
 
-    def said(
-        self, choices: Sequence[Choice], site: Site, featurizer: Featurizer | None
+    def predicts(
+        self, choices: Sequence[AnswerPair], site: Site, featurizer: Featurizer | None
     ) -> list[tuple[bool, bool]]:
         self.said_of += [choice.base.text for choice in choices]
         return [(True, False)] * len(choices)
@@ -311,7 +311,7 @@ def model_instance(engine: DirectEngine, make_prompt: Callable[..., Prompt]) -> 
 class Slow(DirectEngine):
     """Continues the plain way, to the end of every answer."""
 
-    complete_swapped = ThroughLogits.complete_swapped
+    complete_swapped = BaseEngine.complete_swapped
 
 
 def test_a_real_model_left_alone_says_its_labels(

@@ -18,7 +18,8 @@ from evaluation.config.suite import SuiteConfig
 from evaluation.config.target import TargetConfig
 from evaluation.exchange.exporting import export_folder
 from evaluation.judging.recognition import check_gave_labels, recognise
-from evaluation.suite.folders import FitRequest, ScoreRequest, fit_folder, score_folder
+from evaluation.judging.score import ScoreRequest
+from evaluation.suite.folders import FitRequest, fit_folder, score_folder
 from evaluation.suite.run import RunRequest, run_suite
 from evaluation.verify.file_checks import json_problems
 from evaluation.verify.folders import verify_artefact

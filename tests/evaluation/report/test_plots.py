@@ -16,11 +16,9 @@ from evaluation.records.overlaps import AngleRecord, EntanglementRecord
 from evaluation.records.scores import FLOORS, ScoreRecord
 from evaluation.report.plots import (
     PLOTS,
-    LayerPoint,
     PlotInputs,
     TrainingLog,
     plot_cause_isolate,
-    plot_layers,
     plot_size_grid,
     write_plots,
 )
@@ -121,15 +119,6 @@ def test_missing_scores_and_no_records_draw_an_empty_figure(tmp_path: Path) -> N
     off_centre = average_record(method="das", cause_interval=(0.76, 0.8))
     assert all(path.is_file() for path in plot_cause_isolate([empty, off_centre], tmp_path / "a"))
     assert all(path.is_file() for path in plot_cause_isolate([], tmp_path / "b"))
-
-
-def test_curves_over_layers(tmp_path: Path) -> None:
-    points = [LayerPoint("mdas", layer, 0.1 * layer, (0.05 * layer, 0.15 * layer)) for layer in range(4)]
-    points += [LayerPoint("no_op", layer, 0.5) for layer in range(4)]
-    paths = plot_layers(points, tmp_path / "layers", title="city", score="disentangle")
-    again = plot_layers(points[::-1], tmp_path / "again", title="city", score="disentangle")
-    assert [path.read_bytes() for path in paths] == [path.read_bytes() for path in again]
-    assert "disentangle" in texts(paths[1])
 
 
 def test_drawing_changes_no_setting_of_the_process(tmp_path: Path) -> None:

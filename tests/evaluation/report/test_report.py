@@ -34,7 +34,9 @@ from evaluation.report.page.html import embedded_json
 from evaluation.report.page.pairs import evenly_spaced
 from evaluation.report.page.rows import MEAN, rows_of
 from evaluation.report.page.verdicts import headline_of, verdicts_of
+from evaluation.report.tables import main_table
 from evaluation.report.tables.marks import compared
+from evaluation.report.tables.rows import SCORES
 from ravel.common.errors import SuiteError
 from ravel.common.io import write_jsonl
 
@@ -196,6 +198,23 @@ class TestRows:
         above = means["no_op"].against_best
         assert above is not None
         assert above.difference == -0.325
+
+    def test_the_page_and_the_main_table_mark_the_same_numbers(self, run: Path) -> None:
+        scores, averages = read_scores(run / "scores.jsonl"), read_averages(run / "averages.jsonl")
+        table = main_table(scores, averages)
+        marked = {
+            (row.label, column.group, column.name): cell.best
+            for row in table.rows
+            for column, cell in zip(table.columns, row.cells, strict=True)
+        }
+        found = [r for r in rows_of(averages, scores, []) if r.attribute == MEAN]
+        tested = [r for r in found if r.record.partition == "test"]
+        assert {
+            (r.record.method, r.record.generalisation, name): best
+            for r in tested
+            for name, best in zip(SCORES, r.best, strict=True)
+        } == marked
+        assert any(marked.values())
 
     def test_a_comparison_without_p_goes_by_its_interval(self) -> None:
         record = next(c for c in make_comparisons() if c.first == "das")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import os
 import re
 import shutil
@@ -21,6 +22,7 @@ import pytest
 from outcome_world import average_record, score_record
 
 from evaluation.records.breakdowns import ALL_OTHERS, BREAKDOWN_SCHEMA_VERSION, BreakdownRecord, Part
+from evaluation.records.run_folder import RunFolder
 from evaluation.records.scores import (
     FLOORS,
     SCORE_SCHEMA_VERSION,
@@ -29,6 +31,7 @@ from evaluation.records.scores import (
     Refusal,
     ScoreRecord,
 )
+from evaluation.report.publish import publish_tables
 from evaluation.report.tables import (
     RENDERERS,
     Table,
@@ -39,13 +42,13 @@ from evaluation.report.tables import (
     main_table,
     render,
     type_table,
-    write_tables,
 )
 from evaluation.report.tables.latex import escape
 from evaluation.report.tables.means import averages_without_outcomes
 from evaluation.report.tables.model import TableCell
 from evaluation.report.tables.notes import refusal_notes, sites_text
 from ravel.common.errors import SuiteError
+from ravel.common.io import write_jsonl
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 SUFFIXES = {"markdown": "md", "latex": "tex", "csv": "csv", "html": "html"}
@@ -639,8 +642,26 @@ def test_isolate_by_dependence_shows_all_asked_attributes_together() -> None:
 
 
 def test_all_files_are_written(tmp_path: Path) -> None:
-    paths: Sequence[Path] = write_tables(scores(), None, tmp_path / "tables")
-    assert sorted(path.name for path in paths) == sorted(p.name for p in (tmp_path / "tables").iterdir())
+    paths: Sequence[Path] = publish_tables(saved(tmp_path / "a", scores()))
+    assert sorted(path.name for path in paths) == sorted(p.name for p in (tmp_path / "a/tables").iterdir())
     assert len(paths) == 2 * len(RENDERERS)
-    with_kinds = write_tables(by_kind(), averages(), tmp_path / "more", comparisons=comparisons())
-    assert {path.stem for path in with_kinds} == {"main", "attributes", "kinds"}
+    run = saved(tmp_path / "b", by_kind())
+    write_jsonl(run.averages, (record.to_json() for record in averages()))
+    write_jsonl(run.comparisons, (record.to_json() for record in comparisons()))
+    assert {path.stem for path in publish_tables(run)} == {"main", "attributes", "kinds"}
+
+
+def saved(folder: Path, records: Sequence[ScoreRecord]) -> RunFolder:
+    """A run that holds these scores and nothing else."""
+    run = RunFolder(folder)
+    write_jsonl(run.scores, (record.to_json() for record in records))
+    return run
+
+
+def test_as_plain_values_a_comparison_is_its_relation_and_its_p_value() -> None:
+    table = main_table(scores(), comparisons=comparisons())
+    plain = table.to_json()
+    assert json.loads(json.dumps(plain))["notes"] == list(table.notes)
+    found = {row["label"]: row["cells"][2]["vs_best"] for row in plain["rows"]}
+    assert found["mdas"] == {"relation": "best", "p": None}
+    assert found["das"] == {"relation": "differs", "p": 0.01}

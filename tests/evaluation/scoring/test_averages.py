@@ -7,7 +7,7 @@ from outcome_world import constant, noisy, rectangle
 
 from evaluation.scoring.averages import check_same_pairs, macro_average, mean_over_seeds
 from evaluation.scoring.clusters import clusters_of
-from evaluation.scoring.intervals import difference, sample_scores
+from evaluation.scoring.intervals import difference, estimate_scores
 from evaluation.scoring.metrics import scores
 from ravel.common.errors import SuiteError
 
@@ -45,7 +45,7 @@ def test_what_attributes_share_is_not_averaged_away() -> None:
     """An entity that fails everywhere fails in all attributes at once: three are no surer than one."""
     by_entity = rectangle(lambda a, t, e: "swapped" if int(e[1:]) % 2 else "neither")
     macro = macro_average({a: [by_entity] for a in "ABC"}, CLUSTERS).mean
-    one, all_three = sample_scores(by_entity, "A", CLUSTERS).intervals().cause, macro.intervals().cause
+    one, all_three = estimate_scores(by_entity, "A", CLUSTERS).intervals().cause, macro.intervals().cause
     assert one is not None
     assert all_three is not None
     assert all_three[1] - all_three[0] == pytest.approx(one[1] - one[0], rel=0.1)

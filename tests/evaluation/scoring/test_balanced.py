@@ -14,7 +14,7 @@ from evaluation.records.scores import AverageRecord, Outcome
 from evaluation.scoring.balanced import BalancedScorer, balanced_scores, classes_of
 from evaluation.scoring.clusters import clusters_of
 from evaluation.scoring.metrics import scores
-from evaluation.scoring.summary import Evidence, SplitContext, average_records, sample_methods
+from evaluation.scoring.summary import SeedOutcomes, SplitContext, average_records, estimate_methods
 from ravel.common.errors import SuiteError
 from ravel.terms.schema import InterchangePair
 
@@ -47,8 +47,8 @@ def split_of(outcomes: Sequence[Outcome]) -> SplitContext:
 
 def record_of(outcomes: Sequence[Outcome], labels: Labels, target: str) -> AverageRecord:
     scorer = BalancedScorer(pairs_of(outcomes, labels), split_of(outcomes))
-    evidence = Evidence("das", target, (0,), lambda: [outcomes])
-    return scorer.records([evidence])[0]
+    seed_outcomes = SeedOutcomes("das", target, (0,), lambda: [outcomes])
+    return scorer.records([seed_outcomes])[0]
 
 
 def by_entity(o: Outcome) -> tuple[str, str]:
@@ -118,7 +118,7 @@ def test_equally_frequent_classes_give_the_plain_scores_and_intervals(target: st
     assert found.disentangle == pytest.approx(plain.disentangle)
     split = split_of(NOISY)
     (usual, _) = average_records(
-        sample_methods([Evidence("das", target, (0,), lambda: [NOISY])], split.clusters), split
+        estimate_methods([SeedOutcomes("das", target, (0,), lambda: [NOISY])], split.clusters), split
     )
     for name in ("cause_interval", "isolate_interval", "disentangle_interval"):
         assert getattr(found, name) == pytest.approx(getattr(usual, name))
@@ -185,11 +185,11 @@ def test_records_average_seeds_and_attributes() -> None:
     other = rectangle(noisy("A", cause=0.2, isolate=0.9, seed=5))
     pairs = pairs_of(NOISY, by_entity)
     scorer = BalancedScorer(pairs, split_of(NOISY))
-    evidence = [
-        Evidence("das", "A", (0, 1), lambda: [NOISY, other]),
-        Evidence("das", "B", (0,), lambda: [NOISY]),
+    seed_outcomes = [
+        SeedOutcomes("das", "A", (0, 1), lambda: [NOISY, other]),
+        SeedOutcomes("das", "B", (0,), lambda: [NOISY]),
     ]
-    a, b, macro = scorer.records(evidence)
+    a, b, macro = scorer.records(seed_outcomes)
     classes = classes_of(pairs)
     each = [balanced_scores(outcomes, "A", classes) for outcomes in (NOISY, other)]
     assert a.cause == pytest.approx(sum(s.cause or 0.0 for s in each) / 2)
@@ -201,6 +201,6 @@ def test_records_average_seeds_and_attributes() -> None:
 def test_outcomes_of_other_pairs_are_refused() -> None:
     scorer = BalancedScorer(pairs_of(NOISY, by_entity), split_of(NOISY))
     with pytest.raises(SuiteError, match="an outcome for each of the 144 pairs"):
-        scorer.records([Evidence("das", "A", (0,), lambda: [NOISY[1:]])])
+        scorer.records([SeedOutcomes("das", "A", (0,), lambda: [NOISY[1:]])])
     with pytest.raises(SuiteError, match="an outcome of pair 'A-A0-e0-0'"):
         balanced_scores(NOISY, "A", {})

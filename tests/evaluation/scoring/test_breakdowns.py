@@ -15,7 +15,7 @@ from evaluation.records.scores import Outcome
 from evaluation.scoring.breakdowns import Breakdown
 from evaluation.scoring.clusters import clusters_of
 from evaluation.scoring.metrics import isolate
-from evaluation.scoring.summary import Evidence, SplitContext
+from evaluation.scoring.summary import SeedOutcomes, SplitContext
 from ravel.asking.prompts import fill
 from ravel.checking.dependence import Dependence, dependences
 from ravel.checking.values import SameValue
@@ -112,7 +112,7 @@ def records(
     split = SplitContext("city", "m", "context", "test", clusters_of(PAIRS))
     breakdown = Breakdown(PAIRS, SameValue(INSTANCE), dependence, split)
     seeds = tuple(range(len(outcomes)))
-    found = breakdown.records(Evidence("mdas", target, seeds, lambda: outcomes))
+    found = breakdown.records(SeedOutcomes("mdas", target, seeds, lambda: outcomes))
     return {(r.by, r.asked, r.part): r for r in found}
 
 

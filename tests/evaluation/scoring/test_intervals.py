@@ -10,16 +10,16 @@ from scipy import stats
 
 from evaluation.records.scores import Outcome
 from evaluation.scoring.clusters import clusters_of
-from evaluation.scoring.intervals import Sampled, difference, intervals_of, sample_scores
+from evaluation.scoring.intervals import ScoreEstimate, difference, estimate_scores, intervals_of
 from evaluation.scoring.metrics import scores
 from ravel.common.errors import SuiteError
 
 NOISY = rectangle(noisy("A", cause=0.6, isolate=0.8, seed=1))
 
 
-def paired_difference(first: list[Outcome], second: list[Outcome]) -> Sampled:
+def paired_difference(first: list[Outcome], second: list[Outcome]) -> ScoreEstimate:
     clusters = clusters_of(first)
-    return difference(sample_scores(first, "A", clusters), sample_scores(second, "A", clusters))
+    return difference(estimate_scores(first, "A", clusters), estimate_scores(second, "A", clusters))
 
 
 @pytest.mark.parametrize(("rule", "cause"), [("unchanged", 0.0), ("swapped", 1.0)])
@@ -112,7 +112,7 @@ def test_a_paired_difference_is_sharper_than_two_intervals() -> None:
 
 def test_outcomes_of_other_clusters_are_refused() -> None:
     with pytest.raises(SuiteError, match="'e99', which is in none of them"):
-        sample_scores([outcome("A", "A1", "e99", "swapped")], "A", clusters_of(NOISY))
+        estimate_scores([outcome("A", "A1", "e99", "swapped")], "A", clusters_of(NOISY))
 
 
 def test_two_thousand_outcomes_take_a_blink() -> None:

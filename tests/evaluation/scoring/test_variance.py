@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -13,20 +14,20 @@ from scipy import stats
 
 from evaluation.records.scores import Outcome
 from evaluation.scoring.clusters import Clusters, Counts, FloatArray, clusters_of
-from evaluation.scoring.intervals import Sampled, difference, intervals_of, mean_of, sample_scores
-from evaluation.scoring.variance import Spread, _exceeded, shares_of
+from evaluation.scoring.intervals import ScoreEstimate, difference, estimate_scores, intervals_of, mean_of
+from evaluation.scoring.variance import Spread, _exceeded, contributions_of
 
 ATTRIBUTES = "ABC"
 
 
-def sampled(outcomes: list[Outcome], attribute: str = "A") -> Sampled:
-    return sample_scores(outcomes, attribute, clusters_of(outcomes))
+def estimated(outcomes: list[Outcome], attribute: str = "A") -> ScoreEstimate:
+    return estimate_scores(outcomes, attribute, clusters_of(outcomes))
 
 
 def spread_of(templates: tuple[tuple[str, str], ...], right: FloatArray) -> Spread:
     """One pair of each entity under each template."""
     clusters = Clusters(tuple(f"e{i:02}" for i in range(len(right))), templates)
-    return Spread((shares_of(clusters, Counts(np.ones_like(right), right), {"A": 1.0}),), signed=True)
+    return Spread((contributions_of(clusters, Counts(np.ones_like(right), right), {"A": 1.0}),), signed=True)
 
 
 def made(seed: int, *, cause: float = 0.6, isolate: float = 0.8, keep: float = 0.7) -> list[Outcome]:
@@ -79,7 +80,7 @@ class TestLaws:
     def test_intervals_hold_the_score_and_stay_between_0_and_1(
         self, seed: int, cause: float, isolate: float
     ) -> None:
-        scored = sampled(made(seed, cause=cause, isolate=isolate))
+        scored = estimated(made(seed, cause=cause, isolate=isolate))
         ends = scored.intervals()
         for name in ("cause", "isolate", "disentangle"):
             low, high = getattr(ends, name)
@@ -105,14 +106,14 @@ class TestLaws:
     def test_a_minus_b_is_the_mirror_of_b_minus_a(self, seed: int) -> None:
         first = made(seed)
         second = [replace(o, said_swapped=not o.said_swapped) if i % 3 else o for i, o in enumerate(first)]
-        one = difference(sampled(first), sampled(second))
-        other = difference(sampled(second), sampled(first))
+        one = difference(estimated(first), estimated(second))
+        other = difference(estimated(second), estimated(first))
         low, high = one.intervals().disentangle or (0.0, 0.0)
         assert other.intervals().disentangle == pytest.approx((-high, -low))
         assert one.disentangle_p() == other.disentangle_p()
 
     def test_a_mean_of_a_score_with_itself_is_that_score(self) -> None:
-        one = sampled(made(1))
+        one = estimated(made(1))
         twice = mean_of([one, one]).intervals()
         assert twice.cause == pytest.approx(one.intervals().cause)
         assert twice.disentangle == pytest.approx(one.intervals().disentangle)
@@ -130,8 +131,8 @@ class TestLaws:
     def test_scores_of_the_same_pairs_keep_what_they_share(self) -> None:
         """Two targets that fail on the same entities are no surer together than one of them."""
         by_entity = rectangle(lambda a, t, e: "swapped" if int(e[1:]) % 2 else "neither", n_entities=40)
-        one = sampled(by_entity, "A").intervals().cause
-        both = mean_of([sampled(by_entity, a) for a in ATTRIBUTES]).intervals().cause
+        one = estimated(by_entity, "A").intervals().cause
+        both = mean_of([estimated(by_entity, a) for a in ATTRIBUTES]).intervals().cause
         assert one is not None
         assert both is not None
         assert both[1] - both[0] == pytest.approx(one[1] - one[0], rel=0.05)
@@ -139,8 +140,8 @@ class TestLaws:
     def test_different_splits_are_independent(self) -> None:
         outcomes = rectangle(lambda a, t, e: "swapped" if int(e[1:]) % 2 else "neither", n_entities=40)
         other = [replace(o, base_entity="other " + o.base_entity) for o in outcomes]
-        one = sampled(outcomes).intervals().cause
-        both = mean_of([sampled(outcomes), sampled(other)]).intervals().cause
+        one = estimated(outcomes).intervals().cause
+        both = mean_of([estimated(outcomes), estimated(other)]).intervals().cause
         assert one is not None
         assert both is not None
         assert both[1] - both[0] == pytest.approx((one[1] - one[0]) / 2**0.5, rel=0.05)
@@ -161,6 +162,10 @@ class TestStudent:
             stats.t.isf(0.025, df) * np.sqrt(fixed), rel=1e-12
         )
 
+    def test_one_and_two_degrees_of_freedom_have_closed_forms(self) -> None:
+        assert _exceeded(0.025, 1) == pytest.approx(math.tan(math.pi * 0.475), rel=1e-10)
+        assert _exceeded(0.025, 2) == pytest.approx(0.95 / math.sqrt(2 * 0.975 * 0.025), rel=1e-10)
+
     def test_endless_degrees_of_freedom_are_the_normal_distribution(self) -> None:
         spread = spread_of((("A", "x"),), np.ones((50, 1)))
         assert spread.limits(0.0, 0.95)[1] == pytest.approx(stats.norm.isf(0.025) / 50, rel=1e-12)
@@ -178,7 +183,7 @@ class TestPValues:
     def test_p_is_below_5_percent_exactly_if_0_is_outside_the_interval(self, changed: int) -> None:
         first = made(5, keep=1.0)
         second = [replace(o, said_swapped=False) if i < changed else o for i, o in enumerate(first)]
-        minus = difference(sampled(first), sampled(second))
+        minus = difference(estimated(first), estimated(second))
         low, high = minus.intervals().disentangle or (0.0, 0.0)
         p = minus.disentangle_p()
         assert p is not None
@@ -189,7 +194,7 @@ class TestPValues:
         outcomes = [
             o for o in rectangle(constant("swapped"), n_templates=1, n_entities=100) if o.attribute == "A"
         ]
-        spread = sampled(outcomes).spreads
+        spread = estimated(outcomes).spreads
         assert spread.cause is not None
         signed = replace(spread.cause, signed=True)
         assert signed.p_value(0.025) == pytest.approx(2 * stats.norm.sf(2.5), rel=1e-4)
@@ -198,5 +203,5 @@ class TestPValues:
         assert 0 < signed.p_value(5.0) <= 1e-12
 
     def test_equal_outcomes_have_p_1(self) -> None:
-        scored = sampled(made(3))
+        scored = estimated(made(3))
         assert difference(scored, scored).disentangle_p() == 1

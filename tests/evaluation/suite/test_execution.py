@@ -22,7 +22,10 @@ from evaluation.config.execution import ExecutionConfig
 from evaluation.config.suite import SuiteConfig
 from evaluation.records.failures import read_failures
 from evaluation.records.lock import LOCK_FILE, run_lock
-from evaluation.report.tables import run_tables
+from evaluation.records.run_folder import RunFolder
+from evaluation.records.run_records import RunRecords
+from evaluation.report.tables.of_runs import tables_of_run
+from evaluation.scoring.post_hoc import Derived
 from evaluation.suite.execution.executors import gpus_of_workers, worker_count
 from evaluation.suite.execution.jobs import FitJob
 from evaluation.suite.execution.processes import ProcessExecutor
@@ -134,7 +137,7 @@ def test_a_cell_that_kills_its_worker_each_time_fails_alone(world: World, tmp_pa
 
 
 def test_tables_without_failures_have_no_note_of_them(serial: RunSummary) -> None:
-    tables = run_tables(serial.scores, serial.averages)
+    tables = tables_of_run(RunRecords(RunFolder(serial.folder)), Derived())
     assert not any("Failed" in note for table in tables for note in table.notes)
 
 

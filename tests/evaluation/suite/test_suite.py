@@ -457,3 +457,9 @@ def test_scores_of_the_smaller_grid_do_not_pass_for_those_of_the_larger(tmp_path
             )
         )
     assert not (tmp_path / "run" / "scores.jsonl").exists()
+
+
+def test_an_instance_in_memory_needs_an_engine(tmp_path: Path) -> None:
+    with pytest.raises(SuiteError, match="together with an engine"):
+        run_suite(RunRequest(config(), tmp_path / "run", instance=INSTANCE))
+    assert not (tmp_path / "run").exists()

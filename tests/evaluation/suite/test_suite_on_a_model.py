@@ -15,7 +15,7 @@ from das.models.load import load_target
 from das.models.miniature import miniature
 from evaluation.config.suite import SuiteConfig
 from evaluation.judging.score import ScoreRequest, score_featurizer
-from evaluation.scoring.scores import Subject
+from evaluation.scoring.scores import FeaturizerId
 from evaluation.suite.run import RunRequest, run_suite
 from ravel.terms.schema import GENERALISATIONS
 
@@ -74,14 +74,14 @@ def test_a_featurizer_scored_alone_scores_as_in_the_run(tmp_path: Path) -> None:
         if (r.method, r.partition, r.generalisation) == ("random_subspace", "test", "entity")
     )
     featurizer, header = load_featurizer(tmp_path / "run" / "cells" / record.cell)
-    subject = Subject(
+    featurizer_id = FeaturizerId(
         record.cell, record.method, "toy", engine.target.name, header.site, featurizer.size, record.seed
     )
     alone = score_featurizer(
         instance,
         engine,
         featurizer,
-        subject,
+        featurizer_id,
         ScoreRequest(generalisation="entity", partition="test", attributes=[record.attribute]),
     )
     assert [r.to_json() | {"chosen": True} for r in alone] == [record.to_json()]

@@ -17,7 +17,7 @@ from das.diagnostics.readers import Reader
 from das.featurizers import Activation, Dictionary, MaskedBasis, Subspace
 from das.featurizers.base import Featurizer
 from das.sites import Site
-from evaluation.scoring.scores import Subject
+from evaluation.scoring.scores import FeaturizerId
 from evaluation.validity.diagnosis import (
     Check,
     Diagnosis,
@@ -35,7 +35,7 @@ from evaluation.validity.diagnosis.plan import random_parts
 from evaluation.validity.diagnosis.sample import draw_sample, leanings
 from ravel.common.errors import SuiteError
 
-SUBJECT = Subject("c", "das", "planted", "planted", SITE, 2, 0)
+SUBJECT = FeaturizerId("c", "das", "planted", "planted", SITE, 2, 0)
 QUICK = DiagnosisConfig(limit_pairs=60, random_draws=2, natural_prompts=300)
 Diagnoser = Callable[..., Diagnosis]
 

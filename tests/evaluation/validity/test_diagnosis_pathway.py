@@ -14,7 +14,7 @@ from das.featurizers import Subspace, retract
 from das.models.base import TargetModel
 from das.models.miniature import random_target
 from das.sites import Site
-from evaluation.scoring.scores import Subject
+from evaluation.scoring.scores import FeaturizerId
 from evaluation.validity.diagnosis import Diagnosis
 from evaluation.validity.diagnosis.diagnose import DiagnosisConfig, diagnose
 from ravel.asking.prompts import fill
@@ -120,11 +120,11 @@ def verdicts() -> dict[str, Diagnosis]:
     with torch.no_grad():
         target, used, idle, dormant = planted_target()
     instance, engine = instance_of(target), DirectEngine(target)
-    subject = Subject("c", "das", "letters", target.name, SITE, 1, 0)
+    featurizer_id = FeaturizerId("c", "das", "letters", target.name, SITE, 1, 0)
     config = DiagnosisConfig(limit_pairs=40, random_draws=1, tolerance=False)
     columns = {"used": used, "hidden": (idle + dormant) / math.sqrt(2), "idle": idle}
     return {
-        name: diagnose(Subspace(column[:, None]), instance, engine, subject, "Group", config)
+        name: diagnose(Subspace(column[:, None]), instance, engine, featurizer_id, "Group", config)
         for name, column in columns.items()
     }
 

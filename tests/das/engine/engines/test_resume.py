@@ -30,9 +30,9 @@ from torch import Tensor, nn
 from weaving import woven
 
 from das.engine import DirectEngine, ForcedPair, ResumeEngine, make_engine
-from das.engine.base.protocol import Choice, FeaturizedPairs
+from das.engine.base.protocol import AnswerPair, FeaturizedPairs
 from das.engine.kept import disk_cache as spill
-from das.engine.kept.disk_cache import SpillFolder
+from das.engine.kept.disk_cache import DiskCache
 from das.engine.resuming.layout import padded_width
 from das.featurizers import MaskedBasis, Subspace
 from das.models import FAMILIES, TargetModel
@@ -159,21 +159,21 @@ def test_what_would_be_said_is_said(
             ((early, greedy[:2]), (False, True)),
             ((late, early), (False, False)),
         ):
-            choices.append(Choice(pair.base, pair.source, answers))
+            choices.append(AnswerPair(pair.base, pair.source, answers))
             expected.append(right)
     assert len(choices) >= 4
     resume = ResumeEngine(target_of(family))
     swap = swap_at(resume.target, site)
-    assert resume.said(choices, site, swap) == expected == engine.said(choices, site, swap)
+    assert resume.predicts(choices, site, swap) == expected == engine.predicts(choices, site, swap)
     with torch.inference_mode():
-        assert ResumeEngine(target_of(family), 1).said(choices, site, swap) == expected
+        assert ResumeEngine(target_of(family), 1).predicts(choices, site, swap) == expected
 
 
 @pytest.mark.parametrize("name", ["direct", "resume"])
 def test_empty_calls_have_empty_answers(small_target: TargetModel, few: list[ForcedPair], name: str) -> None:
     engine, swap = make_engine(name, small_target), swap_at(small_target, SITE)
     assert engine.interchange_logits([], SITE, swap).shape == (0, 0, 128)
-    assert engine.said([], SITE, swap) == []
+    assert engine.predicts([], SITE, swap) == []
     assert engine.tokens_after([], SITE) == []
     assert engine.forced_labels([], SITE) == []
     nothing, everything = engine.forced_labels([FeaturizedPairs([], swap), FeaturizedPairs(few, swap)], SITE)
@@ -339,14 +339,14 @@ def test_verdicts_are_the_same_in_any_company(small_target: TargetModel, pairs: 
     whole = ResumeEngine(small_target)
     first = whole.interchange_logits(pairs, SITE, swap)[:, 0].argmax(dim=-1).tolist()
     choices = [
-        Choice(pair.base, pair.source, ((token,), pair.label_ids))
+        AnswerPair(pair.base, pair.source, ((token,), pair.label_ids))
         for pair, token in zip(pairs, first, strict=True)
     ]
-    expected = whole.said(choices, SITE, swap)
+    expected = whole.predicts(choices, SITE, swap)
     assert all(own for own, _ in expected)
     for engine in (ResumeEngine(small_target, 1), ResumeEngine(small_target, 90, state_bytes=0), whole):
-        assert engine.said(choices[::-1], SITE, swap)[::-1] == expected
-        assert [engine.said([choice], SITE, swap)[0] for choice in choices] == expected
+        assert engine.predicts(choices[::-1], SITE, swap)[::-1] == expected
+        assert [engine.predicts([choice], SITE, swap)[0] for choice in choices] == expected
 
 
 def test_other_sites_and_other_calls_before_change_no_bit(
@@ -355,7 +355,7 @@ def test_other_sites_and_other_calls_before_change_no_bit(
     warm = ResumeEngine(small_target)
     for site in (Site(0), Site(2), Site(1, position="prompt_last"), site_at("attention_output", 1)):
         warm.interchange_logits(pairs[3:], site, swap_at(small_target, site))
-    warm.said(choices_of(pairs[::3]), SITE, None)
+    warm.predicts(choices_of(pairs[::3]), SITE, None)
     warm.collect([pair.base for pair in pairs[::2]], [SITE, Site(2)])
     found = warm.interchange_logits(pairs, SITE, swap_at(small_target, SITE))
     fresh = ResumeEngine(small_target).interchange_logits(pairs, SITE, swap_at(small_target, SITE))
@@ -437,13 +437,13 @@ def test_cold_every_beginning_every_row_and_every_source_is_run_once(
 
 def test_both_answers_run_in_one_pass(small_target: TargetModel, make_prompt: PromptMaker) -> None:
     prompts = [make_prompt("%s is a place in", name) for name in ("Ulm", "Rom", "Bor", "Vik")]
-    choices = [Choice(a, b, ((3, 4, 5), (6, 7))) for a, b in zip(prompts, prompts[::-1], strict=True)]
+    choices = [AnswerPair(a, b, ((3, 4, 5), (6, 7))) for a, b in zip(prompts, prompts[::-1], strict=True)]
     engine = ResumeEngine(small_target)
     swap = swap_at(small_target, SITE)
-    engine.said(choices, SITE, swap)
+    engine.predicts(choices, SITE, swap)
     after = engine.tokens_after([ForcedPair(c.base, c.source, (1,)) for c in choices], SITE)[0]
     with watched(small_target.family.blocks(small_target.model)[2]) as seen:
-        engine.said(choices, SITE, swap)
+        engine.predicts(choices, SITE, swap)
     assert [call for call in seen if call[0] > 1] == [(4, padded_width(after + 2 + 1, 4))]
 
 
@@ -461,7 +461,9 @@ def test_memory_is_bounded_after_every_call(
             found = tight.interchange_logits(part, site, swap)
             assert torch.equal(found, roomy.interchange_logits(part, site, swap))
             assert tight.states.bytes <= state_bytes
-            assert tight.said(choices_of(part), site, swap) == roomy.said(choices_of(part), site, swap)
+            assert tight.predicts(choices_of(part), site, swap) == roomy.predicts(
+                choices_of(part), site, swap
+            )
             assert tight.states.bytes <= state_bytes
     assert tight.states.overflowed == (state_bytes < 100_000)
     assert not roomy.states.overflowed
@@ -517,11 +519,11 @@ def test_states_that_a_folder_refuses_change_no_result(
 ) -> None:
     asked: list[int] = []
 
-    def refuse(self: SpillFolder, states: Any) -> bool:
+    def refuse(self: DiskCache, states: Any) -> bool:
         asked.append(len(states))
         return False
 
-    monkeypatch.setattr(SpillFolder, "put", refuse)
+    monkeypatch.setattr(DiskCache, "put", refuse)
     swap = swap_at(small_target, SITE)
     expected = ResumeEngine(small_target).interchange_logits(pairs, SITE, swap)
     engine = ResumeEngine(small_target, state_bytes=0, cache_folder=tmp_path / "cache")
@@ -642,7 +644,7 @@ def test_the_model_is_as_before_after_an_error(pairs: list[ForcedPair], broken_a
         with pytest.raises(BrokenError):
             engine.interchange_logits(some, SITE, swap)
         with pytest.raises(BrokenError):
-            engine.said(choices_of(some), SITE, swap)
+            engine.predicts(choices_of(some), SITE, swap)
     handle.remove()
     assert all("forward" not in vars(module) for module in target.model.modules())
     assert torch.equal(target.model(ids).logits, before)
@@ -704,6 +706,6 @@ def test_a_site_at_the_first_token_has_nothing_before_it(make_prompt: PromptMake
         [ForcedPair(first, later, (5, 6))],
         [ForcedPair(first, later, (5, 6)), ForcedPair(later, first, (7,))],
     ):
-        resume.run_ahead(pairs, Site(1))
+        resume.prefill(pairs, Site(1))
         expected = direct.interchange_logits(pairs, Site(1), featurizer)
         close(resume.interchange_logits(pairs, Site(1), featurizer), expected)

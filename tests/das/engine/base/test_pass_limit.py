@@ -72,7 +72,7 @@ def everything(engine: Engine, pairs: Sequence[ForcedPair], site: Site) -> list[
         *(one.cross_entropy.detach() for one in labels),
         *(one.correct.float() for one in labels),
         *gradients,
-        torch.tensor(engine.said(choices_of(pairs), site, swap)).float(),
+        torch.tensor(engine.predicts(choices_of(pairs), site, swap)).float(),
         torch.tensor([(*ids, -1, -1, -1)[:3] for ids in said]).float(),
     ]
 
@@ -101,13 +101,13 @@ def test_the_numbers_are_the_same_in_smaller_passes(
     expected = everything(made(name, small_target), pairs, site)
     engine, notes = made(name, small_target), list[str]()
     engine.on_note = notes.append
-    before = engine.room.size
+    before = engine.limit.size
     with short_of_memory(small_target, too_large) as failed:
         found = everything(engine, pairs, site)
     assert failed
-    assert engine.room.size < before
+    assert engine.limit.size < before
     # One note for each halving, and halving is all that happens.
-    assert engine.room.size == before >> len(notes)
+    assert engine.limit.size == before >> len(notes)
     assert len(failed) >= len(notes)
     assert all("out of memory" in note for note in notes)
     same(found, expected, exact=False)
@@ -146,11 +146,11 @@ def test_one_failure_halves_once(
         # To learn how a block is called is no pass.
         engine.interchange_logits(pairs[:1], SITE, None)
         engine.on_note = notes.append
-        before = engine.room.size
+        before = engine.limit.size
         with short_of_memory(small_target, at_calls(call), error) as failed:
             found = everything(engine, pairs, SITE)
         assert len(failed) == len(notes) == 1
-        assert engine.room.size == before // 2
+        assert engine.limit.size == before // 2
         same(found, expected, exact=False)
 
 
@@ -161,7 +161,7 @@ def test_what_bounds_batches_is_said(small_target: TargetModel, name: str, unit:
     engine = make_engine(name, small_target, batch_tokens=64)
     asked = 32 if name == "reference" else 64
     assert batches_of(engine) == {"engine": name, "at_most": asked, "unit": unit}
-    engine.give_way("a test")
+    engine.shrink("a test")
     assert batches_of(engine) == {"engine": name, "at_most": asked, "unit": unit, "lowered_to": asked // 2}
 
 
@@ -177,7 +177,7 @@ def test_a_single_row_that_does_not_fit_is_a_users_error(
         lambda: engine.collect([pairs[5].base], [Site(3)]),
         lambda: engine.complete([pairs[5].base], 2),
         lambda: engine.interchange_logits(pairs, SITE, swap),
-        lambda: engine.said(choices_of(pairs), SITE, swap),
+        lambda: engine.predicts(choices_of(pairs), SITE, swap),
         lambda: judged(engine, pairs, SITE),
         lambda: engine.complete_swapped([PromptPair(pairs[5].base, pairs[6].source)], SITE, swap, 2),
     ]
@@ -205,7 +205,7 @@ def test_kept_states_give_way(small_target: TargetModel, pairs: list[ForcedPair]
     engine.interchange_logits(pairs, SITE, swap_at(small_target, SITE))
     assert engine.states.bytes > 0
     assert len(engine.sources.cache) > 0
-    engine.give_way("out of memory")
+    engine.shrink("out of memory")
     assert engine.states.bytes == len(engine.sources.cache) == 0
     assert engine.states.max_bytes == 1 << 19
 
@@ -213,7 +213,7 @@ def test_kept_states_give_way(small_target: TargetModel, pairs: list[ForcedPair]
 def test_without_a_listener_the_note_is_logged(
     small_target: TargetModel, caplog: pytest.LogCaptureFixture
 ) -> None:
-    made("direct", small_target).give_way("out of memory (by hand)")
+    made("direct", small_target).shrink("out of memory (by hand)")
     assert "out of memory (by hand): a pass held up to 1024 tokens, from now on up to 512" in caplog.text
 
 
@@ -221,7 +221,7 @@ def test_without_a_listener_the_note_is_logged(
 
 
 def _room(size: int, notes: list[str]) -> PassLimit:
-    return PassLimit(size, give_way=lambda: None, tell=notes.append, todo=lambda size: "make room")
+    return PassLimit(size, let_go=lambda: None, tell=notes.append, todo=lambda size: "make room")
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 64])
@@ -304,7 +304,7 @@ def test_a_fit_that_runs_out_of_memory_ends_in_the_same_bytes(
         with short_on_the_way_back(small_target, *calls) as failed:
             assert _bytes(_fitted(method, engine)) == expected
         assert failed == list(calls)
-        assert engine.room.size == 1024 >> len(calls)
+        assert engine.limit.size == 1024 >> len(calls)
 
 
 @pytest.mark.parametrize("name", ["direct", "reference"])

@@ -15,7 +15,7 @@ from weaving import woven
 
 from das.engine import DirectEngine, make_engine
 from das.engine.base.protocol import PromptPair
-from das.engine.engines.base_engine import ThroughLogits
+from das.engine.engines.base_engine import BaseEngine
 from das.featurizers import MaskedBasis, Subspace, retract
 from das.featurizers.base import Featurizer
 from das.models import FAMILIES, TargetModel
@@ -50,7 +50,7 @@ def oracle(
     engine: DirectEngine, pairs: Sequence[PromptPair], site: Site, featurizer: Featurizer, count: int = NEW
 ) -> list[Completion]:
     """The slow way: each new token from the whole row anew."""
-    return ThroughLogits.complete_swapped(engine, pairs, site, featurizer, count)
+    return BaseEngine.complete_swapped(engine, pairs, site, featurizer, count)
 
 
 @contextmanager
@@ -109,7 +109,7 @@ def test_a_prompt_as_its_own_source_and_no_featurizer_say_what_completing_says(
     every = MaskedBasis(torch.ones(engine.target.d_model))
     assert engine.complete_swapped(own, Site(2), every, NEW) == expected
     assert engine.complete_swapped(swaps, Site(2), None, NEW) == expected
-    assert ThroughLogits.complete_swapped(engine, swaps, Site(2), None, NEW) == expected
+    assert BaseEngine.complete_swapped(engine, swaps, Site(2), None, NEW) == expected
 
 
 def test_an_end_token_ends_a_row_and_no_other(small_target: TargetModel, swaps: list[PromptPair]) -> None:

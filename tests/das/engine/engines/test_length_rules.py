@@ -11,7 +11,7 @@ import torch
 from transformers import AutoConfig
 
 from das.engine import DirectEngine, Engine, ForcedPair, ResumeEngine, make_engine
-from das.engine.base.protocol import Choice, PromptPair
+from das.engine.base.protocol import AnswerPair, PromptPair
 from das.engine.selftest.engine_check import check_engine
 from das.featurizers import MaskedBasis
 from das.models import FAMILIES, TargetModel
@@ -150,9 +150,9 @@ def test_other_questions_agree_too(
     turning: TargetModel, pairs: list[ForcedPair], engine: type[DirectEngine]
 ) -> None:
     made, site = engine(turning), Site(1)
-    choices = [Choice(pair.base, pair.source, (pair.label_ids, (3, 4))) for pair in pairs]
-    assert made.said(choices, site, swap(turning)) == [
-        DirectEngine(turning, batch_tokens=1).said([choice], site, swap(turning))[0] for choice in choices
+    choices = [AnswerPair(pair.base, pair.source, (pair.label_ids, (3, 4))) for pair in pairs]
+    assert made.predicts(choices, site, swap(turning)) == [
+        DirectEngine(turning, batch_tokens=1).predicts([choice], site, swap(turning))[0] for choice in choices
     ]
     vectors = made.collect([pair.base for pair in pairs], [site])[site]
     for pair, vector in zip(pairs, vectors, strict=True):

@@ -21,11 +21,11 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from das.engine.kept import disk_cache as spill
-from das.engine.kept.disk_cache import SpillFolder, model_identity
+from das.engine.kept.disk_cache import DiskCache, model_identity
 from das.engine.kept.state_file import key_of
 from ravel.common.errors import SuiteError
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 IDENTITY = {"model_fingerprint": "abc", "dtype": "float32"}
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64, torch.int64, torch.bool)
 
@@ -102,12 +102,12 @@ def test_what_was_written_comes_back_bit_for_bit(
     tmp_path_factory: pytest.TempPathFactory, first: dict[str, Tensor], second: dict[str, Tensor]
 ) -> None:
     folder = tmp_path_factory.mktemp("spill") / "cache"
-    written = SpillFolder(folder, IDENTITY)
+    written = DiskCache(folder, IDENTITY)
     assert written.put(first)
     assert written.put(second)
     expected = second | first
     assert same_bits(written.get(keys(8)), expected)
-    assert same_bits(SpillFolder(folder, IDENTITY).get(keys(8)), expected)
+    assert same_bits(DiskCache(folder, IDENTITY).get(keys(8)), expected)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
@@ -117,7 +117,7 @@ def test_every_bit_pattern_survives(dtype: torch.dtype, tmp_path: Path) -> None:
     if dtype == torch.float32:
         patterns = torch.stack([patterns, patterns.flip(0)], dim=1).reshape(-1)
     state = patterns.view(dtype).reshape(-1, 16)
-    cache = SpillFolder(tmp_path / "cache", IDENTITY)
+    cache = DiskCache(tmp_path / "cache", IDENTITY)
     assert cache.put({keys(1)[0]: state})
     assert same_bits(cache.get(keys(1)), {keys(1)[0]: state})
 
@@ -125,13 +125,13 @@ def test_every_bit_pattern_survives(dtype: torch.dtype, tmp_path: Path) -> None:
 def test_states_that_are_views_are_written_as_they_look(tmp_path: Path) -> None:
     table = torch.arange(24.0).reshape(4, 6)
     views = dict(zip(keys(3), (table[1:3], table.T[:2], table[:, ::2]), strict=True))
-    cache = SpillFolder(tmp_path / "cache", IDENTITY)
+    cache = DiskCache(tmp_path / "cache", IDENTITY)
     assert cache.put(views)
     assert same_bits(cache.get(keys(3)), views)
 
 
 def test_keys_that_are_there_are_not_written_twice(tmp_path: Path) -> None:
-    cache, states = SpillFolder(tmp_path / "cache", IDENTITY), some_states()
+    cache, states = DiskCache(tmp_path / "cache", IDENTITY), some_states()
     assert cache.put(states)
     assert cache.put(states)
     assert len(files(cache.folder)) == 1
@@ -141,22 +141,22 @@ def test_keys_that_are_there_are_not_written_twice(tmp_path: Path) -> None:
 
 
 def test_what_is_not_there_is_left_out(tmp_path: Path) -> None:
-    cache = SpillFolder(tmp_path / "cache", IDENTITY)
+    cache = DiskCache(tmp_path / "cache", IDENTITY)
     assert cache.get(keys(3)) == {}
     cache.put(some_states(2))
     assert list(cache.get(keys(5))) == keys(2)
 
 
 def test_writing_into_what_was_read_changes_no_file(tmp_path: Path) -> None:
-    cache, states = SpillFolder(tmp_path / "cache", IDENTITY), some_states()
+    cache, states = DiskCache(tmp_path / "cache", IDENTITY), some_states()
     cache.put(states)
     for state in cache.get(keys(5)).values():
         state.zero_()
-    assert same_bits(SpillFolder(cache.folder, IDENTITY).get(keys(5)), states)
+    assert same_bits(DiskCache(cache.folder, IDENTITY).get(keys(5)), states)
 
 
 def test_few_files_are_mapped_at_a_time(tmp_path: Path) -> None:
-    cache = SpillFolder(tmp_path / "cache", IDENTITY, max_open=2)
+    cache = DiskCache(tmp_path / "cache", IDENTITY, max_open=2)
     expected: dict[str, Tensor] = {}
     for first in range(0, 20, 2):
         cache.put(some_states(2, first))
@@ -172,31 +172,31 @@ def test_few_files_are_mapped_at_a_time(tmp_path: Path) -> None:
 
 
 def test_files_of_others_are_found_after_a_while(tmp_path: Path) -> None:
-    one = SpillFolder(tmp_path / "cache", IDENTITY, rescan_seconds=0.0)
-    patient = SpillFolder(tmp_path / "cache", IDENTITY, rescan_seconds=1e9)
-    other = SpillFolder(tmp_path / "cache", IDENTITY)
+    one = DiskCache(tmp_path / "cache", IDENTITY, rescan_seconds=0.0)
+    patient = DiskCache(tmp_path / "cache", IDENTITY, rescan_seconds=1e9)
+    other = DiskCache(tmp_path / "cache", IDENTITY)
     other.put(some_states())
     assert same_bits(one.get(keys(5)), some_states())
     assert patient.get(keys(5)) == {}
 
 
 def test_one_key_in_two_files_is_no_problem(tmp_path: Path) -> None:
-    one = SpillFolder(tmp_path / "cache", IDENTITY, rescan_seconds=1e9)
-    other = SpillFolder(tmp_path / "cache", IDENTITY, rescan_seconds=1e9)
+    one = DiskCache(tmp_path / "cache", IDENTITY, rescan_seconds=1e9)
+    other = DiskCache(tmp_path / "cache", IDENTITY, rescan_seconds=1e9)
     assert one.put(some_states())
     assert other.put(some_states())
     assert len(files(tmp_path / "cache")) == 2
-    assert same_bits(SpillFolder(tmp_path / "cache", IDENTITY).get(keys(5)), some_states())
+    assert same_bits(DiskCache(tmp_path / "cache", IDENTITY).get(keys(5)), some_states())
 
 
 _WRITER = """
 import sys
 from pathlib import Path
 import torch
-from das.engine.kept.disk_cache import SpillFolder
+from das.engine.kept.disk_cache import DiskCache
 from das.engine.kept.state_file import key_of
 folder, me = Path(sys.argv[1]), int(sys.argv[2])
-cache = SpillFolder(folder, {"model_fingerprint": "abc", "dtype": "float32"}, rescan_seconds=0.0)
+cache = DiskCache(folder, {"model_fingerprint": "abc", "dtype": "float32"}, rescan_seconds=0.0)
 wrong = 0
 for step in range(40):
     # Both write the even steps; each alone the odd ones.
@@ -222,7 +222,7 @@ def test_two_processes_write_and_read_one_folder_at_once(tmp_path: Path) -> None
         assert process.returncode == 0
         assert printed.strip() == "0"
     numbers = [*range(0, 40, 2), *range(1001, 1040, 2), *range(2001, 2040, 2)]
-    found = SpillFolder(folder, IDENTITY).get([key_of(0, "suffix", (n,), 0) for n in numbers])
+    found = DiskCache(folder, IDENTITY).get([key_of(0, "suffix", (n,), 0) for n in numbers])
     assert len(found) == len(numbers) == 60
     assert [p.name for p in folder.iterdir() if p.suffix not in (".safetensors", ".json")] == []
 
@@ -231,60 +231,60 @@ def test_two_processes_write_and_read_one_folder_at_once(tmp_path: Path) -> None
 
 
 def test_a_cache_of_another_model_is_refused_by_name_and_kept(tmp_path: Path) -> None:
-    SpillFolder(tmp_path / "cache", IDENTITY).put(some_states())
+    DiskCache(tmp_path / "cache", IDENTITY).put(some_states())
     before = {path: path.read_bytes() for path in (tmp_path / "cache").iterdir()}
     with pytest.raises(
         SuiteError, match=r"model fingerprint xyz; got model fingerprint abc in .*--cache-fol"
     ):
-        SpillFolder(tmp_path / "cache", {**IDENTITY, "model_fingerprint": "xyz"})
+        DiskCache(tmp_path / "cache", {**IDENTITY, "model_fingerprint": "xyz"})
     with pytest.raises(SuiteError, match=r"dtype bfloat16, torch 9; got dtype float32, torch unknown"):
-        SpillFolder(tmp_path / "cache", {**IDENTITY, "dtype": "bfloat16", "torch": "9"})
+        DiskCache(tmp_path / "cache", {**IDENTITY, "dtype": "bfloat16", "torch": "9"})
     assert {path: path.read_bytes() for path in (tmp_path / "cache").iterdir()} == before
 
 
 def test_a_cache_of_another_layout_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    SpillFolder(tmp_path / "cache", IDENTITY)
+    DiskCache(tmp_path / "cache", IDENTITY)
     monkeypatch.setattr(spill, "SPILL_SCHEMA_VERSION", 2)
     with pytest.raises(SuiteError, match="schema version 2; got schema version 1"):
-        SpillFolder(tmp_path / "cache", IDENTITY)
+        DiskCache(tmp_path / "cache", IDENTITY)
 
 
 @pytest.mark.parametrize("content", ["", "{", "[1]", '{"dtype": 1}', "\xff"])
 def test_a_damaged_identity_is_refused(content: str, tmp_path: Path) -> None:
     folder = tmp_path / "cache"
-    SpillFolder(folder, IDENTITY).put(some_states())
+    DiskCache(folder, IDENTITY).put(some_states())
     (folder / "cache.json").write_text(content, encoding="latin-1")
     with pytest.raises(SuiteError, match=r"the identity of a cache in .*cache\.json.*remove this one"):
-        SpillFolder(folder, IDENTITY)
+        DiskCache(folder, IDENTITY)
     assert len(files(folder)) == 1
 
 
 def test_a_folder_with_other_files_is_refused_and_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(SuiteError, match="an earlier cache at"):
-        SpillFolder(tmp_path, IDENTITY)
+        DiskCache(tmp_path, IDENTITY)
     with pytest.raises(SuiteError, match="an earlier cache at"):
-        SpillFolder(tmp_path / "thesis.tex", IDENTITY)
+        DiskCache(tmp_path / "thesis.tex", IDENTITY)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
 def test_empty_and_absent_folders_are_made(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for folder in (tmp_path / "empty", tmp_path / "a" / "b"):
-        SpillFolder(folder, IDENTITY)
+        DiskCache(folder, IDENTITY)
         assert json.loads((folder / "cache.json").read_text()) == {"schema_version": "1", **IDENTITY}
 
 
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(SuiteError, match="cache folder"):
-        SpillFolder(tmp_path / "file" / "cache", IDENTITY)
+        DiskCache(tmp_path / "file" / "cache", IDENTITY)
 
 
 def test_a_file_of_another_identity_is_never_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    foreign = SpillFolder(tmp_path / "foreign", {**IDENTITY, "model_fingerprint": "xyz"})
+    foreign = DiskCache(tmp_path / "foreign", {**IDENTITY, "model_fingerprint": "xyz"})
     foreign.put(some_states())
-    own = SpillFolder(tmp_path / "own", IDENTITY, rescan_seconds=0.0)
+    own = DiskCache(tmp_path / "own", IDENTITY, rescan_seconds=0.0)
     (stray,) = files(foreign.folder)
     (own.folder / stray.name).write_bytes(stray.read_bytes())
     assert own.get(keys(5)) == {}
@@ -308,12 +308,12 @@ def test_damaged_files_are_ignored_with_a_warning(
     damage: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = tmp_path / "cache"
-    writer = SpillFolder(folder, IDENTITY)
+    writer = DiskCache(folder, IDENTITY)
     writer.put(some_states(5))
     writer.put(some_states(5, 5))
-    opened = SpillFolder(folder, IDENTITY, max_open=1)
+    opened = DiskCache(folder, IDENTITY, max_open=1)
     harm(files(folder)[0], damage)
-    for again in (lambda: opened, lambda: SpillFolder(folder, IDENTITY)):
+    for again in (lambda: opened, lambda: DiskCache(folder, IDENTITY)):
         caplog.clear()
         cache = again()
         found = cache.get(keys(10))
@@ -328,13 +328,13 @@ def test_damaged_files_are_ignored_with_a_warning(
 
 def test_damaged_states_are_written_again_and_found_beside_the_damage(tmp_path: Path) -> None:
     folder, states = tmp_path / "cache", some_states(5)
-    SpillFolder(folder, IDENTITY).put(states)
+    DiskCache(folder, IDENTITY).put(states)
     harm(files(folder)[0], "one bit")
-    cache = SpillFolder(folder, IDENTITY)
+    cache = DiskCache(folder, IDENTITY)
     cache.get(keys(5))
     assert cache.put(states)
     assert same_bits(cache.get(keys(5)), states)
-    later = SpillFolder(folder, IDENTITY)
+    later = DiskCache(folder, IDENTITY)
     assert same_bits(later.get(keys(5)), states)
     assert later.put(states)
     assert len(files(folder)) == 2
@@ -359,12 +359,12 @@ def harm(file: Path, damage: str) -> None:
 
 
 def test_unfinished_files_are_never_read_and_go_after_a_day(tmp_path: Path) -> None:
-    cache = SpillFolder(tmp_path / "cache", IDENTITY)
+    cache = DiskCache(tmp_path / "cache", IDENTITY)
     young, old = cache.folder / ".young.part", cache.folder / ".old.part"
     for part in (young, old):
         part.write_bytes(b"half a sta")
     os.utime(old, (0, 0))
-    assert SpillFolder(cache.folder, IDENTITY).get(keys(3)) == {}
+    assert DiskCache(cache.folder, IDENTITY).get(keys(3)) == {}
     assert young.exists()
     assert not old.exists()
 
@@ -399,7 +399,7 @@ class _FullDisk:
 def test_a_full_disk_ends_writing_with_one_warning(
     error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    cache = SpillFolder(tmp_path / "cache", IDENTITY)
+    cache = DiskCache(tmp_path / "cache", IDENTITY)
     assert cache.put(some_states(3))
     before = sorted(path.name for path in cache.folder.iterdir())
     full = _FullDisk(error)
@@ -424,10 +424,10 @@ def test_a_real_limit_on_file_size_is_met_in_the_same_way(tmp_path: Path) -> Non
     code = f"""
         import resource, signal, torch
         from pathlib import Path
-        from das.engine.kept.disk_cache import SpillFolder
+        from das.engine.kept.disk_cache import DiskCache
         from das.engine.kept.state_file import key_of
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        cache = SpillFolder(Path({str(tmp_path / "cache")!r}), {IDENTITY!r})
+        cache = DiskCache(Path({str(tmp_path / "cache")!r}), {IDENTITY!r})
         resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, 1 << 16))
         small, large = (key_of(0, "suffix", (n,), 0) for n in range(2))
         print(cache.put({{small: torch.zeros(4, 4)}}), cache.put({{large: torch.zeros(400, 400)}}))
@@ -442,7 +442,7 @@ def test_a_real_limit_on_file_size_is_met_in_the_same_way(tmp_path: Path) -> Non
 
 
 def test_an_interruption_leaves_no_half_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    cache = SpillFolder(tmp_path / "cache", IDENTITY)
+    cache = DiskCache(tmp_path / "cache", IDENTITY)
     monkeypatch.setattr(spill, "save_file", _FullDisk(KeyboardInterrupt()))  # type: ignore[arg-type]
     with pytest.raises(KeyboardInterrupt):
         cache.put(some_states())
@@ -452,10 +452,10 @@ def test_an_interruption_leaves_no_half_file(tmp_path: Path, monkeypatch: pytest
 def test_the_limit_counts_what_is_there_and_is_said_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    first = SpillFolder(tmp_path / "cache", IDENTITY)
+    first = DiskCache(tmp_path / "cache", IDENTITY)
     assert first.put(some_states(5, features=500))
     room = first.bytes + 4000
-    second = SpillFolder(first.folder, IDENTITY, max_bytes=room)
+    second = DiskCache(first.folder, IDENTITY, max_bytes=room)
     assert second.bytes == first.bytes
     assert second.put(some_states(1, 100))
     assert not second.put(some_states(5, 5, features=500))
@@ -466,7 +466,7 @@ def test_the_limit_counts_what_is_there_and_is_said_once(
 
 
 def test_nothing_is_written_without_room(tmp_path: Path) -> None:
-    cache = SpillFolder(tmp_path / "cache", IDENTITY, max_bytes=0)
+    cache = DiskCache(tmp_path / "cache", IDENTITY, max_bytes=0)
     assert not cache.put(some_states())
     assert cache.get(keys(5)) == {}
 
@@ -474,8 +474,8 @@ def test_nothing_is_written_without_room(tmp_path: Path) -> None:
 def test_by_default_half_of_the_free_disk_may_be_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    SpillFolder(tmp_path / "cache", IDENTITY).put(some_states())
+    DiskCache(tmp_path / "cache", IDENTITY).put(some_states())
     usage = spill.shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr(spill.shutil, "disk_usage", lambda _: usage)
-    cache = SpillFolder(tmp_path / "cache", IDENTITY)
+    cache = DiskCache(tmp_path / "cache", IDENTITY)
     assert cache.max_bytes == cache.bytes + 500
