@@ -30,7 +30,7 @@ import executions
 import pytest
 from measuring import environment, markdown_table, put_between_markers
 
-from evaluation.exchange.submission import About, pack_run
+from evaluation.exchange.submission import SubmissionInfo, pack_run
 from ravel.common.io import read_json, write_json
 from ravel.instance import Instance
 
@@ -86,7 +86,7 @@ def mutations(*, quick: bool) -> dict[str, Any]:
         done = ravel("run", suite, "--out", place / "run")
         if done.exit_code != 0:
             raise SystemExit(done.output)
-        pack_run(place / "run", place / "submission", About("Ours", ("A. B.",)))
+        pack_run(place / "run", place / "submission", SubmissionInfo("Ours", ("A. B.",)))
         instance = Instance.load(world.instance)
         found = counts_of_mutations(place / "submission", instance, place / "tampered")
     return {family: asdict(count) for family, count in found.items()}

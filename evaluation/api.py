@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 __all__ = [
     "METHODS",
-    "About",
     "BuildConfig",
     "DiagnosisConfig",
     "FitRequest",
@@ -23,6 +22,7 @@ __all__ = [
     "Run",
     "RunRequest",
     "ScoreRequest",
+    "SubmissionInfo",
     "SuiteConfig",
     "SuiteError",
     "TargetConfig",
@@ -84,7 +84,7 @@ if TYPE_CHECKING:
     from evaluation.exchange.importing import ImportRequest
     from evaluation.exchange.importing import import_folder as import_featurizer
     from evaluation.exchange.saebench import export_saebench
-    from evaluation.exchange.submission import About, score_submission
+    from evaluation.exchange.submission import SubmissionInfo, score_submission
     from evaluation.exchange.submission import pack_run as submit
     from evaluation.judging.score import ScoreRequest
     from evaluation.report.cards import card_of as card
@@ -122,7 +122,6 @@ if TYPE_CHECKING:
     from ravel.instance import Instance
 
 _PLACES: Mapping[str, str] = {
-    "About": "evaluation.exchange.submission.About",
     "BuildConfig": "ravel.building.config.BuildConfig",
     "DiagnosisConfig": "evaluation.validity.diagnose_run.DiagnosisConfig",
     "FitRequest": "evaluation.suite.folders.FitRequest",
@@ -133,6 +132,7 @@ _PLACES: Mapping[str, str] = {
     "Run": "evaluation.report.frames.Run",
     "RunRequest": "evaluation.suite.run.RunRequest",
     "ScoreRequest": "evaluation.judging.score.ScoreRequest",
+    "SubmissionInfo": "evaluation.exchange.submission.SubmissionInfo",
     "SuiteConfig": "evaluation.config.suite.SuiteConfig",
     "SuiteError": "ravel.common.errors.SuiteError",
     "TargetConfig": "evaluation.config.target.TargetConfig",

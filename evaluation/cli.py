@@ -26,7 +26,7 @@ from evaluation.commands.submission import score_submission, submit
 from evaluation.commands.verify import verify
 from ravel import __version__
 from ravel.common.errors import SuiteError
-from ravel.common.plugins import plugins_named
+from ravel.common.registry.plugins import plugins_named
 
 __all__ = ["app", "main"]
 

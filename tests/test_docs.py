@@ -36,9 +36,9 @@ from evaluation.cli import app
 from evaluation.config.suite import SuiteConfig
 from evaluation.records.breakdowns import BreakdownRecord
 from evaluation.records.control_checks import ControlCheck
+from evaluation.records.diagnosis import CellDiagnoses, Check, Diagnosis, Measure, PatchScore, Undiagnosed
 from evaluation.records.scores import AverageRecord, ComparisonRecord, Outcome, ScoreRecord
 from evaluation.suite.grid import Cell
-from evaluation.validity.diagnosis import CellDiagnoses, Check, Diagnosis, Measure, PatchScore, Undiagnosed
 from ravel.asking.prompts import fill
 from ravel.building import BuildConfig
 from ravel.checking.audit import audit_tables

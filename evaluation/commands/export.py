@@ -12,11 +12,10 @@ import typer
 from evaluation import api
 from evaluation.commands.flags import LoadFlags, command, one_of
 from evaluation.commands.printing import Result, say
+from evaluation.exchange.formats import EXPORT_FORMATS, SAEBENCH
 from ravel.terms.schema import GENERALISATIONS
 
 __all__ = ["export"]
-
-_FORMATS = ("pyvene", "mib", "saebench")
 
 
 @command
@@ -46,8 +45,8 @@ def export(
 
     Example: ravel export F --format pyvene --out pyvene-folder
     """
-    one_of("export format", style, _FORMATS)
-    if style == "saebench":
+    one_of("export format", style, tuple(EXPORT_FORMATS))
+    if style == SAEBENCH:
         return _exported_results(path, split, out)
     opened = target.config(model or api.load_featurizer(path)[1].model)
     exported = api.export(path, style, opened, out, allow_foreign=allow_foreign)

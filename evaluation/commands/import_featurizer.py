@@ -12,11 +12,11 @@ import typer
 from evaluation import api
 from evaluation.commands.flags import InstanceFolder, LoadFlags, Model, command, one_of
 from evaluation.commands.printing import Result, say
+from evaluation.exchange.formats import IMPORT_FORMATS
 from ravel.common.errors import SuiteError
 
 __all__ = ["import_featurizer"]
 
-_FORMATS = ("pyvene", "ravel-reference", "loreft", "mib", "saelens")
 _ORIENTATIONS: tuple[Literal["auto", "rows", "columns"], ...] = ("auto", "rows", "columns")
 
 
@@ -62,7 +62,7 @@ def import_featurizer(
     """
     request = api.ImportRequest(
         path=path,
-        style=one_of("import format", style, _FORMATS),
+        style=one_of("import format", style, tuple(IMPORT_FORMATS)),
         site=site,
         attribute=attribute,
         part=part,

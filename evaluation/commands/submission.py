@@ -33,8 +33,8 @@ def submit(
 
     Example: ravel submit city-run --out mine.zip --name "DAS on cities"
     """
-    about = api.About(name, tuple(author or ()), description)
-    submission = api.submit(run, out, about, methods=tuple(method or ()))
+    info = api.SubmissionInfo(name, tuple(author or ()), description)
+    submission = api.submit(run, out, info, methods=tuple(method or ()))
 
     def text() -> None:
         say(f"{len(submission.featurizers)} featurizers of {', '.join(submission.methods)} in {out}")

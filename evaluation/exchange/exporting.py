@@ -105,3 +105,4 @@ _WRITERS: Mapping[str, Callable[[Featurizer, FeaturizerHeader, TargetModel, Path
     "pyvene": _to_pyvene,
     "mib": _to_mib,
 }
+"""How each of `EXPORT_FORMATS` is written whose source is a featurizer."""

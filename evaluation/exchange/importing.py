@@ -4,7 +4,7 @@ knows formats by name and nothing of scores."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import torch
@@ -29,13 +29,14 @@ from das.methods.dictionaries._sae_fit import check_fit, measured
 from das.models.base import TargetModel
 from das.sites import Site
 from evaluation.config.target import TargetConfig
+from evaluation.exchange.formats import IMPORT_FORMATS
 from evaluation.judging.recognition import check_gave_labels, known_by
-from ravel.common.errors import SuiteError
+from ravel.common.errors import SuiteError, unknown_name
 from ravel.common.folders import check_new_folder, new_folder
 from ravel.common.io import sha256_file, write_json
 from ravel.instance import Instance
 
-__all__ = ["IMPORT_FORMATS", "NOTE_FILE", "ImportRequest", "import_folder", "read_saelens"]
+__all__ = ["NOTE_FILE", "ImportRequest", "import_folder", "read_saelens"]
 
 NOTE_FILE = "imported.json"
 """Where a featurizer came from, beside it."""
@@ -123,7 +124,8 @@ def import_folder(
     check_new_folder(out)
     site = Site.parse(request.site)
     instance = Instance.load(instance_folder)
-    _check_attribute(request.attribute, instance)
+    if request.attribute not in instance.attributes:
+        raise unknown_name("target attribute of the instance", request.attribute, instance.attributes)
     said: list[str] = []
     engine = target.open()
     model = known_by(engine.target, instance.model_fingerprint, said.append)
@@ -194,39 +196,22 @@ _READERS: Mapping[str, Reader] = {
     "mib": _mib,
     "saelens": _saelens,
 }
-IMPORT_FORMATS: tuple[str, ...] = tuple(_READERS)
-"""What `ravel import` reads."""
-_ONLY_FOR = {
-    "orientation": "ravel-reference",
-    "latents": "saelens",
-    "keeps_error": "saelens",
-    "accept_unfit": "saelens",
-}
+"""How each of `IMPORT_FORMATS` is read."""
 
 
 def _read(request: ImportRequest, site: Site, engine: Engine, instance: Instance) -> Imported:
     if request.style not in _READERS:
-        raise SuiteError(
-            expected=f"a format of {', '.join(IMPORT_FORMATS)}", came=repr(request.style), todo="name one"
-        )
-    plain = replace(request, orientation="auto", latents=(), keeps_error=True, accept_unfit=False)
-    for setting, style in _ONLY_FOR.items():
-        if request.style != style and getattr(request, setting) != getattr(plain, setting):
-            raise SuiteError(
-                expected=f"the setting {setting} with --format {style} only",
-                came=f"--format {request.style}",
-                todo="leave it out",
-            )
+        raise unknown_name("import format", request.style, _READERS)
+    plain = {field.name: field.default for field in fields(request)}
+    for style, form in IMPORT_FORMATS.items():
+        for setting in form.settings if style != request.style else ():
+            if getattr(request, setting) != plain[setting]:
+                raise SuiteError(
+                    expected=f"the setting {setting} with --format {style} only",
+                    came=f"--format {request.style}",
+                    todo="leave it out",
+                )
     return _READERS[request.style](request, site, engine, instance)
-
-
-def _check_attribute(attribute: str, instance: Instance) -> None:
-    if attribute not in instance.attributes:
-        raise SuiteError(
-            expected=f"a target attribute of the instance: {', '.join(instance.attributes)}",
-            came=repr(attribute),
-            todo="name one with --attribute",
-        )
 
 
 def _check_width(imported: Imported, site: Site, target: TargetModel, path: Path) -> None:

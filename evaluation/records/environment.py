@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ravel import __version__
-from ravel.common.plugins import plugin_versions
+from ravel.common.registry.plugins import plugin_versions
 
 __all__ = ["describe_environment"]
 

@@ -161,36 +161,26 @@ def diagnose_run(
     the run is written anew. Raises SuiteError for a folder without scores, another model than the run's, and
     a split without pairs.
     """
-    run = RunFolder(folder)
-    records = _chosen(run)
+    records = RunRecords.open(folder)
+    run = records.folder
     suite = SuiteConfig.from_file(run.config)
     config = config.model_copy(update={"label_tokens": suite.label_tokens, "tolerance": suite.tolerance})
     instance, engine = Instance.load(run.instance), target.open()
     recognise(engine, instance.model_fingerprint, note_to(progress))
-    bench = _RunBench(run, instance, engine, config, records)
-    cells = bench.cells()
+    subspaces = _ChosenSubspaces(run, instance, engine, config, records.chosen(partition=None))
+    cells = subspaces.cells()
     rows: list[RunRow] = []
     for number, (cell, attributes) in enumerate(cells.items()):
         progress("cells", number, len(cells))
-        rows += bench.diagnosed(cell, attributes, progress)
+        rows += subspaces.diagnosed(cell, attributes, progress)
     progress("cells", len(cells), len(cells))
     write_report(run.path)
     return rows
 
 
-def _chosen(run: RunFolder) -> list[ScoreRecord]:
-    if not run.scores.is_file():
-        raise SuiteError(
-            expected=f"a finished run, or a featurizer, in {run.path}",
-            came="a run without scores",
-            todo="go on with it: ravel run SUITE.yaml with the same --out",
-        )
-    return RunRecords(run).chosen(partition=None)
-
-
 @dataclass(frozen=True, slots=True)
-class _RunBench:
-    """What the diagnoses of a run share."""
+class _ChosenSubspaces:
+    """The chosen subspaces of a run, to be diagnosed with one engine."""
 
     run: RunFolder
     instance: Instance
@@ -202,7 +192,7 @@ class _RunBench:
         """Return the cells to be diagnosed, each with the attributes it was chosen for."""
         found: dict[str, list[str]] = {}
         for record in self.chosen:
-            served = found.setdefault(record.cell, []) if self._counts(record) else []
+            served = found.setdefault(record.cell, []) if not set_apart(record.method) else []
             if record.attribute not in served:
                 served.append(record.attribute)
         return found
@@ -217,9 +207,6 @@ class _RunBench:
         record = next(r for r in self.chosen if r.cell == cell)
         for each in found.each():
             yield RunRow(cell, record.method, each.attribute, record.seed, each)
-
-    def _counts(self, record: ScoreRecord) -> bool:
-        return not set_apart(record.method)
 
     def _current(self, cell: str, found: CellDiagnoses, attributes: Sequence[str]) -> bool:
         covered = {each.attribute for each in found.each()}

@@ -12,14 +12,14 @@ from typing import Any
 from evaluation.records.failures import FAILURES, Failure, read_failures
 from evaluation.records.run_folder import CellFolder, RunFolder
 from evaluation.records.scores import Outcome
-from evaluation.verify.controls import ControlFolder
-from evaluation.verify.file_checks import (
+from evaluation.verify.checks.files import (
     check_cell_file,
     check_featurizer,
     check_outcomes,
     json_problems,
     lines_problems,
 )
+from evaluation.verify.controls import ControlFolder
 from ravel.common.io import read_json
 from ravel.instance import Instance
 

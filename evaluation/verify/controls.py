@@ -17,7 +17,7 @@ from evaluation.scoring.clusters import clusters_of
 from evaluation.scoring.summary import SplitContext, average_records, estimate_methods, seed_outcomes_of
 from evaluation.suite.controls import CONTROLS, View
 from evaluation.suite.grid import Cell, control_cell
-from evaluation.verify.file_checks import check_outcomes, lines_problems
+from evaluation.verify.checks.files import check_outcomes, lines_problems
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_json
 from ravel.instance import Instance

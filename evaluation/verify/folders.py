@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from evaluation.verify.file_checks import check_cell_file, check_featurizer, json_problems, lines_problems
+from evaluation.verify.checks.files import check_cell_file, check_featurizer, json_problems, lines_problems
 from evaluation.verify.run import check_run
 from evaluation.verify.submission.check import check_submission
 from evaluation.verify.submission.names import MANIFEST

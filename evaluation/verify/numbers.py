@@ -16,8 +16,8 @@ from evaluation.scoring.cells import CellScorer, ScoredCell
 from evaluation.scoring.scores import FeaturizerId
 from evaluation.scoring.selection import Point
 from evaluation.verify.cells import CheckedCells
+from evaluation.verify.checks.rescoring import record_problems
 from evaluation.verify.controls import ControlFolder
-from evaluation.verify.rescoring import record_problems
 from ravel.common.io import canonical_json
 from ravel.instance import Instance
 
@@ -53,9 +53,10 @@ def number_problems(
     for control in controls:
         if control.name in config.controls:
             averages += control.averages(choice)
-    for path in (stated.folder.averages, stated.folder.comparisons):
-        if not path.is_file():
-            yield f"{path.name} is missing"
+    missing = [p.name for p in (stated.folder.averages, stated.folder.comparisons) if not p.is_file()]
+    if missing:
+        yield f"{' and '.join(missing)} missing, though the run is finished"
+        return
     yield from _differing("averages.jsonl", stated.averages or [], averages, _average_key)
     yield from _differing("comparisons.jsonl", stated.comparisons, comparisons, _comparison_key)
 

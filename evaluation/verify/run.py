@@ -13,8 +13,8 @@ from evaluation.config.suite import SuiteConfig
 from evaluation.records.run_folder import RunFolder
 from evaluation.records.run_records import RunRecords
 from evaluation.verify.cells import CheckedCells, control_problems
+from evaluation.verify.checks.files import errors_of, json_problems, lines_problems
 from evaluation.verify.controls import control_folders
-from evaluation.verify.file_checks import errors_of, json_problems, lines_problems
 from evaluation.verify.numbers import number_problems
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_json

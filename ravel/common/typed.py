@@ -47,7 +47,7 @@ class Record:
     def to_json(self) -> dict[str, Any]:
         """Return the record as plain values."""
         # `dataclasses.asdict` copies deeply, which takes ten times as long.
-        return {name: getattr(self, name) for name in _names_of(type(self))}
+        return {name: getattr(self, name) for name in _names_of(type(self))}  # type: ignore[arg-type]  # a class is hashable
 
     @classmethod
     def from_json(cls, row: Any, *, origin: str) -> Self:
@@ -82,7 +82,7 @@ class Record:
 
     @classmethod
     def _require_fields(cls, row: Mapping[str, Any], origin: str) -> None:
-        known = _names_of(cls)
+        known = _names_of(cls)  # type: ignore[arg-type]  # a class is hashable
         if row.keys() == known.keys():
             return
         missing, unknown = (

@@ -101,8 +101,8 @@ def test_no_folder_and_its_subfolders_import_one_another(package: str) -> None:
 
 
 def _node(name: str, folder: str) -> str | None:
-    """Return which part of a folder a module is in: a subfolder, or `.` for a file of its own. `evaluation` has
-    one file below all its rooms, `api`, and one above, `cli`; each counts for itself."""
+    """Return which part of a folder a module is in: a subfolder, or `.` for a file of its own. `evaluation`
+    has one file below all its rooms, `api`, and one above, `cli`; each counts for itself."""
     if name != folder and not name.startswith(folder + "."):
         return None
     if folder == "evaluation" and name in ("evaluation.api", "evaluation.cli"):

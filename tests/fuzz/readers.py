@@ -35,6 +35,12 @@ from evaluation.config.preset import Preset
 from evaluation.config.suite import FREE, GROWING, SuiteConfig
 from evaluation.records.breakdowns import read_breakdowns
 from evaluation.records.control_checks import read_control_checks
+from evaluation.records.diagnosis import (
+    read_cell_diagnoses,
+    read_diagnosis,
+    write_cell_diagnoses,
+    write_diagnosis,
+)
 from evaluation.records.headers import read_cell_header, read_environment, swapped_in
 from evaluation.records.planted import read_planted
 from evaluation.records.run_folder import RunFolder
@@ -52,12 +58,6 @@ from evaluation.report.publish import plot_inputs
 from evaluation.scoring.post_hoc import read_derived
 from evaluation.suite.cells.shared_tensors import SharedTensors
 from evaluation.suite.cells.stored_vectors import collect_vectors
-from evaluation.validity.diagnosis import (
-    read_cell_diagnoses,
-    read_diagnosis,
-    write_cell_diagnoses,
-    write_diagnosis,
-)
 from evaluation.verify.folders import verify_artefact
 from ravel.building import BuildConfig
 from ravel.checking.dependence import read_dependence, read_skews

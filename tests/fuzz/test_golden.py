@@ -20,6 +20,7 @@ from das.training.checkpoint import read_checkpoint
 from evaluation.config.suite import SuiteConfig
 from evaluation.records.breakdowns import read_breakdowns
 from evaluation.records.control_checks import read_control_checks
+from evaluation.records.diagnosis import read_cell_diagnoses, read_diagnosis
 from evaluation.records.headers import read_cell_header, read_environment, swapped_in
 from evaluation.records.planted import read_planted
 from evaluation.records.run_folder import RunFolder
@@ -30,7 +31,6 @@ from evaluation.records.scores import (
     read_refusals,
     read_scores,
 )
-from evaluation.validity.diagnosis import read_cell_diagnoses, read_diagnosis
 from evaluation.verify.folders import verify_artefact
 from ravel.checking.dependence import read_dependence, read_skews
 from ravel.common.errors import SuiteError

@@ -18,8 +18,8 @@ from evaluation.records.scores import AverageRecord, Outcome, ScoreRecord
 from evaluation.scoring.clusters import clusters_of
 from evaluation.scoring.scores import FeaturizerId, score_kinds
 from evaluation.scoring.summary import SplitContext, seed_outcomes_of, split_averages
-from evaluation.verify.file_checks import check_outcomes
-from evaluation.verify.rescoring import differences
+from evaluation.verify.checks.files import check_outcomes
+from evaluation.verify.checks.rescoring import differences
 from evaluation.verify.submission.check import CheckedSubmission, cell_of, check_submission
 from evaluation.verify.submission.limits import LIMITS, Limits
 from evaluation.verify.submission.manifest import Entry, Submission

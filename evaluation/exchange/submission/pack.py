@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from evaluation.config.suite import SuiteConfig
 from evaluation.records.run_records import RunRecords
 from evaluation.records.scores import FLOORS, ScoreRecord
 from evaluation.verify.submission.check import check_submission
-from evaluation.verify.submission.manifest import Entry, Judging, Submission, Without
+from evaluation.verify.submission.manifest import Entry, Judging, MissingFeaturizer, Submission
 from evaluation.verify.submission.names import ARCHIVE_ENDINGS, MANIFEST, SCORES
 from evaluation.verify.submission.unpack import is_zip_name
 from ravel.common.errors import SuiteError, unknown_name
@@ -22,7 +22,7 @@ from ravel.common.io import sha256_file, write_bytes, write_jsonl
 from ravel.instance import Instance
 from ravel.terms.schema import split_name
 
-__all__ = ["About", "pack_run"]
+__all__ = ["SubmissionInfo", "pack_run"]
 
 _CELL_FILES = ("cell.json", "featurizer.json", "featurizer.safetensors")
 _DATE = (1980, 1, 1, 0, 0, 0)
@@ -30,7 +30,7 @@ _DATE = (1980, 1, 1, 0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
-class About:
+class SubmissionInfo:
     """What people want to know of a submission."""
 
     name: str
@@ -41,7 +41,7 @@ class About:
     """What was done."""
 
 
-def pack_run(run_folder: Path, out: Path, about: About, *, methods: Sequence[str] = ()) -> Submission:
+def pack_run(run_folder: Path, out: Path, info: SubmissionInfo, *, methods: Sequence[str] = ()) -> Submission:
     """Write the chosen cells of a finished run as a submission: a folder, or a zip where `out` ends so.
 
     `methods` are those to be submitted; by default all but the floors. Raises SuiteError for an unfinished
@@ -56,30 +56,31 @@ def pack_run(run_folder: Path, out: Path, about: About, *, methods: Sequence[str
         )
     if not zipped:
         check_new_folder(out)
-    source = _Source(run_folder, methods)
+    run = _FinishedRun(run_folder, methods)
     if not zipped:
         with new_folder(out) as staging:
-            return source.write(staging, about)
+            return run.write(staging, info)
     with tempfile.TemporaryDirectory(prefix="ravel-submit-") as made:
         folder = Path(made) / "submission"
         folder.mkdir()
-        submission = source.write(folder, about)
+        submission = run.write(folder, info)
         write_bytes(out, _zipped(folder, Path(made) / "submission.zip"))
     return submission
 
 
-class _Source:
+class _FinishedRun:
     """A finished run, read for packing."""
 
     def __init__(self, folder: Path, methods: Sequence[str]) -> None:
         records = RunRecords.open(folder)
-        self.run, self.refusals = records.folder, records.refusals
+        self.run = records.folder
+        self.refusals = {(r.method, r.attribute): r.reason for r in records.refusals}
         self.config = SuiteConfig.from_file(self.run.config)
         self.instance = Instance.load(self.run.instance)
         self.scores = records.chosen(source_kind=None)
         self.methods = _chosen_methods([r.method for r in self.scores], methods)
 
-    def write(self, folder: Path, about: About) -> Submission:
+    def write(self, folder: Path, info: SubmissionInfo) -> Submission:
         """Write everything into an empty folder."""
         entries = self._entries()
         for cell, entry in entries.items():
@@ -88,9 +89,9 @@ class _Source:
         write_jsonl(folder / SCORES, (claim.to_json() for claim in claims))
         names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
         submission = Submission(
-            name=about.name,
-            authors=about.authors,
-            description=about.description,
+            name=info.name,
+            authors=info.authors,
+            description=info.description,
             entity_type=self.instance.entity_type,
             attributes=self.instance.attributes,
             generalisations=self.config.generalisations,
@@ -143,18 +144,14 @@ class _Source:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(home.outcomes(split), target)
 
-    def _without(self, entries: Sequence[Entry]) -> Iterator[Without]:
+    def _without(self, entries: Sequence[Entry]) -> Iterator[MissingFeaturizer]:
         covered = {(entry.method, attribute) for entry in entries for attribute in entry.attributes}
-        reasons = self._reasons()
         for method in self.methods:
             for attribute in self.instance.attributes:
                 if (method, attribute) not in covered:
                     asked = attribute in (self.config.attributes or self.instance.attributes)
                     other = "The run has no cell for it." if asked else "The run did not ask for it."
-                    yield Without(method, attribute, reasons.get((method, attribute), other))
-
-    def _reasons(self) -> Mapping[tuple[str, str], str]:
-        return {(r.method, r.attribute): r.reason for r in self.refusals}
+                    yield MissingFeaturizer(method, attribute, self.refusals.get((method, attribute), other))
 
 
 def _chosen_methods(known: Sequence[str], wanted: Sequence[str]) -> tuple[str, ...]:

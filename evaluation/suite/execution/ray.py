@@ -18,8 +18,8 @@ from evaluation.suite.execution.serial import do_job
 from evaluation.suite.execution.worker import WorkerSpec, state_of, throttled, use_threads
 from evaluation.suite.execution.worker_state import WorkerState
 from ravel.common.errors import SuiteError
-from ravel.common.plugins import PLUGINS_VARIABLE, plugin_files
 from ravel.common.progress import Progress
+from ravel.common.registry.plugins import PLUGINS_VARIABLE, plugin_files
 
 __all__ = ["RayExecutor"]
 

@@ -6,7 +6,7 @@ an illusion by itself: each says where a subspace behaves unlike a variable that
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -106,28 +106,33 @@ LEAST_CAUSE = 0.1
 
 def checks_of(patches: Sequence[PatchScore], measures: Sequence[Measure]) -> tuple[Check, ...]:
     """Return every check in order; one whose numbers are missing does not apply, with the reason."""
-    desk = _Desk(patches, measures)
-    return (
-        desk.beats_nothing(),
-        desk.beyond("beats_random", "random", "random subspaces of equal size"),
-        desk.beyond("beats_shuffled", "shuffled", "the same method on shuffled labels"),
-        desk.part("row_part", "row"),
-        desk.part("null_part", "null"),
-        desk.full_vector(),
-        desk.neighbouring_sites(),
-        desk.undominated("beats_readout", "readout"),
-        desk.undominated("beats_gradient", "gradient"),
-        desk.measured(
-            "readout_share", "{:.0%} of it, beyond chance, is answers' unembedding", "readout_excess"
+    n = _Numbers(patches, measures)
+    checks: dict[str, Callable[[], _ValueInWords]] = {
+        "beats_nothing": lambda: _beats_nothing(n),
+        "beats_random": lambda: _beyond(n, "random", "random subspaces of equal size"),
+        "beats_shuffled": lambda: _beyond(n, "shuffled", "the same method on shuffled labels"),
+        "row_part": lambda: _part(n, "row", "keeps", min),
+        "null_part": lambda: _part(n, "null", "carries", max),
+        "full_vector": lambda: _full_vector(n),
+        "neighbouring_sites": lambda: _neighbouring_sites(n),
+        "beats_readout": lambda: _undominated(n, "readout"),
+        "beats_gradient": lambda: _undominated(n, "gradient"),
+        "readout_share": lambda: n.measured(
+            "readout_excess", "{:.0%} of it, beyond chance, is answers' unembedding"
         ),
-        desk.variance(),
-        desk.measured("dormant_share", "{:.0%} of the swap, beyond chance, is dormant", "dormant_excess"),
-        desk.distance("mahalanobis", "farther out"),
-        desk.distance("neighbours", "lonelier"),
-        desk.overshoot(),
-        desk.measured("hidden_pathway", "hidden pathway {:.2f}"),
-        desk.measured("seeds_agree", "seeds agree by {:.2f}"),
-    )
+        "variance_share": lambda: n.measured(
+            "variance_ratio", "natural variance along it is {:.2f} of the average"
+        ),
+        "dormant_share": lambda: n.measured(
+            "dormant_excess", "{:.0%} of the swap, beyond chance, is dormant"
+        ),
+        "mahalanobis": lambda: _distance(n, "mahalanobis", "farther out"),
+        "neighbours": lambda: _distance(n, "neighbours", "lonelier"),
+        "overshoot": lambda: _overshoot(n),
+        "hidden_pathway": lambda: n.measured("hidden_pathway", "hidden pathway {:.2f}"),
+        "seeds_agree": lambda: n.measured("seeds_agree", "seeds agree by {:.2f}"),
+    }
+    return tuple(_check(name, number) for name, number in checks.items())
 
 
 def verdict_of(checks: Sequence[Check]) -> str:
@@ -143,149 +148,149 @@ def verdict_of(checks: Sequence[Check]) -> str:
     return line if not left else f"{line} ({left} not applicable)"
 
 
+_ValueInWords = tuple[float, str]
+
+
+class _UnknownNumberError(Exception):
+    """A check's number is missing, for the reason that is told."""
+
+
+def _check(name: str, number: Callable[[], _ValueInWords]) -> Check:
+    threshold = THRESHOLDS[name]
+    value, words, reason = None, "not applicable", ""
+    result: Literal["passed", "failed", "not applicable"] = "not applicable"
+    try:
+        value, words = number()
+        result = "passed" if threshold.holds(value) else "failed"
+    except _UnknownNumberError as unknown:
+        reason = str(unknown)
+    return Check(name, value, threshold.value, threshold.sense, result, words, reason)
+
+
 @dataclass(frozen=True, slots=True)
-class _Desk:
-    """The numbers of one diagnosis, from which checks are made."""
+class _Numbers:
+    """The numbers of one diagnosis; each method raises _UnknownNumberError for one that is missing."""
 
     patches: Sequence[PatchScore]
     """Of all patches."""
     measures: Sequence[Measure]
     """Of all measures."""
 
-    def beyond(self, name: str, other: str, words: str) -> Check:
-        """Check that the subspace's cause is beyond that of another patch."""
-        full, rival = self._cause("full"), self._cause(other)
-        if isinstance(full, str) or isinstance(rival, str):
-            return _missing(name, full, rival)
-        return _check(name, full - rival, f"cause {full:.2f} against {rival:.2f} of {words}")
+    def causes(self, *names: str) -> list[float]:
+        """Return the cause of each patch."""
+        return _known([self._score(name, "cause", f"{name} was not patched") for name in names])
 
-    def part(self, name: str, part: str) -> Check:
-        """Check the share of cause that a normalised part has: of several readers the worst one's."""
-        # Parts are those of an orthogonal swap, so that an oblique one is no measure of them.
-        full = self._cause("orthogonal" if any(p.name == "orthogonal" for p in self.patches) else "full")
-        if isinstance(full, str):
-            return _missing(name, full)
-        if full < LEAST_CAUSE:
-            return _missing(name, f"the subspace itself brings a cause of {full:.2f}")
-        found = [p for p in self.patches if p.name == part and p.about in self._counted()]
-        shares = [(p.cause / full, p.about) for p in found if p.cause is not None]
-        if not shares:
-            return _missing(name, "; ".join(dict.fromkeys(p.reason for p in found)) or "no reader is known")
-        value, reader = min(shares) if THRESHOLDS[name].sense == "at least" else max(shares)
-        verb = "keeps" if part == "row" else "carries"
-        return _check(name, value, f"{part} part ({reader}) {verb} {value:.0%} of cause")
+    def disentangles(self, *names: str) -> list[float]:
+        """Return the disentangle of each patch."""
+        return _known([self._score(name, "disentangle", f"{name} has no isolate pairs") for name in names])
 
-    def _counted(self) -> set[str]:
-        """Return the readers whose parts count: together they are all that reads the site next.
-
-        What the attention alone cannot see the MLP may read, and what the vocabulary cannot see is read by
-        the blocks before it; so these are shown and not counted, but for the vocabulary after the last block.
-        """
-        present = {p.about for p in self.patches if p.name == "row"}
-        nearest = present & {"projection", "next_block"} or present & {"unembedding"}
-        return {*nearest, *present & {"gradient", ""}}
-
-    def full_vector(self) -> Check:
-        """Check that no more cause is brought than the whole vector brings."""
-        full, whole = self._cause("full"), self._cause("full_vector")
-        if isinstance(full, str) or isinstance(whole, str):
-            return _missing("full_vector", full, whole)
-        return _check("full_vector", full - whole, f"cause {full:.2f} where the whole vector has {whole:.2f}")
-
-    def neighbouring_sites(self) -> Check:
-        """Check that the whole vector here carries the attribute, as it may a layer away."""
-        name, here = "neighbouring_sites", self._cause("full_vector")
-        beside = [p.cause for p in self.patches if p.name == "full_vector_beside" and p.cause is not None]
-        if isinstance(here, str):
-            return _missing(name, here)
-        if not beside:
-            return _missing(name, "the model has no block beside this one")
-        most = max(here, *beside)
-        if most < LEAST_CAUSE:
-            return _missing(name, f"no whole vector here or a layer away brings more than {most:.2f}")
-        return _check(
-            name, here / most, f"the whole vector has cause {here:.2f} here, {most:.2f} a layer away"
-        )
-
-    def beats_nothing(self) -> Check:
-        """Check that the subspace disentangles no worse than no patch at all."""
-        full, nothing = self._disentangle("full"), self._disentangle("nothing")
-        if isinstance(full, str) or isinstance(nothing, str):
-            return _missing("beats_nothing", full, nothing)
-        words = f"disentangle {full:.2f} where no patch has {nothing:.2f}"
-        return _check("beats_nothing", full - nothing, words)
-
-    def undominated(self, name: str, other: str) -> Check:
-        """Check that another patch is not better in both cause and isolate: the larger difference counts."""
-        full, rival = self._cause("full"), self._cause(other)
-        if isinstance(full, str) or isinstance(rival, str):
-            return _missing(name, full, rival)
-        kept, theirs = self._isolate("full"), self._isolate(other)
-        words = f"cause {full:.2f} against {rival:.2f} of as many {other} directions"
-        if kept is None or theirs is None:
-            return _check(name, full - rival, words)
-        return _check(
-            name, max(full - rival, kept - theirs), f"{words}, isolate {kept:.2f} against {theirs:.2f}"
-        )
-
-    def measured(self, name: str, words: str, measure: str | None = None) -> Check:
-        """Check a measure as it stands, by default the one of the check's name."""
-        value = self._measure(measure or name)
-        return _missing(name, value) if isinstance(value, str) else _check(name, value, words.format(value))
-
-    def variance(self) -> Check:
-        """Check natural variance along the subspace against that of as many average directions."""
-        value = self._measure("variance_ratio")
-        if isinstance(value, str):
-            return _missing("variance_share", value)
-        return _check("variance_share", value, f"natural variance along it is {value:.2f} of the average")
-
-    def distance(self, name: str, words: str) -> Check:
-        """Check the share of far patched states against that of random subspaces."""
-        share, excess = self._measure(name), self._measure(f"{name}_excess")
-        if isinstance(share, str) or isinstance(excess, str):
-            return _missing(name, excess)
-        found = f"{share:.0%} of patched states are {words} than 99 % of natural ones, {share - excess:.0%} "
-        return _check(name, excess, f"{found}of randomly patched ones")
-
-    def overshoot(self) -> Check:
-        """Check that answers are not pushed beyond those of natural runs."""
-        full = next((p for p in self.patches if p.name == "full"), None)
-        if full is None or full.reach is None:
-            return _missing("overshoot", "no logit differences of natural runs to compare with")
-        return _check("overshoot", full.reach, f"overshoot: {full.reach:.2f} of the way to a natural run")
-
-    def _cause(self, name: str) -> float | str:
-        found = next((p for p in self.patches if p.name == name), None)
-        if found is None or found.cause is None:
-            return (found.reason if found is not None else "") or f"{name} was not patched"
-        return found.cause
-
-    def _disentangle(self, name: str) -> float | str:
-        found = next((p for p in self.patches if p.name == name), None)
-        if found is None or found.disentangle is None:
-            return (found.reason if found is not None else "") or f"{name} has no isolate pairs"
-        return found.disentangle
-
-    def _isolate(self, name: str) -> float | None:
+    def isolate(self, name: str) -> float | None:
+        """Return the isolate of a patch; None where it has none."""
         return next((p.isolate for p in self.patches if p.name == name), None)
 
-    def _measure(self, name: str) -> float | str:
+    def measure(self, name: str) -> float:
+        """Return the value of a measure."""
         found = next((m for m in self.measures if m.name == name), None)
         if found is None or found.value is None:
-            return (found.reason if found is not None else "") or f"{name} was not measured"
+            raise _UnknownNumberError((found and found.reason) or f"{name} was not measured")
         return found.value
 
+    def measured(self, name: str, words: str) -> _ValueInWords:
+        """Return a measure as it stands, and in words."""
+        value = self.measure(name)
+        return value, words.format(value)
 
-def _check(name: str, value: float, words: str) -> Check:
-    threshold = THRESHOLDS[name]
-    result: Literal["passed", "failed"] = "passed" if threshold.holds(value) else "failed"
-    return Check(name, value, threshold.value, threshold.sense, result, words)
+    def _score(self, name: str, number: Literal["cause", "disentangle"], otherwise: str) -> float | str:
+        found = next((p for p in self.patches if p.name == name), None)
+        value: float | None = None if found is None else getattr(found, number)
+        return ((found and found.reason) or otherwise) if value is None else value
 
 
-def _missing(name: str, *numbers: float | str) -> Check:
+def _known(numbers: Sequence[float | str]) -> list[float]:
     reasons = [number for number in numbers if isinstance(number, str)]
-    threshold = THRESHOLDS[name]
-    return Check(
-        name, None, threshold.value, threshold.sense, "not applicable", "not applicable", "; ".join(reasons)
-    )
+    if reasons:
+        raise _UnknownNumberError("; ".join(reasons))
+    return [number for number in numbers if not isinstance(number, str)]
+
+
+def _beats_nothing(n: _Numbers) -> _ValueInWords:
+    """The subspace disentangles no worse than no patch at all."""
+    full, nothing = n.disentangles("full", "nothing")
+    return full - nothing, f"disentangle {full:.2f} where no patch has {nothing:.2f}"
+
+
+def _beyond(n: _Numbers, other: str, words: str) -> _ValueInWords:
+    """The subspace's cause is beyond that of another patch."""
+    full, rival = n.causes("full", other)
+    return full - rival, f"cause {full:.2f} against {rival:.2f} of {words}"
+
+
+def _part(
+    n: _Numbers, part: str, verb: str, worst: Callable[[Sequence[tuple[float, str]]], tuple[float, str]]
+) -> _ValueInWords:
+    """The share of cause that a normalised part has: of several readers the worst one's."""
+    # Parts are those of an orthogonal swap, so that an oblique one is no measure of them.
+    (full,) = n.causes("orthogonal" if any(p.name == "orthogonal" for p in n.patches) else "full")
+    if full < LEAST_CAUSE:
+        raise _UnknownNumberError(f"the subspace itself brings a cause of {full:.2f}")
+    parts = [p for p in n.patches if p.name == part and p.about in _counted_readers(n.patches)]
+    shares = [(p.cause / full, p.about) for p in parts if p.cause is not None]
+    if not shares:
+        reasons = "; ".join(dict.fromkeys(p.reason for p in parts))
+        raise _UnknownNumberError(reasons or "no reader is known")
+    value, reader = worst(shares)
+    return value, f"{part} part ({reader}) {verb} {value:.0%} of cause"
+
+
+def _counted_readers(patches: Sequence[PatchScore]) -> set[str]:
+    """Return the readers whose parts count: together they are all that reads the site next.
+
+    What the attention alone cannot see the MLP may read, and what the vocabulary cannot see is read by
+    the blocks before it; so these are shown and not counted, but for the vocabulary after the last block.
+    """
+    present = {p.about for p in patches if p.name == "row"}
+    nearest = present & {"projection", "next_block"} or present & {"unembedding"}
+    return {*nearest, *present & {"gradient", ""}}
+
+
+def _full_vector(n: _Numbers) -> _ValueInWords:
+    """No more cause is brought than the whole vector brings."""
+    full, whole = n.causes("full", "full_vector")
+    return full - whole, f"cause {full:.2f} where the whole vector has {whole:.2f}"
+
+
+def _neighbouring_sites(n: _Numbers) -> _ValueInWords:
+    """The whole vector here carries the attribute, as it may a layer away."""
+    (here,) = n.causes("full_vector")
+    beside = [p.cause for p in n.patches if p.name == "full_vector_beside" and p.cause is not None]
+    if not beside:
+        raise _UnknownNumberError("the model has no block beside this one")
+    most = max(here, *beside)
+    if most < LEAST_CAUSE:
+        raise _UnknownNumberError(f"no whole vector here or a layer away brings more than {most:.2f}")
+    return here / most, f"the whole vector has cause {here:.2f} here, {most:.2f} a layer away"
+
+
+def _undominated(n: _Numbers, other: str) -> _ValueInWords:
+    """Another patch is not better in both cause and isolate: the larger difference counts."""
+    full, rival = n.causes("full", other)
+    kept, theirs = n.isolate("full"), n.isolate(other)
+    words = f"cause {full:.2f} against {rival:.2f} of as many {other} directions"
+    if kept is None or theirs is None:
+        return full - rival, words
+    return max(full - rival, kept - theirs), f"{words}, isolate {kept:.2f} against {theirs:.2f}"
+
+
+def _distance(n: _Numbers, name: str, words: str) -> _ValueInWords:
+    """The share of far patched states against that of random subspaces."""
+    excess, share = n.measure(f"{name}_excess"), n.measure(name)
+    far = f"{share:.0%} of patched states are {words} than 99 % of natural ones"
+    return excess, f"{far}, {share - excess:.0%} of randomly patched ones"
+
+
+def _overshoot(n: _Numbers) -> _ValueInWords:
+    """Answers are not pushed beyond those of natural runs."""
+    full = next((p for p in n.patches if p.name == "full"), None)
+    if full is None or full.reach is None:
+        raise _UnknownNumberError("no logit differences of natural runs to compare with")
+    return full.reach, f"overshoot: {full.reach:.2f} of the way to a natural run"

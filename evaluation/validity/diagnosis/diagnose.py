@@ -12,16 +12,15 @@ from torch import Tensor
 from das.diagnostics.agreement import subspace_of
 from das.engine.base.protocol import Engine
 from das.featurizers.base import Featurizer
-from das.sites import Site
 from evaluation.config.suite import DEFAULT_LABEL_TOKENS
 from evaluation.judging.score import require_pairs
 from evaluation.records.diagnosis import Diagnosis, PatchScore
 from evaluation.scoring.scores import FeaturizerId
 from evaluation.validity.diagnosis.checks import NORMALISATION, checks_of, verdict_of
-from evaluation.validity.diagnosis.measuring import Evidence, answer_rows, measures_of
+from evaluation.validity.diagnosis.measuring import MeasureInputs, answer_rows, measures_of
 from evaluation.validity.diagnosis.patching import Patcher, mean_scores, no_patch
 from evaluation.validity.diagnosis.plan import (
-    Planned,
+    PlannedPatch,
     beside,
     directions_of,
     orthogonal,
@@ -29,7 +28,7 @@ from evaluation.validity.diagnosis.plan import (
     random_parts,
     readers_of,
 )
-from evaluation.validity.diagnosis.sample import TellingPair, draw_sample
+from evaluation.validity.diagnosis.sample import draw_sample
 from ravel.common.config import Config
 from ravel.common.errors import unknown_name
 from ravel.instance import Instance
@@ -93,31 +92,13 @@ def diagnose(
     site that the model lacks; NotApplicableError for a split without pairs of the attribute.
     """
     config = config or DiagnosisConfig()
-    report = progress or _unheard
-    basis = subspace_of(featurizer)
-    _require(instance, engine, featurizer_id, attribute, config)
+    _require(featurizer, instance, engine, featurizer_id, attribute, config)
     split = split_name(config.generalisation, config.partition)
     sample = draw_sample(instance, attribute, split, limit=config.limit_pairs, seed=config.seed)
     patcher = Patcher(sample, engine, featurizer_id.site, config.label_tokens, config.tolerance)
-    seen = draw_sample(instance, attribute, TRAIN_SPLIT, limit=config.limit_pairs, seed=config.seed).telling
-    readers, gradients, missing = readers_of(seen, engine, featurizer_id.site)
-    width, size = int(basis.shape[0]), int(basis.shape[1])
-    draws = random_parts(width, size, config.random_draws, config.seed) if size else []
-    found = Evidence(
-        instance=instance,
-        featurizer=featurizer,
-        basis=basis,
-        patcher=patcher,
-        full=patcher.judged("full", featurizer),
-        readers=readers,
-        readout=_readout(seen, engine, featurizer_id.site),
-        draws=draws,
-        siblings=tuple(siblings),
-        limit=config.natural_prompts,
-        seed=config.seed,
-    )
-    patches = _patches(found, _planned(found, gradients, missing, shuffled), report)
-    measures = measures_of(found)
+    inputs = _measure_inputs(featurizer, instance, patcher, siblings, config)
+    patches = _patches(inputs, _planned(inputs, shuffled), progress or _unheard)
+    measures = measures_of(inputs)
     checks = checks_of(patches, measures)
     return Diagnosis(
         method=featurizer_id.method,
@@ -125,8 +106,8 @@ def diagnose(
         entity_type=featurizer_id.entity_type,
         model=featurizer_id.model,
         site=str(featurizer_id.site),
-        size=size,
-        width=width,
+        size=int(inputs.basis.shape[1]),
+        width=int(inputs.basis.shape[0]),
         seed=featurizer_id.seed,
         generalisation=config.generalisation,
         partition=config.partition,
@@ -141,13 +122,49 @@ def diagnose(
     )
 
 
+def _measure_inputs(
+    featurizer: Featurizer,
+    instance: Instance,
+    patcher: Patcher,
+    siblings: Sequence[Featurizer],
+    config: DiagnosisConfig,
+) -> MeasureInputs:
+    """Patch the subspace itself, and gather what it is held against from training pairs."""
+    engine, site, attribute = patcher.engine, patcher.site, patcher.sample.attribute
+    train = draw_sample(instance, attribute, TRAIN_SPLIT, limit=config.limit_pairs, seed=config.seed)
+    pairs = train.contrast_pairs
+    basis = subspace_of(featurizer)
+    width, size = int(basis.shape[0]), int(basis.shape[1])
+    return MeasureInputs(
+        instance=instance,
+        featurizer=featurizer,
+        basis=basis,
+        patcher=patcher,
+        full=patcher.judged("full", featurizer),
+        site_readers=readers_of(pairs, engine, site),
+        # A head's output is no stream vector, and norms may stand between other modules and the stream.
+        readout=answer_rows(pairs, engine) if site.stream == "block_output" and pairs else None,
+        draws=random_parts(width, size, config.random_draws, config.seed) if size else [],
+        siblings=tuple(siblings),
+        limit=config.natural_prompts,
+        seed=config.seed,
+    )
+
+
 def _unheard(done: int, total: int) -> None:
     """Drop the report."""
 
 
 def _require(
-    instance: Instance, engine: Engine, featurizer_id: FeaturizerId, attribute: str, config: DiagnosisConfig
+    featurizer: Featurizer,
+    instance: Instance,
+    engine: Engine,
+    featurizer_id: FeaturizerId,
+    attribute: str,
+    config: DiagnosisConfig,
 ) -> None:
+    """Raise SuiteError for what can't be diagnosed."""
+    subspace_of(featurizer)
     engine.target.check(featurizer_id.site)
     if attribute not in instance.attributes:
         raise unknown_name(
@@ -156,14 +173,11 @@ def _require(
     require_pairs(instance, split_name(config.generalisation, config.partition))
 
 
-def _readout(pairs: Sequence[TellingPair], engine: Engine, site: Site) -> Tensor | None:
-    # A head's output is no stream vector, and norms may stand between other modules and the stream.
-    return answer_rows(pairs, engine) if site.stream == "block_output" and pairs else None
-
-
-def _patches(evidence: Evidence, planned: Sequence[Planned], report: Report) -> tuple[PatchScore, ...]:
+def _patches(
+    inputs: MeasureInputs, planned: Sequence[PlannedPatch], report: Report
+) -> tuple[PatchScore, ...]:
     """Judge what is planned, in order, after the full patch; the random draws become one mean."""
-    patcher, draws = evidence.patcher, evidence.draws
+    patcher, draws = inputs.patcher, inputs.draws
     total = 2 + len(draws) + len(planned)
     nothing = patcher.judged("nothing", None).score
     report(2, total)
@@ -176,14 +190,14 @@ def _patches(evidence: Evidence, planned: Sequence[Planned], report: Report) -> 
         if drawn
         else no_patch("random", "", "the featurizer swaps no direction")
     )
-    found = [nothing, evidence.full.score, random]
+    scores = [nothing, inputs.full.score, random]
     for number, plan in enumerate(planned, start=3 + len(draws)):
-        found.append(_patch(patcher, plan, nothing))
+        scores.append(_patch(patcher, plan, nothing))
         report(number, total)
-    return tuple(found)
+    return tuple(scores)
 
 
-def _patch(patcher: Patcher, plan: Planned, nothing: PatchScore) -> PatchScore:
+def _patch(patcher: Patcher, plan: PlannedPatch, nothing: PatchScore) -> PatchScore:
     if plan.featurizer is None:
         return no_patch(plan.name, plan.about, plan.reason)
     if plan.same_as_nothing:
@@ -191,21 +205,23 @@ def _patch(patcher: Patcher, plan: Planned, nothing: PatchScore) -> PatchScore:
     return patcher.judged(plan.name, plan.featurizer, plan.about, at=plan.at).score
 
 
-def _planned(found: Evidence, gradients: Tensor, missing: str, shuffled: Featurizer | None) -> list[Planned]:
+def _planned(inputs: MeasureInputs, shuffled: Featurizer | None) -> list[PlannedPatch]:
     """Return all patches but the full one and the random ones."""
-    size = int(found.basis.shape[1])
-    plans = [*orthogonal(found.featurizer, found.basis), *parts_of(found.basis, found.readers, missing)]
-    plans.append(
-        Planned("shuffled", "", shuffled, reason="" if shuffled else "none of the same method was given")
-    )
-    plans.append(_top("readout", found.readout, size, "the site is not in the residual stream"))
-    plans.append(_top("gradient", gradients, size, "no pair has a gradient here"))
-    return [*plans, *beside(found.patcher.site, found.patcher.engine)]
+    size, readers = int(inputs.basis.shape[1]), inputs.site_readers
+    no_control = "" if shuffled else "none of the same method was given"
+    return [
+        *orthogonal(inputs.featurizer, inputs.basis),
+        *parts_of(inputs.basis, readers),
+        PlannedPatch("shuffled", "", shuffled, reason=no_control),
+        _top("readout", inputs.readout, size, "the site is not in the residual stream"),
+        _top("gradient", readers.gradients, size, "no pair has a gradient here"),
+        *beside(inputs.patcher.site, inputs.patcher.engine),
+    ]
 
 
-def _top(name: str, rows: Tensor | None, size: int, missing: str) -> Planned:
+def _top(name: str, rows: Tensor | None, size: int, missing: str) -> PlannedPatch:
     directions = None if rows is None else directions_of(rows, size)
     if directions is None:
-        return Planned(name, "", None, reason=missing)
+        return PlannedPatch(name, "", None, reason=missing)
     about = "" if directions.size == size else f"{directions.size} directions are all there are"
-    return Planned(name, about, directions)
+    return PlannedPatch(name, about, directions)

@@ -11,14 +11,14 @@ from torch import Tensor
 from das.engine.base.protocol import Engine
 from das.featurizers.base import Featurizer
 from das.sites import Site
-from evaluation.validity.diagnosis.sample import TellingPair
+from evaluation.validity.diagnosis.sample import ContrastPair
 
 __all__ = ["gradient_rows", "leading_rows"]
 
 _BATCH = 32
 
 
-def gradient_rows(pairs: Sequence[TellingPair], engine: Engine, site: Site) -> Tensor:
+def gradient_rows(pairs: Sequence[ContrastPair], engine: Engine, site: Site) -> Tensor:
     """Return each pair's gradient of the logit difference at the site's vector, nothing swapped.
 
     [n_pairs, width] in float64 on the CPU, in the order in which the engine ran them.
@@ -39,7 +39,7 @@ def leading_rows(rows: Tensor, energy: float) -> Tensor:
     return kept
 
 
-def _batch_rows(pairs: Sequence[TellingPair], engine: Engine, site: Site) -> Tensor:
+def _batch_rows(pairs: Sequence[ContrastPair], engine: Engine, site: Site) -> Tensor:
     probe = _Slopes(engine.target.width(site))
     with torch.enable_grad():
         logits = engine.interchange_logits([pair.asked() for pair in pairs], site, probe)

@@ -13,7 +13,7 @@ from das.diagnostics.agreement import agreement
 from das.diagnostics.natural import NaturalStates, dormant_share, variance_share
 from das.diagnostics.patches import null_share, soft_null_share
 from das.diagnostics.pathway import NaturalRanges, clamped, hidden_pathway_contribution
-from das.diagnostics.readers import Reader, unembedding_rows
+from das.diagnostics.readers import unembedding_rows
 from das.diagnostics.readout import readout_share
 from das.diagnostics.share import Share
 from das.engine.base.protocol import Engine
@@ -22,13 +22,19 @@ from das.featurizers.masked import MaskedBasis
 from das.methods.common.base import NotApplicableError
 from evaluation.records.diagnosis import Measure
 from evaluation.validity.diagnosis.gradients import leading_rows
-from evaluation.validity.diagnosis.patching import Judged, Patcher
-from evaluation.validity.diagnosis.plan import GRADIENT, READER_ENERGY
-from evaluation.validity.diagnosis.sample import Leaning, TellingPair, leanings, natural_prompts, vectors_of
+from evaluation.validity.diagnosis.patching import JudgedPatch, Patcher
+from evaluation.validity.diagnosis.plan import GRADIENT, READER_ENERGY, SiteReaders
+from evaluation.validity.diagnosis.sample import (
+    ContrastPair,
+    LogitDifference,
+    logit_differences,
+    natural_prompts,
+    vectors_of,
+)
 from ravel.common.errors import SuiteError
 from ravel.instance import Instance
 
-__all__ = ["Evidence", "answer_rows", "measures_of"]
+__all__ = ["MeasureInputs", "answer_rows", "measures_of"]
 
 BEYOND = 99.0
 """Percentile of natural states beyond which a patched one counts as far out."""
@@ -41,7 +47,7 @@ MOST_CHANCE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
+class MeasureInputs:
     """What measures are made of."""
 
     instance: Instance
@@ -51,10 +57,10 @@ class Evidence:
     basis: Tensor
     """Its directions, [width, k] in float64."""
     patcher: Patcher
-    """The pairs, and how the model leans on them."""
-    full: Judged
+    """The pairs, and the logits of their answers."""
+    full: JudgedPatch
     """The featurizer's own patch."""
-    readers: Sequence[Reader]
+    site_readers: SiteReaders
     """What reads the site."""
     readout: Tensor | None
     """Directions of the answers' unembedding as rows, [n, width]; None where the site has none."""
@@ -68,7 +74,7 @@ class Evidence:
     """Root of the draw of prompts."""
 
 
-def measures_of(found: Evidence) -> tuple[Measure, ...]:
+def measures_of(found: MeasureInputs) -> tuple[Measure, ...]:
     """Return all measures; what has no value says why."""
     reason = _nothing_to_measure(found)
     if reason:
@@ -83,10 +89,10 @@ def measures_of(found: Evidence) -> tuple[Measure, ...]:
     )
 
 
-def _nothing_to_measure(found: Evidence) -> str:
+def _nothing_to_measure(found: MeasureInputs) -> str:
     if not found.basis.shape[1]:
         return "the featurizer swaps no direction"
-    return "" if found.patcher.sample.telling else "no token tells any pair's two answers apart"
+    return "" if found.patcher.sample.contrast_pairs else "no token tells any pair's two answers apart"
 
 
 _DISTANCES = ("mahalanobis", "mahalanobis_excess", "neighbours", "neighbours_excess")
@@ -97,7 +103,7 @@ _NAMES = (
 )
 
 
-def answer_rows(pairs: Sequence[TellingPair], engine: Engine) -> Tensor:
+def answer_rows(pairs: Sequence[ContrastPair], engine: Engine) -> Tensor:
     """Return the unembedding rows of the pairs' answers less their mean, [n_tokens, d_model].
 
     Only what holds `READOUT_ENERGY` of them: with as many answers as directions their span is everything.
@@ -107,12 +113,12 @@ def answer_rows(pairs: Sequence[TellingPair], engine: Engine) -> Tensor:
     return leading_rows(rows - rows.mean(dim=0), READOUT_ENERGY)
 
 
-def _natural(found: Evidence) -> list[Measure]:
+def _natural(found: MeasureInputs) -> list[Measure]:
     patcher = found.patcher
-    engine, site, telling = patcher.engine, patcher.site, patcher.sample.telling
+    engine, site, pairs = patcher.engine, patcher.site, patcher.sample.contrast_pairs
     natural = vectors_of(natural_prompts(found.instance, limit=found.limit, seed=found.seed), engine, site)
-    base = vectors_of([pair.base for pair in telling], engine, site)
-    source = vectors_of([pair.source for pair in telling], engine, site)
+    base = vectors_of([pair.base for pair in pairs], engine, site)
+    source = vectors_of([pair.source for pair in pairs], engine, site)
     states = [_patched(featurizer, base, source) for featurizer in (found.featurizer, *found.draws)]
     return [
         *_variance(found.basis, natural),
@@ -178,7 +184,7 @@ def _far(name: str, own: Tensor, others: Tensor, against: str) -> list[Measure]:
     ]
 
 
-def _readouts(found: Evidence) -> list[Measure]:
+def _readouts(found: MeasureInputs) -> list[Measure]:
     if found.readout is None:
         reason = "the site's vector is not in the units of the residual stream"
         return [Measure(name, None, "", reason) for name in ("readout_share", "readout_excess")]
@@ -186,9 +192,9 @@ def _readouts(found: Evidence) -> list[Measure]:
     return _beyond_chance("readout", lambda: readout_share(found.basis, rows), MOST_CHANCE)
 
 
-def _unseen(found: Evidence) -> list[Measure]:
+def _unseen(found: MeasureInputs) -> list[Measure]:
     measures = []
-    for reader in found.readers:
+    for reader in found.site_readers.readers:
         exact = null_share(found.basis, reader.matrix)
         measures.append(Measure(f"null_share_{reader.name}", exact.share, f"by chance {exact.chance:.3f}"))
         if reader.name != GRADIENT:
@@ -198,20 +204,20 @@ def _unseen(found: Evidence) -> list[Measure]:
     return measures
 
 
-def _loudness(found: Evidence) -> list[Measure]:
-    patcher, leaning = found.patcher, found.full.leaning
-    turned = float((leaning.difference < 0).double().mean())
+def _loudness(found: MeasureInputs) -> list[Measure]:
+    patcher, logits = found.patcher, found.full.logits
+    turned = float((logits.difference < 0).double().mean())
     return [
         Measure("fldd_above_one", turned, "share of cause pairs that lean to the source's answer (FLDD > 1)"),
         Measure(
             "louder_than_natural",
-            patcher.louder(leaning, LOUDER),
+            patcher.louder(logits, LOUDER),
             f"share of cause pairs whose source answer beats its natural probability by over {LOUDER:g}",
         ),
     ]
 
 
-def _pathways(found: Evidence) -> list[Measure]:
+def _pathways(found: MeasureInputs) -> list[Measure]:
     """Return how much is lost where hidden units above the site stay in their natural ranges.
 
     For comparison also what the whole vector loses: it brings nothing that no natural run has, so that what
@@ -223,25 +229,27 @@ def _pathways(found: Evidence) -> list[Measure]:
     except NotApplicableError as refusal:
         return [Measure("hidden_pathway", None, "", str(refusal))]
     whole = MaskedBasis(torch.ones(len(found.basis)), None)
-    free = leanings(patcher.sample.telling, patcher.engine, patcher.site, whole)
+    free = logit_differences(patcher.sample.contrast_pairs, patcher.engine, patcher.site, whole)
     return [
-        _pathway("hidden_pathway", patcher, engine, found.featurizer, found.full.leaning),
+        _pathway("hidden_pathway", patcher, engine, found.featurizer, found.full.logits),
         _pathway("hidden_pathway_full_vector", patcher, engine, whole, free),
     ]
 
 
-def _ranges(found: Evidence) -> NaturalRanges:
+def _ranges(found: MeasureInputs) -> NaturalRanges:
     """Record ranges in natural runs of both answers of every pair, and of training prompts."""
-    telling = found.patcher.sample.telling
+    pairs = found.patcher.sample.contrast_pairs
     others = natural_prompts(found.instance, limit=found.limit, seed=found.seed)
-    prompts = [*(pair.swapped for pair in telling), *(pair.base for pair in telling), *others]
-    labels = [*(pair.forced for pair in telling)] * 2 + [()] * len(others)
+    prompts = [*(pair.swapped for pair in pairs), *(pair.base for pair in pairs), *others]
+    labels = [*(pair.forced for pair in pairs)] * 2 + [()] * len(others)
     return NaturalRanges.record(found.patcher.engine.target, found.patcher.site, prompts, labels)
 
 
-def _pathway(name: str, patcher: Patcher, engine: Engine, featurizer: Featurizer, free: Leaning) -> Measure:
+def _pathway(
+    name: str, patcher: Patcher, engine: Engine, featurizer: Featurizer, free: LogitDifference
+) -> Measure:
     placed = featurizer.to(engine.target.device)
-    kept = leanings(patcher.sample.telling, engine, patcher.site, placed)
+    kept = logit_differences(patcher.sample.contrast_pairs, engine, patcher.site, placed)
     lost = hidden_pathway_contribution(-free.difference, -kept.difference, -patcher.base.difference)
     if lost.contribution is None:
         return Measure(name, None, "", "no pair leans to the source's answer, so none has anything to lose")
@@ -249,7 +257,7 @@ def _pathway(name: str, patcher: Patcher, engine: Engine, featurizer: Featurizer
     return Measure(name, lost.contribution, detail)
 
 
-def _siblings(found: Evidence) -> list[Measure]:
+def _siblings(found: MeasureInputs) -> list[Measure]:
     if not found.siblings:
         return [Measure("seeds_agree", None, "", "one seed only")]
     try:

@@ -14,19 +14,19 @@ from das.sites import Site
 from evaluation.judging.judge import NaturalAnswers, judge
 from evaluation.records.diagnosis import PatchScore
 from evaluation.scoring.metrics import scores
-from evaluation.validity.diagnosis.sample import Leaning, Sample, leanings
+from evaluation.validity.diagnosis.sample import LogitDifference, Sample, logit_differences
 
-__all__ = ["Judged", "Patcher", "mean_scores", "no_patch"]
+__all__ = ["JudgedPatch", "Patcher", "mean_scores", "no_patch"]
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
-    """A patch with its scores and how far the model leaned on each telling pair."""
+class JudgedPatch:
+    """A patch with its scores and the logits of each contrast pair's answers."""
 
     score: PatchScore
     """Its row."""
-    leaning: Leaning
-    """Differences and probabilities on the telling pairs."""
+    logits: LogitDifference
+    """Of the contrast pairs."""
 
 
 @dataclass(slots=True)
@@ -43,20 +43,22 @@ class Patcher:
     """How many of an answer's first tokens are compared."""
     tolerance: bool
     """Whether an answer that is close counts where the attribute's matcher lets it."""
-    base: Leaning = field(init=False)
-    """How the model leans when nothing is patched."""
-    natural: Leaning = field(init=False)
-    """How it leans in natural runs of the source's entity under the base's template."""
+    base: LogitDifference = field(init=False)
+    """Logits when nothing is patched."""
+    natural: LogitDifference = field(init=False)
+    """Logits in natural runs of the source's entity under the base's template."""
     _answers: NaturalAnswers = field(init=False)
 
     def __post_init__(self) -> None:
         self._answers = NaturalAnswers(self.engine)
-        self.base = leanings(self.sample.telling, self.engine, self.site, None)
-        self.natural = leanings(self.sample.telling, self.engine, self.site, None, natural=True)
+        self.base = logit_differences(self.sample.contrast_pairs, self.engine, self.site, None)
+        self.natural = logit_differences(
+            self.sample.contrast_pairs, self.engine, self.site, None, natural=True
+        )
 
     def judged(
         self, name: str, featurizer: Featurizer | None, about: str = "", *, at: Site | None = None
-    ) -> Judged:
+    ) -> JudgedPatch:
         """Patch, judge every pair of the sample, and score it for the target attribute."""
         site = at or self.site
         outcomes = judge(
@@ -71,34 +73,34 @@ class Patcher:
         )
         found = scores(outcomes, self.sample.attribute)
         placed = None if featurizer is None else featurizer.to(self.engine.target.device)
-        leaning = leanings(self.sample.telling, self.engine, site, placed)
-        fldd, reach = self.decrease(leaning), self.reach(leaning)
+        logits = logit_differences(self.sample.contrast_pairs, self.engine, site, placed)
+        fldd, reach = self.decrease(logits), self.reach(logits)
         size = 0 if featurizer is None else featurizer.size
         score = PatchScore(
             name, about, size, found.cause, found.isolate, found.disentangle, fldd=fldd, reach=reach
         )
-        return Judged(score, leaning)
+        return JudgedPatch(score, logits)
 
-    def decrease(self, leaning: Leaning) -> float | None:
+    def decrease(self, logits: LogitDifference) -> float | None:
         """Return the fractional logit-difference decrease, `1 - mean(LD patched) / mean(LD base)`.
 
         Makelov, Lange, Nanda 2024 (arXiv 2311.17030), with means taken before the ratio, for single
         differences may be near 0. None where the model did not lean to its own answer at all.
         """
         start = _mean(self.base.difference)
-        return None if start is None or start <= 0 else 1 - _sure(_mean(leaning.difference)) / start
+        return None if start is None or start <= 0 else 1 - _sure(_mean(logits.difference)) / start
 
-    def reach(self, leaning: Leaning) -> float | None:
+    def reach(self, logits: LogitDifference) -> float | None:
         """Return how far the mean difference came from the base's to the natural run's: 0 to 1, or beyond."""
         start, end = _mean(self.base.difference), _mean(self.natural.difference)
         if start is None or end is None or start <= end:
             return None
-        return (start - _sure(_mean(leaning.difference))) / (start - end)
+        return (start - _sure(_mean(logits.difference))) / (start - end)
 
-    def louder(self, leaning: Leaning, by: float) -> float | None:
-        """Return the share of telling pairs whose source answer got likelier than in its natural run, by more
+    def louder(self, logits: LogitDifference, by: float) -> float | None:
+        """Return the share of pairs whose source answer got likelier than in its natural run, by more
         than `by`."""
-        beyond = leaning.swapped_probability - self.natural.swapped_probability > by
+        beyond = logits.swapped_probability - self.natural.swapped_probability > by
         return _mean(beyond.double())
 
 

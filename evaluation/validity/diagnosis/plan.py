@@ -20,13 +20,14 @@ from das.methods.common.alignment import random_columns
 from das.methods.common.base import NotApplicableError
 from das.sites import Site
 from evaluation.validity.diagnosis.gradients import gradient_rows, leading_rows
-from evaluation.validity.diagnosis.sample import TellingPair
+from evaluation.validity.diagnosis.sample import ContrastPair
 from ravel.common.seeds import derive_seed
 
 __all__ = [
     "GRADIENT",
     "READER_ENERGY",
-    "Planned",
+    "PlannedPatch",
+    "SiteReaders",
     "beside",
     "directions_of",
     "orthogonal",
@@ -44,7 +45,7 @@ order, as Makelov, Lange, Nanda 2024 take it where no single matrix reads a site
 
 
 @dataclass(frozen=True, slots=True)
-class Planned:
+class PlannedPatch:
     """A patch to be judged, or the reason why there is none."""
 
     name: str
@@ -61,13 +62,20 @@ class Planned:
     """True for a part that has no direction."""
 
 
-def readers_of(
-    pairs: Sequence[TellingPair], engine: Engine, site: Site
-) -> tuple[tuple[Reader, ...], Tensor, str]:
-    """Return the readers of a site with that of gradients last, the gradients, and why readers are missing.
+@dataclass(frozen=True, slots=True)
+class SiteReaders:
+    """What reads a site."""
 
-    The gradients are [n_pairs, width] in float64.
-    """
+    readers: tuple[Reader, ...]
+    """The modules that read it next, and the gradients last."""
+    gradients: Tensor
+    """Of the answers' logit difference, [n_pairs, width] in float64."""
+    missing: str
+    """Why no module is known to read it; empty where one is."""
+
+
+def readers_of(pairs: Sequence[ContrastPair], engine: Engine, site: Site) -> SiteReaders:
+    """Return the readers of a site; gradients are those of the pairs."""
     rows = gradient_rows(pairs, engine, site)
     reason = ""
     found: tuple[Reader, ...] = ()
@@ -77,12 +85,12 @@ def readers_of(
         reason = str(refusal)
     if len(rows) and bool(rows.abs().sum() > 0):
         found = (*found, Reader(GRADIENT, leading_rows(rows, 1 - READER_ENERGY)))
-    return found, rows, reason
+    return SiteReaders(found, rows, reason)
 
 
-def parts_of(basis: Tensor, readers: Sequence[Reader], missing: str) -> Iterator[Planned]:
-    """Yield the patches of each reader's parts of a basis [width, k]; `missing` says why there are none."""
-    for reader in readers:
+def parts_of(basis: Tensor, site_readers: SiteReaders) -> Iterator[PlannedPatch]:
+    """Yield the patches of each reader's parts of a basis [width, k]."""
+    for reader in site_readers.readers:
         tolerance = (
             {} if reader.name == GRADIENT else {"tolerance": energy_tolerance(reader.matrix, READER_ENERGY)}
         )
@@ -90,13 +98,13 @@ def parts_of(basis: Tensor, readers: Sequence[Reader], missing: str) -> Iterator
         for name, featurizer in made.items():
             part = made["null" if name.startswith("null") or name == "cross" else "row"]
             empty = part.size == 0 or (name == "cross" and made["row"].size == 0)
-            yield Planned(name, reader.name, featurizer, same_as_nothing=empty)
-    if missing:
+            yield PlannedPatch(name, reader.name, featurizer, same_as_nothing=empty)
+    if site_readers.missing:
         for name in ("row", "null"):
-            yield Planned(name, "", None, reason=missing)
+            yield PlannedPatch(name, "", None, reason=site_readers.missing)
 
 
-def orthogonal(featurizer: Featurizer, basis: Tensor) -> Iterator[Planned]:
+def orthogonal(featurizer: Featurizer, basis: Tensor) -> Iterator[PlannedPatch]:
     """Yield the orthogonal swap of the same directions where the featurizer's own is another one.
 
     An oblique subspace reads along other columns than it writes, a soft mask swaps coordinates in part; the
@@ -107,7 +115,7 @@ def orthogonal(featurizer: Featurizer, basis: Tensor) -> Iterator[Planned]:
         ((featurizer.weights > 0) & (featurizer.weights < 1)).any()
     )
     if oblique or soft:
-        yield Planned("orthogonal", "", Subspace(basis.float()))
+        yield PlannedPatch("orthogonal", "", Subspace(basis.float()))
 
 
 def random_parts(width: int, size: int, draws: int, seed: int) -> list[Featurizer]:
@@ -118,14 +126,14 @@ def random_parts(width: int, size: int, draws: int, seed: int) -> list[Featurize
     ]
 
 
-def beside(site: Site, engine: Engine) -> Iterator[Planned]:
+def beside(site: Site, engine: Engine) -> Iterator[PlannedPatch]:
     """Yield the whole vector at the site, and at the same stream a layer before and after it."""
     whole = MaskedBasis(torch.ones(engine.target.width(site)), None)
-    yield Planned("full_vector", str(site), whole, site)
+    yield PlannedPatch("full_vector", str(site), whole, site)
     for layer in (site.layer - 1, site.layer + 1):
         if 0 <= layer < engine.target.n_layers:
             other = replace(site, layer=layer)
-            yield Planned(
+            yield PlannedPatch(
                 "full_vector_beside",
                 str(other),
                 MaskedBasis(torch.ones(engine.target.width(other)), None),

@@ -1,4 +1,4 @@
-"""The pairs that a diagnosis looks at, and how far the model leans to either answer; it knows no patch."""
+"""The pairs that a diagnosis looks at, and the logits of their two answers; it knows no patch."""
 
 from __future__ import annotations
 
@@ -16,14 +16,22 @@ from ravel.common.seeds import python_stream
 from ravel.instance import Instance
 from ravel.terms.schema import TRAIN_SPLIT, InterchangePair, Prompt
 
-__all__ = ["Leaning", "Sample", "TellingPair", "draw_sample", "leanings", "natural_prompts", "vectors_of"]
+__all__ = [
+    "ContrastPair",
+    "LogitDifference",
+    "Sample",
+    "draw_sample",
+    "logit_differences",
+    "natural_prompts",
+    "vectors_of",
+]
 
 _BATCH = 32
 """Pairs whose logits over the whole vocabulary are held at once."""
 
 
 @dataclass(frozen=True, slots=True)
-class TellingPair:
+class ContrastPair:
     """A cause pair with the first token by which its two answers differ."""
 
     base: Prompt
@@ -58,7 +66,7 @@ class Sample:
     """That split."""
     attribute: str
     """The target attribute."""
-    telling: tuple[TellingPair, ...]
+    contrast_pairs: tuple[ContrastPair, ...]
     """The cause pairs, without those of which one answer only continues the other."""
     n_cause: int
     """Number of cause pairs."""
@@ -67,8 +75,8 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class Leaning:
-    """How far the model leans to the base's answer, on each telling pair."""
+class LogitDifference:
+    """By how much the model prefers the base's answer, on each contrast pair."""
 
     difference: Tensor
     """Logit of the base's answer minus that of the source's, where they first differ, [n_pairs] in
@@ -104,8 +112,8 @@ def draw_sample(instance: Instance, attribute: str, split: str, *, limit: int, s
         prompts={prompt_id: instance.prompt(prompt_id) for prompt_id in sorted(ids)},
         pairs={split: kept},
     )
-    telling = tuple(told for pair in causes if (told := _told_apart(instance, pair)) is not None)
-    return Sample(small, split, attribute, telling, len(causes), len(isolates))
+    contrasts = tuple(found for pair in causes if (found := _contrast_of(instance, pair)) is not None)
+    return Sample(small, split, attribute, contrasts, len(causes), len(isolates))
 
 
 def _some(
@@ -122,13 +130,13 @@ def _shares(limit: int, parts: int) -> list[int]:
     return [max(1, limit // parts + (place < limit % parts)) for place in range(parts)]
 
 
-def _told_apart(instance: Instance, pair: InterchangePair) -> TellingPair | None:
+def _contrast_of(instance: Instance, pair: InterchangePair) -> ContrastPair | None:
     base, swapped = instance.prompt(pair.base), instance.prompt(pair.swapped)
     both = list(zip(base.label_ids, swapped.label_ids, strict=False))
     place = next((place for place, (old, new) in enumerate(both) if old != new), None)
     if place is None:
         return None
-    return TellingPair(
+    return ContrastPair(
         base=base.prompt,
         source=instance.prompt(pair.source).prompt,
         swapped=swapped.prompt,
@@ -138,15 +146,15 @@ def _told_apart(instance: Instance, pair: InterchangePair) -> TellingPair | None
     )
 
 
-def leanings(
-    pairs: Sequence[TellingPair],
+def logit_differences(
+    pairs: Sequence[ContrastPair],
     engine: Engine,
     site: Site,
     featurizer: Featurizer | None,
     *,
     natural: bool = False,
-) -> Leaning:
-    """Return how far the model leans on each pair under an interchange; `featurizer=None` changes nothing.
+) -> LogitDifference:
+    """Return the logit difference of each pair under an interchange; `featurizer=None` changes nothing.
 
     With `natural`, the pair's natural run is read in place of its base.
     """
@@ -158,11 +166,11 @@ def leanings(
             logits = engine.interchange_logits(forced, site, featurizer)
             parts.append(_read(some, logits))
     if not parts:
-        return Leaning(torch.zeros(0).double(), torch.zeros(0).double())
-    return Leaning(torch.cat([d for d, _ in parts]), torch.cat([p for _, p in parts]))
+        return LogitDifference(torch.zeros(0).double(), torch.zeros(0).double())
+    return LogitDifference(torch.cat([d for d, _ in parts]), torch.cat([p for _, p in parts]))
 
 
-def _read(pairs: Sequence[TellingPair], logits: Tensor) -> tuple[Tensor, Tensor]:
+def _read(pairs: Sequence[ContrastPair], logits: Tensor) -> tuple[Tensor, Tensor]:
     rows = torch.arange(len(pairs))
     asked = logits[rows, [len(pair.forced) - 1 for pair in pairs]].double().cpu()
     unchanged = asked[rows, [pair.unchanged_id for pair in pairs]]

@@ -110,7 +110,6 @@ def planted_suite(world: PlantedWorld, request: PlantedRequest) -> SuiteConfig:
     truth."""
     trues = {world.truth(attribute).shape[1] for attribute in world.spec.attributes}
     sizes = {1, *trues, 2 * max(trues)}
-    site = f"block_output.{world.spec.planted_layers[0]}@entity_last"
     specs = [
         spec for spec in _method_specs(request) if request.methods is None or spec.name in request.methods
     ]
@@ -120,7 +119,7 @@ def planted_suite(world: PlantedWorld, request: PlantedRequest) -> SuiteConfig:
         instance="instance",
         model=world.target.name,
         methods=tuple(specs),
-        sites=(site,),
+        sites=(planted_site(world),),
         sizes=tuple(sorted(sizes)),
         seeds=request.seeds,
         generalisations=_GENERALISATIONS,
@@ -199,7 +198,7 @@ def _rows(
         if read_cell_header(folder.header).get("refused") is not None:
             continue
         featurizer, _ = load_featurizer(folder.path)
-        blank = _Blank(world, cell.method, cell.setting, cell.size, cell.seed)
+        fit = _PlantedFit(world, cell.method, cell.setting, cell.size, cell.seed)
         for generalisation in _GENERALISATIONS:
             split = split_name(generalisation, "test")
             if not folder.outcomes(split).is_file():
@@ -207,7 +206,7 @@ def _rows(
             outcomes = folder.read_outcomes(split, len(instance.pairs(split)))
             for attribute in instance.attributes:
                 if cell.serves(attribute):
-                    yield blank.filled(attribute, generalisation, featurizer, outcomes)
+                    yield fit.scored(attribute, generalisation, featurizer, outcomes)
 
 
 def _truth_rows(world: PlantedWorld, instance: Instance, engine: Engine) -> Iterator[PlantedRecord]:
@@ -219,10 +218,10 @@ def _truth_rows(world: PlantedWorld, instance: Instance, engine: Engine) -> Iter
         parts.append((ILLUSION, *illusion))
     for name, attribute, columns in parts:
         featurizer = as_subspace(columns)
-        blank = _Blank(world, name, "", int(columns.shape[1]), 0)
+        fit = _PlantedFit(world, name, "", int(columns.shape[1]), 0)
         for generalisation in _GENERALISATIONS:
             outcomes = judge(instance, split_name(generalisation, "test"), engine, site, featurizer)
-            yield blank.filled(attribute, generalisation, featurizer, outcomes)
+            yield fit.scored(attribute, generalisation, featurizer, outcomes)
 
 
 def planted_site(world: PlantedWorld) -> str:
@@ -231,8 +230,8 @@ def planted_site(world: PlantedWorld) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _Blank:
-    """What a row says before it is scored."""
+class _PlantedFit:
+    """A fit on a planted world, before it is scored."""
 
     world: PlantedWorld
     method: str
@@ -240,7 +239,7 @@ class _Blank:
     asked: int | None
     seed: int
 
-    def filled(
+    def scored(
         self,
         attribute: str,
         generalisation: Generalisation,

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evaluation.records.scores import Outcome, ScoreRecord, read_scores
-from evaluation.verify.file_checks import check_cell_file, check_featurizer, check_outcomes, lines_problems
-from evaluation.verify.rescoring import differences, rescored
+from evaluation.verify.checks.files import check_cell_file, check_featurizer, check_outcomes, lines_problems
+from evaluation.verify.checks.rescoring import differences, rescored
 from evaluation.verify.submission.limits import LIMITS, Limits
 from evaluation.verify.submission.manifest import Entry, Submission, read_submission
 from evaluation.verify.submission.names import MANIFEST, SCORES

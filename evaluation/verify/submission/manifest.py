@@ -13,7 +13,14 @@ from ravel.common.io import canonical_json, read_json, sha256_text, write_json
 from ravel.common.schemas import schema_problems
 from ravel.terms.schema import Generalisation
 
-__all__ = ["SUBMISSION_SCHEMA_VERSION", "Entry", "Judging", "Submission", "Without", "read_submission"]
+__all__ = [
+    "SUBMISSION_SCHEMA_VERSION",
+    "Entry",
+    "Judging",
+    "MissingFeaturizer",
+    "Submission",
+    "read_submission",
+]
 
 SUBMISSION_SCHEMA_VERSION = 1
 
@@ -56,7 +63,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Without:
+class MissingFeaturizer:
     """An attribute for which a method has no featurizer."""
 
     method: str
@@ -95,7 +102,7 @@ class Submission:
     """Every method, in the order of tables."""
     featurizers: tuple[Entry, ...]
     """Every featurizer."""
-    without: tuple[Without, ...]
+    without: tuple[MissingFeaturizer, ...]
     """What is not covered, with reasons."""
     files: Mapping[str, str]
     """SHA-256 of every other file."""
@@ -141,7 +148,7 @@ def _submission_of(values: Mapping[str, Any]) -> Submission:
     plain["featurizers"] = tuple(
         Entry(**{**row, "attributes": tuple(row["attributes"])}) for row in values["featurizers"]
     )
-    plain["without"] = tuple(Without(**row) for row in values["without"])
+    plain["without"] = tuple(MissingFeaturizer(**row) for row in values["without"])
     return Submission(**plain)
 
 

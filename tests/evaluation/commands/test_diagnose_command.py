@@ -11,8 +11,8 @@ import torch
 from cli_world import SITE, World, fit_args, ravel, suite_text
 
 from das.featurizers import Activation, Dictionary, load_featurizer, save_featurizer
+from evaluation.records.diagnosis import read_cell_diagnoses, read_diagnosis
 from evaluation.records.run_folder import RunFolder
-from evaluation.validity.diagnosis import read_cell_diagnoses, read_diagnosis
 from evaluation.validity.diagnosis.checks import THRESHOLDS
 
 FEW = ("--limit-pairs", 4)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from cli_world import World, make_world, ravel, suite_text
 
-from ravel.common.plugins import PLUGINS_VARIABLE
+from ravel.common.registry.plugins import PLUGINS_VARIABLE
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGE = ROOT / "docs" / "how-to" / "write-a-plugin.md"

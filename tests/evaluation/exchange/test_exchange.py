@@ -282,7 +282,7 @@ class TestRefusals:
         [
             (importing("ravel-reference", site="block_output.2@entity_last"), "weights for layer 2"),
             (importing("ravel-reference", site="head_output.1.0@entity_last"), "head_output"),
-            (importing("ravel-reference", attribute="Colour"), "a target attribute of the instance"),
+            (importing("ravel-reference", attribute="Colour"), "a known target attribute of the instance"),
             (importing("ravel-reference", "--orientation", "columns"), "orthonormal columns"),
             (importing("ravel-reference", "--orientation", "sideways"), "known orientation"),
             (importing("ravel-reference", "--latents", "1"), "--format saelens only"),
@@ -306,7 +306,7 @@ class TestRefusals:
             (exporting("mib", Subspace(columns(2)), attribute="*"), "one target attribute"),
             (exporting("mib", Subspace(columns(2)), site="mlp_output.1@entity_last"), "the units of MIB"),
             (exporting("onnx", Subspace(columns(2))), "export format"),
-            (exporting("saebench", Subspace(columns(2))), "a finished run"),
+            (exporting("saebench", Subspace(columns(2))), "a run in"),
             (
                 lambda w, r: [*exporting("pyvene", Subspace(columns(2)))(w, r), "--model", w.other_model],
                 "--allow-foreign",

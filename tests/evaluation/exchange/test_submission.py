@@ -20,10 +20,10 @@ from submission_archives import names_in_archives
 from das.featurizers import Subspace
 from das.featurizers.storage import load_featurizer, save_featurizer
 from evaluation.config.target import TargetConfig
-from evaluation.exchange.submission import About, pack_run, score_submission
+from evaluation.exchange.submission import SubmissionInfo, pack_run, score_submission
 from evaluation.records.scores import read_averages, read_scores
-from evaluation.verify.file_checks import check_outcomes
-from evaluation.verify.rescoring import rescored
+from evaluation.verify.checks.files import check_outcomes
+from evaluation.verify.checks.rescoring import rescored
 from evaluation.verify.submission.check import check_submission
 from evaluation.verify.submission.limits import LIMITS, Limits
 from evaluation.verify.submission.unpack import opened
@@ -94,7 +94,7 @@ class TestPacking:
         assert {path.suffix for path in files} == {".json", ".jsonl", ".safetensors"}
 
     def test_a_zip_holds_the_same_and_comes_out_the_same(self, submitted: Submitted, tmp_path: Path) -> None:
-        about = About("Ours", ("A. B.",))
+        about = SubmissionInfo("Ours", ("A. B.",))
         packed = [pack_run(submitted.run, tmp_path / name, about) for name in ("a.zip", "b.zip")]
         assert packed[0] == packed[1]
         assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
@@ -117,21 +117,21 @@ class TestPacking:
         with pytest.raises(SuiteError, match=r"a folder, or a file that ends in \.zip; got another file"):
             problems_of(packed, submitted.instance)
         with pytest.raises(SuiteError, match=r"a folder or a \.zip for --out"):
-            pack_run(submitted.run, tmp_path / f"new.{ending}", About("x"))
+            pack_run(submitted.run, tmp_path / f"new.{ending}", SubmissionInfo("x"))
         assert [path.name for path in tmp_path.iterdir()] == [packed.name]
 
     def test_methods_can_be_chosen_and_must_be_known(self, submitted: Submitted, tmp_path: Path) -> None:
-        found = pack_run(submitted.run, tmp_path / "one", About("One"), methods=("pca",))
+        found = pack_run(submitted.run, tmp_path / "one", SubmissionInfo("One"), methods=("pca",))
         assert found.methods == ("pca",)
         with pytest.raises(SuiteError, match="did you mean 'das'"):
-            pack_run(submitted.run, tmp_path / "two", About("Two"), methods=("dsa",))
+            pack_run(submitted.run, tmp_path / "two", SubmissionInfo("Two"), methods=("dsa",))
         assert not (tmp_path / "two").exists()
 
     def test_an_unfinished_run_is_refused(self, submitted: Submitted, tmp_path: Path) -> None:
         run = shutil.copytree(submitted.run, tmp_path / "run")
         (run / "scores.jsonl").unlink()
-        with pytest.raises(SuiteError, match="finished run"):
-            pack_run(run, tmp_path / "out.zip", About("x"))
+        with pytest.raises(SuiteError, match="the run is not finished"):
+            pack_run(run, tmp_path / "out.zip", SubmissionInfo("x"))
         assert not (tmp_path / "out.zip").exists()
 
     def test_a_run_that_contradicts_itself_is_not_packed(self, submitted: Submitted, tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ class TestPacking:
         path = run / "cells" / chosen.cell / "outcomes" / "context_test.jsonl"
         path.write_text(path.read_text().replace('"said_unchanged": true', '"said_unchanged": false'))
         with pytest.raises(SuiteError, match="sound submission"):
-            pack_run(run, tmp_path / "out", About("x"))
+            pack_run(run, tmp_path / "out", SubmissionInfo("x"))
         assert not (tmp_path / "out").exists()
 
     def test_an_attribute_that_the_run_left_out_is_named_with_a_reason(
@@ -153,7 +153,7 @@ class TestPacking:
             r for r in read_scores(run / "scores.jsonl") if r.attribute == "Birthplace" and r.method == "das"
         ]
         (run / "scores.jsonl").write_text("".join(json.dumps(row.to_json()) + "\n" for row in rows))
-        found = pack_run(run, tmp_path / "out", About("x"))
+        found = pack_run(run, tmp_path / "out", SubmissionInfo("x"))
         assert [(gap.method, gap.attribute) for gap in found.without] == [("das", "Profession")]
         assert problems_of(tmp_path / "out", submitted.instance) == ()
 

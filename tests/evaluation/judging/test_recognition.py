@@ -21,7 +21,7 @@ from evaluation.judging.recognition import check_gave_labels, recognise
 from evaluation.judging.score import ScoreRequest
 from evaluation.suite.folders import FitRequest, fit_folder, score_folder
 from evaluation.suite.run import RunRequest, run_suite
-from evaluation.verify.file_checks import json_problems
+from evaluation.verify.checks.files import json_problems
 from evaluation.verify.folders import verify_artefact
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_json

@@ -7,11 +7,8 @@ from pathlib import Path
 
 from report_world import ATTRIBUTES, HOSTILE_METHOD, SITE, make_run
 
-from evaluation.records.diagnosis import DIAGNOSTICS
-from evaluation.records.run_folder import RunFolder
-from evaluation.records.scores import read_scores
-from evaluation.report.page import read_report, to_html, write_report
-from evaluation.validity.diagnosis import (
+from evaluation.records.diagnosis import (
+    DIAGNOSTICS,
     CellDiagnoses,
     Check,
     Diagnosis,
@@ -21,6 +18,9 @@ from evaluation.validity.diagnosis import (
     read_cell_diagnoses,
     write_cell_diagnoses,
 )
+from evaluation.records.run_folder import RunFolder
+from evaluation.records.scores import read_scores
+from evaluation.report.page import read_report, to_html, write_report
 
 REASON = "Expected a subspace; got <b>none</b>"
 

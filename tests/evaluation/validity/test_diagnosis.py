@@ -17,22 +17,21 @@ from das.diagnostics.readers import Reader
 from das.featurizers import Activation, Dictionary, MaskedBasis, Subspace
 from das.featurizers.base import Featurizer
 from das.sites import Site
-from evaluation.scoring.scores import FeaturizerId
-from evaluation.validity.diagnosis import (
+from evaluation.records.diagnosis import (
     Check,
     Diagnosis,
     Measure,
     PatchScore,
-    measuring,
-    plan,
     read_diagnosis,
     write_diagnosis,
 )
+from evaluation.scoring.scores import FeaturizerId
+from evaluation.validity.diagnosis import measuring, plan
 from evaluation.validity.diagnosis.checks import THRESHOLDS, checks_of, verdict_of
 from evaluation.validity.diagnosis.diagnose import DiagnosisConfig, diagnose
 from evaluation.validity.diagnosis.gradients import gradient_rows, leading_rows
 from evaluation.validity.diagnosis.plan import random_parts
-from evaluation.validity.diagnosis.sample import draw_sample, leanings
+from evaluation.validity.diagnosis.sample import draw_sample, logit_differences
 from ravel.common.errors import SuiteError
 
 SUBJECT = FeaturizerId("c", "das", "planted", "planted", SITE, 2, 0)
@@ -265,7 +264,7 @@ def test_an_unknown_attribute_and_a_split_without_pairs_are_refused(sound: Plant
 def test_a_sample_is_bounded_and_shared_out_among_other_attributes(sound: PlantedWorld) -> None:
     instance = sound.instance(n_pairs=20, n_held_out=30)
     some, again = (draw_sample(instance, "A", "context_val", limit=7, seed=0) for _ in range(2))
-    assert (some.n_cause, some.n_isolate, len(some.telling)) == (7, 7, 7)
+    assert (some.n_cause, some.n_isolate, len(some.contrast_pairs)) == (7, 7, 7)
     pairs = some.instance.pairs("context_val")
     assert pairs == again.instance.pairs("context_val")
     assert set(pairs) <= set(instance.pairs("context_val"))
@@ -274,7 +273,7 @@ def test_a_sample_is_bounded_and_shared_out_among_other_attributes(sound: Plante
 
 
 def test_gradients_are_those_of_the_logit_difference(sound: PlantedWorld) -> None:
-    pairs = draw_sample(sound.instance(n_pairs=20), "A", "context_val", limit=40, seed=0).telling
+    pairs = draw_sample(sound.instance(n_pairs=20), "A", "context_val", limit=40, seed=0).contrast_pairs
     rows = gradient_rows(pairs, sound, SITE)
     # -(|x - c_s|^2 - |x - c_u|^2) has the gradient 2 (c_s - c_u), along A's plane.
     codes = sound.codewords[0].double()
@@ -284,10 +283,10 @@ def test_gradients_are_those_of_the_logit_difference(sound: PlantedWorld) -> Non
 
 
 def test_natural_runs_lean_to_the_source(sound: PlantedWorld) -> None:
-    pairs = draw_sample(sound.instance(n_pairs=20), "A", "context_val", limit=40, seed=0).telling
-    base = leanings(pairs, sound, SITE, None)
-    natural = leanings(pairs, sound, SITE, None, natural=True)
-    swapped = leanings(pairs, sound, SITE, MaskedBasis(torch.ones(WIDTH)))
+    pairs = draw_sample(sound.instance(n_pairs=20), "A", "context_val", limit=40, seed=0).contrast_pairs
+    base = logit_differences(pairs, sound, SITE, None)
+    natural = logit_differences(pairs, sound, SITE, None, natural=True)
+    swapped = logit_differences(pairs, sound, SITE, MaskedBasis(torch.ones(WIDTH)))
     assert bool((base.difference > 0).all())
     assert bool((natural.difference < 0).all())
     assert torch.allclose(natural.difference, swapped.difference, atol=1e-4)

@@ -14,8 +14,8 @@ from das.featurizers import Subspace, retract
 from das.models.base import TargetModel
 from das.models.miniature import random_target
 from das.sites import Site
+from evaluation.records.diagnosis import Diagnosis
 from evaluation.scoring.scores import FeaturizerId
-from evaluation.validity.diagnosis import Diagnosis
 from evaluation.validity.diagnosis.diagnose import DiagnosisConfig, diagnose
 from ravel.asking.prompts import fill
 from ravel.instance import Instance, PromptRecord

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from ravel.common.errors import SuiteError
-from ravel.common.plugins import PLUGINS_VARIABLE, plugin_files, plugin_versions, plugins_named
 from ravel.common.registry import Registry
+from ravel.common.registry.plugins import PLUGINS_VARIABLE, plugin_files, plugin_versions, plugins_named
 
 GROUP = "ravel.toys"
 TOY = "from types import SimpleNamespace\nMETHOD = SimpleNamespace(name={name!r})\n"

@@ -1,6 +1,6 @@
 """A registry that scans folders: one file, one registered thing; it knows nothing of what it registers.
 
-Packages and files of others add to it, see `ravel.common.plugins`.
+Packages and files of others add to it, see `ravel.common.registry.plugins`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,12 @@ from pathlib import Path
 from typing import Generic, TypeVar, cast
 
 from ravel.common.errors import SuiteError, unknown_name
-from ravel.common.plugins import PluginMember, members_of_entry_points, members_of_files, plugin_files
+from ravel.common.registry.plugins import (
+    PluginMember,
+    members_of_entry_points,
+    members_of_files,
+    plugin_files,
+)
 
 __all__ = ["Registry"]
 
