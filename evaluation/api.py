@@ -122,17 +122,17 @@ if TYPE_CHECKING:
     from ravel.instance import Instance
 
 _PLACES: Mapping[str, str] = {
-    "SubmissionInfo": "evaluation.exchange.submission.SubmissionInfo",
-    "BuildConfig": "ravel.building.BuildConfig",
+    "BuildConfig": "ravel.building.config.BuildConfig",
     "DiagnosisConfig": "evaluation.validity.diagnose_run.DiagnosisConfig",
     "FitRequest": "evaluation.suite.folders.FitRequest",
     "ImportRequest": "evaluation.exchange.importing.ImportRequest",
-    "METHODS": "das.methods.registry.METHODS",
     "Instance": "ravel.instance.Instance",
+    "METHODS": "das.methods.registry.METHODS",
     "PlantedRequest": "evaluation.validity.planted.score.PlantedRequest",
     "Run": "evaluation.report.frames.Run",
     "RunRequest": "evaluation.suite.run.RunRequest",
     "ScoreRequest": "evaluation.judging.score.ScoreRequest",
+    "SubmissionInfo": "evaluation.exchange.submission.SubmissionInfo",
     "SuiteConfig": "evaluation.config.suite.SuiteConfig",
     "SuiteError": "ravel.common.errors.SuiteError",
     "TargetConfig": "evaluation.config.target.TargetConfig",

@@ -191,6 +191,8 @@ def test_an_interrupted_run_says_what_is_kept_and_ends_in_the_same_bytes(
     suite = finished.parent / "suite.yaml"
     with monkeypatch.context() as patch:
         patch.setattr("evaluation.suite.execution.jobs.run_cells", interrupted)
+        # On a slow machine lines of progress would come between.
+        patch.setattr("evaluation.commands.printing.progress._SECONDS_BETWEEN_LINES", 1e9)
         stopped = ravel("run", suite, "--out", tmp_path / "run")
     assert stopped.exit_code == 130
     said = [line for line in stopped.stderr.strip().splitlines() if not line.startswith(("[", "cache: "))]
