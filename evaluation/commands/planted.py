@@ -12,6 +12,7 @@ from evaluation import api
 from evaluation.commands.flags import command
 from evaluation.commands.printing import Result, keeping, print_rows, say, shown_progress
 from evaluation.validity.planted.text import planted_markdown
+from ravel.common.progress import counting
 
 __all__ = ["app"]
 
@@ -60,7 +61,7 @@ def make(
     """
     spec = api.open_spec(world, seed=seed, rotated=False if unrotated else None)
     with keeping("Nothing was written."), shown_progress() as progress:
-        made = api.planted_make(spec, out, lambda done, total: progress(f"training {spec.name}", done, total))
+        made = api.planted_make(spec, out, counting(progress, f"training {spec.name}"))
 
     def text() -> None:
         say(f"The planted world {spec.name} is in {out}; it loads like any model. Score it with:")

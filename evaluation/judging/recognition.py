@@ -11,6 +11,7 @@ from das.models.base import TargetModel
 from das.models.instrument import Instrument
 from das.sites import SiteSpace
 from ravel.common.errors import SuiteError
+from ravel.common.progress import Note, Progress
 
 __all__ = ["Labelled", "check_gave_labels", "known_by", "note_to", "recognise"]
 
@@ -50,9 +51,9 @@ def known_by(target: TargetModel, fingerprint: str, say: Callable[[str], None] |
     return known
 
 
-def note_to(progress: Callable[[str, int, int], None]) -> Callable[[str], None]:
+def note_to(progress: Progress) -> Callable[[str], None]:
     """Return what sends a line for the user through a progress."""
-    return lambda text: progress(f"note {text}", 0, 0)
+    return lambda text: progress(Note(text))
 
 
 def recognise(engine: Engine, fingerprint: str, say: Callable[[str], None] | None = None) -> None:

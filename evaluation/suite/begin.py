@@ -17,7 +17,7 @@ from evaluation.suite.execution.steps import Steps
 from evaluation.suite.execution.worker_info import ModelInfo, WorkerInfo
 from evaluation.suite.grid import Cell, check_splits, plan_cells, resolve
 from ravel.common.errors import SuiteError
-from ravel.common.progress import Progress
+from ravel.common.progress import Note, Progress
 from ravel.common.registry import Registry
 from ravel.instance import Instance
 
@@ -52,7 +52,7 @@ def begin_run(
     context = RunContext(instance, model, run, methods)
     _open_folder(config, context, cells, worker.environment)
     if worker.cache is not None:
-        progress(f"note cache: {worker.cache}", 0, 0)
+        progress(Note(f"cache: {worker.cache}"))
     return Steps(context, config, executor, progress), cells
 
 

@@ -36,7 +36,7 @@ from ravel.building.config import BuildConfig
 from ravel.common.errors import SuiteError
 from ravel.common.folders import check_new_folder, new_folder
 from ravel.common.io import canonical_json, read_json, remove_folder, sha256_text
-from ravel.common.progress import Progress, silent
+from ravel.common.progress import Progress, counting, silent
 from ravel.facts.sources import open_tables
 from ravel.facts.tables import Tables
 from ravel.instance import Instance, Manifest
@@ -209,7 +209,7 @@ def score_folder(
         featurizer,
         _featurizer_id(folder, header, featurizer.size, instance, engine),
         replace(request, attributes=request.attributes or _own_attributes(header, instance)),
-        progress=lambda done, total: progress("pairs", done, total),
+        progress=counting(progress, "pairs"),
     )
 
 

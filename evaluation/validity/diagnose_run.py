@@ -32,7 +32,7 @@ from evaluation.report.page import write_report
 from evaluation.scoring.scores import FeaturizerId
 from evaluation.validity.diagnosis.diagnose import DiagnosisConfig, diagnose, settings_of
 from ravel.common.errors import SuiteError
-from ravel.common.progress import Progress, silent
+from ravel.common.progress import Counted, Progress, counting, silent
 from ravel.instance import Instance
 
 __all__ = [
@@ -109,7 +109,7 @@ def diagnose_folder(
         target_attribute,
         config,
         shuffled=control,
-        progress=lambda done, total: progress("patches", done, total),
+        progress=counting(progress, "patches"),
     )
 
 
@@ -171,9 +171,9 @@ def diagnose_run(
     cells = subspaces.cells()
     rows: list[RunRow] = []
     for number, (cell, attributes) in enumerate(cells.items()):
-        progress("cells", number, len(cells))
+        progress(Counted("cells", number, len(cells)))
         rows += subspaces.diagnosed(cell, attributes, progress)
-    progress("cells", len(cells), len(cells))
+    progress(Counted("cells", len(cells), len(cells)))
     write_report(run.path)
     return rows
 
@@ -269,7 +269,7 @@ class _ChosenSubspaces:
             self.config,
             shuffled=None if control is None else load_featurizer(control)[0],
             siblings=[self._load(other)[0] for other in siblings],
-            progress=lambda done, total: progress(label, done, total),
+            progress=counting(progress, label),
         )
 
     def _cells_of(self, method: str, attribute: str) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Protocol
 
-from ravel.common.progress import Progress
+from ravel.common.progress import Counted, Progress
 from ravel.terms.schema import Completion, Prompt
 
 __all__ = ["Answerer", "Decided", "StopNotes", "complete", "complete_in_chunks"]
@@ -99,14 +99,14 @@ def complete_in_chunks(
     `decided` counts places over all chunks; it is called before the completion is yielded.
     """
     seen: dict[Completion, Completion] = {}
-    progress(stage, 0, total)
+    progress(Counted(stage, 0, total))
     done = 0
     while chunk := list(islice(prompts, _CHUNK)):
         shifted = None if decided is None else _from(decided, done)
         for answer in complete(answerer, chunk, max_new_tokens, shifted):
             yield seen.setdefault(answer, answer)
         done += len(chunk)
-        progress(stage, done, total)
+        progress(Counted(stage, done, total))
 
 
 def _from(decided: Decided, first: int) -> Decided:

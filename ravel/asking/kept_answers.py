@@ -22,7 +22,7 @@ from ravel.common.io import (
     sync_file,
     write_bytes,
 )
-from ravel.common.progress import Progress
+from ravel.common.progress import Note, Progress
 from ravel.common.strict_json import JsonError, parse_json
 from ravel.terms.schema import Completion, Prompt
 
@@ -56,12 +56,12 @@ class KeptAnswers:
         others = [path.name for path in sorted(folder.glob(f"*{_SUFFIX}")) if path != self._path]
         if others:
             note = f"answers of another model, data or configuration in {folder} are not used and stay there"
-            progress(f"note {note}: {', '.join(others)}", 0, 0)
+            progress(Note(f"{note}: {', '.join(others)}"))
         self._kept = self._read()
         self._used = 0
         if self._kept:
             total = sum(len(row["answers"]) for row in self._kept)
-            progress(f"note goes on after {total} answers kept in {folder}", 0, 0)
+            progress(Note(f"goes on after {total} answers kept in {folder}"))
 
     def complete(
         self, prompts: Sequence[Prompt], max_new_tokens: int, decided: Decided | None = None

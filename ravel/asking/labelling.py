@@ -12,7 +12,7 @@ from ravel.asking.answerer import Answerer
 from ravel.asking.labels import extract_label, label_tokens_of
 from ravel.asking.positions import PositionError, last_token_of
 from ravel.asking.prompts import fill
-from ravel.common.progress import Progress
+from ravel.common.progress import Counted, Progress
 from ravel.instance.rows import PromptRecord
 from ravel.matching import NumberWithin
 from ravel.terms.schema import Completion, EntityFacts, EntityType, Prompt, Template
@@ -46,11 +46,11 @@ def with_position(cells: Sequence[Cell], answerer: Answerer, *, progress: Progre
     """Return the cells whose entity ends with a token of its own, in order."""
     found: list[Cell] = []
     for start in range(0, len(cells), _CHUNK):
-        progress(stage, start, len(cells))
+        progress(Counted(stage, start, len(cells)))
         chunk = cells[start : start + _CHUNK]
         offsets = answerer.offsets([cell.prompt.text for cell in chunk])
         found += [c for c, places in zip(chunk, offsets, strict=True) if _has_position(places, c.prompt)]
-    progress(stage, len(cells), len(cells))
+    progress(Counted(stage, len(cells), len(cells)))
     return found
 
 

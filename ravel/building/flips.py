@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ravel.asking.knowledge import Questioner
 from ravel.asking.labelling import Labeller
 from ravel.building.cells import AnsweredCell
-from ravel.common.progress import Progress
+from ravel.common.progress import Counted, Progress
 from ravel.common.seeds import numpy_stream
 
 __all__ = ["label_flips"]
@@ -28,7 +28,7 @@ def label_flips(
     differ = 0
     for done, place in enumerate(sorted(chosen.tolist()), start=1):
         differ += _differs(answered[place], questioner, labeller)
-        progress("asked alone", done, size)
+        progress(Counted("asked alone", done, size))
     return {"asked": size, "differ": differ}
 
 

@@ -11,11 +11,14 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from ravel.common.progress import Counted, Event, Finished, Note
 from ravel.common.progress import Progress as Report
 
 __all__ = ["shown_progress"]
 
 _SECONDS_BETWEEN_LINES = 15.0
+_PART = " "
+"""Names the bar of parts; no stage is called so."""
 
 
 @contextmanager
@@ -34,21 +37,6 @@ def shown_progress() -> Iterator[Report]:
         yield _Bars(progress).report
 
 
-def _is_detail(stage: str) -> bool:
-    """Tell whether a stage is a part of another one: such a stage names its cell."""
-    return " " in stage and stage.split(" ", 1)[0] in ("fit", "judge")
-
-
-def _is_finished(stage: str) -> bool:
-    """Tell whether a report says that a cell was just finished: each gets a line of its own."""
-    return stage.startswith("finished ")
-
-
-def _note_in(stage: str) -> str | None:
-    """Return the line that a report brings for the user, if it brings one."""
-    return stage.removeprefix("note ") if stage.startswith("note ") else None
-
-
 class _Cells:
     """Counts the cells that this process finished, for an estimate that knows nothing of earlier ones."""
 
@@ -56,7 +44,7 @@ class _Cells:
         self._began: float | None = None
         self._finished = 0
 
-    def line(self, stage: str, done: int, total: int) -> str:
+    def line(self, event: Finished) -> str:
         """Return the line of a finished cell, with what is left at the pace since the first one."""
         now = time.monotonic()
         left = ""
@@ -65,34 +53,35 @@ class _Cells:
         else:
             self._finished += 1
             pace = (now - self._began) / self._finished
-            left = f", about {pace * (total - done) / 60:.0f} min left" if done < total else ""
-        return f"[{done}/{total}] {stage.removeprefix('finished ')}{left}"
+            rest = event.total - event.done
+            left = f", about {pace * rest / 60:.0f} min left" if rest > 0 else ""
+        return f"[{event.done}/{event.total}] {event.what} in {event.seconds:.1f} s{left}"
 
 
 class _Bars:
-    """A bar per stage; the fits and judgements inside cells share one bar."""
+    """A bar per stage; the parts of other stages share one bar."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self._bars: dict[str, TaskID] = {}
-        self._detail = ""
+        self._part = ""
         self._cells = _Cells()
 
-    def report(self, stage: str, done: int, total: int) -> None:
-        note = _note_in(stage)
-        if note is not None:
-            self._progress.console.print(note, markup=False, highlight=False)
-            return
-        if _is_finished(stage):
-            self._progress.console.print(self._cells.line(stage, done, total), markup=False, highlight=False)
-            return
-        key = "detail" if _is_detail(stage) else stage
+    def report(self, event: Event) -> None:
+        if isinstance(event, Counted):
+            self._count(event)
+        else:
+            line = event.text if isinstance(event, Note) else self._cells.line(event)
+            self._progress.console.print(line, markup=False, highlight=False)
+
+    def _count(self, event: Counted) -> None:
+        key = _PART if event.part else event.stage
         if key not in self._bars:
-            self._bars[key] = self._progress.add_task(stage, total=total)
-        if key == "detail" and stage != self._detail:
-            self._detail = stage
-            self._progress.reset(self._bars[key], description=stage, total=total)
-        self._progress.update(self._bars[key], completed=done, total=total)
+            self._bars[key] = self._progress.add_task(event.stage, total=event.total)
+        if event.part and event.stage != self._part:
+            self._part = event.stage
+            self._progress.reset(self._bars[key], description=event.stage, total=event.total)
+        self._progress.update(self._bars[key], completed=event.done, total=event.total)
 
 
 class _Lines:
@@ -103,18 +92,18 @@ class _Lines:
         self._spoken = time.monotonic()
         self._cells = _Cells()
 
-    def report(self, stage: str, done: int, total: int) -> None:
-        note = _note_in(stage)
-        if note is not None:
-            typer.echo(note, err=True)
-            return
-        if _is_finished(stage):
-            typer.echo(self._cells.line(stage, done, total), err=True)
-            return
+    def report(self, event: Event) -> None:
+        if isinstance(event, Counted):
+            self._count(event)
+        else:
+            typer.echo(event.text if isinstance(event, Note) else self._cells.line(event), err=True)
+
+    def _count(self, event: Counted) -> None:
         now = time.monotonic()
-        began = self._started.setdefault(stage, now)
+        began = self._started.setdefault(event.stage, now)
         if now - self._spoken < _SECONDS_BETWEEN_LINES:
             return
         self._spoken = now
-        left = f", about {(now - began) / done * (total - done):.0f} s left" if done else ""
-        typer.echo(f"{stage}: {done} of {total}{left}", err=True)
+        rest = event.total - event.done
+        left = f", about {(now - began) / event.done * rest:.0f} s left" if event.done else ""
+        typer.echo(f"{event.stage}: {event.done} of {event.total}{left}", err=True)

@@ -36,7 +36,7 @@ from evaluation.exchange.hub.errors import in_words, offline
 from evaluation.exchange.hub.layout import TravellingFile, named
 from ravel import __version__
 from ravel.common.errors import SuiteError
-from ravel.common.progress import Progress
+from ravel.common.progress import Counted, Progress
 
 __all__ = ["DEFAULT_BRANCH", "REPO_TYPES", "HubFile", "RepoType", "Repository"]
 
@@ -210,7 +210,7 @@ class Repository:
             try:
                 for done, fetched in enumerate(as_completed(pending), start=1):
                     fetched.result()
-                    progress("files", done, len(pending))
+                    progress(Counted("files", done, len(pending)))
             except BaseException:
                 pool.shutdown(wait=True, cancel_futures=True)
                 raise

@@ -27,7 +27,7 @@ from evaluation.verify.submission.unpack import opened
 from ravel.common.errors import SuiteError
 from ravel.common.folders import check_new_folder, new_folder
 from ravel.common.io import write_json, write_jsonl
-from ravel.common.progress import Progress, silent
+from ravel.common.progress import Counted, Progress, silent
 from ravel.instance import Instance
 from ravel.terms.schema import Generalisation, split_name
 
@@ -114,7 +114,7 @@ def judge_submission(
     featurizers = {entry: _fitting(folder, entry, engine) for entry in submission.featurizers}
     said, natural = {}, NaturalAnswers(engine)
     for done, (entry, featurizer) in enumerate(featurizers.items()):
-        progress("featurizers", done, len(featurizers))
+        progress(Counted("featurizers", done, len(featurizers)))
         for generalisation in submission.generalisations:
             said[entry, generalisation] = judge(
                 instance,
@@ -126,7 +126,7 @@ def judge_submission(
                 tolerance=submission.judging.tolerance,
                 natural=natural,
             )
-    progress("featurizers", len(featurizers), len(featurizers))
+    progress(Counted("featurizers", len(featurizers), len(featurizers)))
     cells = {entry: cell_of(folder / entry.path) for entry in submission.featurizers}
     scores = _scores(submission, cells, said)
     return JudgedSubmission(

@@ -20,7 +20,7 @@ from evaluation.suite.cells.finished import cell_refusal
 from evaluation.suite.cells.shared_tensors import SharedTensors
 from evaluation.suite.cells.workspace import FolderWorkspace
 from evaluation.suite.grid import Cell
-from ravel.common.progress import Progress
+from ravel.common.progress import Progress, counting
 
 __all__ = ["describe_cell", "groups_of", "judge_cell", "run_cells"]
 
@@ -129,7 +129,7 @@ def _judge(
             split,
             cell.site,
             featurizer,
-            lambda done, total: progress(f"judge {cell.label()}", done, total),
+            counting(progress, f"judge {cell.label()}", part=True),
         )
         folder.write_outcomes(split, outcomes)
 

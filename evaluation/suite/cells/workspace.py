@@ -10,7 +10,7 @@ from torch import Tensor
 from evaluation.records.run_folder import CellFolder
 from evaluation.suite.cells.shared_tensors import SharedTensors
 from ravel.common.io import append_text, canonical_json, make_folder, write_text
-from ravel.common.progress import Progress
+from ravel.common.progress import Counted, Progress
 
 __all__ = ["FolderWorkspace"]
 
@@ -36,7 +36,7 @@ class FolderWorkspace:
 
     def progress(self, done: int, total: int) -> None:
         """Pass the report on as stage `fit <cell>`."""
-        self._progress(f"fit {self._label}", done, total)
+        self._progress(Counted(f"fit {self._label}", done, total, part=True))
 
     def shared(self, key: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
         """Return what the run keeps under the key, or make it; without a store it is made each time."""

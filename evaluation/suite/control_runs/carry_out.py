@@ -23,7 +23,7 @@ from evaluation.suite.control_runs.controlled import ControlledPoints
 from evaluation.suite.controls import CONTROLS, ReferenceInputs, View
 from evaluation.suite.grid import Cell
 from ravel.common.io import write_jsonl
-from ravel.common.progress import Progress
+from ravel.common.progress import Counted, Progress, counting
 from ravel.common.sizes import parse_bytes
 from ravel.terms.schema import split_name
 
@@ -45,16 +45,16 @@ def run_control(
     controlled = ControlledPoints(CONTROLS.get(name), points, context, config)
     model = _ControlModel(controlled)
     stage, cells = f"control {name}", controlled.cells()
-    progress(stage, 0, len(cells))
+    progress(Counted(stage, 0, len(cells)))
     if controlled.control.refits:
         _fit(controlled, model, list(cells.values()), progress)
     else:
         _take_over(controlled, cells)
     for done, (ordinary, cell) in enumerate(cells.items()):
-        progress(stage, done, len(cells))
+        progress(Counted(stage, done, len(cells)))
         if controlled.refusal(cell) is None:
             _judge(controlled, model, ordinary, cell, progress)
-    progress(stage, len(cells), len(cells))
+    progress(Counted(stage, len(cells), len(cells)))
 
 
 class _ControlModel:
@@ -133,7 +133,7 @@ def _with_vectors(
     if not looking:
         return None
     sites = list(dict.fromkeys(cell.site for cell in looking))
-    grid, report = controlled.context, partial(progress, "activations")
+    grid, report = controlled.context, counting(progress, "activations")
     return collect_vectors(grid.instance.without_test(), engine, sites, grid.run.shared, report)
 
 
@@ -178,7 +178,7 @@ def _said(
         split,
         cell.site,
         featurizer,
-        lambda done, total: progress(f"judge {cell.label()}", done, total),
+        counting(progress, f"judge {cell.label()}", part=True),
     )
 
 

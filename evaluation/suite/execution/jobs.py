@@ -21,7 +21,7 @@ from evaluation.suite.execution.worker_state import WorkerState
 from evaluation.suite.forecast.cache import planned_cache
 from evaluation.suite.grid import Cell
 from ravel.building.config import BuildConfig
-from ravel.common.progress import Progress
+from ravel.common.progress import Progress, counting
 from ravel.facts.sources import open_tables
 
 __all__ = ["BuildJob", "CollectJob", "ControlJob", "DescribeJob", "FitJob", "JudgeJob", "PrepareJob"]
@@ -118,7 +118,7 @@ class CollectJob(_WholeRun):
 
     def work(self, state: WorkerState, progress: Progress) -> None:
         """Write the vectors into the run's `shared/`, if they are not there."""
-        state.with_vectors(self.sites, partial(progress, "activations"))
+        state.with_vectors(self.sites, counting(progress, "activations"))
 
 
 @dataclass(frozen=True, slots=True)

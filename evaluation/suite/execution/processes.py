@@ -137,7 +137,7 @@ class ProcessExecutor:
         except (EOFError, ConnectionResetError):
             return self._died(worker)
         if kind == "progress":
-            self._progress(*content)
+            self._progress(content)
             return None
         ended: JobResult = content
         # The very object that was submitted, so that it can be told by identity.

@@ -18,7 +18,7 @@ from evaluation.suite.execution.serial import do_job
 from evaluation.suite.execution.worker import WorkerSpec, state_of, throttled, use_threads
 from evaluation.suite.execution.worker_state import WorkerState
 from ravel.common.errors import SuiteError
-from ravel.common.progress import Progress
+from ravel.common.progress import Event, Progress
 from ravel.common.registry.plugins import PLUGINS_VARIABLE, plugin_files
 
 __all__ = ["RayExecutor"]
@@ -85,7 +85,7 @@ class RayExecutor:
             self._reports = self._new_reports()
             return
         for report in reports:
-            self._progress(*report)
+            self._progress(report)
 
     def _new_reports(self) -> Any:
         # On this node where it can be, so that the loss of another one loses no report.
@@ -122,13 +122,13 @@ class _Reports:
     """Keeps what tasks report until the coordinator takes it."""
 
     def __init__(self) -> None:
-        self._kept: list[tuple[str, int, int]] = []
+        self._kept: list[Event] = []
 
-    def put(self, report: tuple[str, int, int]) -> None:
+    def put(self, report: Event) -> None:
         """Keep a report."""
         self._kept.append(report)
 
-    def take(self) -> list[tuple[str, int, int]]:
+    def take(self) -> list[Event]:
         """Return what was kept, once."""
         kept, self._kept = self._kept, []
         return kept
@@ -148,7 +148,7 @@ def _do(spec: WorkerSpec, job: Job, reports: Any) -> tuple[object, JobError | No
     if spec.home.is_dir():
         os.chdir(spec.home)
     use_threads(spec.threads)
-    progress = throttled(lambda *report: reports.put.remote(report))
+    progress = throttled(lambda event: reports.put.remote(event))
     ended = do_job(_state(spec.run.as_posix(), spec), job, progress)
     return ended.value, ended.error, ended.seconds
 

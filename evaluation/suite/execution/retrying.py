@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from evaluation.suite.execution.protocol import Executor, Job, JobError, JobResult
-from ravel.common.progress import Progress
+from ravel.common.progress import Note, Progress
 
 __all__ = ["Failed", "carry_out", "result_of"]
 
@@ -72,9 +72,9 @@ def carry_out(
         attempts[id(job)] += 1
         again = _again(job, error, attempts[id(job)], retries)
         if again:
-            progress(f"note {job.label()}: {error.words} It is tried again.", 0, 0)
+            progress(Note(f"{job.label()}: {error.words} It is tried again."))
         else:
-            progress(f"note {job.label()} failed: {error.words}", 0, 0)
+            progress(Note(f"{job.label()} failed: {error.words}"))
             failed.append(Failed(job, error, attempts[id(job)]))
         for next_job, before in again:
             attempts[id(next_job)] = before

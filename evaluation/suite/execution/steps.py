@@ -18,7 +18,7 @@ from evaluation.suite.execution.jobs import CollectJob, ControlJob, FitJob, Judg
 from evaluation.suite.execution.protocol import Executor, Job, JobResult
 from evaluation.suite.execution.retrying import Failed, carry_out, result_of
 from evaluation.suite.grid import Cell, ChosenCells
-from ravel.common.progress import Progress
+from ravel.common.progress import Counted, Finished, Progress
 from ravel.terms.schema import split_name
 
 __all__ = ["Steps"]
@@ -55,10 +55,10 @@ class Steps:
                 done += 1
                 if cell in new:
                     took = end.seconds / len(fresh)
-                    self.progress(f"finished {cell.label()} in {took:.1f} s", done, len(cells))
-            self.progress("cells", done, len(cells))
+                    self.progress(Finished(cell.label(), took, done, len(cells)))
+            self.progress(Counted("cells", done, len(cells)))
 
-        self.progress("cells", done, len(cells))
+        self.progress(Counted("cells", done, len(cells)))
         return _of_cells(self._carry_out(jobs, ended))
 
     def judge(self, cells: Sequence[Cell]) -> list[Failure]:
@@ -70,9 +70,9 @@ class Steps:
         def ended(end: JobResult) -> None:
             nonlocal done
             done += 1
-            self.progress("test", done, len(cells))
+            self.progress(Counted("test", done, len(cells)))
 
-        self.progress("test", done, len(cells))
+        self.progress(Counted("test", done, len(cells)))
         return _of_cells(self._carry_out(jobs, ended))
 
     def control(self, chosen: ChosenCells) -> tuple[ControlResults, list[Failure]]:

@@ -6,7 +6,6 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection
@@ -28,7 +27,7 @@ from evaluation.records.run_folder import RunFolder
 from evaluation.suite.execution.protocol import Job
 from evaluation.suite.execution.serial import do_job
 from evaluation.suite.execution.worker_state import WorkerState
-from ravel.common.progress import Progress
+from ravel.common.progress import Counted, Event, Progress
 from ravel.common.signals import stop_on_term
 
 __all__ = [
@@ -118,17 +117,18 @@ def use_threads(threads: int | None) -> None:
         threadpool_limits(limits=threads)
 
 
-def throttled(send: Callable[[str, int, int], None]) -> Progress:
+def throttled(send: Progress) -> Progress:
     """Return a progress that passes on what is new, and of one stage no more than a few reports a second."""
     last: dict[str, float] = {}
 
-    def progress(stage: str, done: int, total: int) -> None:
-        now = time.monotonic()
-        if total and done < total and now - last.get(stage, -1.0) < _SECONDS_BETWEEN_REPORTS:
-            return
-        last.clear()
-        last[stage] = now
-        send(stage, done, total)
+    def progress(event: Event) -> None:
+        if isinstance(event, Counted):
+            now = time.monotonic()
+            if event.done < event.total and now - last.get(event.stage, -1.0) < _SECONDS_BETWEEN_REPORTS:
+                return
+            last.clear()
+            last[event.stage] = now
+        send(event)
 
     return progress
 
@@ -144,7 +144,7 @@ def serve(
     os.environ.update(environment)
     use_threads(spec.threads)
     state = state_of(spec, shared)
-    progress = throttled(lambda *report: connection.send(("progress", report)))
+    progress = throttled(lambda event: connection.send(("progress", event)))
     try:
         while (job := _received(connection)) is not None:
             connection.send(("ended", do_job(state, job, progress)))

@@ -18,7 +18,7 @@ from evaluation.judging.recognition import recognise
 from evaluation.records.run_folder import RunFolder
 from evaluation.suite.cells.context import RunContext
 from evaluation.suite.cells.stored_vectors import collect_vectors
-from ravel.common.progress import Progress
+from ravel.common.progress import Note, Progress
 from ravel.common.registry import Registry
 from ravel.instance import Instance
 
@@ -95,7 +95,7 @@ class WorkerState:
     def begin_job(self, progress: Progress) -> None:
         """Forget what could make the next job's numbers depend on earlier ones; `progress` gets the engine's
         lines for the user."""
-        self._note = lambda text: progress(f"note {text}", 0, 0)
+        self._note = lambda text: progress(Note(text))
         if self._engine is None:
             return
         renewed = self._engine if self._renew is None else self._renew(self._engine)

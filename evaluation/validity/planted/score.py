@@ -37,7 +37,7 @@ from evaluation.validity.planted.validity import validity
 from ravel.building import BuildConfig, build_instance
 from ravel.common.errors import SuiteError
 from ravel.common.io import write_text
-from ravel.common.progress import Progress, silent
+from ravel.common.progress import Progress, counting, silent
 from ravel.instance import Instance
 from ravel.terms.schema import SOURCE_KINDS, Generalisation, split_name
 
@@ -165,7 +165,7 @@ def _world(name: str, out: Path, progress: Progress) -> PlantedWorld:
     if plain in planted_specs() and not Path(plain).is_dir():
         folder = out / "worlds" / plain
         if not folder.is_dir():
-            made = make_world(planted_spec(plain), lambda done, n: progress(f"training {plain}", done, n))
+            made = make_world(planted_spec(plain), counting(progress, f"training {plain}"))
             save_world(made, folder)
         plain = str(folder)
     world = load_world(plain)

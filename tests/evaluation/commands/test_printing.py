@@ -22,6 +22,7 @@ from evaluation.commands.printing import (
     warn,
 )
 from evaluation.report.tables import Column, Row, Table, TableCell
+from ravel.common.progress import Counted, Finished, Note
 
 TABLE = Table(
     name="main",
@@ -61,7 +62,7 @@ def test_progress_off_a_terminal_is_a_line_now_and_then(
     monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
     with shown_progress() as report:
         for done in range(5):
-            report("cells", done, 8)
+            report(Counted("cells", done, 8))
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.splitlines() == [
@@ -78,7 +79,7 @@ def test_each_finished_cell_has_a_line_with_what_is_left(
     with shown_progress() as report:
         # 97 cells were finished by an earlier process: they say nothing of the pace.
         for done, name in ((98, "a"), (99, "b"), (101, "c")):
-            report(f"finished {name} in 1.0 s", done, 101)
+            report(Finished(name, 1.0, done, 101))
     assert capsys.readouterr().err.splitlines() == [
         "[98/101] a in 1.0 s",
         "[99/101] b in 1.0 s, about 2 min left",
@@ -86,17 +87,23 @@ def test_each_finished_cell_has_a_line_with_what_is_left(
     ]
 
 
+def test_a_note_is_a_line_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    with shown_progress() as report:
+        report(Note("cache: [none]"))
+    assert capsys.readouterr().err == "cache: [none]\n"
+
+
 def test_bars_share_a_row_for_what_happens_inside_cells() -> None:
     drawn = Progress(console=Console(file=io.StringIO()))
     bars = progress._Bars(drawn)
-    for stage, done, total in (
-        ("cells", 0, 2),
-        ("fit das A", 3, 9),
-        ("judge das A", 0, 5),
-        ("cells", 1, 2),
-        ("fit das B", 9, 9),
+    for event in (
+        Counted("cells", 0, 2),
+        Counted("fit das A", 3, 9, part=True),
+        Counted("judge das A", 0, 5, part=True),
+        Counted("cells", 1, 2),
+        Counted("fit das B", 9, 9, part=True),
     ):
-        bars.report(stage, done, total)
+        bars.report(event)
     assert [(task.description, task.completed, task.total) for task in drawn.tasks] == [
         ("cells", 1, 2),
         ("fit das B", 9, 9),

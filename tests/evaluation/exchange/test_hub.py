@@ -33,6 +33,7 @@ from evaluation.suite.run import RunRequest, run_suite
 from evaluation.verify.folders import Kind, verify_artefact
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_json, write_json
+from ravel.common.progress import Event
 from ravel.instance import Instance
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -589,7 +590,7 @@ class TestErrors:
     ) -> None:
         push_folder(made["instance"], "ann/i")
 
-        def stop(stage: str, done: int, total: int) -> None:
+        def stop(event: Event) -> None:
             raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):

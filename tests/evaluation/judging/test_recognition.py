@@ -105,7 +105,7 @@ def test_the_old_fingerprint_goes_on_with_a_note(
 ) -> None:
     instance_of(target, old=True).save(tmp_path / "instance")
     said: list[str] = []
-    fit_folder(FIT, tmp_path / "instance", model, tmp_path / "out", lambda stage, *_: said.append(stage))
+    fit_folder(FIT, tmp_path / "instance", model, tmp_path / "out", lambda event: said.append(str(event)))
     assert sum("fingerprint of an earlier release" in line for line in said) == 1
     _, header = load_featurizer(tmp_path / "out")
     assert header.target_fingerprint == target.old_fingerprint
@@ -138,7 +138,7 @@ def test_a_run_on_an_old_instance_is_sound(target: TargetModel, tmp_path: Path, 
         origin="a test",
     )
     said: list[str] = []
-    run_suite(RunRequest(config, tmp_path / "run"), lambda stage, *_: said.append(stage))
+    run_suite(RunRequest(config, tmp_path / "run"), lambda event: said.append(str(event)))
     assert any("fingerprint of an earlier release" in line for line in said)
     assert verify_artefact(tmp_path / "run").problems == ()
     assert read_json(tmp_path / "run" / "environment.json")["model_fingerprint"] == target.old_fingerprint

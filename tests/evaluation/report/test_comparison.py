@@ -33,6 +33,7 @@ from evaluation.suite.grid import plan_cells, resolve
 from evaluation.suite.run import RunRequest, RunSummary, run_suite
 from evaluation.verify.folders import verify_artefact
 from ravel.common.errors import SuiteError
+from ravel.common.progress import Counted, Event, Finished
 from ravel.common.registry import Registry
 from ravel.terms.schema import SOURCE_KINDS, Prompt
 
@@ -208,12 +209,13 @@ def test_a_refused_attribute_is_a_hole_with_its_reason(finished: RunSummary) -> 
 
 
 def test_a_refused_cell_is_not_tried_again(finished: RunSummary) -> None:
-    stages: list[str] = []
+    events: list[Event] = []
     run_suite(
         RunRequest(_config(), finished.folder, engine=WORLD, instance=INSTANCE, methods=METHODS),
-        lambda stage, done, total: stages.append(stage.split(" ")[0]),
+        events.append,
     )
-    assert set(stages) <= {"cells", "test"}
+    assert {event.stage for event in events if isinstance(event, Counted)} <= {"cells", "test"}
+    assert not [event for event in events if isinstance(event, Finished)]
 
 
 # --- sizes and seeds

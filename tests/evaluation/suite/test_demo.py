@@ -16,6 +16,7 @@ from evaluation.records.scores import read_scores
 from evaluation.suite.demo import DEMO, QUICK, DemoPlan, run_demo_on
 from ravel.building import BuildConfig
 from ravel.common.errors import SuiteError
+from ravel.common.progress import Counted, Event
 from ravel.facts.sources import open_tables
 from ravel.facts.tables import Tables, read_bundled
 
@@ -74,8 +75,8 @@ def test_a_demo_stopped_while_fitting_is_finished(
 ) -> None:
     whole = run_demo_on(tmp_path / "whole", TINY, tables, engine)
 
-    def stop(stage: str, done: int, total: int) -> None:
-        if stage == "cells" and done >= 2:
+    def stop(event: Event) -> None:
+        if isinstance(event, Counted) and event.stage == "cells" and event.done >= 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

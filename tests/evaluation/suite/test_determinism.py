@@ -20,7 +20,7 @@ from das.threads import using_threads
 from evaluation.config.suite import SuiteConfig
 from evaluation.records.scores import ScoreRecord
 from evaluation.suite.run import RunRequest, RunSummary, run_suite
-from ravel.common.progress import Progress, silent
+from ravel.common.progress import Event, Note, Progress, silent
 from ravel.instance import Instance
 
 METHODS = ["mean_difference", "das", "mdas", "dbm"]
@@ -150,9 +150,9 @@ def test_a_run_short_of_memory_gives_the_same_bytes_and_says_so(
 ) -> None:
     notes: list[str] = []
 
-    def progress(stage: str, done: int, total: int) -> None:
-        if stage.startswith("note ") and "out of memory" in stage:
-            notes.append(stage)
+    def progress(event: Event) -> None:
+        if isinstance(event, Note) and "out of memory" in event.text:
+            notes.append(event.text)
 
     with short_of_memory(small_target, too_large) as failed:
         found = ran(tmp_path / "run", instance, small_target, progress=progress)

@@ -34,7 +34,7 @@ from evaluation.suite.execution.retrying import Failed, carry_out
 from evaluation.suite.grid import Cell
 from evaluation.suite.run import RunSummary
 from ravel.common.errors import StorageError, SuiteError
-from ravel.common.progress import silent
+from ravel.common.progress import Counted, Event, silent
 from ravel.common.signals import uninterrupted
 
 
@@ -72,8 +72,9 @@ def test_a_worker_killed_in_a_cell_loses_and_doubles_nothing(
 
     monkeypatch.setattr(ProcessExecutor, "submit", watched)
 
-    def progress(stage: str, done: int, total: int) -> None:
-        if stage.startswith("fit mdas") and not killed and pools[-1].pids():
+    def progress(event: Event) -> None:
+        fitting = isinstance(event, Counted) and event.stage.startswith("fit mdas")
+        if fitting and not killed and pools[-1].pids():
             killed.append(pools[-1].pids()[0])
             os.kill(killed[0], signal.SIGKILL)
 

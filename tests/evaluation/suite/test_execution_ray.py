@@ -14,6 +14,7 @@ from execution_world import carried_out, results, suite
 
 from evaluation.config.target import TargetConfig
 from evaluation.suite.run import RunRequest, RunSummary, run_suite
+from ravel.common.progress import Counted, Event, Note
 
 ray = pytest.importorskip("ray", reason="NO RAY: the tests of the cluster are SKIPPED")
 cluster_utils = pytest.importorskip("ray.cluster_utils")
@@ -54,11 +55,11 @@ def test_a_cluster_of_two_nodes_gives_the_bytes_of_serial_though_a_worker_is_kil
 ) -> None:
     cluster.add_node(num_cpus=1)
     killed: list[int] = []
-    said: list[str] = []
+    said: list[Event] = []
 
-    def progress(stage: str, done: int, total: int) -> None:
-        said.append(stage)
-        if stage.startswith("fit mdas") and not killed:
+    def progress(event: Event) -> None:
+        said.append(event)
+        if isinstance(event, Counted) and event.stage.startswith("fit mdas") and not killed:
             killed.extend(worker_processes()[:1])
             for pid in killed:
                 os.kill(pid, signal.SIGKILL)
@@ -81,12 +82,13 @@ def test_a_node_that_is_removed_loses_nothing(world: World, tmp_path: Path, clus
     serial = carried_out(suite(world, **changes), tmp_path / "serial")
     second = cluster.add_node(num_cpus=1)
     removed: list[bool] = []
-    said: list[str] = []
+    said: list[Event] = []
 
-    def progress(stage: str, done: int, total: int) -> None:
-        said.append(stage)
+    def progress(event: Event) -> None:
+        said.append(event)
+        fitting = isinstance(event, Counted) and event.stage.startswith("fit")
         # A node has room for one task: with two at work the second node is at one of them.
-        if stage.startswith("fit") and not removed and len(worker_processes()) == 2:
+        if fitting and not removed and len(worker_processes()) == 2:
             removed.append(True)
             cluster.remove_node(second, allow_graceful=False)
 
@@ -99,9 +101,9 @@ def test_a_node_that_is_removed_loses_nothing(world: World, tmp_path: Path, clus
     assert results(tmp_path / "run") == results(serial.folder)
 
 
-def tried_again(said: list[str]) -> bool:
+def tried_again(said: list[Event]) -> bool:
     """Whether a job came to nothing for its worker was gone, and was given to another."""
-    return any(words.startswith("note") and words.endswith("It is tried again.") for words in said)
+    return any(isinstance(event, Note) and event.text.endswith("It is tried again.") for event in said)
 
 
 def worker_processes() -> list[int]:

@@ -32,6 +32,7 @@ from evaluation.suite.grid import Cell, check_splits, plan_cells, resolve
 from evaluation.suite.run import RunRequest, RunSummary, run_suite
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_json
+from ravel.common.progress import Counted, Event
 from ravel.common.registry import Registry
 from ravel.instance import Instance
 
@@ -288,11 +289,12 @@ def test_no_test_prompt_is_run_before_everything_is_chosen(tmp_path: Path) -> No
     engine = Watched()
     tested_at: list[tuple[str, int]] = []
 
-    def progress(stage: str, done: int, total: int) -> None:
-        tested_at.append((stage.split(" ")[0], engine.tested))
+    def progress(event: Event) -> None:
+        stage = event.stage.split(" ")[0] if isinstance(event, Counted) else type(event).__name__
+        tested_at.append((stage, engine.tested))
 
     run_suite(RunRequest(config(), tmp_path / "run", engine=engine, instance=INSTANCE), progress)
-    assert {stage for stage, _ in tested_at} == {"cells", "fit", "finished", "judge", "test"}
+    assert {stage for stage, _ in tested_at} == {"cells", "fit", "Finished", "judge", "test"}
     assert max(tested for stage, tested in tested_at if stage == "cells") == 0
     assert engine.tested > 0
 

@@ -15,6 +15,7 @@ import ravel.asking.answerer
 from ravel.asking.answerer import Decided
 from ravel.asking.kept_answers import KeptAnswers, kept_folder
 from ravel.building import BuildConfig, build_instance
+from ravel.common.progress import Event, Note
 from ravel.instance import Instance
 from ravel.terms.schema import Completion, Prompt
 
@@ -58,9 +59,9 @@ def kept_build(
     """Build with kept answers, as the command does."""
     said = [] if notes is None else notes
 
-    def progress(stage: str, done: int, total: int) -> None:
-        if stage.startswith("note "):
-            said.append(stage)
+    def progress(event: Event) -> None:
+        if isinstance(event, Note):
+            said.append(event.text)
 
     kept = KeptAnswers(answerer, kept_folder(out), [answerer.fingerprint, config.model_dump()], progress)
     instance = build_instance(town_tables(), kept, config)
@@ -106,7 +107,7 @@ def test_a_torn_or_damaged_line_is_asked_again(damage: str, tmp_path: Path) -> N
     kept_build(second, out, config, notes)
     assert content(out) == content(tmp_path / "whole")
     assert second.calls == whole.calls[4 * CHUNK :]
-    assert notes == [f"note goes on after {4 * CHUNK} answers kept in {kept_folder(out)}"]
+    assert notes == [f"goes on after {4 * CHUNK} answers kept in {kept_folder(out)}"]
 
 
 def test_answers_of_another_model_are_not_used_and_not_removed(tmp_path: Path) -> None:

@@ -10,11 +10,12 @@ from ravel.asking.answerer import complete_in_chunks
 from ravel.asking.knowledge import Answers, Kept, Questioner, Stop
 from ravel.asking.labels import extract_label
 from ravel.asking.prompts import fill
+from ravel.common.progress import Counted, Event
 from ravel.terms.partitions import asked_together
 from ravel.terms.schema import EntityFacts, Prompt, Template
 
 
-def quiet(stage: str, done: int, total: int) -> None:
+def quiet(event: Event) -> None:
     """Report nothing."""
 
 
@@ -35,16 +36,14 @@ def test_each_entity_is_asked_what_some_split_needs_and_where_a_value_is_known()
 
 
 def test_progress_ends_at_the_number_of_prompts() -> None:
-    tables, seen = town_tables(), []
-
-    def note(stage: str, done: int, total: int) -> None:
-        seen.append((stage, done, total))
-
+    tables, seen = town_tables(), list[Event]()
     asking = tables.templates_for("Colour")
     answerer = TableAnswerer(tables)
-    Questioner(TOWN, answerer, max_new_tokens=8, mode="strict", progress=note).ask(asking, tables.entities)
-    assert seen[0] == ("answers", 0, len(answerer.calls))
-    assert seen[-1] == ("answers", len(answerer.calls), len(answerer.calls))
+    Questioner(TOWN, answerer, max_new_tokens=8, mode="strict", progress=seen.append).ask(
+        asking, tables.entities
+    )
+    assert seen[0] == Counted("answers", 0, len(answerer.calls))
+    assert seen[-1] == Counted("answers", len(answerer.calls), len(answerer.calls))
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 1000])

@@ -22,6 +22,7 @@ from answering_world import (
 from ravel.asking.answerer import Decided
 from ravel.building import BuildConfig, build_instance
 from ravel.common.errors import SuiteError
+from ravel.common.progress import Counted, Event
 from ravel.facts.tables import Tables
 from ravel.instance import ALL_SPLITS, Instance
 from ravel.terms.partitions import SPLIT_PLANS
@@ -226,8 +227,9 @@ def test_a_shortlist_spares_the_questions_about_unknown_entities() -> None:
 def test_progress_reaches_its_totals() -> None:
     last: dict[str, tuple[int, int]] = {}
 
-    def note(stage: str, done: int, total: int) -> None:
-        last[stage] = (done, total)
+    def note(event: Event) -> None:
+        assert isinstance(event, Counted)
+        last[event.stage] = (event.done, event.total)
 
     tables = town_tables()
     build_instance(tables, TableAnswerer(tables), SMALL, note)
