@@ -329,7 +329,7 @@ def test_sentences_name_what_does_not_fail() -> None:
 def test_a_foreign_row_is_refused_with_its_place(tmp_path: Path) -> None:
     path = tmp_path / CONTROL_CHECKS
     path.write_text('{"control": "other_source"}\n')
-    with pytest.raises(SuiteError, match="the fields of a ControlCheck in .*, line 1"):
+    with pytest.raises(SuiteError, match=r"the fields of a ControlCheck in .*, line 1"):
         read_control_checks(path)
     assert read_control_checks(tmp_path / "absent.jsonl") == []
 
