@@ -135,12 +135,14 @@ def _earlier(
 
 
 def held_out_entity(view: InstanceView) -> tuple[int, Hits]:
+    """Find held-out pairs with an entity that occurs in an earlier partition."""
     before = _earlier(view, SeenPair.entities)
     rows = view.with_held_out_entities()
     return len(rows), _occurring(view, rows, before, SeenPair.entities)
 
 
 def held_out_template(view: InstanceView) -> tuple[int, Hits]:
+    """Find held-out pairs with a template that occurs in an earlier partition."""
     before = _earlier(view, SeenPair.templates)
     rows = view.with_held_out_templates()
     return len(rows), _occurring(view, rows, before, SeenPair.templates)
@@ -161,6 +163,7 @@ def _occurring(
 
 
 def wrong_partition(view: InstanceView) -> tuple[int, Hits]:
+    """Find pairs whose entity or template the manifest puts elsewhere."""
     manifest = view.instance.manifest
     entities = {name: part for part, names in manifest.entities.items() for name in names}
     templates = {(t["template"], t["attribute"]): t["partition"] for t in manifest.templates}
@@ -183,10 +186,12 @@ def _misplaced(
 
 
 def named_in_question(view: InstanceView) -> tuple[int, Hits]:
+    """Find questions that name an entity of their pair outside the slot."""
     return len(view.rows), _named(view, view.rows, _questions_of)
 
 
 def named_in_text(view: InstanceView) -> tuple[int, Hits]:
+    """Find attribute-free texts that name an entity of their pair a second time."""
     return len(view.with_texts), _named(view, view.with_texts, lambda row: [row.source])
 
 
@@ -209,6 +214,7 @@ def _named(
 
 
 def one_entity(view: InstanceView) -> tuple[int, Hits]:
+    """Find pairs whose base and source have the same entity."""
     return len(view.rows), (
         Hit(row.split, f"{row.base.entity!r} and {row.source.entity!r} in {row.pair.pair_id}")
         for row in view.rows
@@ -217,14 +223,17 @@ def one_entity(view: InstanceView) -> tuple[int, Hits]:
 
 
 def repeated_pair(view: InstanceView) -> tuple[int, Hits]:
+    """Find pairs that stand twice in a split."""
     return len(view.rows), _repeats(view, lambda row: (row.split, *row.texts), across=False)
 
 
 def pair_in_two_splits(view: InstanceView) -> tuple[int, Hits]:
+    """Find pairs that stand in an earlier split too."""
     return len(view.rows), _repeats(view, lambda row: row.texts, across=True)
 
 
 def repeated_pair_id(view: InstanceView) -> tuple[int, Hits]:
+    """Find pairs with the id of another."""
     return len(view.rows), _repeats(view, lambda row: (row.pair.pair_id,), across=None)
 
 
@@ -242,6 +251,7 @@ def _repeats(
 
 
 def near_spellings(view: InstanceView) -> tuple[int, Hits]:
+    """Find entities that differ in case, blanks or accents only."""
     groups: dict[str, list[str]] = defaultdict(list)
     for entity in view.entities:
         groups[same_letters(entity)].append(entity)
@@ -252,6 +262,7 @@ def near_spellings(view: InstanceView) -> tuple[int, Hits]:
 
 
 def held_out_demonstration(view: InstanceView) -> tuple[int, Hits]:
+    """Find training prompts that name a held-out entity."""
     held_out = {entity: None for row in view.with_held_out_entities() for entity in row.entities()}
     training = [row for row in view.rows if row.split == TRAIN_SPLIT]
     named = {
@@ -268,6 +279,7 @@ def held_out_demonstration(view: InstanceView) -> tuple[int, Hits]:
 
 
 def text_asks(view: InstanceView) -> tuple[int, Hits]:
+    """Find sources whose attribute-free text is a question elsewhere."""
     asked = {view.plain(prompt.template) for row in view.rows for prompt in _questions_of(row)}
     return len(view.with_texts), (
         Hit(row.split, f"{row.source.template!r}")
@@ -277,15 +289,18 @@ def text_asks(view: InstanceView) -> tuple[int, Hits]:
 
 
 def answer_in_question(view: InstanceView) -> tuple[int, Hits]:
+    """Find base templates that state one of the answers."""
     return len(view.rows), _stating(view, view.rows, lambda row: row.base.template)
 
 
 def answer_in_source(view: InstanceView) -> tuple[int, Hits]:
+    """Find questions of sources that state one of the answers."""
     rows = [row for row in view.rows if row.source.attribute is not None]
     return len(rows), _stating(view, rows, lambda row: row.source.template)
 
 
 def answer_in_text(view: InstanceView) -> tuple[int, Hits]:
+    """Find attribute-free texts of sources that state one of the answers."""
     return len(view.with_texts), _stating(view, view.with_texts, lambda row: row.source.template)
 
 

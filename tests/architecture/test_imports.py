@@ -85,7 +85,7 @@ EDGES = {
     },
     "concept_erasure": {"das.methods.closed_form.leace"},
     "matplotlib": {"evaluation.report.plots.canvas"},
-    "datasets": {"ravel.instance.instance", "ravel.facts.release"},
+    "datasets": {"ravel.instance.instance", "ravel.facts.release_hub"},
     "huggingface_hub": {"evaluation.exchange.hub.client", "evaluation.exchange.hub.errors"},
     "pandas": {"ravel.instance.instance", "evaluation.report.frames"},
     "jinja2": {"evaluation.report.common.templates"},

@@ -202,6 +202,7 @@ class ResumedPasses:
         )
 
     def plan(self, rows: Sequence[CutRow]) -> Plan:
+        """Return how rows are shared out among passes, as the pass limit asks it."""
         return lambda left: self._passes([rows[i] for i in left])
 
 

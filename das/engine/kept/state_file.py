@@ -44,6 +44,7 @@ class StatePlace:
 
 
 def states_name(group: int) -> str:
+    """Return the name of a group's states in a file."""
     return f"states.{group}"
 
 
@@ -81,8 +82,10 @@ def places_in(path: Path, tensors: Mapping[str, Tensor]) -> Iterator[tuple[bytes
 
 
 def checksum_of(state: Tensor) -> int:
+    """Return the CRC-32 of a state's bytes."""
     return zlib.crc32(state.contiguous().view(torch.uint8).numpy()) if state.numel() else 0
 
 
 def size_of(tensor: Tensor) -> int:
+    """Return how many bytes a tensor's elements take."""
     return tensor.numel() * tensor.element_size()

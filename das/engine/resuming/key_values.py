@@ -22,6 +22,7 @@ class PaddedKeyValues:
         self._count = count
 
     def update(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the new keys and values [rows, heads, tokens, width] with padding behind."""
         return functional.pad(keys, (0, 0, 0, self._count)), functional.pad(values, (0, 0, 0, self._count))
 
 
@@ -42,6 +43,7 @@ class RecordedKeyValues:
         self._kept.append((states, blocks, torch.cat(slots).to(self._taken.device)))
 
     def update(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Keep the new keys and values; return them with padding behind."""
         for states, blocks, slots in self._kept:
             if layer in blocks:
                 columns = states.keys.columns[2 * (layer - blocks.start) :]
@@ -69,6 +71,7 @@ class ResumedKeyValues:
         return self
 
     def update(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the kept keys and values of a block with the new ones at their places."""
         if self._is_done and self._last is not None:
             return self._last
         columns = self._states.keys.columns[2 * (layer - self._first) :]
