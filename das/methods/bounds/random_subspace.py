@@ -26,7 +26,6 @@ class RandomSubspace(Method):
     summary: ClassVar[str] = "Swaps a random subspace of the same size: the floor of what size alone brings"
     config_class: ClassVar[type[MethodConfig]] = RandomSubspaceConfig
     needs_attribute: ClassVar[bool] = False
-    needs_size: ClassVar[bool] = True
 
     def fit(self, problem: Problem, engine: Engine, workspace: Workspace) -> Featurizer:
         """Return a random `Subspace`. Raises SuiteError for a size beyond the model's width."""

@@ -13,7 +13,7 @@ from das.featurizers.base import Featurizer
 from das.featurizers.orthonormal import retract
 from das.featurizers.subspace import Subspace
 from das.methods.common.alignment import check_attribute, check_size, shared_by_sizes
-from das.methods.common.base import Method, MethodConfig, Problem, Workspace
+from das.methods.common.base import FromClasses, MethodConfig, Problem, Workspace
 from das.methods.common.coordinates import fixed_signs
 from das.methods.common.labelled import LabelledVectors, labelled_vectors, validation_vectors
 from das.methods.common.probe import Units, correct, fit_l2, majority, row_space, units_of
@@ -36,7 +36,7 @@ class InlpConfig(MethodConfig):
     """How far above the share of the commonest class an accuracy may lie and still count as nothing left."""
 
 
-class Inlp(Method):
+class Inlp(FromClasses):
     """Iterative nullspace projection (Ravfogel et al. 2020, arXiv 2004.07667): swaps what it removes.
 
     A classifier is fitted, its row space projected out of the vectors, another is fitted to what is left,
@@ -50,10 +50,6 @@ class Inlp(Method):
     name: ClassVar[str] = "inlp"
     summary: ClassVar[str] = "Swaps the directions that successive linear classifiers of the target read"
     config_class: ClassVar[type[MethodConfig]] = InlpConfig
-    needs_attribute: ClassVar[bool] = True
-    needs_size: ClassVar[bool] = True
-    needs_labels: ClassVar[bool] = True
-    draws: ClassVar[bool] = False
 
     def fit(self, problem: Problem, engine: Engine, workspace: Workspace) -> Featurizer:
         """Return a `Subspace` of at most `size` columns.

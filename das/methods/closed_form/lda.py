@@ -9,15 +9,14 @@ from pydantic import Field, PositiveInt
 from torch import Tensor
 
 from das.engine.base.protocol import Engine
-from das.featurizers.base import Featurizer
-from das.methods.common.base import Method, MethodConfig, Problem, Workspace
+from das.methods.closed_form._directions import ClassDirections
+from das.methods.common.base import MethodConfig, Problem
 from das.methods.common.coordinates import (
     class_means,
     class_shares,
     fixed_signs,
     principal_coordinates,
     require_rank,
-    shared_subspace,
     significant,
 )
 from das.methods.common.labelled import LabelledVectors, labelled_vectors
@@ -40,7 +39,7 @@ class LdaConfig(MethodConfig):
     """Most training vectors; a larger population is sampled, always the same."""
 
 
-class Lda(Method):
+class Lda(ClassDirections):
     """Linear discriminant analysis (Fisher 1936; Rao 1948) as an oblique projection.
 
     With Sw the covariance within classes and V [d_model, size] the leading eigenvectors of Sw^-1 Sb, normed
@@ -53,26 +52,12 @@ class Lda(Method):
     name: ClassVar[str] = "lda"
     summary: ClassVar[str] = "Swaps Fisher's discriminants: class differences relative to the spread within"
     config_class: ClassVar[type[MethodConfig]] = LdaConfig
-    needs_attribute: ClassVar[bool] = True
-    needs_size: ClassVar[bool] = True
-    needs_labels: ClassVar[bool] = True
-    draws: ClassVar[bool] = False
 
-    def fit(self, problem: Problem, engine: Engine, workspace: Workspace) -> Featurizer:
-        """Return an oblique `Subspace` of at most `size` columns.
-
-        Raises SuiteError for an unknown attribute or a size beyond the model's width, NotApplicableError for
-        too few classes or class means that are all the same.
-        """
-        config = self.config
-        assert isinstance(config, LdaConfig)
-
-        def directions() -> dict[str, Tensor]:
-            return discriminants(
-                labelled_vectors(problem, engine, limit=config.vectors), shrinkage=config.shrinkage
-            )
-
-        return shared_subspace(self, problem, engine, workspace, directions)
+    def directions(self, problem: Problem, engine: Engine) -> dict[str, Tensor]:
+        """Return what `discriminants` finds in vectors with classes."""
+        assert isinstance(self.config, LdaConfig)
+        labelled = labelled_vectors(problem, engine, limit=self.config.vectors)
+        return discriminants(labelled, shrinkage=self.config.shrinkage)
 
 
 def discriminants(labelled: LabelledVectors, *, shrinkage: float | None) -> dict[str, Tensor]:

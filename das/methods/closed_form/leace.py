@@ -10,14 +10,13 @@ from pydantic import PositiveInt
 from torch import Tensor
 
 from das.engine.base.protocol import Engine
-from das.featurizers.base import Featurizer
-from das.methods.common.base import Method, MethodConfig, Problem, Workspace
+from das.methods.closed_form._directions import ClassDirections
+from das.methods.common.base import MethodConfig, Problem
 from das.methods.common.coordinates import (
     TOLERANCE,
     one_hot,
     principal_coordinates,
     require_rank,
-    shared_subspace,
 )
 from das.methods.common.labelled import LabelledVectors, labelled_vectors
 
@@ -34,7 +33,7 @@ class LeaceConfig(MethodConfig):
     """Most training vectors; a larger population is sampled, always the same."""
 
 
-class Leace(Method):
+class Leace(ClassDirections):
     """Least-squares concept erasure (Belrose et al. 2023, arXiv 2306.03819, section 4): its erased part.
 
     With W = Sigma_xx^(-1/2) and U the left singular vectors of W Sigma_xz (z: one-hot classes), the erased
@@ -49,26 +48,12 @@ class Leace(Method):
     name: ClassVar[str] = "leace"
     summary: ClassVar[str] = "Swaps what least-squares concept erasure would erase"
     config_class: ClassVar[type[MethodConfig]] = LeaceConfig
-    needs_attribute: ClassVar[bool] = True
-    needs_size: ClassVar[bool] = True
-    needs_labels: ClassVar[bool] = True
-    draws: ClassVar[bool] = False
 
-    def fit(self, problem: Problem, engine: Engine, workspace: Workspace) -> Featurizer:
-        """Return an oblique `Subspace` of at most `size` columns.
-
-        Raises SuiteError for an unknown attribute or a size beyond the model's width, NotApplicableError for
-        too few classes or class means that are all the same.
-        """
-        config = self.config
-        assert isinstance(config, LeaceConfig)
-
-        def directions() -> dict[str, Tensor]:
-            return erased_directions(
-                labelled_vectors(problem, engine, limit=config.vectors), shrinkage=config.shrinkage
-            )
-
-        return shared_subspace(self, problem, engine, workspace, directions)
+    def directions(self, problem: Problem, engine: Engine) -> dict[str, Tensor]:
+        """Return what `erased_directions` finds in vectors with classes."""
+        assert isinstance(self.config, LeaceConfig)
+        labelled = labelled_vectors(problem, engine, limit=self.config.vectors)
+        return erased_directions(labelled, shrinkage=self.config.shrinkage)
 
 
 def erased_directions(labelled: LabelledVectors, *, shrinkage: bool) -> dict[str, Tensor]:

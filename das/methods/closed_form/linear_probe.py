@@ -12,7 +12,7 @@ from das.engine.base.protocol import Engine
 from das.featurizers.base import Featurizer
 from das.featurizers.subspace import Subspace
 from das.methods.common.alignment import shared_by_sizes
-from das.methods.common.base import Method, MethodConfig, Problem, Workspace
+from das.methods.common.base import FromClasses, MethodConfig, Problem, Workspace
 from das.methods.common.labelled import LabelledVectors, labelled_vectors, validation_vectors
 from das.methods.common.probe import correct, fit_l2, majority, row_space, units_of
 
@@ -32,7 +32,7 @@ class LinearProbeConfig(MethodConfig):
     """Most iterations of L-BFGS; the log says whether they were enough."""
 
 
-class LinearProbe(Method):
+class LinearProbe(FromClasses):
     """Swaps what a multinomial logistic regression of the target reads: the row space of its weights.
 
     Vectors are standardised per neuron for the fit and the weights mapped back to the model's units. The
@@ -45,10 +45,6 @@ class LinearProbe(Method):
     name: ClassVar[str] = "linear_probe"
     summary: ClassVar[str] = "Swaps the row space of a logistic regression of the target"
     config_class: ClassVar[type[MethodConfig]] = LinearProbeConfig
-    needs_attribute: ClassVar[bool] = True
-    needs_size: ClassVar[bool] = True
-    needs_labels: ClassVar[bool] = True
-    draws: ClassVar[bool] = False
 
     def fit(self, problem: Problem, engine: Engine, workspace: Workspace) -> Featurizer:
         """Return a `Subspace` of at most `size` columns.

@@ -12,7 +12,7 @@ from das.engine.base.protocol import Engine
 from das.featurizers.base import Featurizer
 from das.featurizers.subspace import Subspace
 from das.methods.common.alignment import shared_by_sizes
-from das.methods.common.base import Method, MethodConfig, Problem, Workspace
+from das.methods.common.base import FromClasses, MethodConfig, Problem, Workspace
 from das.methods.common.coordinates import (
     class_means,
     class_shares,
@@ -33,7 +33,7 @@ class MeanDifferenceConfig(MethodConfig):
     """Most training vectors; a larger population is sampled, always the same."""
 
 
-class MeanDifference(Method):
+class MeanDifference(FromClasses):
     """Swaps the span of the centred class means, or its `size` principal directions.
 
     The many-valued form of the difference of two means, as in mass-mean probes (Marks and Tegmark 2023, arXiv
@@ -45,10 +45,6 @@ class MeanDifference(Method):
     name: ClassVar[str] = "mean_difference"
     summary: ClassVar[str] = "Swaps the span of the centred class means"
     config_class: ClassVar[type[MethodConfig]] = MeanDifferenceConfig
-    needs_attribute: ClassVar[bool] = True
-    needs_size: ClassVar[bool] = True
-    needs_labels: ClassVar[bool] = True
-    draws: ClassVar[bool] = False
 
     def fit(self, problem: Problem, engine: Engine, workspace: Workspace) -> Featurizer:
         """Return a `Subspace` of at most `size` columns.

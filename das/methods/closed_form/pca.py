@@ -14,7 +14,7 @@ from torch import Tensor
 from das.engine.base.protocol import Engine
 from das.featurizers.base import Featurizer
 from das.methods.common.alignment import check_attribute, check_size, shared_key
-from das.methods.common.base import Method, MethodConfig, Problem, Workspace
+from das.methods.common.base import FromClasses, MethodConfig, Problem, Workspace
 from das.methods.common.coordinates import leading_subspace, principal_coordinates
 from das.methods.common.labelled import labelled_vectors, plain_vectors
 from das.methods.common.probe import fit_sparse_margins
@@ -38,7 +38,7 @@ class PcaConfig(MethodConfig):
     """Most training vectors of the classifier; a larger population is sampled, always the same."""
 
 
-class Pca(Method):
+class Pca(FromClasses):
     """Swaps principal components of standardised vectors (Huang et al. 2024, arXiv 2402.17700, section 4).
 
     With z = (x - mean) / std per neuron and C [size, d_model] the chosen components, `out = base + std *
@@ -53,10 +53,6 @@ class Pca(Method):
     summary: ClassVar[str] = "Swaps the principal components that a sparse classifier of the target uses"
     config_class: ClassVar[type[MethodConfig]] = PcaConfig
     # As the default settings need them; `selection: variance` reads neither.
-    needs_attribute: ClassVar[bool] = True
-    needs_size: ClassVar[bool] = True
-    needs_labels: ClassVar[bool] = True
-    draws: ClassVar[bool] = False
 
     def fit(self, problem: Problem, engine: Engine, workspace: Workspace) -> Featurizer:
         """Return an oblique `Subspace` of `size` components, or of all if fewer vary.

@@ -75,8 +75,6 @@ class Rlap(Method):
     name: ClassVar[str] = "rlap"
     summary: ClassVar[str] = "Subspace whose removal hides the target from linear classifiers (R-LACE)"
     config_class: ClassVar[type[MethodConfig]] = RlapConfig
-    needs_attribute: ClassVar[bool] = True
-    needs_size: ClassVar[bool] = True
     needs_labels: ClassVar[bool] = True
 
     def fit(self, problem: Problem, engine: Engine, workspace: Workspace) -> Featurizer:

@@ -16,7 +16,15 @@ from ravel.common.config import Config
 from ravel.common.errors import SuiteError
 from ravel.instance import Instance
 
-__all__ = ["Method", "MethodConfig", "NotApplicableError", "Problem", "TrainedMethod", "Workspace"]
+__all__ = [
+    "FromClasses",
+    "Method",
+    "MethodConfig",
+    "NotApplicableError",
+    "Problem",
+    "TrainedMethod",
+    "Workspace",
+]
 
 
 class NotApplicableError(SuiteError):
@@ -55,9 +63,9 @@ class Method(ABC):
     """One line for `ravel list methods`."""
     config_class: ClassVar[type[MethodConfig]]
     """The settings this method takes."""
-    needs_attribute: ClassVar[bool]
+    needs_attribute: ClassVar[bool] = True
     """False if the featurizer is the same whatever the target (no_op, full_vector, random_subspace)."""
-    needs_size: ClassVar[bool]
+    needs_size: ClassVar[bool] = True
     """False if the size follows from the method (no_op 0, full_vector d_model). A method that needs one may
     find fewer coordinates than asked for, never more."""
     needs_labels: ClassVar[bool] = False
@@ -84,6 +92,13 @@ class Method(ABC):
     @abstractmethod
     def fit(self, problem: Problem, engine: Engine, workspace: Workspace) -> Featurizer:
         """Return the finished featurizer. Equal problems give equal featurizers, to the byte."""
+
+
+class FromClasses(Method):
+    """A method that learns from vectors with classes and draws nothing."""
+
+    needs_labels: ClassVar[bool] = True
+    draws: ClassVar[bool] = False
 
 
 class TrainedMethod(Method):

@@ -3,7 +3,6 @@ method and no prompts."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,10 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from das.engine.base.protocol import Engine
 from das.featurizers.subspace import Subspace
-from das.methods.common.alignment import shared_by_sizes
-from das.methods.common.base import Method, NotApplicableError, Problem, Workspace
+from das.methods.common.base import NotApplicableError
 from das.threads import one_thread
 
 __all__ = [
@@ -27,7 +24,6 @@ __all__ = [
     "one_hot",
     "principal_coordinates",
     "require_rank",
-    "shared_subspace",
     "significant",
 ]
 
@@ -126,16 +122,3 @@ def class_means(values: Tensor, labels: NDArray[np.int64], n_classes: int) -> Te
     indicators = one_hot(labels, n_classes)
     counts = indicators.sum(dim=0)[:, None]
     return indicators.mT @ values.double() / counts.clamp(min=1)
-
-
-def shared_subspace(
-    method: Method,
-    problem: Problem,
-    engine: Engine,
-    workspace: Workspace,
-    directions: Callable[[], dict[str, Tensor]],
-) -> Subspace:
-    """Return the leading `size` of a method's `readers` and `writers`, shared by sizes; log their rank."""
-    found = shared_by_sizes(method, problem, engine, workspace, directions)
-    workspace.log({"rank": found["readers"].shape[1]})
-    return leading_subspace(found["readers"], found["writers"], problem.size)

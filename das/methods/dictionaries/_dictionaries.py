@@ -66,7 +66,6 @@ class SwappingConfig(DictionaryConfig):
 class ChoosesLatents(Method):
     """A method that chooses among the latents of a site's dictionary; its settings are a `SwappingConfig`."""
 
-    needs_attribute: ClassVar[bool] = True
     needs_vectors: ClassVar[bool] = True
 
     def largest_size(self, width: int) -> int:

@@ -58,7 +58,6 @@ class Sae(ChoosesLatents):
         "Latents of a sparse autoencoder, chosen by an L1 classifier of the target's values"
     )
     config_class: ClassVar[type[MethodConfig]] = SaeConfig
-    needs_size: ClassVar[bool] = True
     needs_labels: ClassVar[bool] = True
 
     def fit(self, problem: Problem, engine: Engine, workspace: Workspace) -> Featurizer:

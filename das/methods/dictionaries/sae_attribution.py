@@ -39,7 +39,6 @@ class SaeAttribution(ChoosesLatents):
     name: ClassVar[str] = "sae_attribution"
     summary: ClassVar[str] = "Latents of a sparse autoencoder, chosen by gradient times source minus base"
     config_class: ClassVar[type[MethodConfig]] = SaeAttributionConfig
-    needs_size: ClassVar[bool] = True
     needs_pairs: ClassVar[bool] = True
 
     def fit(self, problem: Problem, engine: Engine, workspace: Workspace) -> Featurizer:

@@ -29,7 +29,6 @@ class Dbm(TrainedMethod):
     name: ClassVar[str] = "dbm"
     summary: ClassVar[str] = "Neurons chosen by a mask trained to bring the target's value (cause pairs only)"
     config_class: ClassVar[type[MethodConfig]] = DbmConfig
-    needs_attribute: ClassVar[bool] = True
     needs_size: ClassVar[bool] = False
     needs_pairs: ClassVar[bool] = True
 

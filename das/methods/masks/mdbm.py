@@ -28,7 +28,6 @@ class Mdbm(TrainedMethod):
     name: ClassVar[str] = "mdbm"
     summary: ClassVar[str] = "Neurons chosen by a mask trained on the target and all others (cause + isolate)"
     config_class: ClassVar[type[MethodConfig]] = MdbmConfig
-    needs_attribute: ClassVar[bool] = True
     needs_size: ClassVar[bool] = False
     needs_pairs: ClassVar[bool] = True
 

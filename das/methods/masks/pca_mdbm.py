@@ -42,7 +42,6 @@ class PcaMdbm(TrainedMethod):
     name: ClassVar[str] = "pca_mdbm"
     summary: ClassVar[str] = "Principal components chosen by a mask trained on the target and all others"
     config_class: ClassVar[type[MethodConfig]] = PcaMdbmConfig
-    needs_attribute: ClassVar[bool] = True
     needs_size: ClassVar[bool] = False
     needs_vectors: ClassVar[bool] = True
     needs_pairs: ClassVar[bool] = True

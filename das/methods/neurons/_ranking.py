@@ -26,8 +26,6 @@ class RankedNeurons(Method):
     One ranking serves all sizes; nothing in it is drawn.
     """
 
-    needs_attribute: ClassVar[bool] = True
-    needs_size: ClassVar[bool] = True
     needs_labels: ClassVar[bool] = True
     draws: ClassVar[bool] = False
 

@@ -33,8 +33,6 @@ class NeuronsAttribution(Method):
     name: ClassVar[str] = "neurons_attribution"
     summary: ClassVar[str] = "Neurons ranked by the gradient of the answer in their interchange"
     config_class: ClassVar[type[MethodConfig]] = NeuronsAttributionConfig
-    needs_attribute: ClassVar[bool] = True
-    needs_size: ClassVar[bool] = True
     needs_pairs: ClassVar[bool] = True
 
     def fit(self, problem: Problem, engine: Engine, workspace: Workspace) -> Featurizer:

@@ -52,7 +52,6 @@ class BoundlessDas(TrainedMethod):
     name: ClassVar[str] = "boundless_das"
     summary: ClassVar[str] = "Subspace of a learned size, trained to bring the target's value"
     config_class: ClassVar[type[MethodConfig]] = BoundlessDasConfig
-    needs_attribute: ClassVar[bool] = True
     needs_size: ClassVar[bool] = False
     needs_pairs: ClassVar[bool] = True
 

@@ -31,8 +31,6 @@ class Das(TrainedMethod):
     name: ClassVar[str] = "das"
     summary: ClassVar[str] = "Subspace trained to bring the source's value of the target (cause pairs only)"
     config_class: ClassVar[type[MethodConfig]] = DasConfig
-    needs_attribute: ClassVar[bool] = True
-    needs_size: ClassVar[bool] = True
     needs_pairs: ClassVar[bool] = True
 
     def training(self, problem: Problem, engine: Engine, workspace: Workspace) -> Training[Featurizer]:

@@ -33,8 +33,6 @@ class Mdas(TrainedMethod):
         "Subspace trained to bring the target's value and to leave all others (cause + isolate)"
     )
     config_class: ClassVar[type[MethodConfig]] = MdasConfig
-    needs_attribute: ClassVar[bool] = True
-    needs_size: ClassVar[bool] = True
     needs_pairs: ClassVar[bool] = True
 
     def training(self, problem: Problem, engine: Engine, workspace: Workspace) -> Training[Featurizer]:
