@@ -80,7 +80,7 @@ class Only(Registry[type[Method]]):
 
     def __init__(self, *methods: type[Method]) -> None:
         super().__init__(kind="method", packages=(), attribute="METHOD", name_of=registered_name)
-        self._found = {method.name: method for method in methods}
+        self._known = {method.name: method for method in methods}
 
 
 def content(folder: Path) -> dict[str, bytes]:

@@ -214,7 +214,7 @@ def test_a_diagnosis_comes_back_from_its_file(
     ("changes", "said"),
     [
         ({"schema_version": 99}, "schema version 1 .* got version 99, which is newer"),
-        ({"verdict": None, "colour": 1}, "unknown fields colour"),
+        ({"verdict": None, "colour": 1}, "unknown: colour"),
         ({"checks": 3}, "checks that are no list"),
         ({"size": float("inf")}, "NaN or infinity in size"),
     ],
