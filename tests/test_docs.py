@@ -127,6 +127,7 @@ class TestPython:
 
     @needs_target
     @pytest.mark.slow
+    @pytest.mark.long
     def test_the_worked_page_runs(self, in_empty_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         text = "\n".join(b.text for b in blocks_of(ROOT / "docs/from-facts-to-table.md", "python"))
         run_block(text, "from-facts-to-table")

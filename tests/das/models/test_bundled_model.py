@@ -174,6 +174,7 @@ def assert_beats_every_floor(summary: RunSummary) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_facts_of_cities_lie_at_the_entitys_last_token(
     cities: Instance, engine: Engine, tmp_path: Path
 ) -> None:
@@ -188,6 +189,7 @@ def test_facts_of_cities_lie_at_the_entitys_last_token(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_last_layer_is_too_late(cities: Instance, engine: Engine) -> None:
     everything = METHODS.get("full_vector")()
     problem = Problem(cities.without_test(), "Country", Site.parse(LAST), engine.target.d_model, seed=0)

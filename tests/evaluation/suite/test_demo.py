@@ -123,6 +123,7 @@ def test_both_plans_fit_the_bundled_facts() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_bundled_demo_shows_what_it_claims(tmp_path: Path) -> None:
     done = ravel("demo", "--out", tmp_path / "demo")
     assert done.exit_code == 0, done.output

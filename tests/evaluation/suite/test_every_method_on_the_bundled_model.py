@@ -13,7 +13,7 @@ from evaluation.records.scores import FLOORS, AverageRecord
 from evaluation.suite.run import RunRequest, RunSummary, run_suite
 from evaluation.verify.folders import verify_artefact
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 ATTRIBUTES = ("Country", "Continent", "Language")
 BUILD = {
