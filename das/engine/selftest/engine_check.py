@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import torch
+from torch import Tensor
 
 from das.engine.base.protocol import Engine, ForcedPair
 from das.engine.engines.direct import DirectEngine
@@ -12,9 +16,10 @@ from das.engine.selftest.probe import site_of
 from das.featurizers import MaskedBasis
 from das.models.base import TargetModel
 from das.models.configs import windows
+from das.sites import Site
 from ravel.terms.schema import Prompt
 
-__all__ = ["check_engine"]
+__all__ = ["LoneAnswer", "answers_alone", "check_engine"]
 
 _TEXTS = ("Rome is in", "The city of Ulm", "So, where is Oslo: it is the")
 """Texts of different lengths for comparing engines."""
@@ -22,31 +27,58 @@ _LONGEST_PROBE = 512
 """Tokens of a probe beyond a turning point at most; a longer one would take longer than all else."""
 
 
-def check_engine(engine: Engine) -> None:
-    """Raise BrokenLawError unless the engine answers as `direct` does with each pair alone, where nothing is
-    padded.
+@dataclass(frozen=True, slots=True)
+class LoneAnswer:
+    """What `direct` answers at one site with each pair alone."""
 
-    An engine may rely on more than where the parts are, such as on positions that can be given. Where the
-    model reads longer rows otherwise, one of the rows is longer.
+    site: Site
+    """Where vectors were swapped whole."""
+    swap: MaskedBasis
+    """The whole swap there."""
+    pairs: list[ForcedPair]
+    """The pairs."""
+    logits: Tensor
+    """Its answers, [pairs, labels, vocabulary]."""
+
+
+def answers_alone(target: TargetModel) -> list[LoneAnswer]:
+    """Return how `direct` answers with each pair alone, where nothing is padded, once per stream.
+
+    Where the model reads longer rows otherwise, one of the rows is longer.
     """
-    target = engine.target
-    prompts = _prompts(target)
-    labels = [tuple(int(i) for i in row) for row in made_up_rows(target)[:, :3]] + [(1,)] * len(prompts)
-    pairs = [
-        ForcedPair(base, source, ids)
-        for base, source, ids in zip(prompts, (*prompts[1:], prompts[0]), labels, strict=False)
-    ]
+    pairs, engine, answers = _pairs(target), DirectEngine(target, batch_tokens=1), []
     for stream in target.streams:
         site = site_of(target, stream, target.n_layers // 2)
         swap = MaskedBasis(torch.ones(target.width(site), device=target.device))
         with torch.no_grad():
-            alone = DirectEngine(target, batch_tokens=1).interchange_logits(pairs, site, swap)
-            found = engine.interchange_logits(pairs, site, swap)
+            answers.append(LoneAnswer(site, swap, pairs, engine.interchange_logits(pairs, site, swap)))
+    return answers
+
+
+def check_engine(engine: Engine, alone: Sequence[LoneAnswer] | None = None) -> None:
+    """Raise BrokenLawError unless the engine answers as `direct` does with each pair alone.
+
+    An engine may rely on more than where the parts are, such as on positions that can be given. `alone` are
+    the answers to compare with, where the same target's are at hand already.
+    """
+    target = engine.target
+    for answer in answers_alone(target) if alone is None else alone:
+        with torch.no_grad():
+            logits = engine.interchange_logits(answer.pairs, answer.site, answer.swap)
         name = f"the engine {engine.name} answers as one row alone does"
-        law = Law(name, str(site), difference(found, alone), tolerance(target))
+        law = Law(name, str(answer.site), difference(logits, answer.logits), tolerance(target))
         if not law.holds:
             other = "choose another model" if engine.name == "direct" else "try --engine direct"
             raise BrokenLawError(law, f"{target.name}, read as {target.family.name}", how_to_declare(other))
+
+
+def _pairs(target: TargetModel) -> list[ForcedPair]:
+    prompts = _prompts(target)
+    labels = [tuple(int(i) for i in row) for row in made_up_rows(target)[:, :3]] + [(1,)] * len(prompts)
+    return [
+        ForcedPair(base, source, ids)
+        for base, source, ids in zip(prompts, (*prompts[1:], prompts[0]), labels, strict=False)
+    ]
 
 
 def _prompts(target: TargetModel) -> list[Prompt]:

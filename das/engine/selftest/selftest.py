@@ -12,7 +12,7 @@ import torch
 
 from das.engine.engines.direct import DirectEngine
 from das.engine.engines.resume import ResumeEngine
-from das.engine.selftest.engine_check import check_engine
+from das.engine.selftest.engine_check import LoneAnswer, answers_alone, check_engine
 from das.engine.selftest.law import FAILURES, BrokenLawError, Law, first_line, how_to_declare
 from das.engine.selftest.laws import StreamLaws
 from das.models import kept
@@ -129,12 +129,13 @@ def _verdict(target: TargetModel) -> dict[str, Any]:
             if "block_output" in refused:
                 found.check()
             served = replace(target, refused=refused)
-            check_engine(DirectEngine(served))
+            alone = answers_alone(served)
+            check_engine(DirectEngine(served), alone)
         except FAILURES as error:
             if ran_out_of_memory(error):
                 raise
             raise _cannot_run(target, error) from error
-        return {"refused": dict(refused), "no_resume": _why_no_resume(served)}
+        return {"refused": dict(refused), "no_resume": _why_no_resume(served, alone)}
 
 
 def _cannot_run(target: TargetModel, error: Exception) -> SuiteError:
@@ -145,12 +146,12 @@ def _cannot_run(target: TargetModel, error: Exception) -> SuiteError:
     )
 
 
-def _why_no_resume(target: TargetModel) -> str | None:
+def _why_no_resume(target: TargetModel, alone: Sequence[LoneAnswer]) -> str | None:
     engine = ResumeEngine(target)
     if engine.fallback is not None:
         return engine.fallback
     try:
-        check_engine(engine)
+        check_engine(engine, alone)
     except MemoryShortageError:
         raise
     except BrokenLawError as error:
