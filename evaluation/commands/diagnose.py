@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from evaluation import api
-from evaluation.commands.flags import Model, PartitionName, Seed, Split, TargetFlags, command, one_of
+from evaluation.commands.flags import Model, TargetFlags, command
+from evaluation.commands.flags.diagnosis import DiagnosisFlags
 from evaluation.commands.printing import Result, keeping, shown_progress
 from evaluation.commands.printing.diagnoses import print_diagnosis, print_run_rows, run_row_json
 from evaluation.records.diagnosis import write_diagnosis
 from evaluation.records.run_folder import RunFolder
 from ravel.common.errors import SuiteError
-from ravel.terms.schema import GENERALISATIONS, PARTITIONS
 
 if TYPE_CHECKING:
     from evaluation.config.target import TargetConfig
@@ -33,26 +33,7 @@ def diagnose(
         Path | None, typer.Option("--instance", help="Folder written by ravel build; a run has its own.")
     ] = None,
     model: Model = None,
-    attribute: Annotated[
-        str | None, typer.Option("--attribute", help="Target attribute; by default the featurizer's own.")
-    ] = None,
-    split: Split = "context",
-    partition: PartitionName = "val",
-    limit_pairs: Annotated[
-        int, typer.Option("--limit-pairs", min=1, help="Most cause pairs, and most isolate pairs.")
-    ] = 200,
-    shuffled: Annotated[
-        Path | None,
-        typer.Option("--shuffled", help="The same method's featurizer fitted on shuffled labels."),
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="JSON file for the diagnosis of a featurizer.")
-    ] = None,
-    allow_foreign: Annotated[
-        bool,
-        typer.Option("--allow-foreign", help="Diagnose with a model or instance that it was not made with."),
-    ] = False,
-    seed: Seed = 0,
+    flags: DiagnosisFlags,
     target: TargetFlags,
 ) -> Result:
     """Diagnose a found subspace: parts, controls, natural states, hidden pathways; one verdict per row.
@@ -62,14 +43,11 @@ def diagnose(
 
     Example: ravel diagnose F --instance I
     """
-    config = api.DiagnosisConfig(
-        generalisation=one_of("split", split, GENERALISATIONS),
-        partition=one_of("partition to diagnose on", partition, [p for p in PARTITIONS if p != "train"]),
-        limit_pairs=limit_pairs,
-        seed=seed,
-    )
+    config = flags.config()
     if RunFolder(path).config.is_file():
-        _refuse_flags(path, instance=instance, attribute=attribute, shuffled=shuffled, out=out)
+        _refuse_flags(
+            path, instance=instance, attribute=flags.attribute, shuffled=flags.shuffled, out=flags.out
+        )
         return _diagnosed_run(path, target.config(model, named_in=path), config)
     if instance is None:
         raise SuiteError(
@@ -82,13 +60,13 @@ def diagnose(
             instance,
             opened,
             config,
-            attribute=attribute,
-            shuffled=shuffled,
-            allow_foreign=allow_foreign,
+            attribute=flags.attribute,
+            shuffled=flags.shuffled,
+            allow_foreign=flags.allow_foreign,
             progress=progress,
         )
-    if out is not None:
-        write_diagnosis(out, diagnosis)
+    if flags.out is not None:
+        write_diagnosis(flags.out, diagnosis)
     return Result(diagnosis.to_json(), lambda: print_diagnosis(diagnosis))
 
 

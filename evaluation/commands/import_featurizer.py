@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -20,6 +20,34 @@ __all__ = ["import_featurizer"]
 _ORIENTATIONS: tuple[Literal["auto", "rows", "columns"], ...] = ("auto", "rows", "columns")
 
 
+@dataclass(frozen=True, slots=True)
+class FormatFlags:
+    """What single formats leave open."""
+
+    part: Annotated[
+        str | None, typer.Option("--part", help="Which of several interventions in the file.")
+    ] = None
+    dim: Annotated[
+        int | None, typer.Option("--dim", help="Take the first so many columns of a rotation only.")
+    ] = None
+    orientation: Annotated[
+        str, typer.Option("--orientation", help="ravel-reference: rows, columns or auto.")
+    ] = "auto"
+    latents: Annotated[
+        str | None, typer.Option("--latents", help="saelens: latents to swap, such as 3,17,200.")
+    ] = None
+    keep_error: Annotated[
+        bool, typer.Option("--keep-error/--drop-error", help="saelens: what happens to the error.")
+    ] = True
+    other_model: Annotated[
+        bool, typer.Option("--other-model", help="saelens: take one whose file names another model.")
+    ] = False
+    accept_unfit: Annotated[
+        bool,
+        typer.Option("--accept-unfit", help="saelens: take one that does not hold on this model's vectors."),
+    ] = False
+
+
 @command
 def import_featurizer(
     *,
@@ -30,28 +58,7 @@ def import_featurizer(
     attribute: Annotated[str, typer.Option("--attribute", help="The target attribute it was made for.")],
     out: Annotated[Path, typer.Option("--out", help="A new folder for the featurizer.")],
     model: Model = None,
-    part: Annotated[
-        str | None, typer.Option("--part", help="Which of several interventions in the file.")
-    ] = None,
-    dim: Annotated[
-        int | None, typer.Option("--dim", help="Take the first so many columns of a rotation only.")
-    ] = None,
-    orientation: Annotated[
-        str, typer.Option("--orientation", help="ravel-reference: rows, columns or auto.")
-    ] = "auto",
-    latents: Annotated[
-        str | None, typer.Option("--latents", help="saelens: latents to swap, such as 3,17,200.")
-    ] = None,
-    keep_error: Annotated[
-        bool, typer.Option("--keep-error/--drop-error", help="saelens: what happens to the error.")
-    ] = True,
-    other_model: Annotated[
-        bool, typer.Option("--other-model", help="saelens: take one whose file names another model.")
-    ] = False,
-    accept_unfit: Annotated[
-        bool,
-        typer.Option("--accept-unfit", help="saelens: take one that does not hold on this model's vectors."),
-    ] = False,
+    flags: FormatFlags,
     target: LoadFlags,
 ) -> Result:
     """Read a featurizer of another tool, so that it can be scored like a fitted one.
@@ -65,13 +72,13 @@ def import_featurizer(
         style=one_of("import format", style, tuple(IMPORT_FORMATS)),
         site=site,
         attribute=attribute,
-        part=part,
-        size=dim,
-        orientation=one_of("orientation", orientation, _ORIENTATIONS),
-        latents=_latents(latents),
-        keeps_error=keep_error,
-        other_model=other_model,
-        accept_unfit=accept_unfit,
+        part=flags.part,
+        size=flags.dim,
+        orientation=one_of("orientation", flags.orientation, _ORIENTATIONS),
+        latents=_latents(flags.latents),
+        keeps_error=flags.keep_error,
+        other_model=flags.other_model,
+        accept_unfit=flags.accept_unfit,
     )
     opened = target.config(model or None, named_in=instance)
     header, imported = api.import_featurizer(request, instance, opened, out)

@@ -33,8 +33,6 @@ ROOMS: dict[str, tuple[str, ...]] = {
     ),
 }
 """Rooms of `evaluation/`, and which other rooms each may import."""
-TORCH_FREE = ("config", "records", "scoring", "report")
-"""Rooms that load without torch."""
 AT_THE_ROOT = {"__init__", "api", "cli"}
 MOST_FILES = 16
 ONE_FILE_PER_THING = {

@@ -9,6 +9,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from keeping_workspace import KeepingWorkspace
 from planted_world import SITE, WIDTH, PlantedWorld
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import LogisticRegression
@@ -96,18 +97,6 @@ def _projection(subspace: Subspace) -> Tensor:
 def _without(labelled: LabelledVectors, subspace: Subspace) -> Tensor:
     centred = labelled.vectors.double() - labelled.vectors.double().mean(dim=0)
     return centred - centred @ _projection(subspace).mT
-
-
-class _Counting(SilentWorkspace):
-    """Shares between fits, as a run does, and counts what was made."""
-
-    def __init__(self) -> None:
-        self.kept: dict[str, dict[str, Tensor]] = {}
-
-    def shared(self, key: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-        if key not in self.kept:
-            self.kept[key] = make()
-        return self.kept[key]
 
 
 # --- principal coordinates
@@ -460,7 +449,7 @@ def test_three_sizes_cost_one_and_lie_in_each_other(
     method: Method, small: tuple[PlantedWorld, Problem]
 ) -> None:
     world, problem = small
-    workspace = _Counting()
+    workspace = KeepingWorkspace()
     sizes = (1, 2, 3)
     found = []
     for size in sizes:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cache
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 import torch
+from keeping_workspace import KeepingWorkspace
 from planted_world import ATTRIBUTES, SITE, WIDTH, PlantedWorld
 from torch import Tensor
 
@@ -42,22 +42,6 @@ from ravel.terms.schema import Prompt
 
 RIGHT = 0.97
 FAST: dict[str, Any] = {"epochs": 4, "batch_size": 64}
-
-
-class _Log(SilentWorkspace):
-    """Keeps rows and shared tensors."""
-
-    def __init__(self) -> None:
-        self.rows: list[dict[str, float | int | str]] = []
-        self.kept: dict[str, dict[str, Tensor]] = {}
-
-    def log(self, row: dict[str, float | int | str]) -> None:
-        self.rows.append(row)
-
-    def shared(self, key: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-        if key not in self.kept:
-            self.kept[key] = make()
-        return self.kept[key]
 
 
 @cache
@@ -103,7 +87,7 @@ def test_neurons_cannot_isolate_in_a_rotated_world() -> None:
 
 def test_a_price_beyond_any_gain_ends_in_an_empty_mask_that_is_evaluated_as_such() -> None:
     world, _ = _world(0, False)
-    log = _Log()
+    log = KeepingWorkspace()
     found = Dbm(DbmConfig(l1_penalty=100.0, epochs=1)).fit(_problem(0, False), world, log)
     assert found.size == 0
     base, source = torch.randn(2, 9, WIDTH, generator=torch.Generator().manual_seed(0))
@@ -114,7 +98,7 @@ def test_a_price_beyond_any_gain_ends_in_an_empty_mask_that_is_evaluated_as_such
 
 def test_the_decision_s_margin_ends_the_log() -> None:
     world, _ = _world(0, False)
-    log = _Log()
+    log = KeepingWorkspace()
     found = Dbm(DbmConfig(**FAST)).fit(_problem(0, False), world, log)
     last = log.rows[-1]
     assert (last["phase"], last["on"], last["undecided"]) == ("mask", found.size, 0.0)
@@ -180,7 +164,7 @@ def test_components_do_not_care_how_the_world_is_turned() -> None:
 
 def test_the_basis_is_shared_between_targets() -> None:
     world, _ = _world(0, True)
-    log = _Log()
+    log = KeepingWorkspace()
     for target in ATTRIBUTES:
         PcaMdbm(PcaMdbmConfig(epochs=1, batch_size=256)).fit(_problem(0, True, target=target), world, log)
     assert len(log.kept) == 1
@@ -191,7 +175,7 @@ def test_the_basis_is_shared_between_targets() -> None:
 
 def test_boundless_das_finds_a_small_subspace_of_its_own_size() -> None:
     world, _ = _world(0, True)
-    log = _Log()
+    log = KeepingWorkspace()
     config = BoundlessDasConfig(isolate=True, width_penalty=3.0, learning_rate=0.03)
     found = BoundlessDas(config).fit(_problem(0, True), world, log)
     assert isinstance(found, Subspace)
@@ -287,7 +271,7 @@ def test_without_isolate_pairs_a_leak_goes_unnoticed() -> None:
 
 def test_rankings_are_nested_and_made_once() -> None:
     world, _ = _world(0, True)
-    log = _Log()
+    log = KeepingWorkspace()
     method = NeuronsAttribution(NeuronsAttributionConfig(attribution_pairs=64))
     chosen = [
         set(method.fit(_problem(0, True, size=size), world, log).mask().nonzero()[:, 0].tolist())

@@ -9,6 +9,7 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
+from keeping_workspace import KeepingWorkspace
 from planted_world import SITE, WIDTH, PlantedWorld
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.feature_selection import f_classif, mutual_info_classif
@@ -28,7 +29,6 @@ from das.methods.neurons._ranking import ranking
 from das.methods.neurons.neurons_anova import NeuronsAnova, f_statistics
 from das.methods.neurons.neurons_mutual_info import NeuronsMutualInfo, mutual_information, neuron_information
 from das.methods.neurons.neurons_probe import NeuronsProbe, NeuronsProbeConfig, probe_order
-from das.training.workspace import SilentWorkspace
 from ravel.common.errors import SuiteError
 from ravel.instance import Instance
 
@@ -40,22 +40,6 @@ NEURONS = (
     NeuronsMutualInfo(),
 )
 RIGHT = 0.97
-
-
-class Notes(SilentWorkspace):
-    """Keeps log rows and shared tensors, and counts what was made."""
-
-    def __init__(self) -> None:
-        self.rows: list[dict[str, float | int | str]] = []
-        self.kept: dict[str, dict[str, Tensor]] = {}
-
-    def log(self, row: dict[str, float | int | str]) -> None:
-        self.rows.append(row)
-
-    def shared(self, key: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-        if key not in self.kept:
-            self.kept[key] = make()
-        return self.kept[key]
 
 
 def labelled(vectors: Tensor, labels: list[int] | np.ndarray) -> LabelledVectors:
@@ -79,9 +63,11 @@ def world_of(seed: int, rotated: bool) -> tuple[PlantedWorld, Instance]:
     return world, world.instance(n_pairs=1200, n_held_out=200).without_test()
 
 
-def fitted(method: Method, seed: int, size: int, *, rotated: bool, notes: Notes | None = None) -> Featurizer:
+def fitted(
+    method: Method, seed: int, size: int, *, rotated: bool, notes: KeepingWorkspace | None = None
+) -> Featurizer:
     world, instance = world_of(seed, rotated)
-    return method.fit(Problem(instance, "A", SITE, size, seed), world, notes or Notes())
+    return method.fit(Problem(instance, "A", SITE, size, seed), world, notes or KeepingWorkspace())
 
 
 def scores(method: Method, seed: int, size: int, *, rotated: bool) -> tuple[float, float]:
@@ -179,7 +165,7 @@ def test_a_probe_s_directions_do_not_depend_on_the_units_of_neurons() -> None:
 
 
 def test_a_probe_has_at_most_one_direction_less_than_classes() -> None:
-    notes = Notes()
+    notes = KeepingWorkspace()
     assert fitted(LinearProbe(), 0, 9, rotated=True, notes=notes).size == 3
     row = notes.rows[-1]
     assert row["train_accuracy"] == row["validation_accuracy"] == 1.0
@@ -190,7 +176,7 @@ def test_a_probe_has_at_most_one_direction_less_than_classes() -> None:
 @pytest.mark.parametrize("method", [LinearProbe(), Inlp()], ids=["linear_probe", "inlp"])
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_what_a_probe_reads_holds_the_plane(method: Method, seed: int) -> None:
-    notes, world = Notes(), world_of(seed, True)[0]
+    notes, world = KeepingWorkspace(), world_of(seed, True)[0]
     assert min(world.scores(fitted(method, seed, 2, rotated=True, notes=notes))) >= RIGHT
     found = fitted(method, seed, 3, rotated=True, notes=notes)
     assert isinstance(found, Subspace)
@@ -201,7 +187,7 @@ def test_what_a_probe_reads_holds_the_plane(method: Method, seed: int) -> None:
 
 
 def test_sizes_of_inlp_are_nested_and_share_their_rounds() -> None:
-    notes = Notes()
+    notes = KeepingWorkspace()
     small, large = (fitted(Inlp(), 0, size, rotated=True, notes=notes) for size in (2, 6))
     assert isinstance(small, Subspace)
     assert isinstance(large, Subspace)
@@ -212,7 +198,7 @@ def test_sizes_of_inlp_are_nested_and_share_their_rounds() -> None:
 
 
 def test_inlp_stops_where_nothing_is_left() -> None:
-    notes = Notes()
+    notes = KeepingWorkspace()
     found = fitted(Inlp(), 0, WIDTH, rotated=True, notes=notes)
     last = notes.rows[-1]
     if found.size < WIDTH:
@@ -303,7 +289,7 @@ def test_rlap_keeps_the_candidate_that_hides_most_from_validation() -> None:
 
 
 def test_rlap_has_exactly_its_size_and_logs_its_candidates() -> None:
-    notes = Notes()
+    notes = KeepingWorkspace()
     found = fitted(Rlap(RlapConfig(steps=6, judge_every=4, margin=0.0)), 1, 5, rotated=True, notes=notes)
     assert found.size == 5
     assert [row["step"] for row in notes.rows] in ([4], [4, 6])
@@ -316,7 +302,7 @@ def test_seeds_of_rlap_matter_and_torch_s_own_does_not() -> None:
     found = []
     for seed, noise in ((3, 0), (3, 1), (4, 0)):
         torch.manual_seed(noise)
-        result = Rlap(config).fit(Problem(instance, "A", SITE, 2, seed), world, Notes())
+        result = Rlap(config).fit(Problem(instance, "A", SITE, 2, seed), world, KeepingWorkspace())
         assert isinstance(result, Subspace)
         found.append(result.basis)
     assert torch.equal(found[0], found[1])
@@ -340,14 +326,14 @@ def test_neurons_isolate_only_where_the_attribute_lies_in_neurons(method: Method
     assert found.weights.nonzero().flatten().tolist() == [0, 1]
     assert min(world_of(seed, False)[0].scores(found)) >= RIGHT
     # Where directions are mixed, no number of neurons brings the value and nothing else.
-    notes, mixed = Notes(), world_of(seed, True)[0]
+    notes, mixed = KeepingWorkspace(), world_of(seed, True)[0]
     for size in (2, 6):
         assert min(mixed.scores(fitted(method, seed, size, rotated=True, notes=notes))) < 0.9
 
 
 @pytest.mark.parametrize("method", NEURONS, ids=lambda m: m.name + getattr(m.config, "penalty", ""))
 def test_one_ranking_serves_all_sizes(method: Method) -> None:
-    notes = Notes()
+    notes = KeepingWorkspace()
     masks = []
     for size in (1, 4, WIDTH):
         found = fitted(method, 0, size, rotated=True, notes=notes)
@@ -426,9 +412,9 @@ def test_neurons_without_weight_come_by_the_slope_of_the_loss() -> None:
 def test_bad_problems_are_refused(method: type[Method]) -> None:
     world, instance = world_of(0, True)
     with pytest.raises(SuiteError, match="attribute of this planted instance"):
-        method().fit(Problem(instance, "Z", SITE, 2, 0), world, Notes())
+        method().fit(Problem(instance, "Z", SITE, 2, 0), world, KeepingWorkspace())
     with pytest.raises(SuiteError, match="a size from 1 to 16"):
-        method().fit(Problem(instance, "A", SITE, 17, 0), world, Notes())
+        method().fit(Problem(instance, "A", SITE, 17, 0), world, KeepingWorkspace())
     assert method.needs_labels
 
 
@@ -438,11 +424,11 @@ def test_too_few_classes_are_no_fault_of_the_user(method: type[Method]) -> None:
     world.values = torch.tensor([[0, 0], [1, 1], [2, 2]])
     instance = world.instance(n_pairs=20, n_held_out=5).without_test()
     with pytest.raises(NotApplicableError, match="at least two values of 'A'"):
-        method().fit(Problem(instance, "A", SITE, 2, 0), world, Notes())
+        method().fit(Problem(instance, "A", SITE, 2, 0), world, KeepingWorkspace())
 
 
 def test_settings_are_part_of_what_is_shared() -> None:
-    notes = Notes()
+    notes = KeepingWorkspace()
     for c in (0.1, 1.0, 0.1):
         fitted(LinearProbe(LinearProbeConfig(c=c)), 0, 2, rotated=True, notes=notes)
     assert len(notes.kept) == 2

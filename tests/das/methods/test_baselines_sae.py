@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from keeping_workspace import KeepingWorkspace
 from planted_world import SITE, PlantedWorld
 from safetensors.torch import load, save
 from scipy.sparse import csr_matrix
@@ -331,22 +331,6 @@ def test_the_classifier_ranks_what_tells_classes_apart_first() -> None:
 # --- the methods
 
 
-class _Counting(SilentWorkspace):
-    """Shares tensors within a test and keeps the log."""
-
-    def __init__(self) -> None:
-        self.made: dict[str, dict[str, Tensor]] = {}
-        self.rows: list[dict[str, float | int | str]] = []
-
-    def log(self, row: dict[str, float | int | str]) -> None:
-        self.rows.append(row)
-
-    def shared(self, key: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-        if key not in self.made:
-            self.made[key] = make()
-        return self.made[key]
-
-
 @pytest.fixture(scope="module")
 def world() -> PlantedWorld:
     return PlantedWorld(0)
@@ -362,7 +346,7 @@ def _method(kind: type[Method], **settings: Any) -> Method:
 
 
 def test_methods_attributes_and_sizes_share_one_dictionary(world: PlantedWorld, instance: Instance) -> None:
-    workspace = _Counting()
+    workspace = KeepingWorkspace()
     settings = {"autoencoder": QUICK}
     for kind in (Sae, SaeAttribution):
         for attribute in ("A", "B"):
@@ -372,14 +356,14 @@ def test_methods_attributes_and_sizes_share_one_dictionary(world: PlantedWorld, 
                 )
                 assert found.size <= size
     _method(SaeReconstruction, **settings).fit(Problem(instance, "A", SITE, 1, 0), world, workspace)
-    kinds = sorted(key.rsplit("-", 1)[0] for key in workspace.made)
+    kinds = sorted(key.rsplit("-", 1)[0] for key in workspace.kept)
     assert kinds == ["dictionary"] + 2 * ["sae-attribution"] + 2 * ["sae-latents"]
     logged = {name for row in workspace.rows if row["phase"] == "dictionary" for name in row}
     assert {"explained_variance_train", "explained_variance_held_out", "l0_train", "dead_held_out"} <= logged
 
 
 def test_larger_sizes_contain_smaller_ones(world: PlantedWorld, instance: Instance) -> None:
-    workspace = _Counting()
+    workspace = KeepingWorkspace()
     found = [
         _method(kind, autoencoder=QUICK).fit(Problem(instance, "A", SITE, size, 0), world, workspace).mask()
         > 0
@@ -444,7 +428,7 @@ def axes(world: PlantedWorld, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_of_a_right_dictionary_the_right_latents_are_chosen(
     kind: type[Method], settings: dict[str, Any], axes: Path, world: PlantedWorld, instance: Instance
 ) -> None:
-    workspace = _Counting()
+    workspace = KeepingWorkspace()
     method = _method(kind, autoencoder={"pretrained": f"lens:{axes}"}, **settings)
     found = method.fit(Problem(instance, "A", SITE, 4, 0), world, workspace)
     (row,) = [row for row in workspace.rows if row["phase"] == "latents"]
@@ -478,7 +462,7 @@ def test_one_that_is_taken_all_the_same_says_so(
     axes: Path, world: PlantedWorld, instance: Instance, tmp_path: Path
 ) -> None:
     settings = {"pretrained": f"lens:{_turned(axes, tmp_path / 'turned')}", "accept_unfit": True}
-    workspace = _Counting()
+    workspace = KeepingWorkspace()
     with pytest.warns(UserWarning, match="taken although it does not hold here: explained variance"):
         _method(Sae, autoencoder=settings).fit(Problem(instance, "A", SITE, 4, 0), world, workspace)
     notes = [str(row["note"]) for row in workspace.rows if row["phase"] == "note"]
@@ -489,7 +473,7 @@ def test_one_that_is_taken_all_the_same_says_so(
 def test_what_a_trained_dictionary_brings(world: PlantedWorld, instance: Instance) -> None:
     """Attribution's latents disturb less than the classifier's, and both bring more than chance, a quarter;
     the reconstruction alone brings nothing and leaves most."""
-    workspace = _Counting()
+    workspace = KeepingWorkspace()
     settings = {"autoencoder": {"k": 4, "steps": 800}}
 
     def scores(kind: type[Method]) -> tuple[float, float]:
