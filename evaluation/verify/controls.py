@@ -50,7 +50,7 @@ class ControlFolder:
     def outcome_problems(self, cell: Path) -> Iterator[str]:
         """Say what is wrong with the outcomes of a cell, pair by pair."""
         known = {
-            _stem(view, generalisation): (generalisation, view)
+            view.outcomes_of(split_name(generalisation, "test")): (generalisation, view)
             for view in CONTROLS.get(self.name).views
             for generalisation in self.config.generalisations
         }
@@ -81,7 +81,7 @@ class ControlFolder:
     def _row_averages(
         self, folders: Mapping[tuple[str, str], Path], view: View, generalisation: Generalisation
     ) -> list[AverageRecord]:
-        name = f"outcomes/{_stem(view, generalisation)}.jsonl"
+        name = f"outcomes/{view.outcomes_of(split_name(generalisation, 'test'))}.jsonl"
         judged = {
             key: [folder]
             for key, folder in folders.items()
@@ -125,8 +125,3 @@ def control_folders(run: Path, instance: Instance, config: SuiteConfig) -> list[
                 todo="use the version of ravel-bench that wrote the run",
             )
     return [ControlFolder(path, instance, config) for path in found]
-
-
-def _stem(view: View, generalisation: Generalisation) -> str:
-    """Return the name of a file of outcomes, without its ending."""
-    return f"{split_name(generalisation, 'test')}.{view.name.replace(' ', '_')}"

@@ -12,7 +12,7 @@ from das.featurizers.base import Featurizer
 from das.featurizers.storage import load_featurizer
 from das.sites import Site
 from evaluation.config.target import TargetConfig
-from evaluation.judging.judge import NaturalAnswers, judge
+from evaluation.judging.judge import InterchangeJudge
 from evaluation.judging.recognition import check_gave_labels, note_to, recognise
 from evaluation.records.scores import AverageRecord, Outcome, ScoreRecord
 from evaluation.scoring.clusters import clusters_of
@@ -112,20 +112,14 @@ def judge_submission(
     recognise(engine, submission.model_fingerprint, note_to(progress))
     check_gave_labels(engine.target, instance, "name that model with --model, and its --dtype")
     featurizers = {entry: _fitting(folder, entry, engine) for entry in submission.featurizers}
-    said, natural = {}, NaturalAnswers(engine)
+    rules = submission.judging
+    judge = InterchangeJudge(engine, label_tokens=rules.label_tokens, tolerance=rules.tolerance)
+    said = {}
     for done, (entry, featurizer) in enumerate(featurizers.items()):
         progress(Counted("featurizers", done, len(featurizers)))
         for generalisation in submission.generalisations:
-            said[entry, generalisation] = judge(
-                instance,
-                split_name(generalisation, "test"),
-                engine,
-                Site.parse(entry.site),
-                featurizer,
-                label_tokens=submission.judging.label_tokens,
-                tolerance=submission.judging.tolerance,
-                natural=natural,
-            )
+            split, site = split_name(generalisation, "test"), Site.parse(entry.site)
+            said[entry, generalisation] = judge.judge(instance, split, site, featurizer)
     progress(Counted("featurizers", len(featurizers), len(featurizers)))
     cells = {entry: cell_of(folder / entry.path) for entry in submission.featurizers}
     scores = _scores(submission, cells, said)

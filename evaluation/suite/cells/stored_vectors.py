@@ -22,7 +22,7 @@ from das.sites import Site
 from ravel.asking.answerer import Decided
 from ravel.common.errors import SuiteError
 from ravel.common.io import canonical_json, sha256_text, write_with
-from ravel.instance import Instance
+from ravel.instance import Instance, prompt_ids
 from ravel.terms.schema import Completion, Prompt
 
 __all__ = ["StoredVectors", "collect_vectors"]
@@ -123,14 +123,7 @@ def collect_vectors(
 
 
 def _prompts(instance: Instance) -> list[Prompt]:
-    ids = sorted(
-        {
-            prompt_id
-            for split in instance.splits()
-            for pair in instance.pairs(split)
-            for prompt_id in (pair.base, pair.source, pair.swapped)
-        }
-    )
+    ids = sorted(prompt_ids(pair for split in instance.splits() for pair in instance.pairs(split)))
     return list(dict.fromkeys(instance.prompt(prompt_id).prompt for prompt_id in ids))
 
 

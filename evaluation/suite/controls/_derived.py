@@ -6,11 +6,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 from ravel.asking.labels import distinct_within
 from ravel.asking.prompts import fill
 from ravel.common.seeds import derive_seed, python_stream
-from ravel.instance import Instance, PromptRecord
+from ravel.instance import Instance, PromptRecord, prompt_ids
 from ravel.terms.schema import InterchangePair, Template
 
 __all__ = ["Answers", "permuted_values", "replaced_sources", "shuffled_answers"]
@@ -248,7 +249,7 @@ def _rebuilt(
         pair.pair_id: place for split in instance.splits() for place, pair in enumerate(instance.pairs(split))
     }
     ordered = {split: sorted(own, key=lambda pair: places[pair.pair_id]) for split, own in pairs.items()}
-    used = {i for own in ordered.values() for pair in own for i in (pair.base, pair.source, pair.swapped)}
+    used = prompt_ids(chain.from_iterable(ordered.values()))
     return Instance.from_parts(
         entity_type=instance.entity_type,
         model_name=instance.model_name,

@@ -13,6 +13,7 @@ from das.diagnostics.agreement import subspace_of
 from das.engine.base.protocol import Engine
 from das.featurizers.base import Featurizer
 from evaluation.config.suite import DEFAULT_LABEL_TOKENS
+from evaluation.judging.judge import InterchangeJudge
 from evaluation.judging.score import require_pairs
 from evaluation.records.diagnosis import Diagnosis, PatchScore
 from evaluation.scoring.scores import FeaturizerId
@@ -95,7 +96,8 @@ def diagnose(
     _require(featurizer, instance, engine, featurizer_id, attribute, config)
     split = split_name(config.generalisation, config.partition)
     sample = draw_sample(instance, attribute, split, limit=config.limit_pairs, seed=config.seed)
-    patcher = Patcher(sample, engine, featurizer_id.site, config.label_tokens, config.tolerance)
+    judge = InterchangeJudge(engine, label_tokens=config.label_tokens, tolerance=config.tolerance)
+    patcher = Patcher(sample, judge, featurizer_id.site)
     inputs = _measure_inputs(featurizer, instance, patcher, siblings, config)
     patches = _patches(inputs, _planned(inputs, shuffled), progress or _unheard)
     measures = measures_of(inputs)
@@ -130,7 +132,7 @@ def _measure_inputs(
     config: DiagnosisConfig,
 ) -> MeasureInputs:
     """Patch the subspace itself, and gather what it is held against from training pairs."""
-    engine, site, attribute = patcher.engine, patcher.site, patcher.sample.attribute
+    engine, site, attribute = patcher.judge.engine, patcher.site, patcher.sample.attribute
     train = draw_sample(instance, attribute, TRAIN_SPLIT, limit=config.limit_pairs, seed=config.seed)
     pairs = train.contrast_pairs
     basis = subspace_of(featurizer)
@@ -215,7 +217,7 @@ def _planned(inputs: MeasureInputs, shuffled: Featurizer | None) -> list[Planned
         PlannedPatch("shuffled", "", shuffled, reason=no_control),
         _top("readout", inputs.readout, size, "the site is not in the residual stream"),
         _top("gradient", readers.gradients, size, "no pair has a gradient here"),
-        *beside(inputs.patcher.site, inputs.patcher.engine),
+        *beside(inputs.patcher.site, inputs.patcher.judge.engine),
     ]
 
 

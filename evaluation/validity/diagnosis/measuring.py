@@ -115,7 +115,7 @@ def answer_rows(pairs: Sequence[ContrastPair], engine: Engine) -> Tensor:
 
 def _natural(found: MeasureInputs) -> list[Measure]:
     patcher = found.patcher
-    engine, site, pairs = patcher.engine, patcher.site, patcher.sample.contrast_pairs
+    engine, site, pairs = patcher.judge.engine, patcher.site, patcher.sample.contrast_pairs
     natural = vectors_of(natural_prompts(found.instance, limit=found.limit, seed=found.seed), engine, site)
     base = vectors_of([pair.base for pair in pairs], engine, site)
     source = vectors_of([pair.source for pair in pairs], engine, site)
@@ -225,11 +225,11 @@ def _pathways(found: MeasureInputs) -> list[Measure]:
     """
     patcher = found.patcher
     try:
-        engine = clamped(patcher.engine.target, _ranges(found))
+        engine = clamped(patcher.judge.engine.target, _ranges(found))
     except NotApplicableError as refusal:
         return [Measure("hidden_pathway", None, "", str(refusal))]
     whole = MaskedBasis(torch.ones(len(found.basis)), None)
-    free = logit_differences(patcher.sample.contrast_pairs, patcher.engine, patcher.site, whole)
+    free = logit_differences(patcher.sample.contrast_pairs, patcher.judge.engine, patcher.site, whole)
     return [
         _pathway("hidden_pathway", patcher, engine, found.featurizer, found.full.logits),
         _pathway("hidden_pathway_full_vector", patcher, engine, whole, free),
@@ -242,7 +242,7 @@ def _ranges(found: MeasureInputs) -> NaturalRanges:
     others = natural_prompts(found.instance, limit=found.limit, seed=found.seed)
     prompts = [*(pair.swapped for pair in pairs), *(pair.base for pair in pairs), *others]
     labels = [*(pair.forced for pair in pairs)] * 2 + [()] * len(others)
-    return NaturalRanges.record(found.patcher.engine.target, found.patcher.site, prompts, labels)
+    return NaturalRanges.record(found.patcher.judge.engine.target, found.patcher.site, prompts, labels)
 
 
 def _pathway(

@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from das.engine.base.protocol import Engine
 from das.featurizers.base import Featurizer
 from das.sites import Site
-from evaluation.judging.judge import NaturalAnswers, judge
+from evaluation.judging.judge import InterchangeJudge
 from evaluation.records.diagnosis import PatchScore
 from evaluation.scoring.metrics import scores
 from evaluation.validity.diagnosis.sample import LogitDifference, Sample, logit_differences
@@ -35,45 +34,29 @@ class Patcher:
 
     sample: Sample
     """The pairs."""
-    engine: Engine
-    """Runs the model."""
+    judge: InterchangeJudge
+    """Judges with the model."""
     site: Site
     """Where patches are made unless another site is given."""
-    label_tokens: int
-    """How many of an answer's first tokens are compared."""
-    tolerance: bool
-    """Whether an answer that is close counts where the attribute's matcher lets it."""
     base: LogitDifference = field(init=False)
     """Logits when nothing is patched."""
     natural: LogitDifference = field(init=False)
     """Logits in natural runs of the source's entity under the base's template."""
-    _answers: NaturalAnswers = field(init=False)
 
     def __post_init__(self) -> None:
-        self._answers = NaturalAnswers(self.engine)
-        self.base = logit_differences(self.sample.contrast_pairs, self.engine, self.site, None)
-        self.natural = logit_differences(
-            self.sample.contrast_pairs, self.engine, self.site, None, natural=True
-        )
+        pairs, engine = self.sample.contrast_pairs, self.judge.engine
+        self.base = logit_differences(pairs, engine, self.site, None)
+        self.natural = logit_differences(pairs, engine, self.site, None, natural=True)
 
     def judged(
         self, name: str, featurizer: Featurizer | None, about: str = "", *, at: Site | None = None
     ) -> JudgedPatch:
         """Patch, judge every pair of the sample, and score it for the target attribute."""
-        site = at or self.site
-        outcomes = judge(
-            self.sample.instance,
-            self.sample.split,
-            self.engine,
-            site,
-            featurizer,
-            label_tokens=self.label_tokens,
-            tolerance=self.tolerance,
-            natural=self._answers,
-        )
+        site, engine = at or self.site, self.judge.engine
+        outcomes = self.judge.judge(self.sample.instance, self.sample.split, site, featurizer)
         found = scores(outcomes, self.sample.attribute)
-        placed = None if featurizer is None else featurizer.to(self.engine.target.device)
-        logits = logit_differences(self.sample.contrast_pairs, self.engine, site, placed)
+        placed = None if featurizer is None else featurizer.to(engine.target.device)
+        logits = logit_differences(self.sample.contrast_pairs, engine, site, placed)
         fldd, reach = self.decrease(logits), self.reach(logits)
         size = 0 if featurizer is None else featurizer.size
         score = PatchScore(

@@ -13,7 +13,7 @@ from das.featurizers.base import Featurizer
 from das.methods.common.base import NotApplicableError
 from das.sites import Site
 from ravel.common.seeds import python_stream
-from ravel.instance import Instance
+from ravel.instance import Instance, prompt_ids
 from ravel.terms.schema import TRAIN_SPLIT, InterchangePair, Prompt
 
 __all__ = [
@@ -106,10 +106,9 @@ def draw_sample(instance: Instance, attribute: str, split: str, *, limit: int, s
         for pair in _some([p for p in pairs if p.attribute == name], share, seed, split, name)
     ]
     kept = (*causes, *isolates)
-    ids = {prompt_id for pair in kept for prompt_id in (pair.base, pair.source, pair.swapped)}
     small = Instance(
         manifest=instance.manifest,
-        prompts={prompt_id: instance.prompt(prompt_id) for prompt_id in sorted(ids)},
+        prompts={prompt_id: instance.prompt(prompt_id) for prompt_id in sorted(prompt_ids(kept))},
         pairs={split: kept},
     )
     contrasts = tuple(found for pair in causes if (found := _contrast_of(instance, pair)) is not None)
