@@ -42,7 +42,6 @@ __all__ = [
     "diagnose",
     "diagnose_folder",
     "diagnose_run",
-    "is_run",
 ]
 
 SHUFFLED = "labels_shuffled"
@@ -66,11 +65,6 @@ class RunRow:
     """Seed of the fit."""
     found: Diagnosis | Undiagnosed
     """The diagnosis, or why there is none."""
-
-
-def is_run(folder: Path) -> bool:
-    """Tell whether a folder is that of a run rather than that of a featurizer."""
-    return RunFolder(folder).config.is_file()
 
 
 def diagnose_folder(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-__all__ = ["Tokens", "whole_rows"]
+__all__ = ["Tokens"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +67,3 @@ class Tokens:
             key_positions=self.key_positions,
             hidden_from=None if self.hidden_from is None else self.hidden_from[rows, picks],
         )
-
-
-def whole_rows(rows: int, width: int, device: torch.device, *, keys: int | None = None) -> Tokens:
-    """Return `rows` plain rows of `width` tokens from their beginning."""
-    places = torch.arange(width, device=device).expand(rows, width)
-    all_keys = torch.arange(width if keys is None else keys, device=device).expand(rows, -1)
-    return Tokens(places, places, all_keys)

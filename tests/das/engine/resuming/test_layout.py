@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from das.engine.base.cut_rows import CutRow
 from das.engine.resuming.layout import Slots, lay_out, padded_keys, padded_width, plan_passes
-from das.engine.resuming.tokens import Tokens, whole_rows
+from das.engine.resuming.tokens import Tokens
 
 CPU = torch.device("cpu")
 FULL = torch.finfo(torch.float32).min
@@ -90,7 +90,8 @@ def test_what_two_labels_see_by_hand() -> None:
 
 
 def test_whole_rows_are_causal() -> None:
-    tokens = whole_rows(2, 4, CPU, keys=6)
+    places = torch.arange(4).expand(2, 4)
+    tokens = Tokens(places, places, torch.arange(6).expand(2, -1))
     assert torch.equal(tokens.mask(None, None)[1, 0], torch.ones(4, 6, dtype=torch.bool).tril())
     assert tokens.positions.tolist() == [[0, 1, 2, 3]] * 2
 
