@@ -139,7 +139,7 @@ def _survived(words: str, injected: int, well: int, counts: Mapping[str, Any]) -
 
 def refused_table(found: Mapping[str, Any]) -> str:
     """Return the table of tampered submissions, by family."""
-    families = found.get("mutations", {})
+    families = dict(sorted(found.get("mutations", {}).items()))
     keys = ("tried", "refused", "accepted", "crashed")
     rows = [[family, *(str(count[key]) for key in keys)] for family, count in families.items()]
     total = ["**all**", *(str(sum(count[key] for count in families.values())) for key in keys)]
