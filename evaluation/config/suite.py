@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import Field, PositiveInt, field_validator
+from pydantic import Field, PositiveInt, field_validator, model_validator
+from typing_extensions import Self
 
 from evaluation.config.execution import ExecutionConfig
 from evaluation.config.target import TargetConfig, TargetSettings
@@ -68,6 +69,7 @@ class InstanceSettings(Config):
 class SuiteConfig(TargetSettings, InstanceSettings):
     """The grid of methods, attributes, sites, sizes and seeds that `ravel run` works through."""
 
+    written_if_set = ("keep_sites",)
     fit_together: PositiveInt = 8
     """How many trainings at one site go on side by side; it changes the time, and on a CPU no bit of what
     comes out."""
@@ -81,6 +83,9 @@ class SuiteConfig(TargetSettings, InstanceSettings):
     """Such as `block_output.3@entity_last`, or patterns: `block_output.*@entity_last` for all layers,
     `head_output.0-2.*@prompt_last`; with several sites, one is chosen per method and attribute on
     validation."""
+    keep_sites: PositiveInt | None = None
+    """Fit full_vector at every site, all else only at so many of them: those where its cause on validation
+    pairs is highest, on average over the attributes. None: all else at every site too."""
     sizes: tuple[PositiveInt, ...] = ()
     """Numbers of coordinates, chosen among like sites; methods with a size of their own ignore them, and a
     size beyond the width of a site is left out there."""
@@ -105,6 +110,12 @@ class SuiteConfig(TargetSettings, InstanceSettings):
     labels."""
     execution: ExecutionConfig = ExecutionConfig()
     """How the cells are carried out: a name, or a mapping with `kind` and more."""
+
+    @model_validator(mode="after")
+    def _sites_are_kept_by_full_vector(self) -> Self:
+        if self.keep_sites and not self.floors and "full_vector" not in {spec.name for spec in self.methods}:
+            raise ValueError("keep_sites goes by full_vector: list it, or leave `floors` on")
+        return self
 
     @field_validator("execution", mode="before")
     @classmethod

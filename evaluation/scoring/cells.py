@@ -73,6 +73,15 @@ class CellScorer:
         points = {key: choose_point(found, by=criterion_of(key[0])) for key, found in candidates.items()}
         return {(method, a): self._at(method, a, point) for (method, a), point in points.items()}
 
+    def validation_scores(self) -> list[ScoreRecord]:
+        """Return the score records of all cells on validation pairs; no test pair is read."""
+        return [
+            record
+            for cell in self._cells.values()
+            for generalisation in self._generalisations
+            for record in self._records(cell, generalisation, "val", ())
+        ]
+
     def scores(self, choice: Mapping[tuple[str, str], Sequence[str]]) -> list[ScoreRecord]:
         """Return the score records of all cells in the order of `scores.jsonl`: on validation pairs and, of
         chosen cells and floors, on test pairs; where a cell is chosen, by kind of source too."""

@@ -25,11 +25,11 @@ from evaluation.suite.execution.serial import SerialExecutor
 from evaluation.suite.execution.steps import Steps
 from evaluation.suite.execution.worker_state import WorkerState
 from evaluation.suite.finish import RunSummary, finish
-from evaluation.suite.grid import Cell, ChosenCells
-from evaluation.suite.select import select, tested
+from evaluation.suite.grid import PROFILE, Cell, ChosenCells, narrowed
+from evaluation.suite.select import kept_sites, select, tested
 from ravel.common.errors import SuiteError
 from ravel.common.io import write_text
-from ravel.common.progress import Progress, silent
+from ravel.common.progress import Note, Progress, silent
 from ravel.common.registry import Registry
 from ravel.instance import Instance
 
@@ -116,7 +116,8 @@ def _carry_out(steps: Steps, cells: Sequence[Cell]) -> RunSummary:
     Nothing here runs a model, and until points are chosen no instance in hand holds the test splits.
     """
     context, config = steps.context, steps.config
-    failures = steps.fit(cells)
+    cells, failures = _at_kept_sites(steps, cells)
+    failures += steps.fit(cells)
     fitted = _left(cells, failures)
     if not fitted:
         write_failures(context.run.path, failures)
@@ -127,6 +128,23 @@ def _carry_out(steps: Steps, cells: Sequence[Cell]) -> RunSummary:
     controls, failed = steps.control(chosen)
     failures = sorted([*failures, *failed], key=lambda failure: (failure.cell, failure.stage))
     return finish(fitted, chosen, context, config, controls, failures)
+
+
+def _at_kept_sites(steps: Steps, cells: Sequence[Cell]) -> tuple[Sequence[Cell], list[Failure]]:
+    """Return the cells to go on with, once the profile has told which sites are kept, and what failed."""
+    context, config = steps.context, steps.config
+    if config.keep_sites is None:
+        return cells, []
+    profile = [cell for cell in cells if cell.method == PROFILE]
+    failures = steps.fit(profile)
+    fitted = _left(profile, failures)
+    if not fitted:
+        write_failures(context.run.path, failures)
+        raise _nothing_left(failures)
+    kept = kept_sites(fitted, context.without_test(), config)
+    said = ", ".join(f"{site} ({cause:.2f})" for site, cause in kept.items())
+    steps.progress(Note(f"sites kept of {len(config.sites)}, by the cause of {PROFILE}: {said}"))
+    return _left(narrowed(cells, kept), failures), failures
 
 
 def _nothing_left(failures: Sequence[Failure]) -> SuiteError:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from das.sites import Site
 from evaluation.config.suite import SuiteConfig
 from evaluation.records.scores import FLOORS
 from evaluation.scoring.cells import CellScorer, ScoredCell
 from evaluation.scoring.selection import Point
 from evaluation.suite.cells.context import RunContext
 from evaluation.suite.cells.finished import cell_outcomes, cell_refusal, featurizer_id_of
-from evaluation.suite.grid import Cell, ChosenCells
+from evaluation.suite.grid import PROFILE, Cell, ChosenCells
+from ravel.common.errors import SuiteError
 
-__all__ = ["scorer_of", "select", "tested"]
+__all__ = ["kept_sites", "scorer_of", "select", "tested"]
 
 
 def select(cells: Sequence[Cell], context: RunContext, config: SuiteConfig) -> ChosenCells:
@@ -21,6 +23,28 @@ def select(cells: Sequence[Cell], context: RunContext, config: SuiteConfig) -> C
     by_id = {cell.cell_id: cell for cell in cells}
     chosen = scorer_of(cells, context, config).choose()
     return {key: [by_id[cell_id] for cell_id in ids] for key, ids in chosen.items()}
+
+
+def kept_sites(cells: Sequence[Cell], context: RunContext, config: SuiteConfig) -> dict[Site, float]:
+    """Return the sites with which a suite goes on, best first: those of the profile's cells with the highest
+    cause on validation pairs, averaged over attributes and generalisations. The test splits of `context` are
+    withheld.
+
+    Raises SuiteError where no site has a score.
+    """
+    causes: dict[Site, list[float]] = {}
+    for record in scorer_of(cells, context, config).validation_scores():
+        if record.cause is not None:
+            causes.setdefault(Site.parse(record.site), []).append(record.cause)
+    means = {site: sum(found) / len(found) for site, found in causes.items()}
+    if not means:
+        raise SuiteError(
+            expected=f"a cause of {PROFILE} on validation pairs, by which sites are kept",
+            came="none",
+            todo="leave `keep_sites` out, or use an instance with pairs to validate on",
+        )
+    best = sorted(means, key=lambda site: (-means[site], site.layer, str(site)))
+    return {site: means[site] for site in best[: config.keep_sites]}
 
 
 def scorer_of(cells: Sequence[Cell], context: RunContext, config: SuiteConfig) -> CellScorer:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import (
     Field,
     NonNegativeInt,
     PositiveInt,
-    SerializerFunctionWrapHandler,
-    model_serializer,
     model_validator,
 )
 from typing_extensions import Self
@@ -54,6 +52,7 @@ class SourceShares(Config):
 class BuildConfig(Config):
     """Settings of a build. With the tables and the model they determine the instance to the byte."""
 
+    written_if_set = ("chat",)
     seed: int = 0
     """Root of every random stream."""
     attributes: tuple[str, ...] | None = None
@@ -95,9 +94,3 @@ class BuildConfig(Config):
     """Build even where so few kept answers are right that labels are guesses."""
     flip_sample: NonNegativeInt = 32
     """Kept prompts that are asked again one at a time, to count labels that depend on the batch."""
-
-    @model_serializer(mode="wrap")
-    def _chat_if_on(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave `chat` out where it is off: a build without it has the manifest that it always had."""
-        values: dict[str, Any] = handler(self)
-        return values if self.chat else {name: value for name, value in values.items() if name != "chat"}

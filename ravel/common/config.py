@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, ClassVar, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, ValidationError, model_serializer
 from typing_extensions import Self
 
 from ravel.common.errors import SuiteError, near_misses
@@ -19,6 +19,18 @@ class Config(BaseModel):
     """A frozen group of settings. `from_yaml(to_yaml(c)) == c` holds for each subclass (a test checks it)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    written_if_set: ClassVar[tuple[str, ...]] = ()
+    """Settings that came later: written only where they are not the default, so that files without them keep
+    their bytes."""
+
+    @model_serializer(mode="wrap")
+    def _without_later_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = handler(self)
+        fields = type(self).model_fields
+        for name in self.written_if_set:
+            if getattr(self, name) == fields[name].default:
+                values.pop(name, None)
+        return values
 
     @classmethod
     def from_mapping(cls, values: dict[str, Any], *, origin: str) -> Self:

@@ -25,7 +25,7 @@ from evaluation.judging.recognition import recognise
 from evaluation.records.run_folder import RunFolder
 from evaluation.suite.forecast.cache import planned_cache, preset_cache
 from evaluation.suite.forecast.cost import TOKENS_OF_A_PAIR, Estimate, PairCounts, control_cells, estimate
-from evaluation.suite.grid import Cell, check_splits, plan_cells, resolve
+from evaluation.suite.grid import Cell, check_splits, narrowed, plan_cells, resolve
 from ravel.building import BuildConfig
 from ravel.entity_types import ENTITY_TYPES
 from ravel.instance import Instance
@@ -197,6 +197,9 @@ def _planned(
     assumed: str,
     cache: CachePlan,
 ) -> RunPlan:
+    if config.keep_sites is not None:
+        # Which ones is not known yet; as many cost as much.
+        cells = narrowed(cells, [Site.parse(site) for site in config.sites[: config.keep_sites]])
     planned = tuple(PlannedCell(cell, run.cell(cell.cell_id).finished()) for cell in cells)
     waiting = [entry.cell for entry in planned if not entry.finished]
     cost = estimate(waiting, config, counts, shape, rate=rate, methods=METHODS)

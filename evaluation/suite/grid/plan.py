@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import product
 
 from das.methods.common.base import Method
@@ -19,7 +19,10 @@ from ravel.common.registry import Registry
 from ravel.instance import Instance
 from ravel.terms.schema import split_name
 
-__all__ = ["check_splits", "plan_cells"]
+__all__ = ["PROFILE", "check_splits", "narrowed", "plan_cells"]
+
+PROFILE = "full_vector"
+"""The method by which sites are kept: it brings along all that is at a site."""
 
 
 def plan_cells(
@@ -43,6 +46,11 @@ def plan_cells(
         for cell in _cells_of(spec, methods.get(spec.name), config, sites, instance, target)
     ]
     return tuple(dict.fromkeys(cells))
+
+
+def narrowed(cells: Sequence[Cell], sites: Collection[Site]) -> list[Cell]:
+    """Return the cells at these sites, and those of the profile wherever they are."""
+    return [cell for cell in cells if cell.method == PROFILE or cell.site in sites]
 
 
 def check_splits(config: SuiteConfig, instance: Instance) -> None:

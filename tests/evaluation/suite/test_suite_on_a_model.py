@@ -4,6 +4,7 @@ model."""
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from toy_instance import built
@@ -15,8 +16,10 @@ from das.models.load import load_target
 from das.models.miniature import miniature
 from evaluation.config.suite import SuiteConfig
 from evaluation.judging.score import ScoreRequest, score_featurizer
+from evaluation.records.scores import ScoreRecord
 from evaluation.scoring.scores import FeaturizerId
 from evaluation.suite.run import RunRequest, run_suite
+from ravel.common.errors import SuiteError
 from ravel.terms.schema import GENERALISATIONS
 
 
@@ -85,3 +88,46 @@ def test_a_featurizer_scored_alone_scores_as_in_the_run(tmp_path: Path) -> None:
         ScoreRequest(generalisation="entity", partition="test", attributes=[record.attribute]),
     )
     assert [r.to_json() | {"chosen": True} for r in alone] == [record.to_json()]
+
+
+@pytest.mark.slow
+def test_a_suite_goes_on_where_the_profile_is_best_as_if_it_had_been_told_so(tmp_path: Path) -> None:
+    """`keep_sites` gives the scores that naming the site gives, chosen by validation alone, also when run
+    again."""
+    engine = DirectEngine(miniature(FAMILIES.get("gpt2")))
+    instance = built(engine)
+    sites = [f"block_output.{layer}@entity_last" for layer in range(3)]
+    wanted = {"instance": "-", "methods": ["random_subspace"], "sites": sites, "sizes": [4]}
+
+    def scores(folder: str, **changes: Any) -> list[ScoreRecord]:
+        config = SuiteConfig.from_mapping(wanted | changes, origin="a test")
+        request = RunRequest(config, tmp_path / folder, engine=engine, instance=instance)
+        return run_suite(request).scores
+
+    kept = scores("kept", keep_sites=1)
+    causes: dict[str, list[float]] = {}
+    for record in kept:
+        if record.method == "full_vector" and record.partition == "val" and record.cause is not None:
+            causes.setdefault(record.site, []).append(record.cause)
+    best = max(causes, key=lambda site: sum(causes[site]) / len(causes[site]))
+    assert set(causes) == set(sites)
+    assert {record.site for record in kept if record.method != "full_vector"} == {best}
+    assert kept == scores("kept", keep_sites=1)
+    told = scores("told", sites=[best])
+    assert [r for r in kept if r.method == "random_subspace"] == [
+        r for r in told if r.method == "random_subspace"
+    ]
+
+
+def test_sites_cannot_be_kept_without_full_vector() -> None:
+    with pytest.raises(SuiteError, match="full_vector"):
+        SuiteConfig.from_mapping(
+            {
+                "instance": "-",
+                "methods": ["no_op"],
+                "floors": False,
+                "sites": ["block_output.0@entity_last"],
+                "keep_sites": 1,
+            },
+            origin="a test",
+        )
