@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 # A process per processor, at most four; files stay together, for their tests share what is costly to make.
 PARALLEL ?= -n auto --maxprocesses 4 --dist loadfile
 
-.PHONY: demo test test-long test-fast lint types check bench fuzz wheel clean
+.PHONY: demo test test-long test-oldest test-fast lint types check bench fuzz wheel clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -21,6 +21,13 @@ test: $(READY) lint types ## everything but the few long tests, the slow ones in
 
 test-long: $(READY)       ## the few that take most of an hour: what methods reach on the bundled model, and planted truth
 	$(BIN)/python -m pytest -m long $(PARALLEL)
+
+test-oldest: $(READY)     ## the laws of engines and models with the oldest transformers that is allowed, beside $(VENV)
+	$(PYTHON) -m venv --clear .venv-oldest
+	$(BIN)/python -c "import site; print(site.getsitepackages()[0])" > .venv-oldest/beside.txt
+	cp .venv-oldest/beside.txt "$$(.venv-oldest/bin/python -c 'import site; print(site.getsitepackages()[0])')/beside.pth"
+	.venv-oldest/bin/python -m pip install --quiet --no-deps "transformers==$$(sed -n 's/.*"transformers>=\(.*\)",/\1/p' pyproject.toml)"
+	.venv-oldest/bin/python -m pytest tests/contracts/test_engines_contract.py tests/das/models tests/das/engine/selftest
 
 test-fast: $(READY)       ## without the slow tests
 	$(BIN)/python -m pytest -m "not slow" $(PARALLEL)
