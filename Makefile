@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# A process per processor, at most four; files stay together, for their tests share what is costly to make.
-PARALLEL ?= -n auto --maxprocesses 4 --dist loadfile
+# A process per processor, at most four. Each begins with a row of files whole, for tests of a file share what is
+# costly to make; who is done first takes from the others' ends.
+PARALLEL ?= -n auto --maxprocesses 4 --dist worksteal
 
 .PHONY: demo test test-long test-fast lint types check bench fuzz wheel clean
 
@@ -23,7 +24,7 @@ test-long: $(READY)       ## the few that take most of an hour: what methods rea
 	$(BIN)/python -m pytest -m long $(PARALLEL)
 
 test-fast: $(READY)       ## without the slow tests
-	$(BIN)/python -m pytest -m "not slow" $(PARALLEL)
+	$(BIN)/python -m pytest -m "not slow and not long" $(PARALLEL)
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -42,7 +43,7 @@ bench: $(READY)           ## speed, both sides in one run
 	$(BIN)/python benchmarks/durability.py --quick --runs 1
 
 fuzz: $(READY)            ## every reader of outside files on thousands of damaged ones
-	RAVEL_FUZZ_INPUTS=10000 $(BIN)/python -m pytest tests/fuzz -m slow
+	RAVEL_FUZZ_INPUTS=10000 $(BIN)/python -m pytest tests/fuzz -m long
 
 wheel: $(READY)
 	$(BIN)/python -m build --wheel --no-isolation
