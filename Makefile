@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# A process per processor, at most four; files stay together, for their tests share what is costly to make.
-PARALLEL ?= -n auto --maxprocesses 4 --dist loadfile
+# A process per processor, at most four. Each begins with a row of files whole, for tests of a file share what is
+# costly to make; who is done first takes from the others' ends.
+PARALLEL ?= -n auto --maxprocesses 4 --dist worksteal
 
 .PHONY: demo test test-long test-oldest test-fast lint types check bench fuzz wheel clean
 
@@ -30,7 +31,7 @@ test-oldest: $(READY)     ## the laws of engines and models with the oldest tran
 	.venv-oldest/bin/python -m pytest tests/contracts/test_engines_contract.py tests/das/models tests/das/engine/selftest
 
 test-fast: $(READY)       ## without the slow tests
-	$(BIN)/python -m pytest -m "not slow" $(PARALLEL)
+	$(BIN)/python -m pytest -m "not slow and not long" $(PARALLEL)
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -49,7 +50,7 @@ bench: $(READY)           ## speed, both sides in one run
 	$(BIN)/python benchmarks/durability.py --quick --runs 1
 
 fuzz: $(READY)            ## every reader of outside files on thousands of damaged ones
-	RAVEL_FUZZ_INPUTS=10000 $(BIN)/python -m pytest tests/fuzz -m slow
+	RAVEL_FUZZ_INPUTS=10000 $(BIN)/python -m pytest tests/fuzz -m long
 
 wheel: $(READY)
 	$(BIN)/python -m build --wheel --no-isolation

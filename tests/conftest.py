@@ -3,6 +3,7 @@ hand."""
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import Callable
@@ -18,6 +19,8 @@ os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 # For the commands that tests start: with a thread per processor in each of several test processes they would
 # wait for each other most of the time.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Tests of two threads: a thread that waits must leave its processor to the other test processes.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # What a shell starts in the background ignores Ctrl-C, and so would every command that tests interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -32,10 +35,12 @@ TargetMaker = Callable[[str], "TargetModel"]
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _single_thread() -> None:
+def _quiet_process() -> None:
     import torch
 
     torch.set_num_threads(1)
+    # What was imported for all tests stays, and to look through it takes seconds in each collection.
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

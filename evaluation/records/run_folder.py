@@ -189,14 +189,14 @@ class RunFolder:
             self._refuse_change(compared[0], compared[1], growing)
         self._refuse_other_fingerprints(fingerprints)
         make_folder(self.path)
-        self._remove_leftovers()
+        self.remove_leftovers()
         text = config.to_yaml()
         if self.config.is_file() and read_text(self.config) != text:
             # Results of the smaller grid must not pass for those of the larger one.
             remove_file(self.scores)
         write_text(self.config, text)
 
-    def _remove_leftovers(self) -> None:
+    def remove_leftovers(self) -> None:
         """Remove what killed processes left unfinished, and checkpoints of cells that are finished."""
         remove_parts(self.path)
         for pattern in ("cells/*/checkpoint", "controls/*/cells/*/checkpoint"):

@@ -75,6 +75,8 @@ def finish(
 
 def _write(summary: RunSummary) -> None:
     run = RunFolder(summary.folder)
+    # Of workers that died while their jobs were given to others.
+    run.remove_leftovers()
     write_jsonl(run.averages, (record.to_json() for record in summary.averages))
     write_jsonl(run.comparisons, (record.to_json() for record in summary.comparisons))
     write_jsonl(run.refusals, (record.to_json() for record in summary.refusals))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import executions
 import pytest
 from reliability import FIGURES, cost_table, fuzzed_table, refused_table, survived_table
 from sizing import PRESETS, sizing_table
@@ -52,11 +53,35 @@ def test_the_page_shows_the_figures_that_were_kept() -> None:
         assert (counts["cells_lost"], counts["cells_doubled"], counts["failures"]) == (0, 0, [])
 
 
-@pytest.mark.slow
-def test_the_benchmark_of_executions_runs() -> None:
-    from executions import measure
+def pretended(monkeypatch: pytest.MonkeyPatch, scores: dict[str, str]) -> None:
+    """Let each way take as many seconds as its name has letters, and find these scores."""
 
-    found = measure(quick=True, runs=1, workers=2)
+    def timed(suite: Path, out: Path, way: str, workers: int) -> float:
+        (out / "cells" / "one").mkdir(parents=True)
+        (out / "scores.jsonl").write_text(scores.get(way, "right"))
+        return float(len(way))
+
+    monkeypatch.setattr(executions, "built", lambda folder, quick: folder / "instance")
+    monkeypatch.setattr(executions, "timed", timed)
+
+
+def test_ratios_of_executions_are_of_serial_to_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretended(monkeypatch, {})
+    found = executions.measure(quick=True, runs=2, workers=2)
+    assert (found["ratios"], found["cells"]) == ([6 / 9, 6 / 9], 1)
+    assert (found["ratio_of_one_thread"], found["most"]) == (18 / 9, 2 * 6 / 18)
+
+
+def test_a_way_that_gives_other_bytes_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretended(monkeypatch, {"processes": "wrong"})
+    with pytest.raises(SystemExit, match="run 0 with processes gave other bytes"):
+        executions.measure(quick=True, runs=1, workers=2)
+
+
+@pytest.mark.slow
+@pytest.mark.long
+def test_the_benchmark_of_executions_runs() -> None:
+    found = executions.measure(quick=True, runs=1, workers=2)
     assert found["ratio"] > 0
     assert found["ratio_of_one_thread"] > 0
     assert found["cells"] == 14

@@ -1,12 +1,42 @@
-"""Fixtures of the command line's tests: one small world, made once."""
+"""What tests of runs share, each made once: a small world, and figures."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
 import pytest
 from cli_world import World, make_world
+
+import evaluation.report.publish
+from evaluation.report.plots import PlotInputs, write_plots
+from ravel.common.io import write_bytes
 
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     """A miniature model, data and an instance as folders; leave them unchanged."""
     return make_world(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _figures_drawn_once() -> Iterator[None]:
+    """Draw the figures of equal records once, for drawing is half the time of a small run.
+
+    That equal records give equal figures is tested on `write_plots` itself.
+    """
+    known: dict[str, list[tuple[str, bytes]]] = {}
+
+    def written(inputs: PlotInputs, place: Path, names: Sequence[str] | None = None) -> list[Path]:
+        key = repr((inputs, names))
+        if key not in known:
+            paths = write_plots(inputs, place, names)
+            known[key] = [(path.name, path.read_bytes()) for path in paths]
+            return paths
+        for name, content in known[key]:
+            write_bytes(place / name, content)
+        return [place / name for name, _ in known[key]]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluation.report.publish, "write_plots", written)
+        yield

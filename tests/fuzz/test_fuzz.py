@@ -1,6 +1,6 @@
 """Damaged files: every reader of outside files loads them rightly or says what is wrong, and never crashes.
 
-`RAVEL_FUZZ_INPUTS=10000 pytest tests/fuzz -m slow` feeds as many to all of them; `fuzzing.fuzz_all` does the
+`RAVEL_FUZZ_INPUTS=10000 pytest tests/fuzz -m long` feeds as many to all of them; `fuzzing.fuzz_all` does the
 same without pytest.
 """
 
@@ -30,6 +30,7 @@ def test_damaged_files_load_or_are_refused(reader: Reader) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_many_damaged_files_load_or_are_refused() -> None:
     inputs = int(os.environ.get("RAVEL_FUZZ_INPUTS", SLOW * len(READERS)))
     rows = fuzz_all(inputs, seed=1)

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from cli_world import World, make_world, ravel, suite_text
+from cli_world import World, ravel, suite_text
 
 from ravel.common.registry.plugins import PLUGINS_VARIABLE
 
@@ -108,20 +108,15 @@ def test_a_plugin_that_can_not_be_imported_is_the_user_s_error(tmp_path: Path) -
     assert ravel("--plugin", tmp_path / "absent.py", "list", "presets").exit_code == 2
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return make_world(tmp_path_factory.mktemp("world"))
-
-
 @pytest.mark.slow
 def test_worker_processes_see_the_plugin(world: World, files: dict[str, Path], tmp_path: Path) -> None:
     suite = tmp_path / "suite.yaml"
-    suite.write_text(suite_text(world, methods=["first_neurons"]))
-    ran = in_a_process(
-        *("--plugin", str(files["first_neurons"]), "run", str(suite), "--out", str(tmp_path / "run")),
+    suite.write_text(suite_text(world, methods=["first_neurons"], generalisations=["context"], floors=False))
+    ran = ravel(
+        *("--plugin", files["first_neurons"], "run", suite, "--out", tmp_path / "run"),
         *("--execution", "processes", "--workers", "1", "--threads", "1"),
     )
-    assert ran.returncode == 0, ran.stderr
+    assert ran.exit_code == 0, ran.output
     assert b'"first_neurons"' in (tmp_path / "run" / "scores.jsonl").read_bytes()
     stated = json.loads((tmp_path / "run" / "environment.json").read_text())
     assert all("first_neurons.py" in found["packages"] for found in stated["environments"])

@@ -47,6 +47,7 @@ def test_controls_from_the_command_line(world: World, tmp_path: Path) -> None:
     assert {row["control"] for row in rows} == set(CONTROLS)
     nothing = [r for r in rows if r["control"] == "untrained_model" and r["attribute"] == EVERY_ATTRIBUTE]
     assert {row["measure"] for row in nothing} == {"cause", "isolate"}
+    assert all(row["at_floor"] for row in nothing if row["required"]), nothing
     assert "das~other_source" in ravel("table", out).output.replace("\\", "")
     printed = ravel("table", out, "--table", "controls").output.replace("\\", "")
     assert "other_source, other sources: cause" in printed
@@ -65,6 +66,7 @@ BUILD = {"max_entities": 160, "train_pairs": 600, "evaluation_pairs": 96}
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_mdas_is_far_above_its_controls_and_each_is_at_its_floor(tmp_path: Path) -> None:
     suite = SuiteConfig(
         build={"entity_type": "invented_person", "settings": BUILD},  # type: ignore[arg-type]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from das.engine.base.protocol import Engine
 from evaluation.config.target import TargetConfig
 from evaluation.records.scores import read_scores
 from evaluation.suite.demo import DEMO, QUICK, DemoPlan, run_demo_on
+from evaluation.suite.run import RunSummary
 from ravel.building import BuildConfig
 from ravel.common.errors import SuiteError
 from ravel.common.progress import Counted, Event
@@ -38,59 +40,60 @@ def engine(world: World) -> Engine:
     return TargetConfig(model=str(world.model)).open()
 
 
+@pytest.fixture(scope="module")
+def finished(tables: Tables, engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> RunSummary:
+    """One uninterrupted demo, which the tests leave as it is."""
+    return run_demo_on(tmp_path_factory.mktemp("demos") / "demo", TINY, tables, engine)
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
-def test_a_demo_is_a_run_of_five_methods_on_two_splits(
-    tables: Tables, engine: Engine, tmp_path: Path
-) -> None:
-    summary = run_demo_on(tmp_path / "demo", TINY, tables, engine)
-    scores = read_scores(tmp_path / "demo" / "scores.jsonl")
+def test_a_demo_is_a_run_of_five_methods_on_two_splits(finished: RunSummary) -> None:
+    scores = read_scores(finished.folder / "scores.jsonl")
     assert {score.method for score in scores} == METHODS
     assert {score.attribute for score in scores} == set(ATTRIBUTES)
     assert {score.generalisation for score in scores} == {"context", "entity"}
     assert {score.partition for score in scores if score.chosen} == {"val", "test"}
-    assert tuple(scores) == summary.scores
-    assert ravel("verify", tmp_path / "demo").exit_code == 0
+    assert tuple(scores) == finished.scores
+    assert ravel("verify", finished.folder).exit_code == 0
 
 
 def test_a_finished_demo_is_read_again(
-    tables: Tables, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tables: Tables, engine: Engine, finished: RunSummary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = run_demo_on(tmp_path / "demo", TINY, tables, engine)
-    before = contents(tmp_path / "demo")
+    before = contents(finished.folder)
 
     def fail(*args: object) -> None:
         raise AssertionError("built or fitted again")
 
     monkeypatch.setattr("evaluation.suite.execution.build_in_run.build_instance", fail)
     monkeypatch.setattr("evaluation.suite.cells.fit.save_featurizer", fail)
-    assert run_demo_on(tmp_path / "demo", TINY, tables, engine) == first
-    assert contents(tmp_path / "demo") == before
+    assert run_demo_on(finished.folder, TINY, tables, engine) == finished
+    assert contents(finished.folder) == before
 
 
 def test_a_demo_stopped_while_fitting_is_finished(
-    tables: Tables, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tables: Tables, engine: Engine, finished: RunSummary, tmp_path: Path
 ) -> None:
-    whole = run_demo_on(tmp_path / "whole", TINY, tables, engine)
-
     def stop(event: Event) -> None:
         if isinstance(event, Counted) and event.stage == "cells" and event.done >= 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         run_demo_on(tmp_path / "demo", TINY, tables, engine, progress=stop)
-    assert run_demo_on(tmp_path / "demo", TINY, tables, engine).scores == whole.scores
+    assert run_demo_on(tmp_path / "demo", TINY, tables, engine).scores == finished.scores
 
 
 def test_a_demo_of_another_kind_or_foreign_files_are_refused(
-    tables: Tables, engine: Engine, tmp_path: Path
+    tables: Tables, engine: Engine, finished: RunSummary, tmp_path: Path
 ) -> None:
-    run_demo_on(tmp_path / "demo", TINY, tables, engine)
+    before = contents(finished.folder)
     other = DemoPlan(TINY.build.model_copy(update={"seed": 1}), TINY.site, TINY.size, TINY.training)
     with pytest.raises(SuiteError, match="one whose instance was built with other settings"):
-        run_demo_on(tmp_path / "demo", other, tables, engine)
+        run_demo_on(finished.folder, other, tables, engine)
+    assert contents(finished.folder) == before
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("mine")
     with pytest.raises(SuiteError, match=r"a folder without a run's config\.yaml"):
@@ -99,8 +102,11 @@ def test_a_demo_of_another_kind_or_foreign_files_are_refused(
 
 
 def test_the_command_prints_tables_and_where_everything_is(
-    tables: Tables, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tables: Tables, world: World, finished: RunSummary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """On a demo that has its cells: the tables are made again, and nothing is fitted."""
+    shutil.copytree(finished.folder, tmp_path / "demo")
+    (tmp_path / "demo" / "scores.jsonl").unlink()
     monkeypatch.setattr(evaluation.suite.demo, "QUICK", TINY)
     monkeypatch.setattr(evaluation.suite.demo, "read_bundled", lambda name: tables)
     monkeypatch.setattr(evaluation.suite.demo, "TargetConfig", lambda: TargetConfig(model=str(world.model)))

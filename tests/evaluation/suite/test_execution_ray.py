@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_world import World, make_world
+from cli_world import World
 from execution_world import carried_out, results, suite
 
 from evaluation.config.target import TargetConfig
@@ -19,16 +19,6 @@ from ravel.common.progress import Counted, Event, Note
 ray = pytest.importorskip("ray", reason="NO RAY: the tests of the cluster are SKIPPED")
 cluster_utils = pytest.importorskip("ray.cluster_utils")
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return make_world(tmp_path_factory.mktemp("world"))
-
-
-@pytest.fixture(scope="module")
-def serial(world: World, tmp_path_factory: pytest.TempPathFactory) -> RunSummary:
-    return carried_out(suite(world), tmp_path_factory.mktemp("runs") / "serial")
 
 
 @pytest.fixture
@@ -73,6 +63,7 @@ def test_a_cluster_of_two_nodes_gives_the_bytes_of_serial_though_a_worker_is_kil
     assert results(tmp_path / "run") == results(serial.folder)
 
 
+@pytest.mark.long
 def test_a_node_that_is_removed_loses_nothing(world: World, tmp_path: Path, cluster: Any) -> None:
     """Two fits, one on each node, so long that the second worker is ready before the first fit has ended."""
     changes: dict[str, object] = {

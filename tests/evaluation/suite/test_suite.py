@@ -30,6 +30,7 @@ from evaluation.records.scores import (
 )
 from evaluation.suite.grid import Cell, check_splits, plan_cells, resolve
 from evaluation.suite.run import RunRequest, RunSummary, run_suite
+from ravel.common.durable import process_mark
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_json
 from ravel.common.progress import Counted, Event
@@ -197,6 +198,20 @@ def test_a_finished_run_is_only_read(finished: RunSummary) -> None:
     assert run_suite(RunRequest(config(), finished.folder, engine=engine, instance=INSTANCE)) == finished
     assert engine.calls == 0
     assert content(finished.folder) == before
+
+
+def test_a_finished_run_keeps_nothing_of_a_worker_that_died(tmp_path: Path) -> None:
+    """A write that ended with its process left a file beside its place, and the job went to another."""
+    host, pid, start = process_mark().split("-")
+    part = tmp_path / "run" / "cells" / f".featurizer.safetensors.{host}-{pid}-{int(start) + 1}.abc.part"
+
+    def progress(event: Event) -> None:
+        if isinstance(event, Counted) and event.stage.startswith("fit"):
+            part.write_text("half")
+
+    small = config(methods=[{"name": "mdas", "config": QUICK}], sizes=[2], attributes=["A"], floors=False)
+    run_suite(RunRequest(small, tmp_path / "run", engine=Watched(), instance=INSTANCE), progress)
+    assert list((tmp_path / "run").rglob("*.part")) == []
 
 
 def test_added_seeds_add_cells_and_leave_the_others(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from ravel.building import BuildConfig, build_instance
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_diagnoses_flag_the_illusion_and_pass_the_truth(tmp_path_factory: pytest.TempPathFactory) -> None:
     root = tmp_path_factory.mktemp("hidden")
     world = make_world(planted_spec("small-hidden"))
