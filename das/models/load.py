@@ -17,6 +17,8 @@ from das.models import FAMILIES
 from das.models.adapters import unwrapped
 from das.models.base import ModelFamily, TargetModel
 from das.models.fetching.cached import cached_model
+from das.models.fetching.folders import converted
+from das.models.fetching.gguf import is_gguf
 from das.models.generic import infer_family
 from das.models.instrument import Instrument, instrument_of
 from das.models.tokenizing.tokenizers import file_of, read_tokenizer
@@ -52,9 +54,10 @@ def load_target(
 ) -> TargetModel:
     """Load a causal language model and its fast tokenizer, frozen and in eval mode.
 
-    `name_or_path` is a hub id, a local folder, the short name of a model in the cache of `fetch_model`, or
-    `bundled`. Weights are read from safetensors only, unless
-    `allow_pickle`; a model's own code is run only with `trust_remote_code`. With the device `auto` accelerate
+    `name_or_path` is a hub id, a local folder, a GGUF file, the short name of a model that `fetch_model`
+    brought, or `bundled`. A GGUF file is made into a folder in the cache, once. Weights are read from
+    safetensors only, unless `allow_pickle`; a model's own code is run only with `trust_remote_code`. With the
+    device `auto` accelerate
     spreads the blocks over all GPUs, then main memory, then the disk, from where they are read for each pass;
     `max_memory` bounds each of these as accelerate has it, such as `{0: "20GiB", "cpu": "64GiB"}`. Raises
     SuiteError for a model that can't be found, one in which no blocks are found, a slow tokenizer, missing
@@ -156,6 +159,8 @@ def _source_of(name: str) -> str:
     fetched = cached_model(name)
     if fetched is not None:
         return str(fetched)
+    if name and is_gguf(path):
+        return str(converted(path))
     looks_local = name.startswith((".", "/", "~")) or name.count("/") > 1 or not name or path.is_file()
     if looks_local:
         raise SuiteError(

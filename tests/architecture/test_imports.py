@@ -89,7 +89,7 @@ EDGES = {
     "concept_erasure": {"das.methods.closed_form.leace"},
     "matplotlib": {"evaluation.report.plots.canvas"},
     "datasets": {"ravel.instance.instance", "ravel.facts.release_hub"},
-    "huggingface_hub": {"evaluation.exchange.hub.client", "evaluation.exchange.hub.errors"},
+    "huggingface_hub": {"das.hub", "das.models.fetching.hub", "evaluation.exchange.hub.client"},
     "pandas": {"ravel.instance.instance", "evaluation.report.frames"},
     "jinja2": {"evaluation.report.common.templates"},
     "markupsafe": {"evaluation.report.common.templates"},
@@ -98,7 +98,7 @@ EDGES = {
     "sae_lens": {"das.methods.dictionaries._pretrained_sae", "das.methods.dictionaries._published_saes"},
     "ray": {"evaluation.suite.execution.ray"},
     "gguf": {"das.models.fetching.gguf"},
-    "filelock": {"das.models.fetching.fetch"},
+    "filelock": {"das.models.fetching.folders"},
     "scipy": {
         "evaluation.scoring.variance",
         "evaluation.suite.execution.worker",

@@ -9,7 +9,7 @@ from das.models.fetching.places import model_folder
 from das.models.fetching.provenance import provenance_of
 from ravel.common.errors import SuiteError
 
-__all__ = ["cached_model", "in_cache"]
+__all__ = ["cached_model", "gguf_name", "in_cache"]
 
 
 def in_cache(name: str, sha256: str) -> Path | None:
@@ -17,6 +17,11 @@ def in_cache(name: str, sha256: str) -> Path | None:
     folder = model_folder(name)
     known = provenance_of(folder)
     return folder if known is not None and known.sha256 == sha256 else None
+
+
+def gguf_name(sha256: str) -> str:
+    """Return the name in the cache of what a GGUF file with this hash was made into."""
+    return f"gguf-{sha256[:16]}"
 
 
 def cached_model(name: str) -> Path | None:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, GgufConfig
 
-from das.models.fetching.gguf import GgufHead
+from das.models.fetching.gguf import GgufHead, unread
 from das.models.fetching.provenance import Provenance
 from das.models.fetching.vocabulary import vocabulary_of
 from das.models.tokenizing.probes import PROBES, SPECIAL_PROBE, ids_of
@@ -83,11 +83,7 @@ def _read(head: GgufHead) -> Any:
     except MemoryError:
         raise
     except Exception as error:
-        raise SuiteError(
-            expected=f"a GGUF file of a causal language model that transformers can read at {head.path}",
-            came=f"architecture {head.architecture!r}: {' '.join(str(error).split())[:200]}",
-            todo="take the model's own folder or hub id (config.json, tokenizer.json, safetensors) instead",
-        ) from None
+        raise unread(head, error) from None
     missing = sorted(report["missing_keys"])
     if missing:
         raise SuiteError(

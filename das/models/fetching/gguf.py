@@ -11,7 +11,7 @@ from typing import Any
 
 from ravel.common.errors import SuiteError
 
-__all__ = ["GgufHead", "is_gguf", "read_head"]
+__all__ = ["GgufHead", "is_gguf", "read_head", "unread"]
 
 _MAGIC = b"GGUF"
 _FLOATS = {"F16", "F32", "BF16", "F64"}
@@ -98,6 +98,16 @@ def _read(path: Path) -> GgufHead:
     except Exception as error:  # noqa: BLE001, RUF100 - what is cut off fails in as many ways as there are fields
         said = " ".join(str(error).split())[:160] or type(error).__name__
         raise _unreadable(path, f"one that ends too early or is damaged ({said})") from None
+
+
+def unread(head: GgufHead, error: Exception) -> SuiteError:
+    """Build the error for a whole file that transformers can't read."""
+    said = " ".join(str(error).split()).rstrip(".")[:200] or type(error).__name__
+    return SuiteError(
+        expected=f"a GGUF file of a causal language model that transformers can read at {head.path}",
+        came=f"architecture {head.architecture!r}: {said}",
+        todo="take the model's own folder or hub id (config.json, tokenizer.json, safetensors) instead",
+    )
 
 
 def _unreadable(path: Path, came: str) -> SuiteError:

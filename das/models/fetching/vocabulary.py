@@ -13,7 +13,7 @@ from tokenizers import Regex, decoders, pre_tokenizers
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer
 
-from das.models.fetching.gguf import GgufHead
+from das.models.fetching.gguf import GgufHead, unread
 from das.models.tokenizing.probes import ids_of
 from ravel.common.errors import SuiteError
 
@@ -64,7 +64,7 @@ def _as_transformers_has_it(head: GgufHead) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(head.path.parent, gguf_file=head.path.name)
         tokenizer("a")
     except Exception as error:  # noqa: BLE001, RUF100 - a vocabulary fails in as many ways as it has fields
-        raise _unknown(head, " ".join(str(error).split())[:200] or type(error).__name__) from None
+        raise unread(head, error) from None
     if not getattr(tokenizer, "is_fast", False):
         raise _unknown(head, f"{type(tokenizer).__name__}, which has no character offsets")
     return tokenizer
