@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from evaluation.commands import data, listing, planted
+from evaluation.commands import data, listing, model, planted
 from evaluation.commands.build import build
 from evaluation.commands.demo import demo
 from evaluation.commands.diagnose import diagnose
@@ -120,6 +120,7 @@ def _root(
 
 app.command()(demo)
 app.add_typer(data.app, name="data")
+app.add_typer(model.app, name="model")
 app.command()(build)
 app.command()(fit)
 app.command()(score)

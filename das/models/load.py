@@ -16,9 +16,12 @@ from transformers.utils import is_peft_available
 from das.models import FAMILIES
 from das.models.adapters import unwrapped
 from das.models.base import ModelFamily, TargetModel
+from das.models.fetching.cached import cached_model
+from das.models.fetching.folders import converted
+from das.models.fetching.gguf import is_gguf
 from das.models.generic import infer_family
 from das.models.instrument import Instrument, instrument_of
-from das.models.tokenizers import file_of, read_tokenizer
+from das.models.tokenizing.tokenizers import file_of, read_tokenizer
 from das.models.wrappers import model_class
 from das.out_of_memory import memory_guard, ran_out_of_memory
 from ravel.common.bundled import bundled_path
@@ -51,8 +54,10 @@ def load_target(
 ) -> TargetModel:
     """Load a causal language model and its fast tokenizer, frozen and in eval mode.
 
-    `name_or_path` is a hub id, a local folder or `bundled`. Weights are read from safetensors only, unless
-    `allow_pickle`; a model's own code is run only with `trust_remote_code`. With the device `auto` accelerate
+    `name_or_path` is a hub id, a local folder, a GGUF file, the short name of a model that `fetch_model`
+    brought, or `bundled`. A GGUF file is made into a folder in the cache, once. Weights are read from
+    safetensors only, unless `allow_pickle`; a model's own code is run only with `trust_remote_code`. With the
+    device `auto` accelerate
     spreads the blocks over all GPUs, then main memory, then the disk, from where they are read for each pass;
     `max_memory` bounds each of these as accelerate has it, such as `{0: "20GiB", "cpu": "64GiB"}`. Raises
     SuiteError for a model that can't be found, one in which no blocks are found, a slow tokenizer, missing
@@ -151,6 +156,11 @@ def _source_of(name: str) -> str:
     path = Path(name).expanduser()
     if name and path.is_dir():
         return str(path)
+    fetched = cached_model(name)
+    if fetched is not None:
+        return str(fetched)
+    if name and is_gguf(path):
+        return str(converted(path))
     looks_local = name.startswith((".", "/", "~")) or name.count("/") > 1 or not name or path.is_file()
     if looks_local:
         raise SuiteError(

@@ -77,7 +77,12 @@ class BuildFlags:
 @command
 def build(
     *,
-    model: Annotated[str, typer.Option("--model", help="Hub id, folder, or 'bundled'.")],
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model", help="Hub id, folder, GGUF file, a name of `ravel model fetch`, or 'bundled'."
+        ),
+    ],
     entity_type: Annotated[str, typer.Option("--entity-type", help="As in `ravel data list`.")],
     out: Annotated[Path, typer.Option("--out", help="A new folder for the instance.")],
     data: Data = BUNDLED,

@@ -52,7 +52,12 @@ def score_submission(
         Path, typer.Argument(metavar="SUBMISSION", help="A folder or .zip as `ravel submit` makes.")
     ],
     instance: InstanceFolder,
-    model: Annotated[str, typer.Option("--model", help="Hub id, folder, or 'bundled'.")],
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model", help="Hub id, folder, GGUF file, a name of `ravel model fetch`, or 'bundled'."
+        ),
+    ],
     out: Annotated[
         Path | None, typer.Option("--out", help="A new folder for scores, averages and the verdict.")
     ] = None,

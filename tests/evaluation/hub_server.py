@@ -19,7 +19,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 GITATTRIBUTES = b"*.safetensors filter=lfs diff=lfs merge=lfs -text\n"
-LFS_SUFFIXES = (".safetensors", ".png", ".bin", ".pkl")
+LFS_SUFFIXES = (".safetensors", ".png", ".bin", ".pkl", ".gguf")
 PAGE = 7
 """Entries per page of a listing; few, so that listings have several pages."""
 
@@ -217,11 +217,18 @@ class Hub:
         oid = repo.resolve(rev)
         if oid is None:
             return Reply.error(404, f"Invalid rev id: {rev}", "RevisionNotFound")
-        siblings = [{"rfilename": name} for name in repo.commits[oid]]
+        siblings = [self.sibling(name, content, query) for name, content in repo.commits[oid].items()]
         said = {"id": repo_id, "sha": oid, "private": repo.private, "siblings": siblings, "tags": []}
         return Reply.json(
             {**said, "modelId": repo_id, "author": repo_id.split("/")[0], "downloads": 0, "likes": 0}
         )
+
+    def sibling(self, name: str, content: bytes, query: Any) -> dict[str, Any]:
+        if "blobs" not in query:
+            return {"rfilename": name}
+        entry = self.entry(name, content)
+        lfs = {"sha256": entry["lfs"]["oid"], **entry["lfs"]} if "lfs" in entry else None
+        return {"rfilename": name, "size": entry["size"], "blobId": entry["oid"], "lfs": lfs}
 
     def entry(self, name: str, content: bytes) -> dict[str, Any]:
         if not name.endswith(LFS_SUFFIXES):

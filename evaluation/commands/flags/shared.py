@@ -27,7 +27,9 @@ __all__ = [
 Model = Annotated[
     str | None,
     typer.Option(
-        "--model", help="Hub id, folder, or 'bundled'. By default the model the instance was built for."
+        "--model",
+        help="Hub id, folder, GGUF file, a name of `ravel model fetch`, or 'bundled'. "
+        "By default the model the instance was built for.",
     ),
 ]
 Dtype = Annotated[str, typer.Option("--dtype", help="float32, bfloat16 or float16.")]

@@ -5,7 +5,6 @@ It knows no folder of ours; the hub is the one that the environment names at the
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -19,7 +18,6 @@ from huggingface_hub import (
     CommitOperationAdd,
     CommitOperationDelete,
     HfApi,
-    constants,
     get_token,
     hf_hub_download,
 )
@@ -32,7 +30,7 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined]
     validate_repo_id,
 )
 
-from evaluation.exchange.hub.errors import in_words, offline
+from das.hub import hub_address, in_words
 from evaluation.exchange.hub.layout import TravellingFile, named
 from ravel import __version__
 from ravel.common.errors import SuiteError
@@ -49,7 +47,6 @@ DEFAULT_BRANCH = "main"
 _LIBRARY = "ravel-bench"
 _MAX_FILES = 200_000
 _WORKERS = 8
-_TRUE = ("1", "ON", "YES", "TRUE")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +84,7 @@ class Repository:
     @classmethod
     def open(cls, repo_id: str, repo_type: RepoType, *, writing: bool = False) -> Repository:
         """Return the repository of this name, which need not be there. Raises SuiteError if none could be."""
-        api = HfApi(endpoint=_endpoint(), library_name=_LIBRARY, library_version=__version__)
+        api = HfApi(endpoint=hub_address(), library_name=_LIBRARY, library_version=__version__)
         with in_words(api.endpoint, repo_id):
             validate_repo_id(repo_id)
         if writing and get_token() is None:
@@ -250,20 +247,6 @@ def _hub_file(entry: RepoFile) -> HubFile:
     if not isinstance(entry.size, int) or entry.size < 0:
         raise ValueError("a listing with sizes that are no numbers of bytes")
     return HubFile(entry.path, entry.size, None if entry.lfs is None else entry.lfs.sha256, entry.blob_id)
-
-
-def _endpoint() -> str:
-    """Return where the hub is, as the environment says now: the library reads it once, at its import."""
-    if constants.is_offline_mode() or os.environ.get("HF_HUB_OFFLINE", "").upper() in _TRUE:
-        raise offline()
-    endpoint = os.environ.get("HF_ENDPOINT", "").rstrip("/") or constants.ENDPOINT
-    if not endpoint.startswith(("https://", "http://")):
-        raise SuiteError(
-            expected="HF_ENDPOINT to be the address of a hub, such as https://huggingface.co",
-            came=repr(endpoint),
-            todo="correct or unset it",
-        )
-    return endpoint
 
 
 @contextmanager

@@ -1,10 +1,12 @@
-"""What the hub's library raises, in our words; it knows neither what is sent nor what is fetched."""
+"""Where the hub is, and what its library raises, in our words; it knows neither what is sent nor fetched."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from huggingface_hub import constants
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -20,7 +22,24 @@ from huggingface_hub.errors import HTTPError as _HTTPError  # type: ignore[attr-
 
 from ravel.common.errors import SuiteError
 
-__all__ = ["in_words", "offline"]
+__all__ = ["hub_address", "in_words"]
+
+_TRUE = ("1", "ON", "YES", "TRUE")
+
+
+def hub_address() -> str:
+    """Return where the hub is, as the environment says now: the library reads it once, at its import. Raises
+    SuiteError where the environment says to stay offline, and for an address that is none."""
+    if constants.is_offline_mode() or os.environ.get("HF_HUB_OFFLINE", "").upper() in _TRUE:
+        raise _offline()
+    endpoint = os.environ.get("HF_ENDPOINT", "").rstrip("/") or constants.ENDPOINT
+    if not endpoint.startswith(("https://", "http://")):
+        raise SuiteError(
+            expected="HF_ENDPOINT to be the address of a hub, such as https://huggingface.co",
+            came=repr(endpoint),
+            todo="correct or unset it",
+        )
+    return endpoint
 
 
 @contextmanager
@@ -35,7 +54,7 @@ def in_words(endpoint: str, repo_id: str, *, writing: bool = False) -> Iterator[
         raise _in_words(_cause(error), endpoint, repo_id, "write to" if writing else "read") from error
 
 
-def offline() -> SuiteError:
+def _offline() -> SuiteError:
     """Build the error for a machine that was told to stay offline."""
     return SuiteError(
         expected="to be allowed to reach a hub",
@@ -49,7 +68,7 @@ def _in_words(error: BaseException, endpoint: str, repo_id: str, verb: str) -> S
     if isinstance(error, HFValidationError):
         return SuiteError(expected="a repository id such as owner/name", came=said, todo="correct the id")
     if isinstance(error, OfflineModeIsEnabled):
-        return offline()
+        return _offline()
     if isinstance(error, HfHubHTTPError):
         came, todo = _refusal(error, verb)
         return SuiteError(expected=f"to {verb} {repo_id} at {endpoint}", came=came, todo=todo)
