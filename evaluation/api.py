@@ -47,6 +47,7 @@ __all__ = [
     "list_models",
     "list_presets",
     "load_featurizer",
+    "model_fetch",
     "model_named_in",
     "open_spec",
     "open_tables",
@@ -72,6 +73,7 @@ __all__ = [
 if TYPE_CHECKING:
     from das.featurizers.storage import load_featurizer
     from das.methods.registry import METHODS
+    from das.models.fetching.fetch import fetch_model as model_fetch
     from das.models.planted.spec import open_spec
     from das.models.planted.spec import planted_specs as planted_list
     from das.models.planted.world import make_world_folder as planted_make
@@ -157,6 +159,7 @@ _PLACES: Mapping[str, str] = {
     "list_models": "evaluation.suite.catalogue.model_rows",
     "list_presets": "evaluation.suite.catalogue.preset_rows",
     "load_featurizer": "das.featurizers.storage.load_featurizer",
+    "model_fetch": "das.models.fetching.fetch.fetch_model",
     "model_named_in": "evaluation.suite.folders.model_named_in",
     "open_spec": "das.models.planted.spec.open_spec",
     "open_tables": "ravel.facts.sources.open_tables",

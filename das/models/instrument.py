@@ -16,7 +16,8 @@ from typing import Any
 from torch import nn
 
 from das.models.configs import text_config
-from das.models.probes import PROBES, SPECIAL_PROBE, ids_of
+from das.models.fetching.provenance import provenance_of
+from das.models.tokenizing.probes import PROBES, SPECIAL_PROBE, ids_of
 from das.models.weights import kept_hash, update_with_samples
 from ravel.common.errors import SuiteError
 from ravel.common.io import canonical_json, foreign_json, sha256_text
@@ -76,7 +77,7 @@ def instrument_of(model: Any, tokenizer: Any, *, folder: Path | None = None) -> 
             "chat template": _hash_or_none(getattr(tokenizer, "chat_template", None)),
             "dtype": str(next(model.parameters()).dtype).removeprefix("torch."),
             "adapters": _hash_or_none(_adapters(model)),
-            "quantisation": _hash_or_none(_quantisation(model)),
+            "quantisation": _hash_or_none(_quantisation(model, folder)),
             "attention implementation": str(getattr(model.config, "_attn_implementation", None) or _NONE),
         }
     )
@@ -163,7 +164,11 @@ def _listed(names: Any) -> list[str]:
     return [names] if isinstance(names, str) else [str(name) for name in names]
 
 
-def _quantisation(model: Any) -> Any:
+def _quantisation(model: Any, folder: Path | None) -> Any:
+    """Return how the weights were quantised: as they are, or else in the file that the folder was made of."""
+    made_of = provenance_of(folder)
+    if made_of is not None and made_of.quantisation:
+        return made_of.identity()
     config: Any = getattr(model.config, "quantization_config", None)
     return config.to_dict() if hasattr(config, "to_dict") else config
 

@@ -16,9 +16,10 @@ from transformers.utils import is_peft_available
 from das.models import FAMILIES
 from das.models.adapters import unwrapped
 from das.models.base import ModelFamily, TargetModel
+from das.models.fetching.cached import cached_model
 from das.models.generic import infer_family
 from das.models.instrument import Instrument, instrument_of
-from das.models.tokenizers import file_of, read_tokenizer
+from das.models.tokenizing.tokenizers import file_of, read_tokenizer
 from das.models.wrappers import model_class
 from das.out_of_memory import memory_guard, ran_out_of_memory
 from ravel.common.bundled import bundled_path
@@ -51,7 +52,8 @@ def load_target(
 ) -> TargetModel:
     """Load a causal language model and its fast tokenizer, frozen and in eval mode.
 
-    `name_or_path` is a hub id, a local folder or `bundled`. Weights are read from safetensors only, unless
+    `name_or_path` is a hub id, a local folder, the short name of a model in the cache of `fetch_model`, or
+    `bundled`. Weights are read from safetensors only, unless
     `allow_pickle`; a model's own code is run only with `trust_remote_code`. With the device `auto` accelerate
     spreads the blocks over all GPUs, then main memory, then the disk, from where they are read for each pass;
     `max_memory` bounds each of these as accelerate has it, such as `{0: "20GiB", "cpu": "64GiB"}`. Raises
@@ -151,6 +153,9 @@ def _source_of(name: str) -> str:
     path = Path(name).expanduser()
     if name and path.is_dir():
         return str(path)
+    fetched = cached_model(name)
+    if fetched is not None:
+        return str(fetched)
     looks_local = name.startswith((".", "/", "~")) or name.count("/") > 1 or not name or path.is_file()
     if looks_local:
         raise SuiteError(

@@ -27,6 +27,7 @@ LATE_IMPORTS = {
     },
     "evaluation.report.frames": {"pandas": "takes a second, and only those who ask for a frame need it"},
     "ravel.facts.release_hub": {"datasets": "takes seconds, and only the hub reader needs it"},
+    "das.models.fetching.gguf": {"gguf": "an optional extra, and only those who read such a file need it"},
     "das.engine": {"das.engine.engines.reference": "pyvene takes seconds, and only the oracle needs it"},
     "evaluation.report.angles": {
         "das.featurizers.storage": "torch takes seconds, and only the figure of angles needs it",
@@ -70,7 +71,9 @@ EDGES = {
         *(
             "das.models.load",
             "das.models.miniature",
-            "das.models.tokenizers",
+            "das.models.fetching.convert",
+            "das.models.fetching.vocabulary",
+            "das.models.tokenizing.tokenizers",
             "das.models.weights",
             "das.models.wrappers",
             "das.engine.resuming.block_calls",
@@ -94,6 +97,8 @@ EDGES = {
     "rich": {"evaluation.commands.printing.tables", "evaluation.commands.printing.progress"},
     "sae_lens": {"das.methods.dictionaries._pretrained_sae", "das.methods.dictionaries._published_saes"},
     "ray": {"evaluation.suite.execution.ray"},
+    "gguf": {"das.models.fetching.gguf"},
+    "filelock": {"das.models.fetching.fetch"},
     "scipy": {
         "evaluation.scoring.variance",
         "evaluation.suite.execution.worker",

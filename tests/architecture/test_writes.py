@@ -13,6 +13,7 @@ EXCEPTIONS = {
     ("das.engine.kept.disk_cache", "mkstemp"): "as above",
     ("das.engine.kept.disk_cache", "replace"): "as above",
     ("das.engine.kept.disk_cache", "unlink"): "as above",
+    ("das.models.fetching.wheels", "open"): "inside `write_with`",
     ("das.models.planted.world", "save_file"): "into a new folder, which is brought to the disk as a whole",
     ("evaluation.suite.cells.stored_vectors", "save_file"): "inside `write_with`",
     ("evaluation.exchange.hub.client", "rmtree"): "of what was fetched and refused",

@@ -19,8 +19,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
 from das.models import FAMILIES, TargetModel, kept
 from das.models.load import load_target, target_from
 from das.models.miniature import character_tokenizer, miniature
-from das.models.probes import PROBES
-from das.models.tokenizers import read_tokenizer
+from das.models.tokenizing.probes import PROBES
+from das.models.tokenizing.tokenizers import read_tokenizer
 from das.models.weights import all_bytes_hash
 from ravel.common.bundled import bundled_path
 from ravel.common.errors import SuiteError
@@ -211,7 +211,8 @@ class TestTokenizersAsTheirFilesHaveThem:
     ) -> None:
         folder = beside(tmp_path, spoken(THREES, bos=True), "GPTNeoXTokenizer")
         monkeypatch.setattr(
-            "das.models.tokenizers.PreTrainedTokenizerFast", lambda **settings: character_tokenizer()
+            "das.models.tokenizing.tokenizers.PreTrainedTokenizerFast",
+            lambda **settings: character_tokenizer(),
         )
         with pytest.raises(SuiteError, match=r"ids of its tokenizer\.json; got other ids for 'Rome is the"):
             read_tokenizer(str(folder), "a model", False)

@@ -10,7 +10,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from transformers.models.auto.tokenization_auto import get_tokenizer_config
 from transformers.utils import cached_file
 
-from das.models.probes import PROBES, ids_of
+from das.models.tokenizing.probes import PROBES, ids_of
 from ravel.common.errors import SuiteError
 
 __all__ = ["file_of", "read_tokenizer"]

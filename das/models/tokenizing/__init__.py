@@ -1,0 +1,1 @@
+"""Tokenizers that do what their files say, and the texts by which they are told apart."""
