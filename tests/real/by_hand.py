@@ -7,15 +7,17 @@ Qwen and Gemma have them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import torch
-from resume_cases import close, logits_and_gradient, swap_at
+from resume_cases import close
 from torch import Tensor, nn
 
-from das.engine import DirectEngine, ForcedPair, ResumeEngine
+from das.engine import DirectEngine, Engine, ForcedPair, ResumeEngine
+from das.featurizers import Subspace, retract
 from das.models.base import TargetModel
 from das.sites import STREAMS, Site
 from ravel.facts.tables import Tables, read_bundled
@@ -44,6 +46,10 @@ TEMPLATES = (
     "Winters in %s can be",
 )
 """Of Country and Continent two, one and one; and one text of each partition that asks for nothing."""
+
+
+GRADIENTS_WITHIN = 3e-4
+"""Relative to the largest entry: on Gemma either engine is up to 1e-4 from the gradient in float64."""
 
 
 def small_tables() -> Tables:
@@ -82,30 +88,51 @@ def three_layers(target: TargetModel) -> list[Site]:
 def check_sites(target: TargetModel, pairs: Sequence[ForcedPair], sites: Sequence[Site]) -> None:
     """Assert at each site that both engines give the logits of the hooks, and each other's gradient."""
     direct, resume = DirectEngine(target), ResumeEngine(target)
+    untouched = logits_by_hand(target, pairs, None)
     for site in sites:
         wanted = logits_by_hand(target, pairs, site)
-        logits, gradient = logits_and_gradient(direct, pairs, site)
-        close(logits, wanted)
-        found, of_resume = logits_and_gradient(resume, pairs, site)
-        close(found, wanted)
+        logits, gradient = _logits_and_gradient(direct, pairs, site)
+        found, of_resume = _logits_and_gradient(resume, pairs, site)
+        # Some swaps move logits by less than rounding of another order of sums is allowed: no engine may be
+        # as far off as one that leaves the swap out.
+        moved = (wanted - untouched).abs().max()
+        for given in (logits, found):
+            close(given, wanted)
+            assert (given - wanted).abs().max() < moved / 5
         assert gradient.abs().max() > 0
-        close(of_resume, gradient)
+        close(of_resume, gradient, GRADIENTS_WITHIN)
 
 
-def logits_by_hand(target: TargetModel, pairs: Sequence[ForcedPair], site: Site) -> Tensor:
+def _weight(target: TargetModel, site: Site) -> Tensor:
+    """Return a weight of which half as many columns are made as vectors have numbers."""
+    width = target.width(site)
+    return torch.randn(width, width // 2, generator=torch.Generator().manual_seed(3))
+
+
+def _logits_and_gradient(engine: Engine, pairs: Sequence[ForcedPair], site: Site) -> tuple[Tensor, Tensor]:
+    """Return logits, and the gradient of the labels' likelihood by the weight behind the subspace."""
+    weight = _weight(engine.target, site).requires_grad_()
+    logits = engine.interchange_logits(pairs, site, Subspace(retract(weight)))
+    ids = torch.tensor([(*pair.label_ids, 0, 0)[: logits.shape[1]] for pair in pairs])
+    logits.log_softmax(-1).gather(-1, ids[:, :, None]).sum().backward()
+    assert weight.grad is not None
+    return logits.detach(), weight.grad
+
+
+def logits_by_hand(target: TargetModel, pairs: Sequence[ForcedPair], site: Site | None) -> Tensor:
     """Return logits [pairs, longest label, vocabulary] at each label's tokens, zeros behind shorter ones.
 
-    Each pair is run alone and in full, with the swap that `resume_cases` uses at the site.
+    Each pair is run alone and in full; without a site nothing is swapped.
     """
-    basis = swap_at(target, site).basis
     longest = max(len(pair.label_ids) for pair in pairs)
     found = []
     for pair in pairs:
         (source, token), (base, place) = (_tokens(target, p) for p in (pair.source, pair.base))
-        brought = _run(target, source, site, token, None)[0]
-        after = torch.tensor(pair.label_ids)
-        change = (brought, basis)
-        logits = _run(target, torch.cat([base, after]), site, place, change)[1]
+        ids = torch.cat([base, torch.tensor(pair.label_ids)])
+        if site is None:
+            logits = _logits(target, ids)
+        else:
+            logits = _swapped(target, ids, site, place, _vector(target, source, site, token))
         answers = logits[len(base) - 1 : -1]
         found.append(nn.functional.pad(answers, (0, 0, 0, longest - len(answers))))
     return torch.stack(found)
@@ -119,38 +146,57 @@ def _tokens(target: TargetModel, prompt: Prompt) -> tuple[Tensor, int]:
     return torch.tensor(table["input_ids"]), place
 
 
-def _run(
-    target: TargetModel, ids: Tensor, site: Site, token: int, change: tuple[Tensor, Tensor] | None
-) -> tuple[Tensor, Tensor]:
-    """Return the vector at a token of a site, and the logits; with `change` its part in the basis is that of
-    another vector."""
+def _logits(target: TargetModel, ids: Tensor) -> Tensor:
+    with torch.no_grad():
+        logits: Tensor = target.model(input_ids=ids[None], use_cache=False).logits[0]
+    return logits
+
+
+def _vector(target: TargetModel, ids: Tensor, site: Site, token: int) -> Tensor:
+    """Return the vector at a token of a site."""
     seen: list[Tensor] = []
 
-    def at(hidden: Tensor) -> Tensor:
-        part = _part(target, site, hidden)
-        seen.append(part[0, token].clone())
-        if change is None:
-            return hidden
-        brought, basis = change
-        hidden = hidden.clone()
-        _part(target, site, hidden)[0, token] += (brought - seen[0]) @ basis @ basis.T
+    def note(hidden: Tensor) -> Tensor:
+        seen.append(_part(target, site, hidden)[0, token].clone())
         return hidden
 
+    with _seen_by(note, target, site):
+        _logits(target, ids)
+    return seen[0]
+
+
+def _swapped(target: TargetModel, ids: Tensor, site: Site, token: int, brought: Tensor) -> Tensor:
+    """Return logits with the subspace's part of the vector at a token taken from another vector."""
+    basis = retract(_weight(target, site))
+
+    def swap(hidden: Tensor) -> Tensor:
+        hidden = hidden.clone()
+        part = _part(target, site, hidden)
+        part[0, token] += (brought - part[0, token]) @ basis @ basis.T
+        return hidden
+
+    with _seen_by(swap, target, site):
+        return _logits(target, ids)
+
+
+@contextmanager
+def _seen_by(act: Callable[[Tensor], Tensor], target: TargetModel, site: Site) -> Iterator[None]:
+    """Within, the vectors of a site's module are what `act` makes of them; heads stand before their
+    projection."""
+
     def after(module: nn.Module, inputs: Any, output: Any) -> Any:
-        return (at(output[0]), *output[1:]) if isinstance(output, tuple) else at(output)
+        return (act(output[0]), *output[1:]) if isinstance(output, tuple) else act(output)
 
     def before(module: nn.Module, inputs: Any) -> Any:
-        return (at(inputs[0]), *inputs[1:])
+        return (act(inputs[0]), *inputs[1:])
 
     module = _module(target, site)
     is_head = site.stream == "head_output"
     handle = module.register_forward_pre_hook(before) if is_head else module.register_forward_hook(after)
     try:
-        with torch.no_grad():
-            logits = target.model(input_ids=ids[None], use_cache=False).logits[0]
+        yield
     finally:
         handle.remove()
-    return seen[0], logits
 
 
 def _part(target: TargetModel, site: Site, hidden: Tensor) -> Tensor:

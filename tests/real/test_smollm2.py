@@ -19,6 +19,8 @@ from evaluation.suite.run import RunRequest, run_suite
 from ravel.building import BuildConfig, build_instance
 from ravel.instance import Instance, verify_instance
 
+pytestmark = pytest.mark.slow
+
 SITE = "block_output.14@entity_last"
 METHODS = ("mdas", "lda")
 FLOORS = ("no_op", "full_vector", "random_subspace")
