@@ -7,8 +7,9 @@ way pairs share prompts are those of a real instance.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,8 @@ class Plan:
     """Dimension of the subspace."""
     batch_size: int = 32
     """Pairs of a batch, for every side."""
+    templates: int | None = None
+    """Templates of each attribute and partition that are asked; None for all."""
 
 
 @dataclass(frozen=True)
@@ -169,7 +172,7 @@ class _Oracle:
 def _build_config(plan: Plan) -> BuildConfig:
     return BuildConfig(
         attributes=plan.attributes,
-        max_entities=max(200, plan.keep_entities),
+        max_entities=max(200, plan.keep_entities) if plan.templates is None else plan.keep_entities,
         shortlist=plan.keep_entities,
         keep_entities=plan.keep_entities,
         max_new_tokens=6,
@@ -178,15 +181,29 @@ def _build_config(plan: Plan) -> BuildConfig:
     )
 
 
-def bundled_case(plan: Plan, *, folder: Path | None = None, device: str = "cpu") -> Case:
-    """Return the bundled model with the instance in `folder`, or one built for it now (about 20 s)."""
-    target = load_target(BUNDLED, device=device)
+def _asked(tables: Tables, plan: Plan) -> Tables:
+    """Return the tables with the first templates of each attribute and partition, if not all are wanted."""
+    groups = Counter[tuple[str | None, str]]()
+    kept = []
+    for template in tables.templates:
+        groups[template.attribute, template.partition] += 1
+        if plan.templates is None or groups[template.attribute, template.partition] <= plan.templates:
+            kept.append(template)
+    return replace(tables, templates=tuple(kept))
+
+
+def bundled_case(
+    plan: Plan, *, folder: Path | None = None, device: str = "cpu", model: str = BUNDLED
+) -> Case:
+    """Return a pretrained model with the instance in `folder`, or one of bundled facts built for it now
+    (about 20 s for the bundled model)."""
+    target = load_target(model, device=device)
     if folder is not None:
         instance = Instance.load(folder)
     else:
         answerer = EngineAnswerer(make_engine("direct", target))
-        instance = build_instance(read_bundled("city"), answerer, _build_config(plan))
-    name = f"bundled model, {target.n_layers} x {target.d_model}"
+        instance = build_instance(_asked(read_bundled("city"), plan), answerer, _build_config(plan))
+    name = f"{model if model != BUNDLED else 'bundled model'}, {target.n_layers} x {target.d_model}"
     return Case(name, "bundled", target, Site(target.n_layers // 2), instance, plan)
 
 
