@@ -16,7 +16,7 @@ from das.models.configs import longest_row, number_in, text_config, turning_poin
 from das.models.instrument import Instrument, end_ids_of, sampled_fingerprint
 from das.sites import STREAMS, Site, Stream, check_offered
 
-__all__ = ["ModelFamily", "Place", "TargetModel", "layers_at", "part"]
+__all__ = ["ModelFamily", "Place", "TargetModel", "layers_at", "llama_shaped", "part"]
 
 
 def part(path: str) -> Callable[[nn.Module], nn.Module]:
@@ -101,6 +101,38 @@ class ModelFamily:
     """Streams that this family has not, each with the reason in words; no part is looked up for them."""
     inferred: bool = False
     """True if a program found the parts in an unknown model; such a target is tested before it runs."""
+
+
+_LLAMA_MINIATURE = {
+    "vocab_size": 128,
+    "max_position_embeddings": 128,
+    "hidden_size": 32,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "intermediate_size": 48,
+    "initializer_range": 0.2,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+
+
+def llama_shaped(
+    name: str, config: Any, *, projection: str = "self_attn.o_proj", **special: Any
+) -> ModelFamily:
+    """Return a family whose modules have Llama's names, but perhaps for the attention's output `projection`.
+
+    `config` is its class of configs; `special` are the settings by which its miniature differs from Llama's.
+    """
+    return ModelFamily(
+        name=name,
+        model_types=(config.model_type,),
+        blocks=layers_at("model.layers"),
+        attention=part("self_attn"),
+        mlp=part("mlp"),
+        projection=part(projection),
+        miniature=lambda: config(**_LLAMA_MINIATURE, **special),
+    )
 
 
 @dataclass(frozen=True, slots=True)
