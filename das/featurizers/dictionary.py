@@ -12,9 +12,11 @@ from torch import Tensor
 from das.featurizers.base import Featurizer
 from ravel.common.errors import SuiteError, unknown_name
 
-__all__ = ["Activation", "ActivationKind", "Dictionary"]
+__all__ = ["DICTIONARY_TENSORS", "Activation", "ActivationKind", "Dictionary"]
 
 ActivationKind = Literal["relu", "top_k", "jump_relu"]
+DICTIONARY_TENSORS = ("encoder", "encoder_bias", "decoder", "decoder_bias", "centre")
+"""Tensors of every dictionary besides its mask."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,11 +150,7 @@ class Dictionary(Featurizer):
         Tensors are shared, not copied. Raises SuiteError for a mask of another shape or outside [0, 1].
         """
         return Dictionary(
-            encoder=self.encoder,
-            encoder_bias=self.encoder_bias,
-            decoder=self.decoder,
-            decoder_bias=self.decoder_bias,
-            centre=self.centre,
+            **{name: getattr(self, name) for name in DICTIONARY_TENSORS},
             mask=mask,
             activation=Activation(self.activation, self.k, self.threshold),
             keeps_error=keeps_error,

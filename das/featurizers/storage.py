@@ -14,7 +14,7 @@ from safetensors.torch import save as write_tensors
 from torch import Tensor
 
 from das.featurizers.base import Featurizer
-from das.featurizers.dictionary import Activation, Dictionary
+from das.featurizers.dictionary import DICTIONARY_TENSORS, Activation, Dictionary
 from das.featurizers.masked import MaskedBasis
 from das.featurizers.subspace import Subspace
 from das.sites import Site
@@ -246,13 +246,9 @@ def _dictionary(tensors: dict[str, Tensor], settings: dict[str, Any]) -> Diction
         raise TypeError(f"an activation, k and keeps_error of their types, but {settings}")
     activation = Activation(kind, k=k, threshold=tensors.get("threshold"))  # type: ignore[arg-type]
     return Dictionary(
-        encoder=tensors["encoder"],
-        encoder_bias=tensors["encoder_bias"],
-        decoder=tensors["decoder"],
-        decoder_bias=tensors["decoder_bias"],
+        **{name: tensors[name] for name in DICTIONARY_TENSORS},
         mask=tensors["weights"],
         activation=activation,
-        centre=tensors["centre"],
         # Files from before this setting have none; all of them kept the error.
         keeps_error=keeps_error,
     )

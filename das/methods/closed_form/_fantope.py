@@ -3,15 +3,15 @@ projections on the way is kept is not decided here."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
+from das.methods.common.base import MethodConfig
 from das.methods.common.coordinates import fixed_signs
 from das.threads import one_thread
 
-__all__ = ["ErasureGame", "GameSettings", "clipped_spectrum", "fantope_projection", "leading"]
+__all__ = ["ErasureGame", "RlapConfig", "clipped_spectrum", "fantope_projection", "leading"]
 
 _START_SCALE = 0.1
 
@@ -51,29 +51,41 @@ def leading(projection: Tensor, size: int) -> Tensor:
     return fixed_signs(directions[:, directions.shape[1] - size :].flip(1))
 
 
-@dataclass(frozen=True, slots=True)
-class GameSettings:
-    """How the two players move."""
+class RlapConfig(MethodConfig):
+    """Settings of rlap. The reference's: steps 75000, both rates 0.005, momentum 0, batch_size 128,
+    judge_every 1000."""
 
-    projection_rate: float
-    """Step of the projection's gradient ascent."""
-    predictor_rate: float
-    """Step of the classifier's gradient descent."""
-    momentum: float
-    """Share of the last step in the next, of both players."""
-    weight_decay: float
-    """Pull towards zero per unit of rate, of both players."""
-    batch_size: int
-    """Vectors per move, drawn with replacement."""
-    predictor_steps: int
+    vectors: PositiveInt = 4000
+    """Most training vectors; a larger population is sampled, always the same."""
+    validation: PositiveInt = 1000
+    """Most validation vectors, by which the projection is chosen."""
+    steps: PositiveInt = 400
+    """Most moves of the projection."""
+    projection_rate: PositiveFloat = 0.1
+    """Step of the projection, for vectors whose coordinates have mean square 1."""
+    predictor_rate: PositiveFloat = 0.05
+    """Step of the classifier."""
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    """Share of the last step in the next, of both."""
+    weight_decay: NonNegativeFloat = 1e-4
+    """Pull of both towards zero."""
+    batch_size: PositiveInt = 1024
+    """Vectors per move."""
+    predictor_steps: PositiveInt = 1
     """Moves of the classifier per move of the projection."""
+    judge_every: PositiveInt = 80
+    """Moves of the projection between two candidates."""
+    margin: NonNegativeFloat = 0.0015
+    """How far above the share of the commonest class the accuracy may lie when the game ends early."""
+    c: PositiveFloat = 0.01
+    """Inverse strength of the L2 penalty of the classifiers that judge, `C` of scikit-learn."""
 
 
 class ErasureGame:
     """`min over theta, max over P of CE(theta x (I - P))`, P in the Fantope of trace `size`, by turns."""
 
     def __init__(
-        self, inputs: Tensor, labels: Tensor, n_classes: int, size: int, settings: GameSettings, seed: int
+        self, inputs: Tensor, labels: Tensor, n_classes: int, size: int, settings: RlapConfig, seed: int
     ) -> None:
         """Start from a random positive semidefinite projection and a classifier that knows nothing.
 

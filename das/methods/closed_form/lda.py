@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import torch
 from pydantic import Field, PositiveInt
@@ -39,7 +39,7 @@ class LdaConfig(MethodConfig):
     """Most training vectors; a larger population is sampled, always the same."""
 
 
-class Lda(ClassDirections):
+class Lda(ClassDirections[LdaConfig]):
     """Linear discriminant analysis (Fisher 1936; Rao 1948) as an oblique projection.
 
     With Sw the covariance within classes and V [d_model, size] the leading eigenvectors of Sw^-1 Sb, normed
@@ -49,13 +49,12 @@ class Lda(ClassDirections):
     scikit-learn's `LinearDiscriminantAnalysis(shrinkage="auto")`.
     """
 
-    name: ClassVar[str] = "lda"
-    summary: ClassVar[str] = "Swaps Fisher's discriminants: class differences relative to the spread within"
-    config_class: ClassVar[type[MethodConfig]] = LdaConfig
+    name = "lda"
+    summary = "Swaps Fisher's discriminants: class differences relative to the spread within"
+    config_class = LdaConfig
 
     def directions(self, problem: Problem, engine: Engine) -> dict[str, Tensor]:
         """Return what `discriminants` finds in vectors with classes."""
-        assert isinstance(self.config, LdaConfig)
         labelled = labelled_vectors(problem, engine, limit=self.config.vectors)
         return discriminants(labelled, shrinkage=self.config.shrinkage)
 

@@ -3,8 +3,6 @@ and knows no swaps."""
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from concept_erasure import LeaceFitter
 from pydantic import PositiveInt
 from torch import Tensor
@@ -33,7 +31,7 @@ class LeaceConfig(MethodConfig):
     """Most training vectors; a larger population is sampled, always the same."""
 
 
-class Leace(ClassDirections):
+class Leace(ClassDirections[LeaceConfig]):
     """Least-squares concept erasure (Belrose et al. 2023, arXiv 2306.03819, section 4): its erased part.
 
     With W = Sigma_xx^(-1/2) and U the left singular vectors of W Sigma_xz (z: one-hot classes), the erased
@@ -45,13 +43,12 @@ class Leace(ClassDirections):
     off, for it mixes the projection with another.
     """
 
-    name: ClassVar[str] = "leace"
-    summary: ClassVar[str] = "Swaps what least-squares concept erasure would erase"
-    config_class: ClassVar[type[MethodConfig]] = LeaceConfig
+    name = "leace"
+    summary = "Swaps what least-squares concept erasure would erase"
+    config_class = LeaceConfig
 
     def directions(self, problem: Problem, engine: Engine) -> dict[str, Tensor]:
         """Return what `erased_directions` finds in vectors with classes."""
-        assert isinstance(self.config, LeaceConfig)
         labelled = labelled_vectors(problem, engine, limit=self.config.vectors)
         return erased_directions(labelled, shrinkage=self.config.shrinkage)
 

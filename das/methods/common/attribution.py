@@ -85,8 +85,7 @@ def feature_attribution(
     instance, target = problem.instance, problem.attribute
     limit, others = config.attribution_pairs, config.attribution_pairs_per_other
     causes = attribution_pairs(instance, target, limit=limit, seed=seed)
-    if not causes:
-        require_cause_pairs(problem, [])
+    require_cause_pairs(problem, causes)
     isolates = [
         pair
         for other in instance.attributes

@@ -12,12 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from das.methods.common.coordinates import TOLERANCE, fixed_signs, one_hot, significant
+from das.methods.common.coordinates import fixed_signs, one_hot, significant
 from das.threads import one_thread
 
 __all__ = [
     "Probe",
-    "Units",
     "correct",
     "cross_entropy",
     "fit_l1",
@@ -25,7 +24,6 @@ __all__ = [
     "fit_sparse_margins",
     "majority",
     "row_space",
-    "units_of",
 ]
 
 _L2_TOLERANCE = 1e-4
@@ -35,28 +33,6 @@ _L1_TOLERANCE = 1e-4
 
 _MARGIN_TOLERANCE = 0.01
 """Tolerance of the support vector machines: their order needs no last digit."""
-
-
-@dataclass(frozen=True, slots=True)
-class Units:
-    """The units in which every neuron has mean 0 and standard deviation 1; constant neurons become 0."""
-
-    mean: Tensor
-    """Mean of each neuron, [d_model] in float64."""
-    inverse: Tensor
-    """One over the standard deviation of each neuron, 0 for constant ones, [d_model] in float64."""
-
-    def of(self, vectors: Tensor) -> Tensor:
-        """Return vectors [..., d_model] in these units, in float64."""
-        return (vectors.double() - self.mean) * self.inverse
-
-
-def units_of(vectors: Tensor) -> Units:
-    """Return the units of vectors [n, d_model]; what varies by no more than rounding counts as constant."""
-    wide = vectors.double()
-    mean, std = wide.mean(dim=0), wide.std(dim=0, correction=0)
-    varies = std > TOLERANCE * torch.maximum(mean.abs(), std.max())
-    return Units(mean, torch.where(varies, 1 / std.where(varies, torch.ones_like(std)), 0.0))
 
 
 @dataclass(frozen=True, slots=True)
