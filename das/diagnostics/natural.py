@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from das.diagnostics.share import Share
-from das.featurizers.orthonormal import check_orthonormal
+from das.diagnostics.share import Share, wide_basis
 from ravel.common.errors import SuiteError
 
 __all__ = ["NaturalStates", "dormant_share", "variance_share"]
@@ -24,10 +23,9 @@ def variance_share(basis: Tensor, natural: Tensor) -> Share:
     and where they do not vary.
     """
     centred = _centred(natural)
-    wide = _checked_basis(basis, centred.shape[1])
+    wide = wide_basis(basis, centred, "natural vectors")
     total = float(centred.square().sum())
-    share = float((centred @ wide).square().sum()) / total
-    return Share(share=share, chance=wide.shape[1] / wide.shape[0], directions=int(wide.shape[1]))
+    return Share.within(float((centred @ wide).square().sum()) / total, wide)
 
 
 def dormant_share(change: Tensor, natural: Tensor, fraction: float = 0.1) -> Share:
@@ -50,7 +48,7 @@ def dormant_share(change: Tensor, natural: Tensor, fraction: float = 0.1) -> Sha
     written = _rows(change, centred.shape[1])
     total = float(written.square().sum())
     share = float((written @ quiet).square().sum()) / total if total > 0 else 0.0
-    return Share(min(share, 1.0), chance=quiet.shape[1] / quiet.shape[0], directions=int(quiet.shape[1]))
+    return Share.within(share, quiet)
 
 
 @dataclass(frozen=True)
@@ -197,14 +195,3 @@ def _centred(natural: Tensor) -> Tensor:
             expected="natural vectors that vary", came="equal ones", todo="read prompts of several entities"
         )
     return centred
-
-
-def _checked_basis(basis: Tensor, width: int) -> Tensor:
-    if basis.ndim != 2 or basis.shape[0] != width:
-        raise SuiteError(
-            expected=f"a basis of shape [{width}, k], for the natural vectors have that width",
-            came=f"the shape {list(basis.shape)}",
-            todo="use vectors of the site that the basis was found at",
-        )
-    check_orthonormal(basis, what="a basis")
-    return basis.detach().double().cpu()

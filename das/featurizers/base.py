@@ -35,9 +35,9 @@ class Featurizer(nn.Module, ABC):
         """Length d_model of the vectors this featurizer acts on."""
 
     @property
-    @abstractmethod
     def size(self) -> int:
-        """How many coordinates are swapped."""
+        """How many coordinates are swapped: those of which more than half is."""
+        return int((self.mask() > 0.5).sum())
 
     @abstractmethod
     def encode(self, vectors: Tensor) -> Tensor:

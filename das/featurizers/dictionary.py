@@ -115,11 +115,6 @@ class Dictionary(Featurizer):
         """Length d_model of the vectors."""
         return int(self.encoder.shape[0])
 
-    @property
-    def size(self) -> int:
-        """Number of features that are swapped by more than half."""
-        return int((self.weights > 0.5).sum())
-
     def encode(self, vectors: Tensor) -> Tensor:
         """Return the features: [..., d_model] to [..., n_features]."""
         before = (vectors - self.centre) @ self.encoder + self.encoder_bias

@@ -51,11 +51,6 @@ class MaskedBasis(Featurizer):
         """Length d_model of the vectors."""
         return int(self.weights.shape[0])
 
-    @property
-    def size(self) -> int:
-        """Number of coordinates that are swapped by more than half."""
-        return int((self.weights > 0.5).sum())
-
     def encode(self, vectors: Tensor) -> Tensor:
         """Return the coordinates in the basis: [..., d_model] to [..., d_model]."""
         return vectors if self.basis is None else vectors @ self.basis

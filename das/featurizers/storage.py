@@ -31,6 +31,7 @@ FEATURIZER_SCHEMA_VERSION = 1
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _TENSORS = "featurizer.safetensors"
 _HEADER = "featurizer.json"
+_DESCRIBED = {"schema_version", "kind", "size", "width", "settings", "tensors", "tensors_sha256"}
 _MEND = "restore the file from the run that wrote it"
 
 
@@ -102,6 +103,9 @@ def load_featurizer(
 def _described(
     featurizer: Featurizer, header: FeaturizerHeader, tensors: dict[str, Tensor], content: bytes
 ) -> dict[str, Any]:
+    settings: dict[str, Any] = {}
+    if isinstance(featurizer, Dictionary):
+        settings = {name: getattr(featurizer, name) for name in ("activation", "k", "keeps_error")}
     return {
         **asdict(header),
         "site": str(header.site),
@@ -109,21 +113,10 @@ def _described(
         "kind": featurizer.kind,
         "size": featurizer.size,
         "width": featurizer.width,
-        "settings": _settings_of(featurizer),
+        "settings": settings,
         "tensors": _shapes_of(tensors),
         "tensors_sha256": hashlib.sha256(content).hexdigest(),
     }
-
-
-def _settings_of(featurizer: Featurizer) -> dict[str, Any]:
-    """Return what a featurizer is besides its tensors."""
-    if isinstance(featurizer, Dictionary):
-        return {
-            "activation": featurizer.activation,
-            "k": featurizer.k,
-            "keeps_error": featurizer.keeps_error,
-        }
-    return {}
 
 
 def _shapes_of(tensors: dict[str, Tensor]) -> dict[str, Any]:
@@ -134,24 +127,16 @@ def _shapes_of(tensors: dict[str, Tensor]) -> dict[str, Any]:
 
 
 def _read_described(origin: Path) -> dict[str, Any]:
-    described = read_json(origin)
-    if isinstance(described, dict) and "schema_version" in described:
+    content = read_json(origin)
+    described: dict[str, Any] = content if isinstance(content, dict) else {}
+    if "schema_version" in described:
         version = described["schema_version"]
         check_version(version, FEATURIZER_SCHEMA_VERSION, what="a featurizer", origin=str(origin))
-    wanted = {f.name for f in fields(FeaturizerHeader)} | {
-        "schema_version",
-        "kind",
-        "size",
-        "width",
-        "settings",
-        "tensors",
-        "tensors_sha256",
-    }
-    if not isinstance(described, dict) or not wanted <= described.keys():
-        missing = sorted(wanted - described.keys()) if isinstance(described, dict) else sorted(wanted)
+    missing = _DESCRIBED.union(f.name for f in fields(FeaturizerHeader)) - described.keys()
+    if missing:
         raise SuiteError(
             expected=f"a featurizer's header in {origin}",
-            came=f"a file without {', '.join(missing)}",
+            came=f"a file without {', '.join(sorted(missing))}",
             todo="name a folder that `ravel fit` wrote",
         )
     return described

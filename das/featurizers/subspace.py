@@ -75,11 +75,6 @@ class Subspace(Featurizer):
         """Length d_model of the vectors."""
         return int(self.basis.shape[0])
 
-    @property
-    def size(self) -> int:
-        """Dimension k of the subspace."""
-        return int(self.basis.shape[1])
-
     def encode(self, vectors: Tensor) -> Tensor:
         """Return the coordinates in the subspace: [..., d_model] to [..., k]."""
         return vectors @ (self.basis if self.reader is None else self.reader)
@@ -90,7 +85,7 @@ class Subspace(Featurizer):
 
     def mask(self) -> Tensor:
         """Return ones, [k]: every coordinate is swapped."""
-        return torch.ones(self.size, dtype=self.basis.dtype, device=self.basis.device)
+        return self.basis.new_ones(self.basis.shape[1])
 
 
 def _check_reader(reader: Tensor, basis: Tensor) -> None:

@@ -26,11 +26,7 @@ def batches(lengths: Sequence[int], batch_size: int, stream: random.Random) -> l
         for start in range(0, len(order), pool)
         for index in sorted(order[start : start + pool], key=lambda i: lengths[i])
     ]
-    cut = _cut(pooled, batch_size)
+    count = math.ceil(len(pooled) / batch_size)
+    cut = [pooled[len(pooled) * i // count : len(pooled) * (i + 1) // count] for i in range(count)]
     stream.shuffle(cut)
     return cut
-
-
-def _cut(indices: list[int], batch_size: int) -> list[list[int]]:
-    count = math.ceil(len(indices) / batch_size)
-    return [indices[len(indices) * i // count : len(indices) * (i + 1) // count] for i in range(count)]
