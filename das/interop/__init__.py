@@ -8,10 +8,9 @@ from das.interop.loreft import read_loreft
 from das.interop.mib import export_mib, read_mib
 from das.interop.pyvene_import import read_pyvene
 from das.interop.ravel_reference import read_ravel_reference
-from das.interop.rotations import ORIENTATIONS, Orientation
+from das.interop.rotations import Orientation
 
 __all__ = [
-    "ORIENTATIONS",
     "Imported",
     "Orientation",
     "StatedPlace",

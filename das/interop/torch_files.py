@@ -15,7 +15,15 @@ from torch import Tensor
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_json, write_bytes
 
-__all__ = ["names_of", "plain_state", "plain_tensor", "read_settings", "read_torch_file", "write_torch_file"]
+__all__ = [
+    "names_of",
+    "plain_state",
+    "plain_tensor",
+    "read_settings",
+    "read_torch_file",
+    "unfit",
+    "write_torch_file",
+]
 
 _SHOWN = 6
 """Most names of a foreign file in one message."""
@@ -26,6 +34,11 @@ def names_of(names: Iterable[object]) -> str:
     texts = sorted(ascii(name)[:80] for name in names)
     more = f" and {len(texts) - _SHOWN} more" if len(texts) > _SHOWN else ""
     return ", ".join(texts[:_SHOWN]) + more if texts else "nothing"
+
+
+def unfit(expected: str, came: str, todo: str = "restore the file from where it comes from") -> SuiteError:
+    """Return the error for a foreign file that is not as its tool writes it."""
+    return SuiteError(expected=expected, came=came, todo=todo)
 
 
 def read_torch_file(path: Path) -> Any:
@@ -68,13 +81,9 @@ def read_settings(path: Path) -> dict[str, Any]:
         value = read_json(path)
     # Numbers of thousands of digits and thousands of brackets are no syntax errors to the parser.
     except (ValueError, RecursionError) as error:
-        raise SuiteError(
-            expected=f"JSON in {path}", came=f"{type(error).__name__}", todo="restore the file"
-        ) from None
+        raise unfit(f"JSON in {path}", type(error).__name__) from None
     if not isinstance(value, dict):
-        raise SuiteError(
-            expected=f"an object in {path}", came=f"a {type(value).__name__}", todo="restore the file"
-        )
+        raise unfit(f"an object in {path}", f"a {type(value).__name__}")
     return value
 
 
@@ -107,18 +116,11 @@ def plain_tensor(
         have < 1 if want is None else have != want for have, want in zip(value.shape, shape, strict=True)
     ):
         wanted = ", ".join("any" if length is None else str(length) for length in shape)
-        raise SuiteError(
-            expected=f"{name!r} of shape [{wanted}] in {origin}",
-            came=f"the shape {list(value.shape)}",
-            todo="restore the file from where it comes from",
-        )
+        raise unfit(f"{name!r} of shape [{wanted}] in {origin}", f"the shape {list(value.shape)}")
     dense = _dense(value)
     if dense is None or not bool(torch.isfinite(dense).all()):
-        raise SuiteError(
-            expected=f"finite real numbers in {name!r} of {origin}",
-            came="a tensor of another kind" if dense is None else "some that are infinite or not a number",
-            todo="restore the file from where it comes from",
-        )
+        came = "a tensor of another kind" if dense is None else "some that are infinite or not a number"
+        raise unfit(f"finite real numbers in {name!r} of {origin}", came)
     return dense
 
 

@@ -55,102 +55,46 @@ class Leak:
     """All of it in one sentence."""
 
 
+def _error(find: finders.Finder, meaning: str) -> LeakCheck:
+    return LeakCheck(find.__name__, "error", "pairs", meaning, find)
+
+
+def _note(find: finders.Finder, meaning: str, unit: str = "pairs") -> LeakCheck:
+    return LeakCheck(find.__name__, "note", unit, meaning, find)
+
+
 LEAK_CHECKS: tuple[LeakCheck, ...] = (
-    LeakCheck(
-        "held_out_entity",
-        "error",
-        "pairs",
-        "an entity of a held-out split occurs in training or selection",
-        finders.held_out_entity,
+    _error(finders.held_out_entity, "an entity of a held-out split occurs in training or selection"),
+    _error(
+        finders.held_out_template, "a template or text of a held-out split occurs in training or selection"
     ),
-    LeakCheck(
-        "held_out_template",
-        "error",
-        "pairs",
-        "a template or text of a held-out split occurs in training or selection",
-        finders.held_out_template,
-    ),
-    LeakCheck(
-        "wrong_partition",
-        "error",
-        "pairs",
-        "the manifest puts an entity or a template of the pair into another partition",
+    _error(
         finders.wrong_partition,
+        "the manifest puts an entity or a template of the pair into another partition",
     ),
-    LeakCheck(
-        "named_in_question",
-        "error",
-        "pairs",
-        "a question names an entity of its pair outside the slot, as a demonstration",
+    _error(
         finders.named_in_question,
+        "a question names an entity of its pair outside the slot, as a demonstration",
     ),
-    LeakCheck(
-        "named_in_text",
-        "error",
-        "pairs",
-        "an attribute-free text names an entity of its pair a second time",
-        finders.named_in_text,
-    ),
-    LeakCheck(
-        "one_entity", "error", "pairs", "base and source have the same entity, up to case", finders.one_entity
-    ),
-    LeakCheck(
-        "repeated_pair",
-        "error",
-        "pairs",
-        "the same base and source stand twice in a split",
-        finders.repeated_pair,
-    ),
-    LeakCheck(
-        "pair_in_two_splits",
-        "error",
-        "pairs",
-        "the same base and source stand in an earlier split",
-        finders.pair_in_two_splits,
-    ),
-    LeakCheck("repeated_pair_id", "error", "pairs", "another pair has the same id", finders.repeated_pair_id),
-    LeakCheck(
-        "near_spellings",
-        "note",
-        "entities",
-        "another entity differs in case, blanks or accents only; it may be another place or the same",
+    _error(finders.named_in_text, "an attribute-free text names an entity of its pair a second time"),
+    _error(finders.one_entity, "base and source have the same entity, up to case"),
+    _error(finders.repeated_pair, "the same base and source stand twice in a split"),
+    _error(finders.pair_in_two_splits, "the same base and source stand in an earlier split"),
+    _error(finders.repeated_pair_id, "another pair has the same id"),
+    _note(
         finders.near_spellings,
+        "another entity differs in case, blanks or accents only; it may be another place or the same",
+        unit="entities",
     ),
-    LeakCheck(
-        "held_out_demonstration",
-        "note",
-        "pairs",
-        "a training prompt names a held-out entity; no vector is read there",
-        finders.held_out_demonstration,
+    _note(
+        finders.held_out_demonstration, "a training prompt names a held-out entity; no vector is read there"
     ),
-    LeakCheck(
-        "text_asks",
-        "note",
-        "pairs",
-        "the attribute-free text of the source is a question elsewhere",
-        finders.text_asks,
+    _note(finders.text_asks, "the attribute-free text of the source is a question elsewhere"),
+    _note(
+        finders.answer_in_question, "the base's template states one of the answers, as few-shot templates do"
     ),
-    LeakCheck(
-        "answer_in_question",
-        "note",
-        "pairs",
-        "the base's template states one of the answers, as few-shot templates do",
-        finders.answer_in_question,
-    ),
-    LeakCheck(
-        "answer_in_source",
-        "note",
-        "pairs",
-        "the question of the source states one of the answers, likewise",
-        finders.answer_in_source,
-    ),
-    LeakCheck(
-        "answer_in_text",
-        "note",
-        "pairs",
-        "the attribute-free text of the source states one of the answers",
-        finders.answer_in_text,
-    ),
+    _note(finders.answer_in_source, "the question of the source states one of the answers, likewise"),
+    _note(finders.answer_in_text, "the attribute-free text of the source states one of the answers"),
 )
 """Every check, errors first; the order of tables."""
 

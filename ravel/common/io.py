@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ __all__ = [
     "write_jsonl",
     "write_text",
     "write_with",
+    "writing",
 ]
 
 
@@ -137,16 +139,28 @@ def _bad_line(path: Path, number: int, came: str) -> SuiteError:
     )
 
 
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Within, what the file system refuses becomes a StorageError about `path`."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            expected=f"to be able to write {path}",
+            came=error.strerror or str(error),
+            todo="choose another folder with --out, or free space and permissions there",
+        ) from None
+
+
 def make_folder(path: Path) -> Path:
     """Create a folder and its parents. Raises SuiteError where that is not permitted or a file is there."""
-    try:
-        durable.make_folders(path)
-    except (FileExistsError, NotADirectoryError):
-        raise SuiteError(
-            expected=f"a folder at {path}", came="a file of that name", todo="choose another place"
-        ) from None
-    except OSError as error:
-        raise _unwritable(path, error) from None
+    with writing(path):
+        try:
+            durable.make_folders(path)
+        except (FileExistsError, NotADirectoryError):
+            raise SuiteError(
+                expected=f"a folder at {path}", came="a file of that name", todo="choose another place"
+            ) from None
     return path
 
 
@@ -165,10 +179,8 @@ def write_with(path: Path, write: Callable[[Path], object]) -> None:
     raises besides OSError.
     """
     make_folder(path.parent)
-    try:
+    with writing(path):
         durable.write_file(path, write)
-    except OSError as error:
-        raise _unwritable(path, error) from None
 
 
 def append_text(path: Path, text: str) -> None:
@@ -176,26 +188,20 @@ def append_text(path: Path, text: str) -> None:
 
     Raises SuiteError where that can't be written.
     """
-    try:
+    with writing(path):
         durable.DISK.append(path, text.encode("utf-8"))
-    except OSError as error:
-        raise _unwritable(path, error) from None
 
 
 def sync_file(path: Path) -> None:
     """Return when all that was appended to a file outlasts a power cut. Raises SuiteError if that fails."""
-    try:
+    with writing(path):
         durable.DISK.sync(path)
-    except OSError as error:
-        raise _unwritable(path, error) from None
 
 
 def remove_file(path: Path) -> None:
     """Remove a file, if it is there. Raises SuiteError where that is not permitted."""
-    try:
+    with writing(path):
         durable.DISK.remove(path)
-    except OSError as error:
-        raise _unwritable(path, error) from None
 
 
 def remove_folder(path: Path) -> None:
@@ -216,11 +222,3 @@ def write_json(path: Path, value: Any) -> None:
 def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     """Write rows as JSON Lines atomically, keys sorted. NaN is refused."""
     write_text(path, "".join(canonical_json(row) + "\n" for row in rows))
-
-
-def _unwritable(path: Path, error: OSError) -> StorageError:
-    return StorageError(
-        expected=f"to be able to write {path}",
-        came=error.strerror or str(error),
-        todo="choose another folder with --out, or free space and permissions there",
-    )

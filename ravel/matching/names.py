@@ -102,8 +102,19 @@ class Prefix:
         return wanted.startswith(part) and (not self.whole_words or ends_word(wanted, len(part)))
 
 
+class _OfInner:
+    """A matcher that leaves single names to an inner one, and is as tolerant."""
+
+    __slots__ = ()
+    inner: Matcher
+
+    @property
+    def tolerance(self) -> bool:
+        return self.inner.tolerance
+
+
 @dataclass(frozen=True, slots=True)
-class AnyOf:
+class AnyOf(_OfInner):
     """The value is a comma-separated list and stating any one of its parts is enough.
 
     Strict mode: the inner matcher decides for each part, and for the list as a whole. Reference mode:
@@ -112,11 +123,6 @@ class AnyOf:
 
     inner: Matcher = field(default_factory=Prefix)
     """Decides for one part."""
-
-    @property
-    def tolerance(self) -> bool:
-        """As the inner matcher."""
-        return self.inner.tolerance
 
     def matches(self, continuation: str, value: str, *, mode: MatchMode = "strict") -> bool:
         """Return whether the continuation states one part of the list."""
@@ -141,7 +147,7 @@ class AnyOf:
 
 
 @dataclass(frozen=True, slots=True)
-class Aliases:
+class Aliases(_OfInner):
     """Some values have other names, which count as well.
 
     Strict mode: the inner matcher decides for the value and for each of its other names. Reference mode:
@@ -153,11 +159,6 @@ class Aliases:
     """(value, its other names); a value is found whatever its case."""
     inner: Matcher = field(default_factory=Prefix)
     """Decides for one name."""
-
-    @property
-    def tolerance(self) -> bool:
-        """As the inner matcher."""
-        return self.inner.tolerance
 
     def matches(self, continuation: str, value: str, *, mode: MatchMode = "strict") -> bool:
         """Return whether the continuation states the value by one of its names."""

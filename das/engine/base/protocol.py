@@ -16,19 +16,33 @@ from das.sites import Site
 from ravel.asking.answerer import Decided
 from ravel.terms.schema import Completion, Prompt
 
-__all__ = ["AnswerPair", "Engine", "FeaturizedPairs", "ForcedPair", "PromptPair"]
+__all__ = ["AnswerPair", "Engine", "FeaturizedPairs", "ForcedPair", "PromptPair", "SwappedPrompts"]
 
 
 @dataclass(frozen=True, slots=True)
-class ForcedPair:
-    """A base prompt with a label forced after it, and the source prompt whose vector is brought in."""
+class PromptPair:
+    """A base prompt that is answered, and the source prompt whose vector at the site is brought in."""
 
     base: Prompt
     """The prompt that is answered."""
     source: Prompt
-    """The prompt whose vector at the site is the interchange's source."""
+    """The prompt of the interchange's source."""
+
+
+@dataclass(frozen=True, slots=True)
+class ForcedPair(PromptPair):
+    """A pair with a label forced after the base."""
+
     label_ids: tuple[int, ...]
     """Token ids put after the base prompt; at least one."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerPair(PromptPair):
+    """A pair with two answers of which each might be said."""
+
+    answers: tuple[tuple[int, ...], tuple[int, ...]]
+    """Token ids of both, none empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,25 +56,19 @@ class FeaturizedPairs:
 
 
 @dataclass(frozen=True, slots=True)
-class AnswerPair:
-    """A base and a source prompt, and two answers of which each might be said."""
+class SwappedPrompts:
+    """What `Engine.complete_swapped` is asked for."""
 
-    base: Prompt
-    """The prompt that is answered."""
-    source: Prompt
-    """The prompt whose vector at the site is brought in."""
-    answers: tuple[tuple[int, ...], tuple[int, ...]]
-    """Token ids of both, none empty."""
-
-
-@dataclass(frozen=True, slots=True)
-class PromptPair:
-    """A base and a source prompt, with nothing forced after the base."""
-
-    base: Prompt
-    """The prompt that is continued."""
-    source: Prompt
-    """The prompt whose vector at the site is brought in."""
+    pairs: Sequence[PromptPair]
+    """The pairs, with nothing forced after the bases."""
+    site: Site
+    """Where vectors are swapped."""
+    featurizer: Featurizer | None
+    """What swaps; None: nothing is changed."""
+    max_new_tokens: int
+    """Tokens of a continuation at most."""
+    decided: Decided | None = None
+    """Which continuations may stop."""
 
 
 class Engine(Protocol):

@@ -14,7 +14,7 @@ from torch import Tensor
 from das.engine.base.checks import check_row_lengths
 from das.engine.base.cut_rows import CutRow
 from das.engine.base.labels import ForcedLabels, likeliest, packed_labels
-from das.engine.base.protocol import AnswerPair, FeaturizedPairs, ForcedPair, PromptPair
+from das.engine.base.protocol import AnswerPair, FeaturizedPairs, ForcedPair, SwappedPrompts
 from das.engine.completing.new_tokens import NewTokens
 from das.engine.engines.answer_pairs import predicted_answers
 from das.engine.engines.direct import DirectEngine
@@ -28,7 +28,6 @@ from das.engine.resuming.state_runner import StateRunner
 from das.featurizers.base import Featurizer
 from das.models.base import TargetModel
 from das.sites import Site
-from ravel.asking.answerer import Decided
 from ravel.terms.schema import Completion, Prompt
 
 __all__ = ["ResumeEngine"]
@@ -163,31 +162,21 @@ class ResumeEngine(DirectEngine):
         self.limit.each(len(rows), self._resumed.plan(rows), one)
         return predicted
 
-    def complete_swapped(
-        self,
-        pairs: Sequence[PromptPair],
-        site: Site,
-        featurizer: Featurizer | None,
-        max_new_tokens: int,
-        decided: Decided | None = None,
-    ) -> list[Completion]:
-        """Continue each base greedily after the interchange, with the end token if it came; see the protocol.
-
-        Every new token is read with all rows that still go on in one pass, from the site on. What such rows
-        leave behind is not kept.
-        """
-        if not pairs or featurizer is None or self._by_direct([(p.base, max_new_tokens) for p in pairs]):
-            return super().complete_swapped(pairs, site, featurizer, max_new_tokens, decided)
+    def _continued(self, asked: SwappedPrompts) -> list[Completion]:
+        """Every new token is read with all rows that still go on in one pass, from the site on; what such
+        rows leave behind is not kept."""
+        pairs, site, featurizer, most = asked.pairs, asked.site, asked.featurizer, asked.max_new_tokens
+        if not pairs or featurizer is None or self._by_direct([(p.base, most) for p in pairs]):
+            return super()._continued(asked)
         self._resumed.check(site, [featurizer])
-        bases = [pair.base for pair in pairs]
+        bases, sources = [pair.base for pair in pairs], [pair.source for pair in pairs]
         rows = self._resumed.rows(bases, [((0,),)] * len(pairs), site)
-        check_row_lengths([len(row.ids) + max_new_tokens for row in rows], self.target)
-        sources = [pair.source for pair in pairs]
+        check_row_lengths([len(row.ids) + most for row in rows], self.target)
         with torch.no_grad():
             swapped = self.limit.fitted(lambda: self._resumed.swapped(rows, bases, sources, site, featurizer))
         self._runner.settle()
-        new = NewTokens(len(rows), self.target.end_ids, max_new_tokens, decided)
-        live = list(range(len(rows))) if max_new_tokens else []
+        new = NewTokens(len(rows), self.target.end_ids, most, asked.decided)
+        live = list(range(len(rows))) if most else []
         while live:
             tokens = self._next_tokens(rows, new, live, site, swapped)
             live = [i for i, token in zip(live, tokens, strict=True) if new.add(i, token)]

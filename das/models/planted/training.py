@@ -44,8 +44,6 @@ class _Questions:
     """Which attribute a template asks for, [templates]."""
     variables: Tensor
     """The entities' values, [entities, variables]."""
-    uses: Tensor
-    """Whether an attribute depends on a variable, [attributes, variables]."""
     answers: Tensor
     """Token ids by attribute and mixed-radix number of all its variables' values, [attributes, numbers]."""
     radix: Tensor
@@ -149,7 +147,6 @@ def _questions(spec: PlantedSpec, tables: Tables, tokenizer: PreTrainedTokenizer
         last=torch.tensor(last),
         attribute=torch.tensor([attributes.index(t.attribute or "") for t in asking]),
         variables=torch.tensor([[int(values[v][i]) for v in spec.variables] for i in range(len(names))]),
-        uses=torch.tensor([[v in spec.attributes[a] for v in spec.variables] for a in attributes]),
         answers=answers,
         radix=radix,
     )
