@@ -1,7 +1,5 @@
-"""What of torch and numpy could change a number: versions, threads, libraries, switches and devices.
-
-It runs no model.
-"""
+"""What of torch and numpy could change a number: versions, threads, libraries, switches and devices. It runs
+no model."""
 
 from __future__ import annotations
 

@@ -78,10 +78,8 @@ class Site:
 
     @classmethod
     def parse(cls, text: str) -> Site:
-        """Read `block_output.3@entity_last` or `head_output.3.5@entity_last` (layer 3, head 5).
-
-        Raises SuiteError for any other form, an unknown part, a missing head and one too many.
-        """
+        """Read `block_output.3@entity_last` or `head_output.3.5@entity_last` (layer 3, head 5). Raises
+        SuiteError for any other form, an unknown part, a missing head and one too many."""
         match = _GRAMMAR.fullmatch(text)
         if match is None:
             raise SuiteError(

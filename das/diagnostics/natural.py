@@ -17,11 +17,9 @@ _BLOCK = 1024
 
 
 def variance_share(basis: Tensor, natural: Tensor) -> Share:
-    """Return the share of the variance of natural vectors [n, d] that lies in a basis [d, k].
-
-    tr(B^T S B) / tr(S) with S the covariance; by chance k / d. Raises SuiteError for fewer than two vectors
-    and where they do not vary.
-    """
+    """Return the share of the variance of natural vectors [n, d] that lies in a basis [d, k]. tr(B^T S B) /
+    tr(S) with S the covariance; by chance k / d. Raises SuiteError for fewer than two vectors and where they
+    do not vary."""
     centred = _centred(natural)
     wide = wide_basis(basis, centred, "natural vectors")
     total = float(centred.square().sum())
@@ -95,10 +93,8 @@ class NaturalStates:
         return cls(vectors.mean(dim=0), covariance, shrinkage, vectors, others)
 
     def mahalanobis(self, states: Tensor) -> Tensor:
-        """Return the distance of each state [m, d] from the mean in units of the natural spread, [m].
-
-        sqrt((h - mean)^T covariance^-1 (h - mean)); about sqrt(d) for a natural state.
-        """
+        """Return the distance of each state [m, d] from the mean in units of the natural spread, [m]. sqrt((h
+        - mean)^T covariance^-1 (h - mean)); about sqrt(d) for a natural state."""
         centred = _rows(states, len(self.mean)) - self.mean
         if not len(centred):
             return centred.new_zeros(0)
@@ -121,16 +117,12 @@ class NaturalStates:
 
     def mahalanobis_percentiles(self, states: Tensor) -> Tensor:
         """Return for each state [m, d] the percentage of held-out natural states nearer to the mean, [m].
-
-        Ties count half, so that natural states are at 50 on average.
-        """
+        Ties count half, so that natural states are at 50 on average."""
         return _percentiles(self.mahalanobis(states), self.mahalanobis(self.held_out))
 
     def neighbour_percentiles(self, states: Tensor, k: int = 5) -> Tensor:
         """Return for each state [m, d] the percentage of held-out natural states with nearer neighbours, [m].
-
-        Ties count half.
-        """
+        Ties count half."""
         return _percentiles(self.neighbours(states, k), self.neighbours(self.held_out, k))
 
     def _nearest(self, states: Tensor, k: int, *, exclude_self: bool) -> Tensor:

@@ -49,11 +49,9 @@ class Parts:
 
 
 def row_space(reader_matrix: Tensor, tolerance: float = TOLERANCE) -> Tensor:
-    """Return orthonormal columns that span what a reader [n_out, d] sees, [d, rank] in float64.
-
-    They are the right singular vectors with a singular value above `tolerance` times the largest. Raises
-    SuiteError for what is no matrix of finite numbers.
-    """
+    """Return orthonormal columns that span what a reader [n_out, d] sees, [d, rank] in float64. They are the
+    right singular vectors with a singular value above `tolerance` times the largest. Raises SuiteError for
+    what is no matrix of finite numbers."""
     return _Seen.by(reader_matrix).rows(tolerance)
 
 
@@ -98,10 +96,8 @@ def linear_effects(
     basis: Tensor, reader_matrix: Tensor, delta: Tensor, tolerance: float = TOLERANCE
 ) -> dict[str, Tensor]:
     """Return by how much a purely linear reader's outputs move under each patch and under the `full` one.
-
     `delta` [..., d] is source - base; each effect is [..., n_out], in float64 throughout. `full` is that of
-    the whole basis; the other names are those of `patches`.
-    """
+    the whole basis; the other names are those of `patches`."""
     wide, reader = wide_basis(basis, reader_matrix, "a reader"), reader_matrix.detach().double().cpu()
     columns = {"full": (wide, wide), **_columns(split(basis, reader_matrix, tolerance))}
     change = delta.detach().double().cpu()
@@ -109,10 +105,8 @@ def linear_effects(
 
 
 def null_share(basis: Tensor, reader_matrix: Tensor, tolerance: float = TOLERANCE) -> Share:
-    """Return the share of a basis [d, k] in the null space of a reader [n_out, d]: the mean of |n|^2.
-
-    By chance it is the null space's share of all d dimensions. 0 for a basis without columns.
-    """
+    """Return the share of a basis [d, k] in the null space of a reader [n_out, d]: the mean of |n|^2. By
+    chance it is the null space's share of all d dimensions. 0 for a basis without columns."""
     wide = wide_basis(basis, reader_matrix, "a reader")
     return _Seen.by(reader_matrix).null_share(wide, tolerance)
 
@@ -130,9 +124,7 @@ def soft_null_share(basis: Tensor, reader_matrix: Tensor, energy: float = 0.01) 
 
 def energy_tolerance(reader_matrix: Tensor, energy: float = 0.01) -> float:
     """Return the tolerance for `split` and `patches` under which the null part is that of `soft_null_share`.
-
-    At least `TOLERANCE`. Raises SuiteError unless `energy` is in [0, 1).
-    """
+    At least `TOLERANCE`. Raises SuiteError unless `energy` is in [0, 1)."""
     return _Seen.by(reader_matrix).tolerance(energy)
 
 

@@ -1,7 +1,5 @@
-"""Whether an interchange works through hidden units driven to where no natural run drives them.
-
-It knows prompts and positions, no attributes.
-"""
+"""Whether an interchange works through hidden units driven to where no natural run drives them. It knows
+prompts and positions, no attributes."""
 
 from __future__ import annotations
 

@@ -31,10 +31,8 @@ class Share:
 
 
 def wide_basis(basis: Tensor, rows: Tensor, what: str) -> Tensor:
-    """Return a basis [d, k] in float64 on the CPU.
-
-    Raises SuiteError unless its columns are orthonormal and as long as the `rows` [n, d], which are `what`.
-    """
+    """Return a basis [d, k] in float64 on the CPU. Raises SuiteError unless its columns are orthonormal and
+    as long as the `rows` [n, d], which are `what`."""
     if basis.ndim != 2 or rows.ndim != 2 or basis.shape[0] != rows.shape[1]:
         raise SuiteError(
             expected=f"a basis [d_model, k] and {what} [n, d_model] of one width",

@@ -1,7 +1,5 @@
 """The one abstraction of the suite: coordinates of a vector, a choice among them, and the swap, written once.
-
-A featurizer knows vectors only: no model, no prompts, no attributes, no method that found it.
-"""
+A featurizer knows vectors only: no model, no prompts, no attributes, no method that found it."""
 
 from __future__ import annotations
 

@@ -141,9 +141,7 @@ class Dictionary(Featurizer):
 
     def with_mask(self, mask: Tensor, *, keeps_error: bool = True) -> Dictionary:
         """Return the same dictionary with another choice, `mask` [n_features], through which gradients pass.
-
-        Tensors are shared, not copied. Raises SuiteError for a mask of another shape or outside [0, 1].
-        """
+        Tensors are shared, not copied. Raises SuiteError for a mask of another shape or outside [0, 1]."""
         return Dictionary(
             **{name: getattr(self, name) for name in DICTIONARY_TENSORS},
             mask=mask,

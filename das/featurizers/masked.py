@@ -28,11 +28,9 @@ class MaskedBasis(Featurizer):
     """Orthonormal columns, [d_model, d_model], or None for the neurons."""
 
     def __init__(self, mask: Tensor, basis: Tensor | None = None) -> None:
-        """Keep `mask` and `basis` as given, so that gradients reach whatever they were computed from.
-
-        Raises SuiteError for a mask outside [0, 1] or of another shape than [d_model], and a basis that is
-        not square or not orthonormal.
-        """
+        """Keep `mask` and `basis` as given, so that gradients reach whatever they were computed from. Raises
+        SuiteError for a mask outside [0, 1] or of another shape than [d_model], and a basis that is not
+        square or not orthonormal."""
         super().__init__()
         _check_mask(mask)
         if basis is not None and basis.shape != (mask.shape[0], mask.shape[0]):

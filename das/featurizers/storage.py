@@ -62,11 +62,9 @@ class FeaturizerHeader:
 
 
 def save_featurizer(featurizer: Featurizer, folder: Path, header: FeaturizerHeader) -> None:
-    """Write the two files of a featurizer into `folder`; equal featurizers and headers give equal bytes.
-
-    The header is written last and holds the hash of the tensors, so that an interrupted save is seen when
-    loading. Raises SuiteError where the folder can't be written to, or a number is not finite.
-    """
+    """Write the two files of a featurizer into `folder`; equal featurizers and headers give equal bytes. The
+    header is written last and holds the hash of the tensors, so that an interrupted save is seen when
+    loading. Raises SuiteError where the folder can't be written to, or a number is not finite."""
     # Two buffers may be one tensor, as where an autoencoder's centre is its decoder's bias; both are kept.
     buffers = sorted(featurizer.named_buffers(remove_duplicate=False))
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in buffers}
@@ -84,12 +82,9 @@ def load_featurizer(
     instance_fingerprint: str | None = None,
     allow_foreign: bool = False,
 ) -> tuple[Featurizer, FeaturizerHeader]:
-    """Read a featurizer and its header, on the CPU.
-
-    A fingerprint that is given must be the header's, unless `allow_foreign`. Raises SuiteError for absent,
-    truncated or foreign files, another schema, tensors that are not those of the header, and numbers that are
-    not finite or not orthonormal.
-    """
+    """Read a featurizer and its header, on the CPU. A fingerprint that is given must be the header's, unless
+    `allow_foreign`. Raises SuiteError for absent, truncated or foreign files, another schema, tensors that
+    are not those of the header, and numbers that are not finite or not orthonormal."""
     origin = folder / _HEADER
     described = _read_described(origin)
     header = _header_of(described, origin)

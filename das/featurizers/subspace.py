@@ -37,11 +37,9 @@ class Subspace(Featurizer):
     """Columns along which is read, [d_model, k] with `reader^T basis = I`; None: `basis` itself."""
 
     def __init__(self, basis: Tensor, reader: Tensor | None = None) -> None:
-        """Keep both as given, so that a gradient reaches whatever they were computed from.
-
-        Raises SuiteError if `basis` is not a matrix of at most d_model orthonormal columns, or `reader` does
-        not read its columns as the unit vectors. `Subspace.oblique` makes both of any two such matrices.
-        """
+        """Keep both as given, so that a gradient reaches whatever they were computed from. Raises SuiteError
+        if `basis` is not a matrix of at most d_model orthonormal columns, or `reader` does not read its
+        columns as the unit vectors. `Subspace.oblique` makes both of any two such matrices."""
         super().__init__()
         if basis.ndim != 2 or basis.shape[1] > basis.shape[0]:
             raise SuiteError(
@@ -57,11 +55,9 @@ class Subspace(Featurizer):
 
     @classmethod
     def oblique(cls, readers: Tensor, writers: Tensor) -> Subspace:
-        """Return the projection `writers (readers^T writers)^-1 readers^T`; both are [d_model, k].
-
-        The readers say which coordinates of a vector count, the writers in which directions a change of them
-        is written; k must not exceed the rank of `readers^T writers`. Computed in float64.
-        """
+        """Return the projection `writers (readers^T writers)^-1 readers^T`; both are [d_model, k]. The
+        readers say which coordinates of a vector count, the writers in which directions a change of them is
+        written; k must not exceed the rank of `readers^T writers`. Computed in float64."""
         wide_readers, wide_writers = readers.double(), writers.double()
         gram = wide_readers.mT @ wide_writers
         with one_thread():

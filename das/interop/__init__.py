@@ -1,7 +1,5 @@
 """Featurizers in the files of other tools, to and fro. No file is read in a way that could run its code.
-
-`das.interop.pyvene_export` is imported by that name, for it takes pyvene along, which takes seconds.
-"""
+`das.interop.pyvene_export` is imported by that name, for it takes pyvene along, which takes seconds."""
 
 from das.interop.foreign import Imported, StatedPlace, check_place, first_columns
 from das.interop.loreft import read_loreft

@@ -63,10 +63,8 @@ def one_part(
     parts: Mapping[str, Part], layers: Mapping[str, int | None], origin: Path, *, part: str | None, layer: int
 ) -> tuple[str, Part]:
     """Return the one of several parts that is named, or else the only one, or the only one of the layer.
-
     `layers` says of each part which layer it is for, if that is known. Raises SuiteError where there is none,
-    or no single one.
-    """
+    or no single one."""
     if part is not None:
         if part not in parts:
             raise SuiteError(
@@ -86,10 +84,8 @@ def one_part(
 
 
 def first_columns(imported: Imported, size: int | None) -> Imported:
-    """Return the same with the first `size` columns of its subspace alone; None keeps all.
-
-    Raises SuiteError for what is no subspace, and for a size that it does not have.
-    """
+    """Return the same with the first `size` columns of its subspace alone; None keeps all. Raises SuiteError
+    for what is no subspace, and for a size that it does not have."""
     if size is None:
         return imported
     found = imported.featurizer

@@ -1,8 +1,6 @@
-"""Featurizers in the form of MIB's causal-variable track (CausalAbstraction's `save_modules`), to and fro.
-
-A unit is three files: `_featurizer`, `_inverse_featurizer` and `_indices`. Rotations are stored as
-[d_model, k] with orthonormal *columns*; what a rotation loses is added back, as here.
-"""
+"""Featurizers in the form of MIB's causal-variable track (CausalAbstraction's `save_modules`), to and fro. A
+unit is three files: `_featurizer`, `_inverse_featurizer` and `_indices`. Rotations are stored as [d_model, k]
+with orthonormal *columns*; what a rotation loses is added back, as here."""
 
 from __future__ import annotations
 
@@ -71,11 +69,9 @@ def unit_name(site: Site) -> str:
 
 
 def export_mib(featurizer: Featurizer, site: Site, folder: Path) -> str:
-    """Write the three files of a featurizer into `folder`; return MIB's name of the unit.
-
-    Equal featurizers give equal bytes. Raises SuiteError for soft masks, dictionaries (MIB loads those by
-    their release), oblique subspaces, empty choices, and streams without a unit.
-    """
+    """Write the three files of a featurizer into `folder`; return MIB's name of the unit. Equal featurizers
+    give equal bytes. Raises SuiteError for soft masks, dictionaries (MIB loads those by their release),
+    oblique subspaces, empty choices, and streams without a unit."""
     name, triple = unit_name(site), _triple(featurizer)
     extra: dict[str, Any] = {}
     state: dict[str, Tensor] = {}

@@ -1,9 +1,6 @@
 """Folders that pyvene's `save` wrote, as featurizers of the suite; pyvene is not imported and none of its
-classes is made.
-
-pyvene multiplies rows of vectors from the right, `x @ weight`, so that the directions are the *columns* of
-what it stores; papers that write R x have them as rows.
-"""
+classes is made. pyvene multiplies rows of vectors from the right, `x @ weight`, so that the directions are
+the *columns* of what it stores; papers that write R x have them as rows."""
 
 from __future__ import annotations
 

@@ -1,8 +1,6 @@
-"""Weight files of RAVEL's reference code (explanare/ravel), as featurizers of the suite.
-
-Its layers are `torch.nn.Linear`, so that directions are the *rows* of what it stores, [k, d_model]; its own
-loader turns a matrix round that has more rows than columns.
-"""
+"""Weight files of RAVEL's reference code (explanare/ravel), as featurizers of the suite. Its layers are
+`torch.nn.Linear`, so that directions are the *rows* of what it stores, [k, d_model]; its own loader turns a
+matrix round that has more rows than columns."""
 
 from __future__ import annotations
 

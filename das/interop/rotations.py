@@ -90,9 +90,7 @@ class _Layer(nn.Module):
 
 def parametrised_state(weight: Tensor) -> dict[str, Tensor]:
     """Return the state dict of torch's orthogonal parametrisation that is seen as `weight` [d, k], k >= 1.
-
-    The free complement is drawn from a stream of its own, so that equal matrices give equal states.
-    """
+    The free complement is drawn from a stream of its own, so that equal matrices give equal states."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         layer = orthogonal(_Layer(weight.detach().clone()))
@@ -101,10 +99,7 @@ def parametrised_state(weight: Tensor) -> dict[str, Tensor]:
 
 def stored_weight(state: Mapping[str, Any], prefix: str, origin: Path) -> Tensor:
     """Return the matrix of a rotation layer in a state dict, [a, b] in float64: a plain `weight`, or that of
-    torch's orthogonal parametrisation.
-
-    Raises SuiteError if it is not there, or not whole.
-    """
+    torch's orthogonal parametrisation. Raises SuiteError if it is not there, or not whole."""
     original, base = f"{prefix}parametrizations.weight.original", f"{prefix}parametrizations.weight.0.base"
     if original not in state:
         return plain_tensor(state, f"{prefix}weight", origin, shape=(None, None))

@@ -42,11 +42,9 @@ def unfit(expected: str, came: str, todo: str = "restore the file from where it 
 
 
 def read_torch_file(path: Path) -> Any:
-    """Return the tensors, numbers, texts, lists and mappings of a file of torch.save, on the CPU.
-
-    Read with `weights_only`: a file that names any other class is refused, and none of its code runs. Raises
-    SuiteError for an absent, damaged or refused file.
-    """
+    """Return the tensors, numbers, texts, lists and mappings of a file of torch.save, on the CPU. Read with
+    `weights_only`: a file that names any other class is refused, and none of its code runs. Raises SuiteError
+    for an absent, damaged or refused file."""
     try:
         content = path.read_bytes()
     except (OSError, ValueError) as error:
@@ -102,10 +100,7 @@ def plain_tensor(
     state: Mapping[str, Any], name: str, origin: Path, *, shape: tuple[int | None, ...]
 ) -> Tensor:
     """Return an entry as a dense tensor of float64, detached; a None in `shape` stands for any length of at
-    least 1.
-
-    Raises SuiteError if it is absent, no dense real tensor, of another shape or not finite.
-    """
+    least 1. Raises SuiteError if it is absent, no dense real tensor, of another shape or not finite."""
     value = state.get(name)
     if not isinstance(value, Tensor):
         came = f"a {type(value).__name__}" if name in state else f"only {names_of(state)}"
@@ -125,11 +120,8 @@ def plain_tensor(
 
 
 def _dense(value: Tensor) -> Tensor | None:
-    """Return a tensor's numbers in float64, or None where it has none of its own.
-
-    A file of a few bytes may describe a tensor of any shape whose entries are all one number; it is not
-    spread out.
-    """
+    """Return a tensor's numbers in float64, or None where it has none of its own. A file of a few bytes may
+    describe a tensor of any shape whose entries are all one number; it is not spread out."""
     if value.is_complex() or value.layout != torch.strided or value.device.type != "cpu":
         return None
     try:

@@ -121,7 +121,6 @@ def llama_shaped(
     name: str, config: Any, *, projection: str = "self_attn.o_proj", **special: Any
 ) -> ModelFamily:
     """Return a family whose modules have Llama's names, but perhaps for the attention's output `projection`.
-
     `config` is its class of configs; `special` are the settings by which its miniature differs from Llama's.
     """
     return ModelFamily(

@@ -13,11 +13,9 @@ _POOL = 16
 
 
 def batches(lengths: Sequence[int], batch_size: int, stream: random.Random) -> list[list[int]]:
-    """Return the indices of pairs in shuffled batches, each index once, sizes as even as can be.
-
-    Pairs are shuffled, sorted by `lengths` (tokens from the site on) within pools of a few batches, cut, and
-    the batches shuffled again: little padding, yet mixed batches. No pair is dropped.
-    """
+    """Return the indices of pairs in shuffled batches, each index once, sizes as even as can be. Pairs are
+    shuffled, sorted by `lengths` (tokens from the site on) within pools of a few batches, cut, and the
+    batches shuffled again: little padding, yet mixed batches. No pair is dropped."""
     order = list(range(len(lengths)))
     stream.shuffle(order)
     pool = batch_size * _POOL

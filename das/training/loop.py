@@ -1,8 +1,6 @@
-"""The one training loop: a trainable gives the featurizer, an engine judges labels, a workspace is told.
-
-A training is a generator that says what it wants judged next, so that several can go on side by side in the
-same passes of the model. It knows no method, no model and no instance.
-"""
+"""The one training loop: a trainable gives the featurizer, an engine judges labels, a workspace is told. A
+training is a generator that says what it wants judged next, so that several can go on side by side in the
+same passes of the model. It knows no method, no model and no instance."""
 
 from __future__ import annotations
 

@@ -1,7 +1,5 @@
 """What to know of tables before believing a score: counts, skew, dependence, novelty and odd spots.
-
-Everything is computed from the tables alone, by the same rules for every type; nothing is mended here.
-"""
+Everything is computed from the tables alone, by the same rules for every type; nothing is mended here."""
 
 from __future__ import annotations
 

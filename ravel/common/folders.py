@@ -15,10 +15,8 @@ __all__ = ["check_new_folder", "new_folder"]
 
 
 def check_new_folder(folder: Path) -> None:
-    """Raise SuiteError unless a folder can be made at `folder`; nothing is written.
-
-    An empty folder that is there already will do. To be called before long work whose result goes there.
-    """
+    """Raise SuiteError unless a folder can be made at `folder`; nothing is written. An empty folder that is
+    there already will do. To be called before long work whose result goes there."""
     if folder.is_dir() and not any(folder.iterdir()):
         return
     if folder.exists() or folder.is_symlink():

@@ -112,11 +112,9 @@ def read_json(path: Path) -> Any:
 
 
 def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield (line number, object) for each line of a JSON Lines file; a blank line is an error.
-
-    Lines are read strictly, as `parse_json` does. Raises SuiteError naming the line for anything that is not
-    one JSON object per line.
-    """
+    """Yield (line number, object) for each line of a JSON Lines file; a blank line is an error. Lines are
+    read strictly, as `parse_json` does. Raises SuiteError naming the line for anything that is not one JSON
+    object per line."""
     lines = read_text(path).split("\n")
     if lines and lines[-1] == "":
         lines.pop()
@@ -166,18 +164,14 @@ def make_folder(path: Path) -> Path:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file so that a reader sees the old bytes or the new ones, never a part, even after a power cut.
-
-    Raises SuiteError where the folder can't be written to or the disk is full.
-    """
+    Raises SuiteError where the folder can't be written to or the disk is full."""
     write_with(path, lambda part: part.write_bytes(content))
 
 
 def write_with(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` write to a path beside `path`, which then takes its place as in `write_bytes`.
-
-    For libraries that write files themselves. Raises SuiteError as `write_bytes` does, and what `write`
-    raises besides OSError.
-    """
+    """Let `write` write to a path beside `path`, which then takes its place as in `write_bytes`. For
+    libraries that write files themselves. Raises SuiteError as `write_bytes` does, and what `write` raises
+    besides OSError."""
     make_folder(path.parent)
     with writing(path):
         durable.write_file(path, write)
@@ -185,9 +179,7 @@ def write_with(path: Path, write: Callable[[Path], object]) -> None:
 
 def append_text(path: Path, text: str) -> None:
     """Add UTF-8 text at the end of a file. A crash may leave a part of it, until `sync_file` has returned.
-
-    Raises SuiteError where that can't be written.
-    """
+    Raises SuiteError where that can't be written."""
     with writing(path):
         durable.DISK.append(path, text.encode("utf-8"))
 

@@ -16,10 +16,8 @@ _STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Hold back Ctrl-C and SIGTERM until the block has ended; then they act as they would have.
-
-    In other threads than the main one, where no signal arrives, nothing is held back.
-    """
+    """Hold back Ctrl-C and SIGTERM until the block has ended; then they act as they would have. In other
+    threads than the main one, where no signal arrives, nothing is held back."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -30,11 +30,9 @@ class JsonError(ValueError):
 
 
 def parse_json(text: str) -> Any:
-    """Return the value of a JSON text.
-
-    Raises JsonError for a syntax error, a key that stands twice in an object, NaN and infinity, a number that
-    no float can hold, half of a surrogate pair (it can't be written as UTF-8), and nesting beyond 64 levels.
-    """
+    """Return the value of a JSON text. Raises JsonError for a syntax error, a key that stands twice in an
+    object, NaN and infinity, a number that no float can hold, half of a surrogate pair (it can't be written
+    as UTF-8), and nesting beyond 64 levels."""
     if text.startswith(_BOM):
         raise JsonError("a byte order mark before the JSON")
     try:

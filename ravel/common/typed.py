@@ -31,10 +31,8 @@ class _UnfitError(Exception):
 
 
 class Record:
-    """Base of a flat, frozen dataclass whose fields are the keys of a JSON object.
-
-    A subclass says what is particular to its files in the three class variables.
-    """
+    """Base of a flat, frozen dataclass whose fields are the keys of a JSON object. A subclass says what is
+    particular to its files in the three class variables."""
 
     __slots__ = ()
     SCHEMA: ClassVar[int | None] = None
@@ -51,11 +49,8 @@ class Record:
 
     @classmethod
     def from_json(cls, row: Any, *, origin: str) -> Self:
-        """Read a record.
-
-        Raises SuiteError naming `origin` for missing or unknown fields, a value of another type, a number
-        that is not finite, or a newer version.
-        """
+        """Read a record. Raises SuiteError naming `origin` for missing or unknown fields, a value of another
+        type, a number that is not finite, or a newer version."""
         return cls(**cls.values_in(row, origin=origin))
 
     @classmethod
@@ -121,10 +116,8 @@ def typed_values(
 
 
 def check_version(version: Any, known: int, *, what: str, origin: str) -> None:
-    """Raise SuiteError unless `version` is a version of a file form that is known: 1 to `known`.
-
-    A newer one is told apart: there the way out is an update of ravel-bench.
-    """
+    """Raise SuiteError unless `version` is a version of a file form that is known: 1 to `known`. A newer one
+    is told apart: there the way out is an update of ravel-bench."""
     if type(version) is int and 1 <= version <= known:
         return
     newer = type(version) is int and version > known

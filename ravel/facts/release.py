@@ -88,9 +88,7 @@ def read_release(source: str | Path, entity_type_name: str, *, load_hub: HubLoad
 
 def write_release(tables: Tables, folder: Path) -> None:
     """Write the five JSON files of a type; read back they give equal tables, and the JSON of the original.
-
-    Entities, an entity's values, and templates keep their order.
-    """
+    Entities, an entity's values, and templates keep their order."""
     make_folder(folder)
     names = release_files(tables.entity_type.name)
     asked = [template for template in tables.templates if template.attribute is not None]

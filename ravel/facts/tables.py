@@ -43,10 +43,8 @@ CHECKSUMS_FILE = "checksums.json"
 
 @dataclass(frozen=True)
 class Tables:
-    """All facts and templates of one entity type, in the order of their source.
-
-    Built by `tables_from`, `read_tables` or a release reader, which refuse doubles and undeclared names.
-    """
+    """All facts and templates of one entity type, in the order of their source. Built by `tables_from`,
+    `read_tables` or a release reader, which refuse doubles and undeclared names."""
 
     entity_type: EntityType
     """The declaration that the data follows."""
@@ -104,10 +102,8 @@ class Located(Generic[T]):
 def tables_from(
     entity_type: EntityType, entities: Iterable[Located[EntityFacts]], templates: Iterable[Located[Template]]
 ) -> Tables:
-    """Build tables from checked rows.
-
-    Raises SuiteError where an entity or a template stands twice, where a template is bound to an entity that
-    is not there, and where there are no entities or no templates at all.
+    """Build tables from checked rows. Raises SuiteError where an entity or a template stands twice, where a
+    template is bound to an entity that is not there, and where there are no entities or no templates at all.
     """
     kept_entities = _without_doubles("entity", entities, lambda facts: facts.entity)
     kept_templates = list(templates)
@@ -160,10 +156,8 @@ def write_tables(tables: Tables, folder: Path) -> None:
 
 
 def read_bundled(name: str) -> Tables:
-    """Read the shipped tables of a type, by name, and compare their checksums.
-
-    Raises SuiteError if the type is unknown, is not shipped, or its files are not those that were shipped.
-    """
+    """Read the shipped tables of a type, by name, and compare their checksums. Raises SuiteError if the type
+    is unknown, is not shipped, or its files are not those that were shipped."""
     entity_type = ENTITY_TYPES.get(name)
     if not entity_type.bundled:
         shipped = [t.name for t in ENTITY_TYPES if t.bundled]
@@ -180,11 +174,8 @@ def read_bundled(name: str) -> Tables:
 def checked_facts(
     entity: Any, partition: Any, values: Any, *, entity_type: EntityType, where: str
 ) -> Located[EntityFacts]:
-    """Build the facts of one entity from plain values, keeping each string as it is.
-
-    Raises SuiteError naming `where` for an empty name, an unknown partition or attribute, no values, or a
-    value that is not text.
-    """
+    """Build the facts of one entity from plain values, keeping each string as it is. Raises SuiteError naming
+    `where` for an empty name, an unknown partition or attribute, no values, or a value that is not text."""
     if not isinstance(entity, str) or not entity.strip():
         raise SuiteError(
             expected=f"an entity's name at {where}",
@@ -220,10 +211,8 @@ def checked_template(
     entity_type: EntityType,
     where: str,
 ) -> Located[Template]:
-    """Build a template from plain values.
-
-    Raises SuiteError naming `where` for a text that is not a template, an unknown partition or attribute, an
-    entity that is not text, or a `chat` that is neither true nor false.
+    """Build a template from plain values. Raises SuiteError naming `where` for a text that is not a template,
+    an unknown partition or attribute, an entity that is not text, or a `chat` that is neither true nor false.
     """
     if not isinstance(text, str):
         raise SuiteError(expected=f"a template at {where}", came=f"{text!r}", todo="write it as a string")

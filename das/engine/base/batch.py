@@ -61,10 +61,8 @@ class PromptEncoder:
         return [found[text] for text in texts]
 
     def position(self, prompt: Prompt, position: Position) -> int:
-        """Return the index of the token that a site's position means in this prompt.
-
-        Raises SuiteError where no token ends with the entity's name.
-        """
+        """Return the index of the token that a site's position means in this prompt. Raises SuiteError where
+        no token ends with the entity's name."""
         encoded = self.encode([prompt.text])[0]
         if position == "prompt_last":
             return len(encoded.ids) - 1
@@ -96,11 +94,9 @@ class PromptEncoder:
 
 
 def repeated_start(ids: Sequence[int], special: Sequence[int]) -> int:
-    """Return how many tokens a tokenizer put before a text that begins with these very tokens itself.
-
-    A text that a chat template made begins so: with `<bos>`, written out. The model was trained on one.
-    `special` is 1 for what the tokenizer added, not for special tokens that the text spells out.
-    """
+    """Return how many tokens a tokenizer put before a text that begins with these very tokens itself. A text
+    that a chat template made begins so: with `<bos>`, written out. The model was trained on one. `special` is
+    1 for what the tokenizer added, not for special tokens that the text spells out."""
     added = 0
     while added < len(special) and special[added]:
         added += 1

@@ -118,10 +118,8 @@ def captured(
     places: Mapping[Key, Place], positions: Mapping[Key, Tensor], *, stop: bool = True
 ) -> Iterator[dict[Key, Tensor]]:
     """Within, a forward pass fills the yielded dictionary: per key the vectors [batch, n, width] in float32.
-
     `places` and `positions` [batch, n] go by any key, such as a layer or a site. With `stop` the pass ends
-    silently after the last of these places, for nothing after it is wanted; the context ends there too.
-    """
+    silently after the last of these places, for nothing after it is wanted; the context ends there too."""
     vectors: dict[Key, Tensor] = {}
 
     def reader(key: Key, columns: slice) -> Callable[[Tensor], None]:
@@ -148,10 +146,8 @@ def captured(
 @contextmanager
 def gathered(head: nn.Module, positions: Tensor) -> Iterator[None]:
     """Within, the vocabulary projection sees only `positions` [batch, n] of each row, so the logits are
-    [batch, n, vocabulary].
-
-    Whatever the model does to logits after its head, such as a soft cap, still happens.
-    """
+    [batch, n, vocabulary]. Whatever the model does to logits after its head, such as a soft cap, still
+    happens."""
 
     def hook(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
         hidden: Tensor = inputs[0]
@@ -164,10 +160,8 @@ def gathered(head: nn.Module, positions: Tensor) -> Iterator[None]:
 
 @contextmanager
 def preserved(model: nn.Module) -> Iterator[None]:
-    """Put every forward hook of the model and its parts back as it was, whatever happened within.
-
-    The tables are refilled in place, for the handles that users hold point to them.
-    """
+    """Put every forward hook of the model and its parts back as it was, whatever happened within. The tables
+    are refilled in place, for the handles that users hold point to them."""
     before = [
         (table, dict(table))
         for module in model.modules()

@@ -25,9 +25,7 @@ class ForcedLabels:
 
 def forced_labels(logits: Tensor, labels: Sequence[tuple[int, ...]]) -> ForcedLabels:
     """Judge logits [n_pairs, longest label, vocabulary] against labels of their own lengths (none empty).
-
-    Each pair counts once, however long its label: the mean is over the label's tokens first.
-    """
+    Each pair counts once, however long its label: the mean is over the label's tokens first."""
     lengths = torch.tensor([len(label) for label in labels])
     real = torch.arange(logits.shape[1])[None, :] < lengths[:, None]
     return packed_labels(logits[real.to(logits.device)], labels)

@@ -23,10 +23,8 @@ Plan = Callable[[Sequence[int]], list[list[int]]]
 
 class PassLimit:
     """The size of a pass. What runs out of memory is tried again at half the size, and the size stays there.
-
     Whoever is tried must be able to begin again: what it did before it failed must not count. Between two
-    tries `let_go` lets go of what can be made again.
-    """
+    tries `let_go` lets go of what can be made again."""
 
     def __init__(
         self,
@@ -52,11 +50,9 @@ class PassLimit:
         self._todo = todo
 
     def attempt(self, run: Callable[[], object], *, whole: bool = False) -> bool:
-        """Run; return whether memory sufficed. If not, the next attempt has half the size.
-
-        Raises MemoryShortageError where there is nothing left to halve: at size 1, or with `whole`, which
-        says that the run is of one item that failed before.
-        """
+        """Run; return whether memory sufficed. If not, the next attempt has half the size. Raises
+        MemoryShortageError where there is nothing left to halve: at size 1, or with `whole`, which says that
+        the run is of one item that failed before."""
         try:
             run()
         except (MemoryError, RuntimeError) as error:

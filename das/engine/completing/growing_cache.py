@@ -49,10 +49,8 @@ def _rounded(size: int) -> int:
 
 
 class GrowingLayer(DynamicLayer):  # type: ignore[misc]
-    """One block's keys and values with room for more tokens, so that growing copies nothing.
-
-    A token's heads lie side by side in memory, [rows, room, heads, width]: rows and tokens are copied whole.
-    """
+    """One block's keys and values with room for more tokens, so that growing copies nothing. A token's heads
+    lie side by side in memory, [rows, room, heads, width]: rows and tokens are copied whole."""
 
     def __init__(self, room: int, buffers: BufferPool) -> None:
         super().__init__()

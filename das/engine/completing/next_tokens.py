@@ -26,11 +26,9 @@ Within = Callable[[Sequence[int]], AbstractContextManager[Any]]
 
 
 class GrowingRows:
-    """Rows of one length that grow by a token at a time, each by what is the likeliest after it.
-
-    With `cached`, a new token is read alone, behind what the model's own cache keeps of its row; without, the
-    whole row is read again, which is right for every model.
-    """
+    """Rows of one length that grow by a token at a time, each by what is the likeliest after it. With
+    `cached`, a new token is read alone, behind what the model's own cache keeps of its row; without, the
+    whole row is read again, which is right for every model."""
 
     def __init__(
         self, target: TargetModel, ids: Tensor, *, cached: bool, within: Within | None = None
@@ -80,11 +78,8 @@ def grow_greedily(
     growing: GrowingRows, places: Sequence[int], new: NewTokens, *, compact: float = 0.0
 ) -> None:
     """Grow rows by what is the likeliest after each until all of them are done; they stand in `new` at
-    `places`.
-
-    A done row may run on beside the others; what it says then is not written down. Once no more than the
-    share `compact` of the rows goes on the others are left out.
-    """
+    `places`. A done row may run on beside the others; what it says then is not written down. Once no more
+    than the share `compact` of the rows goes on the others are left out."""
     held, live = list(places), set(places)
     while True:
         tokens = growing.next().argmax(dim=-1)

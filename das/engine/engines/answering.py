@@ -47,10 +47,8 @@ class EngineAnswerer:
 
     def in_chat(self, texts: Sequence[str]) -> list[str]:
         """Return each text as the tokenizer's chat template renders it: as a user's only message, with the
-        beginning of the answer after it.
-
-        Raises SuiteError if there is no chat template, or it takes no such message.
-        """
+        beginning of the answer after it. Raises SuiteError if there is no chat template, or it takes no such
+        message."""
         tokenizer = self._engine.target.tokenizer
         if not getattr(tokenizer, "chat_template", None):
             raise SuiteError(

@@ -1,7 +1,5 @@
-"""The plain fast engine: unique sources are read once and remembered, rows are grouped to avoid padding.
-
-It knows token ids, positions and a featurizer; nothing of attributes, labels' meaning or methods.
-"""
+"""The plain fast engine: unique sources are read once and remembered, rows are grouped to avoid padding. It
+knows token ids, positions and a featurizer; nothing of attributes, labels' meaning or methods."""
 
 from __future__ import annotations
 
@@ -61,10 +59,8 @@ class DirectEngine(BaseEngine):
         padding_side: PaddingSide = "right",
         extra_padding: int = 0,
     ) -> None:
-        """`batch_tokens` bounds the tokens of one forward pass, `cache_bytes` the kept source vectors.
-
-        The two settings of padding change no result; they are there to prove it.
-        """
+        """`batch_tokens` bounds the tokens of one forward pass, `cache_bytes` the kept source vectors. The
+        two settings of padding change no result; they are there to prove it."""
         self.target = target
         self.limit = PassLimit(
             batch_tokens,
@@ -88,10 +84,8 @@ class DirectEngine(BaseEngine):
         return self.limit.size
 
     def collect(self, prompts: Sequence[Prompt], sites: Sequence[Site]) -> dict[Site, Tensor]:
-        """Return the vectors at each site, [n_prompts, width] in float32; see the protocol.
-
-        One pass of a prompt serves all sites, and ends after the last of them.
-        """
+        """Return the vectors at each site, [n_prompts, width] in float32; see the protocol. One pass of a
+        prompt serves all sites, and ends after the last of them."""
         check_sites(sites, self.target)
         keys = {site: [self.sources.key(prompt, site) for prompt in prompts] for site in sites}
         found = self.sources.vectors([key for of_site in keys.values() for key in of_site])
@@ -103,10 +97,8 @@ class DirectEngine(BaseEngine):
     def complete(
         self, prompts: Sequence[Prompt], max_new_tokens: int, decided: Decided | None = None
     ) -> list[Completion]:
-        """Continue each prompt greedily, with the end token if it came; see the protocol.
-
-        Equal texts run once, and so does what many begin with (`Completer`).
-        """
+        """Continue each prompt greedily, with the end token if it came; see the protocol. Equal texts run
+        once, and so does what many begin with (`Completer`)."""
         rows = token_rows(self.target.tokenizer, self.encoder, [prompt.text for prompt in prompts])
         check_row_lengths([len(row) + max_new_tokens for row in rows], self.target)
         askers: dict[tuple[int, ...], list[int]] = {}
@@ -178,10 +170,8 @@ class DirectEngine(BaseEngine):
         return self._recomputed(pairs, site, featurizer, lambda batch, logits: logits)
 
     def forced_labels(self, groups: Sequence[FeaturizedPairs], site: Site) -> list[ForcedLabels]:
-        """Return how the labels of each group fare under its own featurizer; see the protocol.
-
-        Once memory did not suffice they are judged pass by pass, and the logits of a pass are let go.
-        """
+        """Return how the labels of each group fare under its own featurizer; see the protocol. Once memory
+        did not suffice they are judged pass by pass, and the logits of a pass are let go."""
         whole = self.limit.at_once(lambda: BaseEngine.forced_labels(self, groups, site))
         if whole is not None:
             return whole
@@ -190,10 +180,8 @@ class DirectEngine(BaseEngine):
     def predicts(
         self, choices: Sequence[AnswerPair], site: Site, featurizer: Featurizer | None
     ) -> list[tuple[bool, bool]]:
-        """Return for both answers whether they would be said; see the protocol.
-
-        Once memory did not suffice the logits of a pass are let go before the next.
-        """
+        """Return for both answers whether they would be said; see the protocol. Once memory did not suffice
+        the logits of a pass are let go before the next."""
         found: dict[int, tuple[bool, bool]] = {}
         lengths = [len(base.ids) for base in self.encoder.encode([choice.base.text for choice in choices])]
 

@@ -1,7 +1,5 @@
-"""The oracle: every interchange is two full passes by pyvene. The only engine that imports it.
-
-It knows token ids, positions and a featurizer; nothing of attributes or methods. It is never made faster.
-"""
+"""The oracle: every interchange is two full passes by pyvene. The only engine that imports it. It knows token
+ids, positions and a featurizer; nothing of attributes or methods. It is never made faster."""
 
 from __future__ import annotations
 

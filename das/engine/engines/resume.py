@@ -79,10 +79,8 @@ class ResumeEngine(DirectEngine):
 
     @cached_property
     def fallback(self) -> str | None:
-        """Why the model can't be resumed, which is found out when it is first asked; None if it can.
-
-        The reason is logged once, as a warning.
-        """
+        """Why the model can't be resumed, which is found out when it is first asked; None if it can. The
+        reason is logged once, as a warning."""
         reason = self.target.no_resume or self._runner.refusal()
         if reason is not None:
             _LOG.warning("%s is run by the engine direct: %s", self.target.name, reason)
@@ -136,11 +134,9 @@ class ResumeEngine(DirectEngine):
     def predicts(
         self, choices: Sequence[AnswerPair], site: Site, featurizer: Featurizer | None
     ) -> list[tuple[bool, bool]]:
-        """Return for both answers whether they would be said; see the protocol.
-
-        Both run in one pass, for they share everything up to the prompt's last token. The vocabulary is asked
-        for an answer's later tokens only where its first one is the likeliest.
-        """
+        """Return for both answers whether they would be said; see the protocol. Both run in one pass, for
+        they share everything up to the prompt's last token. The vocabulary is asked for an answer's later
+        tokens only where its first one is the likeliest."""
         if not choices or self._by_direct([(c.base, sum(map(len, c.answers)) - 2) for c in choices]):
             return super().predicts(choices, site, featurizer)
         self._resumed.check(site, [featurizer])

@@ -115,10 +115,8 @@ class DiskCache:
         return not self._stopped
 
     def get(self, keys: Sequence[str]) -> dict[str, Tensor]:
-        """Return those of the states that are there, in main memory.
-
-        They are views of mapped files: they cost no memory until they are read, and are copied to be kept.
-        """
+        """Return those of the states that are there, in main memory. They are views of mapped files: they
+        cost no memory until they are read, and are copied to be kept."""
         wanted = {key: bytes.fromhex(key) for key in keys}
         if any(digest not in self._index for digest in wanted.values()) and self._is_old():
             self._scan()
@@ -131,11 +129,8 @@ class DiskCache:
 
     def put(self, states: Mapping[str, Tensor]) -> bool:
         """Write states [n_tokens, features] that are not there yet as one new file; return whether all are
-        kept.
-
-        A disk that is full or can't be written to, and the limit, are no errors: what was half-written is
-        removed, one warning is logged, and from then on nothing is written.
-        """
+        kept. A disk that is full or can't be written to, and the limit, are no errors: what was half-written
+        is removed, one warning is logged, and from then on nothing is written."""
         if self._stopped:
             return False
         new = {digest: states[k] for k in states if (digest := bytes.fromhex(k)) not in self._index}

@@ -55,11 +55,9 @@ class StateRunner:
         self._unreached: int | None = None
 
     def refusal(self) -> str | None:
-        """Return why this model can't be run on from kept states, or None if it can.
-
-        Rows are run on and compared with the model's own forward: a model whose blocks are not called as they
-        seem to be is found out here, whatever its family.
-        """
+        """Return why this model can't be run on from kept states, or None if it can. Rows are run on and
+        compared with the model's own forward: a model whose blocks are not called as they seem to be is found
+        out here, whatever its family."""
         devices = sorted({str(device) for device in self._target.block_devices})
         if len(devices) > 1:
             return f"its blocks are computed on several devices ({', '.join(devices)})"
@@ -79,10 +77,8 @@ class StateRunner:
         return f"its logits come out {apart:.2g} apart from its own (relative; allowed: {bound:g})"
 
     def reaches(self, length: int) -> bool:
-        """Return whether rows of so many tokens can be run on, which is logged where they can't.
-
-        What a block is given may look otherwise in a longer row than in the one that was watched first.
-        """
+        """Return whether rows of so many tokens can be run on, which is logged where they can't. What a block
+        is given may look otherwise in a longer row than in the one that was watched first."""
         if self._unreached is None or length < self._unreached:
             try:
                 self.runner.prepare(length)
@@ -145,11 +141,8 @@ class StateRunner:
 
     def asked(self, rows: Sequence[CutRow], cut: Cut, changed: Tensor | None) -> Tensor:
         """Run rows on; return what comes out of the last block at every token asked for, row by row, [n,
-        d_model].
-
-        `changed` [rows, width] takes the place of the vectors at the cut; gradients flow to it. The rows are
-        one pass: all run together, and `fill` has been called for them.
-        """
+        d_model]. `changed` [rows, width] takes the place of the vectors at the cut; gradients flow to it. The
+        rows are one pass: all run together, and `fill` has been called for them."""
         states = self._states(cut)
         kept = [Slots(states.prefixes[row.prefix], states.suffixes[row]) for row in rows]
         layout = lay_out(rows, kept, self._target.device)

@@ -13,11 +13,9 @@ __all__ = ["METHOD", "SaeReconstruction"]
 
 
 class SaeReconstruction(Method[DictionaryConfig]):
-    """Puts `decode(encode(base))` in place of the base, whatever the source.
-
-    Its cause should be near 0; what its isolate lacks of 1 is what the dictionary's reconstruction error
-    alone destroys, and no method that drops the error can be better there.
-    """
+    """Puts `decode(encode(base))` in place of the base, whatever the source. Its cause should be near 0; what
+    its isolate lacks of 1 is what the dictionary's reconstruction error alone destroys, and no method that
+    drops the error can be better there."""
 
     name = "sae_reconstruction"
     summary = "Swaps nothing but drops the autoencoder's error: what reconstruction alone costs"

@@ -17,10 +17,8 @@ _START_SCALE = 0.1
 
 
 def clipped_spectrum(eigenvalues: Tensor, size: int) -> Tensor:
-    """Return `clip(eigenvalues - t, 0, 1)` with the t for which the sum is `size`, [d]; 0 <= size <= d.
-
-    The sum falls linearly in t between the points where an eigenvalue meets a bound, so t is exact: no
-    bisection.
+    """Return `clip(eigenvalues - t, 0, 1)` with the t for which the sum is `size`, [d]; 0 <= size <= d. The
+    sum falls linearly in t between the points where an eigenvalue meets a bound, so t is exact: no bisection.
     """
     points = torch.cat([eigenvalues, eigenvalues - 1]).sort().values
     sums = (eigenvalues[None, :] - points[:, None]).clamp(0, 1).sum(dim=1)
@@ -35,9 +33,7 @@ def clipped_spectrum(eigenvalues: Tensor, size: int) -> Tensor:
 
 def fantope_projection(matrix: Tensor, size: int) -> Tensor:
     """Return the point nearest to the symmetric part of `matrix` [d, d] in `{0 <= P <= I, trace P = size}`.
-
-    Vu et al. 2013, "Fantope Projection and Selection", lemma 4.1.
-    """
+    Vu et al. 2013, "Fantope Projection and Selection", lemma 4.1."""
     with one_thread():
         eigenvalues, directions = torch.linalg.eigh((matrix + matrix.mT) / 2)
     projected: Tensor = (directions * clipped_spectrum(eigenvalues, size)) @ directions.mT
@@ -87,10 +83,8 @@ class ErasureGame:
     def __init__(
         self, inputs: Tensor, labels: Tensor, n_classes: int, size: int, settings: RlapConfig, seed: int
     ) -> None:
-        """Start from a random positive semidefinite projection and a classifier that knows nothing.
-
-        `inputs` [n, d] are centred and of unit scale, `labels` [n] in int64; all draws come from `seed`.
-        """
+        """Start from a random positive semidefinite projection and a classifier that knows nothing. `inputs`
+        [n, d] are centred and of unit scale, `labels` [n] in int64; all draws come from `seed`."""
         self._inputs, self._size, self._settings = inputs.float(), size, settings
         self._targets = torch.eye(n_classes)[labels]
         self._stream = torch.Generator().manual_seed(seed)

@@ -82,11 +82,9 @@ class Inlp(FromClasses[InlpConfig]):
 def removal(
     training: LabelledVectors, validation: LabelledVectors, removed: Tensor, config: InlpConfig
 ) -> dict[str, Tensor]:
-    """Return what a classifier reads in vectors without the directions `removed` [d_model, k].
-
-    `basis` [d_model, rank]: orthonormal, and orthogonal to `removed`; `judged`: [right, by majority, all];
-    `converged`; `goes_on`: whether the basis is to be removed.
-    """
+    """Return what a classifier reads in vectors without the directions `removed` [d_model, k]. `basis`
+    [d_model, rank]: orthonormal, and orthogonal to `removed`; `judged`: [right, by majority, all];
+    `converged`; `goes_on`: whether the basis is to be removed."""
     units, gone = units_of(training.vectors), removed.double()
     inputs = _without(training.vectors, gone, units)
     probe = fit_l2(inputs, training.labels, len(training.classes), c=config.c, iterations=config.iterations)

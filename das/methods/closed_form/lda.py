@@ -60,10 +60,8 @@ class Lda(ClassDirections[LdaConfig]):
 
 
 def discriminants(labelled: LabelledVectors, *, shrinkage: float | None) -> dict[str, Tensor]:
-    """Return `readers` V and `writers` Sw V [d_model, rank] and Fisher's `ratios` [rank], descending.
-
-    Raises NotApplicableError if the class means are the same up to rounding.
-    """
+    """Return `readers` V and `writers` Sw V [d_model, rank] and Fisher's `ratios` [rank], descending. Raises
+    NotApplicableError if the class means are the same up to rounding."""
     coordinates = principal_coordinates(labelled.vectors)
     n_classes = len(labelled.classes)
     means = class_means(coordinates.values, labelled.labels, n_classes)

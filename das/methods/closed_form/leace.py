@@ -54,10 +54,8 @@ class Leace(ClassDirections[LeaceConfig]):
 
 
 def erased_directions(labelled: LabelledVectors, *, shrinkage: bool) -> dict[str, Tensor]:
-    """Return `readers` W U and `writers` W^+ U, [d_model, rank], by descending singular value.
-
-    Raises NotApplicableError if the class means are the same up to rounding.
-    """
+    """Return `readers` W U and `writers` W^+ U, [d_model, rank], by descending singular value. Raises
+    NotApplicableError if the class means are the same up to rounding."""
     coordinates = principal_coordinates(labelled.vectors)
     concept = one_hot(labelled.labels, len(labelled.classes))
     left, right = _erasure(coordinates.values, concept, shrinkage=shrinkage)

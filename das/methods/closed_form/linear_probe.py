@@ -52,9 +52,7 @@ def probe_directions(
     training: LabelledVectors, validation: LabelledVectors, *, c: float, iterations: int
 ) -> dict[str, Tensor]:
     """Return the orthonormal `basis` [d_model, rank] of a probe's row space and counts of its answers.
-
-    `train` and `validation` hold [right, by majority, all] in int64.
-    """
+    `train` and `validation` hold [right, by majority, all] in int64."""
     units = units_of(training.vectors)
     inputs = units.of(training.vectors)
     probe = fit_l2(inputs, training.labels, len(training.classes), c=c, iterations=iterations)

@@ -48,11 +48,9 @@ class MeanDifference(ClassDirections[MeanDifferenceConfig]):
 
 
 def mean_directions(labelled: LabelledVectors) -> dict[str, Tensor]:
-    """Return orthonormal `basis` [d_model, rank] of the centred class means and their `singular` values.
-
-    The columns are the principal directions of the class means, each class with weight one, by descending
-    singular value. Raises NotApplicableError if the means are the same up to rounding.
-    """
+    """Return orthonormal `basis` [d_model, rank] of the centred class means and their `singular` values. The
+    columns are the principal directions of the class means, each class with weight one, by descending
+    singular value. Raises NotApplicableError if the means are the same up to rounding."""
     n_classes = len(labelled.classes)
     means = class_means(labelled.vectors, labelled.labels, n_classes)
     means = means[class_shares(labelled.labels, n_classes) > 0]

@@ -54,10 +54,8 @@ class Pca(FromClasses[PcaConfig]):
     config_class = PcaConfig
 
     def fit(self, problem: Problem, engine: Engine, workspace: Workspace) -> Featurizer:
-        """Return an oblique `Subspace` of `size` components, or of all if fewer vary.
-
-        Raises NotApplicableError for equal vectors too, and for too few classes with `l1` only.
-        """
+        """Return an oblique `Subspace` of `size` components, or of all if fewer vary. Raises
+        NotApplicableError for equal vectors too, and for too few classes with `l1` only."""
         config = self.config
         check_attribute(problem)
         check_size(problem, engine)

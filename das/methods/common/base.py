@@ -31,10 +31,8 @@ __all__ = [
 
 
 class NotApplicableError(SuiteError):
-    """This method has no answer to this problem, through no fault of the user: too few classes, say.
-
-    A suite writes the reason down, leaves a hole in the table and goes on; a single fit ends with it.
-    """
+    """This method has no answer to this problem, through no fault of the user: too few classes, say. A suite
+    writes the reason down, leaves a hole in the table and goes on; a single fit ends with it."""
 
 
 class MethodConfig(Config):
@@ -101,11 +99,8 @@ class Method(ABC, Generic[Settings]):
 
 
 class FromClasses(Method[Settings]):
-    """A method that learns from vectors with classes and draws nothing.
-
-    `fit` raises SuiteError for an unknown attribute or a size beyond the model's width, NotApplicableError
-    for too few classes.
-    """
+    """A method that learns from vectors with classes and draws nothing. `fit` raises SuiteError for an
+    unknown attribute or a size beyond the model's width, NotApplicableError for too few classes."""
 
     needs_labels = True
     draws = False

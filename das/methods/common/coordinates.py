@@ -61,11 +61,9 @@ def units_of(vectors: Tensor) -> Units:
 
 @dataclass(frozen=True, slots=True)
 class Coordinates:
-    """Uncorrelated coordinates of vectors, by descending variance, with the way into them and back.
-
-    `values = (vectors - mean) readers` and, on the vectors they were made from, `vectors = mean + values
-    writers^T`, up to what is constant. `readers^T writers = I`. All in float64.
-    """
+    """Uncorrelated coordinates of vectors, by descending variance, with the way into them and back. `values =
+    (vectors - mean) readers` and, on the vectors they were made from, `vectors = mean + values writers^T`, up
+    to what is constant. `readers^T writers = I`. All in float64."""
 
     values: Tensor
     """The vectors in these coordinates, centred, [n, rank]."""

@@ -1,8 +1,6 @@
 """Vectors of training prompts, with the class of each prompt's entity: what methods without pairs learn from.
-
 The value of an attribute is what the model itself says of an entity, as in the labels of the pairs. No method
-is known here, and the test splits are out of reach: a problem's instance does not hold them.
-"""
+is known here, and the test splits are out of reach: a problem's instance does not hold them."""
 
 from __future__ import annotations
 
@@ -66,10 +64,8 @@ def training_prompts(instance: Instance) -> list[PromptRecord]:
 
 
 def entity_values(instance: Instance, attribute: str, splits: Sequence[str]) -> dict[str, str]:
-    """Return what the model says most often for each entity under the templates of `attribute`.
-
-    Counted over the base and swapped prompts of `splits`; ties go to the value that comes first as text.
-    """
+    """Return what the model says most often for each entity under the templates of `attribute`. Counted over
+    the base and swapped prompts of `splits`; ties go to the value that comes first as text."""
     prompts = {
         prompt_id
         for split in splits
@@ -116,9 +112,7 @@ def validation_vectors(
     problem: Problem, engine: Engine, classes: Sequence[str], *, limit: int, seed: int = 0
 ) -> LabelledVectors:
     """Return at most `limit` validation vectors of held-out templates or entities, for known classes only.
-
-    May be empty. `dropped` holds the values that training did not know.
-    """
+    May be empty. `dropped` holds the values that training did not know."""
     instance = problem.instance
     splits = [split for split in _VALIDATION_SPLITS if instance.pairs(split)]
     values = entity_values(instance, problem.attribute, splits)

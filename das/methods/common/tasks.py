@@ -1,7 +1,5 @@
 """From a problem to what is trained on: cause pairs alone, or isolate pairs mixed in, with how many of each.
-
-It knows pairs and settings; not what is trained on them.
-"""
+It knows pairs and settings; not what is trained on them."""
 
 from __future__ import annotations
 
@@ -97,9 +95,7 @@ def require_isolate_pairs(problem: Problem, pairs: Sequence[object]) -> None:
 
 def cause_task(method: Method[CausePairsConfig], problem: Problem, engine: Engine) -> TrainingTask:
     """Return the target's cause pairs to train on, and those of held-out templates that choose the epoch.
-
-    Raises SuiteError for an unknown attribute or one without training pairs.
-    """
+    Raises SuiteError for an unknown attribute or one without training pairs."""
     check_attribute(problem)
     config, seed = method.config, fit_seed(method, problem)
     pairs = partial(
@@ -119,9 +115,7 @@ def cause_task(method: Method[CausePairsConfig], problem: Problem, engine: Engin
 
 def mixed_task(method: Method[MixedPairsConfig], problem: Problem, engine: Engine) -> TrainingTask:
     """Return the target's cause pairs with the isolate pairs of every other attribute, weighed as asked.
-
-    Raises SuiteError as `cause_task` does, and for an instance without isolate pairs.
-    """
+    Raises SuiteError as `cause_task` does, and for an instance without isolate pairs."""
     check_attribute(problem)
     config, seed = method.config, fit_seed(method, problem)
     pairs = partial(mixed_pairs, problem, seed=seed, label_tokens=config.label_tokens)
@@ -152,10 +146,8 @@ def mixed_pairs(
     label_tokens: int,
 ) -> tuple[list[TrainingPair], list[TrainingPair]]:
     """Return the cause pairs of the target and the isolate pairs of every other attribute in `split`.
-
     `isolate_limit_each` bounds the pairs of each other attribute; None: a quarter of the cause pairs found,
-    the proportion of RAVEL's multi-task data (Huang et al. 2024, arXiv 2402.17700).
-    """
+    the proportion of RAVEL's multi-task data (Huang et al. 2024, arXiv 2402.17700)."""
     instance, target = problem.instance, problem.attribute
     causes = cause_pairs(instance, target, split, limit=cause_limit, seed=seed, label_tokens=label_tokens)
     each = max(1, len(causes) // 4) if isolate_limit_each is None else isolate_limit_each

@@ -1,7 +1,5 @@
-"""Pretrained sparse autoencoders in the form of the package sae-lens, as dictionaries of the suite.
-
-It knows files, names of hooks and sites; not what a dictionary is used for.
-"""
+"""Pretrained sparse autoencoders in the form of the package sae-lens, as dictionaries of the suite. It knows
+files, names of hooks and sites; not what a dictionary is used for."""
 
 from __future__ import annotations
 

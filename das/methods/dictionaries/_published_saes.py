@@ -42,10 +42,8 @@ def published_as(release: str, sae_id: str) -> Published | None:
 
 def published_in(folder: Path, model: str, hook: str) -> Published | None:
     """Return what the table says of the autoencoder in a local folder, or None where no entry is surely it.
-
     An entry is, if the folder has the name under which it was published, and model and hook are the same. Of
-    several such entries that differ in what they say, none is.
-    """
+    several such entries that differ in what they say, none is."""
     found = {
         _entry(entry, sae_id)
         for entry in _table().values()

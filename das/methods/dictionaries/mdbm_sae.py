@@ -40,10 +40,8 @@ class MdbmSae(ChoosesLatents[MdbmSaeConfig], TrainedMethod[MdbmSaeConfig]):
     needs_pairs = True
 
     def training(self, problem: Problem, engine: Engine, workspace: Workspace) -> Training[Featurizer]:
-        """Train a `Dictionary` with a hard mask, which may be empty.
-
-        Raises SuiteError as `mdbm` does, and whatever loading or training the dictionary does.
-        """
+        """Train a `Dictionary` with a hard mask, which may be empty. Raises SuiteError as `mdbm` does, and
+        whatever loading or training the dictionary does."""
         config = self.config
         task = mixed_task(self, problem, engine)
         dictionary = site_dictionary(problem, engine, workspace, config.autoencoder)

@@ -64,10 +64,8 @@ class Sae(RanksLatents[SaeConfig]):
 
 
 def latents_by_l1(features: csr_matrix, data: LabelledVectors, config: SaeConfig, seed: int) -> Tensor:
-    """Return the indices of the latents that the classifiers use, best first, [n_used] in int64.
-
-    `features` is [n, n_latents], one row per vector of `data`.
-    """
+    """Return the indices of the latents that the classifiers use, best first, [n_used] in int64. `features`
+    is [n, n_latents], one row per vector of `data`."""
     entered = np.full(features.shape[1], len(config.costs), dtype=np.int64)
     strength = np.zeros(features.shape[1])
     for place, cost in enumerate(sorted(config.costs)):

@@ -1,7 +1,5 @@
-"""How a mask over features is trained on pairs: settings and the way from a task to a hard mask.
-
-It knows pairs and the training loop; not which features the mask chooses among.
-"""
+"""How a mask over features is trained on pairs: settings and the way from a task to a hard mask. It knows
+pairs and the training loop; not which features the mask chooses among."""
 
 from __future__ import annotations
 
@@ -26,11 +24,9 @@ __all__ = ["CauseMaskConfig", "MixedMaskConfig", "NeuronMask", "train_mask"]
 
 
 class CauseMaskConfig(MaskConfig, CausePairsConfig):
-    """Settings of a mask that is trained on the cause pairs of its target.
-
-    By default the last epoch is kept: before the temperature has come down, a hard mask is not what was
-    trained, and accuracy alone would keep features that the penalty has yet to remove.
-    """
+    """Settings of a mask that is trained on the cause pairs of its target. By default the last epoch is kept:
+    before the temperature has come down, a hard mask is not what was trained, and accuracy alone would keep
+    features that the penalty has yet to remove."""
 
     epochs: PositiveInt = 3
     """Passes over the training pairs (reference: 3)."""
@@ -57,10 +53,8 @@ def train_mask(
     n_features: int,
 ) -> Training[Featurizer]:
     """Train the featurizer whose hard mask does what the task's pairs say at the least number of features.
-
     `make` turns a mask [n_features] on the engine's device into a featurizer. The decision's margin is
-    logged.
-    """
+    logged."""
     trainable = TrainableMask(make, n_features, config).to(engine.target.device)
     trained = yield from training(trainable, task, engine, workspace, config)
     workspace.log(mask_margin(trainable))
@@ -78,10 +72,8 @@ class NeuronMask(TrainedMethod[MaskSettings]):
         """Return what is trained on."""
 
     def training(self, problem: Problem, engine: Engine, workspace: Workspace) -> Training[Featurizer]:
-        """Train a `MaskedBasis` of neurons with a hard mask, which may be empty.
-
-        Raises SuiteError for a layer that the model lacks, and as `task` does.
-        """
+        """Train a `MaskedBasis` of neurons with a hard mask, which may be empty. Raises SuiteError for a
+        layer that the model lacks, and as `task` does."""
         engine.target.check(problem.site)
         task, width = self.task(problem, engine), engine.target.width(problem.site)
         return (

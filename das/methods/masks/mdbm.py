@@ -12,11 +12,9 @@ __all__ = ["METHOD", "Mdbm"]
 
 
 class Mdbm(NeuronMask[MixedMaskConfig]):
-    """Multi-task differential binary masking over the neurons of one site, the MDBM row of RAVEL.
-
-    The mask of DBM, trained on one cross entropy over the pooled pairs, as MDAS is (Huang et al. 2024, arXiv
-    2402.17700): cause pairs of the target and isolate pairs of every other attribute.
-    """
+    """Multi-task differential binary masking over the neurons of one site, the MDBM row of RAVEL. The mask of
+    DBM, trained on one cross entropy over the pooled pairs, as MDAS is (Huang et al. 2024, arXiv 2402.17700):
+    cause pairs of the target and isolate pairs of every other attribute."""
 
     name = "mdbm"
     summary = "Neurons chosen by a mask trained on the target and all others (cause + isolate)"

@@ -45,10 +45,7 @@ def chosen_neurons(neurons: Tensor, width: int) -> MaskedBasis:
 
 
 def ranking(*scores: NDArray[np.float64]) -> Tensor:
-    """Return the neurons by descending score, [d_model] in int64.
-
-    Ties go to the next array of scores [d_model], and in the end to the smaller index. What is not a number
-    counts as 0.
-    """
+    """Return the neurons by descending score, [d_model] in int64. Ties go to the next array of scores
+    [d_model], and in the end to the smaller index. What is not a number counts as 0."""
     cleaned = [-np.where(np.isnan(score), 0.0, score) for score in scores]
     return torch.from_numpy(np.lexsort(cleaned[::-1]).astype(np.int64))

@@ -26,10 +26,8 @@ class NeuronsAnovaConfig(MethodConfig):
 
 class NeuronsAnova(RankedNeurons[NeuronsAnovaConfig]):
     """Swaps the `size` neurons with the largest F statistic: variance between classes over variance within.
-
     Each neuron is judged alone (one-way analysis of variance, Fisher 1925). Constant neurons score 0; one
-    that is constant within every class, but not between them, scores infinity.
-    """
+    that is constant within every class, but not between them, scores infinity."""
 
     name = "neurons_anova"
     summary = "Neurons ranked by the F statistic of the target's classes"
@@ -45,11 +43,9 @@ class NeuronsAnova(RankedNeurons[NeuronsAnovaConfig]):
 
 
 def f_statistics(labelled: LabelledVectors) -> NDArray[np.float64]:
-    """Return the F statistic of each neuron, [d_model]; 0 for constant neurons, never NaN.
-
-    The sums of squares are of differences from means; as differences of sums of squares (scikit-learn's
-    `f_classif`) they would be nothing but rounding where a neuron hardly varies within the classes.
-    """
+    """Return the F statistic of each neuron, [d_model]; 0 for constant neurons, never NaN. The sums of
+    squares are of differences from means; as differences of sums of squares (scikit-learn's `f_classif`) they
+    would be nothing but rounding where a neuron hardly varies within the classes."""
     units, n_classes = units_of(labelled.vectors), len(labelled.classes)
     inputs, labels = units.of(labelled.vectors), torch.from_numpy(labelled.labels)
     means = class_means(inputs, labelled.labels, n_classes)

@@ -34,11 +34,8 @@ class NeuronsAttribution(Method[NeuronsAttributionConfig]):
     needs_pairs = True
 
     def fit(self, problem: Problem, engine: Engine, workspace: Workspace) -> Featurizer:
-        """Return a `MaskedBasis` of `size` neurons.
-
-        Raises SuiteError for an unknown attribute, a size beyond the width, or a target without training
-        pairs.
-        """
+        """Return a `MaskedBasis` of `size` neurons. Raises SuiteError for an unknown attribute, a size beyond
+        the width, or a target without training pairs."""
         attribution = self._attribution(problem, engine, workspace)
         chosen = attribution.argsort(descending=True, stable=True)[: problem.size]
         workspace.log(

@@ -19,11 +19,8 @@ __all__ = ["METHOD", "BoundlessDas", "BoundlessDasConfig"]
 
 
 class BoundlessDasConfig(BoundaryConfig, MixedPairsConfig):
-    """Settings of boundless DAS.
-
-    By default the last epoch is kept: before the temperature has come down, the hard boundary is not what was
-    trained.
-    """
+    """Settings of boundless DAS. By default the last epoch is kept: before the temperature has come down, the
+    hard boundary is not what was trained."""
 
     isolate: bool = False
     """Train on the isolate pairs of every other attribute too, as MDAS does; without, those settings of MDAS
@@ -54,11 +51,9 @@ class BoundlessDas(TrainedMethod[BoundlessDasConfig]):
     needs_pairs = True
 
     def training(self, problem: Problem, engine: Engine, workspace: Workspace) -> Training[Featurizer]:
-        """Train a `Subspace` of the size that was found, which may be 0.
-
-        Raises SuiteError for an unknown attribute or layer, a target without training pairs, or, with
-        `isolate`, an instance without training pairs of any other attribute.
-        """
+        """Train a `Subspace` of the size that was found, which may be 0. Raises SuiteError for an unknown
+        attribute or layer, a target without training pairs, or, with `isolate`, an instance without training
+        pairs of any other attribute."""
         check_attribute(problem)
         engine.target.check(problem.site)
         width = engine.target.width(problem.site)

@@ -254,9 +254,7 @@ def planted_spec(name: str) -> PlantedSpec:
 
 def open_spec(name_or_file: str, *, seed: int | None = None, rotated: bool | None = None) -> PlantedSpec:
     """Return the world of this name, or of a YAML file; what is given takes the place of its own settings.
-
-    Raises SuiteError for an unknown name, a bad file, and a specification that can't hold.
-    """
+    Raises SuiteError for an unknown name, a bad file, and a specification that can't hold."""
     path = Path(name_or_file)
     is_file = path.suffix in (".yaml", ".yml")
     spec = PlantedSpec.from_file(path) if is_file else planted_spec(name_or_file)

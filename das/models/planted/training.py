@@ -180,9 +180,7 @@ def _answers(spec: PlantedSpec, tokenizer: PreTrainedTokenizerFast) -> tuple[Ten
 
 def _shape_share(done: float) -> float:
     """Return the weight of the terms on the vectors' shape after a share of the steps: nothing, then rising.
-
-    From the start they keep the interchange from being learnt at all.
-    """
+    From the start they keep the interchange from being learnt at all."""
     return min(1.0, max(0.0, (done - _SHAPED_FROM) / (_SHAPED_FULLY - _SHAPED_FROM)))
 
 
@@ -272,10 +270,8 @@ def _answer_loss(logits: Tensor, answers: Tensor) -> Tensor:
 
 
 def _shape_loss(spec: PlantedSpec, states: Tensor) -> Tensor:
-    """Return how far the covariance of all coordinates is from the declared one, a diagonal matrix.
-
-    Without spread in every direction a subspace could lean towards one where nothing varies, unpunished.
-    """
+    """Return how far the covariance of all coordinates is from the declared one, a diagonal matrix. Without
+    spread in every direction a subspace could lean towards one where nothing varies, unpunished."""
     spreads = torch.ones(spec.width)
     spreads[list(spec.other_coordinates())] = spec.training.other_spread
     blocks = [c for variable in spec.variables.values() for c in variable.coordinates]
@@ -328,10 +324,8 @@ class _Wiring:
     @torch.no_grad()
     def add_hidden_units(self) -> None:
         """Widen every MLP by the pathway's units; they wake in the block above the first planted layer only.
-
         Two units for each dormant coordinate, one for either sign, add twice what it exceeds the threshold by
-        to the variable's block: a direction halfway between echo and dormant part carries half a change.
-        """
+        to the variable's block: a direction halfway between echo and dormant part carries half a change."""
         pathway = self._spec.hidden_pathway
         if pathway is None:
             return

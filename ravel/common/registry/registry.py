@@ -1,7 +1,5 @@
 """A registry that scans folders: one file, one registered thing; it knows nothing of what it registers.
-
-Packages and files of others add to it, see `ravel.common.registry.plugins`.
-"""
+Packages and files of others add to it, see `ravel.common.registry.plugins`."""
 
 from __future__ import annotations
 
