@@ -47,8 +47,7 @@ def position_named(text: str) -> Position:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Site:
-    """One vector per prompt: a stream, a layer (blocks counted from 0), a position, and a head where the
-    stream has heads."""
+    """One vector per prompt: a stream, a layer, a position, and a head where the stream has heads."""
 
     layer: int
     """Index of the block, from 0."""

@@ -17,9 +17,8 @@ _BLOCK = 1024
 
 
 def variance_share(basis: Tensor, natural: Tensor) -> Share:
-    """Return the share of the variance of natural vectors [n, d] that lies in a basis [d, k]. tr(B^T S B) /
-    tr(S) with S the covariance; by chance k / d. Raises SuiteError for fewer than two vectors and where they
-    do not vary."""
+    """Return the share of the variance of natural vectors [n, d] in a basis [d, k]: tr(B^T S B) / tr(S), by
+    chance k / d. Raises SuiteError for fewer than two vectors and where they do not vary."""
     centred = _centred(natural)
     wide = wide_basis(basis, centred, "natural vectors")
     total = float(centred.square().sum())

@@ -49,9 +49,8 @@ class Parts:
 
 
 def row_space(reader_matrix: Tensor, tolerance: float = TOLERANCE) -> Tensor:
-    """Return orthonormal columns that span what a reader [n_out, d] sees, [d, rank] in float64. They are the
-    right singular vectors with a singular value above `tolerance` times the largest. Raises SuiteError for
-    what is no matrix of finite numbers."""
+    """Return the right singular vectors of a reader [n_out, d] with a singular value above `tolerance` times
+    the largest, [d, rank] in float64. Raises SuiteError for what is no matrix of finite numbers."""
     return _Seen.by(reader_matrix).rows(tolerance)
 
 
@@ -95,9 +94,8 @@ def patches(basis: Tensor, reader_matrix: Tensor, tolerance: float = TOLERANCE) 
 def linear_effects(
     basis: Tensor, reader_matrix: Tensor, delta: Tensor, tolerance: float = TOLERANCE
 ) -> dict[str, Tensor]:
-    """Return by how much a purely linear reader's outputs move under each patch and under the `full` one.
-    `delta` [..., d] is source - base; each effect is [..., n_out], in float64 throughout. `full` is that of
-    the whole basis; the other names are those of `patches`."""
+    """Return by how much a purely linear reader's outputs move under the patches and, as `full`, the whole
+    basis: [..., n_out] in float64 each, for source - base `delta` [..., d]."""
     wide, reader = wide_basis(basis, reader_matrix, "a reader"), reader_matrix.detach().double().cpu()
     columns = {"full": (wide, wide), **_columns(split(basis, reader_matrix, tolerance))}
     change = delta.detach().double().cpu()

@@ -1,5 +1,4 @@
-"""Whether an interchange works through hidden units driven to where no natural run drives them. It knows
-prompts and positions, no attributes."""
+"""Whether an interchange works through hidden units driven to where no natural run drives them."""
 
 from __future__ import annotations
 

@@ -284,8 +284,7 @@ def _compressed(weight: Tensor) -> Tensor:
 @torch.no_grad()
 def _linear_part(module: nn.Module, width: int) -> Tensor:
     """Return the linear map [n_out, n_in] that a linear layer is, or a norm up to a factor per vector. A norm
-    gives every unit vector the same factor, so that its values there are the columns of the map, whatever the
-    norm adds to its weight and whether it centres."""
+    gives every unit vector the same factor, so its values there are the columns of the map."""
     if "norm" not in type(module).__name__.lower():
         return weight_of(module).double().cpu()
     wide: Callable[[Tensor], Tensor] = copy.deepcopy(module).double().cpu()

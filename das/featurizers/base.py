@@ -47,8 +47,7 @@ class Featurizer(nn.Module, ABC):
 
     @abstractmethod
     def mask(self) -> Tensor:
-        """Return the choice among coordinates, [n_features], each from 0 (base's stays) to 1 (source's
-        comes)."""
+        """Return the choice among coordinates, [n_features], from 0 (base's stays) to 1 (source's comes)."""
 
     def _repr_html_(self) -> str:
         """Return what a notebook shows: kind, sizes, and what happens to what the encoder loses."""

@@ -1,5 +1,4 @@
-"""An autoencoder's features with a choice among them; what the autoencoder loses stays with the base. Its
-training is not known here."""
+"""An autoencoder's features with a choice among them; what the autoencoder loses stays with the base."""
 
 from __future__ import annotations
 
@@ -87,8 +86,7 @@ class Dictionary(Featurizer):
         centre: Tensor | None = None,
         keeps_error: bool = True,
     ) -> None:
-        """Keep all tensors as given, in float32. Raises SuiteError if a shape does not fit or the mask leaves
-        [0, 1]."""
+        """Keep all in float32. Raises SuiteError if a shape does not fit or the mask leaves [0, 1]."""
         super().__init__()
         self.keeps_error = keeps_error
         middle = torch.zeros_like(decoder_bias) if centre is None else centre

@@ -1,5 +1,4 @@
-"""Chosen coordinates of a basis of the whole space: neurons, rotated neurons, or everything; how they were
-chosen is not known here."""
+"""Chosen coordinates of a basis of the whole space: neurons, rotated neurons, or everything."""
 
 from __future__ import annotations
 
@@ -28,9 +27,8 @@ class MaskedBasis(Featurizer):
     """Orthonormal columns, [d_model, d_model], or None for the neurons."""
 
     def __init__(self, mask: Tensor, basis: Tensor | None = None) -> None:
-        """Keep `mask` and `basis` as given, so that gradients reach whatever they were computed from. Raises
-        SuiteError for a mask outside [0, 1] or of another shape than [d_model], and a basis that is not
-        square or not orthonormal."""
+        """Keep both as given, so that gradients reach whatever they came from. Raises SuiteError for a mask
+        outside [0, 1] or not [d_model], and a basis that is not square or not orthonormal."""
         super().__init__()
         _check_mask(mask)
         if basis is not None and basis.shape != (mask.shape[0], mask.shape[0]):

@@ -62,9 +62,8 @@ class FeaturizerHeader:
 
 
 def save_featurizer(featurizer: Featurizer, folder: Path, header: FeaturizerHeader) -> None:
-    """Write the two files of a featurizer into `folder`; equal featurizers and headers give equal bytes. The
-    header is written last and holds the hash of the tensors, so that an interrupted save is seen when
-    loading. Raises SuiteError where the folder can't be written to, or a number is not finite."""
+    """Write the two files of a featurizer into `folder`; equal ones give equal bytes. The header is written
+    last. Raises SuiteError where the folder can't be written to, or a number is not finite."""
     # Two buffers may be one tensor, as where an autoencoder's centre is its decoder's bias; both are kept.
     buffers = sorted(featurizer.named_buffers(remove_duplicate=False))
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in buffers}

@@ -1,5 +1,4 @@
-"""A linear subspace: its coordinates are swapped whole, its complement stays. No method that found it is
-known here."""
+"""A linear subspace: its coordinates are swapped whole, its complement stays."""
 
 from __future__ import annotations
 

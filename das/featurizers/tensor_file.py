@@ -1,5 +1,4 @@
-"""A safetensors file before its tensors are read: the length, names, types and places its header states. What
-the tensors mean is not known here."""
+"""A safetensors file before its tensors are read: length, names, types and places as its header states."""
 
 from __future__ import annotations
 

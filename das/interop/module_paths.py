@@ -1,5 +1,4 @@
-"""Paths of modules in a model, such as `model.layers[3].mlp.output`, as places of the suite. It knows the
-parts that a family declares; no file format."""
+"""Paths of modules in a model, such as `model.layers[3].mlp.output`, as places of the suite."""
 
 from __future__ import annotations
 

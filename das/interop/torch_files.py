@@ -1,5 +1,4 @@
-"""Files of torch.save, read without running what they hold; the only module that reads or writes them. What
-they mean is not known here."""
+"""Files of torch.save, read without running what they hold; the only module that reads or writes them."""
 
 from __future__ import annotations
 
@@ -42,9 +41,8 @@ def unfit(expected: str, came: str, todo: str = "restore the file from where it 
 
 
 def read_torch_file(path: Path) -> Any:
-    """Return the tensors, numbers, texts, lists and mappings of a file of torch.save, on the CPU. Read with
-    `weights_only`: a file that names any other class is refused, and none of its code runs. Raises SuiteError
-    for an absent, damaged or refused file."""
+    """Return the plain values and tensors of a file of torch.save, on the CPU, with `weights_only`: none of a
+    file's code runs. Raises SuiteError for an absent or damaged file, or one that names any other class."""
     try:
         content = path.read_bytes()
     except (OSError, ValueError) as error:

@@ -1,5 +1,4 @@
-"""What a model family must declare and what a loaded target model offers; it knows nothing of features or
-pairs."""
+"""What a model family must declare and what a loaded target model offers; it knows no features or pairs."""
 
 from __future__ import annotations
 
@@ -69,8 +68,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFamily:
-    """Where a family keeps its blocks and their parts; one file per family in `das/models/`, bound to
-    `FAMILY`."""
+    """Where a family keeps its blocks and their parts; one file per family, bound to `FAMILY`."""
 
     name: str
     """As in `ravel list models`: `gpt2`."""
@@ -120,9 +118,8 @@ _LLAMA_MINIATURE = {
 def llama_shaped(
     name: str, config: Any, *, projection: str = "self_attn.o_proj", **special: Any
 ) -> ModelFamily:
-    """Return a family whose modules have Llama's names, but perhaps for the attention's output `projection`.
-    `config` is its class of configs; `special` are the settings by which its miniature differs from Llama's.
-    """
+    """Return a family whose modules have Llama's names, but perhaps for the `projection`, with its class of
+    configs and the settings by which its miniature differs from Llama's."""
     return ModelFamily(
         name=name,
         model_types=(config.model_type,),

@@ -32,9 +32,8 @@ _WEIGHTS_NAME = re.compile(r"checkpoint-\d{4,9}\.safetensors")
 def write_checkpoint(
     folder: Path, *, identity: str, number: int, tensors: dict[str, Tensor], progress: dict[str, Any]
 ) -> None:
-    """Write a checkpoint so that a kill at any moment leaves the old one or the new one, whole. The header
-    names its weights file and is written last; older weights are removed after it. `number` must be another
-    than that of the checkpoint before."""
+    """Write a checkpoint so that a kill at any moment leaves the old one or the new one, whole: the header,
+    which names the weights file, comes last. `number` must not be that of the checkpoint before."""
     weights = folder / _WEIGHTS.format(number=number)
     write_bytes(weights, save({name: t.detach().cpu().contiguous() for name, t in tensors.items()}))
     header = {

@@ -20,9 +20,8 @@ T = TypeVar("T")
 def cause_pairs(
     instance: Instance, attribute: str, split: str, *, limit: int, seed: int, label_tokens: int
 ) -> list[TrainingPair]:
-    """Return at most `limit` pairs of `split` whose base asks for `attribute`, forced to the source's answer.
-    A larger population is sampled without replacement from the stream (`seed`, split, attribute); the order
-    stays the instance's."""
+    """Return at most `limit` pairs of `split` whose base asks for `attribute`, forced to the source's answer,
+    in the instance's order; more are sampled by (`seed`, split, attribute)."""
     found = [pair for pair in instance.pairs(split) if pair.attribute == attribute]
     kept = _sample(found, limit, python_stream(seed, "cause", split, attribute))
     return [_forced(instance, pair, "cause", label_tokens) for pair in kept]
@@ -31,9 +30,8 @@ def cause_pairs(
 def isolate_pairs(
     instance: Instance, attribute: str, split: str, *, limit_each: int, seed: int, label_tokens: int
 ) -> list[TrainingPair]:
-    """Return at most `limit_each` pairs of every attribute but `attribute`, forced to the base's own answer.
-    Each attribute has its own stream, so that one attribute's population does not disturb another's sample.
-    """
+    """Return at most `limit_each` pairs of every attribute but `attribute`, forced to the base's own answer;
+    each attribute has a stream of its own."""
     by_attribute: dict[str, list[InterchangePair]] = {
         other: [] for other in instance.attributes if other != attribute
     }

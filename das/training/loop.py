@@ -1,6 +1,5 @@
 """The one training loop: a trainable gives the featurizer, an engine judges labels, a workspace is told. A
-training is a generator that says what it wants judged next, so that several can go on side by side in the
-same passes of the model. It knows no method, no model and no instance."""
+training is a generator, so that several can go on side by side in the same passes of the model."""
 
 from __future__ import annotations
 
@@ -44,8 +43,7 @@ _CHECKPOINT_SECONDS = 60.0
 def train_featurizer(
     trainable: Trainable, task: TrainingTask, engine: Engine, workspace: Workspace, config: TrainingConfig
 ) -> Featurizer:
-    """Train and return the finished featurizer of the epoch that was best on the validation pairs; see
-    `training`."""
+    """Train and return the finished featurizer of the best epoch; see `training`."""
     return train_together([training(trainable, task, engine, workspace, config)], engine)[0]
 
 

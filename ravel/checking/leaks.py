@@ -1,6 +1,5 @@
 """Looks for what would make the scores of an instance untrustworthy; it runs no model and mends nothing. A
-leak is an error: held-out pairs that are not held out, texts that tell an answer by naming an entity, pairs
-counted twice. A note is a measured share of something that is no mistake but worth knowing."""
+leak is an error; a note is a measured share of something that is no mistake but worth knowing."""
 
 from __future__ import annotations
 

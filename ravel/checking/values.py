@@ -1,5 +1,4 @@
-"""The values that entities have: by the facts as they are written, or by what the model says. Labels are
-compared after `normalised`. It knows no scores."""
+"""The values that entities have: by the facts as they are written, or by what the model says."""
 
 from __future__ import annotations
 

@@ -21,8 +21,7 @@ def bundled_path(*parts: str) -> Path:
 
 
 def bundled_schemas() -> Path:
-    """Return the folder of the JSON schemas: `docs/schema` in a checkout. Raises SuiteError if it was not
-    installed."""
+    """Return the folder of the JSON schemas. Raises SuiteError if it was not installed."""
     package = Path(__file__).resolve().parent.parent
     for path in (package / "bundled" / "schema", package.parent / "docs" / "schema"):
         if path.is_dir():

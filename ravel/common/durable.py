@@ -195,8 +195,7 @@ def _is_left(part: Path) -> bool:
 
 
 def process_mark(pid: int | None = None) -> str:
-    """Return host, number and start of a process, by default this one; no two that share a folder have the
-    same."""
+    """Return host, number and start of a process, by default this one; no two in one folder have the same."""
     number = os.getpid() if pid is None else pid
     return f"{_host()}-{number}-{_started(number) or 0}"
 

@@ -112,9 +112,8 @@ def read_json(path: Path) -> Any:
 
 
 def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield (line number, object) for each line of a JSON Lines file; a blank line is an error. Lines are
-    read strictly, as `parse_json` does. Raises SuiteError naming the line for anything that is not one JSON
-    object per line."""
+    """Yield (line number, object) for each line of a JSON Lines file, read strictly as `parse_json` does.
+    Raises SuiteError naming the line that is not one JSON object; a blank one is none."""
     lines = read_text(path).split("\n")
     if lines and lines[-1] == "":
         lines.pop()

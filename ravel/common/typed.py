@@ -1,5 +1,4 @@
-"""Plain values of files held against the types of a dataclass, versions of file forms, and the base of what
-is written as a JSON object; it knows no particular record."""
+"""Plain values of files held against the types of a dataclass, versions of file forms, and `Record`."""
 
 from __future__ import annotations
 

@@ -102,9 +102,8 @@ class Located(Generic[T]):
 def tables_from(
     entity_type: EntityType, entities: Iterable[Located[EntityFacts]], templates: Iterable[Located[Template]]
 ) -> Tables:
-    """Build tables from checked rows. Raises SuiteError where an entity or a template stands twice, where a
-    template is bound to an entity that is not there, and where there are no entities or no templates at all.
-    """
+    """Build tables from checked rows. Raises SuiteError for an entity or a template that stands twice, a
+    template bound to an entity that is not there, and no entities or no templates at all."""
     kept_entities = _without_doubles("entity", entities, lambda facts: facts.entity)
     kept_templates = list(templates)
     _without_doubles("template", kept_templates, lambda t: (t.text, t.attribute is None, t.chat))
@@ -211,9 +210,8 @@ def checked_template(
     entity_type: EntityType,
     where: str,
 ) -> Located[Template]:
-    """Build a template from plain values. Raises SuiteError naming `where` for a text that is not a template,
-    an unknown partition or attribute, an entity that is not text, or a `chat` that is neither true nor false.
-    """
+    """Build a template from plain values. Raises SuiteError naming `where` for a text that is none, an
+    unknown partition or attribute, an entity that is not text, or a `chat` that is no truth value."""
     if not isinstance(text, str):
         raise SuiteError(expected=f"a template at {where}", came=f"{text!r}", todo="write it as a string")
     _check_slot(text, where)

@@ -115,9 +115,8 @@ class _OfInner:
 
 @dataclass(frozen=True, slots=True)
 class AnyOf(_OfInner):
-    """The value is a comma-separated list and stating any one of its parts is enough. Strict mode: the inner
-    matcher decides for each part, and for the list as a whole. Reference mode: additionally any part may
-    stand anywhere in the continuation (the reference does so for languages only)."""
+    """The value is a comma-separated list and stating one of its parts, or all, is enough. In reference mode
+    a part may stand anywhere in the continuation (the reference does so for languages only)."""
 
     inner: Matcher = field(default_factory=Prefix)
     """Decides for one part."""
@@ -146,9 +145,8 @@ class AnyOf(_OfInner):
 
 @dataclass(frozen=True, slots=True)
 class Aliases(_OfInner):
-    """Some values have other names, which count as well. Strict mode: the inner matcher decides for the value
-    and for each of its other names. Reference mode: the inner matcher decides for the value alone, as the
-    other names that the reference knows are part of its own rule."""
+    """Some values have other names, which count as well: in strict mode. The other names that the reference
+    knows are part of its own rule."""
 
     names: tuple[tuple[str, tuple[str, ...]], ...]
     """(value, its other names); a value is found whatever its case."""

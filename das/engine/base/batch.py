@@ -1,5 +1,4 @@
-"""From prompts to rows of token ids and back: tokens, positions, padding and batches; no model is run
-here."""
+"""From prompts to rows of token ids and back: tokens, positions, padding, batches; no model is run here."""
 
 from __future__ import annotations
 

@@ -145,9 +145,8 @@ def captured(
 
 @contextmanager
 def gathered(head: nn.Module, positions: Tensor) -> Iterator[None]:
-    """Within, the vocabulary projection sees only `positions` [batch, n] of each row, so the logits are
-    [batch, n, vocabulary]. Whatever the model does to logits after its head, such as a soft cap, still
-    happens."""
+    """Within, the vocabulary projection sees only `positions` [batch, n] of each row. Whatever the model does
+    to logits after its head, such as a soft cap, still happens."""
 
     def hook(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
         hidden: Tensor = inputs[0]

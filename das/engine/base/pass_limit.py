@@ -1,5 +1,4 @@
-"""How much one pass of a model may hold: halved each time memory does not suffice, so that the same work is
-done in smaller parts. It knows no model, no prompts and no featurizer."""
+"""How much one pass of a model may hold: halved each time memory does not suffice; it knows no model."""
 
 from __future__ import annotations
 
@@ -23,8 +22,7 @@ Plan = Callable[[Sequence[int]], list[list[int]]]
 
 class PassLimit:
     """The size of a pass. What runs out of memory is tried again at half the size, and the size stays there.
-    Whoever is tried must be able to begin again: what it did before it failed must not count. Between two
-    tries `let_go` lets go of what can be made again."""
+    What a run did before it failed must not count."""
 
     def __init__(
         self,
@@ -101,9 +99,8 @@ class PassLimit:
         return found[0]
 
     def each(self, count: int, plan: Plan, run: Callable[[list[int]], object]) -> None:
-        """Run all of `count` items in batches that `plan` makes; what did not fit, and all that would have
-        come after it, is planned again. Raises MemoryShortageError for a single item that does not fit
-        twice."""
+        """Run `count` items in batches that `plan` makes; what did not fit is planned again with all after
+        it. Raises MemoryShortageError for a single item that does not fit twice."""
         left = list(range(count))
         failed: list[int] = []
         while left:

@@ -87,9 +87,8 @@ class Engine(Protocol):
     def complete(
         self, prompts: Sequence[Prompt], max_new_tokens: int, decided: Decided | None = None
     ) -> list[Completion]:
-        """Continue each prompt greedily, in the order of `prompts`. A completion may stop where `decided`
-        says so, called with a prompt's place and all of its new token ids so far; an engine may also ignore
-        it."""
+        """Continue each prompt greedily, in order. A completion may stop where `decided` says so, called with
+        a prompt's place and its new token ids so far; an engine may ignore it."""
         ...
 
     def interchange_logits(
@@ -104,9 +103,8 @@ class Engine(Protocol):
         ...
 
     def forced_labels(self, groups: Sequence[FeaturizedPairs], site: Site) -> list[ForcedLabels]:
-        """Return how the labels of each group fare under the group's own featurizer, in order. The groups run
-        together where the engine can; each result is what the group alone would give. Gradients flow as in
-        `interchange_logits`."""
+        """Return how the labels of each group fare under its own featurizer, in order, as they would for the
+        group alone. Gradients flow as in `interchange_logits`."""
         ...
 
     def predicts(
@@ -124,9 +122,8 @@ class Engine(Protocol):
         max_new_tokens: int,
         decided: Decided | None = None,
     ) -> list[Completion]:
-        """Continue each base greedily, in the order of `pairs`, after the interchange at the site's position
-        in the base; new tokens are not interchanged. `decided` as in `complete`. With `featurizer=None`
-        nothing is changed. No gradient."""
+        """Continue each base greedily, in order, after the interchange at the site's position in the base;
+        new tokens are not interchanged. `decided` as in `complete`. No gradient."""
         ...
 
     def tokens_after(self, pairs: Sequence[ForcedPair], site: Site) -> list[int]:
@@ -134,9 +131,8 @@ class Engine(Protocol):
         ...
 
     def shrink(self, came: str) -> None:
-        """Let go of kept states and halve the passes to come, because memory did not suffice for a way back
-        through passes of `forced_labels`; `came` says so in words. No result depends on it. Raises SuiteError
-        where there is nothing left to halve."""
+        """Let go of kept states and halve the passes to come, because memory did not suffice for a way back,
+        as `came` says. No result depends on it. Raises SuiteError where nothing is left to halve."""
         ...
 
     def prefill(self, pairs: Sequence[ForcedPair], site: Site) -> None:

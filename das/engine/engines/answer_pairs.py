@@ -1,5 +1,4 @@
-"""Judges pairs of answers by what comes out of the last block at the places of their tokens; no block is run
-here."""
+"""Judges pairs of answers by what comes out of the last block at their tokens; no block is run here."""
 
 from __future__ import annotations
 

@@ -42,9 +42,8 @@ def listen(engine: Engine, on_note: Callable[[str], None] | None) -> None:
 
 
 def batches_of(engine: Engine) -> dict[str, Any]:
-    """Return what bounds the batches of an engine, as plain values: sums of floats depend on who shares a
-    pass. `engine`, `at_most` and `unit` are settings; `lowered_to` stands only where memory did not suffice.
-    """
+    """Return what bounds the batches of an engine, as plain values, for sums of floats depend on who shares a
+    pass. `lowered_to` stands only where memory did not suffice."""
     limit = engine.limit if isinstance(engine, BaseEngine) else None
     if limit is None:
         return {"engine": engine.name}

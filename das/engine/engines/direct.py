@@ -1,5 +1,4 @@
-"""The plain fast engine: unique sources are read once and remembered, rows are grouped to avoid padding. It
-knows token ids, positions and a featurizer; nothing of attributes, labels' meaning or methods."""
+"""The plain fast engine: unique sources are read once and remembered, rows are grouped to avoid padding."""
 
 from __future__ import annotations
 
@@ -79,8 +78,7 @@ class DirectEngine(BaseEngine):
 
     @property
     def batch_tokens(self) -> int:
-        """Tokens in one forward pass at most, padding included; lower than asked for once memory did not
-        suffice."""
+        """Tokens in one forward pass at most, padding included; lowered where memory did not suffice."""
         return self.limit.size
 
     def collect(self, prompts: Sequence[Prompt], sites: Sequence[Site]) -> dict[Site, Tensor]:
@@ -143,8 +141,7 @@ class DirectEngine(BaseEngine):
     def interchange_logits(
         self, pairs: Sequence[ForcedPair], site: Site, featurizer: Featurizer | None
     ) -> Tensor:
-        """Return the logits that predict each label token, [n_pairs, longest label, vocabulary]; see the
-        protocol."""
+        """Return the logits that predict each label token; see the protocol."""
         check_sites([site], self.target)
         check_pairs(pairs)
         check_featurizer(featurizer, self.target, site)

@@ -45,8 +45,7 @@ which hands its input on in a frozen model."""
 
 
 class _Interchange(pyvene.TrainableIntervention, pyvene.DistributedRepresentationIntervention):
-    """Our featurizer's swap as pyvene sees it: vectors [batch, width] of base and source in, one out; only
-    `columns` of them are swapped."""
+    """Our featurizer's swap as pyvene sees it: of vectors [batch, width] only `columns` are swapped."""
 
     def __init__(self, featurizer: Featurizer, columns: slice, home: torch.device) -> None:
         super().__init__()
@@ -143,8 +142,7 @@ class ReferenceEngine(BaseEngine):
     def interchange_logits(
         self, pairs: Sequence[ForcedPair], site: Site, featurizer: Featurizer | None
     ) -> Tensor:
-        """Return the logits that predict each label token, [n_pairs, longest label, vocabulary]; see the
-        protocol."""
+        """Return the logits that predict each label token; see the protocol."""
         check_sites([site], self.target)
         check_pairs(pairs)
         check_featurizer(featurizer, self.target, site)

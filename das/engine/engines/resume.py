@@ -1,5 +1,4 @@
-"""The engine that computes nothing before a site twice: it runs on from kept states. It knows token ids,
-positions and a featurizer; nothing of attributes, labels' meaning or methods."""
+"""The engine that computes nothing before a site twice: it runs on from kept states."""
 
 from __future__ import annotations
 
@@ -79,8 +78,7 @@ class ResumeEngine(DirectEngine):
 
     @cached_property
     def fallback(self) -> str | None:
-        """Why the model can't be resumed, which is found out when it is first asked; None if it can. The
-        reason is logged once, as a warning."""
+        """Why the model can't be resumed, found out when first asked and logged once; None if it can."""
         reason = self.target.no_resume or self._runner.refusal()
         if reason is not None:
             _LOG.warning("%s is run by the engine direct: %s", self.target.name, reason)
@@ -89,8 +87,7 @@ class ResumeEngine(DirectEngine):
     def interchange_logits(
         self, pairs: Sequence[ForcedPair], site: Site, featurizer: Featurizer | None
     ) -> Tensor:
-        """Return the logits that predict each label token, [n_pairs, longest label, vocabulary]; see the
-        protocol."""
+        """Return the logits that predict each label token; see the protocol."""
         if not pairs or self._by_direct(_forced(pairs)):
             return super().interchange_logits(pairs, site, featurizer)
         groups, lengths = [FeaturizedPairs(pairs, featurizer)], [len(pair.label_ids) for pair in pairs]
@@ -135,8 +132,7 @@ class ResumeEngine(DirectEngine):
         self, choices: Sequence[AnswerPair], site: Site, featurizer: Featurizer | None
     ) -> list[tuple[bool, bool]]:
         """Return for both answers whether they would be said; see the protocol. Both run in one pass, for
-        they share everything up to the prompt's last token. The vocabulary is asked for an answer's later
-        tokens only where its first one is the likeliest."""
+        they share all up to the prompt's last token."""
         if not choices or self._by_direct([(c.base, sum(map(len, c.answers)) - 2) for c in choices]):
             return super().predicts(choices, site, featurizer)
         self._resumed.check(site, [featurizer])
@@ -206,8 +202,7 @@ class ResumeEngine(DirectEngine):
         return tokens
 
     def prefill(self, pairs: Sequence[ForcedPair], site: Site) -> None:
-        """Run these pairs' bases and sources for the first time, if there is room for all; see the
-        protocol."""
+        """Run these bases and sources for the first time, if there is room for all; see the protocol."""
         if pairs and not self._by_direct(_forced(pairs)):
             self._resumed.check(site, [])
             bases, labels = [pair.base for pair in pairs], [(pair.label_ids,) for pair in pairs]

@@ -47,8 +47,7 @@ _UNSOUND = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)
 
 
 def model_identity(fingerprint: str, dtype: torch.dtype, device: torch.device) -> dict[str, str]:
-    """Return what the bits of a model's states depend on: the model, its dtype, the software and the kind of
-    processor."""
+    """Return what the bits of a model's states depend on: model, dtype, software and kind of processor."""
     cuda = device.type == "cuda"
     processor = torch.cuda.get_device_name(device) if cuda else torch.backends.cpu.get_cpu_capability()
     return {

@@ -18,9 +18,8 @@ _DIGEST = hashlib.sha256().digest_size
 
 
 def key_of(first_block: int, kind: str, tokens: Sequence[int], cut: int) -> str:
-    """Return the key of what a row of token ids leaves behind, 64 hexadecimal digits. `first_block` is the
-    first block that runs on it, `kind` is `prefix` or `suffix`, `cut` the index of the first token from which
-    the row runs on."""
+    """Return the key of what a row of token ids leaves behind, 64 hexadecimal digits; `cut` is the index of
+    the first token from which the row runs on."""
     head = f"{first_block} {kind} {cut} {len(tokens)} ".encode()
     return hashlib.sha256(head + struct.pack(f"<{len(tokens)}q", *tokens)).hexdigest()
 

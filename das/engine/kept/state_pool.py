@@ -137,8 +137,7 @@ class CutStates:
 
 class StateCache:
     """The states of several cuts within a limit of bytes. Those of the longest unused cut give way as a
-    whole; where those of one cut alone are too large, what came first stays, for in repeated passes over the
-    same rows that is found most often."""
+    whole; of one that is too large alone, what came first stays, for that is found most often."""
 
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes

@@ -1,5 +1,4 @@
-"""Calls a model's own blocks one by one, on chosen tokens, with keys and values kept from before. It knows
-tokens and their places in a row; no prompts, no sites and no featurizer."""
+"""Calls a model's own blocks one by one, on chosen tokens, with keys and values kept from before."""
 
 from __future__ import annotations
 

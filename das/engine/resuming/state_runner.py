@@ -1,5 +1,4 @@
-"""Runs rows of token ids on from what they left behind in a model. It knows rows, blocks and places; no
-pairs, no labels' meaning and no featurizer."""
+"""Runs rows of token ids on from what they left behind in a model; it knows no pairs and no featurizer."""
 
 from __future__ import annotations
 
@@ -55,9 +54,8 @@ class StateRunner:
         self._unreached: int | None = None
 
     def refusal(self) -> str | None:
-        """Return why this model can't be run on from kept states, or None if it can. Rows are run on and
-        compared with the model's own forward: a model whose blocks are not called as they seem to be is found
-        out here, whatever its family."""
+        """Return why this model can't be run on from kept states, or None if it can: rows are run on and
+        compared with the model's own forward, whatever its family."""
         devices = sorted({str(device) for device in self._target.block_devices})
         if len(devices) > 1:
             return f"its blocks are computed on several devices ({', '.join(devices)})"

@@ -1,5 +1,4 @@
-"""The game of linear erasure: a classifier learns while a projection takes away what it learns; which of the
-projections on the way is kept is not decided here."""
+"""The game of linear erasure: a classifier learns while a projection takes away what it learns."""
 
 from __future__ import annotations
 
@@ -18,8 +17,7 @@ _START_SCALE = 0.1
 
 def clipped_spectrum(eigenvalues: Tensor, size: int) -> Tensor:
     """Return `clip(eigenvalues - t, 0, 1)` with the t for which the sum is `size`, [d]; 0 <= size <= d. The
-    sum falls linearly in t between the points where an eigenvalue meets a bound, so t is exact: no bisection.
-    """
+    sum is linear in t between bounds, so t is exact: no bisection."""
     points = torch.cat([eigenvalues, eigenvalues - 1]).sort().values
     sums = (eigenvalues[None, :] - points[:, None]).clamp(0, 1).sum(dim=1)
     # Sums fall from d to 0 along the points; the answer lies after the last that is still large enough.

@@ -46,8 +46,7 @@ class Rlap(Method[RlapConfig]):
     needs_labels = True
 
     def fit(self, problem: Problem, engine: Engine, workspace: Workspace) -> Featurizer:
-        """Return a `Subspace` of `size` columns. Raises SuiteError for an unknown attribute or a size beyond
-        the model's width, NotApplicableError for too few classes."""
+        """Return a `Subspace` of `size` columns. Raises as `FromClasses` does."""
         config = self.config
         check_attribute(problem)
         check_size(problem, engine)

@@ -98,9 +98,8 @@ def shared_by_sizes(
     make: Callable[[], dict[str, Tensor]],
     **parts: Any,
 ) -> dict[str, Tensor]:
-    """Return what `make` makes, once for all sizes of one method with one target and equal settings. `parts`
-    are further parts of the key. Raises SuiteError for an unknown attribute or a size beyond the model's
-    width, and whatever `make` does."""
+    """Return what `make` makes, once for all sizes of one method with one target, equal settings and `parts`.
+    Raises SuiteError for an unknown attribute or a size beyond the model's width."""
     check_attribute(problem)
     check_size(problem, engine)
     settings = method.config.model_dump(mode="json")

@@ -1,5 +1,4 @@
-"""What closed-form methods share: standardised principal coordinates and class means; it knows no model, no
-method and no prompts."""
+"""What closed-form methods share: units of neurons, principal coordinates, class means; it knows no model."""
 
 from __future__ import annotations
 

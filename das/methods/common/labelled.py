@@ -1,6 +1,5 @@
 """Vectors of training prompts, with the class of each prompt's entity: what methods without pairs learn from.
-The value of an attribute is what the model itself says of an entity, as in the labels of the pairs. No method
-is known here, and the test splits are out of reach: a problem's instance does not hold them."""
+A class is what the model itself says of an entity; the test splits are out of reach."""
 
 from __future__ import annotations
 

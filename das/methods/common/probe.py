@@ -125,9 +125,8 @@ def fit_sparse_margins(
     iterations: int,
     seed: int,
 ) -> NDArray[np.float64]:
-    """Return the weights of L1 linear support vector machines, one class against the rest, [n_classes, d].
-    `inputs` [n, d] may be sparse. There is one row where there are two classes. `c` is what an error costs
-    against the L1 norm."""
+    """Return the weights of L1 linear support vector machines, one class against the rest, [n_classes, d],
+    one row for two classes. `inputs` [n, d] may be sparse; `c` is what an error costs."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.svm import LinearSVC
 
@@ -142,9 +141,8 @@ def fit_sparse_margins(
 
 
 def row_space(weights: Tensor) -> Tensor:
-    """Return orthonormal columns [d, rank] that span what weights [n_classes, d] tell classes apart by. The
-    right-singular directions of the rows less their mean, which softmax does not see, by descending singular
-    value; at most n_classes - 1."""
+    """Return orthonormal columns [d, rank] that span what weights [n_classes, d] tell classes apart by: the
+    right-singular directions of the rows less their mean, descending; at most n_classes - 1."""
     with one_thread():
         _, singular, directions = torch.linalg.svd(weights - weights.mean(dim=0), full_matrices=False)
     rank = significant(singular) if float(singular.max()) > 0 else 0

@@ -1,5 +1,4 @@
-"""The dictionary of a site, trained once for all that share it or loaded, with its metrics in the log. It
-knows problems and settings; not how latents are chosen."""
+"""The dictionary of a site, trained once for all that share it or loaded, with its metrics in the log."""
 
 from __future__ import annotations
 
@@ -91,9 +90,8 @@ class RanksLatents(ChoosesLatents[LatentSettings]):
         """Return the latents to choose from, best first, [k] in int64; `seed` is that of every size."""
 
     def fit(self, problem: Problem, engine: Engine, workspace: Workspace) -> Featurizer:
-        """Return a `Dictionary` with at most `size` latents chosen, and no more of it than is needed. Raises
-        SuiteError for an unknown attribute or a size beyond the number of latents, and whatever `ranked` and
-        loading or training the dictionary do."""
+        """Return a `Dictionary` with at most `size` latents chosen. Raises SuiteError for an unknown
+        attribute or a size beyond the number of latents, and whatever `ranked` and the dictionary do."""
         check_attribute(problem)
         dictionary = site_dictionary(problem, engine, workspace, self.config.autoencoder)
         if not 1 <= problem.size <= dictionary.n_features:

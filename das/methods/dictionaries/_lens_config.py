@@ -1,5 +1,4 @@
-"""What the config of a sae-lens autoencoder says, of sae-lens 6 or before. It knows names and numbers of a
-`cfg.json`; not models, and no weights."""
+"""What the config of a sae-lens autoencoder says, of sae-lens 6 or before; it knows no weights."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Pretrained sparse autoencoders in the form of the package sae-lens, as dictionaries of the suite. It knows
-files, names of hooks and sites; not what a dictionary is used for."""
+"""Pretrained sparse autoencoders in the form of the package sae-lens, as dictionaries of the suite."""
 
 from __future__ import annotations
 
@@ -154,8 +153,7 @@ def _notes_on_mean(
 
 
 def _norms_take_the_mean(model: nn.Module) -> bool:
-    """Return whether the model has layer norms, not those by root mean square: only there may vectors lose
-    their mean without a change of the model's answers."""
+    """Return whether the model has layer norms: only there may vectors lose their mean and answers stay."""
     return any("LayerNorm" in type(module).__name__ for module in model.modules())
 
 

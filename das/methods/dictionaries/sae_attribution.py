@@ -1,5 +1,4 @@
-"""Latents of a sparse autoencoder, chosen by gradients: what each brings of the target and disturbs of the
-rest."""
+"""Latents of a sparse autoencoder, chosen by gradients: what each brings of the target less its leak."""
 
 from __future__ import annotations
 
@@ -35,8 +34,7 @@ class SaeAttribution(RanksLatents[SaeAttributionConfig]):
     def ranked(
         self, problem: Problem, engine: Engine, workspace: Workspace, dictionary: Dictionary, seed: int
     ) -> Tensor:
-        """Return the latents that bring more than they disturb. Raises SuiteError for a target without
-        training pairs."""
+        """Return the latents that bring more than they disturb. Raises SuiteError without training pairs."""
         config, here = self.config, dictionary.to(engine.target.device)
 
         def make(mask: Tensor) -> Featurizer:

@@ -1,5 +1,4 @@
-"""How a mask over features is trained on pairs: settings and the way from a task to a hard mask. It knows
-pairs and the training loop; not which features the mask chooses among."""
+"""How a mask over features is trained on pairs: settings and the way from a task to a hard mask."""
 
 from __future__ import annotations
 
@@ -25,8 +24,7 @@ __all__ = ["CauseMaskConfig", "MixedMaskConfig", "NeuronMask", "train_mask"]
 
 class CauseMaskConfig(MaskConfig, CausePairsConfig):
     """Settings of a mask that is trained on the cause pairs of its target. By default the last epoch is kept:
-    before the temperature has come down, a hard mask is not what was trained, and accuracy alone would keep
-    features that the penalty has yet to remove."""
+    before the temperature has come down, a hard mask is not what was trained."""
 
     epochs: PositiveInt = 3
     """Passes over the training pairs (reference: 3)."""
@@ -52,9 +50,8 @@ def train_mask(
     make: Callable[[Tensor], Featurizer],
     n_features: int,
 ) -> Training[Featurizer]:
-    """Train the featurizer whose hard mask does what the task's pairs say at the least number of features.
-    `make` turns a mask [n_features] on the engine's device into a featurizer. The decision's margin is
-    logged."""
+    """Train the featurizer whose hard mask does what the task's pairs say with the fewest features. `make`
+    turns a mask [n_features] into one; the decision's margin is logged."""
     trainable = TrainableMask(make, n_features, config).to(engine.target.device)
     trained = yield from training(trainable, task, engine, workspace, config)
     workspace.log(mask_margin(trainable))

@@ -46,8 +46,7 @@ class PcaMdbm(TrainedMethod[PcaMdbmConfig]):
 
     def training(self, problem: Problem, engine: Engine, workspace: Workspace) -> Training[Featurizer]:
         """Train a `MaskedBasis` of components with a hard mask, which may be empty. Raises SuiteError for an
-        unknown attribute or layer, a target without training pairs, or an instance without training pairs of
-        any other attribute."""
+        unknown attribute or layer, and a target or others without training pairs."""
         engine.target.check(problem.site)
         basis = self._basis(problem, engine, workspace).to(engine.target.device)
         task = mixed_task(self, problem, engine)
@@ -70,9 +69,8 @@ class PcaMdbm(TrainedMethod[PcaMdbmConfig]):
 
 
 def principal_basis(vectors: Tensor) -> Tensor:
-    """Return every principal component of vectors [n, width] as columns [width, width], the largest first.
-    Computed from the covariance in float64, so there are as many as the width even of few vectors; each
-    column's largest entry is positive. The result is float32."""
+    """Return every principal component of vectors [n, width] as float32 columns [width, width], the largest
+    first, by the covariance in float64; each column's largest entry is positive."""
     wide = vectors.double()
     centred = wide - wide.mean(dim=0)
     covariance = centred.mT @ centred

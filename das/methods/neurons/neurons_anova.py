@@ -25,9 +25,8 @@ class NeuronsAnovaConfig(MethodConfig):
 
 
 class NeuronsAnova(RankedNeurons[NeuronsAnovaConfig]):
-    """Swaps the `size` neurons with the largest F statistic: variance between classes over variance within.
-    Each neuron is judged alone (one-way analysis of variance, Fisher 1925). Constant neurons score 0; one
-    that is constant within every class, but not between them, scores infinity."""
+    """Swaps the `size` neurons with the largest F statistic (one-way analysis of variance, Fisher 1925).
+    Constant neurons score 0; one that is constant within classes, but not between them, infinity."""
 
     name = "neurons_anova"
     summary = "Neurons ranked by the F statistic of the target's classes"

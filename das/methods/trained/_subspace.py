@@ -28,8 +28,7 @@ class TrainedSubspace(TrainedMethod[PairsSettings]):
         """Return what is trained on."""
 
     def training(self, problem: Problem, engine: Engine, workspace: Workspace) -> Training[Featurizer]:
-        """Train a `Subspace`. Raises SuiteError for an unknown attribute, a size beyond the model's width,
-        and as `task` does."""
+        """Train a `Subspace`. Raises SuiteError for a size beyond the model's width, and as `task` does."""
         check_attribute(problem)
         check_size(problem, engine)
         task = self.task(problem, engine)

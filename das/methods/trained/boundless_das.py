@@ -52,8 +52,7 @@ class BoundlessDas(TrainedMethod[BoundlessDasConfig]):
 
     def training(self, problem: Problem, engine: Engine, workspace: Workspace) -> Training[Featurizer]:
         """Train a `Subspace` of the size that was found, which may be 0. Raises SuiteError for an unknown
-        attribute or layer, a target without training pairs, or, with `isolate`, an instance without training
-        pairs of any other attribute."""
+        attribute or layer, and a target, or with `isolate` others, without training pairs."""
         check_attribute(problem)
         engine.target.check(problem.site)
         width = engine.target.width(problem.site)

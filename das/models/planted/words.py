@@ -46,9 +46,8 @@ _TRAIN_SHARE, _VAL_SHARE = 0.5, 0.2
 
 
 def planted_facts(spec: PlantedSpec) -> tuple[list[str], Mapping[str, np.ndarray]]:
-    """Return the entities' names and, per variable, each entity's value as an index, [entities]. Values are
-    drawn independently and evenly: each value of a variable is that of as many entities as any other, give or
-    take one."""
+    """Return the entities' names and, per variable, each entity's value as an index, [entities], drawn
+    independently; each value of a variable is that of as many entities as any other, give or take one."""
     names = _invented_names(spec.entities, spec.seed)
     values = {}
     for name, variable in spec.variables.items():

@@ -89,9 +89,8 @@ class PlantedWorld:
 
 
 def make_world(spec: PlantedSpec, report: Report = _silent) -> PlantedWorld:
-    """Train the world's model. Raises SuiteError for a specification that can't hold, before any training.
-    `report` is called with steps done and in all. Equal specifications give equal weights on one machine with
-    one number of threads."""
+    """Train the world's model; `report` is called with steps done and in all. Equal specifications give equal
+    weights on one machine and number of threads. Raises SuiteError for one that can't hold."""
     check_spec(spec)
     tables = planted_tables(spec)
     tokenizer = word_tokenizer(spec, tables)

@@ -1,6 +1,5 @@
-"""Members of registries from outside the suite: entry points of installed packages and a user's own files.
-Which files count is told by the environment variable `RAVEL_PLUGINS`, so that worker processes see the same
-ones. Nothing is known here of what is registered."""
+"""Members of registries from outside the suite: entry points of installed packages and a user's own files,
+which `RAVEL_PLUGINS` names, so that worker processes see the same ones."""
 
 from __future__ import annotations
 
