@@ -101,7 +101,12 @@ class ReferenceEngine(BaseEngine):
     ) -> None:
         """`batch_size` pairs run at once, in the order given, padded to the longest on `padding_side`."""
         self.target = target
-        self.limit = PassLimit(batch_size, unit="pairs", let_go=lambda: None, tell=self.notify, todo=_todo)
+        todo = (
+            "use --engine direct, whose need --batch-tokens lowers, or load the model with --dtype bfloat16"
+        )
+        self.limit = PassLimit(
+            batch_size, unit="pairs", let_go=lambda: None, tell=self.notify, todo=lambda size: todo
+        )
         self.encoder = PromptEncoder(target.tokenizer)
         self._padding_side = padding_side
         self._extra_padding = extra_padding
@@ -265,10 +270,6 @@ class ReferenceEngine(BaseEngine):
     def _batches(self, left: Sequence[int]) -> list[list[int]]:
         starts = range(0, len(left), self.batch_size)
         return [list(range(start, min(start + self.batch_size, len(left)))) for start in starts]
-
-
-def _todo(size: int) -> str:
-    return "use --engine direct, whose need --batch-tokens lowers, or load the model with --dtype bfloat16"
 
 
 def _inputs(padded: PaddedRows) -> dict[str, Tensor]:

@@ -107,14 +107,14 @@ class StateRunner:
         """See to it that what these rows leave behind is there, until `settle`."""
         self.runner.prepare(max(len(row.ids) for row in rows))
         states = self._states(cut)
-        missing = [row for row in dict.fromkeys(rows) if not _is_there(row, states)]
+        missing = _missing(rows, states)
         if not missing:
             return
         try:
             with torch.inference_mode(False), torch.no_grad():
                 if self._spilled is not None:
                     self._spilled.fetch(states, missing)
-                    missing = [row for row in missing if not _is_there(row, states)]
+                    missing = _missing(missing, states)
                 if missing:
                     self._run_new(states, missing, cut)
         except BaseException:
@@ -125,7 +125,7 @@ class StateRunner:
     def fits(self, rows: Sequence[CutRow], cut: Cut) -> bool:
         """Return whether what these rows leave behind fits in memory all together."""
         states = self._states(cut)
-        missing = [row for row in dict.fromkeys(rows) if not _is_there(row, states)]
+        missing = _missing(rows, states)
         before = sum(len(prefix) for prefix in {row.prefix for row in missing} - states.prefixes.keys())
         after = sum(row.after for row in missing)
         needed = before * states.keys.slot_bytes + after * states.streams.slot_bytes
@@ -176,18 +176,20 @@ class StateRunner:
         self.runner.run(hidden, range(self.runner.n_blocks), tokens, PaddedKeyValues(tokens.n_keys - width))
 
     def _states(self, cut: Cut) -> CutStates:
-        found = self._cache.get(cut.key)
-        if found is not None:
-            return found
-        width = self._target.d_model
-        states = CutStates(
+        kept = self._cache.get(cut.key)
+        if kept is not None:
+            return kept
+        n_streams = 1 if cut.inside is None else 2
+        return self._cache.put(cut.key, self._no_states(cut, slice(cut.first, None), n_streams))
+
+    def _no_states(self, cut: Cut, blocks: slice, n_streams: int) -> CutStates:
+        return CutStates(
             cut=cut.key,
-            keys=[part for pair in self.runner.key_widths[cut.first :] for part in pair],
-            streams=[width] if cut.inside is None else [width, width],
+            keys=[part for pair in self.runner.key_widths[blocks] for part in pair],
+            streams=[self._target.d_model] * n_streams,
             dtype=self._target.dtype,
             device=self._target.device,
         )
-        return self._cache.put(cut.key, states)
 
     def _left(
         self,
@@ -226,13 +228,7 @@ class StateRunner:
     def _run_new(self, states: CutStates, rows: Sequence[CutRow], cut: Cut) -> None:
         """Run rows for the first time: what stands before their cuts once, and on top of it what comes after,
         up to the block of the cut."""
-        below = CutStates(
-            cut=cut.key,
-            keys=[part for pair in self.runner.key_widths[: cut.layer + 1] for part in pair],
-            streams=[],
-            dtype=self._target.dtype,
-            device=self._target.device,
-        )
+        below = self._no_states(cut, slice(cut.layer + 1), 0)
         if any(row.start == 0 for row in rows):
             for at in (below, states):
                 at.add_prefix((), 0)
@@ -286,8 +282,9 @@ class StateRunner:
         return self._ids([row.ids for row in rows], tokens), tokens
 
 
-def _is_there(row: CutRow, states: CutStates) -> bool:
-    return row in states.suffixes and row.prefix in states.prefixes
+def _missing(rows: Sequence[CutRow], states: CutStates) -> list[CutRow]:
+    """Return the rows that the states don't have, each once."""
+    return [r for r in dict.fromkeys(rows) if r not in states.suffixes or r.prefix not in states.prefixes]
 
 
 def _gathered(column: Tensor, slots: Tensor) -> Tensor:

@@ -1,7 +1,5 @@
 """Gemma 2, with two kinds of layers, norms behind attention and MLP, and soft caps."""
 
-from __future__ import annotations
-
 from transformers import Gemma2Config
 
 from das.models.base import llama_shaped

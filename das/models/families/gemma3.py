@@ -1,7 +1,5 @@
 """Gemma 3, text only, with two kinds of layers, each with its own rotary base."""
 
-from __future__ import annotations
-
 from transformers import Gemma3TextConfig
 
 from das.models.base import llama_shaped

@@ -1,7 +1,5 @@
 """Granite, with factors on embeddings, attention, each sum and the logits."""
 
-from __future__ import annotations
-
 from transformers import GraniteConfig
 
 from das.models.base import llama_shaped

@@ -1,7 +1,5 @@
 """Llama and its like, with grouped key-value heads."""
 
-from __future__ import annotations
-
 from transformers import LlamaConfig
 
 from das.models.base import llama_shaped

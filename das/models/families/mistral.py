@@ -1,7 +1,5 @@
 """Mistral, with one window for all layers."""
 
-from __future__ import annotations
-
 from transformers import MistralConfig
 
 from das.models.base import llama_shaped

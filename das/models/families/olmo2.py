@@ -1,7 +1,5 @@
 """OLMo 2, whose norms come after attention and MLP."""
 
-from __future__ import annotations
-
 from transformers import Olmo2Config
 
 from das.models.base import llama_shaped

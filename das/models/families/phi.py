@@ -1,7 +1,5 @@
 """Phi 1 and 2, with attention and MLP side by side."""
 
-from __future__ import annotations
-
 from transformers import PhiConfig
 
 from das.models.base import llama_shaped

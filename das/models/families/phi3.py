@@ -1,7 +1,5 @@
 """Phi 3, with queries, keys and values in one matrix and rotary half heads."""
 
-from __future__ import annotations
-
 from transformers import Phi3Config
 
 from das.models.base import llama_shaped

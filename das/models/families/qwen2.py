@@ -1,7 +1,5 @@
 """Qwen 2, with narrow windows below a global view."""
 
-from __future__ import annotations
-
 from transformers import Qwen2Config
 
 from das.models.base import llama_shaped

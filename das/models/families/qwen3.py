@@ -1,7 +1,5 @@
 """Qwen 3, with windows and normed queries."""
 
-from __future__ import annotations
-
 from transformers import Qwen3Config
 
 from das.models.base import llama_shaped

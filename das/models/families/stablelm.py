@@ -1,7 +1,5 @@
 """StableLM of the larger kind, with attention and MLP side by side and normed queries."""
 
-from __future__ import annotations
-
 from transformers import StableLmConfig
 
 from das.models.base import llama_shaped

@@ -370,16 +370,10 @@ class _Wiring:
 
 def _widen(mlp: nn.Module, extra: int) -> None:
     """Add silent units to an MLP: they read nothing and write nothing."""
-    for name in ("gate_proj", "up_proj"):
+    for name, rows, columns in (("gate_proj", extra, 0), ("up_proj", extra, 0), ("down_proj", 0, extra)):
         old = mlp.get_submodule(name)
         assert isinstance(old, nn.Linear)
-        new = nn.Linear(old.in_features, old.out_features + extra, bias=True)
-        new.weight.copy_(functional.pad(old.weight, (0, 0, 0, extra)))
-        new.bias.copy_(functional.pad(old.bias, (0, extra)))
+        new = nn.Linear(old.in_features + columns, old.out_features + rows, bias=True)
+        new.weight.copy_(functional.pad(old.weight, (0, columns, 0, rows)))
+        new.bias.copy_(functional.pad(old.bias, (0, rows)))
         setattr(mlp, name, new)
-    old = mlp.get_submodule("down_proj")
-    assert isinstance(old, nn.Linear)
-    new = nn.Linear(old.in_features + extra, old.out_features, bias=True)
-    new.weight.copy_(functional.pad(old.weight, (0, extra)))
-    new.bias.copy_(old.bias)
-    mlp.down_proj = new
