@@ -39,8 +39,7 @@ def weight_of(linear: nn.Module) -> Tensor:
 
 def mlp_output(target: TargetModel, layer: int) -> nn.Module:
     """Return the last linear layer of a block's MLP, which maps hidden units [..., n_units] to the stream.
-    Raises NotApplicableError for a mixture of experts, whose units are not side by side, and for an MLP
-    without a linear layer."""
+    Raises NotApplicableError for a mixture of experts and an MLP without a linear layer."""
     block = target.family.blocks(target.model)[layer]
     mlp = target.family.mlp(block)
     check_plain(mlp, f"the MLP of block {layer} of {target.name}")

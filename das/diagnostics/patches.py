@@ -1,5 +1,4 @@
-"""A subspace taken apart by what a linear reader sees of it, and the patches that use one part each; it knows
-matrices only."""
+"""A subspace taken apart by what a linear reader sees of it, and patches by one part each; matrices only."""
 
 from __future__ import annotations
 

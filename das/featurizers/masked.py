@@ -16,8 +16,7 @@ __all__ = ["MaskedBasis"]
 
 @final
 class MaskedBasis(Featurizer):
-    """A basis of the whole space with a weight per coordinate; without a basis the coordinates are the
-    neurons themselves."""
+    """A basis of the whole space with a weight per coordinate; without a basis, the neurons themselves."""
 
     kind = "masked_basis"
 

@@ -1,5 +1,4 @@
-"""Featurizers on disk: `featurizer.safetensors` beside `featurizer.json`; how they were found is not known
-here."""
+"""Featurizers on disk: `featurizer.safetensors` and `featurizer.json`; not how they were found."""
 
 from __future__ import annotations
 

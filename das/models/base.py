@@ -274,8 +274,7 @@ class TargetModel:
         return turning_points(self.config)
 
     def sides(self, lengths: Iterable[int]) -> list[int]:
-        """Return how many turning points a row of each length is beyond; only rows of one side may share a
-        pass."""
+        """Return how many turning points each length is beyond; rows of one side may share a pass."""
         points = self.turning_points
         return [bisect_left(points, length) for length in lengths]
 

@@ -10,8 +10,7 @@ __all__ = ["bundled_path", "bundled_schemas"]
 
 
 def bundled_path(*parts: str) -> Path:
-    """Return the path of a shipped file or folder, such as `bundled_path("city")`. Raises SuiteError if it
-    was not installed."""
+    """Return the path of a shipped file, as `bundled_path("city")`. Raises SuiteError if not installed."""
     package = Path(__file__).resolve().parent.parent
     for root in (package / "bundled", package.parent / "data"):
         path = root.joinpath(*parts)

@@ -98,8 +98,7 @@ def read_text(path: Path) -> str:
 
 
 def read_json(path: Path) -> Any:
-    """Read one JSON value, strictly as `parse_json` does. Raises SuiteError with the line and column of a
-    syntax error."""
+    """Read one JSON value by `parse_json`. Raises SuiteError with line and column of a syntax error."""
     try:
         return parse_json(read_text(path))
     except JsonError as error:
@@ -168,9 +167,8 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_with(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` write to a path beside `path`, which then takes its place as in `write_bytes`. For
-    libraries that write files themselves. Raises SuiteError as `write_bytes` does, and what `write` raises
-    besides OSError."""
+    """Let `write`, as of a library, fill a file that takes the place of `path` as in `write_bytes`. Raises
+    SuiteError as that does, and what `write` raises besides OSError."""
     make_folder(path.parent)
     with writing(path):
         durable.write_file(path, write)

@@ -37,8 +37,7 @@ def uninterrupted() -> Iterator[None]:
 
 
 def stop_on_term() -> None:
-    """Let SIGTERM, by which schedulers end a job, act as Ctrl-C does. Without effect outside the main
-    thread."""
+    """Let SIGTERM, by which schedulers end a job, act as Ctrl-C does; in the main thread only."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _interrupt)
 

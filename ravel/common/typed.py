@@ -54,8 +54,7 @@ class Record:
 
     @classmethod
     def values_in(cls, row: Any, *, origin: str, but: tuple[str, ...] = ()) -> dict[str, Any]:
-        """Return the fields' values in their types, those of `but` as they are. Raises SuiteError as
-        `from_json` does."""
+        """Return the fields' values in their types, `but` those as they are. Errors as `from_json`."""
         if not isinstance(row, dict):
             raise SuiteError(
                 expected=f"a {cls.__name__} in {origin}", came=f"a {type(row).__name__}", todo=cls.MEND

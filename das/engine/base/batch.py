@@ -103,8 +103,7 @@ def repeated_start(ids: Sequence[int], special: Sequence[int]) -> int:
 
 
 def _encoded(text: str, ids: list[int], offsets: list[tuple[int, int]], special: list[int]) -> Encoded:
-    """Drop an end token that a tokenizer appends, for nothing could be continued or forced after it, and a
-    start that the text has itself."""
+    """Drop an end token that a tokenizer appends, which nothing can follow, and a start that the text has."""
     start = repeated_start(ids, special)
     end = len(ids)
     while end > start and special[end - 1] and tuple(offsets[end - 1]) in ((0, 0), (len(text), len(text))):

@@ -1,5 +1,4 @@
-"""The only file that registers hooks: read, write and gather inside a forward pass; every hook is gone when
-its block ends."""
+"""The only file that registers hooks: read, write, gather in a forward pass; none outlasts its block."""
 
 from __future__ import annotations
 
@@ -63,8 +62,7 @@ def _removed_afterwards(handle: RemovableHandle) -> Iterator[None]:
 
 
 def _hooked(place: Place, act: Callable[[Tensor], Tensor | None]) -> RemovableHandle:
-    """Register `act` on what flows through a place, [batch, tokens, features]; what it returns, if anything,
-    flows on instead."""
+    """Register `act` on what flows through a place, [batch, tokens, features]; what it returns flows on."""
 
     def after(module: nn.Module, inputs: Any, output: Any) -> Any:
         changed = act(_hidden(output))

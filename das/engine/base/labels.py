@@ -1,5 +1,4 @@
-"""How forced labels fare under logits: their cross entropy, and whether each is what would be said; no engine
-is known here."""
+"""How forced labels fare under logits: their cross entropy, and whether each would be said; no engine."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""What every engine can do. An engine knows prompts, token ids, positions and a featurizer; nothing of
-attributes or methods."""
+"""What every engine can do. It knows prompts, tokens, positions, a featurizer; no attributes, no methods."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""What an engine can do once it gives the logits of an interchange: the plain way of all that is made of
-them."""
+"""The plain way from the logits of an interchange, which each engine gives, to all that an engine can do."""
 
 from __future__ import annotations
 
@@ -94,8 +93,7 @@ class BaseEngine(ABC):
         max_new_tokens: int,
         decided: Decided | None = None,
     ) -> list[Completion]:
-        """Continue each base greedily after the interchange, with the end token if it came; see the
-        protocol."""
+        """Continue each base greedily after the interchange, end token included; see the protocol."""
         return self._continued(SwappedPrompts(pairs, site, featurizer, max_new_tokens, decided))
 
     def _continued(self, asked: SwappedPrompts) -> list[Completion]:

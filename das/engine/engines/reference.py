@@ -208,8 +208,7 @@ class ReferenceEngine(BaseEngine):
 
     @contextlib.contextmanager
     def _wrapped(self, site: Site, unit: _Unit, intervention: nn.Module) -> Iterator[Any]:
-        """Yield the target wrapped by pyvene with one intervention; the target's own hooks are back
-        afterwards."""
+        """Yield the target wrapped by pyvene with one intervention; its own hooks are back afterwards."""
         kind = "pos" if unit.head is None else "h.pos"
         config = pyvene.IntervenableConfig(
             [pyvene.RepresentationConfig(site.layer, unit.component, kind, 1, intervention=intervention)]

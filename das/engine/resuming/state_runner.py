@@ -43,8 +43,7 @@ class StateRunner:
     def __init__(
         self, target: TargetModel, cache: StateCache, limit: PassLimit, spill: DiskCache | None = None
     ) -> None:
-        """`limit` bounds a pass and `cache` what is kept in memory; what does not fit there goes to `spill`,
-        or is made again."""
+        """`limit` bounds a pass, `cache` what is in memory; the rest goes to `spill`, or is made again."""
         self.runner = BlockRunner(target)
         """Calls the model's blocks."""
         self._target = target
@@ -89,8 +88,7 @@ class StateRunner:
         return self._unreached is None or length < self._unreached
 
     def _apart(self) -> float:
-        """Return the largest difference of logits between rows run on and rows run whole, relative to the
-        largest logit."""
+        """Return by how much logits of rows run on and run whole differ, relative to the largest logit."""
         vocabulary, length = int(self._target.config.vocab_size), 12
         ids = [tuple((7 * i * i + 3 * i + 5 * row) % vocabulary for i in range(length)) for row in (1, 2)]
         rows = [CutRow(own, start, length - 3, length) for own, start in zip(ids, (2, 5), strict=True)]

@@ -25,8 +25,7 @@ class SaeReconstruction(Method[DictionaryConfig]):
     needs_vectors = True
 
     def fit(self, problem: Problem, engine: Engine, workspace: Workspace) -> Featurizer:
-        """Return a `Dictionary` of size 0 that does not keep its error. Raises SuiteError as
-        `site_dictionary` does."""
+        """Return a `Dictionary` of size 0 without its error. Raises SuiteError as `site_dictionary` does."""
         dictionary = site_dictionary(problem, engine, workspace, self.config.autoencoder)
         return dictionary.with_mask(torch.zeros(dictionary.n_features), keeps_error=False)
 

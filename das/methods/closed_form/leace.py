@@ -1,5 +1,4 @@
-"""What least-squares concept erasure would erase, as a subspace to swap; concept-erasure has the closed form
-and knows no swaps."""
+"""What least-squares concept erasure would erase, as a subspace to swap; concept-erasure has no swaps."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Linear classifiers of vectors, multinomial and logistic, and the directions they read; it knows no model
-and no method."""
+"""Linear classifiers of vectors, multinomial and logistic, and the directions they read; no model."""
 
 from __future__ import annotations
 

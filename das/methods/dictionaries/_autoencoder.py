@@ -182,8 +182,7 @@ class _Training:
         self.batches = self._batches()
 
     def _batches(self) -> Iterator[Tensor]:
-        """Yield batches without end: each pass over the vectors in an order of its own, the last batch
-        whole."""
+        """Yield batches without end: each pass over the vectors in a new order, the last batch whole."""
         size = min(self.config.batch_size, len(self.vectors))
         while True:
             order = torch.randperm(len(self.vectors), generator=self.stream)
@@ -264,8 +263,7 @@ class _Training:
                     moments[dead] = 0.0
 
     def finished(self, centre: Tensor, scale: float) -> Dictionary:
-        """Return the dictionary in the units of the vectors: with unit rows of the decoder, a feature is a
-        length there."""
+        """Return the dictionary in the vectors' units: as decoder rows have norm 1, a feature is a length."""
         kind = self.config.architecture
         threshold = self.log_threshold.detach().exp() * scale if kind == "jump_relu" else None
         middle = centre + self.bias.detach() * scale

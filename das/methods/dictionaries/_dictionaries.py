@@ -71,8 +71,7 @@ class ChoosesLatents(Method[LatentSettings]):
     needs_vectors = True
 
     def largest_size(self, width: int) -> int:
-        """Return the number of latents; a bound that never binds for a dictionary on the hub, whose number is
-        known once it is loaded."""
+        """Return the number of latents; of a dictionary on the hub, not yet known, a bound beyond any."""
         config = self.config.autoencoder
         if config.pretrained is None:
             return config.expansion * width

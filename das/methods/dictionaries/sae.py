@@ -51,8 +51,7 @@ class Sae(RanksLatents[SaeConfig]):
     def ranked(
         self, problem: Problem, engine: Engine, workspace: Workspace, dictionary: Dictionary, seed: int
     ) -> Tensor:
-        """Return the latents that the classifiers need. Raises NotApplicableError for a target without
-        classes."""
+        """Return the latents that the classifiers need. Raises NotApplicableError without classes."""
         config = self.config
 
         def rank() -> dict[str, Tensor]:
