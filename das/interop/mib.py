@@ -209,15 +209,12 @@ def _rotation(info: dict[str, Any], state: dict[str, Any], origin: Path) -> Colu
 
 
 def _indices(path: Path) -> list[int] | None:
-    try:
-        found = read_json(path)
-    except (ValueError, RecursionError):
-        found = "no JSON"
-    if found is None:
+    places = read_json(path)
+    if places is None:
         return None
-    if not isinstance(found, list) or not all(type(place) is int for place in found):
-        raise unfit(f"a list of whole numbers, or null, in {path}", f"a {type(found).__name__}")
-    return found
+    if not isinstance(places, list) or not all(type(place) is int for place in places):
+        raise unfit(f"a list of whole numbers, or null, in {path}", f"a {type(places).__name__}")
+    return places
 
 
 def _mask(indices: list[int] | None, size: Any, origin: Path) -> Tensor:

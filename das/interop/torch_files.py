@@ -73,11 +73,7 @@ def write_torch_file(path: Path, value: Mapping[str, Any]) -> None:
 
 def read_settings(path: Path) -> dict[str, Any]:
     """Return the object of a JSON file. Raises SuiteError for anything else."""
-    try:
-        value = read_json(path)
-    # Numbers of thousands of digits and thousands of brackets are no syntax errors to the parser.
-    except (ValueError, RecursionError) as error:
-        raise unfit(f"JSON in {path}", type(error).__name__) from None
+    value = read_json(path)
     if not isinstance(value, dict):
         raise unfit(f"an object in {path}", f"a {type(value).__name__}")
     return value
@@ -123,7 +119,7 @@ def _dense(value: Tensor) -> Tensor | None:
     if value.is_complex() or value.layout != torch.strided or value.device.type != "cpu":
         return None
     try:
-        if value.untyped_storage().nbytes() < value.numel() * value.element_size():
+        if value.untyped_storage().nbytes() < value.nbytes:
             return None
         return value.detach().double()
     except (RuntimeError, NotImplementedError):

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Sequence
-from typing import TypeVar
-
 from das.engine.base.protocol import ForcedPair
 from das.training.objective import PairKind, TrainingPair
-from ravel.common.seeds import python_stream
+from ravel.common.seeds import sampled
 from ravel.instance import Instance
 from ravel.terms.schema import InterchangePair
 
 __all__ = ["cause_pairs", "isolate_pairs"]
-
-T = TypeVar("T")
 
 
 def cause_pairs(
@@ -23,7 +17,7 @@ def cause_pairs(
     """Return at most `limit` pairs of `split` whose base asks for `attribute`, forced to the source's answer,
     in the instance's order; more are sampled by (`seed`, split, attribute)."""
     found = [pair for pair in instance.pairs(split) if pair.attribute == attribute]
-    kept = _sample(found, limit, python_stream(seed, "cause", split, attribute))
+    kept = sampled(found, limit, seed, "cause", split, attribute)
     return [_forced(instance, pair, "cause", label_tokens) for pair in kept]
 
 
@@ -41,15 +35,9 @@ def isolate_pairs(
     kept = [
         pair
         for other, found in by_attribute.items()
-        for pair in _sample(found, limit_each, python_stream(seed, "isolate", split, other))
+        for pair in sampled(found, limit_each, seed, "isolate", split, other)
     ]
     return [_forced(instance, pair, "isolate", label_tokens) for pair in kept]
-
-
-def _sample(population: Sequence[T], limit: int, stream: random.Random) -> list[T]:
-    if len(population) <= limit:
-        return list(population)
-    return [population[index] for index in sorted(stream.sample(range(len(population)), limit))]
 
 
 def _forced(instance: Instance, pair: InterchangePair, kind: PairKind, label_tokens: int) -> TrainingPair:

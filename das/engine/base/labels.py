@@ -73,6 +73,6 @@ def likeliest(logits: Tensor) -> list[int]:
     """Return the first largest token of each row of `logits` [n, vocabulary]."""
     if logits.device.type == "cpu":
         # Many times faster than torch's own on a CPU.
-        return [int(token) for token in logits.detach().numpy().argmax(axis=1)]
-    found: list[int] = logits.argmax(dim=-1).tolist()
-    return found
+        return [int(token) for token in logits.detach().float().numpy().argmax(axis=1)]
+    tokens: list[int] = logits.argmax(dim=-1).tolist()
+    return tokens

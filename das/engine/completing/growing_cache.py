@@ -38,7 +38,7 @@ class BufferPool:
     def trim(self, most: int) -> None:
         """Let go of everything, if it is more than `most` bytes."""
         free = [buffer for of_dtype in self._free.values() for buffer in of_dtype]
-        if sum(buffer.numel() * buffer.element_size() for buffer in free) > most:
+        if sum(buffer.nbytes for buffer in free) > most:
             self._free.clear()
 
 

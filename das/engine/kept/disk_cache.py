@@ -25,7 +25,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from das.engine.kept.state_file import StatePlace, checksum_of, packed_states, places_in, size_of, states_name
+from das.engine.kept.state_file import StatePlace, checksum_of, packed_states, places_in, states_name
 from ravel import __version__
 from ravel.common.errors import SuiteError
 from ravel.common.io import canonical_json, make_folder, read_json, sha256_text, write_json
@@ -136,7 +136,7 @@ class DiskCache:
         if not new:
             return True
         tensors = packed_states(new)
-        if self.bytes + sum(size_of(tensor) for tensor in tensors.values()) > self.max_bytes:
+        if self.bytes + sum(tensor.nbytes for tensor in tensors.values()) > self.max_bytes:
             return self._stop(f"its limit of {written_bytes(self.max_bytes)} is reached")
         try:
             path = self._written(tensors)

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-__all__ = ["StatePlace", "checksum_of", "key_of", "packed_states", "places_in", "size_of", "states_name"]
+__all__ = ["StatePlace", "checksum_of", "key_of", "packed_states", "places_in", "states_name"]
 
 _DIGEST = hashlib.sha256().digest_size
 
@@ -81,8 +81,3 @@ def places_in(path: Path, tensors: Mapping[str, Tensor]) -> Iterator[tuple[bytes
 def checksum_of(state: Tensor) -> int:
     """Return the CRC-32 of a state's bytes."""
     return zlib.crc32(state.contiguous().view(torch.uint8).numpy()) if state.numel() else 0
-
-
-def size_of(tensor: Tensor) -> int:
-    """Return how many bytes a tensor's elements take."""
-    return tensor.numel() * tensor.element_size()

@@ -17,7 +17,7 @@ from das.methods.common.base import Problem
 from das.methods.common.tasks import require_cause_pairs
 from das.sites import Site
 from ravel.common.config import Config
-from ravel.common.seeds import python_stream
+from ravel.common.seeds import sampled
 from ravel.instance import Instance
 from ravel.terms.schema import TRAIN_SPLIT, InterchangePair
 
@@ -110,10 +110,7 @@ def attribution_pairs(
     passed over: no token tells them apart."""
     found = [pair for pair in instance.pairs(split) if pair.attribute == attribute]
     told = [made for pair in found if (made := _told_apart(instance, pair)) is not None]
-    if len(told) <= limit:
-        return told
-    stream = python_stream(seed, "attribution", split, attribute)
-    return [told[index] for index in sorted(stream.sample(range(len(told)), limit))]
+    return sampled(told, limit, seed, "attribution", split, attribute)
 
 
 def pair_attributions(

@@ -17,7 +17,7 @@ from das.featurizers.base import Featurizer
 from das.featurizers.dictionary import DICTIONARY_TENSORS, Activation, Dictionary
 from das.methods.common.alignment import check_attribute, shared_key
 from das.methods.common.base import Method, MethodConfig, Problem, Workspace
-from das.methods.common.labelled import plain_vectors
+from das.methods.common.labelled import plain_vectors, validation_prompts
 from das.methods.dictionaries._autoencoder import (
     AutoencoderConfig,
     DictionaryMetrics,
@@ -28,7 +28,7 @@ from das.methods.dictionaries._pretrained_sae import Pretrained, latents_of_pret
 from das.methods.dictionaries._sae_fit import check_fit
 from ravel.common.errors import SuiteError
 from ravel.common.io import sha256_file
-from ravel.common.seeds import derive_seed, python_stream
+from ravel.common.seeds import derive_seed, sampled
 
 __all__ = [
     "ChoosesLatents",
@@ -42,7 +42,6 @@ __all__ = [
     "site_dictionary",
 ]
 
-_VALIDATION_SPLITS = ("context_val", "entity_val")
 _UNKNOWN_LATENTS = 1 << 24
 """More latents than any dictionary has: what is said of one that is not yet here."""
 
@@ -155,16 +154,8 @@ def chosen(dictionary: Dictionary, places: Tensor, *, keeps_error: bool) -> Dict
 
 def held_out_vectors(problem: Problem, engine: Engine, *, limit: int, seed: int) -> Tensor:
     """Return at most `limit` vectors of validation prompts at the problem's site, [n, width]; n may be 0."""
-    instance = problem.instance
-    ids = sorted(
-        {pair.base for split in _VALIDATION_SPLITS if instance.pairs(split) for pair in instance.pairs(split)}
-    )
-    if len(ids) > limit:
-        ids = sorted(python_stream(seed, "held-out vectors").sample(ids, limit))
-    if not ids:
-        return torch.empty(0, engine.target.width(problem.site))
-    prompts = [instance.prompt(prompt_id).prompt for prompt_id in ids]
-    return engine.collect(prompts, [problem.site])[problem.site].cpu()
+    records = sampled(validation_prompts(problem.instance), limit, seed, "held-out vectors")
+    return engine.collect([record.prompt for record in records], [problem.site])[problem.site].cpu()
 
 
 class _SiteDictionary:

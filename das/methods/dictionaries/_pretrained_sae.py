@@ -168,11 +168,7 @@ def _folder_of(setting: str) -> Path | None:
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
-    try:
-        config = read_json(folder / _CONFIG)
-    # Numbers of thousands of digits and thousands of brackets are no syntax errors to the parser.
-    except (ValueError, RecursionError):
-        config = None
+    config = read_json(folder / _CONFIG)
     if not isinstance(config, dict):
         raise SuiteError(
             expected=f"the settings of a sae-lens autoencoder in {folder / _CONFIG}",

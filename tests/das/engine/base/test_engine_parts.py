@@ -248,7 +248,6 @@ def test_the_longest_unused_vector_gives_way() -> None:
     cache.put(keys[2], torch.ones(4))
     assert cache.get(keys[1]) is None
     assert len(cache) == 2
-    assert (cache.hits, cache.misses) == (1, 1)
     cache.put(keys[2], torch.zeros(4))
     assert len(cache) == 2
     cache.clear()
