@@ -1,7 +1,4 @@
-"""What of torch and numpy could change a number: versions, threads, libraries, switches and devices.
-
-It runs no model.
-"""
+"""What of torch and numpy could change a number: versions, threads, libraries, switches and devices."""
 
 from __future__ import annotations
 
@@ -14,8 +11,7 @@ __all__ = ["describe_numerics"]
 
 
 def describe_numerics() -> dict[str, Any]:
-    """Return how torch and numpy compute in this process, as plain values: equal as long as nothing that
-    could change a number has changed."""
+    """Return how torch and numpy compute in this process: equal as long as nothing could change a number."""
     return {
         "threads": torch.get_num_threads(),
         "interop_threads": torch.get_num_interop_threads(),

@@ -42,8 +42,7 @@ def in_words(error: BaseException, where: str = "") -> str:
 
 @contextmanager
 def memory_guard(expected: str, todo: str) -> Iterator[None]:
-    """Turn running out of memory on any device into a MemoryShortageError that says which flag lowers the
-    need."""
+    """Turn running out of memory on any device into a MemoryShortageError that names the flag to lower."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:

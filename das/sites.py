@@ -47,8 +47,7 @@ def position_named(text: str) -> Position:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Site:
-    """One vector per prompt: a stream, a layer (blocks counted from 0), a position, and a head where the
-    stream has heads."""
+    """One vector per prompt: a stream, a layer, a position, and a head where the stream has heads."""
 
     layer: int
     """Index of the block, from 0."""
@@ -78,10 +77,8 @@ class Site:
 
     @classmethod
     def parse(cls, text: str) -> Site:
-        """Read `block_output.3@entity_last` or `head_output.3.5@entity_last` (layer 3, head 5).
-
-        Raises SuiteError for any other form, an unknown part, a missing head and one too many.
-        """
+        """Read `block_output.3@entity_last` or `head_output.3.5@entity_last` (layer 3, head 5). Raises
+        SuiteError for any other form, an unknown part, a missing head and one too many."""
         match = _GRAMMAR.fullmatch(text)
         if match is None:
             raise SuiteError(

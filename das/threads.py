@@ -22,9 +22,6 @@ def using_threads(count: int) -> Iterator[None]:
 
 
 def one_thread() -> AbstractContextManager[None]:
-    """Return a block for decompositions, whose results are then the same however many threads there are.
-
-    With more threads LAPACK adds up in another order, and for small matrices they gain nothing. A product of
-    matrices needs no such care: threads share out its rows.
-    """
+    """Return a block for decompositions, whose results are then the same however many threads there are:
+    LAPACK adds up in another order with more. Products of matrices need no such care."""
     return using_threads(1)

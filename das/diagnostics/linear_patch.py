@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import final
 
-import torch
 from torch import Tensor
 
 from das.featurizers.base import Featurizer
@@ -50,11 +49,6 @@ class LinearPatch(Featurizer):
         """Length d_model of the vectors."""
         return int(self.writers.shape[0])
 
-    @property
-    def size(self) -> int:
-        """Number of columns k."""
-        return int(self.writers.shape[1])
-
     def encode(self, vectors: Tensor) -> Tensor:
         """Return what the readers see: [..., d_model] to [..., k]."""
         return vectors @ self.readers
@@ -65,4 +59,4 @@ class LinearPatch(Featurizer):
 
     def mask(self) -> Tensor:
         """Return ones, [k]."""
-        return torch.ones(self.size, dtype=self.writers.dtype, device=self.writers.device)
+        return self.writers.new_ones(self.writers.shape[1])

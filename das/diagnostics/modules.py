@@ -13,10 +13,8 @@ __all__ = ["check_plain", "linear_layers", "mlp_output", "norms", "weight_of"]
 
 
 def linear_layers(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Yield the names and modules of all linear layers in a module, itself included, in order.
-
-    A linear layer is what has a weight matrix and no parts, and is no embedding.
-    """
+    """Yield the names and modules of all linear layers in a module, itself included, in order. A linear layer
+    is what has a weight matrix and no parts, and is no embedding."""
     for name, found in module.named_modules():
         weight = getattr(found, "weight", None)
         is_matrix = isinstance(weight, Tensor) and weight.ndim == 2
@@ -41,10 +39,7 @@ def weight_of(linear: nn.Module) -> Tensor:
 
 def mlp_output(target: TargetModel, layer: int) -> nn.Module:
     """Return the last linear layer of a block's MLP, which maps hidden units [..., n_units] to the stream.
-
-    Raises NotApplicableError for a mixture of experts, whose units are not side by side, and for an MLP
-    without a linear layer.
-    """
+    Raises NotApplicableError for a mixture of experts and an MLP without a linear layer."""
     block = target.family.blocks(target.model)[layer]
     mlp = target.family.mlp(block)
     check_plain(mlp, f"the MLP of block {layer} of {target.name}")

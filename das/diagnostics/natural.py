@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from das.diagnostics.share import Share
-from das.featurizers.orthonormal import check_orthonormal
+from das.diagnostics.share import Share, wide_basis
 from ravel.common.errors import SuiteError
 
 __all__ = ["NaturalStates", "dormant_share", "variance_share"]
@@ -18,16 +17,12 @@ _BLOCK = 1024
 
 
 def variance_share(basis: Tensor, natural: Tensor) -> Share:
-    """Return the share of the variance of natural vectors [n, d] that lies in a basis [d, k].
-
-    tr(B^T S B) / tr(S) with S the covariance; by chance k / d. Raises SuiteError for fewer than two vectors
-    and where they do not vary.
-    """
+    """Return the share of the variance of natural vectors [n, d] in a basis [d, k]: tr(B^T S B) / tr(S), by
+    chance k / d. Raises SuiteError for fewer than two vectors and where they do not vary."""
     centred = _centred(natural)
-    wide = _checked_basis(basis, centred.shape[1])
+    wide = wide_basis(basis, centred, "natural vectors")
     total = float(centred.square().sum())
-    share = float((centred @ wide).square().sum()) / total
-    return Share(share=share, chance=wide.shape[1] / wide.shape[0], directions=int(wide.shape[1]))
+    return Share.within(float((centred @ wide).square().sum()) / total, wide)
 
 
 def dormant_share(change: Tensor, natural: Tensor, fraction: float = 0.1) -> Share:
@@ -50,7 +45,7 @@ def dormant_share(change: Tensor, natural: Tensor, fraction: float = 0.1) -> Sha
     written = _rows(change, centred.shape[1])
     total = float(written.square().sum())
     share = float((written @ quiet).square().sum()) / total if total > 0 else 0.0
-    return Share(min(share, 1.0), chance=quiet.shape[1] / quiet.shape[0], directions=int(quiet.shape[1]))
+    return Share.within(share, quiet)
 
 
 @dataclass(frozen=True)
@@ -97,10 +92,8 @@ class NaturalStates:
         return cls(vectors.mean(dim=0), covariance, shrinkage, vectors, others)
 
     def mahalanobis(self, states: Tensor) -> Tensor:
-        """Return the distance of each state [m, d] from the mean in units of the natural spread, [m].
-
-        sqrt((h - mean)^T covariance^-1 (h - mean)); about sqrt(d) for a natural state.
-        """
+        """Return the distance of each state [m, d] from the mean in units of the natural spread, [m]. sqrt((h
+        - mean)^T covariance^-1 (h - mean)); about sqrt(d) for a natural state."""
         centred = _rows(states, len(self.mean)) - self.mean
         if not len(centred):
             return centred.new_zeros(0)
@@ -123,16 +116,12 @@ class NaturalStates:
 
     def mahalanobis_percentiles(self, states: Tensor) -> Tensor:
         """Return for each state [m, d] the percentage of held-out natural states nearer to the mean, [m].
-
-        Ties count half, so that natural states are at 50 on average.
-        """
+        Ties count half, so that natural states are at 50 on average."""
         return _percentiles(self.mahalanobis(states), self.mahalanobis(self.held_out))
 
     def neighbour_percentiles(self, states: Tensor, k: int = 5) -> Tensor:
         """Return for each state [m, d] the percentage of held-out natural states with nearer neighbours, [m].
-
-        Ties count half.
-        """
+        Ties count half."""
         return _percentiles(self.neighbours(states, k), self.neighbours(self.held_out, k))
 
     def _nearest(self, states: Tensor, k: int, *, exclude_self: bool) -> Tensor:
@@ -197,14 +186,3 @@ def _centred(natural: Tensor) -> Tensor:
             expected="natural vectors that vary", came="equal ones", todo="read prompts of several entities"
         )
     return centred
-
-
-def _checked_basis(basis: Tensor, width: int) -> Tensor:
-    if basis.ndim != 2 or basis.shape[0] != width:
-        raise SuiteError(
-            expected=f"a basis of shape [{width}, k], for the natural vectors have that width",
-            came=f"the shape {list(basis.shape)}",
-            todo="use vectors of the site that the basis was found at",
-        )
-    check_orthonormal(basis, what="a basis")
-    return basis.detach().double().cpu()

@@ -1,5 +1,4 @@
-"""A subspace taken apart by what a linear reader sees of it, and the patches that use one part each; it knows
-matrices only."""
+"""A subspace taken apart by what a linear reader sees of it, and patches by one part each; matrices only."""
 
 from __future__ import annotations
 
@@ -10,9 +9,9 @@ import torch
 from torch import Tensor
 
 from das.diagnostics.linear_patch import LinearPatch
-from das.diagnostics.share import Share
+from das.diagnostics.share import Share, wide_basis
 from das.featurizers.base import Featurizer
-from das.featurizers.orthonormal import check_orthonormal, retract
+from das.featurizers.orthonormal import retract
 from das.featurizers.subspace import Subspace
 from ravel.common.errors import SuiteError
 
@@ -49,11 +48,8 @@ class Parts:
 
 
 def row_space(reader_matrix: Tensor, tolerance: float = TOLERANCE) -> Tensor:
-    """Return orthonormal columns that span what a reader [n_out, d] sees, [d, rank] in float64.
-
-    They are the right singular vectors with a singular value above `tolerance` times the largest. Raises
-    SuiteError for what is no matrix of finite numbers.
-    """
+    """Return the right singular vectors of a reader [n_out, d] with a singular value above `tolerance` times
+    the largest, [d, rank] in float64. Raises SuiteError for what is no matrix of finite numbers."""
     return _Seen.by(reader_matrix).rows(tolerance)
 
 
@@ -66,7 +62,7 @@ def split(basis: Tensor, reader_matrix: Tensor, tolerance: float = TOLERANCE) ->
     column; here for any number). Raises SuiteError for a basis of another width or without orthonormal
     columns.
     """
-    wide = _checked(basis, reader_matrix)
+    wide = wide_basis(basis, reader_matrix, "a reader")
     return _Seen.by(reader_matrix).parts(wide, tolerance)
 
 
@@ -87,45 +83,28 @@ def patches(basis: Tensor, reader_matrix: Tensor, tolerance: float = TOLERANCE) 
     none. The numbers of the two normalisations differ greatly for the same subspace (Wu et al. 2024, arXiv
     2401.12631), so that one without the name of its normalisation says nothing.
     """
-    parts = split(basis, reader_matrix, tolerance)
+    columns = _columns(split(basis, reader_matrix, tolerance))
     return {
-        "row": Subspace(_orthonormal(parts.row)),
-        "row_unnormalised": LinearPatch(parts.row, parts.row),
-        "null": Subspace(_orthonormal(parts.null)),
-        "null_unnormalised": LinearPatch(parts.null, parts.null),
-        "cross": LinearPatch(writers=parts.row, readers=parts.null),
+        name: Subspace(writers) if name in ("row", "null") else LinearPatch(writers, readers)
+        for name, (writers, readers) in columns.items()
     }
 
 
 def linear_effects(
     basis: Tensor, reader_matrix: Tensor, delta: Tensor, tolerance: float = TOLERANCE
 ) -> dict[str, Tensor]:
-    """Return by how much a purely linear reader's outputs move under each patch and under the `full` one.
-
-    `delta` [..., d] is source - base; each effect is [..., n_out], in float64 throughout. `full` is that of
-    the whole basis; the other names are those of `patches`.
-    """
-    wide, reader = _checked(basis, reader_matrix), reader_matrix.detach().double().cpu()
-    parts = split(basis, reader_matrix, tolerance)
-    row, null = _orthonormal(parts.row), _orthonormal(parts.null)
-    pairs = {
-        "full": (wide, wide),
-        "row": (row, row),
-        "row_unnormalised": (parts.row, parts.row),
-        "null": (null, null),
-        "null_unnormalised": (parts.null, parts.null),
-        "cross": (parts.row, parts.null),
-    }
+    """Return by how much a purely linear reader's outputs move under the patches and, as `full`, the whole
+    basis: [..., n_out] in float64 each, for source - base `delta` [..., d]."""
+    wide, reader = wide_basis(basis, reader_matrix, "a reader"), reader_matrix.detach().double().cpu()
+    columns = {"full": (wide, wide), **_columns(split(basis, reader_matrix, tolerance))}
     change = delta.detach().double().cpu()
-    return {name: change @ readers @ (reader @ writers).mT for name, (writers, readers) in pairs.items()}
+    return {name: change @ readers @ (reader @ writers).mT for name, (writers, readers) in columns.items()}
 
 
 def null_share(basis: Tensor, reader_matrix: Tensor, tolerance: float = TOLERANCE) -> Share:
-    """Return the share of a basis [d, k] in the null space of a reader [n_out, d]: the mean of |n|^2.
-
-    By chance it is the null space's share of all d dimensions. 0 for a basis without columns.
-    """
-    wide = _checked(basis, reader_matrix)
+    """Return the share of a basis [d, k] in the null space of a reader [n_out, d]: the mean of |n|^2. By
+    chance it is the null space's share of all d dimensions. 0 for a basis without columns."""
+    wide = wide_basis(basis, reader_matrix, "a reader")
     return _Seen.by(reader_matrix).null_share(wide, tolerance)
 
 
@@ -136,15 +115,13 @@ def soft_null_share(basis: Tensor, reader_matrix: Tensor, energy: float = 0.01) 
     last right singular vectors, as many as together hold at most `energy` of the sum of squared singular
     values: of a change without preferred direction the reader gets at most that share from them.
     """
-    wide, seen = _checked(basis, reader_matrix), _Seen.by(reader_matrix)
+    wide, seen = wide_basis(basis, reader_matrix, "a reader"), _Seen.by(reader_matrix)
     return seen.null_share(wide, seen.tolerance(energy))
 
 
 def energy_tolerance(reader_matrix: Tensor, energy: float = 0.01) -> float:
     """Return the tolerance for `split` and `patches` under which the null part is that of `soft_null_share`.
-
-    At least `TOLERANCE`. Raises SuiteError unless `energy` is in [0, 1).
-    """
+    At least `TOLERANCE`. Raises SuiteError unless `energy` is in [0, 1)."""
     return _Seen.by(reader_matrix).tolerance(energy)
 
 
@@ -155,17 +132,25 @@ class _Seen:
     directions: Tensor
     """All right singular vectors, best seen first, [d, d] in float64."""
     values: Tensor
-    """Their singular values, [d]."""
+    """Their singular values, filled up with zeros, [d]."""
 
     @classmethod
     def by(cls, reader_matrix: Tensor) -> _Seen:
-        return cls(*_directions(reader_matrix))
+        matrix = reader_matrix.detach().double().cpu()
+        if matrix.ndim != 2 or not matrix.shape[1] or not bool(matrix.isfinite().all()):
+            raise SuiteError(
+                expected="a reader's matrix [n_out, d_model] of finite numbers",
+                came=f"the shape {list(matrix.shape)}" if matrix.ndim != 2 else "other entries or no columns",
+                todo="take it from das.diagnostics.readers.next_readers",
+            )
+        width = matrix.shape[1]
+        if matrix.shape[0] > width:
+            matrix = torch.linalg.qr(matrix, mode="r").R
+        _, values, directions = torch.linalg.svd(matrix, full_matrices=True)
+        return cls(directions.mT, torch.cat([values, values.new_zeros(width - len(values))]))
 
     def rows(self, tolerance: float) -> Tensor:
-        return self.directions[:, : self.rank(tolerance)]
-
-    def rank(self, tolerance: float) -> int:
-        return int((self.values > tolerance * self.values[0]).sum())
+        return self.directions[:, self.values > tolerance * self.values[0]]
 
     def parts(self, basis: Tensor, tolerance: float) -> Parts:
         seen = self.rows(tolerance)
@@ -173,58 +158,40 @@ class _Seen:
         return Parts(row=row, null=basis - row)
 
     def null_share(self, basis: Tensor, tolerance: float) -> Share:
-        null, d = self.parts(basis, tolerance).null, len(self.values)
+        null = self.parts(basis, tolerance).null
         share = float(null.square().sum() / null.shape[1]) if null.shape[1] else 0.0
-        unseen = d - self.rank(tolerance)
-        return Share(share=min(share, 1.0), chance=unseen / d, directions=unseen)
+        return Share.within(share, self.directions[:, self.rows(tolerance).shape[1] :])
 
     def tolerance(self, energy: float) -> float:
-        return _tolerance(self.values, energy)
+        if not 0.0 <= energy < 1.0:
+            raise SuiteError(
+                expected="a share of energy of at least 0 and below 1",
+                came=str(energy),
+                todo="give 0.01, say",
+            )
+        values, squares = self.values, self.values.square().flip(0)
+        total = squares.sum()
+        if not total > 0:
+            return TOLERANCE
+        count = int((squares.cumsum(0) <= energy * total).sum())
+        # Equal singular values stay together, on the side that the reader sees.
+        smallest_seen = float(values[len(values) - count - 1])
+        below = values[values < smallest_seen * (1 - TOLERANCE)]
+        if not len(below):
+            return TOLERANCE
+        return max(TOLERANCE, (float(below[0]) + smallest_seen) / 2 / float(values[0]))
 
 
-def _tolerance(values: Tensor, energy: float) -> float:
-    if not 0.0 <= energy < 1.0:
-        raise SuiteError(
-            expected="a share of energy of at least 0 and below 1", came=str(energy), todo="give 0.01, say"
-        )
-    squares = values.square().flip(0)
-    total = squares.sum()
-    if not total > 0:
-        return TOLERANCE
-    count = int((squares.cumsum(0) <= energy * total).sum())
-    # Equal singular values stay together, on the side that the reader sees.
-    smallest_seen = float(values[len(values) - count - 1])
-    below = values[values < smallest_seen * (1 - TOLERANCE)]
-    return (
-        max(TOLERANCE, (float(below[0]) + smallest_seen) / 2 / float(values[0])) if len(below) else TOLERANCE
-    )
-
-
-def _directions(reader_matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """Return all right singular vectors [d, d] and singular values [d], filled up with zeros, in float64."""
-    matrix = reader_matrix.detach().double().cpu()
-    if matrix.ndim != 2 or not matrix.shape[1] or not bool(matrix.isfinite().all()):
-        raise SuiteError(
-            expected="a reader's matrix [n_out, d_model] of finite numbers",
-            came=f"the shape {list(matrix.shape)}" if matrix.ndim != 2 else "other entries or no columns",
-            todo="take it from das.diagnostics.readers.next_readers",
-        )
-    width = matrix.shape[1]
-    if matrix.shape[0] > width:
-        matrix = torch.linalg.qr(matrix, mode="r").R
-    _, values, directions = torch.linalg.svd(matrix, full_matrices=True)
-    return directions.mT, torch.cat([values, values.new_zeros(width - len(values))])
-
-
-def _checked(basis: Tensor, reader_matrix: Tensor) -> Tensor:
-    if basis.ndim != 2 or reader_matrix.ndim != 2 or basis.shape[0] != reader_matrix.shape[1]:
-        raise SuiteError(
-            expected="a basis [d_model, k] and a reader [n_out, d_model] of one width",
-            came=f"the shapes {list(basis.shape)} and {list(reader_matrix.shape)}",
-            todo="use the readers of the site that the basis was found at",
-        )
-    check_orthonormal(basis, what="a basis")
-    return basis.detach().double().cpu()
+def _columns(parts: Parts) -> dict[str, tuple[Tensor, Tensor]]:
+    """Return by patch along which columns is written and along which is read."""
+    row, null = _orthonormal(parts.row), _orthonormal(parts.null)
+    return {
+        "row": (row, row),
+        "row_unnormalised": (parts.row, parts.row),
+        "null": (null, null),
+        "null_unnormalised": (parts.null, parts.null),
+        "cross": (parts.row, parts.null),
+    }
 
 
 def _orthonormal(part: Tensor) -> Tensor:

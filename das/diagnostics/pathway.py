@@ -1,7 +1,4 @@
-"""Whether an interchange works through hidden units driven to where no natural run drives them.
-
-It knows prompts and positions, no attributes.
-"""
+"""Whether an interchange works through hidden units driven to where no natural run drives them."""
 
 from __future__ import annotations
 
@@ -17,14 +14,12 @@ from das.diagnostics.modules import mlp_output
 from das.engine.base.batch import PaddedRows, PromptEncoder, pad_rows, plan_batches
 from das.engine.base.checks import check_row_lengths
 from das.engine.base.hooks import captured, clipped
-from das.engine.base.protocol import PromptPair
+from das.engine.base.protocol import SwappedPrompts
 from das.engine.engines.base_engine import BaseEngine
 from das.engine.engines.direct import Change, DirectEngine
-from das.featurizers.base import Featurizer
 from das.methods.common.base import NotApplicableError
 from das.models.base import Place, TargetModel
 from das.sites import Site
-from ravel.asking.answerer import Decided
 from ravel.common.errors import SuiteError
 from ravel.terms.schema import Completion, Prompt
 
@@ -121,16 +116,9 @@ class _ClampedEngine(DirectEngine):
             stack.enter_context(super()._swap(padded, places, site, change))
             yield
 
-    def complete_swapped(
-        self,
-        pairs: Sequence[PromptPair],
-        site: Site,
-        featurizer: Featurizer | None,
-        max_new_tokens: int,
-        decided: Decided | None = None,
-    ) -> list[Completion]:
-        """Continue each base greedily after the clamped interchange; the row runs again for each token."""
-        return BaseEngine.complete_swapped(self, pairs, site, featurizer, max_new_tokens, decided)
+    def _continued(self, asked: SwappedPrompts) -> list[Completion]:
+        """Within the clamped interchange the row runs again for each token."""
+        return BaseEngine._continued(self, asked)
 
     def _check_site(self, site: Site) -> None:
         if site != self._ranges.site:

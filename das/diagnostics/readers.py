@@ -1,7 +1,5 @@
 """Which linear maps of a model read a site's vector next, found by following values through a forward pass.
-
-It knows no subspace and no attribute.
-"""
+It knows no subspace and no attribute."""
 
 from __future__ import annotations
 
@@ -88,10 +86,8 @@ def next_readers(target: TargetModel, site: Site) -> tuple[Reader, ...]:
 
 
 def unembedding_rows(target: TargetModel, token_ids: Sequence[int]) -> Tensor:
-    """Return the stream directions that the logits of these tokens read, [n_tokens, d_model] in float64.
-
-    Rows of the vocabulary projection with the final norm folded in, as in `next_readers`.
-    """
+    """Return the stream directions that the logits of these tokens read, [n_tokens, d_model] in float64. Rows
+    of the vocabulary projection with the final norm folded in, as in `next_readers`."""
     weight, fold = _head(target)
     rows = weight[torch.tensor(list(token_ids), dtype=torch.long, device=weight.device)]
     return rows.double().cpu() @ fold
@@ -287,11 +283,8 @@ def _compressed(weight: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _linear_part(module: nn.Module, width: int) -> Tensor:
-    """Return the linear map [n_out, n_in] that a linear layer is, or a norm up to a factor per vector.
-
-    A norm gives every unit vector the same factor, so that its values there are the columns of the map,
-    whatever the norm adds to its weight and whether it centres.
-    """
+    """Return the linear map [n_out, n_in] that a linear layer is, or a norm up to a factor per vector. A norm
+    gives every unit vector the same factor, so its values there are the columns of the map."""
     if "norm" not in type(module).__name__.lower():
         return weight_of(module).double().cpu()
     wide: Callable[[Tensor], Tensor] = copy.deepcopy(module).double().cpu()

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from das.diagnostics.patches import row_space
-from das.diagnostics.share import Share
-from das.featurizers.orthonormal import check_orthonormal
+from das.diagnostics.share import Share, wide_basis
+from das.methods.common.coordinates import fixed_signs
 from ravel.common.errors import SuiteError
 
 __all__ = ["readout_share", "top_directions"]
@@ -22,17 +21,10 @@ def readout_share(basis: Tensor, directions: Tensor) -> Share:
     directions as the model is wide, every share is 1 and says nothing. 0 for a basis without columns. Raises
     SuiteError for other widths.
     """
-    if basis.ndim != 2 or directions.ndim != 2 or directions.shape[1] != basis.shape[0]:
-        raise SuiteError(
-            expected="a basis [d_model, k] and directions [n, d_model] of one width",
-            came=f"the shapes {list(basis.shape)} and {list(directions.shape)}",
-            todo="give directions as rows, of the site that the basis was found at",
-        )
-    check_orthonormal(basis, what="a basis")
+    wide = wide_basis(basis, directions, "directions")
     span = row_space(directions)
-    inside = span.mT @ basis.detach().double().cpu()
-    share = float(inside.square().sum() / inside.shape[1]) if inside.shape[1] else 0.0
-    return Share(min(share, 1.0), chance=span.shape[1] / span.shape[0], directions=int(span.shape[1]))
+    inside = span.mT @ wide
+    return Share.within(float(inside.square().sum() / inside.shape[1]) if inside.shape[1] else 0.0, span)
 
 
 def top_directions(matrix: Tensor, r: int) -> Tensor:
@@ -49,8 +41,4 @@ def top_directions(matrix: Tensor, r: int) -> Tensor:
             came=str(r),
             todo="ask for fewer or give more rows",
         )
-    kept = span[:, :r]
-    if not r:
-        return kept
-    largest = kept.gather(0, kept.abs().argmax(dim=0, keepdim=True))
-    return kept * torch.where(largest < 0, -1.0, 1.0)
+    return fixed_signs(span[:, :r]) if r else span[:, :r]

@@ -3,7 +3,7 @@
 from das.featurizers.base import Featurizer
 from das.featurizers.dictionary import Activation, Dictionary
 from das.featurizers.masked import MaskedBasis
-from das.featurizers.orthonormal import OrthonormalColumns, retract
+from das.featurizers.orthonormal import retract
 from das.featurizers.storage import FeaturizerHeader, load_featurizer, save_featurizer
 from das.featurizers.subspace import Subspace
 
@@ -13,7 +13,6 @@ __all__ = [
     "Featurizer",
     "FeaturizerHeader",
     "MaskedBasis",
-    "OrthonormalColumns",
     "Subspace",
     "load_featurizer",
     "retract",

@@ -1,7 +1,5 @@
 """The one abstraction of the suite: coordinates of a vector, a choice among them, and the swap, written once.
-
-A featurizer knows vectors only: no model, no prompts, no attributes, no method that found it.
-"""
+A featurizer knows vectors only: no model, no prompts, no attributes, no method that found it."""
 
 from __future__ import annotations
 
@@ -35,9 +33,9 @@ class Featurizer(nn.Module, ABC):
         """Length d_model of the vectors this featurizer acts on."""
 
     @property
-    @abstractmethod
     def size(self) -> int:
-        """How many coordinates are swapped."""
+        """How many coordinates are swapped: those of which more than half is."""
+        return int((self.mask() > 0.5).sum())
 
     @abstractmethod
     def encode(self, vectors: Tensor) -> Tensor:
@@ -49,8 +47,7 @@ class Featurizer(nn.Module, ABC):
 
     @abstractmethod
     def mask(self) -> Tensor:
-        """Return the choice among coordinates, [n_features], each from 0 (base's stays) to 1 (source's
-        comes)."""
+        """Return the choice among coordinates, [n_features], from 0 (base's stays) to 1 (source's comes)."""
 
     def _repr_html_(self) -> str:
         """Return what a notebook shows: kind, sizes, and what happens to what the encoder loses."""

@@ -1,5 +1,4 @@
-"""An autoencoder's features with a choice among them; what the autoencoder loses stays with the base. Its
-training is not known here."""
+"""An autoencoder's features with a choice among them; what the autoencoder loses stays with the base."""
 
 from __future__ import annotations
 
@@ -12,9 +11,11 @@ from torch import Tensor
 from das.featurizers.base import Featurizer
 from ravel.common.errors import SuiteError, unknown_name
 
-__all__ = ["Activation", "ActivationKind", "Dictionary"]
+__all__ = ["DICTIONARY_TENSORS", "Activation", "ActivationKind", "Dictionary"]
 
 ActivationKind = Literal["relu", "top_k", "jump_relu"]
+DICTIONARY_TENSORS = ("encoder", "encoder_bias", "decoder", "decoder_bias", "centre")
+"""Tensors of every dictionary besides its mask."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +86,7 @@ class Dictionary(Featurizer):
         centre: Tensor | None = None,
         keeps_error: bool = True,
     ) -> None:
-        """Keep all tensors as given, in float32. Raises SuiteError if a shape does not fit or the mask leaves
-        [0, 1]."""
+        """Keep all in float32. Raises SuiteError if a shape does not fit or the mask leaves [0, 1]."""
         super().__init__()
         self.keeps_error = keeps_error
         middle = torch.zeros_like(decoder_bias) if centre is None else centre
@@ -112,11 +112,6 @@ class Dictionary(Featurizer):
     def width(self) -> int:
         """Length d_model of the vectors."""
         return int(self.encoder.shape[0])
-
-    @property
-    def size(self) -> int:
-        """Number of features that are swapped by more than half."""
-        return int((self.weights > 0.5).sum())
 
     def encode(self, vectors: Tensor) -> Tensor:
         """Return the features: [..., d_model] to [..., n_features]."""
@@ -144,15 +139,9 @@ class Dictionary(Featurizer):
 
     def with_mask(self, mask: Tensor, *, keeps_error: bool = True) -> Dictionary:
         """Return the same dictionary with another choice, `mask` [n_features], through which gradients pass.
-
-        Tensors are shared, not copied. Raises SuiteError for a mask of another shape or outside [0, 1].
-        """
+        Tensors are shared, not copied. Raises SuiteError for a mask of another shape or outside [0, 1]."""
         return Dictionary(
-            encoder=self.encoder,
-            encoder_bias=self.encoder_bias,
-            decoder=self.decoder,
-            decoder_bias=self.decoder_bias,
-            centre=self.centre,
+            **{name: getattr(self, name) for name in DICTIONARY_TENSORS},
             mask=mask,
             activation=Activation(self.activation, self.k, self.threshold),
             keeps_error=keeps_error,

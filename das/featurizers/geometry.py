@@ -62,10 +62,7 @@ def principal_cosines(first: Featurizer, second: Featurizer) -> Tensor:
 
 def overlap(cosines: Tensor) -> float | None:
     """Return the mean squared cosine: the share of the smaller part that lies in the larger; None if there is
-    no angle.
-
-    Two random subspaces of d dimensions with k_1 <= k_2 have k_2 / d on average.
-    """
+    no angle. Two random subspaces of d dimensions with k_1 <= k_2 have k_2 / d on average."""
     return float(cosines.square().mean()) if cosines.numel() else None
 
 

@@ -1,5 +1,4 @@
-"""Chosen coordinates of a basis of the whole space: neurons, rotated neurons, or everything; how they were
-chosen is not known here."""
+"""Chosen coordinates of a basis of the whole space: neurons, rotated neurons, or everything."""
 
 from __future__ import annotations
 
@@ -17,8 +16,7 @@ __all__ = ["MaskedBasis"]
 
 @final
 class MaskedBasis(Featurizer):
-    """A basis of the whole space with a weight per coordinate; without a basis the coordinates are the
-    neurons themselves."""
+    """A basis of the whole space with a weight per coordinate; without a basis, the neurons themselves."""
 
     kind = "masked_basis"
 
@@ -28,11 +26,8 @@ class MaskedBasis(Featurizer):
     """Orthonormal columns, [d_model, d_model], or None for the neurons."""
 
     def __init__(self, mask: Tensor, basis: Tensor | None = None) -> None:
-        """Keep `mask` and `basis` as given, so that gradients reach whatever they were computed from.
-
-        Raises SuiteError for a mask outside [0, 1] or of another shape than [d_model], and a basis that is
-        not square or not orthonormal.
-        """
+        """Keep both as given, so that gradients reach whatever they came from. Raises SuiteError for a mask
+        outside [0, 1] or not [d_model], and a basis that is not square or not orthonormal."""
         super().__init__()
         _check_mask(mask)
         if basis is not None and basis.shape != (mask.shape[0], mask.shape[0]):
@@ -50,11 +45,6 @@ class MaskedBasis(Featurizer):
     def width(self) -> int:
         """Length d_model of the vectors."""
         return int(self.weights.shape[0])
-
-    @property
-    def size(self) -> int:
-        """Number of coordinates that are swapped by more than half."""
-        return int((self.weights > 0.5).sum())
 
     def encode(self, vectors: Tensor) -> Tensor:
         """Return the coordinates in the basis: [..., d_model] to [..., d_model]."""

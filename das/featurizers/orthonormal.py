@@ -1,15 +1,14 @@
-"""Matrices with orthonormal columns: the way back onto them and a parametrisation for training; no featurizer
-is known here."""
+"""Matrices with orthonormal columns, and the way back onto them; no featurizer is known here."""
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from das.threads import one_thread
 from ravel.common.errors import SuiteError
 
-__all__ = ["TOLERANCE", "OrthonormalColumns", "check_orthonormal", "deviation", "retract"]
+__all__ = ["TOLERANCE", "check_orthonormal", "deviation", "retract"]
 
 TOLERANCE = 1e-5
 """Largest deviation of an entry of Q^T Q from the identity's that still counts as orthonormal, in float32."""
@@ -55,19 +54,3 @@ def check_orthonormal(matrix: Tensor, *, what: str) -> None:
             came=f"a deviation of {worst:.3g}",
             todo="pass it through das.featurizers.retract first",
         )
-
-
-class OrthonormalColumns(nn.Module):
-    """A parametrisation for `torch.nn.utils.parametrize`: the free matrix is seen through `retract`.
-
-    Whatever an optimiser does to the free matrix, what is seen has orthonormal columns, and gradients reach
-    the matrix.
-    """
-
-    def forward(self, matrix: Tensor) -> Tensor:
-        """Return the retraction of the free matrix, [d, k]."""
-        return retract(matrix)
-
-    def right_inverse(self, matrix: Tensor) -> Tensor:
-        """Return a free matrix that is seen as the retraction of `matrix`, [d, k]."""
-        return retract(matrix)

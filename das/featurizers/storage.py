@@ -1,5 +1,4 @@
-"""Featurizers on disk: `featurizer.safetensors` beside `featurizer.json`; how they were found is not known
-here."""
+"""Featurizers on disk: `featurizer.safetensors` and `featurizer.json`; not how they were found."""
 
 from __future__ import annotations
 
@@ -14,7 +13,7 @@ from safetensors.torch import save as write_tensors
 from torch import Tensor
 
 from das.featurizers.base import Featurizer
-from das.featurizers.dictionary import Activation, Dictionary
+from das.featurizers.dictionary import DICTIONARY_TENSORS, Activation, Dictionary
 from das.featurizers.masked import MaskedBasis
 from das.featurizers.subspace import Subspace
 from das.sites import Site
@@ -31,6 +30,7 @@ FEATURIZER_SCHEMA_VERSION = 1
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _TENSORS = "featurizer.safetensors"
 _HEADER = "featurizer.json"
+_DESCRIBED = {"schema_version", "kind", "size", "width", "settings", "tensors", "tensors_sha256"}
 _MEND = "restore the file from the run that wrote it"
 
 
@@ -61,11 +61,8 @@ class FeaturizerHeader:
 
 
 def save_featurizer(featurizer: Featurizer, folder: Path, header: FeaturizerHeader) -> None:
-    """Write the two files of a featurizer into `folder`; equal featurizers and headers give equal bytes.
-
-    The header is written last and holds the hash of the tensors, so that an interrupted save is seen when
-    loading. Raises SuiteError where the folder can't be written to, or a number is not finite.
-    """
+    """Write the two files of a featurizer into `folder`; equal ones give equal bytes. The header is written
+    last. Raises SuiteError where the folder can't be written to, or a number is not finite."""
     # Two buffers may be one tensor, as where an autoencoder's centre is its decoder's bias; both are kept.
     buffers = sorted(featurizer.named_buffers(remove_duplicate=False))
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in buffers}
@@ -83,12 +80,9 @@ def load_featurizer(
     instance_fingerprint: str | None = None,
     allow_foreign: bool = False,
 ) -> tuple[Featurizer, FeaturizerHeader]:
-    """Read a featurizer and its header, on the CPU.
-
-    A fingerprint that is given must be the header's, unless `allow_foreign`. Raises SuiteError for absent,
-    truncated or foreign files, another schema, tensors that are not those of the header, and numbers that are
-    not finite or not orthonormal.
-    """
+    """Read a featurizer and its header, on the CPU. A fingerprint that is given must be the header's, unless
+    `allow_foreign`. Raises SuiteError for absent, truncated or foreign files, another schema, tensors that
+    are not those of the header, and numbers that are not finite or not orthonormal."""
     origin = folder / _HEADER
     described = _read_described(origin)
     header = _header_of(described, origin)
@@ -102,6 +96,9 @@ def load_featurizer(
 def _described(
     featurizer: Featurizer, header: FeaturizerHeader, tensors: dict[str, Tensor], content: bytes
 ) -> dict[str, Any]:
+    settings: dict[str, Any] = {}
+    if isinstance(featurizer, Dictionary):
+        settings = {name: getattr(featurizer, name) for name in ("activation", "k", "keeps_error")}
     return {
         **asdict(header),
         "site": str(header.site),
@@ -109,21 +106,10 @@ def _described(
         "kind": featurizer.kind,
         "size": featurizer.size,
         "width": featurizer.width,
-        "settings": _settings_of(featurizer),
+        "settings": settings,
         "tensors": _shapes_of(tensors),
         "tensors_sha256": hashlib.sha256(content).hexdigest(),
     }
-
-
-def _settings_of(featurizer: Featurizer) -> dict[str, Any]:
-    """Return what a featurizer is besides its tensors."""
-    if isinstance(featurizer, Dictionary):
-        return {
-            "activation": featurizer.activation,
-            "k": featurizer.k,
-            "keeps_error": featurizer.keeps_error,
-        }
-    return {}
 
 
 def _shapes_of(tensors: dict[str, Tensor]) -> dict[str, Any]:
@@ -134,24 +120,16 @@ def _shapes_of(tensors: dict[str, Tensor]) -> dict[str, Any]:
 
 
 def _read_described(origin: Path) -> dict[str, Any]:
-    described = read_json(origin)
-    if isinstance(described, dict) and "schema_version" in described:
+    content = read_json(origin)
+    described: dict[str, Any] = content if isinstance(content, dict) else {}
+    if "schema_version" in described:
         version = described["schema_version"]
         check_version(version, FEATURIZER_SCHEMA_VERSION, what="a featurizer", origin=str(origin))
-    wanted = {f.name for f in fields(FeaturizerHeader)} | {
-        "schema_version",
-        "kind",
-        "size",
-        "width",
-        "settings",
-        "tensors",
-        "tensors_sha256",
-    }
-    if not isinstance(described, dict) or not wanted <= described.keys():
-        missing = sorted(wanted - described.keys()) if isinstance(described, dict) else sorted(wanted)
+    missing = _DESCRIBED.union(f.name for f in fields(FeaturizerHeader)) - described.keys()
+    if missing:
         raise SuiteError(
             expected=f"a featurizer's header in {origin}",
-            came=f"a file without {', '.join(missing)}",
+            came=f"a file without {', '.join(sorted(missing))}",
             todo="name a folder that `ravel fit` wrote",
         )
     return described
@@ -246,13 +224,9 @@ def _dictionary(tensors: dict[str, Tensor], settings: dict[str, Any]) -> Diction
         raise TypeError(f"an activation, k and keeps_error of their types, but {settings}")
     activation = Activation(kind, k=k, threshold=tensors.get("threshold"))  # type: ignore[arg-type]
     return Dictionary(
-        encoder=tensors["encoder"],
-        encoder_bias=tensors["encoder_bias"],
-        decoder=tensors["decoder"],
-        decoder_bias=tensors["decoder_bias"],
+        **{name: tensors[name] for name in DICTIONARY_TENSORS},
         mask=tensors["weights"],
         activation=activation,
-        centre=tensors["centre"],
         # Files from before this setting have none; all of them kept the error.
         keeps_error=keeps_error,
     )

@@ -1,5 +1,4 @@
-"""A linear subspace: its coordinates are swapped whole, its complement stays. No method that found it is
-known here."""
+"""A linear subspace: its coordinates are swapped whole, its complement stays."""
 
 from __future__ import annotations
 
@@ -37,11 +36,9 @@ class Subspace(Featurizer):
     """Columns along which is read, [d_model, k] with `reader^T basis = I`; None: `basis` itself."""
 
     def __init__(self, basis: Tensor, reader: Tensor | None = None) -> None:
-        """Keep both as given, so that a gradient reaches whatever they were computed from.
-
-        Raises SuiteError if `basis` is not a matrix of at most d_model orthonormal columns, or `reader` does
-        not read its columns as the unit vectors. `Subspace.oblique` makes both of any two such matrices.
-        """
+        """Keep both as given, so that a gradient reaches whatever they were computed from. Raises SuiteError
+        if `basis` is not a matrix of at most d_model orthonormal columns, or `reader` does not read its
+        columns as the unit vectors. `Subspace.oblique` makes both of any two such matrices."""
         super().__init__()
         if basis.ndim != 2 or basis.shape[1] > basis.shape[0]:
             raise SuiteError(
@@ -57,11 +54,9 @@ class Subspace(Featurizer):
 
     @classmethod
     def oblique(cls, readers: Tensor, writers: Tensor) -> Subspace:
-        """Return the projection `writers (readers^T writers)^-1 readers^T`; both are [d_model, k].
-
-        The readers say which coordinates of a vector count, the writers in which directions a change of them
-        is written; k must not exceed the rank of `readers^T writers`. Computed in float64.
-        """
+        """Return the projection `writers (readers^T writers)^-1 readers^T`; both are [d_model, k]. The
+        readers say which coordinates of a vector count, the writers in which directions a change of them is
+        written; k must not exceed the rank of `readers^T writers`. Computed in float64."""
         wide_readers, wide_writers = readers.double(), writers.double()
         gram = wide_readers.mT @ wide_writers
         with one_thread():
@@ -75,11 +70,6 @@ class Subspace(Featurizer):
         """Length d_model of the vectors."""
         return int(self.basis.shape[0])
 
-    @property
-    def size(self) -> int:
-        """Dimension k of the subspace."""
-        return int(self.basis.shape[1])
-
     def encode(self, vectors: Tensor) -> Tensor:
         """Return the coordinates in the subspace: [..., d_model] to [..., k]."""
         return vectors @ (self.basis if self.reader is None else self.reader)
@@ -90,7 +80,7 @@ class Subspace(Featurizer):
 
     def mask(self) -> Tensor:
         """Return ones, [k]: every coordinate is swapped."""
-        return torch.ones(self.size, dtype=self.basis.dtype, device=self.basis.device)
+        return self.basis.new_ones(self.basis.shape[1])
 
 
 def _check_reader(reader: Tensor, basis: Tensor) -> None:

@@ -1,7 +1,4 @@
-"""A safetensors file before its tensors are read: the length, names, types and places its header states.
-
-What the tensors mean is not known here.
-"""
+"""A safetensors file before its tensors are read: length, names, types and places as its header states."""
 
 from __future__ import annotations
 
@@ -22,10 +19,8 @@ _ITEM = 4
 
 def check_tensor_file(content: bytes, *, origin: str) -> None:
     """Raise SuiteError unless the bytes are a safetensors file of float32 tensors that lie one after another.
-
     The header must be no longer than the file or `MAX_HEADER_BYTES`, its JSON must hold each name once, and
-    the tensors' places must cover all that follows, without gap or overlap, each as its shape says.
-    """
+    the tensors' places must cover all that follows, without gap or overlap, each as its shape says."""
     if problem := _problem(content):
         raise SuiteError(
             expected=f"the complete safetensors file of float32 tensors at {origin}",

@@ -1,5 +1,4 @@
-"""What is read from a foreign file: a featurizer, where the file says it belongs, and what was left out. No
-format is known here."""
+"""What is read from a foreign file: a featurizer, where the file says it belongs, and what was left out."""
 
 from __future__ import annotations
 
@@ -62,11 +61,8 @@ def check_place(place: StatedPlace, site: Site, origin: Path) -> None:
 def one_part(
     parts: Mapping[str, Part], layers: Mapping[str, int | None], origin: Path, *, part: str | None, layer: int
 ) -> tuple[str, Part]:
-    """Return the one of several parts that is named, or else the only one, or the only one of the layer.
-
-    `layers` says of each part which layer it is for, if that is known. Raises SuiteError where there is none,
-    or no single one.
-    """
+    """Return the one of several parts that is named, or the only one, or the only one for the layer, which
+    `layers` says of each if it is known. Raises SuiteError where there is no single one."""
     if part is not None:
         if part not in parts:
             raise SuiteError(
@@ -86,10 +82,8 @@ def one_part(
 
 
 def first_columns(imported: Imported, size: int | None) -> Imported:
-    """Return the same with the first `size` columns of its subspace alone; None keeps all.
-
-    Raises SuiteError for what is no subspace, and for a size that it does not have.
-    """
+    """Return the same with the first `size` columns of its subspace alone; None keeps all. Raises SuiteError
+    for what is no subspace, and for a size that it does not have."""
     if size is None:
         return imported
     found = imported.featurizer

@@ -1,15 +1,12 @@
-"""Featurizers in the form of MIB's causal-variable track (CausalAbstraction's `save_modules`), to and fro.
-
-A unit is three files: `_featurizer`, `_inverse_featurizer` and `_indices`. Rotations are stored as
-[d_model, k] with orthonormal *columns*; what a rotation loses is added back, as here.
-"""
+"""Featurizers in the form of MIB's causal-variable track (CausalAbstraction's `save_modules`), to and fro. A
+unit is three files: `_featurizer`, `_inverse_featurizer` and `_indices`. Rotations are stored as [d_model, k]
+with orthonormal *columns*; what a rotation loses is added back, as here."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,6 +21,7 @@ from das.interop.torch_files import (
     plain_state,
     plain_tensor,
     read_torch_file,
+    unfit,
     write_torch_file,
 )
 from das.sites import Position, Site, Stream
@@ -46,18 +44,14 @@ _INVERSES = {_ROTATION: "SubspaceInverseFeaturizerModule", _IDENTITY: "IdentityI
 # --- out
 
 
-@dataclass(frozen=True, slots=True)
-class _Triple:
-    """What the three files hold."""
+class _Triple(NamedTuple):
+    """What the three files hold: of a class of featurizing modules orthonormal columns [d_model, k], how many
+    coordinates, and which of them are swapped; None for all."""
 
     kind: str
-    """The class of the featurizing module."""
     rotation: Tensor | None
-    """Orthonormal columns, [d_model, k]."""
     n_features: int
-    """Number of coordinates."""
     indices: list[int] | None
-    """Coordinates that are swapped; None for all."""
 
 
 def unit_name(site: Site) -> str:
@@ -75,11 +69,9 @@ def unit_name(site: Site) -> str:
 
 
 def export_mib(featurizer: Featurizer, site: Site, folder: Path) -> str:
-    """Write the three files of a featurizer into `folder`; return MIB's name of the unit.
-
-    Equal featurizers give equal bytes. Raises SuiteError for soft masks, dictionaries (MIB loads those by
-    their release), oblique subspaces, empty choices, and streams without a unit.
-    """
+    """Write the three files of a featurizer into `folder`; return MIB's name of the unit. Equal featurizers
+    give equal bytes. Raises SuiteError for soft masks, dictionaries (MIB loads those by their release),
+    oblique subspaces, empty choices, and streams without a unit."""
     name, triple = unit_name(site), _triple(featurizer)
     extra: dict[str, Any] = {}
     state: dict[str, Tensor] = {}
@@ -156,11 +148,7 @@ def read_mib(path: Path, *, width: int | None = None, layer: int = 0, part: str 
     columns = _rotation(info, state, origin)
     other = stored_weight(inverse_state, "rotate.", origin)
     if other.shape != columns.basis.shape or float((other - columns.basis).abs().max()) > 1e-3:
-        raise SuiteError(
-            expected=f"the same rotation in both files of {name}",
-            came="two different ones",
-            todo="restore the files from where they come from",
-        )
+        raise unfit(f"the same rotation in both files of {name}", "two different ones")
     return Imported(_swapped_columns(columns.basis, indices, origin), kind, place, columns.notes)
 
 
@@ -216,45 +204,27 @@ def _rotation(info: dict[str, Any], state: dict[str, Any], origin: Path) -> Colu
     if isinstance(extra, dict) and "rotation_matrix" in extra:
         stated = plain_tensor(extra, "rotation_matrix", origin, shape=tuple(columns.basis.shape))
         if float((stated - columns.basis).abs().max()) > 1e-2:
-            raise SuiteError(
-                expected=f"the rotation of the state dict as rotation_matrix in {origin}",
-                came="another one",
-                todo="save the unit again",
-            )
+            raise unfit(f"the rotation of the state dict as rotation_matrix in {origin}", "another one")
     return columns
 
 
 def _indices(path: Path) -> list[int] | None:
-    try:
-        found = read_json(path)
-    except (ValueError, RecursionError):
-        found = "no JSON"
-    if found is None:
+    places = read_json(path)
+    if places is None:
         return None
-    if not isinstance(found, list) or not all(type(place) is int for place in found):
-        raise SuiteError(
-            expected=f"a list of whole numbers, or null, in {path}",
-            came=f"a {type(found).__name__}",
-            todo="restore the file from where it comes from",
-        )
-    return found
+    if not isinstance(places, list) or not all(type(place) is int for place in places):
+        raise unfit(f"a list of whole numbers, or null, in {path}", f"a {type(places).__name__}")
+    return places
 
 
 def _mask(indices: list[int] | None, size: Any, origin: Path) -> Tensor:
     if type(size) is not int or not 1 <= size <= 1 << 20:
-        raise SuiteError(
-            expected=f"the number of features in {origin}",
-            came=repr(size)[:80],
-            todo="name the model that it was made for",
-        )
+        todo = "name the model that it was made for"
+        raise unfit(f"the number of features in {origin}", repr(size)[:80], todo)
     if indices is None:
         return torch.ones(size)
     if not all(0 <= place < size for place in indices) or len(set(indices)) != len(indices):
-        raise SuiteError(
-            expected=f"indices from 0 to {size - 1}, each once, beside {origin}",
-            came=f"{str(indices)[:80]}",
-            todo="restore the file from where it comes from",
-        )
+        raise unfit(f"indices from 0 to {size - 1}, each once, beside {origin}", str(indices)[:80])
     mask = torch.zeros(size)
     mask[indices] = 1.0
     return mask

@@ -1,5 +1,4 @@
-"""Paths of modules in a model, such as `model.layers[3].mlp.output`, as places of the suite. It knows the
-parts that a family declares; no file format."""
+"""Paths of modules in a model, such as `model.layers[3].mlp.output`, as places of the suite."""
 
 from __future__ import annotations
 
@@ -49,10 +48,8 @@ class ModulePath:
         return next((int(part) for part in self.parts if part.isdecimal()), None)
 
     def place(self) -> StatedPlace:
-        """Return what the text alone says: the block and, where the path ends there, which stream.
-
-        What goes into a block is what the one before it leaves.
-        """
+        """Return what the text alone says: the block and, where the path ends there, which stream. What goes
+        into a block is what the one before it leaves."""
         layer, whole = self.layer, bool(self.parts) and self.parts[-1].isdecimal()
         if not whole or layer is None or self.side is None or sum(map(str.isdecimal, self.parts)) > 1:
             return StatedPlace(layer)
@@ -62,11 +59,9 @@ class ModulePath:
 
 
 def place_of_path(path: ModulePath, target: TargetModel | None) -> tuple[StatedPlace, tuple[str, ...]]:
-    """Return which place of the suite a path is, with a note on what could not be checked.
-
-    The module is looked up in `target`, where there is one, and compared with the parts of its family; what
-    is not found there is read from the text. Raises SuiteError for a module that is known and no site.
-    """
+    """Return which place of the suite a path is, with a note on what could not be checked. The module is
+    looked up in `target`, where there is one, and compared with the parts of its family; what is not found
+    there is read from the text. Raises SuiteError for a module that is known and no site."""
     stated = path.place()
     if target is None or path.side is None:
         return stated, () if stated.stream else (

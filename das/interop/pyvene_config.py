@@ -1,7 +1,4 @@
-"""What the config of a folder that pyvene saved says: which interventions there are, and where they act.
-
-It knows names and places; not what an intervention's weights mean.
-"""
+"""What the config of a folder that pyvene saved says: which interventions there are, and where they act."""
 
 from __future__ import annotations
 
@@ -97,11 +94,8 @@ def _stated(component: str, layer: Any) -> StatedPlace:
 
 
 def place_of(listed: Listed, path: Path, target: TargetModel | None) -> tuple[StatedPlace, tuple[str, ...]]:
-    """Return where a listed intervention acts, with a note on what could not be checked.
-
-    `path` is the config's, for errors; in `target` a module's path is looked up. Raises SuiteError for what
-    is known to be no site.
-    """
+    """Return where a listed intervention acts, with a note on what could not be checked; in `target` a
+    module's path is looked up. Raises SuiteError, with the config's `path`, for what is no site."""
     module = ModulePath.parse(listed.component)
     if module is not None:
         return place_of_path(module, target)

@@ -1,7 +1,4 @@
-"""Featurizers as folders that `pyvene.IntervenableModel.load` opens; pyvene itself writes them.
-
-It knows pyvene's interventions and names of streams; nothing of methods or scores.
-"""
+"""Featurizers as folders that `pyvene.IntervenableModel.load` opens; pyvene itself writes them."""
 
 from __future__ import annotations
 

@@ -1,9 +1,6 @@
 """Folders that pyvene's `save` wrote, as featurizers of the suite; pyvene is not imported and none of its
-classes is made.
-
-pyvene multiplies rows of vectors from the right, `x @ weight`, so that the directions are the *columns* of
-what it stores; papers that write R x have them as rows.
-"""
+classes is made. pyvene multiplies rows of vectors from the right, `x @ weight`, so that the directions are
+the *columns* of what it stores; papers that write R x have them as rows."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ from das.featurizers.subspace import Subspace
 from das.interop.foreign import Imported, one_part
 from das.interop.pyvene_config import CONFIG, Listed, listed_interventions, place_of
 from das.interop.rotations import columns_of, stored_weight
-from das.interop.torch_files import names_of, plain_state, plain_tensor, read_torch_file
+from das.interop.torch_files import names_of, plain_state, plain_tensor, read_torch_file, unfit
 from das.models.base import TargetModel
 from ravel.common.errors import SuiteError
 
@@ -81,22 +78,16 @@ def _count(swapped: Any, most: int, path: Path) -> int:
     if swapped is None:
         return most
     if type(swapped) is not int or swapped < 0:
-        raise SuiteError(
-            expected=f"a number of leading coordinates as interchange dimension beside {path}",
-            came=repr(swapped)[:80],
-            todo="restore the folder from where it comes from",
-        )
+        expected = f"a number of leading coordinates as interchange dimension beside {path}"
+        raise unfit(expected, repr(swapped)[:80])
     return min(swapped, most)
 
 
 def _plain(listed: Listed, width: int | None, path: Path) -> Featurizer:
     size = width if width is not None else listed.swapped
     if type(size) is not int or not 1 <= size <= 1 << 20:
-        raise SuiteError(
-            expected=f"the length of the vectors that {path} swaps",
-            came=repr(size)[:80],
-            todo="name the model that it was made for",
-        )
+        todo = "name the model that it was made for"
+        raise unfit(f"the length of the vectors that {path} swaps", repr(size)[:80], todo)
     mask = torch.zeros(size)
     mask[: _count(listed.swapped, size, path)] = 1.0
     return MaskedBasis(mask)
@@ -190,20 +181,14 @@ _READERS: Mapping[str, Callable[[Mapping[str, Any], Any, Path], Made]] = {
 def _square(state: Mapping[str, Any], path: Path) -> Tensor:
     weight = stored_weight(state, "rotate_layer.", path)
     if weight.shape[0] != weight.shape[1]:
-        raise SuiteError(
-            expected=f"a square rotation in {path}",
-            came=f"the shape {list(weight.shape)}",
-            todo="restore the folder from where it comes from",
-        )
+        raise unfit(f"a square rotation in {path}", f"the shape {list(weight.shape)}")
     return weight
 
 
 def _temperature(state: Mapping[str, Any], path: Path) -> Tensor:
     found = plain_tensor(state, "temperature", path, shape=())
     if float(found) == 0:
-        raise SuiteError(
-            expected=f"a temperature other than 0 in {path}", came="0", todo="restore the folder"
-        )
+        raise unfit(f"a temperature other than 0 in {path}", "0")
     return found
 
 
@@ -216,9 +201,6 @@ def _indices(swapped: Any, latents: int, path: Path) -> list[int]:
     """Return the latents that pyvene's autoencoder swaps: it indexes where the other kinds slice."""
     listed = swapped if isinstance(swapped, list) else [swapped]
     if not all(type(place) is int and -latents <= place < latents for place in listed):
-        raise SuiteError(
-            expected=f"indices of latents below {latents} as interchange dimension beside {path}",
-            came=repr(swapped)[:80],
-            todo="set them with set_interchange_dim before saving",
-        )
+        expected = f"indices of latents below {latents} as interchange dimension beside {path}"
+        raise unfit(expected, repr(swapped)[:80], "set them with set_interchange_dim before saving")
     return listed

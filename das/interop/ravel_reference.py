@@ -1,8 +1,6 @@
-"""Weight files of RAVEL's reference code (explanare/ravel), as featurizers of the suite.
-
-Its layers are `torch.nn.Linear`, so that directions are the *rows* of what it stores, [k, d_model]; its own
-loader turns a matrix round that has more rows than columns.
-"""
+"""Weight files of RAVEL's reference code (explanare/ravel), as featurizers of the suite. Its layers are
+`torch.nn.Linear`, so that directions are the *rows* of what it stores, [k, d_model]; its own loader turns a
+matrix round that has more rows than columns."""
 
 from __future__ import annotations
 
@@ -18,9 +16,8 @@ from das.featurizers.masked import MaskedBasis
 from das.featurizers.subspace import Subspace
 from das.interop.foreign import Imported, StatedPlace, one_part
 from das.interop.rotations import Orientation, columns_of, stored_weight
-from das.interop.torch_files import plain_state, plain_tensor, read_torch_file
+from das.interop.torch_files import plain_state, plain_tensor, read_torch_file, unfit
 from das.sites import Stream
-from ravel.common.errors import SuiteError
 
 __all__ = ["read_ravel_reference"]
 
@@ -69,11 +66,7 @@ def _parts(found: Any, path: Path) -> dict[str, dict[str, Any]]:
         return {_ONLY: {"weight": found}}
     entries = plain_state(found, path)
     if not entries:
-        raise SuiteError(
-            expected=f"weights in {path}",
-            came="an empty mapping",
-            todo="name the file that holds the weights",
-        )
+        raise unfit(f"weights in {path}", "an empty mapping", "name the file that holds the weights")
     if all(isinstance(value, Mapping) for value in entries.values()):
         return {name: plain_state(value, path) for name, value in entries.items()}
     if all(_KEY.search(name) and isinstance(value, Tensor) for name, value in entries.items()):
@@ -92,11 +85,8 @@ def _of_mask(state: Mapping[str, Any], path: Path, place: StatedPlace) -> Import
     unit_rows = bool(((rows == 0) | (rows == 1)).all()) and bool((rows.sum(dim=1) == 1).all())
     swapped = rows.sum(dim=0)
     if not unit_rows or bool((swapped > 1).any()):
-        raise SuiteError(
-            expected=f"rows of the unit matrix, each once, in 'rotate_layer.weight' of {path}, beside a mask",
-            came="other rows",
-            todo="restore the file from where it comes from",
-        )
+        expected = f"rows of the unit matrix, each once, in 'rotate_layer.weight' of {path}, beside a mask"
+        raise unfit(expected, "other rows")
     notes: tuple[str, ...] = ()
     if not torch.equal(swapped > 0, above):
         notes = (

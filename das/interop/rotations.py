@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,6 @@ from das.interop.torch_files import plain_tensor
 from ravel.common.errors import SuiteError
 
 __all__ = [
-    "ORIENTATIONS",
     "ROUNDED",
     "Columns",
     "Orientation",
@@ -26,7 +25,6 @@ __all__ = [
 ]
 
 Orientation = Literal["auto", "rows", "columns"]
-ORIENTATIONS: tuple[Orientation, ...] = get_args(Orientation)
 ROUNDED = 1e-2
 """Largest deviation of Q^T Q from the identity that passes for rounding in half precision."""
 
@@ -92,9 +90,7 @@ class _Layer(nn.Module):
 
 def parametrised_state(weight: Tensor) -> dict[str, Tensor]:
     """Return the state dict of torch's orthogonal parametrisation that is seen as `weight` [d, k], k >= 1.
-
-    The free complement is drawn from a stream of its own, so that equal matrices give equal states.
-    """
+    The free complement is drawn from a stream of its own, so that equal matrices give equal states."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         layer = orthogonal(_Layer(weight.detach().clone()))
@@ -103,30 +99,24 @@ def parametrised_state(weight: Tensor) -> dict[str, Tensor]:
 
 def stored_weight(state: Mapping[str, Any], prefix: str, origin: Path) -> Tensor:
     """Return the matrix of a rotation layer in a state dict, [a, b] in float64: a plain `weight`, or that of
-    torch's orthogonal parametrisation.
-
-    Raises SuiteError if it is not there, or not whole.
-    """
+    torch's orthogonal parametrisation. Raises SuiteError if it is not there, or not whole."""
     original, base = f"{prefix}parametrizations.weight.original", f"{prefix}parametrizations.weight.0.base"
     if original not in state:
         return plain_tensor(state, f"{prefix}weight", origin, shape=(None, None))
     free = plain_tensor(state, original, origin, shape=(None, None))
     long = max(free.shape)
-    kept = {"original": free}
+    kept = {"parametrizations.weight.original": free}
     if base in state:
-        kept["base"] = plain_tensor(state, base, origin, shape=(long, long))
-    return _seen(kept)
+        kept["parametrizations.weight.0.base"] = plain_tensor(state, base, origin, shape=(long, long))
+    return _seen(free, kept)
 
 
 @torch.no_grad()
-def _seen(kept: Mapping[str, Tensor]) -> Tensor:
-    free = kept["original"]
+def _seen(free: Tensor, state: Mapping[str, Tensor]) -> Tensor:
+    """Return what torch's orthogonal parametrisation makes of its free matrix."""
     with torch.random.fork_rng(devices=[]):
         start = _Layer(torch.eye(*free.shape, dtype=free.dtype))
-        layer = orthogonal(start, use_trivialization="base" in kept)
-    state = {"parametrizations.weight.original": free}
-    if "base" in kept:
-        state["parametrizations.weight.0.base"] = kept["base"]
+        layer = orthogonal(start, use_trivialization=len(state) > 1)
     layer.load_state_dict(state)
     weight = layer.weight
     assert isinstance(weight, Tensor)

@@ -1,5 +1,4 @@
-"""Files of torch.save, read without running what they hold; the only module that reads or writes them. What
-they mean is not known here."""
+"""Files of torch.save, read without running what they hold; the only module that reads or writes them."""
 
 from __future__ import annotations
 
@@ -15,7 +14,15 @@ from torch import Tensor
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_json, write_bytes
 
-__all__ = ["names_of", "plain_state", "plain_tensor", "read_settings", "read_torch_file", "write_torch_file"]
+__all__ = [
+    "names_of",
+    "plain_state",
+    "plain_tensor",
+    "read_settings",
+    "read_torch_file",
+    "unfit",
+    "write_torch_file",
+]
 
 _SHOWN = 6
 """Most names of a foreign file in one message."""
@@ -28,12 +35,14 @@ def names_of(names: Iterable[object]) -> str:
     return ", ".join(texts[:_SHOWN]) + more if texts else "nothing"
 
 
-def read_torch_file(path: Path) -> Any:
-    """Return the tensors, numbers, texts, lists and mappings of a file of torch.save, on the CPU.
+def unfit(expected: str, came: str, todo: str = "restore the file from where it comes from") -> SuiteError:
+    """Return the error for a foreign file that is not as its tool writes it."""
+    return SuiteError(expected=expected, came=came, todo=todo)
 
-    Read with `weights_only`: a file that names any other class is refused, and none of its code runs. Raises
-    SuiteError for an absent, damaged or refused file.
-    """
+
+def read_torch_file(path: Path) -> Any:
+    """Return the plain values and tensors of a file of torch.save, on the CPU, with `weights_only`: none of a
+    file's code runs. Raises SuiteError for an absent or damaged file, or one that names any other class."""
     try:
         content = path.read_bytes()
     except (OSError, ValueError) as error:
@@ -64,17 +73,9 @@ def write_torch_file(path: Path, value: Mapping[str, Any]) -> None:
 
 def read_settings(path: Path) -> dict[str, Any]:
     """Return the object of a JSON file. Raises SuiteError for anything else."""
-    try:
-        value = read_json(path)
-    # Numbers of thousands of digits and thousands of brackets are no syntax errors to the parser.
-    except (ValueError, RecursionError) as error:
-        raise SuiteError(
-            expected=f"JSON in {path}", came=f"{type(error).__name__}", todo="restore the file"
-        ) from None
+    value = read_json(path)
     if not isinstance(value, dict):
-        raise SuiteError(
-            expected=f"an object in {path}", came=f"a {type(value).__name__}", todo="restore the file"
-        )
+        raise unfit(f"an object in {path}", f"a {type(value).__name__}")
     return value
 
 
@@ -93,10 +94,7 @@ def plain_tensor(
     state: Mapping[str, Any], name: str, origin: Path, *, shape: tuple[int | None, ...]
 ) -> Tensor:
     """Return an entry as a dense tensor of float64, detached; a None in `shape` stands for any length of at
-    least 1.
-
-    Raises SuiteError if it is absent, no dense real tensor, of another shape or not finite.
-    """
+    least 1. Raises SuiteError if it is absent, no dense real tensor, of another shape or not finite."""
     value = state.get(name)
     if not isinstance(value, Tensor):
         came = f"a {type(value).__name__}" if name in state else f"only {names_of(state)}"
@@ -107,31 +105,21 @@ def plain_tensor(
         have < 1 if want is None else have != want for have, want in zip(value.shape, shape, strict=True)
     ):
         wanted = ", ".join("any" if length is None else str(length) for length in shape)
-        raise SuiteError(
-            expected=f"{name!r} of shape [{wanted}] in {origin}",
-            came=f"the shape {list(value.shape)}",
-            todo="restore the file from where it comes from",
-        )
+        raise unfit(f"{name!r} of shape [{wanted}] in {origin}", f"the shape {list(value.shape)}")
     dense = _dense(value)
     if dense is None or not bool(torch.isfinite(dense).all()):
-        raise SuiteError(
-            expected=f"finite real numbers in {name!r} of {origin}",
-            came="a tensor of another kind" if dense is None else "some that are infinite or not a number",
-            todo="restore the file from where it comes from",
-        )
+        came = "a tensor of another kind" if dense is None else "some that are infinite or not a number"
+        raise unfit(f"finite real numbers in {name!r} of {origin}", came)
     return dense
 
 
 def _dense(value: Tensor) -> Tensor | None:
-    """Return a tensor's numbers in float64, or None where it has none of its own.
-
-    A file of a few bytes may describe a tensor of any shape whose entries are all one number; it is not
-    spread out.
-    """
+    """Return a tensor's numbers in float64, or None where it has none of its own. A file of a few bytes may
+    describe a tensor of any shape whose entries are all one number; it is not spread out."""
     if value.is_complex() or value.layout != torch.strided or value.device.type != "cpu":
         return None
     try:
-        if value.untyped_storage().nbytes() < value.numel() * value.element_size():
+        if value.untyped_storage().nbytes() < value.nbytes:
             return None
         return value.detach().double()
     except (RuntimeError, NotImplementedError):

@@ -1,5 +1,4 @@
-"""What a model family must declare and what a loaded target model offers; it knows nothing of features or
-pairs."""
+"""What a model family must declare and what a loaded target model offers; it knows no features or pairs."""
 
 from __future__ import annotations
 
@@ -16,7 +15,7 @@ from das.models.configs import longest_row, number_in, text_config, turning_poin
 from das.models.instrument import Instrument, end_ids_of, sampled_fingerprint
 from das.sites import STREAMS, Site, Stream, check_offered
 
-__all__ = ["ModelFamily", "Place", "TargetModel", "layers_at", "part"]
+__all__ = ["ModelFamily", "Place", "TargetModel", "layers_at", "llama_shaped", "part"]
 
 
 def part(path: str) -> Callable[[nn.Module], nn.Module]:
@@ -69,8 +68,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFamily:
-    """Where a family keeps its blocks and their parts; one file per family in `das/models/`, bound to
-    `FAMILY`."""
+    """Where a family keeps its blocks and their parts; one file per family, bound to `FAMILY`."""
 
     name: str
     """As in `ravel list models`: `gpt2`."""
@@ -101,6 +99,36 @@ class ModelFamily:
     """Streams that this family has not, each with the reason in words; no part is looked up for them."""
     inferred: bool = False
     """True if a program found the parts in an unknown model; such a target is tested before it runs."""
+
+
+_LLAMA_MINIATURE = {
+    "vocab_size": 128,
+    "max_position_embeddings": 128,
+    "hidden_size": 32,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "intermediate_size": 48,
+    "initializer_range": 0.2,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+
+
+def llama_shaped(
+    name: str, config: Any, *, projection: str = "self_attn.o_proj", **special: Any
+) -> ModelFamily:
+    """Return a family whose modules have Llama's names, but perhaps for the `projection`, with its class of
+    configs and the settings by which its miniature differs from Llama's."""
+    return ModelFamily(
+        name=name,
+        model_types=(config.model_type,),
+        blocks=layers_at("model.layers"),
+        attention=part("self_attn"),
+        mlp=part("mlp"),
+        projection=part(projection),
+        miniature=lambda: config(**_LLAMA_MINIATURE, **special),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,8 +274,7 @@ class TargetModel:
         return turning_points(self.config)
 
     def sides(self, lengths: Iterable[int]) -> list[int]:
-        """Return how many turning points a row of each length is beyond; only rows of one side may share a
-        pass."""
+        """Return how many turning points each length is beyond; rows of one side may share a pass."""
         points = self.turning_points
         return [bisect_left(points, length) for length in lengths]
 

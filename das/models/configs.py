@@ -32,11 +32,8 @@ def number_in(config: Any, name: str) -> int | None:
 
 
 def longest_row(config: Any) -> int | None:
-    """Return how many tokens a row may have at most, or None if the config sets no bound.
-
-    Rotary tables of the type `dynamic` are made anew for the longest row met so far, so that a longer row
-    would change what is said of others; such a model ends where its tables first would.
-    """
+    """Return how many tokens a row may have at most, or None. Rotary tables of the type `dynamic` are made
+    anew for the longest row so far; such a model ends where its tables first would."""
     named = [number_in(config, name) for name in _LIMITS]
     limits = [value for value in named if value is not None and value > 0]
     return min([*limits, *_original_lengths(config, "dynamic")], default=None)

@@ -1,5 +1,4 @@
-"""From patterns over layers and heads to the sites of one model; it knows its numbers of layers and heads
-only."""
+"""From patterns over layers and heads to the sites of one model, of which it knows the numbers alone."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Finds the blocks of an unknown model and their parts by looking through its modules; it proves nothing,
-which is what `das.engine.selftest.selftest` is for."""
+"""Finds the blocks of an unknown model and their parts by looking through its modules; it proves nothing."""
 
 from __future__ import annotations
 
@@ -126,8 +125,7 @@ def _head_widths(
     projection: Callable[[nn.Module], nn.Module],
     refused: dict[Stream, str],
 ) -> tuple[int, ...] | None:
-    """Return the length of a head's output in each block, by what the projections read; where heads can't be
-    told apart, note why."""
+    """Return the length of a head's output in each block; where heads can't be told apart, note why."""
     if "head_output" in refused:
         return None
     read, heads = [_reads(projection(block)) for block in blocks], _n_heads(text_config(model))

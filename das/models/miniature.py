@@ -23,9 +23,7 @@ _CHARACTERS = string.ascii_letters + string.digits + string.punctuation + " \n"
 
 def character_tokenizer(*, add_bos: bool = True) -> PreTrainedTokenizerFast:
     """Return a fast tokenizer with one token per ASCII character: ids 0 to 2 are unknown, begin and end.
-
-    Padding is the end token, as in many real models, so that no code can rely on a padding id of its own.
-    """
+    Padding is the end token, as in many real models, so that no code can rely on a padding id of its own."""
     vocabulary = {token: index for index, token in enumerate((*SPECIALS, *_CHARACTERS))}
     backend = Tokenizer(models.BPE(vocab=vocabulary, merges=[], unk_token="<unk>"))
     backend.decoder = decoders.Fuse()
@@ -49,10 +47,8 @@ def fast_tokenizer(backend: Tokenizer, *, add_bos: bool = True) -> PreTrainedTok
 
 
 def random_target(config: Any, *, name: str, seed: int = 0, add_bos: bool = True) -> TargetModel:
-    """Return a target with random weights of this config's shape; equal seeds give equal weights.
-
-    The process's random state is left as it was.
-    """
+    """Return a target with random weights of this config's shape; equal seeds give equal weights. The
+    process's random state is left as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, "weights", name))
         model = model_class(config).from_config(config)

@@ -15,12 +15,8 @@ __all__ = ["untrained"]
 
 
 def untrained(target: TargetModel, seed: int = 0) -> TargetModel:
-    """Return a target of the same class and config with freshly drawn weights, on the same device in the same
-    dtype; equal seeds give equal weights, whatever the device.
-
-    The process's random state is left as it was. Raises SuiteError for a model that can't be made from its
-    config.
-    """
+    """Return a target of the same class, config, device and dtype with freshly drawn weights; equal seeds
+    give equal ones on any device. Raises SuiteError for a model that can't be made from its config."""
     model = target.model
     if not hasattr(model.config, "to_diff_dict"):
         raise SuiteError(

@@ -1,5 +1,4 @@
-"""Every byte of a model's weights as one hash, kept beside the folder; it does not know what the weights are
-for."""
+"""Every byte of a model's weights as one hash, kept beside the folder."""
 
 from __future__ import annotations
 
@@ -24,9 +23,8 @@ _THREADS = 8
 
 
 def kept_hash(model: nn.Module, folder: Path | None) -> str:
-    """Return `all_bytes_hash` of a model that was loaded from `folder`; there it is kept, by the sizes and
-    times of the files. Without a folder, or with an adapter that may name
-    weights elsewhere, it is worked out."""
+    """Return `all_bytes_hash` of a model; for one loaded from `folder` it is kept there, by the sizes and
+    times of the files, but not beside an adapter that may name weights elsewhere."""
     if folder is None or (folder / "adapter_config.json").is_file():
         return all_bytes_hash(model)
     key = {

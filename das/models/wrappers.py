@@ -1,5 +1,4 @@
-"""Models that read text and more, such as images: which of transformers' classes loads one. It knows neither
-blocks nor engines."""
+"""Models that read text and more, such as images: which of transformers' classes loads one."""
 
 from __future__ import annotations
 

@@ -13,11 +13,9 @@ _POOL = 16
 
 
 def batches(lengths: Sequence[int], batch_size: int, stream: random.Random) -> list[list[int]]:
-    """Return the indices of pairs in shuffled batches, each index once, sizes as even as can be.
-
-    Pairs are shuffled, sorted by `lengths` (tokens from the site on) within pools of a few batches, cut, and
-    the batches shuffled again: little padding, yet mixed batches. No pair is dropped.
-    """
+    """Return the indices of pairs in shuffled batches, each index once, sizes as even as can be. Pairs are
+    shuffled, sorted by `lengths` (tokens from the site on) within pools of a few batches, cut, and the
+    batches shuffled again: little padding, yet mixed batches. No pair is dropped."""
     order = list(range(len(lengths)))
     stream.shuffle(order)
     pool = batch_size * _POOL
@@ -26,11 +24,7 @@ def batches(lengths: Sequence[int], batch_size: int, stream: random.Random) -> l
         for start in range(0, len(order), pool)
         for index in sorted(order[start : start + pool], key=lambda i: lengths[i])
     ]
-    cut = _cut(pooled, batch_size)
+    count = math.ceil(len(pooled) / batch_size)
+    cut = [pooled[len(pooled) * i // count : len(pooled) * (i + 1) // count] for i in range(count)]
     stream.shuffle(cut)
     return cut
-
-
-def _cut(indices: list[int], batch_size: int) -> list[list[int]]:
-    count = math.ceil(len(indices) / batch_size)
-    return [indices[len(indices) * i // count : len(indices) * (i + 1) // count] for i in range(count)]

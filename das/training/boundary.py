@@ -34,11 +34,8 @@ class BoundaryConfig(Config):
 
 
 def boundary_mask(share: Tensor, width: int, temperature: Tensor) -> Tensor:
-    """Return `sigmoid((share * width - i - 1/2) / temperature)` for coordinates i from 0, [width].
-
-    `share` and `temperature` are scalars, the latter in coordinates. At a whole number of coordinates the
-    mask is above one half for just as many.
-    """
+    """Return `sigmoid((share * width - i - 1/2) / temperature)` for coordinates i from 0, [width]: above one
+    half for `share * width` of them. `temperature` is in coordinates."""
     middles = torch.arange(width, dtype=torch.float32, device=share.device) + 0.5
     return torch.sigmoid((share * width - middles) / temperature)
 

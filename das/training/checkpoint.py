@@ -32,11 +32,8 @@ _WEIGHTS_NAME = re.compile(r"checkpoint-\d{4,9}\.safetensors")
 def write_checkpoint(
     folder: Path, *, identity: str, number: int, tensors: dict[str, Tensor], progress: dict[str, Any]
 ) -> None:
-    """Write a checkpoint so that a kill at any moment leaves the old one or the new one, whole.
-
-    The header names its weights file and is written last; older weights are removed after it. `number` must
-    be another than that of the checkpoint before.
-    """
+    """Write a checkpoint so that a kill at any moment leaves the old one or the new one, whole: the header,
+    which names the weights file, comes last. `number` must not be that of the checkpoint before."""
     weights = folder / _WEIGHTS.format(number=number)
     write_bytes(weights, save({name: t.detach().cpu().contiguous() for name, t in tensors.items()}))
     header = {
@@ -52,10 +49,8 @@ def write_checkpoint(
 
 
 def read_checkpoint(folder: Path, *, identity: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """Return (tensors, progress) of the checkpoint in `folder`, or None if there is none.
-
-    Raises SuiteError if it belongs to another fit or is damaged.
-    """
+    """Return (tensors, progress) of the checkpoint in `folder`, or None if there is none. Raises SuiteError
+    if it belongs to another fit or is damaged."""
     if not (folder / _HEADER).exists():
         return None
     header = read_json(folder / _HEADER)
@@ -95,10 +90,8 @@ def optimiser_tensors(optimiser: optim.Optimizer) -> dict[str, Tensor]:
 
 
 def restore_optimiser(optimiser: optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Put back what `optimiser_tensors` returned; hyper-parameters stay those of `optimiser`.
-
-    Raises ValueError for tensors of other parameters than the optimiser's.
-    """
+    """Put back what `optimiser_tensors` returned; hyper-parameters stay those of `optimiser`. Raises
+    ValueError for tensors of other parameters than the optimiser's."""
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():

@@ -2,41 +2,30 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Sequence
-from typing import TypeVar
-
 from das.engine.base.protocol import ForcedPair
 from das.training.objective import PairKind, TrainingPair
-from ravel.common.seeds import python_stream
+from ravel.common.seeds import sampled
 from ravel.instance import Instance
 from ravel.terms.schema import InterchangePair
 
 __all__ = ["cause_pairs", "isolate_pairs"]
 
-T = TypeVar("T")
-
 
 def cause_pairs(
     instance: Instance, attribute: str, split: str, *, limit: int, seed: int, label_tokens: int
 ) -> list[TrainingPair]:
-    """Return at most `limit` pairs of `split` whose base asks for `attribute`, forced to the source's answer.
-
-    A larger population is sampled without replacement from the stream (`seed`, split, attribute); the order
-    stays the instance's.
-    """
+    """Return at most `limit` pairs of `split` whose base asks for `attribute`, forced to the source's answer,
+    in the instance's order; more are sampled by (`seed`, split, attribute)."""
     found = [pair for pair in instance.pairs(split) if pair.attribute == attribute]
-    kept = _sample(found, limit, python_stream(seed, "cause", split, attribute))
+    kept = sampled(found, limit, seed, "cause", split, attribute)
     return [_forced(instance, pair, "cause", label_tokens) for pair in kept]
 
 
 def isolate_pairs(
     instance: Instance, attribute: str, split: str, *, limit_each: int, seed: int, label_tokens: int
 ) -> list[TrainingPair]:
-    """Return at most `limit_each` pairs of every attribute but `attribute`, forced to the base's own answer.
-
-    Each attribute has its own stream, so that one attribute's population does not disturb another's sample.
-    """
+    """Return at most `limit_each` pairs of every attribute but `attribute`, forced to the base's own answer;
+    each attribute has a stream of its own."""
     by_attribute: dict[str, list[InterchangePair]] = {
         other: [] for other in instance.attributes if other != attribute
     }
@@ -46,15 +35,9 @@ def isolate_pairs(
     kept = [
         pair
         for other, found in by_attribute.items()
-        for pair in _sample(found, limit_each, python_stream(seed, "isolate", split, other))
+        for pair in sampled(found, limit_each, seed, "isolate", split, other)
     ]
     return [_forced(instance, pair, "isolate", label_tokens) for pair in kept]
-
-
-def _sample(population: Sequence[T], limit: int, stream: random.Random) -> list[T]:
-    if len(population) <= limit:
-        return list(population)
-    return [population[index] for index in sorted(stream.sample(range(len(population)), limit))]
 
 
 def _forced(instance: Instance, pair: InterchangePair, kind: PairKind, label_tokens: int) -> TrainingPair:

@@ -1,14 +1,12 @@
-"""The one training loop: a trainable gives the featurizer, an engine judges labels, a workspace is told.
-
-A training is a generator that says what it wants judged next, so that several can go on side by side in the
-same passes of the model. It knows no method, no model and no instance.
-"""
+"""The one training loop: a trainable gives the featurizer, an engine judges labels, a workspace is told. A
+training is a generator, so that several can go on side by side in the same passes of the model."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, optim
@@ -45,8 +43,7 @@ _CHECKPOINT_SECONDS = 60.0
 def train_featurizer(
     trainable: Trainable, task: TrainingTask, engine: Engine, workspace: Workspace, config: TrainingConfig
 ) -> Featurizer:
-    """Train and return the finished featurizer of the epoch that was best on the validation pairs; see
-    `training`."""
+    """Train and return the finished featurizer of the best epoch; see `training`."""
     return train_together([training(trainable, task, engine, workspace, config)], engine)[0]
 
 
@@ -64,25 +61,21 @@ def training(
     return (yield from _Run(trainable, task, engine, workspace, config).finish())
 
 
+@dataclass
 class _Run:
-    """One call of `train_featurizer`: the mutable state that its steps share."""
+    """One call of `training`: the mutable state that its steps share."""
 
-    def __init__(
-        self,
-        trainable: Trainable,
-        task: TrainingTask,
-        engine: Engine,
-        workspace: Workspace,
-        config: TrainingConfig,
-    ) -> None:
-        self.trainable = trainable
-        self.task = task
-        self.engine = engine
-        self.workspace = workspace
-        self.config = config
-        self.steps = config.epochs * math.ceil(len(task.training) / config.batch_size)
+    trainable: Trainable
+    task: TrainingTask
+    engine: Engine
+    workspace: Workspace
+    config: TrainingConfig
+
+    def __post_init__(self) -> None:
+        config = self.config
+        self.steps = config.epochs * math.ceil(len(self.task.training) / config.batch_size)
         self.optimiser = optim.AdamW(
-            trainable.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+            self.trainable.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
         )
         self.counters = Counters()
         self.tally = Tally()
@@ -221,7 +214,9 @@ class _Run:
         pairs = [self.task.validation[i] for i in sorted(range(len(lengths)), key=lengths.__getitem__)]
         with torch.no_grad():
             featurizer = self.trainable.evaluated()
-        for batch in _chunks(pairs, 4 * self.config.batch_size):
+        size = 4 * self.config.batch_size
+        for start in range(0, len(pairs), size):
+            batch = pairs[start : start + size]
             outcome = yield from self._ask(batch, featurizer, learns=False)
             tally.add(batch, outcome)
         return tally
@@ -273,8 +268,3 @@ class _Run:
             self.trainable.load_state_dict(self.best)
         self.trainable.load_state_dict(take_prefix("trainable", tensors))
         restore_optimiser(self.optimiser, take_prefix("optimiser", tensors))
-
-
-def _chunks(pairs: Sequence[TrainingPair], size: int) -> Iterator[Sequence[TrainingPair]]:
-    for start in range(0, len(pairs), size):
-        yield pairs[start : start + size]

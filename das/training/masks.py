@@ -37,11 +37,8 @@ class MaskConfig(Config):
 def temperature_at(
     done: float, *, start: float, end: float, schedule: TemperatureSchedule, anneal_fraction: float
 ) -> float:
-    """Return the temperature once the share `done` of all steps is finished.
-
-    `start` at 0, `end` from `anneal_fraction` on. Between them it is linear, or geometric: `start * (end /
-    start) ** share`.
-    """
+    """Return the temperature once the share `done` of all steps is finished. `start` at 0, `end` from
+    `anneal_fraction` on. Between them it is linear, or geometric: `start * (end / start) ** share`."""
     share = min(max(done, 0.0) / anneal_fraction, 1.0)
     if schedule == "linear":
         return start * (1.0 - share) + end * share
@@ -61,11 +58,8 @@ class TrainableMask(Trainable):
     """The sigmoid's temperature of this moment, a scalar."""
 
     def __init__(self, make: Callable[[Tensor], Featurizer], n_features: int, config: MaskConfig) -> None:
-        """Start with every feature half on and none chosen: all logits are 0.
-
-        `make` turns a mask [n_features] with entries from 0 to 1, on the device of this module, into the
-        featurizer that swaps by it.
-        """
+        """Start with every logit at 0. `make` turns a mask [n_features] with entries from 0 to 1, on the
+        device of this module, into the featurizer that swaps by it."""
         super().__init__()
         self._make = make
         self._config = config
@@ -112,11 +106,8 @@ class TrainableMask(Trainable):
 
 
 def mask_margin(trainable: TrainableMask) -> dict[str, float | int | str]:
-    """Return what tells a decided mask from a stuck one, as a row of a training log.
-
-    `on` counts the chosen features, `margin` is the mean distance of a logit from the threshold 0, and
-    `undecided` the share of features whose soft mask now lies between 0.1 and 0.9.
-    """
+    """Return a row of a training log that tells a decided mask from a stuck one: features `on`, mean distance
+    of a logit from 0 (`margin`), share of soft masks between 0.1 and 0.9 (`undecided`)."""
     with torch.no_grad():
         soft = trainable.soft_mask()
         return {

@@ -55,9 +55,6 @@ class LossWeights:
 
 
 def pooled_loss(cross_entropy: Tensor, weights: Sequence[float]) -> Tensor:
-    """Return `mean(weights * cross_entropy)` over a batch, a scalar; both [n_pairs].
-
-    With weights of 1 this is the count-weighted mean of the two task losses, as in the joint objective of
-    RAVEL (Huang et al. 2024, arXiv 2402.17700): one cross entropy over the pooled pairs.
-    """
+    """Return `mean(weights * cross_entropy)` over a batch, a scalar; both [n_pairs]. With weights of 1 it is
+    the joint objective of RAVEL (Huang et al. 2024, arXiv 2402.17700)."""
     return (cross_entropy * cross_entropy.new_tensor(list(weights))).mean()

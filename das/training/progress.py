@@ -1,7 +1,4 @@
-"""What a training counts on its way: its counters, and sums over pairs between two rows of the log.
-
-It knows pairs and outcomes, and how counters go into a checkpoint and back; not what is trained.
-"""
+"""What a training counts on its way: its counters, and sums over pairs between two rows of the log."""
 
 from __future__ import annotations
 

@@ -18,12 +18,8 @@ def warmup_steps(total_steps: int, fraction: float) -> int:
 def learning_rate_at(
     step: int, *, peak: float, total_steps: int, warmup_fraction: float, schedule: ScheduleName
 ) -> float:
-    """Return the learning rate of step `step`, counted from 0, of `total_steps`.
-
-    It rises linearly over the warm-up, `peak * (step + 1) / (warm-up + 1)`, so that no step is lost to a rate
-    of 0. Then `constant` stays at `peak`; `linear` and `cosine` fall towards the 0 that the step after the
-    last would have.
-    """
+    """Return the learning rate of step `step` of `total_steps`, from 0: over the warm-up `peak * (step + 1) /
+    (warm-up + 1)`; then `peak`, or falling towards the 0 that the step after the last would have."""
     warmup = warmup_steps(total_steps, warmup_fraction)
     if step < warmup:
         return peak * (step + 1) / (warmup + 1)

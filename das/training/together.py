@@ -1,7 +1,4 @@
-"""Several trainings side by side in the same passes of the model: each says what it wants judged next.
-
-It knows requests, labels and gradients; not what is trained, nor by which rule.
-"""
+"""Several trainings side by side in the same passes of the model: each says what it wants judged next."""
 
 from __future__ import annotations
 

@@ -15,10 +15,8 @@ __all__ = ["Trainable", "TrainableSubspace"]
 
 
 class Trainable(nn.Module, ABC):
-    """A featurizer that still moves: free parameters, and a way from them to a `Featurizer`.
-
-    Everything that training changes must be in `state_dict()`, for checkpoints hold nothing else.
-    """
+    """A featurizer that still moves: free parameters, and a way from them to a `Featurizer`. Everything that
+    training changes must be in `state_dict()`, for checkpoints hold nothing else."""
 
     @abstractmethod
     def current(self) -> Featurizer:

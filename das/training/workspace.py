@@ -26,11 +26,8 @@ class Workspace(Protocol):
         ...
 
     def shared(self, key: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-        """Return the tensors that `make` makes, or made earlier for another fit with the same key.
-
-        The key must name all that determines them (`das.methods.common.alignment.shared_key`). For what
-        several sizes or attributes have in common: an autoencoder, the ranking of neurons, a basis.
-        """
+        """Return the tensors that `make` makes, or made earlier for another fit with the same key, which must
+        name all that determines them (`das.methods.common.alignment.shared_key`)."""
         ...
 
 

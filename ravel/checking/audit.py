@@ -1,7 +1,4 @@
-"""What to know of tables before believing a score: counts, skew, dependence, novelty and odd spots.
-
-Everything is computed from the tables alone, by the same rules for every type; nothing is mended here.
-"""
+"""What to know of tables before believing a score: counts, skew, dependence, novelty and odd spots."""
 
 from __future__ import annotations
 

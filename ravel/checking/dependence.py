@@ -1,7 +1,4 @@
-"""How well one attribute tells another, how skewed and how new values are: from facts or a model's labels.
-
-It knows no scores, and of values only which are equal.
-"""
+"""How well one attribute tells another, how skewed and how new values are: from facts or a model's labels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How each leak is found: one function per check, over the pairs of an instance; it judges none of them."""
+"""What each leak check says and how it finds it, over the pairs of an instance; it adds nothing up."""
 
 from __future__ import annotations
 
@@ -6,31 +6,16 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 from ravel.instance import Instance
 from ravel.terms.mentions import mentions, same_letters, same_text
 from ravel.terms.partitions import SPLIT_PLANS
 from ravel.terms.schema import TRAIN_SPLIT, InterchangePair, Prompt
 
-__all__ = [
-    "Finder",
-    "InstanceView",
-    "answer_in_question",
-    "answer_in_source",
-    "answer_in_text",
-    "held_out_demonstration",
-    "held_out_entity",
-    "held_out_template",
-    "named_in_question",
-    "named_in_text",
-    "near_spellings",
-    "one_entity",
-    "pair_in_two_splits",
-    "repeated_pair",
-    "repeated_pair_id",
-    "text_asks",
-    "wrong_partition",
-]
+__all__ = ["LEAK_CHECKS", "InstanceView", "LeakCheck", "Severity"]
+
+Severity = Literal["error", "note"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +106,33 @@ class InstanceView:
         return tuple(dict.fromkeys(entity for row in self.rows for entity in row.entities()))
 
 
+@dataclass(frozen=True, slots=True)
+class LeakCheck:
+    """One thing that is looked for."""
+
+    kind: str
+    """Its name, as in `held_out_entity`."""
+    severity: Severity
+    """`error` for a leak, `note` for a share that is worth knowing."""
+    unit: str
+    """What is counted: pairs or entities."""
+    meaning: str
+    """What a count above 0 says, in one line."""
+    find: Finder
+    """Counts what the check is about and yields what it found."""
+
+
+Maker = Callable[[Finder], LeakCheck]
+
+
+def _error(meaning: str) -> Maker:
+    return lambda find: LeakCheck(find.__name__[1:], "error", "pairs", meaning, find)
+
+
+def _note(meaning: str, unit: str = "pairs") -> Maker:
+    return lambda find: LeakCheck(find.__name__[1:], "note", unit, meaning, find)
+
+
 def _earlier(
     view: InstanceView, parts: Callable[[SeenPair], Iterable[str]]
 ) -> Mapping[str, Mapping[str, str]]:
@@ -134,15 +146,15 @@ def _earlier(
     return before
 
 
-def held_out_entity(view: InstanceView) -> tuple[int, Hits]:
-    """Find held-out pairs with an entity that occurs in an earlier partition."""
+@_error("an entity of a held-out split occurs in training or selection")
+def _held_out_entity(view: InstanceView) -> tuple[int, Hits]:
     before = _earlier(view, SeenPair.entities)
     rows = view.with_held_out_entities()
     return len(rows), _occurring(view, rows, before, SeenPair.entities)
 
 
-def held_out_template(view: InstanceView) -> tuple[int, Hits]:
-    """Find held-out pairs with a template that occurs in an earlier partition."""
+@_error("a template or text of a held-out split occurs in training or selection")
+def _held_out_template(view: InstanceView) -> tuple[int, Hits]:
     before = _earlier(view, SeenPair.templates)
     rows = view.with_held_out_templates()
     return len(rows), _occurring(view, rows, before, SeenPair.templates)
@@ -162,8 +174,8 @@ def _occurring(
                 break
 
 
-def wrong_partition(view: InstanceView) -> tuple[int, Hits]:
-    """Find pairs whose entity or template the manifest puts elsewhere."""
+@_error("the manifest puts an entity or a template of the pair into another partition")
+def _wrong_partition(view: InstanceView) -> tuple[int, Hits]:
     manifest = view.instance.manifest
     entities = {name: part for part, names in manifest.entities.items() for name in names}
     templates = {(t["template"], t["attribute"]): t["partition"] for t in manifest.templates}
@@ -185,13 +197,13 @@ def _misplaced(
                 break
 
 
-def named_in_question(view: InstanceView) -> tuple[int, Hits]:
-    """Find questions that name an entity of their pair outside the slot."""
+@_error("a question names an entity of its pair outside the slot, as a demonstration")
+def _named_in_question(view: InstanceView) -> tuple[int, Hits]:
     return len(view.rows), _named(view, view.rows, _questions_of)
 
 
-def named_in_text(view: InstanceView) -> tuple[int, Hits]:
-    """Find attribute-free texts that name an entity of their pair a second time."""
+@_error("an attribute-free text names an entity of its pair a second time")
+def _named_in_text(view: InstanceView) -> tuple[int, Hits]:
     return len(view.with_texts), _named(view, view.with_texts, lambda row: [row.source])
 
 
@@ -213,8 +225,8 @@ def _named(
             yield Hit(row.split, f"{names[0][0]!r} of {row.pair.pair_id} in {names[0][1]!r}")
 
 
-def one_entity(view: InstanceView) -> tuple[int, Hits]:
-    """Find pairs whose base and source have the same entity."""
+@_error("base and source have the same entity, up to case")
+def _one_entity(view: InstanceView) -> tuple[int, Hits]:
     return len(view.rows), (
         Hit(row.split, f"{row.base.entity!r} and {row.source.entity!r} in {row.pair.pair_id}")
         for row in view.rows
@@ -222,18 +234,18 @@ def one_entity(view: InstanceView) -> tuple[int, Hits]:
     )
 
 
-def repeated_pair(view: InstanceView) -> tuple[int, Hits]:
-    """Find pairs that stand twice in a split."""
+@_error("the same base and source stand twice in a split")
+def _repeated_pair(view: InstanceView) -> tuple[int, Hits]:
     return len(view.rows), _repeats(view, lambda row: (row.split, *row.texts), across=False)
 
 
-def pair_in_two_splits(view: InstanceView) -> tuple[int, Hits]:
-    """Find pairs that stand in an earlier split too."""
+@_error("the same base and source stand in an earlier split")
+def _pair_in_two_splits(view: InstanceView) -> tuple[int, Hits]:
     return len(view.rows), _repeats(view, lambda row: row.texts, across=True)
 
 
-def repeated_pair_id(view: InstanceView) -> tuple[int, Hits]:
-    """Find pairs with the id of another."""
+@_error("another pair has the same id")
+def _repeated_pair_id(view: InstanceView) -> tuple[int, Hits]:
     return len(view.rows), _repeats(view, lambda row: (row.pair.pair_id,), across=None)
 
 
@@ -250,8 +262,11 @@ def _repeats(
             yield Hit(row.split, f"{row.pair.pair_id} in {row.split}, like {earlier.pair.pair_id}")
 
 
-def near_spellings(view: InstanceView) -> tuple[int, Hits]:
-    """Find entities that differ in case, blanks or accents only."""
+@_note(
+    "another entity differs in case, blanks or accents only; it may be another place or the same",
+    unit="entities",
+)
+def _near_spellings(view: InstanceView) -> tuple[int, Hits]:
     groups: dict[str, list[str]] = defaultdict(list)
     for entity in view.entities:
         groups[same_letters(entity)].append(entity)
@@ -261,8 +276,8 @@ def near_spellings(view: InstanceView) -> tuple[int, Hits]:
     )
 
 
-def held_out_demonstration(view: InstanceView) -> tuple[int, Hits]:
-    """Find training prompts that name a held-out entity."""
+@_note("a training prompt names a held-out entity; no vector is read there")
+def _held_out_demonstration(view: InstanceView) -> tuple[int, Hits]:
     held_out = {entity: None for row in view.with_held_out_entities() for entity in row.entities()}
     training = [row for row in view.rows if row.split == TRAIN_SPLIT]
     named = {
@@ -278,8 +293,8 @@ def held_out_demonstration(view: InstanceView) -> tuple[int, Hits]:
     )
 
 
-def text_asks(view: InstanceView) -> tuple[int, Hits]:
-    """Find sources whose attribute-free text is a question elsewhere."""
+@_note("the attribute-free text of the source is a question elsewhere")
+def _text_asks(view: InstanceView) -> tuple[int, Hits]:
     asked = {view.plain(prompt.template) for row in view.rows for prompt in _questions_of(row)}
     return len(view.with_texts), (
         Hit(row.split, f"{row.source.template!r}")
@@ -288,19 +303,19 @@ def text_asks(view: InstanceView) -> tuple[int, Hits]:
     )
 
 
-def answer_in_question(view: InstanceView) -> tuple[int, Hits]:
-    """Find base templates that state one of the answers."""
+@_note("the base's template states one of the answers, as few-shot templates do")
+def _answer_in_question(view: InstanceView) -> tuple[int, Hits]:
     return len(view.rows), _stating(view, view.rows, lambda row: row.base.template)
 
 
-def answer_in_source(view: InstanceView) -> tuple[int, Hits]:
-    """Find questions of sources that state one of the answers."""
+@_note("the question of the source states one of the answers, likewise")
+def _answer_in_source(view: InstanceView) -> tuple[int, Hits]:
     rows = [row for row in view.rows if row.source.attribute is not None]
     return len(rows), _stating(view, rows, lambda row: row.source.template)
 
 
-def answer_in_text(view: InstanceView) -> tuple[int, Hits]:
-    """Find attribute-free texts of sources that state one of the answers."""
+@_note("the attribute-free text of the source states one of the answers")
+def _answer_in_text(view: InstanceView) -> tuple[int, Hits]:
     return len(view.with_texts), _stating(view, view.with_texts, lambda row: row.source.template)
 
 
@@ -313,3 +328,23 @@ def _stating(
             if view.mentioned(template, answer):
                 yield Hit(row.split, f"{answer!r} in {template!r}")
                 break
+
+
+LEAK_CHECKS = (
+    _held_out_entity,
+    _held_out_template,
+    _wrong_partition,
+    _named_in_question,
+    _named_in_text,
+    _one_entity,
+    _repeated_pair,
+    _pair_in_two_splits,
+    _repeated_pair_id,
+    _near_spellings,
+    _held_out_demonstration,
+    _text_asks,
+    _answer_in_question,
+    _answer_in_source,
+    _answer_in_text,
+)
+"""Every check, errors first; the order of tables."""

@@ -1,40 +1,18 @@
-"""Looks for what would make the scores of an instance untrustworthy; it runs no model and mends nothing.
-
-A leak is an error: held-out pairs that are not held out, texts that tell an answer by naming an entity, pairs
-counted twice. A note is a measured share of something that is no mistake but worth knowing.
-"""
+"""Looks for what would make the scores of an instance untrustworthy; it runs no model and mends nothing. A
+leak is an error; a note is a measured share of something that is no mistake but worth knowing."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
 
-from ravel.checking import leak_finders as finders
+from ravel.checking.leak_finders import LEAK_CHECKS, InstanceView, LeakCheck, Severity
 from ravel.instance import Instance
 
 __all__ = ["LEAK_CHECKS", "Leak", "LeakCheck", "Severity", "find_leaks", "has_leaks"]
 
-Severity = Literal["error", "note"]
-
 _EXAMPLES = 3
-
-
-@dataclass(frozen=True, slots=True)
-class LeakCheck:
-    """One thing that is looked for."""
-
-    kind: str
-    """Its name, as in `held_out_entity`."""
-    severity: Severity
-    """`error` for a leak, `note` for a share that is worth knowing."""
-    unit: str
-    """What is counted: pairs or entities."""
-    meaning: str
-    """What a count above 0 says, in one line."""
-    find: finders.Finder
-    """Counts what the check is about and yields what it found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,106 +33,6 @@ class Leak:
     """All of it in one sentence."""
 
 
-LEAK_CHECKS: tuple[LeakCheck, ...] = (
-    LeakCheck(
-        "held_out_entity",
-        "error",
-        "pairs",
-        "an entity of a held-out split occurs in training or selection",
-        finders.held_out_entity,
-    ),
-    LeakCheck(
-        "held_out_template",
-        "error",
-        "pairs",
-        "a template or text of a held-out split occurs in training or selection",
-        finders.held_out_template,
-    ),
-    LeakCheck(
-        "wrong_partition",
-        "error",
-        "pairs",
-        "the manifest puts an entity or a template of the pair into another partition",
-        finders.wrong_partition,
-    ),
-    LeakCheck(
-        "named_in_question",
-        "error",
-        "pairs",
-        "a question names an entity of its pair outside the slot, as a demonstration",
-        finders.named_in_question,
-    ),
-    LeakCheck(
-        "named_in_text",
-        "error",
-        "pairs",
-        "an attribute-free text names an entity of its pair a second time",
-        finders.named_in_text,
-    ),
-    LeakCheck(
-        "one_entity", "error", "pairs", "base and source have the same entity, up to case", finders.one_entity
-    ),
-    LeakCheck(
-        "repeated_pair",
-        "error",
-        "pairs",
-        "the same base and source stand twice in a split",
-        finders.repeated_pair,
-    ),
-    LeakCheck(
-        "pair_in_two_splits",
-        "error",
-        "pairs",
-        "the same base and source stand in an earlier split",
-        finders.pair_in_two_splits,
-    ),
-    LeakCheck("repeated_pair_id", "error", "pairs", "another pair has the same id", finders.repeated_pair_id),
-    LeakCheck(
-        "near_spellings",
-        "note",
-        "entities",
-        "another entity differs in case, blanks or accents only; it may be another place or the same",
-        finders.near_spellings,
-    ),
-    LeakCheck(
-        "held_out_demonstration",
-        "note",
-        "pairs",
-        "a training prompt names a held-out entity; no vector is read there",
-        finders.held_out_demonstration,
-    ),
-    LeakCheck(
-        "text_asks",
-        "note",
-        "pairs",
-        "the attribute-free text of the source is a question elsewhere",
-        finders.text_asks,
-    ),
-    LeakCheck(
-        "answer_in_question",
-        "note",
-        "pairs",
-        "the base's template states one of the answers, as few-shot templates do",
-        finders.answer_in_question,
-    ),
-    LeakCheck(
-        "answer_in_source",
-        "note",
-        "pairs",
-        "the question of the source states one of the answers, likewise",
-        finders.answer_in_source,
-    ),
-    LeakCheck(
-        "answer_in_text",
-        "note",
-        "pairs",
-        "the attribute-free text of the source states one of the answers",
-        finders.answer_in_text,
-    ),
-)
-"""Every check, errors first; the order of tables."""
-
-
 def find_leaks(instance: Instance) -> tuple[Leak, ...]:
     """Return what the checks found, in the order of `LEAK_CHECKS`; an empty tuple if nothing at all.
 
@@ -169,7 +47,7 @@ def find_leaks(instance: Instance) -> tuple[Leak, ...]:
     for San Jose and San José are two cities: such spellings are a note. A name is found outside the slot as
     a whole word (`ravel.terms.mentions`). Test splits that are withheld are not looked at.
     """
-    view = finders.InstanceView(instance)
+    view = InstanceView(instance)
     leaks = (_leak(check, view) for check in LEAK_CHECKS)
     return tuple(leak for leak in leaks if leak is not None)
 
@@ -179,7 +57,7 @@ def has_leaks(leaks: Iterable[Leak]) -> bool:
     return any(leak.severity == "error" for leak in leaks)
 
 
-def _leak(check: LeakCheck, view: finders.InstanceView) -> Leak | None:
+def _leak(check: LeakCheck, view: InstanceView) -> Leak | None:
     of, hits = check.find(view)
     found = list(hits)
     if not found:

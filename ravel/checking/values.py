@@ -1,7 +1,4 @@
-"""The values that entities have: by the facts as they are written, or by what the model says.
-
-Labels are compared after `normalised`. It knows no scores.
-"""
+"""The values that entities have: by the facts as they are written, or by what the model says."""
 
 from __future__ import annotations
 
@@ -79,10 +76,8 @@ def partitions_of_instance(instance: Instance) -> dict[str, Partition]:
 
 
 def bundled_facts(instance: Instance) -> Tables | None:
-    """Return the facts shipped for the instance's type if they hold all its entities, else None.
-
-    An instance does not hold the facts it was built from. Its labels remain what pairs are judged by.
-    """
+    """Return the facts shipped for the instance's type if they hold all its entities, else None. An instance
+    does not hold the facts it was built from. Its labels remain what pairs are judged by."""
     if instance.entity_type not in ENTITY_TYPES or not ENTITY_TYPES.get(instance.entity_type).bundled:
         return None
     try:

@@ -10,10 +10,7 @@ __all__ = ["bundled_path", "bundled_schemas"]
 
 
 def bundled_path(*parts: str) -> Path:
-    """Return the path of a shipped file or folder, such as `bundled_path("city")`.
-
-    Raises SuiteError if it was not installed.
-    """
+    """Return the path of a shipped file, as `bundled_path("city")`. Raises SuiteError if not installed."""
     package = Path(__file__).resolve().parent.parent
     for root in (package / "bundled", package.parent / "data"):
         path = root.joinpath(*parts)
@@ -23,8 +20,7 @@ def bundled_path(*parts: str) -> Path:
 
 
 def bundled_schemas() -> Path:
-    """Return the folder of the JSON schemas: `docs/schema` in a checkout. Raises SuiteError if it was not
-    installed."""
+    """Return the folder of the JSON schemas. Raises SuiteError if it was not installed."""
     package = Path(__file__).resolve().parent.parent
     for path in (package / "bundled" / "schema", package.parent / "docs" / "schema"):
         if path.is_dir():

@@ -150,10 +150,8 @@ def write_file(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def move_folder(staging: Path, folder: Path) -> None:
-    """Put `staging`, with all that lies in it, in the place of `folder`, which is empty or not there.
-
-    After a crash at any moment `folder` is as it was, or whole. Raises OSError.
-    """
+    """Put `staging`, with all that lies in it, in the place of `folder`, which is empty or not there. After a
+    crash at any moment `folder` is as it was, or whole. Raises OSError."""
     for parent, _, names in os.walk(staging, topdown=False):
         for name in names:
             DISK.sync(Path(parent, name))
@@ -170,11 +168,9 @@ def new_part_folder(folder: Path) -> Path:
 
 
 def remove_parts(folder: Path, of: str | None = None) -> list[Path]:
-    """Remove what killed processes left unfinished in `folder` and below; return what it was.
-
-    What belongs to a process that runs stays. So does, for a day, what belongs to another machine, or bears
-    another name than this module gives. With `of` only what was to become `folder/of` is removed.
-    """
+    """Remove what killed processes left unfinished in `folder` and below; return what it was. What belongs to
+    a process that runs stays. So does, for a day, what belongs to another machine, or bears another name than
+    this module gives. With `of` only what was to become `folder/of` is removed."""
     removed = []
     for part in sorted(folder.rglob(f".*{_PART}") if of is None else _parts_of(folder, of)):
         with suppress(OSError):
@@ -199,8 +195,7 @@ def _is_left(part: Path) -> bool:
 
 
 def process_mark(pid: int | None = None) -> str:
-    """Return host, number and start of a process, by default this one; no two that share a folder have the
-    same."""
+    """Return host, number and start of a process, by default this one; no two in one folder have the same."""
     number = os.getpid() if pid is None else pid
     return f"{_host()}-{number}-{_started(number) or 0}"
 
@@ -212,9 +207,7 @@ def _host() -> str:
 
 def _started(pid: int) -> str | None:
     """Return when a process of this machine began, "0" where the system does not tell, None if it is gone.
-
-    Numbers come again, in containers after each start; a number together with the start does not.
-    """
+    Numbers come again, in containers after each start; a number together with the start does not."""
     try:
         # The name in brackets may hold anything; what follows it are numbers, of which the 20th is the start.
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()

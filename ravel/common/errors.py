@@ -12,10 +12,8 @@ _CLAUSE = 2000
 
 
 class SuiteError(Exception):
-    """A mistake that the user can mend: what was expected, what came, what to do.
-
-    The command line prints it as one paragraph and exits with 2; nothing has been half-written by then.
-    """
+    """A mistake that the user can mend: what was expected, what came, what to do. The command line prints it
+    as one paragraph and exits with 2; nothing has been half-written by then."""
 
     def __init__(self, *, expected: str, came: str, todo: str) -> None:
         self.expected = _clause(expected)
@@ -29,9 +27,7 @@ class SuiteError(Exception):
 
 def _clause(text: str) -> str:
     """Return a clause that can be printed: no longer than a screen, and without halves of surrogate pairs.
-
-    Clauses quote what stood in a file, and that may be anything.
-    """
+    Clauses quote what stood in a file, and that may be anything."""
     if len(text) > _CLAUSE:
         text = f"{text[: _CLAUSE // 2]} [...] {text[-_CLAUSE // 2 :]}"
     return text.encode("utf-8", "backslashreplace").decode("utf-8")

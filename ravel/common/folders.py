@@ -8,17 +8,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ravel.common import durable
-from ravel.common.errors import StorageError, SuiteError
-from ravel.common.io import make_folder
+from ravel.common.errors import SuiteError
+from ravel.common.io import make_folder, writing
 
 __all__ = ["check_new_folder", "new_folder"]
 
 
 def check_new_folder(folder: Path) -> None:
-    """Raise SuiteError unless a folder can be made at `folder`; nothing is written.
-
-    An empty folder that is there already will do. To be called before long work whose result goes there.
-    """
+    """Raise SuiteError unless a folder can be made at `folder`; nothing is written. An empty folder that is
+    there already will do. To be called before long work whose result goes there."""
     if folder.is_dir() and not any(folder.iterdir()):
         return
     if folder.exists() or folder.is_symlink():
@@ -28,10 +26,11 @@ def check_new_folder(folder: Path) -> None:
             todo="choose another --out or remove it first",
         )
     ancestor = next(parent for parent in folder.absolute().parents if parent.exists())
-    if not ancestor.is_dir():
-        raise _unwritable(folder, f"{ancestor} is a file")
-    if not os.access(ancestor, os.W_OK | os.X_OK):
-        raise _unwritable(folder, f"no permission to write in {ancestor}")
+    with writing(folder):
+        if not ancestor.is_dir():
+            raise NotADirectoryError(f"{ancestor} is a file")
+        if not os.access(ancestor, os.W_OK | os.X_OK):
+            raise PermissionError(f"no permission to write in {ancestor}")
 
 
 @contextmanager
@@ -45,28 +44,12 @@ def new_folder(folder: Path) -> Iterator[Path]:
     check_new_folder(folder)
     make_folder(folder.parent)
     durable.remove_parts(folder.parent, folder.name)
-    try:
+    with writing(folder):
         staging = durable.new_part_folder(folder)
-    except OSError as error:
-        raise _unwritable(folder, error.strerror or str(error)) from None
     try:
         yield staging
-        _move(staging, folder)
+        with writing(folder):
+            staging.chmod(0o755)
+            durable.move_folder(staging, folder)
     finally:
         durable.DISK.remove_folder(staging)
-
-
-def _move(staging: Path, folder: Path) -> None:
-    try:
-        staging.chmod(0o755)
-        durable.move_folder(staging, folder)
-    except OSError as error:
-        raise _unwritable(folder, error.strerror or str(error)) from None
-
-
-def _unwritable(folder: Path, came: str) -> StorageError:
-    return StorageError(
-        expected=f"to be able to write {folder}",
-        came=came,
-        todo="choose another folder with --out, or free space and permissions there",
-    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ __all__ = [
     "write_jsonl",
     "write_text",
     "write_with",
+    "writing",
 ]
 
 
@@ -96,8 +98,7 @@ def read_text(path: Path) -> str:
 
 
 def read_json(path: Path) -> Any:
-    """Read one JSON value, strictly as `parse_json` does. Raises SuiteError with the line and column of a
-    syntax error."""
+    """Read one JSON value by `parse_json`. Raises SuiteError with line and column of a syntax error."""
     try:
         return parse_json(read_text(path))
     except JsonError as error:
@@ -110,11 +111,8 @@ def read_json(path: Path) -> Any:
 
 
 def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield (line number, object) for each line of a JSON Lines file; a blank line is an error.
-
-    Lines are read strictly, as `parse_json` does. Raises SuiteError naming the line for anything that is not
-    one JSON object per line.
-    """
+    """Yield (line number, object) for each line of a JSON Lines file, read strictly as `parse_json` does.
+    Raises SuiteError naming the line that is not one JSON object; a blank one is none."""
     lines = read_text(path).split("\n")
     if lines and lines[-1] == "":
         lines.pop()
@@ -137,65 +135,62 @@ def _bad_line(path: Path, number: int, came: str) -> SuiteError:
     )
 
 
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Within, what the file system refuses becomes a StorageError about `path`."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            expected=f"to be able to write {path}",
+            came=error.strerror or str(error),
+            todo="choose another folder with --out, or free space and permissions there",
+        ) from None
+
+
 def make_folder(path: Path) -> Path:
     """Create a folder and its parents. Raises SuiteError where that is not permitted or a file is there."""
-    try:
-        durable.make_folders(path)
-    except (FileExistsError, NotADirectoryError):
-        raise SuiteError(
-            expected=f"a folder at {path}", came="a file of that name", todo="choose another place"
-        ) from None
-    except OSError as error:
-        raise _unwritable(path, error) from None
+    with writing(path):
+        try:
+            durable.make_folders(path)
+        except (FileExistsError, NotADirectoryError):
+            raise SuiteError(
+                expected=f"a folder at {path}", came="a file of that name", todo="choose another place"
+            ) from None
     return path
 
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file so that a reader sees the old bytes or the new ones, never a part, even after a power cut.
-
-    Raises SuiteError where the folder can't be written to or the disk is full.
-    """
+    Raises SuiteError where the folder can't be written to or the disk is full."""
     write_with(path, lambda part: part.write_bytes(content))
 
 
 def write_with(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` write to a path beside `path`, which then takes its place as in `write_bytes`.
-
-    For libraries that write files themselves. Raises SuiteError as `write_bytes` does, and what `write`
-    raises besides OSError.
-    """
+    """Let `write`, as of a library, fill a file that takes the place of `path` as in `write_bytes`. Raises
+    SuiteError as that does, and what `write` raises besides OSError."""
     make_folder(path.parent)
-    try:
+    with writing(path):
         durable.write_file(path, write)
-    except OSError as error:
-        raise _unwritable(path, error) from None
 
 
 def append_text(path: Path, text: str) -> None:
     """Add UTF-8 text at the end of a file. A crash may leave a part of it, until `sync_file` has returned.
-
-    Raises SuiteError where that can't be written.
-    """
-    try:
+    Raises SuiteError where that can't be written."""
+    with writing(path):
         durable.DISK.append(path, text.encode("utf-8"))
-    except OSError as error:
-        raise _unwritable(path, error) from None
 
 
 def sync_file(path: Path) -> None:
     """Return when all that was appended to a file outlasts a power cut. Raises SuiteError if that fails."""
-    try:
+    with writing(path):
         durable.DISK.sync(path)
-    except OSError as error:
-        raise _unwritable(path, error) from None
 
 
 def remove_file(path: Path) -> None:
     """Remove a file, if it is there. Raises SuiteError where that is not permitted."""
-    try:
+    with writing(path):
         durable.DISK.remove(path)
-    except OSError as error:
-        raise _unwritable(path, error) from None
 
 
 def remove_folder(path: Path) -> None:
@@ -216,11 +211,3 @@ def write_json(path: Path, value: Any) -> None:
 def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     """Write rows as JSON Lines atomically, keys sorted. NaN is refused."""
     write_text(path, "".join(canonical_json(row) + "\n" for row in rows))
-
-
-def _unwritable(path: Path, error: OSError) -> StorageError:
-    return StorageError(
-        expected=f"to be able to write {path}",
-        came=error.strerror or str(error),
-        todo="choose another folder with --out, or free space and permissions there",
-    )

@@ -40,10 +40,8 @@ def schema_named(name: str) -> dict[str, Any]:
 
 
 def schema_problems(value: Any, name: str, *, origin: str) -> list[str]:
-    """Return in words what of a value does not fit the schema, at most a handful; empty if all fits.
-
-    An integer must be written as one: neither `true` nor `4.0` will do.
-    """
+    """Return in words what of a value does not fit the schema, at most a handful; empty if all fits. An
+    integer must be written as one: neither `true` nor `4.0` will do."""
     errors = sorted(
         _validator(name).iter_errors(value), key=lambda error: list(map(str, error.absolute_path))
     )

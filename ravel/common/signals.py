@@ -16,10 +16,8 @@ _STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Hold back Ctrl-C and SIGTERM until the block has ended; then they act as they would have.
-
-    In other threads than the main one, where no signal arrives, nothing is held back.
-    """
+    """Hold back Ctrl-C and SIGTERM until the block has ended; then they act as they would have. In other
+    threads than the main one, where no signal arrives, nothing is held back."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -39,8 +37,7 @@ def uninterrupted() -> Iterator[None]:
 
 
 def stop_on_term() -> None:
-    """Let SIGTERM, by which schedulers end a job, act as Ctrl-C does. Without effect outside the main
-    thread."""
+    """Let SIGTERM, by which schedulers end a job, act as Ctrl-C does; in the main thread only."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _interrupt)
 

@@ -22,10 +22,8 @@ _SIZE = re.compile(
 
 
 def parse_bytes(size: str | int) -> int:
-    """Return a number of bytes: 4GiB is 4 * 2**30, 500MB is 500 * 10**6, a bare number is bytes.
-
-    Raises SuiteError for a negative number and any other form.
-    """
+    """Return a number of bytes: 4GiB is 4 * 2**30, 500MB is 500 * 10**6, a bare number is bytes. Raises
+    SuiteError for a negative number and any other form."""
     match = _SIZE.fullmatch(str(size).strip())
     if match is None or (match["binary"] and not match["prefix"]):
         raise SuiteError(

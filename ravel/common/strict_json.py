@@ -1,5 +1,4 @@
-"""JSON read strictly: what could mean two things, or what could not be written again, is refused; it knows no
-files and no content."""
+"""JSON read strictly: what could mean two things, or could not be written again, is refused."""
 
 from __future__ import annotations
 
@@ -30,11 +29,8 @@ class JsonError(ValueError):
 
 
 def parse_json(text: str) -> Any:
-    """Return the value of a JSON text.
-
-    Raises JsonError for a syntax error, a key that stands twice in an object, NaN and infinity, a number that
-    no float can hold, half of a surrogate pair (it can't be written as UTF-8), and nesting beyond 64 levels.
-    """
+    """Return the value of a JSON text. Raises JsonError for a syntax error, a key twice in an object, numbers
+    that no float can hold, half of a surrogate pair, and nesting beyond 64 levels."""
     if text.startswith(_BOM):
         raise JsonError("a byte order mark before the JSON")
     try:

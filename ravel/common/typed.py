@@ -1,5 +1,4 @@
-"""Plain values of files held against the types of a dataclass, versions of file forms, and the base of what
-is written as a JSON object; it knows no particular record."""
+"""Plain values of files held against the types of a dataclass, versions of file forms, and `Record`."""
 
 from __future__ import annotations
 
@@ -31,10 +30,8 @@ class _UnfitError(Exception):
 
 
 class Record:
-    """Base of a flat, frozen dataclass whose fields are the keys of a JSON object.
-
-    A subclass says what is particular to its files in the three class variables.
-    """
+    """Base of a flat, frozen dataclass whose fields are the keys of a JSON object. A subclass says what is
+    particular to its files in the three class variables."""
 
     __slots__ = ()
     SCHEMA: ClassVar[int | None] = None
@@ -51,17 +48,13 @@ class Record:
 
     @classmethod
     def from_json(cls, row: Any, *, origin: str) -> Self:
-        """Read a record.
-
-        Raises SuiteError naming `origin` for missing or unknown fields, a value of another type, a number
-        that is not finite, or a newer version.
-        """
+        """Read a record. Raises SuiteError naming `origin` for missing or unknown fields, a value of another
+        type, a number that is not finite, or a newer version."""
         return cls(**cls.values_in(row, origin=origin))
 
     @classmethod
     def values_in(cls, row: Any, *, origin: str, but: tuple[str, ...] = ()) -> dict[str, Any]:
-        """Return the fields' values in their types, those of `but` as they are. Raises SuiteError as
-        `from_json` does."""
+        """Return the fields' values in their types, `but` those as they are. Errors as `from_json`."""
         if not isinstance(row, dict):
             raise SuiteError(
                 expected=f"a {cls.__name__} in {origin}", came=f"a {type(row).__name__}", todo=cls.MEND
@@ -121,10 +114,8 @@ def typed_values(
 
 
 def check_version(version: Any, known: int, *, what: str, origin: str) -> None:
-    """Raise SuiteError unless `version` is a version of a file form that is known: 1 to `known`.
-
-    A newer one is told apart: there the way out is an update of ravel-bench.
-    """
+    """Raise SuiteError unless `version` is a version of a file form that is known: 1 to `known`. A newer one
+    is told apart: there the way out is an update of ravel-bench."""
     if type(version) is int and 1 <= version <= known:
         return
     newer = type(version) is int and version > known

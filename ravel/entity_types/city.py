@@ -1,7 +1,5 @@
 """Cities with where they lie, what is spoken there and what time it is; shipped, and also in the release."""
 
-from __future__ import annotations
-
 from datetime import date
 
 from ravel.entity_types._other_names import CONTINENTS, COUNTRIES, LANGUAGES

@@ -1,7 +1,5 @@
 """Invented people whose four attributes are drawn independently: the clean room beside the real world."""
 
-from __future__ import annotations
-
 from ravel.matching import Prefix
 from ravel.terms.schema import Attribute, EntityType
 

@@ -1,7 +1,5 @@
 """Nobel prize winners; in the release only."""
 
-from __future__ import annotations
-
 from ravel.entity_types._other_names import COUNTRIES, GENDERS
 from ravel.matching import Aliases, AnyOf, Prefix
 from ravel.terms.schema import Attribute, EntityType

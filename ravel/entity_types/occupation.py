@@ -1,7 +1,5 @@
 """Occupations; in the release only. Gender Bias has templates but no gold values there."""
 
-from __future__ import annotations
-
 from ravel.entity_types._other_names import GENDERS
 from ravel.matching import Aliases, Prefix
 from ravel.terms.schema import Attribute, EntityType

@@ -1,7 +1,5 @@
 """Things, plants and animals; in the release only."""
 
-from __future__ import annotations
-
 from ravel.matching import Aliases
 from ravel.terms.schema import Attribute, EntityType
 

@@ -1,7 +1,5 @@
 """English verbs; in the release only. Every attribute but the definition is a form of the verb itself."""
 
-from __future__ import annotations
-
 from ravel.matching import AnyOf, Prefix
 from ravel.terms.schema import Attribute, EntityType
 

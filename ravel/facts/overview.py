@@ -73,10 +73,8 @@ def _counts(partitions: Sequence[str]) -> dict[str, int]:
 
 
 def export_tables(tables: Tables, style: str, out: Path) -> None:
-    """Write tables as a new folder in one of `TABLE_FORMATS`, wholly or not at all.
-
-    Raises SuiteError for an unknown format and where no new folder can be made.
-    """
+    """Write tables as a new folder in one of `TABLE_FORMATS`, wholly or not at all. Raises SuiteError for an
+    unknown format and where no new folder can be made."""
     if style not in TABLE_FORMATS:
         raise unknown_name("export format", style, TABLE_FORMATS)
     with new_folder(out) as staging:

@@ -88,9 +88,7 @@ def read_release(source: str | Path, entity_type_name: str, *, load_hub: HubLoad
 
 def write_release(tables: Tables, folder: Path) -> None:
     """Write the five JSON files of a type; read back they give equal tables, and the JSON of the original.
-
-    Entities, an entity's values, and templates keep their order.
-    """
+    Entities, an entity's values, and templates keep their order."""
     make_folder(folder)
     names = release_files(tables.entity_type.name)
     asked = [template for template in tables.templates if template.attribute is not None]
@@ -110,22 +108,16 @@ def write_release(tables: Tables, folder: Path) -> None:
 
 
 def _tables_from_files(files: dict[str, SourceFile], names: ReleaseFiles, entity_type: EntityType) -> Tables:
-    values, entity_partitions = files[names.values], files[names.entity_partitions]
-    entities = _entities(
-        values.mapping(), entity_partitions.mapping(), values, entity_partitions, entity_type
-    )
+    entities = _entities(files[names.values], files[names.entity_partitions], entity_type)
     templates = _templates(files[names.templates], files[names.template_partitions], entity_type)
     free = _attribute_free(files[names.attribute_free], entity_type)
     return tables_from(entity_type, entities, [*templates, *free])
 
 
 def _entities(
-    values: dict[str, Any],
-    partitions: dict[str, Any],
-    values_file: SourceFile,
-    partitions_file: SourceFile,
-    entity_type: EntityType,
+    values_file: SourceFile, partitions_file: SourceFile, entity_type: EntityType
 ) -> list[Located[EntityFacts]]:
+    values, partitions = values_file.mapping(), partitions_file.mapping()
     _same_names("entity", values, partitions, values_file, partitions_file)
     return [
         checked_facts(

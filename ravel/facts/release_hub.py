@@ -40,12 +40,8 @@ def load_from_hub(repository: str, config: str) -> Mapping[str, Iterable[Mapping
 
 
 def read_hub(entity_type: EntityType, load: HubLoader) -> Tables:
-    """Read the cities of the hub.
-
-    The hub lists every place, the release only one per name: here rows of one name that agree count as one,
-    and a name whose rows disagree is left out, with the texts bound to it, because a prompt can't say which
-    is meant.
-    """
+    """Read the cities of the hub, which lists every place, the release one per name: rows of one name count
+    as one, and a name whose rows disagree is left out, with the texts bound to it."""
     if entity_type.name != "city":
         raise SuiteError(
             expected=f"the type city, the only one in {HUB_ID}",

@@ -96,10 +96,8 @@ def _refuse_other_files(path: Path) -> None:
 
 
 def archive_files(path: Path, names: Iterable[str]) -> dict[str, SourceFile]:
-    """Read the files out of a tar archive, in memory.
-
-    Raises SuiteError for what is no archive, an unsafe member, and a file that is missing or there twice.
-    """
+    """Read the files out of a tar archive, in memory. Raises SuiteError for what is no archive, an unsafe
+    member, and a file that is missing or there twice."""
     _refuse_other_files(path)
     wanted = set(names)
     found: dict[str, SourceFile] = {}

@@ -15,11 +15,9 @@ BUNDLED = "bundled"
 
 
 def open_tables(source: str, entity_type_name: str) -> Tables:
-    """Read the tables of a type from `bundled`, a folder in our layout, or a release.
-
-    A folder with `entities.jsonl` is in our layout; any other folder, an archive or the hub id is read as a
-    release. Raises SuiteError for an unknown type and for whatever the readers refuse.
-    """
+    """Read the tables of a type from `bundled`, a folder in our layout, or a release. A folder with
+    `entities.jsonl` is in our layout; any other folder, an archive or the hub id is read as a release. Raises
+    SuiteError for an unknown type and for whatever the readers refuse."""
     entity_type = ENTITY_TYPES.get(entity_type_name)
     if source == BUNDLED:
         return read_bundled(entity_type.name)

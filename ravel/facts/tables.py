@@ -43,10 +43,8 @@ CHECKSUMS_FILE = "checksums.json"
 
 @dataclass(frozen=True)
 class Tables:
-    """All facts and templates of one entity type, in the order of their source.
-
-    Built by `tables_from`, `read_tables` or a release reader, which refuse doubles and undeclared names.
-    """
+    """All facts and templates of one entity type, in the order of their source. Built by `tables_from`,
+    `read_tables` or a release reader, which refuse doubles and undeclared names."""
 
     entity_type: EntityType
     """The declaration that the data follows."""
@@ -104,11 +102,8 @@ class Located(Generic[T]):
 def tables_from(
     entity_type: EntityType, entities: Iterable[Located[EntityFacts]], templates: Iterable[Located[Template]]
 ) -> Tables:
-    """Build tables from checked rows.
-
-    Raises SuiteError where an entity or a template stands twice, where a template is bound to an entity that
-    is not there, and where there are no entities or no templates at all.
-    """
+    """Build tables from checked rows. Raises SuiteError for an entity or a template that stands twice, a
+    template bound to an entity that is not there, and no entities or no templates at all."""
     kept_entities = _without_doubles("entity", entities, lambda facts: facts.entity)
     kept_templates = list(templates)
     _without_doubles("template", kept_templates, lambda t: (t.text, t.attribute is None, t.chat))
@@ -160,10 +155,8 @@ def write_tables(tables: Tables, folder: Path) -> None:
 
 
 def read_bundled(name: str) -> Tables:
-    """Read the shipped tables of a type, by name, and compare their checksums.
-
-    Raises SuiteError if the type is unknown, is not shipped, or its files are not those that were shipped.
-    """
+    """Read the shipped tables of a type, by name, and compare their checksums. Raises SuiteError if the type
+    is unknown, is not shipped, or its files are not those that were shipped."""
     entity_type = ENTITY_TYPES.get(name)
     if not entity_type.bundled:
         shipped = [t.name for t in ENTITY_TYPES if t.bundled]
@@ -180,33 +173,21 @@ def read_bundled(name: str) -> Tables:
 def checked_facts(
     entity: Any, partition: Any, values: Any, *, entity_type: EntityType, where: str
 ) -> Located[EntityFacts]:
-    """Build the facts of one entity from plain values, keeping each string as it is.
-
-    Raises SuiteError naming `where` for an empty name, an unknown partition or attribute, no values, or a
-    value that is not text.
-    """
+    """Build the facts of one entity from plain values, keeping each string as it is. Raises SuiteError naming
+    `where` for an empty name, an unknown partition or attribute, no values, or a value that is not text."""
     if not isinstance(entity, str) or not entity.strip():
-        raise SuiteError(
-            expected=f"an entity's name at {where}",
-            came=f"{entity!r}",
-            todo="give it a name that is not blank",
-        )
+        raise _refused("an entity's name", where, repr(entity), "give it a name that is not blank")
     if not isinstance(values, dict) or not values:
-        raise SuiteError(
-            expected=f"values for {entity!r} at {where}",
-            came="none" if values in ({}, None) else f"a {type(values).__name__}",
-            todo="give at least one attribute with its value, or remove the entity",
-        )
+        came = "none" if values in ({}, None) else f"a {type(values).__name__}"
+        todo = "give at least one attribute with its value, or remove the entity"
+        raise _refused(f"values for {entity!r}", where, came, todo)
     declared = {attribute.name for attribute in entity_type.attributes}
     for name, value in values.items():
         if name not in declared:
             raise _undeclared(name, entity_type, where)
         if not isinstance(value, str):
-            raise SuiteError(
-                expected=f"text as the {name} of {entity!r} at {where}",
-                came=f"{value!r}",
-                todo="write every value as a string, numbers as well",
-            )
+            todo = "write every value as a string, numbers as well"
+            raise _refused(f"text as the {name} of {entity!r}", where, repr(value), todo)
     return Located(EntityFacts(entity, checked_partition(partition, where), tuple(values.items())), where)
 
 
@@ -220,34 +201,20 @@ def checked_template(
     entity_type: EntityType,
     where: str,
 ) -> Located[Template]:
-    """Build a template from plain values.
-
-    Raises SuiteError naming `where` for a text that is not a template, an unknown partition or attribute, an
-    entity that is not text, or a `chat` that is neither true nor false.
-    """
+    """Build a template from plain values. Raises SuiteError naming `where` for a text that is none, an
+    unknown partition or attribute, an entity that is not text, or a `chat` that is no truth value."""
     if not isinstance(text, str):
-        raise SuiteError(expected=f"a template at {where}", came=f"{text!r}", todo="write it as a string")
+        raise _refused("a template", where, repr(text), "write it as a string")
     _check_slot(text, where)
     if attribute is not None and not isinstance(attribute, str):
-        raise SuiteError(
-            expected=f"an attribute or null at {where}",
-            came=f"{attribute!r}",
-            todo="write the name as a string",
-        )
+        raise _refused("an attribute or null", where, repr(attribute), "write the name as a string")
     if attribute is not None and attribute not in {a.name for a in entity_type.attributes}:
         raise _undeclared(attribute, entity_type, where)
     if entity is not None and not isinstance(entity, str):
-        raise SuiteError(
-            expected=f"an entity's name or null at {where}",
-            came=f"{entity!r}",
-            todo="write the name as a string",
-        )
+        raise _refused("an entity's name or null", where, repr(entity), "write the name as a string")
     if not isinstance(chat, bool):
-        raise SuiteError(
-            expected=f"true or false as chat at {where}",
-            came=f"{chat!r}",
-            todo="write true where the model is to be asked through its chat template, or leave it out",
-        )
+        todo = "write true where the model is to be asked through its chat template, or leave it out"
+        raise _refused("true or false as chat", where, repr(chat), todo)
     return Located(Template(text, attribute, checked_partition(partition, where), entity, chat), where)
 
 
@@ -256,11 +223,8 @@ def checked_partition(partition: Any, where: str) -> Partition:
     for known in PARTITIONS:
         if partition == known:
             return known
-    raise SuiteError(
-        expected=f"a partition at {where}, one of {', '.join(PARTITIONS)}",
-        came=f"{partition!r}",
-        todo="correct the partition",
-    )
+    places = f"{where}, one of {', '.join(PARTITIONS)}"
+    raise _refused("a partition", places, repr(partition), "correct the partition")
 
 
 def _check_slot(text: str, where: str) -> None:
@@ -268,11 +232,8 @@ def _check_slot(text: str, where: str) -> None:
     if slots == 1 and text.count("%") == 1:
         return
     came = {0: f"no {SLOT}", 1: "another % beside it"}.get(slots, f"{slots} of them")
-    raise SuiteError(
-        expected=f"a template with {SLOT} exactly once and no other % at {where}",
-        came=f"{came} in {text!r}",
-        todo=f"write {SLOT} once, where the entity's name goes, and spell out other per cent signs",
-    )
+    todo = f"write {SLOT} once, where the entity's name goes, and spell out other per cent signs"
+    raise _refused(f"a template with {SLOT} exactly once and no other %", where, f"{came} in {text!r}", todo)
 
 
 def _without_doubles(kind: str, rows: Iterable[Located[T]], key: Callable[[T], Any]) -> tuple[T, ...]:
@@ -317,11 +278,8 @@ def _template_row(row: dict[str, Any], where: str, entity_type: EntityType) -> L
 
 def _check_keys(row: dict[str, Any], keys: tuple[str, ...], where: str) -> None:
     if set(row) != set(keys):
-        raise SuiteError(
-            expected=f"exactly the keys {', '.join(keys)} at {where}",
-            came=", ".join(row) or "none",
-            todo="add what is missing and remove what is unknown",
-        )
+        todo = "add what is missing and remove what is unknown"
+        raise _refused(f"exactly the keys {', '.join(keys)}", where, ", ".join(row) or "none", todo)
 
 
 def _lines(rows: Iterable[dict[str, Any]]) -> str:
@@ -340,14 +298,17 @@ def _compare_checksums(folder: Path) -> None:
             )
 
 
+def _refused(expected: str, where: str, came: str, todo: str) -> SuiteError:
+    return SuiteError(expected=f"{expected} at {where}", came=came, todo=todo)
+
+
 def _undeclared(name: Any, entity_type: EntityType, where: str) -> SuiteError:
-    return unknown_name(
-        f"attribute of {entity_type.name} at {where}", str(name), (a.name for a in entity_type.attributes)
-    )
+    known = (attribute.name for attribute in entity_type.attributes)
+    return unknown_name(f"attribute of {entity_type.name} at {where}", str(name), known)
 
 
 def _unknown_entity(entity: str, tables: Tables) -> SuiteError:
-    error = unknown_name(f"{tables.entity_type.name}", entity, (facts.entity for facts in tables.entities))
+    error = unknown_name(tables.entity_type.name, entity, (facts.entity for facts in tables.entities))
     hint = error.todo.partition("known: ")[0].strip()
     todo = f"{hint} the table has {len(tables.entities)} entities".strip()
     return SuiteError(expected=error.expected, came=error.came, todo=todo)

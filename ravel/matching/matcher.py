@@ -41,10 +41,8 @@ class Measuring(Protocol):
 
 @runtime_checkable
 class Settling(Protocol):
-    """A matcher that knows when a continuation that still grows can get one verdict only.
-
-    A matcher may do without: then its verdict is open until the continuation has ended.
-    """
+    """A matcher that knows when a continuation that still grows can get one verdict only. A matcher may do
+    without: then its verdict is open until the continuation has ended."""
 
     def settled(self, continuation: str, value: str, *, mode: MatchMode = "strict") -> bool | None:
         """Return what `matches` says to every text that begins with `continuation`, this one included, or

@@ -102,21 +102,24 @@ class Prefix:
         return wanted.startswith(part) and (not self.whole_words or ends_word(wanted, len(part)))
 
 
-@dataclass(frozen=True, slots=True)
-class AnyOf:
-    """The value is a comma-separated list and stating any one of its parts is enough.
+class _OfInner:
+    """A matcher that leaves single names to an inner one, and is as tolerant."""
 
-    Strict mode: the inner matcher decides for each part, and for the list as a whole. Reference mode:
-    additionally any part may stand anywhere in the continuation (the reference does so for languages only).
-    """
-
-    inner: Matcher = field(default_factory=Prefix)
-    """Decides for one part."""
+    __slots__ = ()
+    inner: Matcher
 
     @property
     def tolerance(self) -> bool:
-        """As the inner matcher."""
         return self.inner.tolerance
+
+
+@dataclass(frozen=True, slots=True)
+class AnyOf(_OfInner):
+    """The value is a comma-separated list and stating one of its parts, or all, is enough. In reference mode
+    a part may stand anywhere in the continuation (the reference does so for languages only)."""
+
+    inner: Matcher = field(default_factory=Prefix)
+    """Decides for one part."""
 
     def matches(self, continuation: str, value: str, *, mode: MatchMode = "strict") -> bool:
         """Return whether the continuation states one part of the list."""
@@ -141,23 +144,14 @@ class AnyOf:
 
 
 @dataclass(frozen=True, slots=True)
-class Aliases:
-    """Some values have other names, which count as well.
-
-    Strict mode: the inner matcher decides for the value and for each of its other names. Reference mode:
-    the inner matcher decides for the value alone, as the other names that the reference knows are part of
-    its own rule.
-    """
+class Aliases(_OfInner):
+    """Some values have other names, which count as well: in strict mode. The other names that the reference
+    knows are part of its own rule."""
 
     names: tuple[tuple[str, tuple[str, ...]], ...]
     """(value, its other names); a value is found whatever its case."""
     inner: Matcher = field(default_factory=Prefix)
     """Decides for one name."""
-
-    @property
-    def tolerance(self) -> bool:
-        """As the inner matcher."""
-        return self.inner.tolerance
 
     def matches(self, continuation: str, value: str, *, mode: MatchMode = "strict") -> bool:
         """Return whether the continuation states the value by one of its names."""

@@ -44,11 +44,8 @@ def asked_together(templates: Partition, entities: Partition) -> bool:
 
 
 def share_out(total: int, sizes: Mapping[Partition, int]) -> dict[Partition, int]:
-    """Share `total` places among partitions in proportion to their sizes (Webster's divisor method).
-
-    No partition gets more than its size, and each that has members gets at least one place, even if that
-    takes more places than `total`.
-    """
+    """Share `total` places among partitions in proportion to their sizes (Webster's divisor method), none
+    beyond its size; each that has members gets at least one, even if that takes more places."""
     total = min(total, sum(sizes.values()))
     shares: dict[Partition, int] = {name: min(size, 1) for name, size in sizes.items()}
     while sum(shares.values()) < total:

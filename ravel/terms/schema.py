@@ -152,11 +152,8 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class InterchangePair:
-    """A base and a source prompt with both answers; it does not know which attribute will be the target.
-
-    For a target A the pair is a *cause* pair if the base template asks for A (expected: `if_swapped`), and an
-    *isolate* pair otherwise (expected: `if_unchanged`).
-    """
+    """A base and a source prompt with both answers. For a target A it is a *cause* pair if the base template
+    asks for A (expected: `if_swapped`), and an *isolate* pair otherwise (expected: `if_unchanged`)."""
 
     pair_id: str
     """Unique in its instance, stable for equal seeds."""

@@ -19,9 +19,10 @@ from das.featurizers.masked import MaskedBasis
 from das.featurizers.storage import FeaturizerHeader, load_featurizer, save_featurizer
 from das.featurizers.subspace import Subspace
 from das.methods.common.base import Method, Problem
+from das.methods.common.tasks import CausePairsConfig, MixedPairsConfig
 from das.methods.registry import METHODS
-from das.methods.trained.das import Das, DasConfig
-from das.methods.trained.mdas import Mdas, MdasConfig
+from das.methods.trained.das import Das
+from das.methods.trained.mdas import Mdas
 from das.models import FAMILIES
 from das.models.miniature import miniature
 from das.sites import Site
@@ -220,7 +221,9 @@ class _Rows:
 SHORT = {"epochs": 3, "batch_size": 8, "learning_rate": 0.02, "log_every": 1}
 
 
-@pytest.mark.parametrize("trained", [Das(DasConfig(**SHORT)), Mdas(MdasConfig(**SHORT))], ids=["das", "mdas"])
+@pytest.mark.parametrize(
+    "trained", [Das(CausePairsConfig(**SHORT)), Mdas(MixedPairsConfig(**SHORT))], ids=["das", "mdas"]
+)
 def test_a_whole_run_is_the_same_on_both_engines(trained: Method) -> None:
     target = miniature(FAMILIES.get("qwen2"))
     problem = Problem(token_instance(target.fingerprint), "A", Site(layer=1), 4, seed=0)

@@ -1,5 +1,4 @@
-"""From prompts to rows of token ids and back: tokens, positions, padding and batches; no model is run
-here."""
+"""From prompts to rows of token ids and back: tokens, positions, padding, batches; no model is run here."""
 
 from __future__ import annotations
 
@@ -61,10 +60,8 @@ class PromptEncoder:
         return [found[text] for text in texts]
 
     def position(self, prompt: Prompt, position: Position) -> int:
-        """Return the index of the token that a site's position means in this prompt.
-
-        Raises SuiteError where no token ends with the entity's name.
-        """
+        """Return the index of the token that a site's position means in this prompt. Raises SuiteError where
+        no token ends with the entity's name."""
         encoded = self.encode([prompt.text])[0]
         if position == "prompt_last":
             return len(encoded.ids) - 1
@@ -96,11 +93,9 @@ class PromptEncoder:
 
 
 def repeated_start(ids: Sequence[int], special: Sequence[int]) -> int:
-    """Return how many tokens a tokenizer put before a text that begins with these very tokens itself.
-
-    A text that a chat template made begins so: with `<bos>`, written out. The model was trained on one.
-    `special` is 1 for what the tokenizer added, not for special tokens that the text spells out.
-    """
+    """Return how many tokens a tokenizer put before a text that begins with these very tokens itself. A text
+    that a chat template made begins so: with `<bos>`, written out. The model was trained on one. `special` is
+    1 for what the tokenizer added, not for special tokens that the text spells out."""
     added = 0
     while added < len(special) and special[added]:
         added += 1
@@ -108,8 +103,7 @@ def repeated_start(ids: Sequence[int], special: Sequence[int]) -> int:
 
 
 def _encoded(text: str, ids: list[int], offsets: list[tuple[int, int]], special: list[int]) -> Encoded:
-    """Drop an end token that a tokenizer appends, for nothing could be continued or forced after it, and a
-    start that the text has itself."""
+    """Drop an end token that a tokenizer appends, which nothing can follow, and a start that the text has."""
     start = repeated_start(ids, special)
     end = len(ids)
     while end > start and special[end - 1] and tuple(offsets[end - 1]) in ((0, 0), (len(text), len(text))):

@@ -1,5 +1,4 @@
-"""The only file that registers hooks: read, write and gather inside a forward pass; every hook is gone when
-its block ends."""
+"""The only file that registers hooks: read, write, gather in a forward pass; none outlasts its block."""
 
 from __future__ import annotations
 
@@ -63,8 +62,7 @@ def _removed_afterwards(handle: RemovableHandle) -> Iterator[None]:
 
 
 def _hooked(place: Place, act: Callable[[Tensor], Tensor | None]) -> RemovableHandle:
-    """Register `act` on what flows through a place, [batch, tokens, features]; what it returns, if anything,
-    flows on instead."""
+    """Register `act` on what flows through a place, [batch, tokens, features]; what it returns flows on."""
 
     def after(module: nn.Module, inputs: Any, output: Any) -> Any:
         changed = act(_hidden(output))
@@ -79,19 +77,9 @@ def _hooked(place: Place, act: Callable[[Tensor], Tensor | None]) -> RemovableHa
     return place.module.register_forward_hook(after)
 
 
-def _place_of(where: nn.Module | Place) -> Place:
-    return where if isinstance(where, Place) else Place(where)
-
-
 @contextmanager
-def rewritten(
-    where: nn.Module | Place, positions: Tensor, change: Callable[[Tensor], Tensor]
-) -> Iterator[None]:
-    """Within, the vectors of a place at `positions` [batch] are replaced by `change` of them, [batch, width].
-
-    A bare module stands for the whole of its output.
-    """
-    place = _place_of(where)
+def rewritten(place: Place, positions: Tensor, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Within, `change` makes the vectors [batch, width] of a place at `positions` [batch] into others."""
     columns = place.columns
 
     def act(flowing: Tensor) -> Tensor:
@@ -108,12 +96,9 @@ def rewritten(
 
 
 @contextmanager
-def clipped(where: nn.Module | Place, starts: Tensor, lowest: Tensor, highest: Tensor) -> Iterator[None]:
-    """Within, the vectors of a place are kept between `lowest` and `highest`, both [width].
-
-    In each row from token `starts` [batch] on; those before stay as they are. A bare module stands for its
-    output; a place's columns are not looked at.
-    """
+def clipped(place: Place, starts: Tensor, lowest: Tensor, highest: Tensor) -> Iterator[None]:
+    """Within, the vectors of a place are kept between `lowest` and `highest`, both [width], in each row from
+    token `starts` [batch] on. The place's columns are not looked at."""
 
     def act(flowing: Tensor) -> Tensor:
         hidden = _by_row(flowing, len(starts))
@@ -122,20 +107,17 @@ def clipped(where: nn.Module | Place, starts: Tensor, lowest: Tensor, highest: T
         bounded = hidden.clamp(lowest.to(hidden), highest.to(hidden))
         return torch.where(after, bounded, hidden).view_as(flowing)
 
-    with _removed_afterwards(_hooked(_place_of(where), act)):
+    with _removed_afterwards(_hooked(place, act)):
         yield
 
 
 @contextmanager
 def captured(
-    places: Mapping[Key, nn.Module | Place], positions: Mapping[Key, Tensor], *, stop: bool = True
+    places: Mapping[Key, Place], positions: Mapping[Key, Tensor], *, stop: bool = True
 ) -> Iterator[dict[Key, Tensor]]:
     """Within, a forward pass fills the yielded dictionary: per key the vectors [batch, n, width] in float32.
-
-    `places` and `positions` [batch, n] go by any key, such as a layer or a site; a bare module stands for the
-    whole of its output. With `stop` the pass ends silently after the last of these places, for nothing after
-    it is wanted; the context ends there too.
-    """
+    `places` and `positions` [batch, n] go by any key, such as a layer or a site. With `stop` the pass ends
+    silently after the last of these places, for nothing after it is wanted; the context ends there too."""
     vectors: dict[Key, Tensor] = {}
 
     def reader(key: Key, columns: slice) -> Callable[[Tensor], None]:
@@ -150,8 +132,7 @@ def captured(
         return act
 
     with ExitStack() as stack:
-        for key, where in places.items():
-            place = _place_of(where)
+        for key, place in places.items():
             act = reader(key, place.columns or slice(None))
             stack.enter_context(_removed_afterwards(_hooked(place, act)))
         try:
@@ -162,11 +143,8 @@ def captured(
 
 @contextmanager
 def gathered(head: nn.Module, positions: Tensor) -> Iterator[None]:
-    """Within, the vocabulary projection sees only `positions` [batch, n] of each row, so the logits are
-    [batch, n, vocabulary].
-
-    Whatever the model does to logits after its head, such as a soft cap, still happens.
-    """
+    """Within, the vocabulary projection sees only `positions` [batch, n] of each row. Whatever the model does
+    to logits after its head, such as a soft cap, still happens."""
 
     def hook(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
         hidden: Tensor = inputs[0]
@@ -179,10 +157,8 @@ def gathered(head: nn.Module, positions: Tensor) -> Iterator[None]:
 
 @contextmanager
 def preserved(model: nn.Module) -> Iterator[None]:
-    """Put every forward hook of the model and its parts back as it was, whatever happened within.
-
-    The tables are refilled in place, for the handles that users hold point to them.
-    """
+    """Put every forward hook of the model and its parts back as it was, whatever happened within. The tables
+    are refilled in place, for the handles that users hold point to them."""
     before = [
         (table, dict(table))
         for module in model.modules()

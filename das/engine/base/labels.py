@@ -1,5 +1,4 @@
-"""How forced labels fare under logits: their cross entropy, and whether each is what would be said; no engine
-is known here."""
+"""How forced labels fare under logits: their cross entropy, and whether each would be said; no engine."""
 
 from __future__ import annotations
 
@@ -25,9 +24,7 @@ class ForcedLabels:
 
 def forced_labels(logits: Tensor, labels: Sequence[tuple[int, ...]]) -> ForcedLabels:
     """Judge logits [n_pairs, longest label, vocabulary] against labels of their own lengths (none empty).
-
-    Each pair counts once, however long its label: the mean is over the label's tokens first.
-    """
+    Each pair counts once, however long its label: the mean is over the label's tokens first."""
     lengths = torch.tensor([len(label) for label in labels])
     real = torch.arange(logits.shape[1])[None, :] < lengths[:, None]
     return packed_labels(logits[real.to(logits.device)], labels)
@@ -76,6 +73,6 @@ def likeliest(logits: Tensor) -> list[int]:
     """Return the first largest token of each row of `logits` [n, vocabulary]."""
     if logits.device.type == "cpu":
         # Many times faster than torch's own on a CPU.
-        return [int(token) for token in logits.detach().numpy().argmax(axis=1)]
-    found: list[int] = logits.argmax(dim=-1).tolist()
-    return found
+        return [int(token) for token in logits.detach().float().numpy().argmax(axis=1)]
+    tokens: list[int] = logits.argmax(dim=-1).tolist()
+    return tokens

@@ -1,5 +1,4 @@
-"""How much one pass of a model may hold: halved each time memory does not suffice, so that the same work is
-done in smaller parts. It knows no model, no prompts and no featurizer."""
+"""How much one pass of a model may hold: halved each time memory does not suffice; it knows no model."""
 
 from __future__ import annotations
 
@@ -23,10 +22,7 @@ Plan = Callable[[Sequence[int]], list[list[int]]]
 
 class PassLimit:
     """The size of a pass. What runs out of memory is tried again at half the size, and the size stays there.
-
-    Whoever is tried must be able to begin again: what it did before it failed must not count. Between two
-    tries `let_go` lets go of what can be made again.
-    """
+    What a run did before it failed must not count."""
 
     def __init__(
         self,
@@ -52,11 +48,9 @@ class PassLimit:
         self._todo = todo
 
     def attempt(self, run: Callable[[], object], *, whole: bool = False) -> bool:
-        """Run; return whether memory sufficed. If not, the next attempt has half the size.
-
-        Raises MemoryShortageError where there is nothing left to halve: at size 1, or with `whole`, which
-        says that the run is of one item that failed before.
-        """
+        """Run; return whether memory sufficed. If not, the next attempt has half the size. Raises
+        MemoryShortageError where there is nothing left to halve: at size 1, or with `whole`, which says that
+        the run is of one item that failed before."""
         try:
             run()
         except (MemoryError, RuntimeError) as error:
@@ -105,9 +99,8 @@ class PassLimit:
         return found[0]
 
     def each(self, count: int, plan: Plan, run: Callable[[list[int]], object]) -> None:
-        """Run all of `count` items in batches that `plan` makes; what did not fit, and all that would have
-        come after it, is planned again. Raises MemoryShortageError for a single item that does not fit
-        twice."""
+        """Run `count` items in batches that `plan` makes; what did not fit is planned again with all after
+        it. Raises MemoryShortageError for a single item that does not fit twice."""
         left = list(range(count))
         failed: list[int] = []
         while left:

@@ -1,5 +1,4 @@
-"""What every engine can do. An engine knows prompts, token ids, positions and a featurizer; nothing of
-attributes or methods."""
+"""What every engine can do. It knows prompts, tokens, positions, a featurizer; no attributes, no methods."""
 
 from __future__ import annotations
 
@@ -16,19 +15,33 @@ from das.sites import Site
 from ravel.asking.answerer import Decided
 from ravel.terms.schema import Completion, Prompt
 
-__all__ = ["AnswerPair", "Engine", "FeaturizedPairs", "ForcedPair", "PromptPair"]
+__all__ = ["AnswerPair", "Engine", "FeaturizedPairs", "ForcedPair", "PromptPair", "SwappedPrompts"]
 
 
 @dataclass(frozen=True, slots=True)
-class ForcedPair:
-    """A base prompt with a label forced after it, and the source prompt whose vector is brought in."""
+class PromptPair:
+    """A base prompt that is answered, and the source prompt whose vector at the site is brought in."""
 
     base: Prompt
     """The prompt that is answered."""
     source: Prompt
-    """The prompt whose vector at the site is the interchange's source."""
+    """The prompt of the interchange's source."""
+
+
+@dataclass(frozen=True, slots=True)
+class ForcedPair(PromptPair):
+    """A pair with a label forced after the base."""
+
     label_ids: tuple[int, ...]
     """Token ids put after the base prompt; at least one."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerPair(PromptPair):
+    """A pair with two answers of which each might be said."""
+
+    answers: tuple[tuple[int, ...], tuple[int, ...]]
+    """Token ids of both, none empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,25 +55,19 @@ class FeaturizedPairs:
 
 
 @dataclass(frozen=True, slots=True)
-class AnswerPair:
-    """A base and a source prompt, and two answers of which each might be said."""
+class SwappedPrompts:
+    """What `Engine.complete_swapped` is asked for."""
 
-    base: Prompt
-    """The prompt that is answered."""
-    source: Prompt
-    """The prompt whose vector at the site is brought in."""
-    answers: tuple[tuple[int, ...], tuple[int, ...]]
-    """Token ids of both, none empty."""
-
-
-@dataclass(frozen=True, slots=True)
-class PromptPair:
-    """A base and a source prompt, with nothing forced after the base."""
-
-    base: Prompt
-    """The prompt that is continued."""
-    source: Prompt
-    """The prompt whose vector at the site is brought in."""
+    pairs: Sequence[PromptPair]
+    """The pairs, with nothing forced after the bases."""
+    site: Site
+    """Where vectors are swapped."""
+    featurizer: Featurizer | None
+    """What swaps; None: nothing is changed."""
+    max_new_tokens: int
+    """Tokens of a continuation at most."""
+    decided: Decided | None = None
+    """Which continuations may stop."""
 
 
 class Engine(Protocol):
@@ -79,11 +86,8 @@ class Engine(Protocol):
     def complete(
         self, prompts: Sequence[Prompt], max_new_tokens: int, decided: Decided | None = None
     ) -> list[Completion]:
-        """Continue each prompt greedily, in the order of `prompts`.
-
-        A completion may stop where `decided` says so, called with a prompt's place and all of its new token
-        ids so far; an engine may also ignore it.
-        """
+        """Continue each prompt greedily, in order. A completion may stop where `decided` says so, called with
+        a prompt's place and its new token ids so far; an engine may ignore it."""
         ...
 
     def interchange_logits(
@@ -98,11 +102,8 @@ class Engine(Protocol):
         ...
 
     def forced_labels(self, groups: Sequence[FeaturizedPairs], site: Site) -> list[ForcedLabels]:
-        """Return how the labels of each group fare under the group's own featurizer, in order.
-
-        The groups run together where the engine can; each result is what the group alone would give.
-        Gradients flow as in `interchange_logits`.
-        """
+        """Return how the labels of each group fare under its own featurizer, in order, as they would for the
+        group alone. Gradients flow as in `interchange_logits`."""
         ...
 
     def predicts(
@@ -120,11 +121,8 @@ class Engine(Protocol):
         max_new_tokens: int,
         decided: Decided | None = None,
     ) -> list[Completion]:
-        """Continue each base greedily, in the order of `pairs`, after the interchange at the site's position
-        in the base; new tokens are not interchanged.
-
-        `decided` as in `complete`. With `featurizer=None` nothing is changed. No gradient.
-        """
+        """Continue each base greedily, in order, after the interchange at the site's position in the base;
+        new tokens are not interchanged. `decided` as in `complete`. No gradient."""
         ...
 
     def tokens_after(self, pairs: Sequence[ForcedPair], site: Site) -> list[int]:
@@ -132,11 +130,8 @@ class Engine(Protocol):
         ...
 
     def shrink(self, came: str) -> None:
-        """Let go of kept states and halve the passes to come, because memory did not suffice for a way back
-        through passes of `forced_labels`; `came` says so in words. No result depends on it.
-
-        Raises SuiteError where there is nothing left to halve.
-        """
+        """Let go of kept states and halve the passes to come, because memory did not suffice for a way back,
+        as `came` says. No result depends on it. Raises SuiteError where nothing is left to halve."""
         ...
 
     def prefill(self, pairs: Sequence[ForcedPair], site: Site) -> None:

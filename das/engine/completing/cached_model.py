@@ -1,5 +1,4 @@
-"""A model that reads rows behind cached keys and values, many side by side. It does not know which rows run
-when, nor what is written down."""
+"""A model that reads rows behind cached keys and values; which rows run when is not known here."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Continues rows of token ids greedily, each model in the fastest way that is true to it. It knows no texts,
-no sites and no featurizers."""
+"""Continues rows of token ids greedily, in the fastest way true to a model; no texts, sites, featurizers."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class BufferPool:
     def trim(self, most: int) -> None:
         """Let go of everything, if it is more than `most` bytes."""
         free = [buffer for of_dtype in self._free.values() for buffer in of_dtype]
-        if sum(buffer.numel() * buffer.element_size() for buffer in free) > most:
+        if sum(buffer.nbytes for buffer in free) > most:
             self._free.clear()
 
 
@@ -49,10 +49,8 @@ def _rounded(size: int) -> int:
 
 
 class GrowingLayer(DynamicLayer):  # type: ignore[misc]
-    """One block's keys and values with room for more tokens, so that growing copies nothing.
-
-    A token's heads lie side by side in memory, [rows, room, heads, width]: rows and tokens are copied whole.
-    """
+    """One block's keys and values with room for more tokens, so that growing copies nothing. A token's heads
+    lie side by side in memory, [rows, room, heads, width]: rows and tokens are copied whole."""
 
     def __init__(self, room: int, buffers: BufferPool) -> None:
         super().__init__()

@@ -1,5 +1,4 @@
-"""Reads rows of token ids and says which token is the likeliest after each, again and again as they grow. It
-knows no texts; what is done to a pass, such as a swap, is its caller's."""
+"""Says which token is the likeliest after each row, again and again as rows grow; it knows no texts."""
 
 from __future__ import annotations
 
@@ -26,11 +25,8 @@ Within = Callable[[Sequence[int]], AbstractContextManager[Any]]
 
 
 class GrowingRows:
-    """Rows of one length that grow by a token at a time, each by what is the likeliest after it.
-
-    With `cached`, a new token is read alone, behind what the model's own cache keeps of its row; without, the
-    whole row is read again, which is right for every model.
-    """
+    """Rows of one length that grow by the likeliest token at a time. With `cached`, it is read alone, behind
+    what the model's own cache keeps; without, the whole row again, which is right for every model."""
 
     def __init__(
         self, target: TargetModel, ids: Tensor, *, cached: bool, within: Within | None = None
@@ -79,12 +75,8 @@ class GrowingRows:
 def grow_greedily(
     growing: GrowingRows, places: Sequence[int], new: NewTokens, *, compact: float = 0.0
 ) -> None:
-    """Grow rows by what is the likeliest after each until all of them are done; they stand in `new` at
-    `places`.
-
-    A done row may run on beside the others; what it says then is not written down. Once no more than the
-    share `compact` of the rows goes on the others are left out.
-    """
+    """Grow rows until all of them are done; they stand in `new` at `places`. A done row may run on,
+    unwritten; once no more than the share `compact` of the rows goes on the others are left out."""
     held, live = list(places), set(places)
     while True:
         tokens = growing.next().argmax(dim=-1)

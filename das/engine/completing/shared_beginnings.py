@@ -1,5 +1,4 @@
-"""What rows of token ids begin with in common, and which of them run together behind it; no model is run
-here."""
+"""What rows of token ids begin with in common, and which run together behind it; no model is run here."""
 
 from __future__ import annotations
 

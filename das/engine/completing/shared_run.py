@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
+from das.engine.base.labels import likeliest
 from das.engine.completing.cached_model import CachedModel, RunningRows
 from das.engine.completing.new_tokens import NewTokens
 from das.engine.completing.shared_beginnings import ALIKE, Row, plan_behind_beginnings, shared_cuts
@@ -22,8 +22,6 @@ _MOSTLY_LIVE = 0.6
 """... and leave the done ones behind below this one: copying costs less than running them."""
 _FEW_ROWS = 128
 """So few rows run together whatever their lengths."""
-_BLOCK = 64
-"""The largest number of a block is found far faster than its place, so the place is sought in one block."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +79,8 @@ class SharedRun:
 
     def _step(self, running: RunningRows) -> None:
         """Run the next tokens, write the new ones down and see which rows go on."""
-        chosen = _likeliest(self._model.logits(running))
-        running.tokens = chosen[:, None]
-        tokens = chosen.tolist()
+        tokens = likeliest(self._model.logits(running))
+        running.tokens = torch.tensor(tokens, device=running.tokens.device)[:, None]
         running.live = [place for place in running.live if self._new.add(running.rows[place], tokens[place])]
 
     def _run_most(self, held: list[RunningRows]) -> list[RunningRows]:
@@ -116,14 +113,3 @@ def _with_live(running: RunningRows) -> list[RunningRows]:
         return [running]
     running.release()
     return []
-
-
-def _likeliest(logits: Tensor) -> Tensor:
-    """Return the place of each row's largest number, the first of equal ones, [rows]."""
-    if logits.device.type != "cpu" or logits.shape[1] % _BLOCK:
-        return logits.argmax(dim=1)
-    blocks = logits.unflatten(1, (-1, _BLOCK))
-    block = blocks.amax(dim=2).argmax(dim=1)
-    inside = blocks[torch.arange(len(logits)), block].argmax(dim=1)
-    chosen: Tensor = block * _BLOCK + inside
-    return chosen

@@ -1,5 +1,4 @@
-"""Continues rows of token ids greedily after a vector was swapped in at a place of each. It knows no texts
-and no source prompts."""
+"""Continues rows of token ids greedily after a vector was swapped into each; no texts, no source prompts."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Judges pairs of answers by what comes out of the last block at the places of their tokens; no block is run
-here."""
+"""Judges pairs of answers by what comes out of the last block at their tokens; no block is run here."""
 
 from __future__ import annotations
 
@@ -22,10 +21,8 @@ def predicted_answers(
     asked: Tensor, choices: Sequence[AnswerPair], logits_of: Logits
 ) -> list[tuple[bool, bool]]:
     """Return for both answers of each choice whether each of their tokens is the likeliest at its place.
-
     `asked` [n, d_model] are a choice's vectors after its prompt, then its first answer's, then its second's.
-    The vocabulary is asked for an answer's later tokens only where its first one is the likeliest.
-    """
+    The vocabulary is asked for an answer's later tokens only where its first one is the likeliest."""
     counts = [1 + sum(len(answer) - 1 for answer in choice.answers) for choice in choices]
     begins = [end - count for end, count in zip(accumulate(counts), counts, strict=True)]
     firsts = _are_likeliest(

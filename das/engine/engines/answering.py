@@ -31,8 +31,7 @@ class EngineAnswerer:
     def complete(
         self, prompts: Sequence[Prompt], max_new_tokens: int, decided: Decided | None = None
     ) -> list[Completion]:
-        """Continue each prompt greedily, in order; to the end, if more tokens can change the text before
-        them."""
+        """Continue each prompt greedily; to the end, if more tokens can change the text before them."""
         stops = decided if self._text_grows else None
         return self._engine.complete(prompts, max_new_tokens, stops)
 
@@ -46,11 +45,8 @@ class EngineAnswerer:
         return [list(encoded.offsets) for encoded in self._encoder.encode(texts)]
 
     def in_chat(self, texts: Sequence[str]) -> list[str]:
-        """Return each text as the tokenizer's chat template renders it: as a user's only message, with the
-        beginning of the answer after it.
-
-        Raises SuiteError if there is no chat template, or it takes no such message.
-        """
+        """Return each text as the chat template renders it: a user's only message, and the answer's
+        beginning. Raises SuiteError if there is no chat template, or it takes no such message."""
         tokenizer = self._engine.target.tokenizer
         if not getattr(tokenizer, "chat_template", None):
             raise SuiteError(

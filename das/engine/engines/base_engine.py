@@ -1,5 +1,4 @@
-"""What an engine can do once it gives the logits of an interchange: the plain way of all that is made of
-them."""
+"""The plain way from the logits of an interchange, which each engine gives, to all that an engine can do."""
 
 from __future__ import annotations
 
@@ -14,7 +13,14 @@ from torch import Tensor
 from das.engine.base.batch import PromptEncoder
 from das.engine.base.labels import ForcedLabels, forced_labels
 from das.engine.base.pass_limit import PassLimit
-from das.engine.base.protocol import AnswerPair, Engine, FeaturizedPairs, ForcedPair, PromptPair
+from das.engine.base.protocol import (
+    AnswerPair,
+    Engine,
+    FeaturizedPairs,
+    ForcedPair,
+    PromptPair,
+    SwappedPrompts,
+)
 from das.engine.completing.new_tokens import NewTokens
 from das.featurizers.base import Featurizer
 from das.models.base import TargetModel
@@ -35,11 +41,8 @@ def listen(engine: Engine, on_note: Callable[[str], None] | None) -> None:
 
 
 def batches_of(engine: Engine) -> dict[str, Any]:
-    """Return what bounds the batches of an engine, as plain values: sums of floats depend on who shares a
-    pass.
-
-    `engine`, `at_most` and `unit` are settings; `lowered_to` stands only where memory did not suffice.
-    """
+    """Return what bounds the batches of an engine, as plain values, for sums of floats depend on who shares a
+    pass. `lowered_to` stands only where memory did not suffice."""
     limit = engine.limit if isinstance(engine, BaseEngine) else None
     if limit is None:
         return {"engine": engine.name}
@@ -90,17 +93,20 @@ class BaseEngine(ABC):
         max_new_tokens: int,
         decided: Decided | None = None,
     ) -> list[Completion]:
-        """Continue each base greedily after the interchange; see the protocol.
+        """Continue each base greedily after the interchange, end token included; see the protocol."""
+        return self._continued(SwappedPrompts(pairs, site, featurizer, max_new_tokens, decided))
 
-        For every new token the row runs again with those before it forced; `decided` is ignored.
-        """
-        new = NewTokens(len(pairs), self.target.end_ids, max_new_tokens)
-        live = list(range(len(pairs))) if max_new_tokens > 0 else []
+    def _continued(self, asked: SwappedPrompts) -> list[Completion]:
+        """For every new token the row runs again with those before it forced; `decided` is ignored."""
+        pairs = asked.pairs
+        new = NewTokens(len(pairs), self.target.end_ids, asked.max_new_tokens)
+        live = list(range(len(pairs))) if asked.max_new_tokens > 0 else []
         while live:
             # The last token of a label is predicted and never read: any id will do there.
             forced = [ForcedPair(pairs[i].base, pairs[i].source, (*new.of(i), 0)) for i in live]
             with torch.no_grad():
-                best = self.interchange_logits(forced, site, featurizer)[:, -1].argmax(dim=-1).tolist()
+                logits = self.interchange_logits(forced, asked.site, asked.featurizer)[:, -1]
+            best = logits.argmax(dim=-1).tolist()
             live = [i for i, token in zip(live, best, strict=True) if new.add(i, token)]
         return [self._completion(new.of(i)) for i in range(len(pairs))]
 

@@ -1,12 +1,9 @@
-"""The plain fast engine: unique sources are read once and remembered, rows are grouped to avoid padding.
-
-It knows token ids, positions and a featurizer; nothing of attributes, labels' meaning or methods.
-"""
+"""The plain fast engine: unique sources are read once and remembered, rows are grouped to avoid padding."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor
@@ -16,7 +13,7 @@ from das.engine.base.checks import check_featurizer, check_pairs, check_row_leng
 from das.engine.base.hooks import rewritten
 from das.engine.base.labels import ForcedLabels, forced_labels
 from das.engine.base.pass_limit import PassLimit, Plan, recomputed
-from das.engine.base.protocol import AnswerPair, FeaturizedPairs, ForcedPair, PromptPair
+from das.engine.base.protocol import AnswerPair, FeaturizedPairs, ForcedPair, SwappedPrompts
 from das.engine.base.token_rows import token_rows
 from das.engine.completing.completion import Completer
 from das.engine.completing.new_tokens import Settled
@@ -61,12 +58,15 @@ class DirectEngine(BaseEngine):
         padding_side: PaddingSide = "right",
         extra_padding: int = 0,
     ) -> None:
-        """`batch_tokens` bounds the tokens of one forward pass, `cache_bytes` the kept source vectors.
-
-        The two settings of padding change no result; they are there to prove it.
-        """
+        """`batch_tokens` bounds the tokens of one forward pass, `cache_bytes` the kept source vectors. The
+        two settings of padding change no result; they are there to prove it."""
         self.target = target
-        self.limit = PassLimit(batch_tokens, let_go=self._let_go, tell=self.notify, todo=self._todo)
+        self.limit = PassLimit(
+            batch_tokens,
+            let_go=self._let_go,
+            tell=self.notify,
+            todo=lambda size: more_room(free_bytes(target.device)),
+        )
         self.encoder = PromptEncoder(target.tokenizer)
         """Tokenises prompts, once each."""
         self.sources = SourceVectors(
@@ -78,15 +78,12 @@ class DirectEngine(BaseEngine):
 
     @property
     def batch_tokens(self) -> int:
-        """Tokens in one forward pass at most, padding included; lower than asked for once memory did not
-        suffice."""
+        """Tokens in one forward pass at most, padding included; lowered where memory did not suffice."""
         return self.limit.size
 
     def collect(self, prompts: Sequence[Prompt], sites: Sequence[Site]) -> dict[Site, Tensor]:
-        """Return the vectors at each site, [n_prompts, width] in float32; see the protocol.
-
-        One pass of a prompt serves all sites, and ends after the last of them.
-        """
+        """Return the vectors at each site, [n_prompts, width] in float32; see the protocol. One pass of a
+        prompt serves all sites, and ends after the last of them."""
         check_sites(sites, self.target)
         keys = {site: [self.sources.key(prompt, site) for prompt in prompts] for site in sites}
         found = self.sources.vectors([key for of_site in keys.values() for key in of_site])
@@ -98,10 +95,8 @@ class DirectEngine(BaseEngine):
     def complete(
         self, prompts: Sequence[Prompt], max_new_tokens: int, decided: Decided | None = None
     ) -> list[Completion]:
-        """Continue each prompt greedily, with the end token if it came; see the protocol.
-
-        Equal texts run once, and so does what many begin with (`Completer`).
-        """
+        """Continue each prompt greedily, with the end token if it came; see the protocol. Equal texts run
+        once, and so does what many begin with (`Completer`)."""
         rows = token_rows(self.target.tokenizer, self.encoder, [prompt.text for prompt in prompts])
         check_row_lengths([len(row) + max_new_tokens for row in rows], self.target)
         askers: dict[tuple[int, ...], list[int]] = {}
@@ -114,43 +109,30 @@ class DirectEngine(BaseEngine):
         found = {row: known[ids] for row, ids in zip(unique, new, strict=True)}
         return [found[row] for row in rows]
 
-    def complete_swapped(
-        self,
-        pairs: Sequence[PromptPair],
-        site: Site,
-        featurizer: Featurizer | None,
-        max_new_tokens: int,
-        decided: Decided | None = None,
-    ) -> list[Completion]:
-        """Continue each base greedily after the interchange, with the end token if it came; see the protocol.
-
-        Equal pairs run once, and a new token runs alone: the rest of its row is in the model's own cache.
-        """
+    def _continued(self, asked: SwappedPrompts) -> list[Completion]:
+        """Equal pairs run once; a new token runs alone, behind what the model's own cache has of its row."""
+        pairs, site, featurizer, most = asked.pairs, asked.site, asked.featurizer, asked.max_new_tokens
         check_sites([site], self.target)
         check_featurizer(featurizer, self.target, site)
         if featurizer is None:
-            return self.complete([pair.base for pair in pairs], max_new_tokens, decided)
+            return self.complete([pair.base for pair in pairs], most, asked.decided)
         rows = [encoded.ids for encoded in self.encoder.encode([pair.base.text for pair in pairs])]
         self.encoder.encode([pair.source.text for pair in pairs])
-        check_row_lengths([len(row) + max_new_tokens for row in rows], self.target)
+        check_row_lengths([len(row) + most for row in rows], self.target)
         askers: dict[tuple[tuple[int, ...], int, SourceKey], list[int]] = {}
         for i, (row, pair) in enumerate(zip(rows, pairs, strict=True)):
-            asked = (
-                row,
-                self.encoder.position(pair.base, site.position),
-                self.sources.key(pair.source, site),
-            )
-            askers.setdefault(asked, []).append(i)
+            place = self.encoder.position(pair.base, site.position)
+            askers.setdefault((row, place, self.sources.key(pair.source, site)), []).append(i)
         sources = self.sources.vectors([key for _, _, key in askers])
         new = complete_swapped_rows(
             [SwappedRow(row, place, sources[key]) for row, place, key in askers],
             self.target,
             site,
             featurizer,
-            max_new_tokens,
+            most,
             limit=self.limit,
-            cached=max_new_tokens > 1 and self._completer.grows,
-            settled=_all_decided(decided, list(askers.values())),
+            cached=most > 1 and self._completer.grows,
+            settled=_all_decided(asked.decided, list(askers.values())),
         )
         known = {ids: self._completion(ids) for ids in dict.fromkeys(new)}
         found = {i: known[ids] for of_row, ids in zip(askers.values(), new, strict=True) for i in of_row}
@@ -159,8 +141,7 @@ class DirectEngine(BaseEngine):
     def interchange_logits(
         self, pairs: Sequence[ForcedPair], site: Site, featurizer: Featurizer | None
     ) -> Tensor:
-        """Return the logits that predict each label token, [n_pairs, longest label, vocabulary]; see the
-        protocol."""
+        """Return the logits that predict each label token; see the protocol."""
         check_sites([site], self.target)
         check_pairs(pairs)
         check_featurizer(featurizer, self.target, site)
@@ -186,10 +167,8 @@ class DirectEngine(BaseEngine):
         return self._recomputed(pairs, site, featurizer, lambda batch, logits: logits)
 
     def forced_labels(self, groups: Sequence[FeaturizedPairs], site: Site) -> list[ForcedLabels]:
-        """Return how the labels of each group fare under its own featurizer; see the protocol.
-
-        Once memory did not suffice they are judged pass by pass, and the logits of a pass are let go.
-        """
+        """Return how the labels of each group fare under its own featurizer; see the protocol. Once memory
+        did not suffice they are judged pass by pass, and the logits of a pass are let go."""
         whole = self.limit.at_once(lambda: BaseEngine.forced_labels(self, groups, site))
         if whole is not None:
             return whole
@@ -198,10 +177,8 @@ class DirectEngine(BaseEngine):
     def predicts(
         self, choices: Sequence[AnswerPair], site: Site, featurizer: Featurizer | None
     ) -> list[tuple[bool, bool]]:
-        """Return for both answers whether they would be said; see the protocol.
-
-        Once memory did not suffice the logits of a pass are let go before the next.
-        """
+        """Return for both answers whether they would be said; see the protocol. Once memory did not suffice
+        the logits of a pass are let go before the next."""
         found: dict[int, tuple[bool, bool]] = {}
         lengths = [len(base.ids) for base in self.encoder.encode([choice.base.text for choice in choices])]
 
@@ -250,10 +227,11 @@ class DirectEngine(BaseEngine):
             parts.append(self._pass(batch, pairs, rows, site, longest, change))
             order.extend(batch)
 
+        plan = self._planned([len(row) for row in rows])
         if again:
-            self.limit.each(len(rows), self._planned([len(row) for row in rows]), one)
+            self.limit.each(len(rows), plan, one)
         else:
-            for batch in self._plan([len(row) for row in rows]):
+            for batch in plan(range(len(rows))):
                 one(batch)
         return _restored(torch.cat(parts), order)
 
@@ -303,11 +281,11 @@ class DirectEngine(BaseEngine):
         with self._swap(padded, places, site, change):
             return self._passes.label_logits(padded, some, asked, longest)
 
-    @contextmanager
-    def _swap(self, padded: PaddedRows, places: list[int], site: Site, change: Change) -> Iterator[None]:
+    def _swap(
+        self, padded: PaddedRows, places: list[int], site: Site, change: Change
+    ) -> AbstractContextManager[None]:
         positions = torch.tensor(places, device=padded.shifts.device) + padded.shifts
-        with rewritten(self.target.place(site), positions, change):
-            yield
+        return rewritten(self.target.place(site), positions, change)
 
     def _read_batch(self, rows: Rows, keys: list[list[SourceKey]]) -> dict[SourceKey, Tensor]:
         padded = self._passes.pad(rows)
@@ -322,29 +300,24 @@ class DirectEngine(BaseEngine):
         check_row_lengths([len(row) for row in rows], self.target)
         return rows
 
-    def _plan(self, lengths: list[int]) -> list[list[int]]:
-        """Return batches of rows by their places; no batch has rows of both sides of a turning point."""
-        sides = self.target.sides(lengths)
-        batches: list[list[int]] = []
-        for side in sorted(set(sides)):
-            rows = [i for i, other in enumerate(sides) if other == side]
-            planned = plan_batches(
-                [lengths[i] for i in rows],
-                batch_tokens=self.batch_tokens,
-                enough_tokens=self.batch_tokens // 16,
-            )
-            batches += [[rows[i] for i in batch] for batch in planned]
-        return batches
-
     def _planned(self, lengths: Sequence[int]) -> Plan:
-        return lambda left: self._plan([lengths[i] for i in left])
+        """Return how rows are shared out among passes; none has rows of both sides of a turning point."""
+
+        def plan(left: Sequence[int]) -> list[list[int]]:
+            size, sides = self.batch_tokens, self.target.sides(lengths[i] for i in left)
+            batches: list[list[int]] = []
+            for side in sorted(set(sides)):
+                places = [place for place, other in enumerate(sides) if other == side]
+                own = [lengths[left[place]] for place in places]
+                planned = plan_batches(own, batch_tokens=size, enough_tokens=size // 16)
+                batches += [[places[i] for i in batch] for batch in planned]
+            return batches
+
+        return plan
 
     def _let_go(self) -> None:
         """Forget what can be read again."""
         self.sources.cache.clear()
-
-    def _todo(self, size: int) -> str:
-        return more_room(free_bytes(self.target.device))
 
 
 def _restored(rows: Tensor, order: list[int]) -> Tensor:

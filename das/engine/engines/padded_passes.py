@@ -1,5 +1,4 @@
-"""One pass over rows of token ids, padded to one length, and its logits where labels are predicted. It knows
-no featurizer and no sites."""
+"""One pass over rows of token ids, padded to one length, and its logits where labels are predicted."""
 
 from __future__ import annotations
 

@@ -1,7 +1,5 @@
-"""The oracle: every interchange is two full passes by pyvene. The only engine that imports it.
-
-It knows token ids, positions and a featurizer; nothing of attributes or methods. It is never made faster.
-"""
+"""The oracle: every interchange is two full passes by pyvene. The only engine that imports it. It knows token
+ids, positions and a featurizer; nothing of attributes or methods. It is never made faster."""
 
 from __future__ import annotations
 
@@ -47,8 +45,7 @@ which hands its input on in a frozen model."""
 
 
 class _Interchange(pyvene.TrainableIntervention, pyvene.DistributedRepresentationIntervention):
-    """Our featurizer's swap as pyvene sees it: vectors [batch, width] of base and source in, one out; only
-    `columns` of them are swapped."""
+    """Our featurizer's swap as pyvene sees it: of vectors [batch, width] only `columns` are swapped."""
 
     def __init__(self, featurizer: Featurizer, columns: slice, home: torch.device) -> None:
         super().__init__()
@@ -104,7 +101,12 @@ class ReferenceEngine(BaseEngine):
     ) -> None:
         """`batch_size` pairs run at once, in the order given, padded to the longest on `padding_side`."""
         self.target = target
-        self.limit = PassLimit(batch_size, unit="pairs", let_go=lambda: None, tell=self.notify, todo=_todo)
+        todo = (
+            "use --engine direct, whose need --batch-tokens lowers, or load the model with --dtype bfloat16"
+        )
+        self.limit = PassLimit(
+            batch_size, unit="pairs", let_go=lambda: None, tell=self.notify, todo=lambda size: todo
+        )
         self.encoder = PromptEncoder(target.tokenizer)
         self._padding_side = padding_side
         self._extra_padding = extra_padding
@@ -145,8 +147,7 @@ class ReferenceEngine(BaseEngine):
     def interchange_logits(
         self, pairs: Sequence[ForcedPair], site: Site, featurizer: Featurizer | None
     ) -> Tensor:
-        """Return the logits that predict each label token, [n_pairs, longest label, vocabulary]; see the
-        protocol."""
+        """Return the logits that predict each label token; see the protocol."""
         check_sites([site], self.target)
         check_pairs(pairs)
         check_featurizer(featurizer, self.target, site)
@@ -207,8 +208,7 @@ class ReferenceEngine(BaseEngine):
 
     @contextlib.contextmanager
     def _wrapped(self, site: Site, unit: _Unit, intervention: nn.Module) -> Iterator[Any]:
-        """Yield the target wrapped by pyvene with one intervention; the target's own hooks are back
-        afterwards."""
+        """Yield the target wrapped by pyvene with one intervention; its own hooks are back afterwards."""
         kind = "pos" if unit.head is None else "h.pos"
         config = pyvene.IntervenableConfig(
             [pyvene.RepresentationConfig(site.layer, unit.component, kind, 1, intervention=intervention)]
@@ -269,10 +269,6 @@ class ReferenceEngine(BaseEngine):
     def _batches(self, left: Sequence[int]) -> list[list[int]]:
         starts = range(0, len(left), self.batch_size)
         return [list(range(start, min(start + self.batch_size, len(left)))) for start in starts]
-
-
-def _todo(size: int) -> str:
-    return "use --engine direct, whose need --batch-tokens lowers, or load the model with --dtype bfloat16"
 
 
 def _inputs(padded: PaddedRows) -> dict[str, Tensor]:

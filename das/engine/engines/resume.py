@@ -1,5 +1,4 @@
-"""The engine that computes nothing before a site twice: it runs on from kept states. It knows token ids,
-positions and a featurizer; nothing of attributes, labels' meaning or methods."""
+"""The engine that computes nothing before a site twice: it runs on from kept states."""
 
 from __future__ import annotations
 
@@ -14,7 +13,7 @@ from torch import Tensor
 from das.engine.base.checks import check_row_lengths
 from das.engine.base.cut_rows import CutRow
 from das.engine.base.labels import ForcedLabels, likeliest, packed_labels
-from das.engine.base.protocol import AnswerPair, FeaturizedPairs, ForcedPair, PromptPair
+from das.engine.base.protocol import AnswerPair, FeaturizedPairs, ForcedPair, SwappedPrompts
 from das.engine.completing.new_tokens import NewTokens
 from das.engine.engines.answer_pairs import predicted_answers
 from das.engine.engines.direct import DirectEngine
@@ -28,7 +27,6 @@ from das.engine.resuming.state_runner import StateRunner
 from das.featurizers.base import Featurizer
 from das.models.base import TargetModel
 from das.sites import Site
-from ravel.asking.answerer import Decided
 from ravel.terms.schema import Completion, Prompt
 
 __all__ = ["ResumeEngine"]
@@ -80,10 +78,7 @@ class ResumeEngine(DirectEngine):
 
     @cached_property
     def fallback(self) -> str | None:
-        """Why the model can't be resumed, which is found out when it is first asked; None if it can.
-
-        The reason is logged once, as a warning.
-        """
+        """Why the model can't be resumed, found out when first asked and logged once; None if it can."""
         reason = self.target.no_resume or self._runner.refusal()
         if reason is not None:
             _LOG.warning("%s is run by the engine direct: %s", self.target.name, reason)
@@ -92,8 +87,7 @@ class ResumeEngine(DirectEngine):
     def interchange_logits(
         self, pairs: Sequence[ForcedPair], site: Site, featurizer: Featurizer | None
     ) -> Tensor:
-        """Return the logits that predict each label token, [n_pairs, longest label, vocabulary]; see the
-        protocol."""
+        """Return the logits that predict each label token; see the protocol."""
         if not pairs or self._by_direct(_forced(pairs)):
             return super().interchange_logits(pairs, site, featurizer)
         groups, lengths = [FeaturizedPairs(pairs, featurizer)], [len(pair.label_ids) for pair in pairs]
@@ -137,11 +131,8 @@ class ResumeEngine(DirectEngine):
     def predicts(
         self, choices: Sequence[AnswerPair], site: Site, featurizer: Featurizer | None
     ) -> list[tuple[bool, bool]]:
-        """Return for both answers whether they would be said; see the protocol.
-
-        Both run in one pass, for they share everything up to the prompt's last token. The vocabulary is asked
-        for an answer's later tokens only where its first one is the likeliest.
-        """
+        """Return for both answers whether they would be said; see the protocol. Both run in one pass, for
+        they share all up to the prompt's last token."""
         if not choices or self._by_direct([(c.base, sum(map(len, c.answers)) - 2) for c in choices]):
             return super().predicts(choices, site, featurizer)
         self._resumed.check(site, [featurizer])
@@ -163,31 +154,21 @@ class ResumeEngine(DirectEngine):
         self.limit.each(len(rows), self._resumed.plan(rows), one)
         return predicted
 
-    def complete_swapped(
-        self,
-        pairs: Sequence[PromptPair],
-        site: Site,
-        featurizer: Featurizer | None,
-        max_new_tokens: int,
-        decided: Decided | None = None,
-    ) -> list[Completion]:
-        """Continue each base greedily after the interchange, with the end token if it came; see the protocol.
-
-        Every new token is read with all rows that still go on in one pass, from the site on. What such rows
-        leave behind is not kept.
-        """
-        if not pairs or featurizer is None or self._by_direct([(p.base, max_new_tokens) for p in pairs]):
-            return super().complete_swapped(pairs, site, featurizer, max_new_tokens, decided)
+    def _continued(self, asked: SwappedPrompts) -> list[Completion]:
+        """Every new token is read with all rows that still go on in one pass, from the site on; what such
+        rows leave behind is not kept."""
+        pairs, site, featurizer, most = asked.pairs, asked.site, asked.featurizer, asked.max_new_tokens
+        if not pairs or featurizer is None or self._by_direct([(p.base, most) for p in pairs]):
+            return super()._continued(asked)
         self._resumed.check(site, [featurizer])
-        bases = [pair.base for pair in pairs]
+        bases, sources = [pair.base for pair in pairs], [pair.source for pair in pairs]
         rows = self._resumed.rows(bases, [((0,),)] * len(pairs), site)
-        check_row_lengths([len(row.ids) + max_new_tokens for row in rows], self.target)
-        sources = [pair.source for pair in pairs]
+        check_row_lengths([len(row.ids) + most for row in rows], self.target)
         with torch.no_grad():
             swapped = self.limit.fitted(lambda: self._resumed.swapped(rows, bases, sources, site, featurizer))
         self._runner.settle()
-        new = NewTokens(len(rows), self.target.end_ids, max_new_tokens, decided)
-        live = list(range(len(rows))) if max_new_tokens else []
+        new = NewTokens(len(rows), self.target.end_ids, most, asked.decided)
+        live = list(range(len(rows))) if most else []
         while live:
             tokens = self._next_tokens(rows, new, live, site, swapped)
             live = [i for i, token in zip(live, tokens, strict=True) if new.add(i, token)]
@@ -221,8 +202,7 @@ class ResumeEngine(DirectEngine):
         return tokens
 
     def prefill(self, pairs: Sequence[ForcedPair], site: Site) -> None:
-        """Run these pairs' bases and sources for the first time, if there is room for all; see the
-        protocol."""
+        """Run these bases and sources for the first time, if there is room for all; see the protocol."""
         if pairs and not self._by_direct(_forced(pairs)):
             self._resumed.check(site, [])
             bases, labels = [pair.base for pair in pairs], [(pair.label_ids,) for pair in pairs]

@@ -76,13 +76,16 @@ class ResumedPasses:
         check_row_lengths([len(row.ids) for row in rows], self._target)
         return rows
 
-    def label_logits(self, groups: Sequence[FeaturizedPairs], site: Site) -> Tensor:
-        """Return the logits of all label tokens, pair by pair and group by group, [n, vocabulary]."""
+    def _labelled(self, groups: Sequence[FeaturizedPairs], site: Site) -> list[CutRow]:
+        """Return the rows of all pairs, group by group, once all is checked."""
         self.check(site, [group.featurizer for group in groups])
         pairs = [pair for group in groups for pair in group.pairs]
         check_pairs(pairs)
-        rows = self.rows([pair.base for pair in pairs], [(pair.label_ids,) for pair in pairs], site)
-        cut = self.cut(site)
+        return self.rows([pair.base for pair in pairs], [(pair.label_ids,) for pair in pairs], site)
+
+    def label_logits(self, groups: Sequence[FeaturizedPairs], site: Site) -> Tensor:
+        """Return the logits of all label tokens, pair by pair and group by group, [n, vocabulary]."""
+        rows, cut = self._labelled(groups, site), self.cut(site)
         self._runner.fill(rows, cut)
         swapped = self._swapped_groups(groups, rows, site)
         parts, order = [], []
@@ -154,10 +157,7 @@ class ResumedPasses:
     ) -> Tensor:
         """Return what `judged` makes of the logits of each pass, [n pairs, ...], holding the states and the
         graph of one pass at a time; row by row it is what `label_logits` gives, to the bit."""
-        self.check(site, [group.featurizer for group in groups])
-        pairs = [pair for group in groups for pair in group.pairs]
-        check_pairs(pairs)
-        rows = self.rows([pair.base for pair in pairs], [(pair.label_ids,) for pair in pairs], site)
+        rows = self._labelled(groups, site)
         swapped = self._swapped_groups(groups, rows, site)
 
         def one(batch: list[int], changed: Tensor) -> Tensor:

@@ -35,8 +35,7 @@ class SourceVectors:
         plan: Callable[[Sequence[int]], Plan],
         read: Callable[[Rows, list[list[SourceKey]]], dict[SourceKey, Tensor]],
     ) -> None:
-        """`plan` makes batches by rows' lengths; `read` runs one and returns the vectors of each row's
-        keys."""
+        """`plan` makes batches by rows' lengths; `read` runs one and returns the vectors of its keys."""
         self.cache = VectorCache(max_bytes)
         """What is kept."""
         self._target = target

@@ -38,10 +38,6 @@ class VectorCache:
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
         """Upper bound of what is kept."""
-        self.hits = 0
-        """Vectors found so far."""
-        self.misses = 0
-        """Vectors asked for and not found so far."""
         self._vectors: OrderedDict[SourceKey, Tensor] = OrderedDict()
         self._bytes = 0
 
@@ -51,27 +47,20 @@ class VectorCache:
     def get(self, key: SourceKey) -> Tensor | None:
         """Return the vector [width], or None if it is not kept."""
         vector = self._vectors.get(key)
-        if vector is None:
-            self.misses += 1
-            return None
-        self.hits += 1
-        self._vectors.move_to_end(key)
+        if vector is not None:
+            self._vectors.move_to_end(key)
         return vector
 
     def put(self, key: SourceKey, vector: Tensor) -> None:
         """Keep a vector [width]; the longest unused ones give way."""
         old = self._vectors.pop(key, None)
-        self._bytes += _size(vector) - (0 if old is None else _size(old))
+        self._bytes += vector.nbytes - (0 if old is None else old.nbytes)
         self._vectors[key] = vector
         while self._bytes > self.max_bytes and self._vectors:
             _, dropped = self._vectors.popitem(last=False)
-            self._bytes -= _size(dropped)
+            self._bytes -= dropped.nbytes
 
     def clear(self) -> None:
         """Forget everything."""
         self._vectors.clear()
         self._bytes = 0
-
-
-def _size(vector: Tensor) -> int:
-    return vector.numel() * vector.element_size()

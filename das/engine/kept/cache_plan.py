@@ -202,11 +202,8 @@ def plan_cache(
     counted: str = "counted on the instance",
     limited: str = "--cache-memory",
 ) -> CachePlan:
-    """Return what keeping every state of these sites takes and what is done with what does not fit.
-
-    `counts` are needed for each position among the sites. Sites that share a first block and a position share
-    their states and are counted once.
-    """
+    """Return what keeping every state of these sites takes and what is done with what does not fit; `counts`
+    are by position. Sites with the same first block and position share their states."""
     different = {(first_block(site), site.position): site for site in reversed(sites)}
     kept = [site for site in sites if different[first_block(site), site.position] is site]
     states = tuple(site_states(site, counts[site.position], shape) for site in kept)

@@ -25,7 +25,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from das.engine.kept.state_file import StatePlace, checksum_of, packed_states, places_in, size_of, states_name
+from das.engine.kept.state_file import StatePlace, checksum_of, packed_states, places_in, states_name
 from ravel import __version__
 from ravel.common.errors import SuiteError
 from ravel.common.io import canonical_json, make_folder, read_json, sha256_text, write_json
@@ -47,8 +47,7 @@ _UNSOUND = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)
 
 
 def model_identity(fingerprint: str, dtype: torch.dtype, device: torch.device) -> dict[str, str]:
-    """Return what the bits of a model's states depend on: the model, its dtype, the software and the kind of
-    processor."""
+    """Return what the bits of a model's states depend on: model, dtype, software and kind of processor."""
     cuda = device.type == "cuda"
     processor = torch.cuda.get_device_name(device) if cuda else torch.backends.cpu.get_cpu_capability()
     return {
@@ -115,10 +114,8 @@ class DiskCache:
         return not self._stopped
 
     def get(self, keys: Sequence[str]) -> dict[str, Tensor]:
-        """Return those of the states that are there, in main memory.
-
-        They are views of mapped files: they cost no memory until they are read, and are copied to be kept.
-        """
+        """Return those of the states that are there, in main memory. They are views of mapped files: they
+        cost no memory until they are read, and are copied to be kept."""
         wanted = {key: bytes.fromhex(key) for key in keys}
         if any(digest not in self._index for digest in wanted.values()) and self._is_old():
             self._scan()
@@ -131,18 +128,15 @@ class DiskCache:
 
     def put(self, states: Mapping[str, Tensor]) -> bool:
         """Write states [n_tokens, features] that are not there yet as one new file; return whether all are
-        kept.
-
-        A disk that is full or can't be written to, and the limit, are no errors: what was half-written is
-        removed, one warning is logged, and from then on nothing is written.
-        """
+        kept. A disk that is full or can't be written to, and the limit, are no errors: what was half-written
+        is removed, one warning is logged, and from then on nothing is written."""
         if self._stopped:
             return False
         new = {digest: states[k] for k in states if (digest := bytes.fromhex(k)) not in self._index}
         if not new:
             return True
         tensors = packed_states(new)
-        if self.bytes + sum(size_of(tensor) for tensor in tensors.values()) > self.max_bytes:
+        if self.bytes + sum(tensor.nbytes for tensor in tensors.values()) > self.max_bytes:
             return self._stop(f"its limit of {written_bytes(self.max_bytes)} is reached")
         try:
             path = self._written(tensors)

@@ -12,17 +12,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-__all__ = ["StatePlace", "checksum_of", "key_of", "packed_states", "places_in", "size_of", "states_name"]
+__all__ = ["StatePlace", "checksum_of", "key_of", "packed_states", "places_in", "states_name"]
 
 _DIGEST = hashlib.sha256().digest_size
 
 
 def key_of(first_block: int, kind: str, tokens: Sequence[int], cut: int) -> str:
-    """Return the key of what a row of token ids leaves behind, 64 hexadecimal digits.
-
-    `first_block` is the first block that runs on it, `kind` is `prefix` or `suffix`, `cut` the index of the
-    first token from which the row runs on.
-    """
+    """Return the key of what a row of token ids leaves behind, 64 hexadecimal digits; `cut` is the index of
+    the first token from which the row runs on."""
     head = f"{first_block} {kind} {cut} {len(tokens)} ".encode()
     return hashlib.sha256(head + struct.pack(f"<{len(tokens)}q", *tokens)).hexdigest()
 
@@ -84,8 +81,3 @@ def places_in(path: Path, tensors: Mapping[str, Tensor]) -> Iterator[tuple[bytes
 def checksum_of(state: Tensor) -> int:
     """Return the CRC-32 of a state's bytes."""
     return zlib.crc32(state.contiguous().view(torch.uint8).numpy()) if state.numel() else 0
-
-
-def size_of(tensor: Tensor) -> int:
-    """Return how many bytes a tensor's elements take."""
-    return tensor.numel() * tensor.element_size()

@@ -17,11 +17,8 @@ _FIRST_SLOTS = 1024
 
 
 class StatePool:
-    """Slots that hold one vector of each of several widths; slot 0 holds zeros.
-
-    Vectors that are used together are gathered in one step by their slots, which is what many small tensors
-    would not allow.
-    """
+    """Slots that hold one vector of each of several widths; slot 0 holds zeros. Vectors that are used
+    together are gathered in one step by their slots, which is what many small tensors would not allow."""
 
     def __init__(self, widths: Sequence[int], dtype: torch.dtype, device: torch.device) -> None:
         """`widths` are those of the columns."""
@@ -139,11 +136,8 @@ class CutStates:
 
 
 class StateCache:
-    """The states of several cuts within a limit of bytes.
-
-    Those of the longest unused cut give way as a whole; where those of one cut alone are too large, what came
-    first stays, for in repeated passes over the same rows that is found most often.
-    """
+    """The states of several cuts within a limit of bytes. Those of the longest unused cut give way as a
+    whole; of one that is too large alone, what came first stays, for that is found most often."""
 
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes

@@ -102,8 +102,7 @@ def _goes_by_place(value: Any, length: int) -> bool:
 
 
 def _reach(mask: Any, length: int, dtype: torch.dtype) -> tuple[int | None, torch.dtype | None]:
-    """Return how far back a mask of the model lets its tokens see (None: to the first), and its dtype where
-    it is added."""
+    """Return how far back a mask lets tokens see (None: to the first), and its dtype where it is added."""
     if mask is None:
         return None, None
     if not isinstance(mask, Tensor) or mask.shape[-2:] != (length, length):

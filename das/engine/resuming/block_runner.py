@@ -1,5 +1,4 @@
-"""Calls a model's own blocks one by one, on chosen tokens, with keys and values kept from before. It knows
-tokens and their places in a row; no prompts, no sites and no featurizer."""
+"""Calls a model's own blocks one by one, on chosen tokens, with keys and values kept from before."""
 
 from __future__ import annotations
 
@@ -101,12 +100,7 @@ class BlockRunner:
             raise _EnoughError
 
         with _replaced(self.blocks[0], first), suppress(_EnoughError):
-            self._target.model(
-                input_ids=ids,
-                attention_mask=_no_mask(ids.device),
-                position_ids=tokens.positions,
-                use_cache=False,
-            )
+            self._forward(ids, tokens.positions)
         return found[0]
 
     def run(self, hidden: Tensor, blocks: range, tokens: Tokens, memory: KeyValues) -> Tensor:
@@ -161,14 +155,13 @@ class BlockRunner:
         with ExitStack() as stack:
             for block in self.blocks:
                 stack.enter_context(_replaced(block, passed))
-            output = self._target.model(
-                input_ids=nowhere,
-                attention_mask=_no_mask(hidden.device),
-                position_ids=nowhere,
-                use_cache=False,
-            )
-        logits: Tensor = output.logits[0]
+            logits: Tensor = self._forward(nowhere, nowhere).logits[0]
         return (logits[:-few] if few > 0 else logits).float()
+
+    def _forward(self, ids: Tensor, places: Tensor) -> Any:
+        # A mask of this shape every model takes as it is, so that it makes none; no block sees it.
+        mask = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=ids.device)
+        return self._target.model(input_ids=ids, attention_mask=mask, position_ids=places, use_cache=False)
 
     def _watched(self, length: int) -> list[dict[str, Any]]:
         """Return the arguments of every block when the model reads a row of `length` tokens."""
@@ -199,11 +192,6 @@ class BlockRunner:
         if len(seen) != len(self.blocks):
             raise CannotResumeError(f"the model ran {len(seen)} of its {len(self.blocks)} blocks")
         return seen
-
-
-def _no_mask(device: torch.device) -> Tensor:
-    """Return a mask that every model takes as it is, so that it makes none; no block sees it."""
-    return torch.ones(1, 1, 1, 1, dtype=torch.bool, device=device)
 
 
 class _EnoughError(Exception):

@@ -1,5 +1,4 @@
-"""Runs rows of token ids on from what they left behind in a model. It knows rows, blocks and places; no
-pairs, no labels' meaning and no featurizer."""
+"""Runs rows of token ids on from what they left behind in a model; it knows no pairs and no featurizer."""
 
 from __future__ import annotations
 
@@ -44,8 +43,7 @@ class StateRunner:
     def __init__(
         self, target: TargetModel, cache: StateCache, limit: PassLimit, spill: DiskCache | None = None
     ) -> None:
-        """`limit` bounds a pass and `cache` what is kept in memory; what does not fit there goes to `spill`,
-        or is made again."""
+        """`limit` bounds a pass, `cache` what is in memory; the rest goes to `spill`, or is made again."""
         self.runner = BlockRunner(target)
         """Calls the model's blocks."""
         self._target = target
@@ -55,11 +53,8 @@ class StateRunner:
         self._unreached: int | None = None
 
     def refusal(self) -> str | None:
-        """Return why this model can't be run on from kept states, or None if it can.
-
-        Rows are run on and compared with the model's own forward: a model whose blocks are not called as they
-        seem to be is found out here, whatever its family.
-        """
+        """Return why this model can't be run on from kept states, or None if it can: rows are run on and
+        compared with the model's own forward, whatever its family."""
         devices = sorted({str(device) for device in self._target.block_devices})
         if len(devices) > 1:
             return f"its blocks are computed on several devices ({', '.join(devices)})"
@@ -79,10 +74,8 @@ class StateRunner:
         return f"its logits come out {apart:.2g} apart from its own (relative; allowed: {bound:g})"
 
     def reaches(self, length: int) -> bool:
-        """Return whether rows of so many tokens can be run on, which is logged where they can't.
-
-        What a block is given may look otherwise in a longer row than in the one that was watched first.
-        """
+        """Return whether rows of so many tokens can be run on, which is logged where they can't. What a block
+        is given may look otherwise in a longer row than in the one that was watched first."""
         if self._unreached is None or length < self._unreached:
             try:
                 self.runner.prepare(length)
@@ -95,8 +88,7 @@ class StateRunner:
         return self._unreached is None or length < self._unreached
 
     def _apart(self) -> float:
-        """Return the largest difference of logits between rows run on and rows run whole, relative to the
-        largest logit."""
+        """Return by how much logits of rows run on and run whole differ, relative to the largest logit."""
         vocabulary, length = int(self._target.config.vocab_size), 12
         ids = [tuple((7 * i * i + 3 * i + 5 * row) % vocabulary for i in range(length)) for row in (1, 2)]
         rows = [CutRow(own, start, length - 3, length) for own, start in zip(ids, (2, 5), strict=True)]
@@ -113,14 +105,14 @@ class StateRunner:
         """See to it that what these rows leave behind is there, until `settle`."""
         self.runner.prepare(max(len(row.ids) for row in rows))
         states = self._states(cut)
-        missing = [row for row in dict.fromkeys(rows) if not _is_there(row, states)]
+        missing = _missing(rows, states)
         if not missing:
             return
         try:
             with torch.inference_mode(False), torch.no_grad():
                 if self._spilled is not None:
                     self._spilled.fetch(states, missing)
-                    missing = [row for row in missing if not _is_there(row, states)]
+                    missing = _missing(missing, states)
                 if missing:
                     self._run_new(states, missing, cut)
         except BaseException:
@@ -131,7 +123,7 @@ class StateRunner:
     def fits(self, rows: Sequence[CutRow], cut: Cut) -> bool:
         """Return whether what these rows leave behind fits in memory all together."""
         states = self._states(cut)
-        missing = [row for row in dict.fromkeys(rows) if not _is_there(row, states)]
+        missing = _missing(rows, states)
         before = sum(len(prefix) for prefix in {row.prefix for row in missing} - states.prefixes.keys())
         after = sum(row.after for row in missing)
         needed = before * states.keys.slot_bytes + after * states.streams.slot_bytes
@@ -145,11 +137,8 @@ class StateRunner:
 
     def asked(self, rows: Sequence[CutRow], cut: Cut, changed: Tensor | None) -> Tensor:
         """Run rows on; return what comes out of the last block at every token asked for, row by row, [n,
-        d_model].
-
-        `changed` [rows, width] takes the place of the vectors at the cut; gradients flow to it. The rows are
-        one pass: all run together, and `fill` has been called for them.
-        """
+        d_model]. `changed` [rows, width] takes the place of the vectors at the cut; gradients flow to it. The
+        rows are one pass: all run together, and `fill` has been called for them."""
         states = self._states(cut)
         kept = [Slots(states.prefixes[row.prefix], states.suffixes[row]) for row in rows]
         layout = lay_out(rows, kept, self._target.device)
@@ -185,18 +174,20 @@ class StateRunner:
         self.runner.run(hidden, range(self.runner.n_blocks), tokens, PaddedKeyValues(tokens.n_keys - width))
 
     def _states(self, cut: Cut) -> CutStates:
-        found = self._cache.get(cut.key)
-        if found is not None:
-            return found
-        width = self._target.d_model
-        states = CutStates(
+        kept = self._cache.get(cut.key)
+        if kept is not None:
+            return kept
+        n_streams = 1 if cut.inside is None else 2
+        return self._cache.put(cut.key, self._no_states(cut, slice(cut.first, None), n_streams))
+
+    def _no_states(self, cut: Cut, blocks: slice, n_streams: int) -> CutStates:
+        return CutStates(
             cut=cut.key,
-            keys=[part for pair in self.runner.key_widths[cut.first :] for part in pair],
-            streams=[width] if cut.inside is None else [width, width],
+            keys=[part for pair in self.runner.key_widths[blocks] for part in pair],
+            streams=[self._target.d_model] * n_streams,
             dtype=self._target.dtype,
             device=self._target.device,
         )
-        return self._cache.put(cut.key, states)
 
     def _left(
         self,
@@ -235,13 +226,7 @@ class StateRunner:
     def _run_new(self, states: CutStates, rows: Sequence[CutRow], cut: Cut) -> None:
         """Run rows for the first time: what stands before their cuts once, and on top of it what comes after,
         up to the block of the cut."""
-        below = CutStates(
-            cut=cut.key,
-            keys=[part for pair in self.runner.key_widths[: cut.layer + 1] for part in pair],
-            streams=[],
-            dtype=self._target.dtype,
-            device=self._target.device,
-        )
+        below = self._no_states(cut, slice(cut.layer + 1), 0)
         if any(row.start == 0 for row in rows):
             for at in (below, states):
                 at.add_prefix((), 0)
@@ -295,8 +280,9 @@ class StateRunner:
         return self._ids([row.ids for row in rows], tokens), tokens
 
 
-def _is_there(row: CutRow, states: CutStates) -> bool:
-    return row in states.suffixes and row.prefix in states.prefixes
+def _missing(rows: Sequence[CutRow], states: CutStates) -> list[CutRow]:
+    """Return the rows that the states don't have, each once."""
+    return [r for r in dict.fromkeys(rows) if r not in states.suffixes or r.prefix not in states.prefixes]
 
 
 def _gathered(column: Tensor, slots: Tensor) -> Tensor:

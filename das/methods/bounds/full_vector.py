@@ -2,36 +2,29 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 
 from das.engine.base.protocol import Engine
 from das.featurizers.base import Featurizer
 from das.featurizers.masked import MaskedBasis
-from das.methods.common.base import Method, MethodConfig, Problem, Workspace
+from das.methods.common.base import Method, Problem, Workspace
 
-__all__ = ["METHOD", "FullVector", "FullVectorConfig"]
-
-
-class FullVectorConfig(MethodConfig):
-    """Settings of full_vector: none."""
+__all__ = ["METHOD", "FullVector"]
 
 
 class FullVector(Method):
     """Swaps every coordinate: what can be brought at this site at all, and everything else with it."""
 
-    name: ClassVar[str] = "full_vector"
-    summary: ClassVar[str] = "Swaps the whole vector: the ceiling of cause"
-    config_class: ClassVar[type[MethodConfig]] = FullVectorConfig
-    needs_attribute: ClassVar[bool] = False
-    needs_size: ClassVar[bool] = False
-    draws: ClassVar[bool] = False
+    name = "full_vector"
+    summary = "Swaps the whole vector: the ceiling of cause"
+    needs_attribute = False
+    needs_size = False
+    draws = False
 
     def fit(self, problem: Problem, engine: Engine, workspace: Workspace) -> Featurizer:
         """Return a `MaskedBasis` with a full mask. Raises SuiteError if the model lacks the layer."""
         engine.target.check(problem.site)
-        return MaskedBasis(torch.ones(engine.target.width(problem.site)), None)
+        return MaskedBasis(torch.ones(engine.target.width(problem.site)))
 
 
 METHOD = FullVector

@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from das.engine.base.protocol import Engine
 from das.featurizers.base import Featurizer
 from das.featurizers.orthonormal import retract
 from das.featurizers.subspace import Subspace
 from das.methods.common.alignment import check_size, fit_seed, random_columns
-from das.methods.common.base import Method, MethodConfig, Problem, Workspace
+from das.methods.common.base import Method, Problem, Workspace
 from ravel.common.seeds import derive_seed
 
-__all__ = ["METHOD", "RandomSubspace", "RandomSubspaceConfig"]
-
-
-class RandomSubspaceConfig(MethodConfig):
-    """Settings of random_subspace: none; the draw follows from the problem's seed, site and size."""
+__all__ = ["METHOD", "RandomSubspace"]
 
 
 class RandomSubspace(Method):
     """Swaps a subspace drawn uniformly from all of its size: the span of Gaussian columns."""
 
-    name: ClassVar[str] = "random_subspace"
-    summary: ClassVar[str] = "Swaps a random subspace of the same size: the floor of what size alone brings"
-    config_class: ClassVar[type[MethodConfig]] = RandomSubspaceConfig
-    needs_attribute: ClassVar[bool] = False
+    name = "random_subspace"
+    summary = "Swaps a random subspace of the same size: the floor of what size alone brings"
+    needs_attribute = False
 
     def fit(self, problem: Problem, engine: Engine, workspace: Workspace) -> Featurizer:
         """Return a random `Subspace`. Raises SuiteError for a size beyond the model's width."""

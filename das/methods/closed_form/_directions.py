@@ -1,34 +1,51 @@
-"""Methods whose directions follow from vectors with classes, by a formula; it knows no formula."""
+"""Methods whose directions follow from vectors with classes; how they are found is not known here."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 
+from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor
 
 from das.engine.base.protocol import Engine
 from das.featurizers.base import Featurizer
+from das.featurizers.subspace import Subspace
 from das.methods.common.alignment import shared_by_sizes
-from das.methods.common.base import FromClasses, Problem, Workspace
+from das.methods.common.base import FromClasses, MethodConfig, Problem, Settings, Workspace
 from das.methods.common.coordinates import leading_subspace
 
-__all__ = ["ClassDirections"]
+__all__ = ["ClassDirections", "ClassifierConfig"]
 
 
-class ClassDirections(FromClasses):
-    """Swaps the leading `size` of directions that are read and written, found once for all sizes."""
+class ClassifierConfig(MethodConfig):
+    """Settings of a method that reads a classifier."""
+
+    vectors: PositiveInt = 4000
+    """Most training vectors; a larger population is sampled, always the same."""
+    validation: PositiveInt = 1000
+    """Most validation vectors, on which the classifier is judged."""
+    c: PositiveFloat = 0.1
+    """Inverse strength of the L2 penalty, `C` of scikit-learn, on weights in standard deviations."""
+    iterations: PositiveInt = 500
+    """Most iterations of L-BFGS per classifier; the log says whether they were enough."""
+
+
+class ClassDirections(FromClasses[Settings]):
+    """Swaps the leading `size` of directions, found once for all sizes; of all if there are fewer."""
 
     @abstractmethod
     def directions(self, problem: Problem, engine: Engine) -> dict[str, Tensor]:
-        """Return `readers` and `writers` [d_model, rank], leading ones first. Raises NotApplicableError for
-        too few classes and class means that are all the same."""
+        """Return an orthonormal `basis` [d_model, rank], or `readers` and `writers` of that shape; leading
+        columns first. Raises NotApplicableError for too few classes and class means that are all the same."""
+
+    def figures(self, found: dict[str, Tensor]) -> dict[str, float | int | str]:
+        """Return what there is to log of what `directions` found."""
+        return {"rank": (found["basis"] if "basis" in found else found["readers"]).shape[1]}
 
     def fit(self, problem: Problem, engine: Engine, workspace: Workspace) -> Featurizer:
-        """Return an oblique `Subspace` of at most `size` columns.
-
-        Raises SuiteError for an unknown attribute or a size beyond the model's width, NotApplicableError for
-        too few classes or class means that are all the same.
-        """
+        """Return a `Subspace` of at most `size` columns, oblique if they are read and written apart."""
         found = shared_by_sizes(self, problem, engine, workspace, lambda: self.directions(problem, engine))
-        workspace.log({"rank": found["readers"].shape[1]})
+        workspace.log(self.figures(found))
+        if "basis" in found:
+            return Subspace(found["basis"][:, : problem.size].contiguous())
         return leading_subspace(found["readers"], found["writers"], problem.size)

@@ -1,27 +1,23 @@
-"""The game of linear erasure: a classifier learns while a projection takes away what it learns; which of the
-projections on the way is kept is not decided here."""
+"""The game of linear erasure: a classifier learns while a projection takes away what it learns."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
+from das.methods.common.base import MethodConfig
 from das.methods.common.coordinates import fixed_signs
 from das.threads import one_thread
 
-__all__ = ["ErasureGame", "GameSettings", "clipped_spectrum", "fantope_projection", "leading"]
+__all__ = ["ErasureGame", "RlapConfig", "clipped_spectrum", "fantope_projection", "leading"]
 
 _START_SCALE = 0.1
 
 
 def clipped_spectrum(eigenvalues: Tensor, size: int) -> Tensor:
-    """Return `clip(eigenvalues - t, 0, 1)` with the t for which the sum is `size`, [d]; 0 <= size <= d.
-
-    The sum falls linearly in t between the points where an eigenvalue meets a bound, so t is exact: no
-    bisection.
-    """
+    """Return `clip(eigenvalues - t, 0, 1)` with the t for which the sum is `size`, [d]; 0 <= size <= d. The
+    sum is linear in t between bounds, so t is exact: no bisection."""
     points = torch.cat([eigenvalues, eigenvalues - 1]).sort().values
     sums = (eigenvalues[None, :] - points[:, None]).clamp(0, 1).sum(dim=1)
     # Sums fall from d to 0 along the points; the answer lies after the last that is still large enough.
@@ -35,9 +31,7 @@ def clipped_spectrum(eigenvalues: Tensor, size: int) -> Tensor:
 
 def fantope_projection(matrix: Tensor, size: int) -> Tensor:
     """Return the point nearest to the symmetric part of `matrix` [d, d] in `{0 <= P <= I, trace P = size}`.
-
-    Vu et al. 2013, "Fantope Projection and Selection", lemma 4.1.
-    """
+    Vu et al. 2013, "Fantope Projection and Selection", lemma 4.1."""
     with one_thread():
         eigenvalues, directions = torch.linalg.eigh((matrix + matrix.mT) / 2)
     projected: Tensor = (directions * clipped_spectrum(eigenvalues, size)) @ directions.mT
@@ -51,34 +45,44 @@ def leading(projection: Tensor, size: int) -> Tensor:
     return fixed_signs(directions[:, directions.shape[1] - size :].flip(1))
 
 
-@dataclass(frozen=True, slots=True)
-class GameSettings:
-    """How the two players move."""
+class RlapConfig(MethodConfig):
+    """Settings of rlap. The reference's: steps 75000, both rates 0.005, momentum 0, batch_size 128,
+    judge_every 1000."""
 
-    projection_rate: float
-    """Step of the projection's gradient ascent."""
-    predictor_rate: float
-    """Step of the classifier's gradient descent."""
-    momentum: float
-    """Share of the last step in the next, of both players."""
-    weight_decay: float
-    """Pull towards zero per unit of rate, of both players."""
-    batch_size: int
-    """Vectors per move, drawn with replacement."""
-    predictor_steps: int
+    vectors: PositiveInt = 4000
+    """Most training vectors; a larger population is sampled, always the same."""
+    validation: PositiveInt = 1000
+    """Most validation vectors, by which the projection is chosen."""
+    steps: PositiveInt = 400
+    """Most moves of the projection."""
+    projection_rate: PositiveFloat = 0.1
+    """Step of the projection, for vectors whose coordinates have mean square 1."""
+    predictor_rate: PositiveFloat = 0.05
+    """Step of the classifier."""
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    """Share of the last step in the next, of both."""
+    weight_decay: NonNegativeFloat = 1e-4
+    """Pull of both towards zero."""
+    batch_size: PositiveInt = 1024
+    """Vectors per move."""
+    predictor_steps: PositiveInt = 1
     """Moves of the classifier per move of the projection."""
+    judge_every: PositiveInt = 80
+    """Moves of the projection between two candidates."""
+    margin: NonNegativeFloat = 0.0015
+    """How far above the share of the commonest class the accuracy may lie when the game ends early."""
+    c: PositiveFloat = 0.01
+    """Inverse strength of the L2 penalty of the classifiers that judge, `C` of scikit-learn."""
 
 
 class ErasureGame:
     """`min over theta, max over P of CE(theta x (I - P))`, P in the Fantope of trace `size`, by turns."""
 
     def __init__(
-        self, inputs: Tensor, labels: Tensor, n_classes: int, size: int, settings: GameSettings, seed: int
+        self, inputs: Tensor, labels: Tensor, n_classes: int, size: int, settings: RlapConfig, seed: int
     ) -> None:
-        """Start from a random positive semidefinite projection and a classifier that knows nothing.
-
-        `inputs` [n, d] are centred and of unit scale, `labels` [n] in int64; all draws come from `seed`.
-        """
+        """Start from a random positive semidefinite projection and a classifier that knows nothing. `inputs`
+        [n, d] are centred and of unit scale, `labels` [n] in int64; all draws come from `seed`."""
         self._inputs, self._size, self._settings = inputs.float(), size, settings
         self._targets = torch.eye(n_classes)[labels]
         self._stream = torch.Generator().manual_seed(seed)

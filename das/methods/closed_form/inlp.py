@@ -2,41 +2,32 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
-from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import NonNegativeFloat
 from torch import Tensor
 
 from das.engine.base.protocol import Engine
 from das.featurizers.base import Featurizer
 from das.featurizers.orthonormal import retract
 from das.featurizers.subspace import Subspace
+from das.methods.closed_form._directions import ClassifierConfig
 from das.methods.common.alignment import check_attribute, check_size, shared_by_sizes
-from das.methods.common.base import FromClasses, MethodConfig, Problem, Workspace
-from das.methods.common.coordinates import fixed_signs
+from das.methods.common.base import FromClasses, Problem, Workspace
+from das.methods.common.coordinates import Units, fixed_signs, units_of
 from das.methods.common.labelled import LabelledVectors, labelled_vectors, validation_vectors
-from das.methods.common.probe import Units, correct, fit_l2, majority, row_space, units_of
+from das.methods.common.probe import correct, fit_l2, majority, row_space
 
 __all__ = ["METHOD", "Inlp", "InlpConfig"]
 
 
-class InlpConfig(MethodConfig):
+class InlpConfig(ClassifierConfig):
     """Settings of inlp."""
 
-    vectors: PositiveInt = 4000
-    """Most training vectors; a larger population is sampled, always the same."""
-    validation: PositiveInt = 1000
-    """Most validation vectors, on which is judged whether anything is left to remove."""
-    c: PositiveFloat = 0.1
-    """Inverse strength of the L2 penalty, `C` of scikit-learn, on weights in standard deviations."""
-    iterations: PositiveInt = 500
-    """Most iterations of L-BFGS per classifier; the log says whether they were enough."""
     margin: NonNegativeFloat = 0.0
     """How far above the share of the commonest class an accuracy may lie and still count as nothing left."""
 
 
-class Inlp(FromClasses):
+class Inlp(FromClasses[InlpConfig]):
     """Iterative nullspace projection (Ravfogel et al. 2020, arXiv 2004.07667): swaps what it removes.
 
     A classifier is fitted, its row space projected out of the vectors, another is fitted to what is left,
@@ -47,16 +38,12 @@ class Inlp(FromClasses):
     all removed at once; the accuracy is judged on held-out prompts; without any, on the training vectors.
     """
 
-    name: ClassVar[str] = "inlp"
-    summary: ClassVar[str] = "Swaps the directions that successive linear classifiers of the target read"
-    config_class: ClassVar[type[MethodConfig]] = InlpConfig
+    name = "inlp"
+    summary = "Swaps the directions that successive linear classifiers of the target read"
+    config_class = InlpConfig
 
     def fit(self, problem: Problem, engine: Engine, workspace: Workspace) -> Featurizer:
-        """Return a `Subspace` of at most `size` columns.
-
-        Raises SuiteError for an unknown attribute or a size beyond the model's width, NotApplicableError for
-        too few classes.
-        """
+        """Return a `Subspace` of at most `size` columns."""
         check_attribute(problem)
         check_size(problem, engine)
         removed = torch.zeros(engine.target.width(problem.site), 0)
@@ -83,13 +70,11 @@ class Inlp(FromClasses):
         self, problem: Problem, engine: Engine, workspace: Workspace, number: int, removed: Tensor
     ) -> dict[str, Tensor]:
         """Return what one classifier reads; a key per round, so that a larger size goes on from a smaller."""
-        config = self.config
-        assert isinstance(config, InlpConfig)
 
         def make() -> dict[str, Tensor]:
-            training = labelled_vectors(problem, engine, limit=config.vectors)
-            validation = validation_vectors(problem, engine, training.classes, limit=config.validation)
-            return removal(training, validation, removed, config)
+            training = labelled_vectors(problem, engine, limit=self.config.vectors)
+            validation = validation_vectors(problem, engine, training.classes, limit=self.config.validation)
+            return removal(training, validation, removed, self.config)
 
         return shared_by_sizes(self, problem, engine, workspace, make, round=number)
 
@@ -97,11 +82,9 @@ class Inlp(FromClasses):
 def removal(
     training: LabelledVectors, validation: LabelledVectors, removed: Tensor, config: InlpConfig
 ) -> dict[str, Tensor]:
-    """Return what a classifier reads in vectors without the directions `removed` [d_model, k].
-
-    `basis` [d_model, rank]: orthonormal, and orthogonal to `removed`; `judged`: [right, by majority, all];
-    `converged`; `goes_on`: whether the basis is to be removed.
-    """
+    """Return what a classifier reads in vectors without the directions `removed` [d_model, k]. `basis`
+    [d_model, rank]: orthonormal, and orthogonal to `removed`; `judged`: [right, by majority, all];
+    `converged`; `goes_on`: whether the basis is to be removed."""
     units, gone = units_of(training.vectors), removed.double()
     inputs = _without(training.vectors, gone, units)
     probe = fit_l2(inputs, training.labels, len(training.classes), c=config.c, iterations=config.iterations)

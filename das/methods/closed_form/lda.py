@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import torch
 from pydantic import Field, PositiveInt
@@ -39,7 +39,7 @@ class LdaConfig(MethodConfig):
     """Most training vectors; a larger population is sampled, always the same."""
 
 
-class Lda(ClassDirections):
+class Lda(ClassDirections[LdaConfig]):
     """Linear discriminant analysis (Fisher 1936; Rao 1948) as an oblique projection.
 
     With Sw the covariance within classes and V [d_model, size] the leading eigenvectors of Sw^-1 Sb, normed
@@ -49,22 +49,19 @@ class Lda(ClassDirections):
     scikit-learn's `LinearDiscriminantAnalysis(shrinkage="auto")`.
     """
 
-    name: ClassVar[str] = "lda"
-    summary: ClassVar[str] = "Swaps Fisher's discriminants: class differences relative to the spread within"
-    config_class: ClassVar[type[MethodConfig]] = LdaConfig
+    name = "lda"
+    summary = "Swaps Fisher's discriminants: class differences relative to the spread within"
+    config_class = LdaConfig
 
     def directions(self, problem: Problem, engine: Engine) -> dict[str, Tensor]:
         """Return what `discriminants` finds in vectors with classes."""
-        assert isinstance(self.config, LdaConfig)
         labelled = labelled_vectors(problem, engine, limit=self.config.vectors)
         return discriminants(labelled, shrinkage=self.config.shrinkage)
 
 
 def discriminants(labelled: LabelledVectors, *, shrinkage: float | None) -> dict[str, Tensor]:
-    """Return `readers` V and `writers` Sw V [d_model, rank] and Fisher's `ratios` [rank], descending.
-
-    Raises NotApplicableError if the class means are the same up to rounding.
-    """
+    """Return `readers` V and `writers` Sw V [d_model, rank] and Fisher's `ratios` [rank], descending. Raises
+    NotApplicableError if the class means are the same up to rounding."""
     coordinates = principal_coordinates(labelled.vectors)
     n_classes = len(labelled.classes)
     means = class_means(coordinates.values, labelled.labels, n_classes)

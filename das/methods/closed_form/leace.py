@@ -1,9 +1,6 @@
-"""What least-squares concept erasure would erase, as a subspace to swap; concept-erasure has the closed form
-and knows no swaps."""
+"""What least-squares concept erasure would erase, as a subspace to swap; concept-erasure has no swaps."""
 
 from __future__ import annotations
-
-from typing import ClassVar
 
 from concept_erasure import LeaceFitter
 from pydantic import PositiveInt
@@ -33,7 +30,7 @@ class LeaceConfig(MethodConfig):
     """Most training vectors; a larger population is sampled, always the same."""
 
 
-class Leace(ClassDirections):
+class Leace(ClassDirections[LeaceConfig]):
     """Least-squares concept erasure (Belrose et al. 2023, arXiv 2306.03819, section 4): its erased part.
 
     With W = Sigma_xx^(-1/2) and U the left singular vectors of W Sigma_xz (z: one-hot classes), the erased
@@ -45,22 +42,19 @@ class Leace(ClassDirections):
     off, for it mixes the projection with another.
     """
 
-    name: ClassVar[str] = "leace"
-    summary: ClassVar[str] = "Swaps what least-squares concept erasure would erase"
-    config_class: ClassVar[type[MethodConfig]] = LeaceConfig
+    name = "leace"
+    summary = "Swaps what least-squares concept erasure would erase"
+    config_class = LeaceConfig
 
     def directions(self, problem: Problem, engine: Engine) -> dict[str, Tensor]:
         """Return what `erased_directions` finds in vectors with classes."""
-        assert isinstance(self.config, LeaceConfig)
         labelled = labelled_vectors(problem, engine, limit=self.config.vectors)
         return erased_directions(labelled, shrinkage=self.config.shrinkage)
 
 
 def erased_directions(labelled: LabelledVectors, *, shrinkage: bool) -> dict[str, Tensor]:
-    """Return `readers` W U and `writers` W^+ U, [d_model, rank], by descending singular value.
-
-    Raises NotApplicableError if the class means are the same up to rounding.
-    """
+    """Return `readers` W U and `writers` W^+ U, [d_model, rank], by descending singular value. Raises
+    NotApplicableError if the class means are the same up to rounding."""
     coordinates = principal_coordinates(labelled.vectors)
     concept = one_hot(labelled.labels, len(labelled.classes))
     left, right = _erasure(coordinates.values, concept, shrinkage=shrinkage)

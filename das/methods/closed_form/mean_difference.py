@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from pydantic import PositiveInt
 from torch import Tensor
 
 from das.engine.base.protocol import Engine
-from das.featurizers.base import Featurizer
-from das.featurizers.subspace import Subspace
-from das.methods.common.alignment import shared_by_sizes
-from das.methods.common.base import FromClasses, MethodConfig, Problem, Workspace
+from das.methods.closed_form._directions import ClassDirections
+from das.methods.common.base import MethodConfig, Problem
 from das.methods.common.coordinates import (
     class_means,
     class_shares,
@@ -33,7 +29,7 @@ class MeanDifferenceConfig(MethodConfig):
     """Most training vectors; a larger population is sampled, always the same."""
 
 
-class MeanDifference(FromClasses):
+class MeanDifference(ClassDirections[MeanDifferenceConfig]):
     """Swaps the span of the centred class means, or its `size` principal directions.
 
     The many-valued form of the difference of two means, as in mass-mean probes (Marks and Tegmark 2023, arXiv
@@ -42,33 +38,19 @@ class MeanDifference(FromClasses):
     less than there are classes, so the result may be smaller than asked for.
     """
 
-    name: ClassVar[str] = "mean_difference"
-    summary: ClassVar[str] = "Swaps the span of the centred class means"
-    config_class: ClassVar[type[MethodConfig]] = MeanDifferenceConfig
+    name = "mean_difference"
+    summary = "Swaps the span of the centred class means"
+    config_class = MeanDifferenceConfig
 
-    def fit(self, problem: Problem, engine: Engine, workspace: Workspace) -> Featurizer:
-        """Return a `Subspace` of at most `size` columns.
-
-        Raises SuiteError for an unknown attribute or a size beyond the model's width, NotApplicableError for
-        too few classes or class means that are all the same.
-        """
-        config = self.config
-        assert isinstance(config, MeanDifferenceConfig)
-
-        def directions() -> dict[str, Tensor]:
-            return mean_directions(labelled_vectors(problem, engine, limit=config.vectors))
-
-        found = shared_by_sizes(self, problem, engine, workspace, directions)
-        workspace.log({"rank": found["basis"].shape[1]})
-        return Subspace(found["basis"][:, : problem.size].contiguous())
+    def directions(self, problem: Problem, engine: Engine) -> dict[str, Tensor]:
+        """Return what `mean_directions` finds in vectors with classes."""
+        return mean_directions(labelled_vectors(problem, engine, limit=self.config.vectors))
 
 
 def mean_directions(labelled: LabelledVectors) -> dict[str, Tensor]:
-    """Return orthonormal `basis` [d_model, rank] of the centred class means and their `singular` values.
-
-    The columns are the principal directions of the class means, each class with weight one, by descending
-    singular value. Raises NotApplicableError if the means are the same up to rounding.
-    """
+    """Return orthonormal `basis` [d_model, rank] of the centred class means and their `singular` values. The
+    columns are the principal directions of the class means, each class with weight one, by descending
+    singular value. Raises NotApplicableError if the means are the same up to rounding."""
     n_classes = len(labelled.classes)
     means = class_means(labelled.vectors, labelled.labels, n_classes)
     means = means[class_shares(labelled.labels, n_classes) > 0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -38,7 +38,7 @@ class PcaConfig(MethodConfig):
     """Most training vectors of the classifier; a larger population is sampled, always the same."""
 
 
-class Pca(FromClasses):
+class Pca(FromClasses[PcaConfig]):
     """Swaps principal components of standardised vectors (Huang et al. 2024, arXiv 2402.17700, section 4).
 
     With z = (x - mean) / std per neuron and C [size, d_model] the chosen components, `out = base + std *
@@ -49,62 +49,39 @@ class Pca(FromClasses):
     nearly all components where vectors are many; the defaults are those that tell components apart.
     """
 
-    name: ClassVar[str] = "pca"
-    summary: ClassVar[str] = "Swaps the principal components that a sparse classifier of the target uses"
-    config_class: ClassVar[type[MethodConfig]] = PcaConfig
-    # As the default settings need them; `selection: variance` reads neither.
+    name = "pca"
+    summary = "Swaps the principal components that a sparse classifier of the target uses"
+    config_class = PcaConfig
 
     def fit(self, problem: Problem, engine: Engine, workspace: Workspace) -> Featurizer:
-        """Return an oblique `Subspace` of `size` components, or of all if fewer vary.
-
-        Raises SuiteError for an unknown attribute or a size beyond the model's width, NotApplicableError for
-        vectors that are all the same and, with `l1`, for too few classes.
-        """
+        """Return an oblique `Subspace` of `size` components, or of all if fewer vary. Raises
+        NotApplicableError for equal vectors too, and for too few classes with `l1` only."""
         config = self.config
-        assert isinstance(config, PcaConfig)
         check_attribute(problem)
         check_size(problem, engine)
-        basis = _components(config, problem, engine, workspace)
+        key = shared_key("pca", problem, engine, vectors=config.vectors)
+        basis = workspace.shared(key, lambda: self._components(problem, engine))
         readers, writers = basis["readers"], basis["writers"]
         if config.selection == "l1":
-            order = _ranking(config, problem, engine, workspace, readers)
+            settings = config.model_dump(mode="json")
+            key = shared_key("pca_ranking", problem, engine, attribute=problem.attribute, config=settings)
+            order = workspace.shared(key, lambda: self._ranking(problem, engine, readers))["order"]
             readers, writers = readers[:, order], writers[:, order]
         workspace.log({"components": readers.shape[1]})
         return leading_subspace(readers, writers, problem.size)
 
+    def _components(self, problem: Problem, engine: Engine) -> dict[str, Tensor]:
+        """Readers C^T / std and writers C^T * std of all components, for every size and attribute."""
+        vectors = plain_vectors(problem.instance, engine, problem.site, limit=self.config.vectors)
+        coordinates = principal_coordinates(vectors)
+        return {"readers": coordinates.readers.float(), "writers": coordinates.writers.float()}
 
-def _components(
-    config: PcaConfig, problem: Problem, engine: Engine, workspace: Workspace
-) -> dict[str, Tensor]:
-    """Readers C^T / std and writers C^T * std of all components, shared by sizes and attributes."""
-
-    def make() -> dict[str, Tensor]:
-        vectors = plain_vectors(problem.instance, engine, problem.site, limit=config.vectors)
-        found = principal_coordinates(vectors)
-        return {"readers": found.readers.float(), "writers": found.writers.float()}
-
-    return workspace.shared(shared_key("pca", problem, engine, vectors=config.vectors), make)
-
-
-def _ranking(
-    config: PcaConfig, problem: Problem, engine: Engine, workspace: Workspace, readers: Tensor
-) -> Tensor:
-    """Components from the most to the least useful to a classifier of the target, shared by sizes."""
-
-    def make() -> dict[str, Tensor]:
-        labelled = labelled_vectors(problem, engine, limit=config.selection_vectors)
+    def _ranking(self, problem: Problem, engine: Engine, readers: Tensor) -> dict[str, Tensor]:
+        """Components from the most to the least useful to a classifier of the target, for every size."""
+        labelled = labelled_vectors(problem, engine, limit=self.config.selection_vectors)
         values = labelled.vectors.double() @ readers.double()
-        order = ranked_by_classifier(values.numpy(), labelled.labels, config.penalties)
+        order = ranked_by_classifier(values.numpy(), labelled.labels, self.config.penalties)
         return {"order": torch.from_numpy(order)}
-
-    key = shared_key(
-        "pca_ranking",
-        problem,
-        engine,
-        attribute=problem.attribute,
-        config=config.model_dump(mode="json"),
-    )
-    return workspace.shared(key, make)["order"]
 
 
 def ranked_by_classifier(

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from das.engine.base.protocol import Engine
 from das.featurizers.base import Featurizer
 from das.featurizers.subspace import Subspace
-from das.methods.closed_form._fantope import ErasureGame, GameSettings, leading
+from das.methods.closed_form._fantope import ErasureGame, RlapConfig, leading
 from das.methods.common.alignment import check_attribute, check_size, fit_seed
-from das.methods.common.base import Method, MethodConfig, Problem, Workspace
+from das.methods.common.base import Method, Problem, Workspace
 from das.methods.common.labelled import LabelledVectors, labelled_vectors, validation_vectors
 from das.methods.common.probe import correct, cross_entropy, fit_l2, majority
 from ravel.common.seeds import derive_seed
@@ -25,37 +23,7 @@ from ravel.common.seeds import derive_seed
 __all__ = ["METHOD", "Rlap", "RlapConfig"]
 
 
-class RlapConfig(MethodConfig):
-    """Settings of rlap. The reference's: steps 75000, both rates 0.005, momentum 0, batch_size 128,
-    judge_every 1000."""
-
-    vectors: PositiveInt = 4000
-    """Most training vectors; a larger population is sampled, always the same."""
-    validation: PositiveInt = 1000
-    """Most validation vectors, by which the projection is chosen."""
-    steps: PositiveInt = 400
-    """Most moves of the projection."""
-    projection_rate: PositiveFloat = 0.1
-    """Step of the projection, for vectors whose coordinates have mean square 1."""
-    predictor_rate: PositiveFloat = 0.05
-    """Step of the classifier."""
-    momentum: float = Field(default=0.9, ge=0, lt=1)
-    """Share of the last step in the next, of both."""
-    weight_decay: NonNegativeFloat = 1e-4
-    """Pull of both towards zero."""
-    batch_size: PositiveInt = 1024
-    """Vectors per move."""
-    predictor_steps: PositiveInt = 1
-    """Moves of the classifier per move of the projection."""
-    judge_every: PositiveInt = 80
-    """Moves of the projection between two candidates."""
-    margin: NonNegativeFloat = 0.0015
-    """How far above the share of the commonest class the accuracy may lie when the game ends early."""
-    c: PositiveFloat = 0.01
-    """Inverse strength of the L2 penalty of the classifiers that judge, `C` of scikit-learn."""
-
-
-class Rlap(Method):
+class Rlap(Method[RlapConfig]):
     """Relaxed linear adversarial projection, R-LACE (Ravfogel et al. 2022, arXiv 2201.12091): swaps what has
     to go before no linear classifier finds the target.
 
@@ -72,19 +40,14 @@ class Rlap(Method):
     eigenvectors of a [d_model, d_model] matrix, the whole cost where vectors are wide.
     """
 
-    name: ClassVar[str] = "rlap"
-    summary: ClassVar[str] = "Subspace whose removal hides the target from linear classifiers (R-LACE)"
-    config_class: ClassVar[type[MethodConfig]] = RlapConfig
-    needs_labels: ClassVar[bool] = True
+    name = "rlap"
+    summary = "Subspace whose removal hides the target from linear classifiers (R-LACE)"
+    config_class = RlapConfig
+    needs_labels = True
 
     def fit(self, problem: Problem, engine: Engine, workspace: Workspace) -> Featurizer:
-        """Return a `Subspace` of `size` columns.
-
-        Raises SuiteError for an unknown attribute or a size beyond the model's width, NotApplicableError for
-        too few classes.
-        """
+        """Return a `Subspace` of `size` columns. Raises as `FromClasses` does."""
         config = self.config
-        assert isinstance(config, RlapConfig)
         check_attribute(problem)
         check_size(problem, engine)
         training = labelled_vectors(problem, engine, limit=config.vectors)
@@ -106,16 +69,8 @@ class Rlap(Method):
 
 def _candidates(judge: Judge, size: int, config: RlapConfig, seed: int) -> Iterator[tuple[int, Tensor]]:
     """Play, and yield the number of moves and the leading directions [d_model, size] every so often."""
-    settings = GameSettings(
-        projection_rate=config.projection_rate,
-        predictor_rate=config.predictor_rate,
-        momentum=config.momentum,
-        weight_decay=config.weight_decay,
-        batch_size=config.batch_size,
-        predictor_steps=config.predictor_steps,
-    )
     labels = torch.from_numpy(judge.labels)
-    game = ErasureGame(judge.inputs, labels, judge.n_classes, size, settings, seed)
+    game = ErasureGame(judge.inputs, labels, judge.n_classes, size, config, seed)
     for step in range(1, config.steps + 1):
         game.move()
         if step % config.judge_every == 0 or step == config.steps:

@@ -71,10 +71,8 @@ def fit_identity(method: Method, problem: Problem, engine: Engine) -> str:
 
 def shared_key(what: str, problem: Problem, engine: Engine, *, attribute: str = "", **parts: Any) -> str:
     """Return the key of what several fits share: the hash of its name, instance, model, site and `parts`.
-
     Name the attribute, the seed and the settings among the parts exactly if they matter; sizes and attributes
-    that do not are what lets fits share. Give `what` as a word, for the file of a run is named after it.
-    """
+    that do not are what lets fits share. Give `what` as a word, for the file of a run is named after it."""
     identity = {
         "what": what,
         "attribute": attribute,
@@ -100,11 +98,8 @@ def shared_by_sizes(
     make: Callable[[], dict[str, Tensor]],
     **parts: Any,
 ) -> dict[str, Tensor]:
-    """Return what `make` makes, once for all sizes of one method with one target and equal settings.
-
-    `parts` are further parts of the key. Raises SuiteError for an unknown attribute or a size beyond the
-    model's width, and whatever `make` does.
-    """
+    """Return what `make` makes, once for all sizes of one method with one target, equal settings and `parts`.
+    Raises SuiteError for an unknown attribute or a size beyond the model's width."""
     check_attribute(problem)
     check_size(problem, engine)
     settings = method.config.model_dump(mode="json")

@@ -1,7 +1,5 @@
-"""How much each feature of any featurizer brings of the target and disturbs of the rest, by gradients.
-
-It knows pairs, an engine and a featurizer with a mask; not what is done with the numbers.
-"""
+"""How much each feature of any featurizer brings of the target and disturbs of the rest, by gradients. It
+knows pairs, an engine and a featurizer with a mask; not what is done with the numbers."""
 
 from __future__ import annotations
 
@@ -19,7 +17,7 @@ from das.methods.common.base import Problem
 from das.methods.common.tasks import require_cause_pairs
 from das.sites import Site
 from ravel.common.config import Config
-from ravel.common.seeds import python_stream
+from ravel.common.seeds import sampled
 from ravel.instance import Instance
 from ravel.terms.schema import TRAIN_SPLIT, InterchangePair
 
@@ -85,8 +83,7 @@ def feature_attribution(
     instance, target = problem.instance, problem.attribute
     limit, others = config.attribution_pairs, config.attribution_pairs_per_other
     causes = attribution_pairs(instance, target, limit=limit, seed=seed)
-    if not causes:
-        require_cause_pairs(problem, [])
+    require_cause_pairs(problem, causes)
     isolates = [
         pair
         for other in instance.attributes
@@ -108,17 +105,12 @@ def feature_attribution(
 def attribution_pairs(
     instance: Instance, attribute: str, *, limit: int, seed: int, split: str = TRAIN_SPLIT
 ) -> list[AttributionPair]:
-    """Return at most `limit` pairs of `split` whose base asks for `attribute`, in the instance's order.
-
-    A larger population is sampled without replacement. Pairs of which one answer only continues the other
-    are passed over: no token tells them apart.
-    """
+    """Return at most `limit` pairs of `split` whose base asks for `attribute`, in the instance's order. A
+    larger population is sampled without replacement. Pairs of which one answer only continues the other are
+    passed over: no token tells them apart."""
     found = [pair for pair in instance.pairs(split) if pair.attribute == attribute]
     told = [made for pair in found if (made := _told_apart(instance, pair)) is not None]
-    if len(told) <= limit:
-        return told
-    stream = python_stream(seed, "attribution", split, attribute)
-    return [told[index] for index in sorted(stream.sample(range(len(told)), limit))]
+    return sampled(told, limit, seed, "attribution", split, attribute)
 
 
 def pair_attributions(
@@ -129,11 +121,9 @@ def pair_attributions(
     *,
     config: AttributionConfig,
 ) -> list[Tensor]:
-    """Return each feature's share in each pair: per batch [n_pairs, n_features], float64, on the CPU.
-
-    Rows of a batch stand in the order in which the engine ran them. With `integrated`, a row's sum over
-    features tends to the change of `answer_difference` from no swap to the full one as `steps` grows.
-    """
+    """Return each feature's share in each pair: per batch [n_pairs, n_features], float64, on the CPU. Rows of
+    a batch stand in the order in which the engine ran them. With `integrated`, a row's sum over features
+    tends to the change of `answer_difference` from no swap to the full one as `steps` grows."""
     return [
         _batch_attributions(pairs[start : start + config.attribution_batch], engine, site, featurizer, config)
         for start in range(0, len(pairs), config.attribution_batch)
@@ -187,9 +177,7 @@ def _slopes(
 @final
 class _PairMasks(Featurizer):
     """Another featurizer with a mask of its own for each pair, all entries equal, kept for their gradients.
-
-    It lives as long as one call of an engine and is never saved.
-    """
+    It lives as long as one call of an engine and is never saved."""
 
     kind = "pair_masks"
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from inspect import isabstract
-from typing import ClassVar
+from typing import ClassVar, Generic, cast
+
+from typing_extensions import TypeVar
 
 from das.engine.base.protocol import Engine
 from das.featurizers.base import Featurizer
@@ -22,20 +24,23 @@ __all__ = [
     "MethodConfig",
     "NotApplicableError",
     "Problem",
+    "Settings",
     "TrainedMethod",
     "Workspace",
 ]
 
 
 class NotApplicableError(SuiteError):
-    """This method has no answer to this problem, through no fault of the user: too few classes, say.
-
-    A suite writes the reason down, leaves a hole in the table and goes on; a single fit ends with it.
-    """
+    """This method has no answer to this problem, through no fault of the user: too few classes, say. A suite
+    writes the reason down, leaves a hole in the table and goes on; a single fit ends with it."""
 
 
 class MethodConfig(Config):
-    """Settings of a method; each method's own subclass lives in its file."""
+    """Settings of a method: none, unless a subclass has some."""
+
+
+Settings = TypeVar("Settings", bound=MethodConfig, default=MethodConfig, covariant=True)
+"""What a method's settings are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +59,14 @@ class Problem:
     """Root of every random stream the method uses."""
 
 
-class Method(ABC):
+class Method(ABC, Generic[Settings]):
     """Finds a featurizer. A module of a family in `das/methods/` binds one to `METHOD`."""
 
     name: ClassVar[str]
     """As on the command line and in tables: `mdas`."""
     summary: ClassVar[str]
     """One line for `ravel list methods`."""
-    config_class: ClassVar[type[MethodConfig]]
+    config_class: ClassVar[type[MethodConfig]] = MethodConfig
     """The settings this method takes."""
     needs_attribute: ClassVar[bool] = True
     """False if the featurizer is the same whatever the target (no_op, full_vector, random_subspace)."""
@@ -77,13 +82,12 @@ class Method(ABC):
     draws: ClassVar[bool] = True
     """False if nothing in the fit is random, so that one seed is as good as many."""
 
-    def __init__(self, config: MethodConfig | None = None) -> None:
+    def __init__(self, config: Settings | None = None) -> None:
         """Take the settings, by default all defaults. Raises TypeError for the settings of another method."""
-        self.config = config if config is not None else self.config_class()
-        if not isinstance(self.config, self.config_class):
-            raise TypeError(
-                f"{self.name} takes a {self.config_class.__name__}, not a {type(self.config).__name__}"
-            )
+        given = self.config_class() if config is None else config
+        if type(given) is not self.config_class:
+            raise TypeError(f"{self.name} takes a {self.config_class.__name__}, not a {type(given).__name__}")
+        self.config = cast("Settings", given)
 
     def largest_size(self, width: int) -> int:
         """Return the largest size that makes sense where vectors have this width."""
@@ -94,14 +98,15 @@ class Method(ABC):
         """Return the finished featurizer. Equal problems give equal featurizers, to the byte."""
 
 
-class FromClasses(Method):
-    """A method that learns from vectors with classes and draws nothing."""
+class FromClasses(Method[Settings]):
+    """A method that learns from vectors with classes and draws nothing. `fit` raises SuiteError for an
+    unknown attribute or a size beyond the model's width, NotApplicableError for too few classes."""
 
-    needs_labels: ClassVar[bool] = True
-    draws: ClassVar[bool] = False
+    needs_labels = True
+    draws = False
 
 
-class TrainedMethod(Method):
+class TrainedMethod(Method[Settings]):
     """A method that trains its featurizer by the one training loop, alone or side by side with others."""
 
     @abstractmethod

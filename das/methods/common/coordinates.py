@@ -1,5 +1,4 @@
-"""What closed-form methods share: standardised principal coordinates and class means; it knows no model, no
-method and no prompts."""
+"""What closed-form methods share: units of neurons, principal coordinates, class means; it knows no model."""
 
 from __future__ import annotations
 
@@ -17,6 +16,7 @@ from das.threads import one_thread
 __all__ = [
     "TOLERANCE",
     "Coordinates",
+    "Units",
     "class_means",
     "class_shares",
     "fixed_signs",
@@ -25,6 +25,7 @@ __all__ = [
     "principal_coordinates",
     "require_rank",
     "significant",
+    "units_of",
 ]
 
 TOLERANCE = 1e-6
@@ -32,12 +33,36 @@ TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
-class Coordinates:
-    """Uncorrelated coordinates of vectors, by descending variance, with the way into them and back.
+class Units:
+    """The units in which every neuron has mean 0 and standard deviation 1; constant neurons become 0."""
 
-    `values = (vectors - mean) readers` and, on the vectors they were made from, `vectors = mean + values
-    writers^T`, up to what is constant. `readers^T writers = I`. All in float64.
-    """
+    mean: Tensor
+    """Mean of each neuron, [d_model] in float64."""
+    std: Tensor
+    """Standard deviation of each neuron, 0 for constant ones, [d_model] in float64."""
+    inverse: Tensor
+    """One over it, 0 for constant ones, [d_model] in float64."""
+
+    def of(self, vectors: Tensor) -> Tensor:
+        """Return vectors [..., d_model] in these units, in float64."""
+        return (vectors.double() - self.mean) * self.inverse
+
+
+def units_of(vectors: Tensor) -> Units:
+    """Return the units of vectors [n, d_model]; what varies by no more than rounding, of its own mean or of
+    the liveliest neuron, counts as constant."""
+    wide = vectors.double()
+    mean, std = wide.mean(dim=0), wide.std(dim=0, correction=0)
+    varies = std > TOLERANCE * torch.maximum(mean.abs(), std.max())
+    inverse = torch.where(varies, 1 / std.where(varies, torch.ones_like(std)), 0.0)
+    return Units(mean, torch.where(varies, std, 0.0), inverse)
+
+
+@dataclass(frozen=True, slots=True)
+class Coordinates:
+    """Uncorrelated coordinates of vectors, by descending variance, with the way into them and back. `values =
+    (vectors - mean) readers` and, on the vectors they were made from, `vectors = mean + values writers^T`, up
+    to what is constant. `readers^T writers = I`. All in float64."""
 
     values: Tensor
     """The vectors in these coordinates, centred, [n, rank]."""
@@ -52,18 +77,13 @@ class Coordinates:
 def principal_coordinates(vectors: Tensor) -> Coordinates:
     """Return the principal components of standardised vectors [n, d_model] that vary at all.
 
-    Each neuron is centred and divided by its standard deviation, so that its units do not matter. Neurons
-    that are constant up to rounding, of their own mean or of the liveliest neuron, are left out. With
-    z [n, d_model] standardised vectors and C [rank, d_model] orthonormal components, `values = z C^T`,
-    `readers = C^T / std` and `writers = C^T * std`. Components whose standard deviation is below `TOLERANCE`
-    of the largest are dropped: dependent neurons, fewer vectors than neurons.
-    Raises NotApplicableError if nothing varies.
+    With z [n, d_model] standardised vectors (`units_of`) and C [rank, d_model] orthonormal components,
+    `values = z C^T`, `readers = C^T / std` and `writers = C^T * std`. Components whose standard deviation is
+    below `TOLERANCE` of the largest are dropped: dependent neurons, fewer vectors than neurons. Raises
+    NotApplicableError if nothing varies.
     """
-    wide = vectors.double()
-    mean, std = wide.mean(dim=0), wide.std(dim=0, correction=0)
-    varies = std > TOLERANCE * torch.maximum(mean.abs(), std.max())
-    inverse = torch.where(varies, 1 / std.where(varies, torch.ones_like(std)), 0.0)
-    scaled = (wide - mean) * inverse
+    units = units_of(vectors)
+    scaled = units.of(vectors)
     covariance = scaled.mT @ scaled / len(scaled)
     with one_thread():
         variances, components = torch.linalg.eigh(covariance)
@@ -74,8 +94,8 @@ def principal_coordinates(vectors: Tensor) -> Coordinates:
     return Coordinates(
         values=scaled @ components,
         variances=variances,
-        readers=components * inverse[:, None],
-        writers=components * torch.where(varies, std, 0.0)[:, None],
+        readers=components * units.inverse[:, None],
+        writers=components * units.std[:, None],
     )
 
 

@@ -1,8 +1,5 @@
 """Vectors of training prompts, with the class of each prompt's entity: what methods without pairs learn from.
-
-The value of an attribute is what the model itself says of an entity, as in the labels of the pairs. No method
-is known here, and the test splits are out of reach: a problem's instance does not hold them.
-"""
+A class is what the model itself says of an entity; the test splits are out of reach."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ from torch import Tensor
 from das.engine.base.protocol import Engine
 from das.methods.common.base import NotApplicableError, Problem
 from das.sites import Site
-from ravel.common.seeds import python_stream
+from ravel.common.seeds import sampled
 from ravel.instance import Instance, PromptRecord
 from ravel.terms.schema import TRAIN_SPLIT
 
@@ -28,10 +25,12 @@ __all__ = [
     "labelled_vectors",
     "plain_vectors",
     "training_prompts",
+    "validation_prompts",
     "validation_vectors",
 ]
 
 _VALIDATION_SPLITS = ("context_val", "entity_val")
+_STREAM = "labelled vectors"
 _FEWEST_ENTITIES = 2
 """Entities of which a class needs this many, or nothing can be learned of it but a name."""
 _LEAST_COVERED = 0.5
@@ -65,11 +64,15 @@ def training_prompts(instance: Instance) -> list[PromptRecord]:
     return [instance.prompt(prompt_id) for prompt_id in sorted(ids)]
 
 
-def entity_values(instance: Instance, attribute: str, splits: Sequence[str]) -> dict[str, str]:
-    """Return what the model says most often for each entity under the templates of `attribute`.
+def validation_prompts(instance: Instance) -> list[PromptRecord]:
+    """Return every distinct base of the validation pairs of held-out templates or entities, by id."""
+    ids = {pair.base for split in _VALIDATION_SPLITS for pair in instance.pairs(split)}
+    return [instance.prompt(prompt_id) for prompt_id in sorted(ids)]
 
-    Counted over the base and swapped prompts of `splits`; ties go to the value that comes first as text.
-    """
+
+def entity_values(instance: Instance, attribute: str, splits: Sequence[str]) -> dict[str, str]:
+    """Return what the model says most often for each entity under the templates of `attribute`. Counted over
+    the base and swapped prompts of `splits`; ties go to the value that comes first as text."""
     prompts = {
         prompt_id
         for split in splits
@@ -103,10 +106,10 @@ def labelled_vectors(problem: Problem, engine: Engine, *, limit: int, seed: int 
     if len(classes) < 2 or covered < _LEAST_COVERED * len(values):
         raise _too_few(problem, classes, dropped, covered)
     records = [r for r in training_prompts(problem.instance) if values.get(r.prompt.entity) in classes]
-    records = _sampled(records, limit, seed)
+    records = sampled(records, limit, seed, _STREAM)
     # A class without a vector would have a place in every classifier and no way to be learned.
-    sampled = {values[r.prompt.entity] for r in records}
-    classes = tuple(value for value in classes if value in sampled)
+    stated = {values[r.prompt.entity] for r in records}
+    classes = tuple(value for value in classes if value in stated)
     found = _labelled(problem, engine, records, values, classes, dropped)
     _check_variation(problem, found.vectors)
     return found
@@ -116,29 +119,18 @@ def validation_vectors(
     problem: Problem, engine: Engine, classes: Sequence[str], *, limit: int, seed: int = 0
 ) -> LabelledVectors:
     """Return at most `limit` validation vectors of held-out templates or entities, for known classes only.
-
-    May be empty. `dropped` holds the values that training did not know.
-    """
-    instance = problem.instance
-    splits = [split for split in _VALIDATION_SPLITS if instance.pairs(split)]
-    values = entity_values(instance, problem.attribute, splits)
-    ids = sorted({pair.base for split in splits for pair in instance.pairs(split)})
-    records = [r for r in map(instance.prompt, ids) if values.get(r.prompt.entity) in classes]
+    May be empty. `dropped` holds the values that training did not know."""
+    values = entity_values(problem.instance, problem.attribute, _VALIDATION_SPLITS)
+    records = [r for r in validation_prompts(problem.instance) if values.get(r.prompt.entity) in classes]
     dropped = tuple(sorted(set(values.values()) - set(classes)))
-    return _labelled(problem, engine, _sampled(records, limit, seed), values, tuple(classes), dropped)
+    records = sampled(records, limit, seed, _STREAM)
+    return _labelled(problem, engine, records, values, tuple(classes), dropped)
 
 
 def plain_vectors(instance: Instance, engine: Engine, site: Site, *, limit: int, seed: int = 0) -> Tensor:
     """Return at most `limit` training vectors at a site without classes, [n, width] in float32 on the CPU."""
-    records = _sampled(training_prompts(instance), limit, seed)
+    records = sampled(training_prompts(instance), limit, seed, _STREAM)
     return engine.collect([record.prompt for record in records], [site])[site].cpu()
-
-
-def _sampled(records: list[PromptRecord], limit: int, seed: int) -> list[PromptRecord]:
-    if len(records) <= limit:
-        return records
-    stream = python_stream(seed, "labelled vectors")
-    return [records[index] for index in sorted(stream.sample(range(len(records)), limit))]
 
 
 def _labelled(

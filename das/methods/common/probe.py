@@ -1,5 +1,4 @@
-"""Linear classifiers of vectors, multinomial and logistic, and the directions they read; it knows no model
-and no method."""
+"""Linear classifiers of vectors, multinomial and logistic, and the directions they read; no model."""
 
 from __future__ import annotations
 
@@ -12,12 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from das.methods.common.coordinates import TOLERANCE, fixed_signs, one_hot, significant
+from das.methods.common.coordinates import fixed_signs, one_hot, significant
 from das.threads import one_thread
 
 __all__ = [
     "Probe",
-    "Units",
     "correct",
     "cross_entropy",
     "fit_l1",
@@ -25,7 +23,6 @@ __all__ = [
     "fit_sparse_margins",
     "majority",
     "row_space",
-    "units_of",
 ]
 
 _L2_TOLERANCE = 1e-4
@@ -35,28 +32,6 @@ _L1_TOLERANCE = 1e-4
 
 _MARGIN_TOLERANCE = 0.01
 """Tolerance of the support vector machines: their order needs no last digit."""
-
-
-@dataclass(frozen=True, slots=True)
-class Units:
-    """The units in which every neuron has mean 0 and standard deviation 1; constant neurons become 0."""
-
-    mean: Tensor
-    """Mean of each neuron, [d_model] in float64."""
-    inverse: Tensor
-    """One over the standard deviation of each neuron, 0 for constant ones, [d_model] in float64."""
-
-    def of(self, vectors: Tensor) -> Tensor:
-        """Return vectors [..., d_model] in these units, in float64."""
-        return (vectors.double() - self.mean) * self.inverse
-
-
-def units_of(vectors: Tensor) -> Units:
-    """Return the units of vectors [n, d_model]; what varies by no more than rounding counts as constant."""
-    wide = vectors.double()
-    mean, std = wide.mean(dim=0), wide.std(dim=0, correction=0)
-    varies = std > TOLERANCE * torch.maximum(mean.abs(), std.max())
-    return Units(mean, torch.where(varies, 1 / std.where(varies, torch.ones_like(std)), 0.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,11 +124,8 @@ def fit_sparse_margins(
     iterations: int,
     seed: int,
 ) -> NDArray[np.float64]:
-    """Return the weights of L1 linear support vector machines, one class against the rest, [n_classes, d].
-
-    `inputs` [n, d] may be sparse. There is one row where there are two classes. `c` is what an error costs
-    against the L1 norm.
-    """
+    """Return the weights of L1 linear support vector machines, one class against the rest, [n_classes, d],
+    one row for two classes. `inputs` [n, d] may be sparse; `c` is what an error costs."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.svm import LinearSVC
 
@@ -168,11 +140,8 @@ def fit_sparse_margins(
 
 
 def row_space(weights: Tensor) -> Tensor:
-    """Return orthonormal columns [d, rank] that span what weights [n_classes, d] tell classes apart by.
-
-    The right-singular directions of the rows less their mean, which softmax does not see, by descending
-    singular value; at most n_classes - 1.
-    """
+    """Return orthonormal columns [d, rank] that span what weights [n_classes, d] tell classes apart by: the
+    right-singular directions of the rows less their mean, descending; at most n_classes - 1."""
     with one_thread():
         _, singular, directions = torch.linalg.svd(weights - weights.mean(dim=0), full_matrices=False)
     rank = significant(singular) if float(singular.max()) > 0 else 0

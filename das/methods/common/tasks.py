@@ -1,13 +1,13 @@
 """From a problem to what is trained on: cause pairs alone, or isolate pairs mixed in, with how many of each.
-
-It knows pairs and settings; not what is trained on them.
-"""
+It knows pairs and settings; not what is trained on them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from pydantic import ConfigDict, PositiveFloat, PositiveInt, ValidationInfo, field_validator
+from typing_extensions import TypeVar
 
 from das.engine.base.protocol import Engine
 from das.methods.common.alignment import check_attribute, fit_identity, fit_seed
@@ -21,6 +21,7 @@ from ravel.terms.schema import TRAIN_SPLIT
 __all__ = [
     "CausePairsConfig",
     "MixedPairsConfig",
+    "PairsSettings",
     "cause_task",
     "mixed_pairs",
     "mixed_task",
@@ -36,6 +37,10 @@ class CausePairsConfig(TrainingConfig, MethodConfig):
 
     cause_pairs: PositiveInt = 4000
     """Most training pairs of the target attribute (reference: 20,000); a larger population is sampled."""
+
+
+PairsSettings = TypeVar("PairsSettings", bound=CausePairsConfig, covariant=True)
+"""What the settings of a method that trains on pairs are."""
 
 
 class MixedPairsConfig(CausePairsConfig):
@@ -68,7 +73,7 @@ class MixedPairsConfig(CausePairsConfig):
         )
 
 
-def require_cause_pairs(problem: Problem, pairs: Sequence[TrainingPair]) -> None:
+def require_cause_pairs(problem: Problem, pairs: Sequence[object]) -> None:
     """Raise SuiteError if there is nothing to train the target attribute on."""
     if not pairs:
         raise SuiteError(
@@ -78,7 +83,7 @@ def require_cause_pairs(problem: Problem, pairs: Sequence[TrainingPair]) -> None
         )
 
 
-def require_isolate_pairs(problem: Problem, pairs: Sequence[TrainingPair]) -> None:
+def require_isolate_pairs(problem: Problem, pairs: Sequence[object]) -> None:
     """Raise SuiteError if there is no other attribute to leave alone."""
     if not pairs:
         raise SuiteError(
@@ -88,29 +93,19 @@ def require_isolate_pairs(problem: Problem, pairs: Sequence[TrainingPair]) -> No
         )
 
 
-def cause_task(method: Method, problem: Problem, engine: Engine, config: CausePairsConfig) -> TrainingTask:
+def cause_task(method: Method[CausePairsConfig], problem: Problem, engine: Engine) -> TrainingTask:
     """Return the target's cause pairs to train on, and those of held-out templates that choose the epoch.
-
-    Raises SuiteError for an unknown attribute or one without training pairs.
-    """
+    Raises SuiteError for an unknown attribute or one without training pairs."""
     check_attribute(problem)
-    seed = fit_seed(method, problem)
-
-    def pairs(split: str, limit: int) -> list[TrainingPair]:
-        return cause_pairs(
-            problem.instance,
-            problem.attribute,
-            split,
-            limit=limit,
-            seed=seed,
-            label_tokens=config.label_tokens,
-        )
-
-    training = pairs(TRAIN_SPLIT, config.cause_pairs)
+    config, seed = method.config, fit_seed(method, problem)
+    pairs = partial(
+        cause_pairs, problem.instance, problem.attribute, seed=seed, label_tokens=config.label_tokens
+    )
+    training = pairs(TRAIN_SPLIT, limit=config.cause_pairs)
     require_cause_pairs(problem, training)
     return TrainingTask(
         training=training,
-        validation=pairs(_VALIDATION_SPLIT, config.validation_pairs),
+        validation=pairs(_VALIDATION_SPLIT, limit=config.validation_pairs),
         site=problem.site,
         weights=LossWeights(),
         seed=seed,
@@ -118,28 +113,19 @@ def cause_task(method: Method, problem: Problem, engine: Engine, config: CausePa
     )
 
 
-def mixed_task(method: Method, problem: Problem, engine: Engine, config: MixedPairsConfig) -> TrainingTask:
+def mixed_task(method: Method[MixedPairsConfig], problem: Problem, engine: Engine) -> TrainingTask:
     """Return the target's cause pairs with the isolate pairs of every other attribute, weighed as asked.
-
-    Raises SuiteError as `cause_task` does, and for an instance without isolate pairs.
-    """
+    Raises SuiteError as `cause_task` does, and for an instance without isolate pairs."""
     check_attribute(problem)
-    seed = fit_seed(method, problem)
-
-    def pairs(split: str, limit: int, each: int | None) -> tuple[list[TrainingPair], list[TrainingPair]]:
-        return mixed_pairs(
-            problem,
-            split,
-            cause_limit=limit,
-            isolate_limit_each=each,
-            seed=seed,
-            label_tokens=config.label_tokens,
-        )
-
-    causes, isolates = pairs(TRAIN_SPLIT, config.cause_pairs, config.isolate_pairs_per_attribute)
+    config, seed = method.config, fit_seed(method, problem)
+    pairs = partial(mixed_pairs, problem, seed=seed, label_tokens=config.label_tokens)
+    causes, isolates = pairs(
+        TRAIN_SPLIT, cause_limit=config.cause_pairs, isolate_limit_each=config.isolate_pairs_per_attribute
+    )
     require_cause_pairs(problem, causes)
     require_isolate_pairs(problem, isolates)
-    held_out = pairs(_VALIDATION_SPLIT, config.validation_pairs, config.validation_pairs)
+    most = config.validation_pairs
+    held_out = pairs(_VALIDATION_SPLIT, cause_limit=most, isolate_limit_each=most)
     return TrainingTask(
         training=[*causes, *isolates],
         validation=[*held_out[0], *held_out[1]],
@@ -160,10 +146,8 @@ def mixed_pairs(
     label_tokens: int,
 ) -> tuple[list[TrainingPair], list[TrainingPair]]:
     """Return the cause pairs of the target and the isolate pairs of every other attribute in `split`.
-
     `isolate_limit_each` bounds the pairs of each other attribute; None: a quarter of the cause pairs found,
-    the proportion of RAVEL's multi-task data (Huang et al. 2024, arXiv 2402.17700).
-    """
+    the proportion of RAVEL's multi-task data (Huang et al. 2024, arXiv 2402.17700)."""
     instance, target = problem.instance, problem.attribute
     causes = cause_pairs(instance, target, split, limit=cause_limit, seed=seed, label_tokens=label_tokens)
     each = max(1, len(causes) // 4) if isolate_limit_each is None else isolate_limit_each

@@ -135,11 +135,8 @@ def train_dictionary(vectors: Tensor, config: AutoencoderConfig, seed: int) -> D
 
 
 class _Rectangle(torch.autograd.Function):
-    """`before * (before > threshold)` and `(before > threshold)`, with the pseudo-derivatives by threshold.
-
-    Rajamanoharan et al. 2024, equations 11 and 12: `-(threshold / w) K` and `-(1 / w) K` with K = 1 where
-    `|before - threshold| < w / 2`. The step function passes nothing on to `before`.
-    """
+    """`before * (before > threshold)` and `(before > threshold)`, with the pseudo-derivatives by threshold of
+    Rajamanoharan et al. 2024, equations 11 and 12. The step function passes nothing on to `before`."""
 
     @staticmethod
     def forward(ctx: Any, before: Tensor, threshold: Tensor, width: float) -> tuple[Tensor, Tensor]:
@@ -185,8 +182,7 @@ class _Training:
         self.batches = self._batches()
 
     def _batches(self) -> Iterator[Tensor]:
-        """Yield batches without end: each pass over the vectors in an order of its own, the last batch
-        whole."""
+        """Yield batches without end: each pass over the vectors in a new order, the last batch whole."""
         size = min(self.config.batch_size, len(self.vectors))
         while True:
             order = torch.randperm(len(self.vectors), generator=self.stream)
@@ -239,11 +235,8 @@ class _Training:
         return done % every == 0 and done <= _LAST_REVIVAL * config.steps
 
     def _revive(self) -> None:
-        """Point latents that have not fired since the last revival at what is badly explained.
-
-        A vector is drawn with probability proportional to its squared error; the latent takes the direction
-        of the error, and Adam's moments of the latent are cleared.
-        """
+        """Point latents that have not fired since the last revival at what is badly explained: at the error
+        of a vector drawn in proportion to its square. Adam's moments of the latent are cleared."""
         dead = (~self.fired).nonzero()[:, 0]
         self.fired.zero_()
         if not len(dead):
@@ -270,8 +263,7 @@ class _Training:
                     moments[dead] = 0.0
 
     def finished(self, centre: Tensor, scale: float) -> Dictionary:
-        """Return the dictionary in the units of the vectors: with unit rows of the decoder, a feature is a
-        length there."""
+        """Return the dictionary in the vectors' units: as decoder rows have norm 1, a feature is a length."""
         kind = self.config.architecture
         threshold = self.log_threshold.detach().exp() * scale if kind == "jump_relu" else None
         middle = centre + self.bias.detach() * scale

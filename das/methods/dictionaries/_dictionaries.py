@@ -1,22 +1,23 @@
-"""The dictionary of a site, trained once for all that share it or loaded, with its metrics in the log.
-
-It knows problems and settings; not how latents are chosen.
-"""
+"""The dictionary of a site, trained once for all that share it or loaded, with its metrics in the log."""
 
 from __future__ import annotations
 
 import warnings
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import astuple
 from pathlib import Path
-from typing import ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import TypeVar
 
 from das.engine.base.protocol import Engine
-from das.featurizers.dictionary import Activation, Dictionary
-from das.methods.common.alignment import shared_key
+from das.featurizers.base import Featurizer
+from das.featurizers.dictionary import DICTIONARY_TENSORS, Activation, Dictionary
+from das.methods.common.alignment import check_attribute, shared_key
 from das.methods.common.base import Method, MethodConfig, Problem, Workspace
-from das.methods.common.labelled import plain_vectors
+from das.methods.common.labelled import plain_vectors, validation_prompts
 from das.methods.dictionaries._autoencoder import (
     AutoencoderConfig,
     DictionaryMetrics,
@@ -27,23 +28,20 @@ from das.methods.dictionaries._pretrained_sae import Pretrained, latents_of_pret
 from das.methods.dictionaries._sae_fit import check_fit
 from ravel.common.errors import SuiteError
 from ravel.common.io import sha256_file
-from ravel.common.seeds import derive_seed, python_stream
-from ravel.instance import Instance
+from ravel.common.seeds import derive_seed, sampled
 
 __all__ = [
     "ChoosesLatents",
     "DictionaryConfig",
+    "RanksLatents",
     "SwappingConfig",
-    "check_latents",
     "chosen",
     "dictionary_identity",
     "held_out_vectors",
     "log_latents",
-    "most_latents",
     "site_dictionary",
 ]
 
-_VALIDATION_SPLITS = ("context_val", "entity_val")
 _UNKNOWN_LATENTS = 1 << 24
 """More latents than any dictionary has: what is said of one that is not yet here."""
 
@@ -63,32 +61,59 @@ class SwappingConfig(DictionaryConfig):
     pays for the reconstruction too."""
 
 
-class ChoosesLatents(Method):
-    """A method that chooses among the latents of a site's dictionary; its settings are a `SwappingConfig`."""
+LatentSettings = TypeVar("LatentSettings", bound=SwappingConfig, covariant=True)
 
-    needs_vectors: ClassVar[bool] = True
+
+class ChoosesLatents(Method[LatentSettings]):
+    """A method that chooses among the latents of a site's dictionary."""
+
+    needs_vectors = True
 
     def largest_size(self, width: int) -> int:
-        """Return the number of latents."""
-        assert isinstance(self.config, SwappingConfig)
-        return most_latents(width, self.config.autoencoder)
+        """Return the number of latents; of a dictionary on the hub, not yet known, a bound beyond any."""
+        config = self.config.autoencoder
+        if config.pretrained is None:
+            return config.expansion * width
+        latents = latents_of_pretrained(config.pretrained)
+        return _UNKNOWN_LATENTS if latents is None else latents
 
-    def latents_key(self, what: str, problem: Problem, engine: Engine, *unread: str) -> str:
-        """Return the key of a ranking of latents, which all sizes share; settings `unread` have no part."""
-        assert isinstance(self.config, SwappingConfig)
+
+class RanksLatents(ChoosesLatents[LatentSettings]):
+    """A method that ranks the latents and swaps the first ones whole."""
+
+    @abstractmethod
+    def ranked(
+        self, problem: Problem, engine: Engine, workspace: Workspace, dictionary: Dictionary, seed: int
+    ) -> Tensor:
+        """Return the latents to choose from, best first, [k] in int64; `seed` is that of every size."""
+
+    def fit(self, problem: Problem, engine: Engine, workspace: Workspace) -> Featurizer:
+        """Return a `Dictionary` with at most `size` latents chosen. Raises SuiteError for an unknown
+        attribute or a size beyond the number of latents, and whatever `ranked` and the dictionary do."""
+        check_attribute(problem)
+        dictionary = site_dictionary(problem, engine, workspace, self.config.autoencoder)
+        if not 1 <= problem.size <= dictionary.n_features:
+            raise SuiteError(
+                expected=f"a size from 1 to {dictionary.n_features}, the number of latents at {problem.site}",
+                came=str(problem.size),
+                todo="choose a smaller size, or a larger expansion",
+            )
+        seed = derive_seed(problem.seed, self.name, problem.attribute, str(problem.site))
+        places = self.ranked(problem, engine, workspace, dictionary, seed)[: problem.size].cpu()
+        log_latents(workspace, places)
+        return chosen(dictionary.cpu(), places, keeps_error=self.config.keeps_error)
+
+    def ranking_key(self, what: str, problem: Problem, engine: Engine, seed: int, *unread: str) -> str:
+        """Return the key of a ranking, which all sizes share; settings `unread` have no part in it."""
         return shared_key(
             what,
             problem,
             engine,
             attribute=problem.attribute,
-            seed=self.latents_seed(problem),
+            seed=seed,
             config=self.config.model_dump(mode="json", exclude={"autoencoder", *unread}),
             dictionary=dictionary_identity(self.config.autoencoder),
         )
-
-    def latents_seed(self, problem: Problem) -> int:
-        """Return the seed of a ranking of latents, whatever the size."""
-        return derive_seed(problem.seed, self.name, problem.attribute, str(problem.site))
 
 
 def log_latents(workspace: Workspace, places: Tensor) -> None:
@@ -106,43 +131,7 @@ def site_dictionary(
     Raises SuiteError for a site that the model lacks, and whatever loading or training does; for a pretrained
     one that does not hold on the training vectors NotApplicableError, unless `accept_unfit`.
     """
-    problem.site.check(engine.target.n_layers)
-    if config.pretrained is None:
-        key = _key("dictionary", problem, engine, config)
-        tensors = workspace.shared(key, lambda: _trained(problem, engine, config))
-        dictionary = _dictionary(tensors, config)
-    else:
-        loaded = load_pretrained(
-            config.pretrained, problem.site, engine.target, other_model=config.other_model
-        )
-        dictionary = loaded.dictionary
-        key = _key("dictionary-metrics", problem, engine, config)
-        tensors = workspace.shared(key, lambda: _measured(dictionary, problem, engine, config, loaded=loaded))
-        _check_fit(loaded, tensors, problem, engine, workspace, config)
-    for where in ("train", "held_out"):
-        if where in tensors:
-            row = _metrics(tensors[where]).row(where)
-            workspace.log({"phase": "dictionary", "latents": dictionary.n_features, **row})
-    return dictionary
-
-
-def _check_fit(
-    loaded: Pretrained,
-    tensors: dict[str, Tensor],
-    problem: Problem,
-    engine: Engine,
-    workspace: Workspace,
-    config: AutoencoderConfig,
-) -> None:
-    """Refuse a pretrained dictionary that does not hold; log what is to be said of one, and warn of what is
-    unknown or was overruled."""
-    vectors = _vectors(problem, engine, config) if loaded.unsure_of_mean else None
-    metrics = _metrics(tensors["train"])
-    figures, *rest = check_fit(loaded, metrics, vectors, accept_unfit=config.accept_unfit)
-    for note in (figures, *rest):
-        workspace.log({"phase": "note", "note": note})
-    if rest:
-        warnings.warn(f"{loaded.origin}: {' '.join(rest)}", UserWarning, stacklevel=2)
+    return _SiteDictionary(problem, engine, workspace, config).made()
 
 
 def dictionary_identity(config: AutoencoderConfig) -> dict[str, object]:
@@ -159,101 +148,91 @@ def dictionary_identity(config: AutoencoderConfig) -> dict[str, object]:
 
 def chosen(dictionary: Dictionary, places: Tensor, *, keeps_error: bool) -> Dictionary:
     """Return the dictionary that swaps the latents at `places` [k] whole, with no more of it than needed."""
-    mask = torch.zeros(dictionary.n_features)
-    mask[places] = 1.0
+    mask = torch.zeros(dictionary.n_features).index_fill(0, places, 1.0)
     return dictionary.with_mask(mask, keeps_error=keeps_error).pruned()
 
 
-def check_latents(problem: Problem, dictionary: Dictionary) -> None:
-    """Raise SuiteError unless the problem's size is from 1 to the number of latents."""
-    if not 1 <= problem.size <= dictionary.n_features:
-        raise SuiteError(
-            expected=f"a size from 1 to {dictionary.n_features}, the number of latents at {problem.site}",
-            came=str(problem.size),
-            todo="choose a smaller size, or a larger expansion",
-        )
-
-
-def most_latents(width: int, config: AutoencoderConfig) -> int:
-    """Return the number of latents where vectors have this width; a bound that never binds for a dictionary
-    on the hub, whose number is known once it is loaded."""
-    if config.pretrained is None:
-        return config.expansion * width
-    found = latents_of_pretrained(config.pretrained)
-    return _UNKNOWN_LATENTS if found is None else found
-
-
-def held_out_vectors(
-    instance: Instance, engine: Engine, problem: Problem, *, limit: int, seed: int
-) -> Tensor:
+def held_out_vectors(problem: Problem, engine: Engine, *, limit: int, seed: int) -> Tensor:
     """Return at most `limit` vectors of validation prompts at the problem's site, [n, width]; n may be 0."""
-    ids = sorted(
-        {pair.base for split in _VALIDATION_SPLITS if instance.pairs(split) for pair in instance.pairs(split)}
-    )
-    if len(ids) > limit:
-        ids = sorted(python_stream(seed, "held-out vectors").sample(ids, limit))
-    prompts = [instance.prompt(prompt_id).prompt for prompt_id in ids]
-    if not prompts:
-        return torch.empty(0, engine.target.width(problem.site))
-    return engine.collect(prompts, [problem.site])[problem.site].cpu()
+    records = sampled(validation_prompts(problem.instance), limit, seed, "held-out vectors")
+    return engine.collect([record.prompt for record in records], [problem.site])[problem.site].cpu()
 
 
-def _seed(problem: Problem) -> int:
-    return derive_seed(problem.seed, "dictionary", str(problem.site))
+class _SiteDictionary:
+    """How the dictionary of one site is come by."""
 
+    def __init__(
+        self, problem: Problem, engine: Engine, workspace: Workspace, config: AutoencoderConfig
+    ) -> None:
+        self._problem, self._engine, self._workspace, self._config = problem, engine, workspace, config
+        self._seed = derive_seed(problem.seed, "dictionary", str(problem.site))
 
-def _key(what: str, problem: Problem, engine: Engine, config: AutoencoderConfig) -> str:
-    return shared_key(what, problem, engine, seed=_seed(problem), config=dictionary_identity(config))
+    def made(self) -> Dictionary:
+        """Return it; its metrics are in the log."""
+        self._problem.site.check(self._engine.target.n_layers)
+        dictionary, tensors = self._trained() if self._config.pretrained is None else self._loaded()
+        for where in ("train", "held_out"):
+            if where in tensors:
+                row = DictionaryMetrics(*tensors[where].tolist()).row(where)
+                self._workspace.log({"phase": "dictionary", "latents": dictionary.n_features, **row})
+        return dictionary
 
+    def _trained(self) -> tuple[Dictionary, dict[str, Tensor]]:
+        config, kind = self._config, self._config.architecture
 
-def _vectors(problem: Problem, engine: Engine, config: AutoencoderConfig) -> Tensor:
-    return plain_vectors(
-        problem.instance, engine, problem.site, limit=config.training_vectors, seed=_seed(problem)
-    )
+        def make() -> dict[str, Tensor]:
+            vectors = self._vectors()
+            dictionary = train_dictionary(vectors, config, self._seed)
+            tensors = {name: tensor for name, tensor in dictionary.named_buffers() if name != "weights"}
+            return tensors | self._measured(dictionary, lambda vectors: vectors, vectors)
 
+        tensors = self._shared("dictionary", make)
+        dictionary = Dictionary(
+            **{name: tensors[name] for name in DICTIONARY_TENSORS},
+            mask=torch.zeros(tensors["encoder_bias"].shape),
+            activation=Activation(kind, config.k if kind == "top_k" else None, tensors.get("threshold")),
+            keeps_error=True,
+        )
+        return dictionary, tensors
 
-def _trained(problem: Problem, engine: Engine, config: AutoencoderConfig) -> dict[str, Tensor]:
-    vectors = _vectors(problem, engine, config)
-    dictionary = train_dictionary(vectors, config, _seed(problem))
-    tensors = {name: tensor for name, tensor in dictionary.named_buffers() if name != "weights"}
-    return tensors | _measured(dictionary, problem, engine, config, vectors)
+    def _loaded(self) -> tuple[Dictionary, dict[str, Tensor]]:
+        config = self._config
+        assert config.pretrained is not None
+        loaded = load_pretrained(
+            config.pretrained, self._problem.site, self._engine.target, other_model=config.other_model
+        )
+        tensors = self._shared(
+            "dictionary-metrics", lambda: self._measured(loaded.dictionary, loaded.as_read, self._vectors())
+        )
+        self._check_fit(loaded, DictionaryMetrics(*tensors["train"].tolist()))
+        return loaded.dictionary, tensors
 
+    def _check_fit(self, loaded: Pretrained, metrics: DictionaryMetrics) -> None:
+        """Refuse a pretrained dictionary that does not hold; log what is to be said of one, and warn of what
+        is unknown or was overruled."""
+        vectors = self._vectors() if loaded.unsure_of_mean else None
+        figures, *rest = check_fit(loaded, metrics, vectors, accept_unfit=self._config.accept_unfit)
+        for note in (figures, *rest):
+            self._workspace.log({"phase": "note", "note": note})
+        if rest:
+            warnings.warn(f"{loaded.origin}: {' '.join(rest)}", UserWarning, stacklevel=2)
 
-def _measured(
-    dictionary: Dictionary,
-    problem: Problem,
-    engine: Engine,
-    config: AutoencoderConfig,
-    vectors: Tensor | None = None,
-    *,
-    loaded: Pretrained | None = None,
-) -> dict[str, Tensor]:
-    """Return the metrics on training and, where there are any, validation vectors, three numbers each."""
-    seen = _vectors(problem, engine, config) if vectors is None else vectors
-    held_out = held_out_vectors(
-        problem.instance, engine, problem, limit=config.held_out_vectors, seed=_seed(problem)
-    )
-    if loaded is not None:
-        seen, held_out = loaded.as_read(seen), loaded.as_read(held_out)
-    found = {"train": dictionary_metrics(dictionary, seen)}
-    if len(held_out) > 1:
-        found["held_out"] = dictionary_metrics(dictionary, held_out)
-    return {where: torch.tensor([m.explained_variance, m.l0, m.dead]) for where, m in found.items()}
+    def _shared(self, what: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+        config = dictionary_identity(self._config)
+        key = shared_key(what, self._problem, self._engine, seed=self._seed, config=config)
+        return self._workspace.shared(key, make)
 
+    def _vectors(self) -> Tensor:
+        instance, site, most = self._problem.instance, self._problem.site, self._config.training_vectors
+        return plain_vectors(instance, self._engine, site, limit=most, seed=self._seed)
 
-def _metrics(numbers: Tensor) -> DictionaryMetrics:
-    explained_variance, l0, dead = numbers.tolist()
-    return DictionaryMetrics(explained_variance, l0, dead)
-
-
-def _dictionary(tensors: dict[str, Tensor], config: AutoencoderConfig) -> Dictionary:
-    kind = config.architecture
-    return Dictionary(
-        encoder=tensors["encoder"],
-        encoder_bias=tensors["encoder_bias"],
-        decoder=tensors["decoder"],
-        decoder_bias=tensors["decoder_bias"],
-        centre=tensors["centre"],
-        mask=torch.zeros(tensors["encoder_bias"].shape),
-        activation=Activation(kind, config.k if kind == "top_k" else None, tensors.get("threshold")),
-    )
+    def _measured(
+        self, dictionary: Dictionary, as_read: Callable[[Tensor], Tensor], vectors: Tensor
+    ) -> dict[str, Tensor]:
+        """Return the metrics on training and, where there are any, validation vectors, three numbers each."""
+        most = self._config.held_out_vectors
+        held_out = held_out_vectors(self._problem, self._engine, limit=most, seed=self._seed)
+        measured = {"train": dictionary_metrics(dictionary, as_read(vectors))}
+        if len(held_out) > 1:
+            measured["held_out"] = dictionary_metrics(dictionary, as_read(held_out))
+        return {where: torch.tensor(astuple(metrics)) for where, metrics in measured.items()}

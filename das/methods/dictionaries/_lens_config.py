@@ -1,5 +1,4 @@
-"""What the config of a sae-lens autoencoder says, of sae-lens 6 or before. It knows names and numbers of a
-`cfg.json`; not models, and no weights."""
+"""What the config of a sae-lens autoencoder says, of sae-lens 6 or before; it knows no weights."""
 
 from __future__ import annotations
 
@@ -63,9 +62,7 @@ class LensConfig:
 
 def site_of_hook(hook: str) -> tuple[Stream, int] | None:
     """Return stream and layer of a hook's name, None if no stream of the suite is that vector.
-
-    `blocks.L.hook_resid_pre` is the output of block L - 1; Hugging Face names of whole blocks count too.
-    """
+    `blocks.L.hook_resid_pre` is the output of block L - 1; Hugging Face names of whole blocks count too."""
     match = re.fullmatch(r"blocks\.(\d{1,6})\.(\w+)", hook)
     if match is None:
         block = re.fullmatch(r"(?:\w+\.)*(?:layers|h)\.(\d{1,6})", hook)
@@ -77,10 +74,8 @@ def site_of_hook(hook: str) -> tuple[Stream, int] | None:
 
 
 def describe(config: Mapping[str, Any], origin: str) -> LensConfig:
-    """Read a config; before sae-lens 6 all settings were flat and some had other names.
-
-    Raises SuiteError where numbers are missing or of another kind.
-    """
+    """Read a config; before sae-lens 6 all settings were flat and some had other names. Raises SuiteError
+    where numbers are missing or of another kind."""
     flat = {**config, **_mapping(config, "metadata", origin)}
     function = flat.get("activation_fn") or flat.get("activation_fn_str") or "relu"
     arguments = _mapping(flat, "activation_fn_kwargs", origin)

@@ -1,7 +1,4 @@
-"""Pretrained sparse autoencoders in the form of the package sae-lens, as dictionaries of the suite.
-
-It knows files, names of hooks and sites; not what a dictionary is used for.
-"""
+"""Pretrained sparse autoencoders in the form of the package sae-lens, as dictionaries of the suite."""
 
 from __future__ import annotations
 
@@ -156,8 +153,7 @@ def _notes_on_mean(
 
 
 def _norms_take_the_mean(model: nn.Module) -> bool:
-    """Return whether the model has layer norms, not those by root mean square: only there may vectors lose
-    their mean without a change of the model's answers."""
+    """Return whether the model has layer norms: only there may vectors lose their mean and answers stay."""
     return any("LayerNorm" in type(module).__name__ for module in model.modules())
 
 
@@ -172,11 +168,7 @@ def _folder_of(setting: str) -> Path | None:
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
-    try:
-        config = read_json(folder / _CONFIG)
-    # Numbers of thousands of digits and thousands of brackets are no syntax errors to the parser.
-    except (ValueError, RecursionError):
-        config = None
+    config = read_json(folder / _CONFIG)
     if not isinstance(config, dict):
         raise SuiteError(
             expected=f"the settings of a sae-lens autoencoder in {folder / _CONFIG}",

@@ -1,5 +1,4 @@
-"""What sae-lens's own table says of the autoencoders that it lists, where that package is installed. It knows
-names and the table; not what a dictionary computes."""
+"""What sae-lens's own table says of the autoencoders that it lists, where that package is installed."""
 
 from __future__ import annotations
 
@@ -41,11 +40,8 @@ def published_as(release: str, sae_id: str) -> Published | None:
 
 
 def published_in(folder: Path, model: str, hook: str) -> Published | None:
-    """Return what the table says of the autoencoder in a local folder, or None where no entry is surely it.
-
-    An entry is, if the folder has the name under which it was published, and model and hook are the same. Of
-    several such entries that differ in what they say, none is.
-    """
+    """Return what the table says of the autoencoder in a local folder: that of entries with the name under
+    which it was published, the same model and hook; None where there is none, or they differ."""
     found = {
         _entry(entry, sae_id)
         for entry in _table().values()

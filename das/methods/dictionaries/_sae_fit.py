@@ -1,5 +1,4 @@
-"""Whether a pretrained dictionary holds on this model's own vectors, by explained variance and L0. It knows
-figures and bounds; where vectors come from it does not."""
+"""Whether a pretrained dictionary holds on this model's own vectors, by explained variance and L0."""
 
 from __future__ import annotations
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import numpy as np
 import torch
 from pydantic import Field, PositiveFloat, PositiveInt
@@ -11,19 +9,11 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from das.engine.base.protocol import Engine
-from das.featurizers.base import Featurizer
-from das.methods.common.alignment import check_attribute
-from das.methods.common.base import MethodConfig, Problem, Workspace
+from das.featurizers.dictionary import Dictionary
+from das.methods.common.base import Problem, Workspace
 from das.methods.common.labelled import LabelledVectors, labelled_vectors
 from das.methods.common.probe import fit_sparse_margins
-from das.methods.dictionaries._dictionaries import (
-    ChoosesLatents,
-    SwappingConfig,
-    check_latents,
-    chosen,
-    log_latents,
-    site_dictionary,
-)
+from das.methods.dictionaries._dictionaries import RanksLatents, SwappingConfig
 
 __all__ = ["METHOD", "Sae", "SaeConfig", "latents_by_l1"]
 
@@ -43,7 +33,7 @@ class SaeConfig(SwappingConfig):
     """Most passes of the classifier's solver per cost."""
 
 
-class Sae(ChoosesLatents):
+class Sae(RanksLatents[SaeConfig]):
     """Swaps the latents that a linear classifier with L1 penalty uses to tell the target's values apart.
 
     The SAE row of RAVEL (Huang et al. 2024, arXiv 2402.17700): one-vs-rest support vector machines on the
@@ -53,41 +43,28 @@ class Sae(ChoosesLatents):
     Latents are divided by their root mean square. The error stays with the base unless `keeps_error` is off.
     """
 
-    name: ClassVar[str] = "sae"
-    summary: ClassVar[str] = (
-        "Latents of a sparse autoencoder, chosen by an L1 classifier of the target's values"
-    )
-    config_class: ClassVar[type[MethodConfig]] = SaeConfig
-    needs_labels: ClassVar[bool] = True
+    name = "sae"
+    summary = "Latents of a sparse autoencoder, chosen by an L1 classifier of the target's values"
+    config_class = SaeConfig
+    needs_labels = True
 
-    def fit(self, problem: Problem, engine: Engine, workspace: Workspace) -> Featurizer:
-        """Return a `Dictionary` with at most `size` latents chosen: fewer where the classifier needs fewer.
-
-        Raises SuiteError for an unknown attribute or a size beyond the number of latents, NotApplicableError
-        for a target without classes, and whatever loading or training the dictionary does.
-        """
+    def ranked(
+        self, problem: Problem, engine: Engine, workspace: Workspace, dictionary: Dictionary, seed: int
+    ) -> Tensor:
+        """Return the latents that the classifiers need. Raises NotApplicableError without classes."""
         config = self.config
-        assert isinstance(config, SaeConfig)
-        check_attribute(problem)
-        dictionary = site_dictionary(problem, engine, workspace, config.autoencoder)
-        check_latents(problem, dictionary)
-        seed = self.latents_seed(problem)
 
         def rank() -> dict[str, Tensor]:
             data = labelled_vectors(problem, engine, limit=config.vectors, seed=seed)
             return {"order": latents_by_l1(_features(dictionary.encode(data.vectors)), data, config, seed)}
 
-        key = self.latents_key("sae-latents", problem, engine, "keeps_error")
-        places = workspace.shared(key, rank)["order"][: problem.size]
-        log_latents(workspace, places)
-        return chosen(dictionary, places, keeps_error=config.keeps_error)
+        key = self.ranking_key("sae-latents", problem, engine, seed, "keeps_error")
+        return workspace.shared(key, rank)["order"]
 
 
 def latents_by_l1(features: csr_matrix, data: LabelledVectors, config: SaeConfig, seed: int) -> Tensor:
-    """Return the indices of the latents that the classifiers use, best first, [n_used] in int64.
-
-    `features` is [n, n_latents], one row per vector of `data`.
-    """
+    """Return the indices of the latents that the classifiers use, best first, [n_used] in int64. `features`
+    is [n, n_latents], one row per vector of `data`."""
     entered = np.full(features.shape[1], len(config.costs), dtype=np.int64)
     strength = np.zeros(features.shape[1])
     for place, cost in enumerate(sorted(config.costs)):

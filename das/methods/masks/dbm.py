@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from das.engine.base.protocol import Engine
-from das.featurizers.base import Featurizer
-from das.methods.common.base import MethodConfig, Problem, TrainedMethod, Workspace
+from das.methods.common.base import Problem
 from das.methods.common.tasks import cause_task
-from das.methods.masks._masks import CauseMaskConfig, train_neuron_mask
-from das.training.together import Training
+from das.methods.masks._masks import CauseMaskConfig, NeuronMask
+from das.training.config import TrainingTask
 
-__all__ = ["METHOD", "Dbm", "DbmConfig"]
-
-
-class DbmConfig(CauseMaskConfig):
-    """Settings of DBM."""
+__all__ = ["METHOD", "Dbm"]
 
 
-class Dbm(TrainedMethod):
+class Dbm(NeuronMask[CauseMaskConfig]):
     """Differential binary masking (De Cao et al. 2020, arXiv 2004.14992) over the neurons of one site.
 
     Minimises the cross entropy of the source entity's answer over the target's cause pairs plus a price per
@@ -26,22 +19,13 @@ class Dbm(TrainedMethod):
     (Huang et al. 2024, arXiv 2402.17700); departures are told at `TrainableMask`.
     """
 
-    name: ClassVar[str] = "dbm"
-    summary: ClassVar[str] = "Neurons chosen by a mask trained to bring the target's value (cause pairs only)"
-    config_class: ClassVar[type[MethodConfig]] = DbmConfig
-    needs_size: ClassVar[bool] = False
-    needs_pairs: ClassVar[bool] = True
+    name = "dbm"
+    summary = "Neurons chosen by a mask trained to bring the target's value (cause pairs only)"
+    config_class = CauseMaskConfig
 
-    def training(self, problem: Problem, engine: Engine, workspace: Workspace) -> Training[Featurizer]:
-        """Train a `MaskedBasis` of neurons with a hard mask, which may be empty.
-
-        Raises SuiteError for an unknown attribute or layer, or a target without training pairs.
-        """
-        config = self.config
-        assert isinstance(config, DbmConfig)
-        engine.target.check(problem.site)
-        task = cause_task(self, problem, engine, config)
-        return (yield from train_neuron_mask(task, engine, workspace, config))
+    def task(self, problem: Problem, engine: Engine) -> TrainingTask:
+        """Return the target's cause pairs. Raises SuiteError for an unknown target, or one without any."""
+        return cause_task(self, problem, engine)
 
 
 METHOD = Dbm

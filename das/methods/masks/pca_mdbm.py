@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from pydantic import PositiveInt
 from torch import Tensor
@@ -12,7 +10,7 @@ from das.engine.base.protocol import Engine
 from das.featurizers.base import Featurizer
 from das.featurizers.masked import MaskedBasis
 from das.methods.common.alignment import shared_key
-from das.methods.common.base import MethodConfig, Problem, TrainedMethod, Workspace
+from das.methods.common.base import Problem, TrainedMethod, Workspace
 from das.methods.common.coordinates import fixed_signs
 from das.methods.common.labelled import plain_vectors
 from das.methods.common.tasks import mixed_task
@@ -31,7 +29,7 @@ class PcaMdbmConfig(MixedMaskConfig):
     """Most training vectors of which the components are taken."""
 
 
-class PcaMdbm(TrainedMethod):
+class PcaMdbm(TrainedMethod[PcaMdbmConfig]):
     """MDBM over all principal components of the training vectors, an orthonormal basis of the whole space.
 
     The components come from the plain covariance, not from standardised vectors, so that the basis is a
@@ -39,39 +37,27 @@ class PcaMdbm(TrainedMethod):
     directions is what MDAS learns in their place.
     """
 
-    name: ClassVar[str] = "pca_mdbm"
-    summary: ClassVar[str] = "Principal components chosen by a mask trained on the target and all others"
-    config_class: ClassVar[type[MethodConfig]] = PcaMdbmConfig
-    needs_size: ClassVar[bool] = False
-    needs_vectors: ClassVar[bool] = True
-    needs_pairs: ClassVar[bool] = True
+    name = "pca_mdbm"
+    summary = "Principal components chosen by a mask trained on the target and all others"
+    config_class = PcaMdbmConfig
+    needs_size = False
+    needs_vectors = True
+    needs_pairs = True
 
     def training(self, problem: Problem, engine: Engine, workspace: Workspace) -> Training[Featurizer]:
-        """Train a `MaskedBasis` of components with a hard mask, which may be empty.
-
-        Raises SuiteError for an unknown attribute or layer, a target without training pairs, or an instance
-        without training pairs of any other attribute.
-        """
-        config = self.config
-        assert isinstance(config, PcaMdbmConfig)
+        """Train a `MaskedBasis` of components with a hard mask, which may be empty. Raises SuiteError for an
+        unknown attribute or layer, and a target or others without training pairs."""
         engine.target.check(problem.site)
         basis = self._basis(problem, engine, workspace).to(engine.target.device)
-        task = mixed_task(self, problem, engine, config)
-        return (
-            yield from train_mask(
-                task,
-                engine,
-                workspace,
-                config,
-                make=lambda mask: MaskedBasis(mask, basis),
-                n_features=len(basis),
-            )
-        )
+        task = mixed_task(self, problem, engine)
+
+        def make(mask: Tensor) -> Featurizer:
+            return MaskedBasis(mask, basis)
+
+        return (yield from train_mask(task, engine, workspace, self.config, make=make, n_features=len(basis)))
 
     def _basis(self, problem: Problem, engine: Engine, workspace: Workspace) -> Tensor:
-        config = self.config
-        assert isinstance(config, PcaMdbmConfig)
-        limit, site = config.basis_vectors, problem.site
+        limit, site = self.config.basis_vectors, problem.site
         seed = derive_seed(problem.seed, self.name, str(site))
 
         def make() -> dict[str, Tensor]:
@@ -83,11 +69,8 @@ class PcaMdbm(TrainedMethod):
 
 
 def principal_basis(vectors: Tensor) -> Tensor:
-    """Return every principal component of vectors [n, width] as columns [width, width], the largest first.
-
-    Computed from the covariance in float64, so there are as many as the width even of few vectors; each
-    column's largest entry is positive. The result is float32.
-    """
+    """Return every principal component of vectors [n, width] as float32 columns [width, width], the largest
+    first, by the covariance in float64; each column's largest entry is positive."""
     wide = vectors.double()
     centred = wide - wide.mean(dim=0)
     covariance = centred.mT @ centred

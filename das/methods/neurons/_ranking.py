@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import ClassVar
+from abc import abstractmethod
 
 import numpy as np
 import torch
@@ -11,53 +10,42 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from das.engine.base.protocol import Engine
+from das.featurizers.base import Featurizer
 from das.featurizers.masked import MaskedBasis
 from das.methods.common.alignment import shared_by_sizes
-from das.methods.common.base import Method, Problem, Workspace
+from das.methods.common.base import FromClasses, Problem, Settings, Workspace
 
-__all__ = ["RankedNeurons", "ranking"]
+__all__ = ["Figures", "RankedNeurons", "chosen_neurons", "ranking"]
 
 Figures = dict[str, float]
 
 
-class RankedNeurons(Method):
-    """A method that scores every neuron by labelled vectors and swaps the `size` best, whole.
+class RankedNeurons(FromClasses[Settings]):
+    """A method that scores every neuron by vectors with classes and swaps the `size` best, whole."""
 
-    One ranking serves all sizes; nothing in it is drawn.
-    """
+    @abstractmethod
+    def order(self, problem: Problem, engine: Engine) -> tuple[Tensor, Figures]:
+        """Return the neurons, best first, [d_model] in int64, and figures for the log."""
 
-    needs_labels: ClassVar[bool] = True
-    draws: ClassVar[bool] = False
-
-    def ranked(
-        self,
-        problem: Problem,
-        engine: Engine,
-        workspace: Workspace,
-        order: Callable[[], tuple[Tensor, Figures]],
-    ) -> MaskedBasis:
-        """Return a `MaskedBasis` of the first `size` neurons of the order, which is made once for all sizes.
-
-        `order` returns the neurons, best first, [d_model] in int64, and figures for the log.
-        """
+    def fit(self, problem: Problem, engine: Engine, workspace: Workspace) -> Featurizer:
+        """Return a `MaskedBasis` of the first `size` neurons of the order, made once for all sizes."""
 
         def make() -> dict[str, Tensor]:
-            neurons, figures = order()
-            named = {name: torch.tensor([value]) for name, value in figures.items()}
-            return {"neurons": neurons, **named}
+            neurons, figures = self.order(problem, engine)
+            return {"neurons": neurons, **{name: torch.tensor([value]) for name, value in figures.items()}}
 
         found = shared_by_sizes(self, problem, engine, workspace, make)
         workspace.log({name: value.item() for name, value in found.items() if name != "neurons"})
-        mask = torch.zeros(engine.target.width(problem.site))
-        mask[found["neurons"][: problem.size]] = 1.0
-        return MaskedBasis(mask, None)
+        return chosen_neurons(found["neurons"][: problem.size], engine.target.width(problem.site))
+
+
+def chosen_neurons(neurons: Tensor, width: int) -> MaskedBasis:
+    """Return the swap of these neurons [k] out of `width`."""
+    return MaskedBasis(torch.zeros(width).index_fill(0, neurons, 1.0))
 
 
 def ranking(*scores: NDArray[np.float64]) -> Tensor:
-    """Return the neurons by descending score, [d_model] in int64.
-
-    Ties go to the next array of scores [d_model], and in the end to the smaller index. What is not a number
-    counts as 0.
-    """
+    """Return the neurons by descending score, [d_model] in int64. Ties go to the next array of scores
+    [d_model], and in the end to the smaller index. What is not a number counts as 0."""
     cleaned = [-np.where(np.isnan(score), 0.0, score) for score in scores]
     return torch.from_numpy(np.lexsort(cleaned[::-1]).astype(np.int64))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -11,12 +9,10 @@ from pydantic import PositiveInt
 from torch import Tensor
 
 from das.engine.base.protocol import Engine
-from das.featurizers.base import Featurizer
-from das.methods.common.base import MethodConfig, Problem, Workspace
-from das.methods.common.coordinates import TOLERANCE, class_means, one_hot
+from das.methods.common.base import MethodConfig, Problem
+from das.methods.common.coordinates import TOLERANCE, class_means, one_hot, units_of
 from das.methods.common.labelled import LabelledVectors, labelled_vectors
-from das.methods.common.probe import units_of
-from das.methods.neurons._ranking import RankedNeurons, ranking
+from das.methods.neurons._ranking import Figures, RankedNeurons, ranking
 
 __all__ = ["METHOD", "NeuronsAnova", "NeuronsAnovaConfig"]
 
@@ -28,42 +24,27 @@ class NeuronsAnovaConfig(MethodConfig):
     """Most training vectors; a larger population is sampled, always the same."""
 
 
-class NeuronsAnova(RankedNeurons):
-    """Swaps the `size` neurons with the largest F statistic: variance between classes over variance within.
+class NeuronsAnova(RankedNeurons[NeuronsAnovaConfig]):
+    """Swaps the `size` neurons with the largest F statistic (one-way analysis of variance, Fisher 1925).
+    Constant neurons score 0; one that is constant within classes, but not between them, infinity."""
 
-    Each neuron is judged alone (one-way analysis of variance, Fisher 1925). Constant neurons score 0; one
-    that is constant within every class, but not between them, scores infinity.
-    """
+    name = "neurons_anova"
+    summary = "Neurons ranked by the F statistic of the target's classes"
+    config_class = NeuronsAnovaConfig
 
-    name: ClassVar[str] = "neurons_anova"
-    summary: ClassVar[str] = "Neurons ranked by the F statistic of the target's classes"
-    config_class: ClassVar[type[MethodConfig]] = NeuronsAnovaConfig
-
-    def fit(self, problem: Problem, engine: Engine, workspace: Workspace) -> Featurizer:
-        """Return a `MaskedBasis` of `size` neurons.
-
-        Raises SuiteError for an unknown attribute or a size beyond the width, NotApplicableError for too few
-        classes.
-        """
-        config = self.config
-        assert isinstance(config, NeuronsAnovaConfig)
-
-        def order() -> tuple[Tensor, dict[str, float]]:
-            scores = f_statistics(labelled_vectors(problem, engine, limit=config.vectors))
-            return ranking(scores), {
-                "median_f": float(np.median(scores)),
-                "above_zero": int((scores > 0).sum()),
-            }
-
-        return self.ranked(problem, engine, workspace, order)
+    def order(self, problem: Problem, engine: Engine) -> tuple[Tensor, Figures]:
+        """Return the neurons by their F statistic."""
+        scores = f_statistics(labelled_vectors(problem, engine, limit=self.config.vectors))
+        return ranking(scores), {
+            "median_f": float(np.median(scores)),
+            "above_zero": int((scores > 0).sum()),
+        }
 
 
 def f_statistics(labelled: LabelledVectors) -> NDArray[np.float64]:
-    """Return the F statistic of each neuron, [d_model]; 0 for constant neurons, never NaN.
-
-    The sums of squares are of differences from means; as differences of sums of squares (scikit-learn's
-    `f_classif`) they would be nothing but rounding where a neuron hardly varies within the classes.
-    """
+    """Return the F statistic of each neuron, [d_model]; 0 for constant neurons, never NaN. The sums of
+    squares are of differences from means; as differences of sums of squares (scikit-learn's `f_classif`) they
+    would be nothing but rounding where a neuron hardly varies within the classes."""
     units, n_classes = units_of(labelled.vectors), len(labelled.classes)
     inputs, labels = units.of(labelled.vectors), torch.from_numpy(labelled.labels)
     means = class_means(inputs, labelled.labels, n_classes)

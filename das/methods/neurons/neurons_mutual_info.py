@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,15 +11,15 @@ from pydantic import PositiveInt
 from torch import Tensor
 
 from das.engine.base.protocol import Engine
-from das.featurizers.base import Featurizer
-from das.methods.common.base import MethodConfig, Problem, Workspace
+from das.methods.common.base import MethodConfig, Problem
+from das.methods.common.coordinates import units_of
 from das.methods.common.labelled import LabelledVectors, labelled_vectors
-from das.methods.common.probe import units_of
-from das.methods.neurons._ranking import RankedNeurons, ranking
+from das.methods.neurons._ranking import Figures, RankedNeurons, ranking
 
 __all__ = ["METHOD", "NeuronsMutualInfo", "NeuronsMutualInfoConfig"]
 
-
+_SAME = 4
+"""Decimals, in standard deviations, to which vectors that count as equal agree."""
 _NEARER = 1 - 1e-6
 """The k-th neighbour itself does not count as nearer than itself, however its distance is rounded."""
 
@@ -33,7 +33,7 @@ class NeuronsMutualInfoConfig(MethodConfig):
     """Neighbours of the same class by which the density around a value is measured."""
 
 
-class NeuronsMutualInfo(RankedNeurons):
+class NeuronsMutualInfo(RankedNeurons[NeuronsMutualInfoConfig]):
     """Swaps the `size` neurons with the largest mutual information with the target's class.
 
     Each neuron is judged alone, by the nearest-neighbour estimate for a continuous and a discrete variable
@@ -44,33 +44,19 @@ class NeuronsMutualInfo(RankedNeurons):
     distance make every neuron look perfect. Constant neurons score 0.
     """
 
-    name: ClassVar[str] = "neurons_mutual_info"
-    summary: ClassVar[str] = "Neurons ranked by their mutual information with the target's class"
-    config_class: ClassVar[type[MethodConfig]] = NeuronsMutualInfoConfig
+    name = "neurons_mutual_info"
+    summary = "Neurons ranked by their mutual information with the target's class"
+    config_class = NeuronsMutualInfoConfig
 
-    def fit(self, problem: Problem, engine: Engine, workspace: Workspace) -> Featurizer:
-        """Return a `MaskedBasis` of `size` neurons.
-
-        Raises SuiteError for an unknown attribute or a size beyond the width, NotApplicableError for too few
-        classes.
-        """
-        config = self.config
-        assert isinstance(config, NeuronsMutualInfoConfig)
-
-        def order() -> tuple[Tensor, dict[str, float]]:
-            labelled = labelled_vectors(problem, engine, limit=config.vectors)
-            scores, rows = neuron_information(labelled, config.neighbours)
-            return ranking(scores), {
-                "median_nats": float(np.median(scores)),
-                "above_zero": int((scores > 0).sum()),
-                "different_vectors": rows,
-            }
-
-        return self.ranked(problem, engine, workspace, order)
-
-
-_SAME = 4
-"""Decimals, in standard deviations, to which vectors that count as equal agree."""
+    def order(self, problem: Problem, engine: Engine) -> tuple[Tensor, Figures]:
+        """Return the neurons by their mutual information with the class."""
+        labelled = labelled_vectors(problem, engine, limit=self.config.vectors)
+        scores, rows = neuron_information(labelled, self.config.neighbours)
+        return ranking(scores), {
+            "median_nats": float(np.median(scores)),
+            "above_zero": int((scores > 0).sum()),
+            "different_vectors": rows,
+        }
 
 
 def neuron_information(labelled: LabelledVectors, neighbours: int) -> tuple[NDArray[np.float64], int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,12 +10,11 @@ from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor
 
 from das.engine.base.protocol import Engine
-from das.featurizers.base import Featurizer
-from das.methods.common.base import MethodConfig, Problem, Workspace
-from das.methods.common.coordinates import one_hot
+from das.methods.common.base import MethodConfig, Problem
+from das.methods.common.coordinates import one_hot, units_of
 from das.methods.common.labelled import LabelledVectors, labelled_vectors, validation_vectors
-from das.methods.common.probe import Probe, correct, fit_l1, fit_l2, majority, units_of
-from das.methods.neurons._ranking import RankedNeurons, ranking
+from das.methods.common.probe import Probe, correct, fit_l1, fit_l2, majority
+from das.methods.neurons._ranking import Figures, RankedNeurons, ranking
 
 __all__ = ["METHOD", "NeuronsProbe", "NeuronsProbeConfig"]
 
@@ -35,7 +34,7 @@ class NeuronsProbeConfig(MethodConfig):
     """Most iterations; the log says whether they were enough."""
 
 
-class NeuronsProbe(RankedNeurons):
+class NeuronsProbe(RankedNeurons[NeuronsProbeConfig]):
     """Swaps the `size` neurons with the largest weights in a multinomial logistic regression of the target.
 
     Vectors are standardised per neuron; a neuron's score is the Euclidean norm of its weights over the
@@ -43,37 +42,27 @@ class NeuronsProbe(RankedNeurons):
     the penalty fell: with the largest gradient of the loss.
     """
 
-    name: ClassVar[str] = "neurons_probe"
-    summary: ClassVar[str] = "Neurons ranked by their weights in a logistic regression of the target"
-    config_class: ClassVar[type[MethodConfig]] = NeuronsProbeConfig
+    name = "neurons_probe"
+    summary = "Neurons ranked by their weights in a logistic regression of the target"
+    config_class = NeuronsProbeConfig
 
-    def fit(self, problem: Problem, engine: Engine, workspace: Workspace) -> Featurizer:
-        """Return a `MaskedBasis` of `size` neurons.
-
-        Raises SuiteError for an unknown attribute or a size beyond the width, NotApplicableError for too few
-        classes.
-        """
-        config = self.config
-        assert isinstance(config, NeuronsProbeConfig)
-
-        def order() -> tuple[Tensor, dict[str, float]]:
-            training = labelled_vectors(problem, engine, limit=config.vectors)
-            validation = validation_vectors(problem, engine, training.classes, limit=config.validation)
-            return probe_order(training, validation, config)
-
-        return self.ranked(problem, engine, workspace, order)
+    def order(self, problem: Problem, engine: Engine) -> tuple[Tensor, Figures]:
+        """Return the neurons by their weights."""
+        training = labelled_vectors(problem, engine, limit=self.config.vectors)
+        validation = validation_vectors(problem, engine, training.classes, limit=self.config.validation)
+        return probe_order(training, validation, self.config)
 
 
 def probe_order(
     training: LabelledVectors, validation: LabelledVectors, config: NeuronsProbeConfig
-) -> tuple[Tensor, dict[str, float]]:
+) -> tuple[Tensor, Figures]:
     """Return the neurons by descending weight, [d_model], and figures of the classifier."""
     units, n_classes = units_of(training.vectors), len(training.classes)
     inputs = units.of(training.vectors)
     fit = {"l1": fit_l1, "l2": fit_l2}[config.penalty]
     probe = fit(inputs, training.labels, n_classes, c=config.c, iterations=config.iterations)
     weights: NDArray[np.float64] = probe.weights.norm(dim=0).numpy()
-    figures: dict[str, float] = {
+    figures: Figures = {
         "with_weight": int((weights > 0).sum()),
         "converged": int(probe.converged),
         "train_accuracy": correct(probe, inputs, training.labels) / len(inputs),

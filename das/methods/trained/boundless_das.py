@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
 from das.engine.base.protocol import Engine
 from das.featurizers.base import Featurizer
 from das.methods.common.alignment import check_attribute, fit_seed, random_columns
-from das.methods.common.base import MethodConfig, Problem, TrainedMethod
+from das.methods.common.base import Problem, TrainedMethod
 from das.methods.common.tasks import MixedPairsConfig, cause_task, mixed_task
 from das.training.boundary import BoundaryConfig, TrainableBoundary
 from das.training.loop import training
@@ -21,11 +19,8 @@ __all__ = ["METHOD", "BoundlessDas", "BoundlessDasConfig"]
 
 
 class BoundlessDasConfig(BoundaryConfig, MixedPairsConfig):
-    """Settings of boundless DAS.
-
-    By default the last epoch is kept: before the temperature has come down, the hard boundary is not what was
-    trained.
-    """
+    """Settings of boundless DAS. By default the last epoch is kept: before the temperature has come down, the
+    hard boundary is not what was trained."""
 
     isolate: bool = False
     """Train on the isolate pairs of every other attribute too, as MDAS does; without, those settings of MDAS
@@ -39,7 +34,7 @@ class BoundlessDasConfig(BoundaryConfig, MixedPairsConfig):
     """Most validation pairs of the target attribute and of each other one; 0 keeps the last epoch."""
 
 
-class BoundlessDas(TrainedMethod):
+class BoundlessDas(TrainedMethod[BoundlessDasConfig]):
     """Boundless distributed alignment search (Wu et al. 2023, arXiv 2305.08809) at one site, for one
     attribute.
 
@@ -49,34 +44,26 @@ class BoundlessDas(TrainedMethod):
     are told at `TrainableBoundary`.
     """
 
-    name: ClassVar[str] = "boundless_das"
-    summary: ClassVar[str] = "Subspace of a learned size, trained to bring the target's value"
-    config_class: ClassVar[type[MethodConfig]] = BoundlessDasConfig
-    needs_size: ClassVar[bool] = False
-    needs_pairs: ClassVar[bool] = True
+    name = "boundless_das"
+    summary = "Subspace of a learned size, trained to bring the target's value"
+    config_class = BoundlessDasConfig
+    needs_size = False
+    needs_pairs = True
 
     def training(self, problem: Problem, engine: Engine, workspace: Workspace) -> Training[Featurizer]:
-        """Train a `Subspace` of the size that was found, which may be 0.
-
-        Raises SuiteError for an unknown attribute or layer, a target without training pairs, or, with
-        `isolate`, an instance without training pairs of any other attribute.
-        """
-        config = self.config
-        assert isinstance(config, BoundlessDasConfig)
+        """Train a `Subspace` of the size that was found, which may be 0. Raises SuiteError for an unknown
+        attribute or layer, and a target, or with `isolate` others, without training pairs."""
         check_attribute(problem)
         engine.target.check(problem.site)
-        trainable = self._start(problem, engine, config)
-        task = (mixed_task if config.isolate else cause_task)(self, problem, engine, config)
-        found = yield from training(trainable, task, engine, workspace, config)
+        width = engine.target.width(problem.site)
+        start = random_columns(width, width, derive_seed(fit_seed(self, problem), "start"))
+        trainable = TrainableBoundary(start, self.config).to(engine.target.device)
+        task = (mixed_task if self.config.isolate else cause_task)(self, problem, engine)
+        subspace = yield from training(trainable, task, engine, workspace, self.config)
         workspace.log(
             {"phase": "boundary", "on": trainable.n_within(), "share": float(trainable.share.detach())}
         )
-        return found
-
-    def _start(self, problem: Problem, engine: Engine, config: BoundlessDasConfig) -> TrainableBoundary:
-        width = engine.target.width(problem.site)
-        start = random_columns(width, width, derive_seed(fit_seed(self, problem), "start"))
-        return TrainableBoundary(start, config).to(engine.target.device)
+        return subspace
 
 
 METHOD = BoundlessDas

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from das.engine.base.protocol import Engine
-from das.featurizers.base import Featurizer
-from das.methods.common.alignment import check_attribute, check_size
-from das.methods.common.base import MethodConfig, Problem, TrainedMethod, Workspace
+from das.methods.common.base import Problem
 from das.methods.common.tasks import MixedPairsConfig, mixed_task
-from das.methods.trained._subspace import train_subspace
-from das.training.together import Training
+from das.methods.trained._subspace import TrainedSubspace
+from das.training.config import TrainingTask
 
-__all__ = ["METHOD", "Mdas", "MdasConfig"]
-
-
-class MdasConfig(MixedPairsConfig):
-    """Settings of MDAS."""
+__all__ = ["METHOD", "Mdas"]
 
 
-class Mdas(TrainedMethod):
+class Mdas(TrainedSubspace[MixedPairsConfig]):
     """Multi-task distributed alignment search (Huang et al. 2024, arXiv 2402.17700, section 4) at one site.
 
     One cross entropy over the pooled pairs: the target's cause pairs towards the source entity's answer,
@@ -28,25 +20,13 @@ class Mdas(TrainedMethod):
     small models.
     """
 
-    name: ClassVar[str] = "mdas"
-    summary: ClassVar[str] = (
-        "Subspace trained to bring the target's value and to leave all others (cause + isolate)"
-    )
-    config_class: ClassVar[type[MethodConfig]] = MdasConfig
-    needs_pairs: ClassVar[bool] = True
+    name = "mdas"
+    summary = "Subspace trained to bring the target's value and to leave all others (cause + isolate)"
+    config_class = MixedPairsConfig
 
-    def training(self, problem: Problem, engine: Engine, workspace: Workspace) -> Training[Featurizer]:
-        """Train a `Subspace`.
-
-        Raises SuiteError for an unknown attribute, a size beyond the model's width, a target without training
-        pairs, or an instance without training pairs of any other attribute.
-        """
-        config = self.config
-        assert isinstance(config, MdasConfig)
-        check_attribute(problem)
-        check_size(problem, engine)
-        task = mixed_task(self, problem, engine, config)
-        return (yield from train_subspace(problem, task, engine, workspace, config))
+    def task(self, problem: Problem, engine: Engine) -> TrainingTask:
+        """Return cause and isolate pairs. Raises SuiteError if there are none of either."""
+        return mixed_task(self, problem, engine)
 
 
 METHOD = Mdas

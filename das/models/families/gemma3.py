@@ -1,45 +1,21 @@
-"""Gemma 3, text only: where the blocks and their parts are, and a miniature with two kinds of layers, each
-with its own rotary base."""
-
-from __future__ import annotations
+"""Gemma 3, text only, with two kinds of layers, each with its own rotary base."""
 
 from transformers import Gemma3TextConfig
 
-from das.models.base import ModelFamily, layers_at, part
+from das.models.base import llama_shaped
 
 __all__ = ["FAMILY"]
 
-
-def _miniature() -> Gemma3TextConfig:
-    return Gemma3TextConfig(
-        vocab_size=128,
-        max_position_embeddings=128,
-        hidden_size=32,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=12,
-        query_pre_attn_scalar=12,
-        intermediate_size=48,
-        sliding_window=3,
-        layer_types=["sliding_attention", "full_attention", "sliding_attention", "full_attention"],
-        rope_parameters={
-            "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6},
-            "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
-        },
-        initializer_range=0.2,
-        pad_token_id=2,
-        bos_token_id=1,
-        eos_token_id=2,
-    )
-
-
-FAMILY = ModelFamily(
-    name="gemma3",
-    model_types=("gemma3_text",),
-    blocks=layers_at("model.layers"),
-    attention=part("self_attn"),
-    mlp=part("mlp"),
-    projection=part("self_attn.o_proj"),
-    miniature=_miniature,
+FAMILY = llama_shaped(
+    "gemma3",
+    Gemma3TextConfig,
+    head_dim=12,
+    query_pre_attn_scalar=12,
+    sliding_window=3,
+    layer_types=["sliding_attention", "full_attention"] * 2,
+    rope_parameters={
+        "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6},
+        "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
+    },
+    pad_token_id=2,
 )

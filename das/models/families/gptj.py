@@ -1,5 +1,4 @@
-"""GPT-J: where the blocks and their parts are, and a miniature with attention and MLP side by side and rotary
-half heads."""
+"""GPT-J, with attention and MLP side by side and rotary half heads."""
 
 from __future__ import annotations
 

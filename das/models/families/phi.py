@@ -1,36 +1,9 @@
-"""Phi 1 and 2: where the blocks and their parts are, and a miniature with attention and MLP side by side."""
-
-from __future__ import annotations
+"""Phi 1 and 2, with attention and MLP side by side."""
 
 from transformers import PhiConfig
 
-from das.models.base import ModelFamily, layers_at, part
+from das.models.base import llama_shaped
 
 __all__ = ["FAMILY"]
 
-
-def _miniature() -> PhiConfig:
-    return PhiConfig(
-        vocab_size=128,
-        max_position_embeddings=128,
-        hidden_size=32,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        intermediate_size=48,
-        qk_layernorm=True,
-        initializer_range=0.2,
-        bos_token_id=1,
-        eos_token_id=2,
-    )
-
-
-FAMILY = ModelFamily(
-    name="phi",
-    model_types=("phi",),
-    blocks=layers_at("model.layers"),
-    attention=part("self_attn"),
-    mlp=part("mlp"),
-    projection=part("self_attn.dense"),
-    miniature=_miniature,
-)
+FAMILY = llama_shaped("phi", PhiConfig, projection="self_attn.dense", qk_layernorm=True)

@@ -1,8 +1,6 @@
-"""Language models in which the true subspace of each attribute is known, because training put it there.
-
-Made by interchange intervention training (Geiger et al. 2022, arXiv 2112.00826) on invented facts, then
-turned by a random rotation that is folded into the weights. A world is such a model with its facts and truth.
-"""
+"""Language models in which the true subspace of each attribute is known, because training put it there. Made
+by interchange intervention training (Geiger et al. 2022, arXiv 2112.00826) on invented facts, then turned by
+a random rotation that is folded into the weights. A world is such a model with its facts and truth."""
 
 from das.models.planted.spec import (
     HiddenPathway,

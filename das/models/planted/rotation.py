@@ -21,11 +21,8 @@ def random_rotation(width: int, seed: int) -> Tensor:
 
 @torch.no_grad()
 def rotate(model: PlantedModel, rotation: Tensor) -> None:
-    """Turn every vector of the residual stream from x to x @ rotation, in place.
-
-    What reads the stream reads through the rotation's inverse, what writes it writes turned. RMS norms of
-    weight 1 commute with a rotation, so the logits stay as they were, up to rounding. Computed in float64.
-    """
+    """Turn every vector of the residual stream from x to x @ rotation, in place; logits stay as they were, up
+    to rounding, for RMS norms of weight 1 commute with a rotation. Computed in float64."""
     assert all(bool((p == 1).all()) for name, p in model.named_parameters() if "norm" in name)
     stack = model.model
     _write_turned(stack.embed_tokens.weight, rotation, of_rows=True)

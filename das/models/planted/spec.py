@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from itertools import combinations
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveInt
 
@@ -254,9 +254,7 @@ def planted_spec(name: str) -> PlantedSpec:
 
 def open_spec(name_or_file: str, *, seed: int | None = None, rotated: bool | None = None) -> PlantedSpec:
     """Return the world of this name, or of a YAML file; what is given takes the place of its own settings.
-
-    Raises SuiteError for an unknown name, a bad file, and a specification that can't hold.
-    """
+    Raises SuiteError for an unknown name, a bad file, and a specification that can't hold."""
     path = Path(name_or_file)
     is_file = path.suffix in (".yaml", ".yml")
     spec = PlantedSpec.from_file(path) if is_file else planted_spec(name_or_file)
@@ -267,8 +265,9 @@ def open_spec(name_or_file: str, *, seed: int | None = None, rotated: bool | Non
 
 
 def _variables(names: tuple[str, ...], values: int, size: int) -> dict[str, Variable]:
+    """One variable for each name, in lower case, with blocks one after the other."""
     return {
-        name: Variable(values=values, coordinates=tuple(range(i * size, (i + 1) * size)))
+        name.lower(): Variable(values=values, coordinates=tuple(range(i * size, (i + 1) * size)))
         for i, name in enumerate(names)
     }
 
@@ -278,40 +277,32 @@ def _own(names: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
     return {name: (name.lower(),) for name in names}
 
 
+def _small(name: str, layout: Layout, **settings: Any) -> PlantedSpec:
+    return PlantedSpec(name=name, layout=layout, width=32, inner=64, **settings)
+
+
 _THREE = ("Hue", "Shape", "Sound")
-_SMALL = {name.lower(): block for name, block in _variables(_THREE, 6, 2).items()}
+_FOUR, _FIVE = (*_THREE, "Scent"), (*_THREE, "Scent", "Season")
+_THREE_SMALL = _variables(_THREE, 6, 2)
 
 _KNOWN = (
-    PlantedSpec(
-        name="small-disjoint",
-        layout="disjoint",
-        width=32,
-        inner=64,
-        variables=_SMALL,
-        attributes=_own(_THREE),
-    ),
-    PlantedSpec(
-        name="small-shared",
-        layout="shared",
-        width=32,
-        inner=64,
-        variables={name: _SMALL[name] for name in ("hue", "shape")},
+    _small("small-disjoint", "disjoint", variables=_THREE_SMALL, attributes=_own(_THREE)),
+    _small(
+        "small-shared",
+        "shared",
+        variables={name: _THREE_SMALL[name] for name in ("hue", "shape")},
         attributes={"Hue": ("hue",), "Flag": ("hue",), "Shape": ("shape",)},
     ),
-    PlantedSpec(
-        name="small-overlapping",
-        layout="overlapping",
-        width=32,
-        inner=64,
+    _small(
+        "small-overlapping",
+        "overlapping",
         variables=_variables(("first", "middle", "last", "shape"), 3, 2),
         attributes={"Clan": ("first", "middle"), "Rank": ("middle", "last"), "Shape": ("shape",)},
     ),
-    PlantedSpec(
-        name="small-hidden",
-        layout="disjoint",
-        width=32,
-        inner=64,
-        variables=_SMALL,
+    _small(
+        "small-hidden",
+        "disjoint",
+        variables=_THREE_SMALL,
         attributes=_own(_THREE),
         hidden_pathway=HiddenPathway(variable="hue", echo=(6, 7), dormant=(8, 9)),
     ),
@@ -320,8 +311,8 @@ _KNOWN = (
         layout="disjoint",
         width=64,
         inner=128,
-        variables={n.lower(): v for n, v in _variables((*_THREE, "Scent"), 8, 3).items()},
-        attributes=_own((*_THREE, "Scent")),
+        variables=_variables(_FOUR, 8, 3),
+        attributes=_own(_FOUR),
         training=PlantedTraining(steps=3000, lr=4e-3),
     ),
     PlantedSpec(
@@ -332,8 +323,8 @@ _KNOWN = (
         layers=5,
         planted_layers=(2, 3),
         heads=8,
-        variables={n.lower(): v for n, v in _variables((*_THREE, "Scent", "Season"), 10, 4).items()},
-        attributes=_own((*_THREE, "Scent", "Season")),
+        variables=_variables(_FIVE, 10, 4),
+        attributes=_own(_FIVE),
         entities=320,
         training=PlantedTraining(steps=3000, lr=3e-3),
     ),

@@ -44,8 +44,6 @@ class _Questions:
     """Which attribute a template asks for, [templates]."""
     variables: Tensor
     """The entities' values, [entities, variables]."""
-    uses: Tensor
-    """Whether an attribute depends on a variable, [attributes, variables]."""
     answers: Tensor
     """Token ids by attribute and mixed-radix number of all its variables' values, [attributes, numbers]."""
     radix: Tensor
@@ -149,7 +147,6 @@ def _questions(spec: PlantedSpec, tables: Tables, tokenizer: PreTrainedTokenizer
         last=torch.tensor(last),
         attribute=torch.tensor([attributes.index(t.attribute or "") for t in asking]),
         variables=torch.tensor([[int(values[v][i]) for v in spec.variables] for i in range(len(names))]),
-        uses=torch.tensor([[v in spec.attributes[a] for v in spec.variables] for a in attributes]),
         answers=answers,
         radix=radix,
     )
@@ -183,9 +180,7 @@ def _answers(spec: PlantedSpec, tokenizer: PreTrainedTokenizerFast) -> tuple[Ten
 
 def _shape_share(done: float) -> float:
     """Return the weight of the terms on the vectors' shape after a share of the steps: nothing, then rising.
-
-    From the start they keep the interchange from being learnt at all.
-    """
+    From the start they keep the interchange from being learnt at all."""
     return min(1.0, max(0.0, (done - _SHAPED_FROM) / (_SHAPED_FULLY - _SHAPED_FROM)))
 
 
@@ -275,10 +270,8 @@ def _answer_loss(logits: Tensor, answers: Tensor) -> Tensor:
 
 
 def _shape_loss(spec: PlantedSpec, states: Tensor) -> Tensor:
-    """Return how far the covariance of all coordinates is from the declared one, a diagonal matrix.
-
-    Without spread in every direction a subspace could lean towards one where nothing varies, unpunished.
-    """
+    """Return how far the covariance of all coordinates is from the declared one, a diagonal matrix. Without
+    spread in every direction a subspace could lean towards one where nothing varies, unpunished."""
     spreads = torch.ones(spec.width)
     spreads[list(spec.other_coordinates())] = spec.training.other_spread
     blocks = [c for variable in spec.variables.values() for c in variable.coordinates]
@@ -331,10 +324,8 @@ class _Wiring:
     @torch.no_grad()
     def add_hidden_units(self) -> None:
         """Widen every MLP by the pathway's units; they wake in the block above the first planted layer only.
-
         Two units for each dormant coordinate, one for either sign, add twice what it exceeds the threshold by
-        to the variable's block: a direction halfway between echo and dormant part carries half a change.
-        """
+        to the variable's block: a direction halfway between echo and dormant part carries half a change."""
         pathway = self._spec.hidden_pathway
         if pathway is None:
             return
@@ -379,16 +370,10 @@ class _Wiring:
 
 def _widen(mlp: nn.Module, extra: int) -> None:
     """Add silent units to an MLP: they read nothing and write nothing."""
-    for name in ("gate_proj", "up_proj"):
+    for name, rows, columns in (("gate_proj", extra, 0), ("up_proj", extra, 0), ("down_proj", 0, extra)):
         old = mlp.get_submodule(name)
         assert isinstance(old, nn.Linear)
-        new = nn.Linear(old.in_features, old.out_features + extra, bias=True)
-        new.weight.copy_(functional.pad(old.weight, (0, 0, 0, extra)))
-        new.bias.copy_(functional.pad(old.bias, (0, extra)))
+        new = nn.Linear(old.in_features + columns, old.out_features + rows, bias=True)
+        new.weight.copy_(functional.pad(old.weight, (0, columns, 0, rows)))
+        new.bias.copy_(functional.pad(old.bias, (0, rows)))
         setattr(mlp, name, new)
-    old = mlp.get_submodule("down_proj")
-    assert isinstance(old, nn.Linear)
-    new = nn.Linear(old.in_features + extra, old.out_features, bias=True)
-    new.weight.copy_(functional.pad(old.weight, (0, extra)))
-    new.bias.copy_(old.bias)
-    mlp.down_proj = new

@@ -46,11 +46,8 @@ _TRAIN_SHARE, _VAL_SHARE = 0.5, 0.2
 
 
 def planted_facts(spec: PlantedSpec) -> tuple[list[str], Mapping[str, np.ndarray]]:
-    """Return the entities' names and, per variable, each entity's value as an index, [entities].
-
-    Values are drawn independently and evenly: each value of a variable is that of as many entities as any
-    other, give or take one.
-    """
+    """Return the entities' names and, per variable, each entity's value as an index, [entities], drawn
+    independently; each value of a variable is that of as many entities as any other, give or take one."""
     names = _invented_names(spec.entities, spec.seed)
     values = {}
     for name, variable in spec.variables.items():
@@ -92,10 +89,8 @@ def value_words(spec: PlantedSpec, attribute: str) -> dict[tuple[int, ...], str]
 
 
 def word_tokenizer(spec: PlantedSpec, tables: Tables) -> PreTrainedTokenizerFast:
-    """Return a fast tokenizer with one token per word of the world; ids 0 to 2 are unknown, begin, end.
-
-    Words for combinations of values that no entity has are among them: an interchange can ask for one.
-    """
+    """Return a fast tokenizer with one token per word of the world; ids 0 to 2 are unknown, begin, end. Words
+    for combinations of values that no entity has are among them: an interchange can ask for one."""
     texts = [template.text.replace(SLOT, "") for template in tables.templates]
     texts += [facts.entity for facts in tables.entities]
     texts += [word for attribute in spec.attributes for word in value_words(spec, attribute).values()]

@@ -89,11 +89,8 @@ class PlantedWorld:
 
 
 def make_world(spec: PlantedSpec, report: Report = _silent) -> PlantedWorld:
-    """Train the world's model. Raises SuiteError for a specification that can't hold, before any training.
-
-    `report` is called with steps done and in all. Equal specifications give equal weights on one machine with
-    one number of threads.
-    """
+    """Train the world's model; `report` is called with steps done and in all. Equal specifications give equal
+    weights on one machine and number of threads. Raises SuiteError for one that can't hold."""
     check_spec(spec)
     tables = planted_tables(spec)
     tokenizer = word_tokenizer(spec, tables)
@@ -107,9 +104,7 @@ def make_world(spec: PlantedSpec, report: Report = _silent) -> PlantedWorld:
 
 def make_world_folder(spec: PlantedSpec, folder: Path, report: Report = _silent) -> PlantedWorld:
     """Train the world's model and save the world in a new folder, which is checked before any training.
-
-    Raises SuiteError as `make_world` and `save_world` do.
-    """
+    Raises SuiteError as `make_world` and `save_world` do."""
     check_spec(spec)
     check_new_folder(folder)
     world = make_world(spec, report)
@@ -118,10 +113,8 @@ def make_world_folder(spec: PlantedSpec, folder: Path, report: Report = _silent)
 
 
 def in_axes(world: PlantedWorld) -> PlantedWorld:
-    """Return the world with its rotation undone, so that each variable stands on axes of the vector.
-
-    The model is changed in place.
-    """
+    """Return the world with its rotation undone, so that each variable stands on axes of the vector. The
+    model is changed in place."""
     rotate(world.target.model, world.rotation.mT)
     target = target_from(world.target.model, world.target.tokenizer, f"{world.target.name}, not rotated")
     spec = world.spec.model_copy(update={"rotated": False})
@@ -130,9 +123,7 @@ def in_axes(world: PlantedWorld) -> PlantedWorld:
 
 def save_world(world: PlantedWorld, folder: Path) -> None:
     """Write the world as a model's folder that `from_pretrained` reads, with facts and truth beside it.
-
-    Wholly or not at all; raises SuiteError if `folder` is there already with files in it.
-    """
+    Wholly or not at all; raises SuiteError if `folder` is there already with files in it."""
     with new_folder(folder) as staging:
         world.target.model.save_pretrained(staging)
         world.target.tokenizer.save_pretrained(staging)

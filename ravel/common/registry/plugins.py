@@ -1,8 +1,5 @@
-"""Members of registries from outside the suite: entry points of installed packages and a user's own files.
-
-Which files count is told by the environment variable `RAVEL_PLUGINS`, so that worker processes see the same
-ones. Nothing is known here of what is registered.
-"""
+"""Members of registries from outside the suite: entry points of installed packages and a user's own files,
+which `RAVEL_PLUGINS` names, so that worker processes see the same ones."""
 
 from __future__ import annotations
 
@@ -56,10 +53,8 @@ def plugin_files() -> tuple[Path, ...]:
 
 @contextmanager
 def plugins_named(files: Sequence[Path]) -> Iterator[None]:
-    """Let these files be plugins too, in this process and the ones it starts, until the block ends.
-
-    Raises SuiteError for a path that is no file or can't stand in an environment variable.
-    """
+    """Let these files be plugins too, in this process and the ones it starts, until the block ends. Raises
+    SuiteError for a path that is no file or can't stand in an environment variable."""
     for file in files:
         if os.pathsep in str(file.absolute()) or not file.is_file():
             raise SuiteError(
@@ -92,10 +87,8 @@ def plugin_versions() -> dict[str, str]:
 
 
 def members_of_entry_points(group: str, attribute: str) -> Iterator[PluginMember]:
-    """Yield what installed packages register in a group: an object, or the `attribute` of a module.
-
-    Raises SuiteError that names the package where one can't be imported or lacks the attribute.
-    """
+    """Yield what installed packages register in a group: an object, or the `attribute` of a module. Raises
+    SuiteError that names the package where one can't be imported or lacks the attribute."""
     for point in sorted(entry_points(group=group), key=lambda point: (point.name, point.value)):
         package = point.dist.name if point.dist is not None else "unknown"
         home = f"the package {package} (entry point {point.name} = {point.value})"
@@ -126,9 +119,7 @@ def _loaded(point: EntryPoint, home: str) -> object:
 
 def members_of_files(files: Sequence[Path], attribute: str) -> Iterator[PluginMember]:
     """Yield what plugin files bind to the module-level name `attribute`; a file may bind other kinds alone.
-
-    Raises SuiteError that names the file where one can't be imported or registers nothing of any kind.
-    """
+    Raises SuiteError that names the file where one can't be imported or registers nothing of any kind."""
     for file in files:
         module = _module_of(file)
         if hasattr(module, attribute):

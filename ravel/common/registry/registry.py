@@ -1,7 +1,4 @@
-"""A registry that scans folders: one file, one registered thing; it knows nothing of what it registers.
-
-Packages and files of others add to it, see `ravel.common.registry.plugins`.
-"""
+"""A registry that scans folders: one file, one registered thing; it knows nothing of what it registers."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from das.diagnostics.readers import MOST_ROWS, Reader, next_readers, unembedding
 from das.engine.base.hooks import captured, rewritten
 from das.methods.common.base import NotApplicableError
 from das.models import FAMILIES
-from das.models.base import TargetModel
+from das.models.base import Place, TargetModel
 from das.models.miniature import miniature, random_target
 from das.sites import Site
 from ravel.common.errors import SuiteError
@@ -62,10 +62,11 @@ def family(request: pytest.FixtureRequest) -> TargetModel:
 
 def read_by(target: TargetModel, modules: list[nn.Module], changes: list[tuple[Any, Tensor]]) -> Tensor:
     """What the modules return at the last token, side by side, with places rewritten there first."""
-    places = dict(enumerate(modules))
+    places = dict(enumerate(map(Place, modules)))
     with torch.no_grad(), ExitStack() as stack:
         for place, vector in changes:
-            stack.enter_context(rewritten(place, LAST, lambda _, v=vector: v[None]))
+            where = Place(place) if isinstance(place, nn.Module) else place
+            stack.enter_context(rewritten(where, LAST, lambda _, v=vector: v[None]))
         found = stack.enter_context(captured(places, dict.fromkeys(places, LAST[:, None]), stop=False))
         target.model(input_ids=TOKENS, use_cache=False)
     return torch.cat([found[i][0, 0] for i in range(len(modules))]).double()

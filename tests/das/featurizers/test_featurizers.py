@@ -12,8 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor, nn
-from torch.nn.utils import parametrize
+from torch import Tensor
 
 from das.featurizers import (
     Activation,
@@ -21,7 +20,6 @@ from das.featurizers import (
     Featurizer,
     FeaturizerHeader,
     MaskedBasis,
-    OrthonormalColumns,
     Subspace,
     load_featurizer,
     retract,
@@ -30,6 +28,7 @@ from das.featurizers import (
 from das.featurizers.orthonormal import TOLERANCE, deviation
 from das.sites import Site
 from das.threads import using_threads
+from das.training.trainable import TrainableSubspace
 from ravel.common.errors import SuiteError
 
 D, K, M = 12, 4, 30
@@ -245,27 +244,19 @@ def test_retraction_and_its_gradient_are_the_same_bits_with_two_threads(k: int) 
     assert all(map(torch.equal, *found))
 
 
-class Rotation(nn.Module):
-    """A matrix under training."""
-
-    def __init__(self, seed: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(normal(seed, D, K))
-        parametrize.register_parametrization(self, "weight", OrthonormalColumns())
-
-
 @pytest.mark.parametrize("rate", [1e-3, 1e-1, 10.0])
 def test_columns_stay_orthonormal_after_every_step(rate: float) -> None:
-    rotation, goal = Rotation(0), Subspace(retract(normal(1, D, K)))
+    rotation, goal = TrainableSubspace(normal(0, D, K)), Subspace(retract(normal(1, D, K)))
     optimiser = torch.optim.AdamW(rotation.parameters(), lr=rate, weight_decay=0.0)
     losses = []
     for step in range(60):
         base, source = normal(step, 16, D), normal(step + 500, 16, D)
-        swapped = Subspace(rotation.weight).interchange(base, source)
+        swapped = rotation.current().interchange(base, source)
         loss = (swapped - goal.interchange(base, source)).square().mean()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
+        rotation.after_step(step / 60)
         losses.append(loss.item())
         assert deviation(rotation.weight) <= TOLERANCE
     if rate == 1e-1:

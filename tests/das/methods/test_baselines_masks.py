@@ -27,8 +27,9 @@ from das.methods.common.attribution import (
     pair_attributions,
 )
 from das.methods.common.base import Method, Problem
-from das.methods.masks.dbm import Dbm, DbmConfig
-from das.methods.masks.mdbm import Mdbm, MdbmConfig
+from das.methods.masks._masks import CauseMaskConfig, MixedMaskConfig
+from das.methods.masks.dbm import Dbm
+from das.methods.masks.mdbm import Mdbm
 from das.methods.masks.pca_mdbm import PcaMdbm, PcaMdbmConfig, principal_basis
 from das.methods.neurons.neurons_attribution import NeuronsAttribution, NeuronsAttributionConfig
 from das.methods.trained.boundless_das import BoundlessDas, BoundlessDasConfig
@@ -65,7 +66,9 @@ def _masked(method: Method, seed: int, *, rotated: bool, size: int = 1) -> tuple
 # --- masks over neurons
 
 
-@pytest.mark.parametrize("method", [Dbm(DbmConfig(**FAST)), Mdbm(MdbmConfig(**FAST))], ids=["dbm", "mdbm"])
+@pytest.mark.parametrize(
+    "method", [Dbm(CauseMaskConfig(**FAST)), Mdbm(MixedMaskConfig(**FAST))], ids=["dbm", "mdbm"]
+)
 @pytest.mark.parametrize("seed", [0, 1])
 def test_masks_find_planted_neurons_exactly(method: Method, seed: int) -> None:
     neurons, cause, isolate = _masked(method, seed, rotated=False)
@@ -74,10 +77,10 @@ def test_masks_find_planted_neurons_exactly(method: Method, seed: int) -> None:
 
 
 def test_neurons_cannot_isolate_in_a_rotated_world() -> None:
-    neurons, cause, isolate = _masked(Dbm(DbmConfig(**FAST)), 1, rotated=True)
+    neurons, cause, isolate = _masked(Dbm(CauseMaskConfig(**FAST)), 1, rotated=True)
     assert cause >= RIGHT
     assert isolate < 0.5
-    fewer, mixed_cause, mixed_isolate = _masked(Mdbm(MdbmConfig(**FAST)), 1, rotated=True)
+    fewer, mixed_cause, mixed_isolate = _masked(Mdbm(MixedMaskConfig(**FAST)), 1, rotated=True)
     # The isolate pairs buy isolation with cause and neurons: a trade-off, not a solution.
     assert len(fewer) < len(neurons)
     assert mixed_isolate > isolate + 0.2
@@ -88,7 +91,7 @@ def test_neurons_cannot_isolate_in_a_rotated_world() -> None:
 def test_a_price_beyond_any_gain_ends_in_an_empty_mask_that_is_evaluated_as_such() -> None:
     world, _ = _world(0, False)
     log = KeepingWorkspace()
-    found = Dbm(DbmConfig(l1_penalty=100.0, epochs=1)).fit(_problem(0, False), world, log)
+    found = Dbm(CauseMaskConfig(l1_penalty=100.0, epochs=1)).fit(_problem(0, False), world, log)
     assert found.size == 0
     base, source = torch.randn(2, 9, WIDTH, generator=torch.Generator().manual_seed(0))
     assert torch.equal(found.interchange(base, source), base)
@@ -99,7 +102,7 @@ def test_a_price_beyond_any_gain_ends_in_an_empty_mask_that_is_evaluated_as_such
 def test_the_decision_s_margin_ends_the_log() -> None:
     world, _ = _world(0, False)
     log = KeepingWorkspace()
-    found = Dbm(DbmConfig(**FAST)).fit(_problem(0, False), world, log)
+    found = Dbm(CauseMaskConfig(**FAST)).fit(_problem(0, False), world, log)
     last = log.rows[-1]
     assert (last["phase"], last["on"], last["undecided"]) == ("mask", found.size, 0.0)
     assert cast(float, last["margin"]) > 1.0

@@ -18,13 +18,15 @@ from torch import Tensor
 from das.featurizers.base import Featurizer
 from das.featurizers.masked import MaskedBasis
 from das.featurizers.subspace import Subspace
+from das.methods.closed_form._directions import ClassifierConfig
 from das.methods.closed_form._fantope import clipped_spectrum, fantope_projection
 from das.methods.closed_form.inlp import Inlp, InlpConfig, removal
-from das.methods.closed_form.linear_probe import LinearProbe, LinearProbeConfig, probe_directions
+from das.methods.closed_form.linear_probe import LinearProbe, probe_directions
 from das.methods.closed_form.rlap import Candidate, Judge, Rlap, RlapConfig
 from das.methods.common.base import Method, NotApplicableError, Problem
+from das.methods.common.coordinates import units_of
 from das.methods.common.labelled import LabelledVectors
-from das.methods.common.probe import correct, cross_entropy, fit_l1, fit_l2, majority, row_space, units_of
+from das.methods.common.probe import correct, cross_entropy, fit_l1, fit_l2, majority, row_space
 from das.methods.neurons._ranking import ranking
 from das.methods.neurons.neurons_anova import NeuronsAnova, f_statistics
 from das.methods.neurons.neurons_mutual_info import NeuronsMutualInfo, mutual_information, neuron_information
@@ -430,5 +432,5 @@ def test_too_few_classes_are_no_fault_of_the_user(method: type[Method]) -> None:
 def test_settings_are_part_of_what_is_shared() -> None:
     notes = KeepingWorkspace()
     for c in (0.1, 1.0, 0.1):
-        fitted(LinearProbe(LinearProbeConfig(c=c)), 0, 2, rotated=True, notes=notes)
+        fitted(LinearProbe(ClassifierConfig(c=c)), 0, 2, rotated=True, notes=notes)
     assert len(notes.kept) == 2

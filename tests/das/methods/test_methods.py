@@ -12,9 +12,10 @@ from das.methods.bounds.full_vector import FullVector
 from das.methods.bounds.no_op import NoOp
 from das.methods.bounds.random_subspace import RandomSubspace
 from das.methods.common.base import Method, Problem
+from das.methods.common.tasks import CausePairsConfig, MixedPairsConfig
 from das.methods.registry import METHODS
-from das.methods.trained.das import Das, DasConfig
-from das.methods.trained.mdas import Mdas, MdasConfig
+from das.methods.trained.das import Das
+from das.methods.trained.mdas import Mdas
 from das.sites import Site
 from das.training.objective import LossWeights
 from das.training.workspace import SilentWorkspace
@@ -23,8 +24,8 @@ from ravel.instance import Instance
 from ravel.terms.schema import InterchangePair
 
 TRAINED = (
-    Das(DasConfig(epochs=2, batch_size=32, cause_pairs=60)),
-    Mdas(MdasConfig(epochs=2, batch_size=32, cause_pairs=60, isolate_pairs_per_attribute=40)),
+    Das(CausePairsConfig(epochs=2, batch_size=32, cause_pairs=60)),
+    Mdas(MixedPairsConfig(epochs=2, batch_size=32, cause_pairs=60, isolate_pairs_per_attribute=40)),
 )
 SIZED = (*TRAINED, RandomSubspace())
 
@@ -177,8 +178,8 @@ def test_mdas_with_a_single_attribute(world: PlantedWorld, instance: Instance) -
 
 
 def test_a_config_of_another_method_is_refused() -> None:
-    with pytest.raises(TypeError, match="das takes a DasConfig, not a MdasConfig"):
-        Das(MdasConfig())
+    with pytest.raises(TypeError, match="das takes a CausePairsConfig, not a MixedPairsConfig"):
+        Das(MixedPairsConfig())
 
 
 # --- configs
@@ -195,17 +196,17 @@ def test_configs_survive_yaml_and_refuse_unknown_keys(method: type[Method]) -> N
 @pytest.mark.parametrize("text", ["cause_weight: 1.0", "isolate_weight: 1.0"])
 def test_weights_come_in_pairs(text: str) -> None:
     with pytest.raises(SuiteError, match=r"'isolate_weight'.*both or neither"):
-        MdasConfig.from_yaml(text)
+        MixedPairsConfig.from_yaml(text)
 
 
 @pytest.mark.parametrize("text", ["learning_rate: 0", "epochs: 0", "warmup_fraction: 1.0", "schedule: step"])
 def test_settings_out_of_range_are_named(text: str) -> None:
     with pytest.raises(SuiteError, match=f"a valid value for '{text.split(':')[0]}'"):
-        DasConfig.from_yaml(text)
+        CausePairsConfig.from_yaml(text)
 
 
 def test_weights_are_counts_unless_given() -> None:
-    assert MdasConfig().weights(40, 60) == LossWeights(1.0, 1.0)
-    given = MdasConfig(cause_weight=3.0, isolate_weight=1.0).weights(40, 60)
+    assert MixedPairsConfig().weights(40, 60) == LossWeights(1.0, 1.0)
+    given = MixedPairsConfig(cause_weight=3.0, isolate_weight=1.0).weights(40, 60)
     # 100 pairs: cause pairs share 75 among 40, isolate pairs 25 among 60.
     assert (given.cause, given.isolate) == pytest.approx((75 / 40, 25 / 60))

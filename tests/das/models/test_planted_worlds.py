@@ -16,18 +16,21 @@ from das.methods.bounds.full_vector import FullVector
 from das.methods.bounds.no_op import NoOp
 from das.methods.bounds.random_subspace import RandomSubspace
 from das.methods.common.base import Method, Problem
-from das.methods.trained.das import Das, DasConfig
-from das.methods.trained.mdas import Mdas, MdasConfig
+from das.methods.common.tasks import CausePairsConfig, MixedPairsConfig
+from das.methods.trained.das import Das
+from das.methods.trained.mdas import Mdas
 from das.training.workspace import SilentWorkspace
 from ravel.instance import Instance
 
 SEEDS = (0, 1, 2)
 RIGHT = 0.97
 DAS = Das(
-    DasConfig(epochs=16, batch_size=128, learning_rate=0.02, schedule="cosine", cause_pairs=3200, patience=16)
+    CausePairsConfig(
+        epochs=16, batch_size=128, learning_rate=0.02, schedule="cosine", cause_pairs=3200, patience=16
+    )
 )
 MDAS = Mdas(
-    MdasConfig(
+    MixedPairsConfig(
         epochs=8,
         batch_size=128,
         learning_rate=0.02,
@@ -66,7 +69,7 @@ def test_das_leaks_with_too_many_dimensions() -> None:
     "method",
     [
         Das(
-            DasConfig(
+            CausePairsConfig(
                 epochs=12,
                 batch_size=128,
                 learning_rate=0.3,
@@ -76,7 +79,7 @@ def test_das_leaks_with_too_many_dimensions() -> None:
             )
         ),
         Mdas(
-            MdasConfig(
+            MixedPairsConfig(
                 epochs=6,
                 batch_size=128,
                 learning_rate=0.3,

@@ -311,7 +311,7 @@ def model_instance(engine: DirectEngine, make_prompt: Callable[..., Prompt]) -> 
 class Slow(DirectEngine):
     """Continues the plain way, to the end of every answer."""
 
-    complete_swapped = BaseEngine.complete_swapped
+    _continued = BaseEngine._continued
 
 
 def test_a_real_model_left_alone_says_its_labels(

@@ -21,8 +21,9 @@ from das.engine.engines.base_engine import batches_of
 from das.engine.engines.reference import ReferenceEngine
 from das.featurizers import Featurizer, Subspace, retract
 from das.methods.common.base import Problem
-from das.methods.trained.das import Das, DasConfig
-from das.methods.trained.mdas import Mdas, MdasConfig
+from das.methods.common.tasks import CausePairsConfig, MixedPairsConfig
+from das.methods.trained.das import Das
+from das.methods.trained.mdas import Mdas
 from das.models import TargetModel
 from das.sites import Site
 from das.training.workspace import SilentWorkspace
@@ -276,7 +277,7 @@ def test_a_gradient_in_batches_is_the_gradient() -> None:
 # --- whole fits
 
 SHORT = {"epochs": 2, "batch_size": 8, "learning_rate": 0.02, "log_every": 1}
-TRAINED = [Das(DasConfig(**SHORT)), Mdas(MdasConfig(**SHORT))]
+TRAINED = [Das(CausePairsConfig(**SHORT)), Mdas(MixedPairsConfig(**SHORT))]
 
 
 def _fitted(method: Das | Mdas, engine: Engine) -> Featurizer:

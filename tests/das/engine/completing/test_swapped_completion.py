@@ -14,7 +14,7 @@ import torch
 from weaving import woven
 
 from das.engine import DirectEngine, make_engine
-from das.engine.base.protocol import PromptPair
+from das.engine.base.protocol import PromptPair, SwappedPrompts
 from das.engine.engines.base_engine import BaseEngine
 from das.featurizers import MaskedBasis, Subspace, retract
 from das.featurizers.base import Featurizer
@@ -47,10 +47,14 @@ def subspace(width: int, size: int) -> Subspace:
 
 
 def oracle(
-    engine: DirectEngine, pairs: Sequence[PromptPair], site: Site, featurizer: Featurizer, count: int = NEW
+    engine: DirectEngine,
+    pairs: Sequence[PromptPair],
+    site: Site,
+    featurizer: Featurizer | None,
+    count: int = NEW,
 ) -> list[Completion]:
     """The slow way: each new token from the whole row anew."""
-    return BaseEngine.complete_swapped(engine, pairs, site, featurizer, count)
+    return BaseEngine._continued(engine, SwappedPrompts(pairs, site, featurizer, count))
 
 
 @contextmanager
@@ -109,7 +113,7 @@ def test_a_prompt_as_its_own_source_and_no_featurizer_say_what_completing_says(
     every = MaskedBasis(torch.ones(engine.target.d_model))
     assert engine.complete_swapped(own, Site(2), every, NEW) == expected
     assert engine.complete_swapped(swaps, Site(2), None, NEW) == expected
-    assert BaseEngine.complete_swapped(engine, swaps, Site(2), None, NEW) == expected
+    assert oracle(engine, swaps, Site(2), None, NEW) == expected
 
 
 def test_an_end_token_ends_a_row_and_no_other(small_target: TargetModel, swaps: list[PromptPair]) -> None:
