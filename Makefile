@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 # costly to make; who is done first takes from the others' ends.
 PARALLEL ?= -n auto --maxprocesses 4 --dist worksteal
 
-.PHONY: demo test test-long test-oldest test-fast lint types check bench fuzz wheel clean
+.PHONY: demo real test test-long test-oldest test-fast lint types check bench fuzz wheel clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -16,6 +16,10 @@ $(READY): pyproject.toml constraints.txt
 
 demo: $(READY)            ## facts -> instance -> methods -> table, plot and where everything lies
 	$(BIN)/ravel demo --out demo-run
+
+real: $(READY)            ## the same on a real language model, SmolLM2-135M; fetches 93 MB once
+	$(BIN)/ravel model fetch smollm2-135m
+	$(BIN)/ravel run --preset smollm2-135m-bundled --out real-run
 
 test: $(READY) lint types ## everything but the few long tests, the slow ones included
 	$(BIN)/python -m pytest $(PARALLEL)
@@ -56,4 +60,4 @@ wheel: $(READY)
 	$(BIN)/python -m build --wheel --no-isolation
 
 clean:
-	rm -rf $(VENV) demo-run dist build .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .venv-oldest demo-run real-run dist build .mypy_cache .ruff_cache .pytest_cache
