@@ -24,7 +24,7 @@ real: $(READY)            ## the same on a real language model, SmolLM2-135M; fe
 test: $(READY) lint types ## everything but the few long tests, the slow ones included
 	$(BIN)/python -m pytest $(PARALLEL)
 
-test-long: $(READY)       ## the few that take most of an hour: what methods reach on the bundled model, and planted truth
+test-long: $(READY)       ## an hour: what methods reach on the bundled model, planted truth, every combination, whole benchmarks
 	$(BIN)/python -m pytest -m long $(PARALLEL)
 
 test-oldest: $(READY)     ## the laws of engines and models with the oldest transformers that is allowed, beside $(VENV)

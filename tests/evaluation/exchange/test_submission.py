@@ -164,7 +164,6 @@ class TestTampering:
         self.check(tampering.verdicts(some, submitted.instance, tmp_path), at_least=50)
 
     @pytest.mark.slow
-    @pytest.mark.long
     def test_every_mutation_is_refused_in_words(self, submitted: Submitted, tmp_path: Path) -> None:
         mutations = list(tampering.mutations(submitted.folder))
         assert len({mutation.name for mutation in mutations}) == len(mutations)

@@ -47,7 +47,7 @@ def test_controls_from_the_command_line(world: World, tmp_path: Path) -> None:
     assert {row["control"] for row in rows} == set(CONTROLS)
     nothing = [r for r in rows if r["control"] == "untrained_model" and r["attribute"] == EVERY_ATTRIBUTE]
     assert {row["measure"] for row in nothing} == {"cause", "isolate"}
-    assert all(row["at_floor"] for row in nothing if row["required"]), nothing
+    assert all(row["required"] and row["at_floor"] for row in nothing), nothing
     assert "das~other_source" in ravel("table", out).output.replace("\\", "")
     printed = ravel("table", out, "--table", "controls").output.replace("\\", "")
     assert "other_source, other sources: cause" in printed

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from demo_expectations import check_demo
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 pytestmark = pytest.mark.slow
 
