@@ -85,8 +85,7 @@ def entity_values(instance: Instance, attribute: str, splits: Sequence[str]) -> 
         record = instance.prompt(prompt_id)
         counts.setdefault(record.prompt.entity, Counter())[record.label.strip()] += 1
     return {
-        entity: min(found, key=lambda value: (-found[value], value))
-        for entity, found in sorted(counts.items())
+        entity: min(said, key=lambda value: (-said[value], value)) for entity, said in sorted(counts.items())
     }
 
 
@@ -110,9 +109,9 @@ def labelled_vectors(problem: Problem, engine: Engine, *, limit: int, seed: int 
     # A class without a vector would have a place in every classifier and no way to be learned.
     stated = {values[r.prompt.entity] for r in records}
     classes = tuple(value for value in classes if value in stated)
-    found = _labelled(problem, engine, records, values, classes, dropped)
-    _check_variation(problem, found.vectors)
-    return found
+    labelled = _labelled(problem, engine, records, values, classes, dropped)
+    _check_variation(problem, labelled.vectors)
+    return labelled
 
 
 def validation_vectors(
