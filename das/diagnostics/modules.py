@@ -15,18 +15,18 @@ __all__ = ["check_plain", "linear_layers", "mlp_output", "norms", "weight_of"]
 def linear_layers(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """Yield the names and modules of all linear layers in a module, itself included, in order. A linear layer
     is what has a weight matrix and no parts, and is no embedding."""
-    for name, found in module.named_modules():
-        weight = getattr(found, "weight", None)
+    for name, inner in module.named_modules():
+        weight = getattr(inner, "weight", None)
         is_matrix = isinstance(weight, Tensor) and weight.ndim == 2
-        if is_matrix and not isinstance(found, nn.Embedding) and not list(found.children()):
-            yield name, found
+        if is_matrix and not isinstance(inner, nn.Embedding) and not list(inner.children()):
+            yield name, inner
 
 
 def norms(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """Yield the names and modules of all norms in a module: what has no parts and a class called so."""
-    for name, found in module.named_modules():
-        if "norm" in type(found).__name__.lower() and not list(found.children()):
-            yield name, found
+    for name, inner in module.named_modules():
+        if "norm" in type(inner).__name__.lower() and not list(inner.children()):
+            yield name, inner
 
 
 def weight_of(linear: nn.Module) -> Tensor:
@@ -43,21 +43,21 @@ def mlp_output(target: TargetModel, layer: int) -> nn.Module:
     block = target.family.blocks(target.model)[layer]
     mlp = target.family.mlp(block)
     check_plain(mlp, f"the MLP of block {layer} of {target.name}")
-    found = [linear for _, linear in linear_layers(mlp) if weight_of(linear).shape[0] == target.d_model]
-    if not found:
+    candidates = [linear for _, linear in linear_layers(mlp) if weight_of(linear).shape[0] == target.d_model]
+    if not candidates:
         raise NotApplicableError(
             expected=f"a linear layer in the MLP of block {layer} of {target.name} that writes the stream",
             came=f"none in {type(mlp).__name__}",
             todo="leave the diagnostics that look at hidden units out for this model",
         )
-    return found[-1]
+    return candidates[-1]
 
 
 def check_plain(module: nn.Module, what: str) -> None:
     """Raise NotApplicableError if a module keeps several matrices in one parameter, as experts do, or has a
     list of like parts."""
     stacked = any(parameter.ndim > 2 for parameter in module.parameters())
-    if stacked or any(isinstance(found, nn.ModuleList) for found in module.modules()):
+    if stacked or any(isinstance(inner, nn.ModuleList) for inner in module.modules()):
         raise NotApplicableError(
             expected=f"one dense layer after the other in {what}",
             came="a mixture of experts",

@@ -134,8 +134,8 @@ class NaturalStates:
             )
         means = []
         for rows in states.split(_BLOCK):
-            found = torch.cdist(rows, self.vectors, compute_mode="donot_use_mm_for_euclid_dist")
-            nearest = found.topk(k + exclude_self, largest=False).values
+            distances = torch.cdist(rows, self.vectors, compute_mode="donot_use_mm_for_euclid_dist")
+            nearest = distances.topk(k + exclude_self, largest=False).values
             if exclude_self:
                 itself = nearest[:, :1] == 0
                 nearest = torch.where(itself, nearest[:, 1:], nearest[:, :-1])

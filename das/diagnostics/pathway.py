@@ -229,7 +229,7 @@ def _rows(
     encoder = PromptEncoder(target.tokenizer)
     labels = [()] * len(prompts) if label_ids is None else label_ids
     encoded = encoder.encode([prompt.text for prompt in prompts])
-    rows = [found.ids + tuple(label[:-1]) for found, label in zip(encoded, labels, strict=True)]
+    rows = [tokens.ids + tuple(label[:-1]) for tokens, label in zip(encoded, labels, strict=True)]
     check_row_lengths([len(row) for row in rows], target)
     return rows, [encoder.position(prompt, site.position) for prompt in prompts]
 
@@ -240,9 +240,9 @@ def _read(target: TargetModel, places: Mapping[int, Place], rows: list[tuple[int
     # A causal model never sees padding on its right.
     padded = pad_rows(rows, side="right", device=target.device)
     tokens = torch.arange(padded.ids.shape[1], device=target.device).expand_as(padded.ids)
-    with captured(places, dict.fromkeys(places, tokens)) as found:
+    with captured(places, dict.fromkeys(places, tokens)) as units:
         target.model(input_ids=padded.ids, use_cache=False)
-    return {layer: values.cpu() for layer, values in found.items()}
+    return {layer: values.cpu() for layer, values in units.items()}
 
 
 def _from_starts(lengths: Sequence[int], starts: Sequence[int], width: int) -> Tensor:

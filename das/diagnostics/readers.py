@@ -67,22 +67,22 @@ def next_readers(target: TargetModel, site: Site) -> tuple[Reader, ...]:
         return (Reader("projection", _compressed(weight_of(target.family.projection(block)))[:, columns]),)
     trace = _Trace(target, site.layer)
     added = trace.way_to_the_stream(site)
-    found: list[Reader] = []
+    readers: list[Reader] = []
     if site.layer + 1 < target.n_layers:
         following = _Trace(target, site.layer + 1)
         attention, mlp = following.attention(), following.mlp()
         if site.stream == "attention_output" and trace.mlp_reads_attention():
             own = trace.mlp()
-            found = [Reader("attention", attention), Reader("mlp", own)]
+            readers = [Reader("attention", attention), Reader("mlp", own)]
         else:
-            found = [Reader("attention", attention), Reader("mlp", mlp)]
-        found.append(Reader("next_block", torch.cat([attention, mlp])))
+            readers = [Reader("attention", attention), Reader("mlp", mlp)]
+        readers.append(Reader("next_block", torch.cat([attention, mlp])))
     elif site.stream == "attention_output" and trace.mlp_reads_attention():
-        found = [Reader("mlp", trace.mlp())]
-    found.append(Reader("unembedding", _unembedding(target, site.layer)))
+        readers = [Reader("mlp", trace.mlp())]
+    readers.append(Reader("unembedding", _unembedding(target, site.layer)))
     if added is None:
-        return tuple(found)
-    return tuple(Reader(reader.name, reader.matrix @ added) for reader in found)
+        return tuple(readers)
+    return tuple(Reader(reader.name, reader.matrix @ added) for reader in readers)
 
 
 def unembedding_rows(target: TargetModel, token_ids: Sequence[int]) -> Tensor:
@@ -253,9 +253,9 @@ def _run(target: TargetModel, places: dict[str, Place]) -> dict[str, Tensor]:
     vocabulary = int(target.config.vocab_size)
     tokens = torch.arange(_PROBE_TOKENS, device=target.device)[None] * 31 % min(97, vocabulary)
     positions = torch.arange(_PROBE_TOKENS)[None]
-    with captured(places, dict.fromkeys(places, positions), stop=False) as found:
+    with captured(places, dict.fromkeys(places, positions), stop=False) as seen:
         target.model(input_ids=tokens, use_cache=False)
-    return {name: value[0].cpu() for name, value in found.items()}
+    return {name: value[0].cpu() for name, value in seen.items()}
 
 
 def _same(first: Tensor, second: Tensor | None) -> bool:

@@ -86,13 +86,17 @@ def first_columns(imported: Imported, size: int | None) -> Imported:
     for what is no subspace, and for a size that it does not have."""
     if size is None:
         return imported
-    found = imported.featurizer
-    if not isinstance(found, Subspace) or found.reader is not None or not 1 <= size <= found.size:
+    featurizer = imported.featurizer
+    if (
+        not isinstance(featurizer, Subspace)
+        or featurizer.reader is not None
+        or not 1 <= size <= featurizer.size
+    ):
         raise SuiteError(
             expected=f"a subspace of at least {size} columns, to take the first of them",
-            came=f"a {found.kind} of size {found.size} ({imported.form})",
+            came=f"a {featurizer.kind} of size {featurizer.size} ({imported.form})",
             todo="leave --dim out, or lower it",
         )
-    note = f"Only the first {size} of {found.size} columns are swapped, as was asked for."
+    note = f"Only the first {size} of {featurizer.size} columns are swapped, as was asked for."
     notes = (*imported.notes, note)
-    return Imported(Subspace(found.basis[:, :size]), imported.form, imported.place, notes)
+    return Imported(Subspace(featurizer.basis[:, :size]), imported.form, imported.place, notes)

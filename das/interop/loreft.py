@@ -35,16 +35,16 @@ def read_loreft(
     """
     if not path.is_dir():
         return _read_weights(path, StatedPlace())
-    listed = {found.name: found for found in listed_interventions(path)}
-    layers = {name: found.place.layer for name, found in listed.items()}
-    name, found = one_part(listed, layers, path / CONFIG, part=part, layer=layer)
-    if found.kind not in _KINDS:
+    listed = {intervention.name: intervention for intervention in listed_interventions(path)}
+    layers = {name: intervention.place.layer for name, intervention in listed.items()}
+    name, intervention = one_part(listed, layers, path / CONFIG, part=part, layer=layer)
+    if intervention.kind not in _KINDS:
         raise SuiteError(
             expected=f"a {_KINDS[0]} in {path}",
-            came=names_of([found.kind]),
+            came=names_of([intervention.kind]),
             todo="read what is none of pyreft's with --format pyvene",
         )
-    place, unchecked = place_of(found, path / CONFIG, target)
+    place, unchecked = place_of(intervention, path / CONFIG, target)
     read = _read_weights(path / f"intkey_{name}.bin", place)
     return replace(read, notes=(*unchecked, *read.notes))
 

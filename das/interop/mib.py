@@ -157,7 +157,7 @@ def _unit_at(path: Path, layer: int, part: str | None) -> tuple[Path, str]:
         name = re.sub(r"_(inverse_featurizer|featurizer|indices)$", "", path.name)
         return path.parent, name
     try:
-        files = sorted(found.name for found in path.iterdir())
+        files = sorted(entry.name for entry in path.iterdir())
     except OSError as error:
         raise SuiteError(
             expected=f"a readable folder at {path}", came=error.strerror or str(error), todo="check the path"
@@ -187,12 +187,12 @@ def _place(name: str, origin: Path) -> StatedPlace:
 
 
 def _module(path: Path, wanted: str) -> tuple[str, dict[str, Any], dict[str, Any]]:
-    found = plain_state(read_torch_file(path), path)
-    info, state = found.get("model_info"), found.get("state_dict")
+    content = plain_state(read_torch_file(path), path)
+    info, state = content.get("model_info"), content.get("state_dict")
     if not isinstance(info, dict) or not isinstance(info.get(wanted), str):
         raise SuiteError(
             expected=f"'model_info' with {wanted!r}, and 'state_dict', in {path}",
-            came=f"only {names_of(found)}",
+            came=f"only {names_of(content)}",
             todo="name a unit that CausalAbstraction's save_modules wrote",
         )
     return info[wanted], info, plain_state(state, path)

@@ -177,8 +177,8 @@ def _rotation(basis: Tensor) -> dict[str, Tensor]:
 
 
 def _logits(weights: Tensor) -> Tensor:
-    found = torch.logit(weights.double()).clamp(-_SATURATED, _SATURATED)
-    return found.float()
+    logits = torch.logit(weights.double()).clamp(-_SATURATED, _SATURATED)
+    return logits.float()
 
 
 def _inexpressible(came: str, reason: str) -> SuiteError:

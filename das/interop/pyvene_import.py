@@ -40,9 +40,9 @@ def read_pyvene(
     a folder that is none of pyvene's or damaged, pickled classes, kinds that no featurizer expresses, and
     components that are no site.
     """
-    found = {listed.name: listed for listed in listed_interventions(folder)}
-    layers = {name: listed.place.layer for name, listed in found.items()}
-    name, listed = one_part(found, layers, folder / CONFIG, part=part, layer=layer)
+    by_name = {listed.name: listed for listed in listed_interventions(folder)}
+    layers = {name: listed.place.layer for name, listed in by_name.items()}
+    name, listed = one_part(by_name, layers, folder / CONFIG, part=part, layer=layer)
     if listed.kind not in _READERS and listed.kind != _PLAIN:
         raise SuiteError(
             expected=f"an intervention of {', '.join([*_READERS, _PLAIN])} in {folder}",
@@ -94,29 +94,29 @@ def _plain(listed: Listed, width: int | None, path: Path) -> Featurizer:
 
 
 def _rotated(state: Mapping[str, Any], swapped: Any, path: Path) -> Made:
-    found = columns_of(_square(state, path), path, orientation="columns")
-    return Subspace(found.basis[:, : _count(swapped, found.basis.shape[1], path)]), found.notes
+    columns = columns_of(_square(state, path), path, orientation="columns")
+    return Subspace(columns.basis[:, : _count(swapped, columns.basis.shape[1], path)]), columns.notes
 
 
 def _low_rank(state: Mapping[str, Any], swapped: Any, path: Path) -> Made:
     # Its forward pass never looks at the interchange dimension.
-    found = columns_of(stored_weight(state, "rotate_layer.", path), path, orientation="columns")
-    return Subspace(found.basis), found.notes
+    columns = columns_of(stored_weight(state, "rotate_layer.", path), path, orientation="columns")
+    return Subspace(columns.basis), columns.notes
 
 
 def _boundless(state: Mapping[str, Any], swapped: Any, path: Path) -> Made:
-    found = columns_of(_square(state, path), path, orientation="columns")
-    width = found.basis.shape[0]
+    columns = columns_of(_square(state, path), path, orientation="columns")
+    width = columns.basis.shape[0]
     boundary = plain_tensor(state, "intervention_boundaries", path, shape=(1,)).clamp(1e-3, 1.0) * width
     places, temperature = torch.arange(width).double(), _temperature(state, path)
     weights = torch.sigmoid(places / temperature) * torch.sigmoid((boundary - places) / temperature)
     note = "The soft boundary was kept as it is, as weights between 0 and 1."
-    return MaskedBasis(weights.float(), found.basis), (*found.notes, note)
+    return MaskedBasis(weights.float(), columns.basis), (*columns.notes, note)
 
 
 def _masked_rotation(state: Mapping[str, Any], swapped: Any, path: Path) -> Made:
-    found = columns_of(_square(state, path), path, orientation="columns")
-    return MaskedBasis(_weights(state, "masks", found.basis.shape[0], path), found.basis), found.notes
+    columns = columns_of(_square(state, path), path, orientation="columns")
+    return MaskedBasis(_weights(state, "masks", columns.basis.shape[0], path), columns.basis), columns.notes
 
 
 def _masked(state: Mapping[str, Any], swapped: Any, path: Path) -> Made:
@@ -186,10 +186,10 @@ def _square(state: Mapping[str, Any], path: Path) -> Tensor:
 
 
 def _temperature(state: Mapping[str, Any], path: Path) -> Tensor:
-    found = plain_tensor(state, "temperature", path, shape=())
-    if float(found) == 0:
+    temperature = plain_tensor(state, "temperature", path, shape=())
+    if float(temperature) == 0:
         raise unfit(f"a temperature other than 0 in {path}", "0")
-    return found
+    return temperature
 
 
 def _weights(state: Mapping[str, Any], name: str, width: int | None, path: Path) -> Tensor:

@@ -38,8 +38,8 @@ def read_ravel_reference(
     is read as rows unless `orientation` says otherwise. Raises SuiteError for damaged files, pickled
     modules, and matrices that are not orthonormal.
     """
-    found = read_torch_file(path)
-    parts = _parts(found, path)
+    content = read_torch_file(path)
+    parts = _parts(content, path)
     layers = {name: _layer_of(name) for name in parts}
     name, state = one_part(parts, layers, path, part=part, layer=layer)
     match = _KEY.search(name)
@@ -60,11 +60,11 @@ def _layer_of(name: str) -> int | None:
     return None if match is None else int(match[1])
 
 
-def _parts(found: Any, path: Path) -> dict[str, dict[str, Any]]:
+def _parts(content: Any, path: Path) -> dict[str, dict[str, Any]]:
     """Return state dicts by intervention key; a bare matrix counts as the `weight` of one."""
-    if isinstance(found, Tensor):
-        return {_ONLY: {"weight": found}}
-    entries = plain_state(found, path)
+    if isinstance(content, Tensor):
+        return {_ONLY: {"weight": content}}
+    entries = plain_state(content, path)
     if not entries:
         raise unfit(f"weights in {path}", "an empty mapping", "name the file that holds the weights")
     if all(isinstance(value, Mapping) for value in entries.values()):

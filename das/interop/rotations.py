@@ -52,20 +52,20 @@ def columns_of(
     Raises SuiteError for a matrix that is orthonormal in neither way or not in the one that was asked for.
     """
     notes = []
-    found = orientation
-    if found == "auto" and matrix.shape[0] == matrix.shape[1]:
-        found = square
+    chosen = orientation
+    if chosen == "auto" and matrix.shape[0] == matrix.shape[1]:
+        chosen = square
         notes.append(
             f"The matrix is square, so that its numbers can't say whether directions are rows or columns; "
-            f"it was read as {found}."
+            f"it was read as {chosen}."
         )
-    elif found == "auto":
-        found = "rows" if matrix.shape[0] < matrix.shape[1] else "columns"
-    columns = matrix.mT if found == "rows" else matrix
+    elif chosen == "auto":
+        chosen = "rows" if matrix.shape[0] < matrix.shape[1] else "columns"
+    columns = matrix.mT if chosen == "rows" else matrix
     worst = deviation(columns) if columns.shape[0] >= columns.shape[1] else float("inf")
     if worst > ROUNDED:
         raise SuiteError(
-            expected=f"a matrix with orthonormal {found} in {origin}, to {ROUNDED:g}",
+            expected=f"a matrix with orthonormal {chosen} in {origin}, to {ROUNDED:g}",
             came=f"one of shape {list(matrix.shape)} with a deviation of {worst:.3g}",
             todo="name the rotation of a fitted subspace; without orthonormal directions a swap is no "
             "projection, and the suite has no such featurizer",
@@ -77,7 +77,7 @@ def columns_of(
             f"to {TOLERANCE:g}."
         )
         kept = retract(columns).float().contiguous()
-    return Columns(kept, found, tuple(notes))
+    return Columns(kept, chosen, tuple(notes))
 
 
 class _Layer(nn.Module):

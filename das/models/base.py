@@ -27,9 +27,9 @@ def layers_at(path: str) -> Callable[[nn.Module], nn.ModuleList]:
     """Return a function from a model to its blocks at a dotted path, such as `model.layers`."""
 
     def layers(model: nn.Module) -> nn.ModuleList:
-        found = model.get_submodule(path)
-        assert isinstance(found, nn.ModuleList), f"{path} is a {type(found).__name__}"
-        return found
+        blocks = model.get_submodule(path)
+        assert isinstance(blocks, nn.ModuleList), f"{path} is a {type(blocks).__name__}"
+        return blocks
 
     return layers
 

@@ -55,8 +55,8 @@ def turning_points(config: Any) -> tuple[int, ...]:
 
 def windows(config: Any) -> tuple[int, ...]:
     """Return how many tokens back some blocks see, ascending, as far as the config says so."""
-    found = {number_in(config, name) for name in _WINDOWS}
-    return tuple(sorted(width for width in found if width))
+    widths = {number_in(config, name) for name in _WINDOWS}
+    return tuple(sorted(width for width in widths if width))
 
 
 def _rotary(config: Any) -> Iterator[Mapping[str, Any]]:
@@ -74,9 +74,9 @@ def _original_lengths(config: Any, kind: str) -> set[int]:
     """Return the lengths up to which rotary tables of a kind are as they were in training."""
     name = "original_max_position_embeddings"
     otherwise = number_in(config, name) or number_in(config, "max_position_embeddings")
-    found = [
+    lengths = [
         rope.get(name) or otherwise
         for rope in _rotary(config)
         if rope.get("rope_type", rope.get("type")) == kind
     ]
-    return {length for length in found if type(length) is int}
+    return {length for length in lengths if type(length) is int}

@@ -99,15 +99,15 @@ def _common(
 ) -> Callable[[nn.Module], nn.Module]:
     """Return the part that all blocks have at the same place; where there is none, note why."""
     paths = {find(block) for block in blocks}
-    found = sorted(path for path in paths if path is not None)
-    if len(found) == 1 and None not in paths:
-        return part(found[0])
-    if not found:
+    present = sorted(path for path in paths if path is not None)
+    if len(present) == 1 and None not in paths:
+        return part(present[0])
+    if not present:
         reason = f"in its blocks no {kind} was found"
     elif None in paths:
         reason = f"some of its blocks have no {kind}"
     else:
-        reason = f"its blocks have their {kind} at different places ({', '.join(found)})"
+        reason = f"its blocks have their {kind} at different places ({', '.join(present)})"
     refused[stream] = reason
     return _never(reason)
 
@@ -149,9 +149,9 @@ def _reads(projection: nn.Module) -> int | None:
 
 def _attention(block: nn.Module) -> str | None:
     """Return the path of a block's attention; one with an output projection goes first."""
-    found = list(_attentions(block))
-    with_projection = [name for name, child in found if _projection(child) is not None]
-    return next(iter([*with_projection, *(name for name, _ in found)]), None)
+    attentions = list(_attentions(block))
+    with_projection = [name for name, child in attentions if _projection(child) is not None]
+    return next(iter([*with_projection, *(name for name, _ in attentions)]), None)
 
 
 def _attentions(block: nn.Module) -> Iterator[tuple[str, nn.Module]]:

@@ -16,8 +16,8 @@ def cause_pairs(
 ) -> list[TrainingPair]:
     """Return at most `limit` pairs of `split` whose base asks for `attribute`, forced to the source's answer,
     in the instance's order; more are sampled by (`seed`, split, attribute)."""
-    found = [pair for pair in instance.pairs(split) if pair.attribute == attribute]
-    kept = sampled(found, limit, seed, "cause", split, attribute)
+    asking = [pair for pair in instance.pairs(split) if pair.attribute == attribute]
+    kept = sampled(asking, limit, seed, "cause", split, attribute)
     return [_forced(instance, pair, "cause", label_tokens) for pair in kept]
 
 
@@ -34,8 +34,8 @@ def isolate_pairs(
             by_attribute[pair.attribute].append(pair)
     kept = [
         pair
-        for other, found in by_attribute.items()
-        for pair in sampled(found, limit_each, seed, "isolate", split, other)
+        for other, of_other in by_attribute.items()
+        for pair in sampled(of_other, limit_each, seed, "isolate", split, other)
     ]
     return [_forced(instance, pair, "isolate", label_tokens) for pair in kept]
 

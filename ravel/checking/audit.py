@@ -50,8 +50,8 @@ def audit_tables(tables: Tables) -> AuditReport:
 
 
 def _counts(partitions: Iterable[Partition]) -> PartitionCounts:
-    found = Counter(partitions)
-    return PartitionCounts(found["train"], found["val"], found["test"])
+    counts = Counter(partitions)
+    return PartitionCounts(counts["train"], counts["val"], counts["test"])
 
 
 def _attribute_templates(tables: Tables, names: tuple[str, ...]) -> Iterator[AttributeTemplates]:

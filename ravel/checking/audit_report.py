@@ -216,9 +216,9 @@ def _spot_lines(report: AuditReport) -> Iterator[str]:
         "texts both with and without an attribute": report.asked_and_free,
         "of these, in two partitions": report.across_partitions,
     }
-    for what, found in spots.items():
-        if found:
-            yield f"  {what}: {len(found)}, such as {found[0]!r}"
+    for what, texts in spots.items():
+        if texts:
+            yield f"  {what}: {len(texts)}, such as {texts[0]!r}"
     for group in report.held_twice:
         yield f"  in two partitions ({group.what}): {' / '.join(group.spellings)}"
     for group in report.near_duplicates:

@@ -125,8 +125,8 @@ def dependences(values: Values, source: ValueSource) -> list[Dependence]:
     commonest value of all others where none shares its `given`. `reduction` is lambda of Goodman and Kruskal
     (1954, Journal of the American Statistical Association 49), None where `told` has one value only.
     """
-    found = (_dependence(values, given, told, source) for given, told in permutations(values, 2))
-    return [record for record in found if record is not None]
+    records = (_dependence(values, given, told, source) for given, told in permutations(values, 2))
+    return [record for record in records if record is not None]
 
 
 def skews(values: Values, partition_of: Mapping[str, Partition], source: ValueSource) -> list[Skew]:

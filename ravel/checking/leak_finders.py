@@ -139,10 +139,10 @@ def _earlier(
     """Return, for val and for test, what comes before it, with the split where it first occurs."""
     before: dict[str, dict[str, str]] = {"val": {}, "test": {}}
     for row in view.rows:
-        for partition, found in before.items():
+        for partition, seen in before.items():
             if row.split == TRAIN_SPLIT or (partition == "test" and row.split.endswith("_val")):
                 for part in parts(row):
-                    found.setdefault(view.plain(part), row.split)
+                    seen.setdefault(view.plain(part), row.split)
     return before
 
 

@@ -59,12 +59,12 @@ def has_leaks(leaks: Iterable[Leak]) -> bool:
 
 def _leak(check: LeakCheck, view: InstanceView) -> Leak | None:
     of, hits = check.find(view)
-    found = list(hits)
-    if not found:
+    listed = list(hits)
+    if not listed:
         return None
-    examples = tuple(dict.fromkeys(hit.example for hit in found))[:_EXAMPLES]
-    places = ", ".join(f"{split} {count}" for split, count in Counter(hit.where for hit in found).items())
+    examples = tuple(dict.fromkeys(hit.example for hit in listed))[:_EXAMPLES]
+    places = ", ".join(f"{split} {count}" for split, count in Counter(hit.where for hit in listed).items())
     text = (
-        f"{check.kind}: {check.meaning}: {len(found)} of {of} {check.unit} ({places}), such as {examples[0]}"
+        f"{check.kind}: {check.meaning}: {len(listed)} of {of} {check.unit} ({places}), such as {examples[0]}"
     )
-    return Leak(check.kind, check.severity, len(found), of, examples, text)
+    return Leak(check.kind, check.severity, len(listed), of, examples, text)

@@ -62,7 +62,7 @@ def partitions_of_tables(tables: Tables) -> dict[str, Partition]:
 def partitions_of_instance(instance: Instance) -> dict[str, Partition]:
     """Return each entity's partition as the manifest has it or, for an imported instance without, as the base
     entities of the splits `train`, `entity_val` and `entity_test` show it."""
-    found: dict[str, Partition] = {}
+    partition_of: dict[str, Partition] = {}
     held: tuple[tuple[Partition, str], ...] = (
         ("test", "entity_test"),
         ("val", "entity_val"),
@@ -71,8 +71,8 @@ def partitions_of_instance(instance: Instance) -> dict[str, Partition]:
     for partition, split in held:
         listed = instance.manifest.entities.get(partition, ())
         shown = (pair.base_entity for pair in instance.pairs(split)) if split in instance.splits() else ()
-        found.update(dict.fromkeys(listed or shown, partition))
-    return found
+        partition_of.update(dict.fromkeys(listed or shown, partition))
+    return partition_of
 
 
 def bundled_facts(instance: Instance) -> Tables | None:

@@ -116,4 +116,4 @@ def _config_in(annotation: Any) -> type[BaseModel] | None:
     """Return the first config that an annotation names, such as the entries of a tuple."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    return next((found for part in get_args(annotation) if (found := _config_in(part))), None)
+    return next((inner for part in get_args(annotation) if (inner := _config_in(part))), None)

@@ -194,10 +194,9 @@ def _is_left(part: Path) -> bool:
     return started is None or started != owner["start"]
 
 
-def process_mark(pid: int | None = None) -> str:
-    """Return host, number and start of a process, by default this one; no two in one folder have the same."""
-    number = os.getpid() if pid is None else pid
-    return f"{_host()}-{number}-{_started(number) or 0}"
+def process_mark() -> str:
+    """Return host, number and start of this process; no two in one folder have the same."""
+    return f"{_host()}-{os.getpid()}-{_started(os.getpid()) or 0}"
 
 
 @cache

@@ -48,11 +48,11 @@ def parse_json(text: str) -> Any:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    unique = dict(pairs)
+    if len(unique) != len(pairs):
         double = Counter(name for name, _ in pairs).most_common(1)[0][0]
         raise JsonError(f"the key {_shown(double)} twice in one object")
-    return found
+    return unique
 
 
 def _float(digits: str) -> float:
@@ -89,9 +89,9 @@ def _check_depth(value: Any) -> None:
 def _check_surrogates(value: Any) -> None:
     waiting = [value]
     while waiting:
-        found = waiting.pop()
-        waiting.extend(_inside(found))
-        for text in found if isinstance(found, dict) else [found] if isinstance(found, str) else []:
+        current = waiting.pop()
+        waiting.extend(_inside(current))
+        for text in current if isinstance(current, dict) else [current] if isinstance(current, str) else []:
             try:
                 text.encode("utf-8")
             except UnicodeEncodeError:

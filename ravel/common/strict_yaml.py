@@ -102,12 +102,12 @@ def _check(value: Any) -> None:
     level, seen = [value], 0
     for _ in range(_DEPTH + 1):
         below: list[Any] = []
-        for found in level:
-            _check_one(found)
-            if isinstance(found, dict):
-                below.extend(found.values())
-            elif isinstance(found, list):
-                below.extend(found)
+        for current in level:
+            _check_one(current)
+            if isinstance(current, dict):
+                below.extend(current.values())
+            elif isinstance(current, list):
+                below.extend(current)
             if seen + len(below) > _NODES:
                 raise YamlError(f"more than {_NODES} values, aliases counted as what they repeat")
         if not below:

@@ -99,18 +99,18 @@ def typed_values(
     NaN. Fields named in `but`, and names that are no fields, are passed on as they are. Raises SuiteError
     naming `origin` and the first field whose value is of another type.
     """
-    found = dict(values)
+    converted = dict(values)
     columns: Mapping[str, _Column] = _columns(record)  # type: ignore[arg-type]  # a class is hashable
     for name, (words, plain, convert) in columns.items():
-        if name not in found or name in but or type(found[name]) in plain:
+        if name not in converted or name in but or type(converted[name]) in plain:
             continue
         try:
-            found[name] = convert(found[name])
+            converted[name] = convert(converted[name])
         except _UnfitError:
             raise SuiteError(
-                expected=f"{words} as {name!r} in {origin}", came=_shown(found[name]), todo=todo
+                expected=f"{words} as {name!r} in {origin}", came=_shown(converted[name]), todo=todo
             ) from None
-    return found
+    return converted
 
 
 def check_version(version: Any, known: int, *, what: str, origin: str) -> None:
@@ -131,11 +131,11 @@ def check_version(version: Any, known: int, *, what: str, origin: str) -> None:
 @lru_cache(maxsize=64)
 def _columns(record: type[Any]) -> dict[str, _Column]:
     hints = get_type_hints(record)
-    found = {}
+    columns = {}
     for field in fields(record):
         hint = hints[field.name]
-        found[field.name] = (_words(hint), frozenset(_plain(hint)), _converter(hint))
-    return found
+        columns[field.name] = (_words(hint), frozenset(_plain(hint)), _converter(hint))
+    return columns
 
 
 def _plain(hint: Any) -> set[type]:

@@ -54,14 +54,14 @@ class SourceFile:
 
 def folder_files(folder: Path, names: Iterable[str]) -> dict[str, SourceFile]:
     """Read the files from a folder or one folder down. Raises SuiteError for one that is missing."""
-    found: dict[str, SourceFile] = {}
+    files: dict[str, SourceFile] = {}
     for name in names:
         places = [folder / name, *sorted(folder.glob(f"*/{name}"))]
         place = next((place for place in places if place.is_file()), None)
         if place is None:
             raise _missing(name, str(folder))
-        found[name] = SourceFile(read_bytes(place), str(place))
-    return found
+        files[name] = SourceFile(read_bytes(place), str(place))
+    return files
 
 
 _ARCHIVE_NAMES = (".tgz", ".tar", ".gz", ".bz2", ".xz")
@@ -100,27 +100,27 @@ def archive_files(path: Path, names: Iterable[str]) -> dict[str, SourceFile]:
     member, and a file that is missing or there twice."""
     _refuse_other_files(path)
     wanted = set(names)
-    found: dict[str, SourceFile] = {}
+    files: dict[str, SourceFile] = {}
     try:
         with tarfile.open(path, "r:*") as archive:
             for member in _safe_members(archive, path):
                 name = PurePosixPath(member.name).name
                 if name not in wanted:
                     continue
-                if name in found:
+                if name in files:
                     raise _unsafe(path, f"{name} twice")
                 stream = archive.extractfile(member)
                 assert stream is not None  # only regular files come here
-                found[name] = SourceFile(stream.read(), f"{member.name} in {path}")
+                files[name] = SourceFile(stream.read(), f"{member.name} in {path}")
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
         raise SuiteError(
             expected=f"a whole tar archive at {path}",
             came=f"{error or type(error).__name__}",
             todo="download data.tgz again",
         ) from None
-    for name in sorted(wanted - set(found)):
+    for name in sorted(wanted - set(files)):
         raise _missing(name, str(path))
-    return found
+    return files
 
 
 def _safe_members(archive: tarfile.TarFile, path: Path) -> Iterator[tarfile.TarInfo]:

@@ -61,5 +61,5 @@ def settled_verdict(
 
 def any_settled(verdicts: Iterable[bool | None]) -> bool | None:
     """Return True if one is, None if one is open, else False."""
-    found = set(verdicts)
-    return True if True in found else None if None in found else False
+    distinct = set(verdicts)
+    return True if True in distinct else None if None in distinct else False

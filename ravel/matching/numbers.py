@@ -62,21 +62,21 @@ class NumberWithin:
         wanted = _number(cleaned(value))
         if wanted is None or is_cut(continuation, mode):
             return self.matches(continuation, value, mode=mode)
-        found = _GROWING_NUMBER.match(unchanging(continuation))
-        if mode == "reference" or found is None:
+        match = _GROWING_NUMBER.match(unchanging(continuation))
+        if mode == "reference" or match is None:
             return None
-        if found["rest"] and not (found["digits"] and _MORE_OF_A_NUMBER.match(found["rest"])):
+        if match["rest"] and not (match["digits"] and _MORE_OF_A_NUMBER.match(match["rest"])):
             return self.matches(continuation, value, mode=mode)
         # More digits and minutes only make it larger; S and W turn its sign, unless it has a minus already.
-        nearest = abs(wanted) if found["sign"] != "-" or wanted <= 0 else -wanted
-        return None if float(found["digits"] or 0) - nearest <= self.within else False
+        nearest = abs(wanted) if match["sign"] != "-" or wanted <= 0 else -wanted
+        return None if float(match["digits"] or 0) - nearest <= self.within else False
 
 
 def _number(text: str) -> float | None:
     """Read the signed number of degrees that the text begins with, or None."""
-    found = _NUMBER.match(text.strip())
-    if found is None:
+    match = _NUMBER.match(text.strip())
+    if match is None:
         return None
-    size = float(found["whole"]) + float(found["minutes"] or 0) / 60
-    side = found["side"] or ""
-    return -size if found["sign"] == "-" or side.startswith(("s", "w")) else size
+    size = float(match["whole"]) + float(match["minutes"] or 0) / 60
+    side = match["side"] or ""
+    return -size if match["sign"] == "-" or side.startswith(("s", "w")) else size

@@ -64,14 +64,14 @@ class UtcOffset:
 
 def _offset_minutes(text: str) -> int | None:
     """Read the offset in minutes that the text begins with, or None; an unsigned one must be zero."""
-    found = _OFFSET.match(text)
-    if found is None:
+    match = _OFFSET.match(text)
+    if match is None:
         return 0 if re.match(r"(?:utc|gmt)(?![\w/]|\s*[-+±])", text) else None
-    minutes = int(found["minutes"] or 0) + round(60 * float(found["part"] or 0))
-    size = 60 * int(found["hours"]) + minutes
-    if size and found["sign"] not in ("+", "-"):
+    minutes = int(match["minutes"] or 0) + round(60 * float(match["part"] or 0))
+    size = 60 * int(match["hours"]) + minutes
+    if size and match["sign"] not in ("+", "-"):
         return None
-    return -size if found["sign"] == "-" else size
+    return -size if match["sign"] == "-" else size
 
 
 @lru_cache(maxsize=4096)

@@ -17,7 +17,7 @@ __all__ = ["add_gradients"]
 
 def add_gradients(
     engine: Engine,
-    found: list[ForcedLabels],
+    answers: list[ForcedLabels],
     slopes: Sequence[Tensor],
     parameters: Sequence[Tensor],
     again: Callable[[], Sequence[ForcedLabels]],
@@ -31,11 +31,11 @@ def add_gradients(
     while True:
         reached = [
             (one.cross_entropy, slope)
-            for one, slope in zip(found, slopes, strict=True)
+            for one, slope in zip(answers, slopes, strict=True)
             if one.cross_entropy.requires_grad
         ]
         # The graph holds the memory that may be missing below.
-        found.clear()
+        answers.clear()
         if not reached:
             return
         try:
@@ -52,7 +52,7 @@ def add_gradients(
             came = in_words(error, " on the way back")
         reached.clear()
         engine.shrink(came)
-        found.extend(again())
+        answers.extend(again())
     for parameter, gradient in zip(parameters, gradients, strict=True):
         if gradient is not None:
             parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient

@@ -52,12 +52,12 @@ class PromptEncoder:
     def encode(self, texts: Sequence[str]) -> list[Encoded]:
         """Return the tokens of each text, in order. Raises SuiteError for a text without any token."""
         new = [text for text in dict.fromkeys(texts) if text not in self._texts]
-        found = {text: self._texts[text] for text in texts if text in self._texts}
+        encoded = {text: self._texts[text] for text in texts if text in self._texts}
         if new:
-            found.update(zip(new, self._tokenise(new), strict=True))
-            self._texts.update((text, found[text]) for text in new)
+            encoded.update(zip(new, self._tokenise(new), strict=True))
+            self._texts.update((text, encoded[text]) for text in new)
             _trim(self._texts, self._limit)
-        return [found[text] for text in texts]
+        return [encoded[text] for text in texts]
 
     def position(self, prompt: Prompt, position: Position) -> int:
         """Return the index of the token that a site's position means in this prompt. Raises SuiteError where

@@ -54,19 +54,19 @@ def is_likeliest(logits: Tensor, rows: Tensor, ids: Tensor) -> Tensor:
     """
     top = logits.amax(dim=-1)
     own = logits[rows, ids]
-    found = own == top[rows]
-    hits, hit_ids = rows[found], ids[found]
+    chosen = own == top[rows]
+    hits, hit_ids = rows[chosen], ids[chosen]
     logits[hits, hit_ids] = -torch.inf
     # A row without a hit has no tie that would matter.
     tied = torch.zeros_like(top, dtype=torch.bool)
     tied[hits] = (logits.amax(dim=-1) == top)[hits]
-    logits[hits, hit_ids] = own[found]
+    logits[hits, hit_ids] = own[chosen]
     lowest = torch.full_like(top, torch.inf).scatter_reduce(0, hits, hit_ids.to(top.dtype), "amin")
     tied[hits[hit_ids > lowest[hits]]] = True
     for place in tied.nonzero().squeeze(1).tolist():
         mine = rows == place
-        found[mine] = ids[mine] == logits[place].argmax()
-    return found
+        chosen[mine] = ids[mine] == logits[place].argmax()
+    return chosen
 
 
 def likeliest(logits: Tensor) -> list[int]:

@@ -93,10 +93,10 @@ class PassLimit:
 
     def fitted(self, run: Callable[[], T]) -> T:
         """Return what `run` returns once memory suffices. Raises MemoryShortageError as `attempt`."""
-        found: list[T] = []
-        while not self.attempt(lambda: found.append(run())):
+        results: list[T] = []
+        while not self.attempt(lambda: results.append(run())):
             pass
-        return found[0]
+        return results[0]
 
     def each(self, count: int, plan: Plan, run: Callable[[list[int]], object]) -> None:
         """Run `count` items in batches that `plan` makes; what did not fit is planned again with all after
@@ -123,8 +123,8 @@ def recomputed(
     once, and a batch that does not fit is halved there too. `run` must treat each row by itself; where it
     does so to the bit, the gradient by `vectors` [rows, width] is that of one run, to the bit.
     """
-    found: Tensor = _Recomputed.apply(vectors, limit, plan, run)
-    return found
+    results: Tensor = _Recomputed.apply(vectors, limit, plan, run)
+    return results
 
 
 class _Recomputed(torch.autograd.Function):
@@ -135,8 +135,8 @@ class _Recomputed(torch.autograd.Function):
         parts: dict[int, Tensor] = {}
 
         def one(batch: list[int]) -> None:
-            found = run(batch, _rows(vectors, batch))
-            parts.update(zip(batch, found.detach().unbind(), strict=True))
+            results = run(batch, _rows(vectors, batch))
+            parts.update(zip(batch, results.detach().unbind(), strict=True))
 
         with torch.no_grad():
             limit.each(len(vectors), plan, one)
@@ -151,8 +151,8 @@ class _Recomputed(torch.autograd.Function):
         def one(batch: list[int]) -> None:
             with torch.enable_grad():
                 leaf = _rows(vectors.detach(), batch).requires_grad_()
-                found = run(batch, leaf)
-                (slope,) = torch.autograd.grad(found, leaf, _rows(slopes[0], batch))
+                results = run(batch, leaf)
+                (slope,) = torch.autograd.grad(results, leaf, _rows(slopes[0], batch))
             gradient.index_add_(0, torch.tensor(batch, device=gradient.device), slope)
 
         limit.each(len(vectors), plan, one)

@@ -86,9 +86,9 @@ class DirectEngine(BaseEngine):
         prompt serves all sites, and ends after the last of them."""
         check_sites(sites, self.target)
         keys = {site: [self.sources.key(prompt, site) for prompt in prompts] for site in sites}
-        found = self.sources.vectors([key for of_site in keys.values() for key in of_site])
+        vectors = self.sources.vectors([key for of_site in keys.values() for key in of_site])
         return {
-            site: torch.stack([found[key] for key in of_site]) if of_site else self._no_vectors(site)
+            site: torch.stack([vectors[key] for key in of_site]) if of_site else self._no_vectors(site)
             for site, of_site in keys.items()
         }
 
@@ -106,8 +106,8 @@ class DirectEngine(BaseEngine):
         settled = _all_decided(decided, list(askers.values()))
         new = self._completer.complete(unique, max_new_tokens, settled, limit=self.limit)
         known: dict[tuple[int, ...], Completion] = {ids: self._completion(ids) for ids in dict.fromkeys(new)}
-        found = {row: known[ids] for row, ids in zip(unique, new, strict=True)}
-        return [found[row] for row in rows]
+        completions = {row: known[ids] for row, ids in zip(unique, new, strict=True)}
+        return [completions[row] for row in rows]
 
     def _continued(self, asked: SwappedPrompts) -> list[Completion]:
         """Equal pairs run once; a new token runs alone, behind what the model's own cache has of its row."""
@@ -135,8 +135,10 @@ class DirectEngine(BaseEngine):
             settled=_all_decided(asked.decided, list(askers.values())),
         )
         known = {ids: self._completion(ids) for ids in dict.fromkeys(new)}
-        found = {i: known[ids] for of_row, ids in zip(askers.values(), new, strict=True) for i in of_row}
-        return [found[i] for i in range(len(pairs))]
+        completions = {
+            i: known[ids] for of_row, ids in zip(askers.values(), new, strict=True) for i in of_row
+        }
+        return [completions[i] for i in range(len(pairs))]
 
     def interchange_logits(
         self, pairs: Sequence[ForcedPair], site: Site, featurizer: Featurizer | None
@@ -179,7 +181,7 @@ class DirectEngine(BaseEngine):
     ) -> list[tuple[bool, bool]]:
         """Return for both answers whether they would be said; see the protocol. Once memory did not suffice
         the logits of a pass are let go before the next."""
-        found: dict[int, tuple[bool, bool]] = {}
+        predicted: dict[int, tuple[bool, bool]] = {}
         lengths = [len(base.ids) for base in self.encoder.encode([choice.base.text for choice in choices])]
 
         def plan(left: Sequence[int]) -> list[list[int]]:
@@ -187,10 +189,10 @@ class DirectEngine(BaseEngine):
 
         def one(batch: list[int]) -> None:
             some = [choices[i] for i in batch]
-            found.update(zip(batch, BaseEngine.predicts(self, some, site, featurizer), strict=True))
+            predicted.update(zip(batch, BaseEngine.predicts(self, some, site, featurizer), strict=True))
 
         self.limit.each(len(choices), plan, one)
-        return [found[i] for i in range(len(choices))]
+        return [predicted[i] for i in range(len(choices))]
 
     def _recomputed_labels(self, group: FeaturizedPairs, site: Site) -> ForcedLabels:
         check_pairs(group.pairs)
@@ -260,8 +262,8 @@ class DirectEngine(BaseEngine):
             change: Change | None = None if featurizer is None else changed.to
             return judged(batch, self._pass(batch, pairs, rows, site, longest, change))
 
-        found = recomputed(self.limit, swapped, self._planned([len(rows[i]) for i in order]), one)
-        return _restored(found, order)
+        results = recomputed(self.limit, swapped, self._planned([len(rows[i]) for i in order]), one)
+        return _restored(results, order)
 
     def _pass(
         self,

@@ -119,30 +119,30 @@ class ReferenceEngine(BaseEngine):
     def collect(self, prompts: Sequence[Prompt], sites: Sequence[Site]) -> dict[Site, Tensor]:
         """Return the vectors at each site, [n_prompts, width] in float32; see the protocol."""
         check_sites(sites, self.target)
-        found: dict[Site, list[Tensor]] = {site: [] for site in sites}
+        by_site: dict[Site, list[Tensor]] = {site: [] for site in sites}
 
         def one(batch: list[int]) -> None:
             some = [prompts[i] for i in batch]
             vectors = [self._collect_batch(some, site) for site in sites]
             for site, new in zip(sites, vectors, strict=True):
-                found[site].append(new)
+                by_site[site].append(new)
 
         with torch.inference_mode(False), torch.no_grad():
             self.limit.each(len(prompts), self._batches, one)
-        return {site: torch.cat([self._no_vectors(site), *vectors]) for site, vectors in found.items()}
+        return {site: torch.cat([self._no_vectors(site), *vectors]) for site, vectors in by_site.items()}
 
     def complete(
         self, prompts: Sequence[Prompt], max_new_tokens: int, decided: Decided | None = None
     ) -> list[Completion]:
         """Continue each prompt greedily with the model's own `generate`, one prompt at a time and to its end,
         whatever is decided; see the protocol."""
-        found: list[Completion] = []
+        completions: list[Completion] = []
         self.limit.each(
             len(prompts),
             lambda left: [[place] for place in range(len(left))],
-            lambda batch: found.append(self._complete_one(prompts[batch[0]], max_new_tokens)),
+            lambda batch: completions.append(self._complete_one(prompts[batch[0]], max_new_tokens)),
         )
-        return found
+        return completions
 
     def interchange_logits(
         self, pairs: Sequence[ForcedPair], site: Site, featurizer: Featurizer | None

@@ -163,9 +163,9 @@ class ResumedPasses:
         def one(batch: list[int], changed: Tensor) -> Tensor:
             here = [rows[i] for i in batch]
             asked = self.asked(here, site, None if swapped is None else changed)
-            found = judged(batch, self._runner.runner.logits(asked))
+            results = judged(batch, self._runner.runner.logits(asked))
             self._runner.settle()
-            return found
+            return results
 
         vectors = torch.zeros(len(rows), 0, device=self._target.device) if swapped is None else swapped
         return recomputed(self._limit, vectors, self.plan(rows), one)

@@ -119,12 +119,12 @@ class DiskCache:
         wanted = {key: bytes.fromhex(key) for key in keys}
         if any(digest not in self._index for digest in wanted.values()) and self._is_old():
             self._scan()
-        found = {}
+        kept = {}
         for key, digest in wanted.items():
             state = self._read(digest)
             if state is not None:
-                found[key] = state
-        return found
+                kept[key] = state
+        return kept
 
     def put(self, states: Mapping[str, Tensor]) -> bool:
         """Write states [n_tokens, features] that are not there yet as one new file; return whether all are
@@ -273,12 +273,14 @@ class DiskCache:
                 todo="choose another --cache-folder",
             )
 
-    def _refuse_difference(self, found: Mapping[str, str]) -> None:
-        names = [name for name in self._identity | dict(found) if found.get(name) != self._identity.get(name)]
+    def _refuse_difference(self, stated: Mapping[str, str]) -> None:
+        names = [
+            name for name in self._identity | dict(stated) if stated.get(name) != self._identity.get(name)
+        ]
         if names:
             raise SuiteError(
                 expected="a cache of " + _listed(self._identity, names),
-                came=f"{_listed(found, names)} in {self.folder}",
+                came=f"{_listed(stated, names)} in {self.folder}",
                 todo="choose another --cache-folder, for each model and version needs its own",
             )
 

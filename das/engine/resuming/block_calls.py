@@ -44,13 +44,13 @@ def named_arguments(
     """Return the arguments of a call by name, those that go into `**kwargs` among them."""
     signature = inspect.signature(forward)
     bound = signature.bind(*args, **kwargs)
-    found: dict[str, Any] = {}
+    named: dict[str, Any] = {}
     for name, value in bound.arguments.items():
         if signature.parameters[name].kind is inspect.Parameter.VAR_KEYWORD:
-            found.update(value)
+            named.update(value)
         else:
-            found[name] = value
-    return found
+            named[name] = value
+    return named
 
 
 def understood_calls(seen: list[dict[str, Any]], length: int) -> tuple[list[Tensor], list[BlockCall]]:

@@ -92,16 +92,16 @@ class BlockRunner:
 
     def embedded(self, ids: Tensor, tokens: Tokens) -> Tensor:
         """Return what the first block reads for whole rows of ids [rows, tokens], at the tokens' places."""
-        found: list[Tensor] = []
+        entering: list[Tensor] = []
         inner = self.blocks[0].forward
 
         def first(*args: Any, **kwargs: Any) -> Any:
-            found.append(next(iter(named_arguments(inner, args, kwargs).values())))
+            entering.append(next(iter(named_arguments(inner, args, kwargs).values())))
             raise _EnoughError
 
         with _replaced(self.blocks[0], first), suppress(_EnoughError):
             self._forward(ids, tokens.positions)
-        return found[0]
+        return entering[0]
 
     def run(self, hidden: Tensor, blocks: range, tokens: Tokens, memory: KeyValues) -> Tensor:
         """Run vectors [rows, tokens, d_model] through blocks; return them after the last of these."""

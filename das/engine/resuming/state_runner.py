@@ -95,11 +95,11 @@ class StateRunner:
         cut = Cut(self.runner.n_blocks // 2, None)
         with torch.inference_mode(False), torch.no_grad():
             self.fill(rows, cut)
-            found = self.runner.logits(self.asked(rows, cut, None))
+            ours = self.runner.logits(self.asked(rows, cut, None))
             whole = self._target.model(input_ids=torch.tensor(ids, device=self._target.device))
             expected = whole.logits[:, length - 4 :].flatten(0, 1).float()
         self._cache.clear()
-        return float((found - expected).abs().max() / expected.abs().max().clamp_min(1e-12))
+        return float((ours - expected).abs().max() / expected.abs().max().clamp_min(1e-12))
 
     def fill(self, rows: Sequence[CutRow], cut: Cut) -> None:
         """See to it that what these rows leave behind is there, until `settle`."""

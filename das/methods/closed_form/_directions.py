@@ -38,14 +38,14 @@ class ClassDirections(FromClasses[Settings]):
         """Return an orthonormal `basis` [d_model, rank], or `readers` and `writers` of that shape; leading
         columns first. Raises NotApplicableError for too few classes and class means that are all the same."""
 
-    def figures(self, found: dict[str, Tensor]) -> dict[str, float | int | str]:
+    def figures(self, shared: dict[str, Tensor]) -> dict[str, float | int | str]:
         """Return what there is to log of what `directions` found."""
-        return {"rank": (found["basis"] if "basis" in found else found["readers"]).shape[1]}
+        return {"rank": (shared["basis"] if "basis" in shared else shared["readers"]).shape[1]}
 
     def fit(self, problem: Problem, engine: Engine, workspace: Workspace) -> Featurizer:
         """Return a `Subspace` of at most `size` columns, oblique if they are read and written apart."""
-        found = shared_by_sizes(self, problem, engine, workspace, lambda: self.directions(problem, engine))
-        workspace.log(self.figures(found))
-        if "basis" in found:
-            return Subspace(found["basis"][:, : problem.size].contiguous())
-        return leading_subspace(found["readers"], found["writers"], problem.size)
+        shared = shared_by_sizes(self, problem, engine, workspace, lambda: self.directions(problem, engine))
+        workspace.log(self.figures(shared))
+        if "basis" in shared:
+            return Subspace(shared["basis"][:, : problem.size].contiguous())
+        return leading_subspace(shared["readers"], shared["writers"], problem.size)

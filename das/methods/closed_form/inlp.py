@@ -48,20 +48,20 @@ class Inlp(FromClasses[InlpConfig]):
         check_size(problem, engine)
         removed = torch.zeros(engine.target.width(problem.site), 0)
         for number in range(problem.size):
-            found = self._round(problem, engine, workspace, number, removed)
-            right, by_majority, total = found["judged"].tolist()
+            shared = self._round(problem, engine, workspace, number, removed)
+            right, by_majority, total = shared["judged"].tolist()
             workspace.log(
                 {
                     "round": number,
                     "removed": removed.shape[1],
                     "accuracy": right / total,
                     "majority": by_majority / total,
-                    "converged": int(found["converged"]),
+                    "converged": int(shared["converged"]),
                 }
             )
-            if not int(found["goes_on"]):
+            if not int(shared["goes_on"]):
                 break
-            removed = torch.cat([removed, found["basis"]], dim=1)
+            removed = torch.cat([removed, shared["basis"]], dim=1)
             if removed.shape[1] >= problem.size:
                 break
         return Subspace(retract(removed[:, : problem.size]).contiguous())

@@ -38,11 +38,11 @@ class LinearProbe(ClassDirections[ClassifierConfig]):
         validation = validation_vectors(problem, engine, training.classes, limit=config.validation)
         return probe_directions(training, validation, c=config.c, iterations=config.iterations)
 
-    def figures(self, found: dict[str, Tensor]) -> dict[str, float | int | str]:
+    def figures(self, shared: dict[str, Tensor]) -> dict[str, float | int | str]:
         """Return what there is to log: shares of right answers too, where there are any."""
-        row = {**super().figures(found), "converged": int(found["converged"])}
+        row = {**super().figures(shared), "converged": int(shared["converged"])}
         for split in ("train", "validation"):
-            right, by_majority, total = found[split].tolist()
+            right, by_majority, total = shared[split].tolist()
             if total:
                 row |= {f"{split}_accuracy": right / total, f"{split}_majority": by_majority / total}
         return row

@@ -108,8 +108,8 @@ def attribution_pairs(
     """Return at most `limit` pairs of `split` whose base asks for `attribute`, in the instance's order. A
     larger population is sampled without replacement. Pairs of which one answer only continues the other are
     passed over: no token tells them apart."""
-    found = [pair for pair in instance.pairs(split) if pair.attribute == attribute]
-    told = [made for pair in found if (made := _told_apart(instance, pair)) is not None]
+    asking = [pair for pair in instance.pairs(split) if pair.attribute == attribute]
+    told = [made for pair in asking if (made := _told_apart(instance, pair)) is not None]
     return sampled(told, limit, seed, "attribution", split, attribute)
 
 

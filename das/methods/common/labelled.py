@@ -50,8 +50,6 @@ class LabelledVectors:
     """The values of the target attribute that count, sorted."""
     entities: tuple[str, ...]
     """The entity of each vector, [n]; vectors of one entity belong together when data are divided."""
-    dropped: tuple[str, ...]
-    """Values that were left out, for fewer than two entities have them."""
 
 
 def training_prompts(instance: Instance) -> list[PromptRecord]:
@@ -85,8 +83,7 @@ def entity_values(instance: Instance, attribute: str, splits: Sequence[str]) -> 
         record = instance.prompt(prompt_id)
         counts.setdefault(record.prompt.entity, Counter())[record.label.strip()] += 1
     return {
-        entity: min(found, key=lambda value: (-found[value], value))
-        for entity, found in sorted(counts.items())
+        entity: min(said, key=lambda value: (-said[value], value)) for entity, said in sorted(counts.items())
     }
 
 
@@ -101,30 +98,28 @@ def labelled_vectors(problem: Problem, engine: Engine, *, limit: int, seed: int 
     values = entity_values(problem.instance, problem.attribute, (TRAIN_SPLIT,))
     holders = Counter(values.values())
     classes = tuple(sorted(value for value, count in holders.items() if count >= _FEWEST_ENTITIES))
-    dropped = tuple(sorted(set(holders) - set(classes)))
     covered = sum(holders[value] for value in classes)
     if len(classes) < 2 or covered < _LEAST_COVERED * len(values):
-        raise _too_few(problem, classes, dropped, covered)
+        raise _too_few(problem, len(classes), len(holders) - len(classes), covered)
     records = [r for r in training_prompts(problem.instance) if values.get(r.prompt.entity) in classes]
     records = sampled(records, limit, seed, _STREAM)
     # A class without a vector would have a place in every classifier and no way to be learned.
     stated = {values[r.prompt.entity] for r in records}
     classes = tuple(value for value in classes if value in stated)
-    found = _labelled(problem, engine, records, values, classes, dropped)
-    _check_variation(problem, found.vectors)
-    return found
+    labelled = _labelled(problem, engine, records, values, classes)
+    _check_variation(problem, labelled.vectors)
+    return labelled
 
 
 def validation_vectors(
     problem: Problem, engine: Engine, classes: Sequence[str], *, limit: int, seed: int = 0
 ) -> LabelledVectors:
     """Return at most `limit` validation vectors of held-out templates or entities, for known classes only.
-    May be empty. `dropped` holds the values that training did not know."""
+    May be empty."""
     values = entity_values(problem.instance, problem.attribute, _VALIDATION_SPLITS)
     records = [r for r in validation_prompts(problem.instance) if values.get(r.prompt.entity) in classes]
-    dropped = tuple(sorted(set(values.values()) - set(classes)))
     records = sampled(records, limit, seed, _STREAM)
-    return _labelled(problem, engine, records, values, tuple(classes), dropped)
+    return _labelled(problem, engine, records, values, tuple(classes))
 
 
 def plain_vectors(instance: Instance, engine: Engine, site: Site, *, limit: int, seed: int = 0) -> Tensor:
@@ -139,7 +134,6 @@ def _labelled(
     records: Sequence[PromptRecord],
     values: dict[str, str],
     classes: tuple[str, ...],
-    dropped: tuple[str, ...],
 ) -> LabelledVectors:
     index = {value: number for number, value in enumerate(classes)}
     entities = tuple(record.prompt.entity for record in records)
@@ -149,7 +143,6 @@ def _labelled(
         labels=np.array([index[values[entity]] for entity in entities], dtype=np.int64),
         classes=classes,
         entities=entities,
-        dropped=dropped,
     )
 
 
@@ -162,13 +155,11 @@ def _check_variation(problem: Problem, vectors: Tensor) -> None:
         )
 
 
-def _too_few(
-    problem: Problem, classes: Sequence[str], dropped: Sequence[str], covered: int
-) -> NotApplicableError:
+def _too_few(problem: Problem, classes: int, single: int, covered: int) -> NotApplicableError:
     return NotApplicableError(
         expected=f"at least two values of {problem.attribute!r}, each of two or more training entities, "
         "which together cover half of them",
-        came=f"{len(classes)} that cover {covered} of {covered + len(dropped)} entities, "
-        f"and {len(dropped)} values that a single entity has",
+        came=f"{classes} that cover {covered} of {covered + single} entities, "
+        f"and {single} values that a single entity has",
         todo="use a method that needs no class labels, or build the instance with more entities",
     )

@@ -105,14 +105,14 @@ def fit_l1(inputs: Tensor, labels: NDArray[np.int64], n_classes: int, *, c: floa
     ahead, momentum, taken, converged = current, 1.0, 0, False
     while taken < iterations and not converged:
         moved = ahead - step * wide.mT @ ((wide @ ahead).softmax(dim=1) - targets) / len(wide)
-        found = moved.sign() * (moved.abs() - threshold).clamp(min=0)
-        change = found - current
-        if float(((ahead - found) * change).sum()) > 0:
+        shrunk = moved.sign() * (moved.abs() - threshold).clamp(min=0)
+        change = shrunk - current
+        if float(((ahead - shrunk) * change).sum()) > 0:
             momentum = 1.0
         following = (1 + (1 + 4 * momentum**2) ** 0.5) / 2
-        ahead = found + (momentum - 1) / following * change
-        current, momentum, taken = found, following, taken + 1
-        converged = float(change.abs().max()) <= _L1_TOLERANCE * float(found.abs().max())
+        ahead = shrunk + (momentum - 1) / following * change
+        current, momentum, taken = shrunk, following, taken + 1
+        converged = float(change.abs().max()) <= _L1_TOLERANCE * float(shrunk.abs().max())
     return Probe(current[:-1].mT.contiguous(), current[-1], converged, taken)
 
 

@@ -121,14 +121,14 @@ def _optional_number(value: Any) -> float | None:
 
 
 def _mapping(config: Mapping[str, Any], name: str, origin: str) -> Mapping[str, Any]:
-    found = config.get(name) or {}
-    if not isinstance(found, Mapping):
+    value = config.get(name) or {}
+    if not isinstance(value, Mapping):
         raise SuiteError(
             expected=f"an object as {name!r} in the config of {origin}",
-            came=repr(found),
+            came=repr(value),
             todo="name an autoencoder that sae-lens wrote",
         )
-    return found
+    return value
 
 
 def _normalisation(value: object) -> str:

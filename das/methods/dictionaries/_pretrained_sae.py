@@ -78,9 +78,9 @@ def load_pretrained(
         return dictionary_of(
             config, tensors, site, target, origin=str(folder), folder=folder, other_model=other_model
         )
-    found = _from_hub(setting.removeprefix("lens:"))
+    loaded = _from_hub(setting.removeprefix("lens:"))
     return dictionary_of(
-        *found[:2], site, target, origin=setting, published=found[2], other_model=other_model
+        *loaded[:2], site, target, origin=setting, published=loaded[2], other_model=other_model
     )
 
 
@@ -212,14 +212,14 @@ def _from_hub(name: str) -> tuple[dict[str, Any], dict[str, Tensor], Published |
             todo="look the release and the id up in sae-lens's table of pretrained autoencoders",
         )
     try:
-        found = SAE.from_pretrained(release, sae_id, device="cpu")
+        sae = SAE.from_pretrained(release, sae_id, device="cpu")
     except (ValueError, KeyError, OSError) as error:
         raise SuiteError(
             expected=f"the autoencoder {sae_id!r} of the release {release!r}",
             came=f"{type(error).__name__}: {' '.join(str(error).split())[:300]}",
             todo="check both names and the network, or name a local folder with cfg.json",
         ) from None
-    return found.cfg.to_dict(), found.state_dict(), published_as(release, sae_id)
+    return sae.cfg.to_dict(), sae.state_dict(), published_as(release, sae_id)
 
 
 # --- what it is
@@ -235,8 +235,8 @@ def _check_place(described: LensConfig, site: Site, target: TargetModel) -> None
         )
     whole = described.head is None and described.reshaping == "none" and site.head is None
     if not whole or site_of_hook(described.hook) != (site.stream, site.layer):
-        found = site_of_hook(described.hook)
-        meaning = f", which is {found[0]}.{found[1]}" if found and whole else ""
+        place = site_of_hook(described.hook)
+        meaning = f", which is {place[0]}.{place[1]}" if place and whole else ""
         raise NotApplicableError(
             expected=f"an autoencoder of {site.stream}.{site.layer} in {described.origin}",
             came=f"one of the hook {described.hook!r}{meaning}",

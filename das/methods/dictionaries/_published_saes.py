@@ -42,14 +42,14 @@ def published_as(release: str, sae_id: str) -> Published | None:
 def published_in(folder: Path, model: str, hook: str) -> Published | None:
     """Return what the table says of the autoencoder in a local folder: that of entries with the name under
     which it was published, the same model and hook; None where there is none, or they differ."""
-    found = {
+    matching = {
         _entry(entry, sae_id)
         for entry in _table().values()
         if entry is not None and plain_name(entry.model) == plain_name(model)
         for sae_id, path in entry.saes_map.items()
         if Path(path).name == folder.name and (sae_id == hook or sae_id.startswith(f"{hook}_"))
     }
-    return found.pop() if len(found) == 1 else None
+    return matching.pop() if len(matching) == 1 else None
 
 
 def _table() -> Mapping[str, Any]:

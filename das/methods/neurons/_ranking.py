@@ -34,9 +34,9 @@ class RankedNeurons(FromClasses[Settings]):
             neurons, figures = self.order(problem, engine)
             return {"neurons": neurons, **{name: torch.tensor([value]) for name, value in figures.items()}}
 
-        found = shared_by_sizes(self, problem, engine, workspace, make)
-        workspace.log({name: value.item() for name, value in found.items() if name != "neurons"})
-        return chosen_neurons(found["neurons"][: problem.size], engine.target.width(problem.site))
+        shared = shared_by_sizes(self, problem, engine, workspace, make)
+        workspace.log({name: value.item() for name, value in shared.items() if name != "neurons"})
+        return chosen_neurons(shared["neurons"][: problem.size], engine.target.width(problem.site))
 
 
 def chosen_neurons(neurons: Tensor, width: int) -> MaskedBasis:

@@ -98,20 +98,20 @@ def mutual_information(
         nearest = np.where(distances > 0, k, _counts(values, values, np.zeros_like(radius)))
         within = _counts(order, values, radius)
         total += (_psi(nearest) - _psi(size) - _psi(within)).sum(axis=0)
-    found: NDArray[np.float64] = np.maximum(_psi(len(labels)) + total / len(labels), 0.0)
-    return found
+    information: NDArray[np.float64] = np.maximum(_psi(len(labels)) + total / len(labels), 0.0)
+    return information
 
 
 def _distances(values: NDArray[np.float64], k: int) -> NDArray[np.float64]:
     """Return the distance of each of sorted values [n, d] to its k-th neighbour in its column, 0 < k < n."""
     size = len(values)
-    found = np.full_like(values, np.inf)
+    distances = np.full_like(values, np.inf)
     # The k nearest and the value itself are k + 1 in a row: the row whose farther end is nearest.
     for before in range(k + 1):
         rows = np.arange(before, size - k + before)
         farther = np.maximum(values[rows] - values[rows - before], values[rows - before + k] - values[rows])
-        found[rows] = np.minimum(found[rows], farther)
-    return found
+        distances[rows] = np.minimum(distances[rows], farther)
+    return distances
 
 
 def _counts(
@@ -127,8 +127,8 @@ def _counts(
 
 
 def _psi(values: float | NDArray[Any]) -> NDArray[np.float64]:
-    found: NDArray[np.float64] = torch.special.digamma(torch.as_tensor(values, dtype=torch.float64)).numpy()
-    return found
+    digamma: NDArray[np.float64] = torch.special.digamma(torch.as_tensor(values, dtype=torch.float64)).numpy()
+    return digamma
 
 
 METHOD = NeuronsMutualInfo

@@ -213,8 +213,8 @@ def _check_blocks(spec: PlantedSpec) -> None:
 
 
 def _check_layout(spec: PlantedSpec) -> None:
-    found = _layout_of(spec)
-    if found != spec.layout:
+    layout = _layout_of(spec)
+    if layout != spec.layout:
         shared = [
             f"{a} and {b} share coordinates {both}"
             for a, b in combinations(spec.attributes, 2)
@@ -223,8 +223,8 @@ def _check_layout(spec: PlantedSpec) -> None:
         raise _refused(
             spec,
             f"subspaces that are {spec.layout}, as the layout declares",
-            f"{found} ones: " + ("; ".join(shared) or "no two attributes share a coordinate"),
-            f"declare layout: {found}, or change what the attributes depend on",
+            f"{layout} ones: " + ("; ".join(shared) or "no two attributes share a coordinate"),
+            f"declare layout: {layout}, or change what the attributes depend on",
         )
 
 

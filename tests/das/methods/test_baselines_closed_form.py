@@ -68,7 +68,6 @@ def _labelled(vectors: Tensor, labels: Tensor) -> LabelledVectors:
         labels=labels.numpy().astype(np.int64),
         classes=tuple(f"v{i}" for i in range(n_classes)),
         entities=tuple(f"e{i}" for i in range(len(labels))),
-        dropped=(),
     )
 
 
