@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-__all__ = ["longest_row", "number_in", "text_config", "turning_points", "windows"]
+__all__ = ["longest_row", "number_in", "quantisation_config", "text_config", "turning_points", "windows"]
 
 _LIMITS = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length", "n_ctx")
 """Names under which configs say how many tokens a row may have."""
@@ -19,6 +19,13 @@ def text_config(model: Any) -> Any:
     config = model.config
     inner = getattr(config, "get_text_config", None)
     return config if inner is None else inner(decoder=True)
+
+
+def quantisation_config(config: Any) -> Mapping[str, Any] | None:
+    """Return what a config says of how weights were quantised; None where they were not."""
+    said: Any = getattr(config, "quantization_config", None)
+    found: Mapping[str, Any] | None = said.to_dict() if hasattr(said, "to_dict") else said
+    return found
 
 
 def number_in(config: Any, name: str) -> int | None:

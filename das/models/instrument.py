@@ -15,8 +15,8 @@ from typing import Any
 
 from torch import nn
 
-from das.models.configs import text_config
-from das.models.fetching.provenance import provenance_of
+from das.models.configs import quantisation_config, text_config
+from das.models.fetching.provenance import Provenance, provenance_of
 from das.models.tokenizing.probes import PROBES, SPECIAL_PROBE, ids_of
 from das.models.weights import kept_hash, update_with_samples
 from ravel.common.errors import SuiteError
@@ -62,10 +62,13 @@ class Instrument:
         return tuple(name for name in names if self.parts.get(name) != other.get(name))
 
 
-def instrument_of(model: Any, tokenizer: Any, *, folder: Path | None = None) -> Instrument:
+def instrument_of(
+    model: Any, tokenizer: Any, *, folder: Path | None = None, made_of: Provenance | None = None
+) -> Instrument:
     """Return the instrument that a loaded model and its tokenizer are.
 
-    `folder` is where the weights were read from and nothing was changed since; their hash is kept there.
+    `folder` is where the weights were read from and nothing was changed since; their hash is kept there, and
+    their origin may be. `made_of` is that origin where they were changed.
     Raises SuiteError for a config that holds anything but plain values.
     """
     return Instrument(
@@ -77,7 +80,7 @@ def instrument_of(model: Any, tokenizer: Any, *, folder: Path | None = None) -> 
             "chat template": _hash_or_none(getattr(tokenizer, "chat_template", None)),
             "dtype": str(next(model.parameters()).dtype).removeprefix("torch."),
             "adapters": _hash_or_none(_adapters(model)),
-            "quantisation": _hash_or_none(_quantisation(model, folder)),
+            "quantisation": _hash_or_none(_quantisation(model, made_of or provenance_of(folder))),
             "attention implementation": str(getattr(model.config, "_attn_implementation", None) or _NONE),
         }
     )
@@ -164,13 +167,11 @@ def _listed(names: Any) -> list[str]:
     return [names] if isinstance(names, str) else [str(name) for name in names]
 
 
-def _quantisation(model: Any, folder: Path | None) -> Any:
-    """Return how the weights were quantised: as they are, or else in the file that the folder was made of."""
-    made_of = provenance_of(folder)
+def _quantisation(model: Any, made_of: Provenance | None) -> Any:
+    """Return how the weights were quantised: in the file that they were made of, or else as they are."""
     if made_of is not None and made_of.quantisation:
         return made_of.identity()
-    config: Any = getattr(model.config, "quantization_config", None)
-    return config.to_dict() if hasattr(config, "to_dict") else config
+    return quantisation_config(model.config)
 
 
 def _hash_or_none(value: Any) -> str:

@@ -14,11 +14,13 @@ from transformers import AutoConfig
 from transformers.utils import is_peft_available
 
 from das.models import FAMILIES
-from das.models.adapters import unwrapped
+from das.models.adapters import unwrapped, with_adapter
 from das.models.base import ModelFamily, TargetModel
+from das.models.configs import quantisation_config
 from das.models.fetching.cached import cached_model
 from das.models.fetching.folders import converted
 from das.models.fetching.gguf import is_gguf
+from das.models.fetching.provenance import provenance_of
 from das.models.generic import infer_family
 from das.models.instrument import Instrument, instrument_of
 from das.models.tokenizing.tokenizers import file_of, read_tokenizer
@@ -51,6 +53,8 @@ def load_target(
     trust_remote_code: bool = False,
     allow_pickle: bool = False,
     max_memory: Mapping[int | str, int | str] | None = None,
+    adapter: Path | None = None,
+    merge_adapter: bool = False,
 ) -> TargetModel:
     """Load a causal language model and its fast tokenizer, frozen and in eval mode.
 
@@ -59,9 +63,11 @@ def load_target(
     safetensors only, unless `allow_pickle`; a model's own code is run only with `trust_remote_code`. With the
     device `auto` accelerate
     spreads the blocks over all GPUs, then main memory, then the disk, from where they are read for each pass;
-    `max_memory` bounds each of these as accelerate has it, such as `{0: "20GiB", "cpu": "64GiB"}`. Raises
-    SuiteError for a model that can't be found, one in which no blocks are found, a slow tokenizer, missing
-    weights, a device that is absent or full, and for `auto` without accelerate.
+    `max_memory` bounds each of these as accelerate has it, such as `{0: "20GiB", "cpu": "64GiB"}`. `adapter`
+    is a folder of PEFT's that is put on the model: at work in its modules, or with `merge_adapter` added to
+    its weights. Raises SuiteError for a model that can't be found, one in which no blocks are found, a slow
+    tokenizer, missing weights, a device that is absent or full, for `auto` without accelerate, and for an
+    adapter as `with_adapter` does.
     """
     weights_dtype = _dtype_of(dtype)
     if device == AUTO:
@@ -81,7 +87,13 @@ def load_target(
         )
         if device != AUTO:
             model = model.to(place)
-    return target_from(model, tokenizer, name_or_path, folder=_folder_of(source))
+    folder = _folder_of(source)
+    if adapter is None:
+        return target_from(model, tokenizer, name_or_path, folder=folder)
+    model = with_adapter(model, adapter, name_or_path, merged=merge_adapter)
+    # What is kept beside the folder is about the weights as they lie there.
+    instrument = instrument_of(model, tokenizer, made_of=provenance_of(folder))
+    return target_from(model, tokenizer, name_or_path, instrument=instrument)
 
 
 def target_from(
@@ -292,7 +304,7 @@ def _read_weights(
     except Exception as error:
         if isinstance(error, RuntimeError) and ran_out_of_memory(error):
             raise
-        raise _no_weights(name, error, allow_pickle) from None
+        raise _unused_quantisation(name, config, error) or _no_weights(name, error, allow_pickle) from None
     missing = sorted(report["missing_keys"])
     if missing:
         raise SuiteError(
@@ -302,6 +314,19 @@ def _read_weights(
         )
     loaded: nn.Module = model
     return loaded
+
+
+def _unused_quantisation(name: str, config: Any, error: Exception) -> SuiteError | None:
+    """Return the error for weights that were quantised by a package, if that is what is missing: it is
+    absent, or can't run on this machine. transformers names it."""
+    quantised = quantisation_config(config)
+    if quantised is None or not isinstance(error, (ImportError, RuntimeError)):
+        return None
+    return SuiteError(
+        expected=f"what runs weights quantised by {quantised.get('quant_method')}, for {name!r}",
+        came=" ".join(str(error).split()).rstrip(".")[:240],
+        todo="install that package, or take the model without quantisation or as a GGUF file",
+    )
 
 
 def _no_weights(name: str, error: Exception, allow_pickle: bool) -> SuiteError:

@@ -27,10 +27,12 @@ GROWING = ("methods", "attributes", "sites", "sizes", "seeds", "generalisations"
 """Settings to which a later config of the same run may add entries: that adds cells and changes none."""
 FREE = (
     *("instance", "model", "device", "batch_tokens", "cache_memory", "cache_folder", "fit_together"),
+    *("adapter", "merge_adapter"),
     *("controls", "control_methods", "build", "execution"),
 )
-"""Settings that may change when a run is continued: instance and model are compared by fingerprint, controls
-lie beside the grid and change no cell of it, the rest is no setting of the experiment."""
+"""Settings that may change when a run is continued: instance and model, with its adapter, are compared by
+fingerprint, controls lie beside the grid and change none of its cells, the rest is no setting of the
+experiment."""
 
 
 class SuiteBuild(Config):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from pydantic import PositiveInt
+from pydantic import PositiveInt, SerializerFunctionWrapHandler, model_serializer
 
 from ravel.common.config import Config
 from ravel.common.sizes import MemorySize, parse_bytes
@@ -21,7 +21,7 @@ class TargetSettings(Config):
     """What is said of a target model wherever one runs, in a suite too."""
 
     model: str = "bundled"
-    """Target model: a hub id, a folder or `bundled`."""
+    """Target model: a hub id, a folder, a GGUF file, a name of `ravel model fetch`, or `bundled`."""
     dtype: str = "float32"
     """Dtype of the model's weights."""
     device: str = "cpu"
@@ -36,6 +36,16 @@ class TargetSettings(Config):
     when the model is loaded."""
     cache_folder: Path | None = None
     """Where states of `resume` go that do not fit; None: they are computed again."""
+    adapter: Path | None = None
+    """Folder of an adapter of PEFT, such as LoRA, that is put on the model."""
+    merge_adapter: bool = False
+    """Add the adapter to the weights, instead of having it at work beside them."""
+
+    @model_serializer(mode="wrap")
+    def _as_ever_without_adapter(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what says that there is no adapter: files without one stay what they were."""
+        said: dict[str, Any] = handler(self)
+        return {name: v for name, v in said.items() if v or name not in ("adapter", "merge_adapter")}
 
 
 class TargetConfig(TargetSettings):
@@ -60,6 +70,8 @@ class TargetConfig(TargetSettings):
             device=self.device,
             trust_remote_code=self.trust_remote_code,
             allow_pickle=self.allow_pickle,
+            adapter=self.adapter,
+            merge_adapter=self.merge_adapter,
         )
 
     def engine_on(self, target: TargetModel) -> Engine:

@@ -83,6 +83,10 @@ def build_folder(
     return instance
 
 
+_NOT_ANSWERING = {"model", "adapter", "merge_adapter", "cache_memory", "cache_folder"}
+"""What of a target is known by the fingerprint, or changes no answer."""
+
+
 def _answers_key(
     tables: Tables, answerer: EngineAnswerer, target: TargetConfig, config: BuildConfig
 ) -> dict[str, Any]:
@@ -92,7 +96,7 @@ def _answers_key(
         "entities": [asdict(facts) for facts in tables.entities],
         "templates": [asdict(template) for template in tables.templates],
         "model": answerer.fingerprint,
-        "target": target.model_dump(mode="json", exclude={"model", "cache_memory", "cache_folder"}),
+        "target": target.model_dump(mode="json", exclude=_NOT_ANSWERING),
         # What is refused or checked after the answers does not change them.
         "config": config.model_dump(mode="json", exclude={"allow_ignorance", "flip_sample"}),
         "versions": [__version__, version("torch"), version("transformers")],

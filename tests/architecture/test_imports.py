@@ -27,6 +27,7 @@ LATE_IMPORTS = {
     },
     "evaluation.report.frames": {"pandas": "takes a second, and only those who ask for a frame need it"},
     "ravel.facts.release_hub": {"datasets": "takes seconds, and only the hub reader needs it"},
+    "das.models.adapters": {"peft": "an optional extra, and only those with an adapter need it"},
     "das.models.fetching.gguf": {"gguf": "an optional extra, and only those who read such a file need it"},
     "das.engine": {"das.engine.engines.reference": "pyvene takes seconds, and only the oracle needs it"},
     "evaluation.report.angles": {
@@ -97,6 +98,7 @@ EDGES = {
     "rich": {"evaluation.commands.printing.tables", "evaluation.commands.printing.progress"},
     "sae_lens": {"das.methods.dictionaries._pretrained_sae", "das.methods.dictionaries._published_saes"},
     "ray": {"evaluation.suite.execution.ray"},
+    "peft": {"das.models.adapters"},
     "gguf": {"das.models.fetching.gguf"},
     "filelock": {"das.models.fetching.folders"},
     "scipy": {

@@ -15,7 +15,7 @@ from das.engine.selftest.law import BrokenLawError, Law, difference, how_to_decl
 from das.engine.selftest.probe import site_of
 from das.featurizers import MaskedBasis
 from das.models.base import TargetModel
-from das.models.configs import windows
+from das.models.configs import quantisation_config, windows
 from das.sites import Site
 from ravel.terms.schema import Prompt
 
@@ -68,8 +68,18 @@ def check_engine(engine: Engine, alone: Sequence[LoneAnswer] | None = None) -> N
         name = f"the engine {engine.name} answers as one row alone does"
         law = Law(name, str(answer.site), difference(logits, answer.logits), tolerance(target))
         if not law.holds:
-            other = "choose another model" if engine.name == "direct" else "try --engine direct"
+            other = _otherwise(engine)
             raise BrokenLawError(law, f"{target.name}, read as {target.family.name}", how_to_declare(other))
+
+
+def _otherwise(engine: Engine) -> str:
+    if engine.name != "direct":
+        return "try --engine direct"
+    if quantisation_config(engine.target.model.config) is not None:
+        return (
+            "take the model quantised otherwise or not at all: here a row's answer changes with its company"
+        )
+    return "choose another model"
 
 
 def _pairs(target: TargetModel) -> list[ForcedPair]:

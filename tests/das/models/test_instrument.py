@@ -5,11 +5,11 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import peft
 import pytest
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
@@ -280,15 +280,14 @@ class TestAdapters:
         with pytest.raises(SuiteError, match="inside the model's modules"):
             again(target, model=Wrapper(target.model, **config))
 
-    @pytest.mark.skipif(find_spec("peft") is not None, reason="peft is here and reads the adapter")
-    def test_a_folder_with_an_adapter_needs_peft(self, folder: Path) -> None:
+    def test_a_folder_with_an_adapter_needs_peft(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("das.models.load.is_peft_available", lambda: False)
         (folder / "adapter_config.json").write_text("{}")
         with pytest.raises(SuiteError, match="the package peft for the adapter"):
             load_target(str(folder))
 
     @pytest.mark.parametrize("family", ["llama", "qwen2", "gemma2"])
     def test_with_peft_itself(self, family: str, tmp_path: Path) -> None:
-        peft = pytest.importorskip("peft")
         base = miniature(FAMILIES.get(family))
         config = peft.LoraConfig(
             r=2, target_modules=["q_proj"], init_lora_weights=False, task_type="CAUSAL_LM"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -280,6 +281,28 @@ def test_truncated_and_missing_weights_are_refused(saved: Callable[[str], Path],
     edited_config(folder, num_hidden_layers=4, intermediate_size=52)
     with pytest.raises(SuiteError, match="weights"):
         load_target(str(folder))
+
+
+@pytest.mark.parametrize(
+    ("said", "package"),
+    [
+        ({"quant_method": "gptq", "bits": 4}, "gptq, .*optimum"),
+        ({"quant_method": "awq", "bits": 4, "group_size": 128}, "awq, .*gptqmodel"),
+        ({"quant_method": "bitsandbytes", "load_in_4bit": True}, "bitsandbytes, .*bitsandbytes"),
+    ],
+)
+def test_the_package_that_quantised_weights_need_is_named(
+    said: dict[str, Any], package: str, saved: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = saved("llama")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "quantization_config": said}))
+    for name in ("gptq.is_optimum_available", "awq.is_gptqmodel_available"):
+        monkeypatch.setattr(f"transformers.quantizers.quantizer_{name}", lambda: False)
+    monkeypatch.setattr("transformers.quantizers.quantizer_bnb_4bit.is_bitsandbytes_available", lambda: False)
+    with pytest.raises(SuiteError, match=f"what runs weights quantised by {package}") as caught:
+        load_target(str(folder))
+    assert "\n" not in str(caught.value)
 
 
 def test_a_folder_without_a_tokenizer_is_refused(saved: Callable[[str], Path], tmp_path: Path) -> None:

@@ -99,6 +99,17 @@ def test_flags_of_a_suite_that_are_not_given_change_nothing() -> None:
     assert flags.target(changed).cache_folder == Path("c")
 
 
+def test_an_adapter_is_written_where_there_is_one_and_nowhere_else(tmp_path: Path) -> None:
+    """Files without one stay what they were to the byte."""
+    suite = api.SuiteConfig(instance="i", methods=("pca",), sites=("block_output.0@entity_last",))
+    assert "adapter" not in suite.to_yaml()
+    changed = SuiteFlags(adapter=tmp_path, merge_adapter=True).config(suite)
+    assert api.SuiteConfig.from_yaml(changed.to_yaml()) == changed
+    target = changed.target()
+    assert (target.adapter, target.merge_adapter) == (tmp_path, True)
+    assert TargetFlags(adapter=tmp_path).config("m") == api.TargetConfig(model="m", adapter=tmp_path)
+
+
 def test_zero_is_given_and_a_switch_left_off_is_not() -> None:
     flags = {"zero": 0, "empty": [], "off": False, "on": True, "none": None, "share": 0.0}
     assert given(flags) == {"zero": 0, "on": True, "share": 0.0}

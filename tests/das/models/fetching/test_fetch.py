@@ -68,6 +68,7 @@ def world(tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch) -> Wo
         licence="MIT",
         licence_url="https://opensource.org/license/mit",
         note="a tiny model",
+        base="ann/tiny",
         hub="ann/tiny-GGUF",
         wheels=tuple(wheels),
     )
