@@ -79,17 +79,19 @@ def _hooked(place: Place, act: Callable[[Tensor], Tensor | None]) -> RemovableHa
 
 @contextmanager
 def rewritten(place: Place, positions: Tensor, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    """Within, `change` makes the vectors [batch, width] of a place at `positions` [batch] into others."""
+    """Within, `change` makes the vectors [batch, width] of a place at `positions` [batch] into others; with
+    several positions a row, [batch, n], the vectors [batch, n, width]."""
     columns = place.columns
 
     def act(flowing: Tensor) -> Tensor:
         hidden = _by_row(flowing, len(positions))
-        places = (torch.arange(len(positions), device=hidden.device), positions.to(hidden.device))
+        rows = torch.arange(len(positions), device=hidden.device)
+        places = (rows if positions.dim() == 1 else rows[:, None], positions.to(hidden.device))
         vectors = hidden[places]
         if columns is None:
             return hidden.index_put(places, change(vectors)).view_as(flowing)
-        parts = (vectors[:, : columns.start], change(vectors[:, columns]), vectors[:, columns.stop :])
-        return hidden.index_put(places, torch.cat(parts, dim=1)).view_as(flowing)
+        parts = (vectors[..., : columns.start], change(vectors[..., columns]), vectors[..., columns.stop :])
+        return hidden.index_put(places, torch.cat(parts, dim=-1)).view_as(flowing)
 
     with _removed_afterwards(_hooked(place, act)):
         yield

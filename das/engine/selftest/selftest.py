@@ -78,7 +78,7 @@ def self_test(target: TargetModel, layers: Sequence[int] | None = None) -> SelfT
     """
     tried = _layers(target) if layers is None else layers
     with torch.inference_mode(False), torch.no_grad():
-        return SelfTest(target.name, target.family.name, tuple(StreamLaws(target).tried(tried)))
+        return SelfTest(target.name, target.family.name, tuple(StreamLaws(target, tried).tried()))
 
 
 def _layers(target: TargetModel) -> list[int]:
