@@ -44,6 +44,7 @@ __all__ = [
     "forced_shorter",
     "random_llama",
     "shape_case",
+    "shape_target",
 ]
 
 SPLIT = "context_test"
@@ -252,6 +253,11 @@ def _random_model(key: str, config: Any, device: str, dtype: str) -> TargetModel
     return target_from(model, tokenizer, f"random {key}")
 
 
+def shape_target(shape: str) -> TargetModel:
+    """Return a model of a published shape with random weights, on the CPU in float32."""
+    return _random_model(shape, SHAPES[shape](), "cpu", "float32")
+
+
 def random_llama(layers: int, width: int) -> TargetModel:
     """Return a Llama of this size with random weights, on the CPU in float32."""
     config = _llama(layers, width, 3 * width, width // 32, width // 32, len(_tokenizer()))
@@ -262,7 +268,16 @@ def _gpt2() -> Any:
     return GPT2Config(resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0)
 
 
-def _llama(layers: int, width: int, inner: int, heads: int, key_value_heads: int, vocabulary: int) -> Any:
+def _llama(
+    layers: int,
+    width: int,
+    inner: int,
+    heads: int,
+    key_value_heads: int,
+    vocabulary: int,
+    *,
+    tied: bool = False,
+) -> Any:
     return LlamaConfig(
         vocab_size=vocabulary,
         hidden_size=width,
@@ -271,7 +286,7 @@ def _llama(layers: int, width: int, inner: int, heads: int, key_value_heads: int
         num_attention_heads=heads,
         num_key_value_heads=key_value_heads,
         max_position_embeddings=2048,
-        tie_word_embeddings=False,
+        tie_word_embeddings=tied,
     )
 
 
@@ -280,5 +295,7 @@ SHAPES = {
     "llama-1b": lambda: _llama(22, 2048, 5632, 32, 4, 32_000),
     "llama-7b": lambda: _llama(32, 4096, 11_008, 32, 32, 32_000),
     "llama-tiny": lambda: _llama(4, 64, 128, 4, 2, 8_000),
+    "smollm2-135m": lambda: _llama(30, 576, 1536, 9, 3, 49_152, tied=True),
 }
-"""Published shapes, and a tiny one to see that all runs: GPT-2 small, TinyLlama 1.1B, Llama-2 7B."""
+"""Published shapes, and a tiny one to see that all runs: GPT-2 small, TinyLlama 1.1B, Llama-2 7B, SmolLM2
+135M."""

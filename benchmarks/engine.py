@@ -2,12 +2,13 @@
 
     python benchmarks/engine.py [--quick] [--threads N] [--memory] [--json PATH] [--plot PATH] [--doc PAGE]
     python benchmarks/engine.py --shape llama-1b --device cuda --dtype bfloat16
+    python benchmarks/engine.py --load [--threads N] [--json PATH] [--doc PAGE]
 
 Sides take turns, so that a busy machine slows all alike; a figure is the median of its repeats. What they
 answer is compared before anything is timed. `whole` is what a user waits for: a fit of three epochs, or the
 scoring of a split, by an engine that has kept nothing yet. `first` is its first epoch, `later` each further
 one, or the next method on the same pairs. The public way and `reference` keep nothing; they run a fixed
-random choice of the pairs.
+random choice of the pairs. `--load` times what stands before all of it: the self-test of a model at load.
 """
 
 from __future__ import annotations
@@ -18,25 +19,29 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from cases import SHAPES, Case, Plan, bundled_case, family_case, forced_shorter, shape_case
+from cases import SHAPES, Case, Plan, bundled_case, family_case, forced_shorter, shape_case, shape_target
 from figures import draw_rates, pages, report
 from flops import Work, work_of
-from measuring import environment, matmul_rate, median, peak_memory, put_between_markers
+from measuring import clocked, environment, matmul_rate, median, peak_memory, put_between_markers
 from public_way import PublicWay, label_table, token_mean_loss
 from sides import EngineSide, PublicSide, Side, make_side, start_of
 
 from das.engine import ForcedPair, make_engine
+from das.engine.selftest.selftest import proven
 from das.featurizers import Subspace
 from ravel.common.io import write_json
 
 SIDES = ("public", "reference", "direct", "resume")
 QUICK_SIDES = ("public", "reference", "resume")
 WORK = ("training", "scoring")
+LOADED = ("llama-tiny", "smollm2-135m", "gpt2")
+"""Shapes whose self-test is timed."""
 LOGITS_WITHIN = {torch.float32: 1e-4, torch.bfloat16: 5e-2, torch.float16: 1e-2}
 """Largest difference of two engines' logits, relative to the largest logit."""
 LOSS_WITHIN = {torch.float32: 1e-3, torch.bfloat16: 5e-2, torch.float16: 1e-2}
@@ -261,6 +266,35 @@ def kinder(case: Case, pad_to: int, threads: int) -> dict[str, Any]:
     return found
 
 
+def loads(threads: int) -> dict[str, Any]:
+    """Time the self-test of models of several shapes."""
+    torch.set_num_threads(threads)
+    return {"quick": False, "environment": environment("cpu"), "load": [at_load(shape) for shape in LOADED]}
+
+
+def at_load(shape: str) -> dict[str, Any]:
+    """Time the self-test of a model, and count what it runs: passes and tokens through all of its blocks."""
+    _progress(f"{shape}: the self-test")
+    target = shape_target(shape)
+    tokens: list[int] = []
+    with ExitStack() as stack:
+        for block in target.family.blocks(target.model):
+            # The MLP, for blocks are passed by where only the vocabulary is asked.
+            hook = target.family.mlp(block).register_forward_pre_hook(
+                lambda module, inputs: tokens.append(inputs[0][..., 0].numel())
+            )
+            stack.callback(hook.remove)
+        proven(target)
+    return {
+        "case": shape,
+        "name": f"{shape} shape, {target.n_layers} x {target.d_model}",
+        "weights": sum(weights.numel() for weights in target.model.parameters()),
+        "seconds": median([clocked(lambda: proven(target), "cpu")[0] for _ in range(5)]),
+        "passes": len(tokens) / target.n_layers,
+        "tokens": sum(tokens) / target.n_layers,
+    }
+
+
 def _progress(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
@@ -277,6 +311,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--train-pairs", type=int, help="cause pairs; 20000 is the reference's MDAS")
     parser.add_argument("--instance", type=Path, help="instance for the bundled model (default: built now)")
     parser.add_argument("--memory", action="store_true", help="also each side's peak memory")
+    parser.add_argument("--load", action="store_true", help="only the self-test of a model at load")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     parser.add_argument("--plot", type=Path, help="draw them to this path, as PNG and SVG")
     parser.add_argument("--doc", type=Path, help="write the tables between the markers of this page")
@@ -335,12 +370,14 @@ def main() -> None:
         return
     if arguments.from_json is not None:
         found = json.loads(arguments.from_json.read_text(encoding="utf-8"))
+    elif arguments.load:
+        found = loads(_threads(arguments.threads))
     else:
         found = run(request, _threads(arguments.threads), memory=arguments.memory)
     print(report(found))
     if arguments.json is not None:
         write_json(arguments.json, found)
-    if arguments.plot is not None:
+    if arguments.plot is not None and not arguments.load:
         draw_rates(found, arguments.plot)
     if arguments.doc is not None:
         put_between_markers(arguments.doc, pages(found))

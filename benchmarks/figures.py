@@ -22,6 +22,8 @@ TARGETS: dict[tuple[str, str], dict[str, int]] = {
     ("gpt2", "scoring"): {"public": 50, "reference": 15},
 }
 """How many times as many pairs per second `resume` is to do."""
+LOAD_TARGETS = {"smollm2-135m": 2}
+"""Seconds that the self-test may take."""
 UTILISATION_TARGET = 0.5
 LARGE = ("gpt2", "llama-1b", "llama-7b")
 """Cases of 12 x 768 and above, for which that target holds."""
@@ -34,12 +36,30 @@ def report(found: dict[str, Any]) -> str:
 
 def pages(found: dict[str, Any]) -> dict[str, str]:
     """Return Markdown by the name of the markers that it stands between."""
+    if "load" in found:
+        return {"load": _environment(found) + _load(found["load"])}
     results = found["results"]
     texts = {"engine": _environment(found) + _rates(results), "utilisation": _utilisation(results)}
     texts["sizes"] = _sizes(results)
     texts["mdas"] = _mdas(results, found["mdas_passes"])
     others, memory = _otherwise(results), _memory(results)
     return texts | ({"otherwise": others} if others else {}) | ({"memory": memory} if memory else {})
+
+
+def _load(results: Sequence[dict[str, Any]]) -> str:
+    header = ["model", "million weights", "seconds", "passes through all blocks", "their tokens", "target"]
+    rows = [
+        [
+            f"{one['name']}, random weights",
+            f"{one['weights'] / 1e6:,.1f}",
+            f"{one['seconds']:.2f}",
+            f"{one['passes']:.1f}",
+            f"{one['tokens']:.0f}",
+            f"under {LOAD_TARGETS[one['case']]}" if one["case"] in LOAD_TARGETS else "",
+        ]
+        for one in results
+    ]
+    return markdown_table(header, rows)
 
 
 def _environment(found: dict[str, Any]) -> str:

@@ -118,12 +118,15 @@ def captured(
     places: Mapping[Key, Place], positions: Mapping[Key, Tensor], *, stop: bool = True
 ) -> Iterator[dict[Key, Tensor]]:
     """Within, a forward pass fills the yielded dictionary: per key the vectors [batch, n, width] in float32.
-    `places` and `positions` [batch, n] go by any key, such as a layer or a site. With `stop` the pass ends
-    silently after the last of these places, for nothing after it is wanted; the context ends there too."""
+    `places` and `positions` [batch, n] go by any key, such as a layer or a site; of a place that runs several
+    times the first run counts. With `stop` the pass ends silently after the last of these places, for nothing
+    after it is wanted; the context ends there too."""
     vectors: dict[Key, Tensor] = {}
 
     def reader(key: Key, columns: slice) -> Callable[[Tensor], None]:
         def act(flowing: Tensor) -> None:
+            if key in vectors:
+                return
             hidden = _by_row(flowing, len(positions[key]))
             where = positions[key].to(hidden.device)
             rows = torch.arange(len(where), device=hidden.device)[:, None]

@@ -52,9 +52,9 @@ class StateRunner:
         self._spilled = None if spill is None else SpilledStates(spill)
         self._unreached: int | None = None
 
-    def refusal(self) -> str | None:
+    def refusal(self, *, compared: bool = True) -> str | None:
         """Return why this model can't be run on from kept states, or None if it can: rows are run on and
-        compared with the model's own forward, whatever its family."""
+        compared with the model's own forward, whatever its family, unless whoever asks does that."""
         devices = sorted({str(device) for device in self._target.block_devices})
         if len(devices) > 1:
             return f"its blocks are computed on several devices ({', '.join(devices)})"
@@ -62,7 +62,7 @@ class StateRunner:
             # To run out of memory says nothing about the model.
             with memory_guard("room for a few tokens at once", "lower --batch-tokens or --cache-memory"):
                 self.runner.prepare(1)
-                apart = self._apart()
+                apart = self._apart() if compared else 0.0
         except CannotResumeError as error:
             return str(error)
         except (RuntimeError, TypeError, ValueError, AttributeError, IndexError, KeyError) as error:

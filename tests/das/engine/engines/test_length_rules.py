@@ -208,7 +208,7 @@ def test_the_probe_at_load_reads_a_longer_row(turning: TargetModel, monkeypatch:
             return torch.cat([_padded(real(self, [pair], site, featurizer), some) for pair in some])
 
         monkeypatch.setattr(DirectEngine, "interchange_logits", apart)
-        with pytest.raises(SuiteError, match="answers as one row alone does"):
+        with pytest.raises(SuiteError, match="as one row alone does"):
             check_engine(mixed)
 
 

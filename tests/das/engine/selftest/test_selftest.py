@@ -201,6 +201,16 @@ def test_a_part_without_effect_is_found_out() -> None:
         self_test(target).check()
 
 
+def test_a_block_that_runs_twice_is_found_out(target_of: TargetMaker) -> None:
+    """The last one calls the first one: what is written there is written at two places."""
+    target = declared_as(miniature(FAMILIES.get("llama")), inferred=True)
+    first, *_, last = target.model.model.layers
+    last.forward = lambda hidden_states, **named: first(hidden_states, **named)
+    assert {law.where for law in self_test(target).broken()} >= {"block_output.0"}
+    with pytest.raises(SuiteError, match="at block_output"):
+        proven(target)
+
+
 def test_what_is_no_number_is_no_proof() -> None:
     law = Law("it holds", "block_output.1", float("nan"), 1e-3)
     assert not law.holds
