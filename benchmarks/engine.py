@@ -289,7 +289,7 @@ def at_load(shape: str) -> dict[str, Any]:
         "case": shape,
         "name": f"{shape} shape, {target.n_layers} x {target.d_model}",
         "weights": sum(weights.numel() for weights in target.model.parameters()),
-        "seconds": median([clocked(lambda: proven(target), "cpu")[0] for _ in range(5)]),
+        "seconds": median([clocked(lambda: proven(target), "cpu")[0] for _ in range(3)]),
         "passes": len(tokens) / target.n_layers,
         "tokens": sum(tokens) / target.n_layers,
     }

@@ -93,7 +93,8 @@ class Probe:
             self._run([])
 
     def _run(self, places: Sequence[Place]) -> None:
-        wanted: dict[int | Place, Place] = {**self.blocks, **{place: place for place in places}}
+        wanted: dict[int | Place, Place] = {place: place for place in places}
+        wanted |= self.blocks.items()
         with captured(wanted, dict.fromkeys(wanted, self.everywhere), stop=False) as found:
             self.logits = self.target.model(input_ids=self.ids, use_cache=False).logits.float()
         self.states = {key: vectors for key, vectors in found.items() if isinstance(key, int)}
