@@ -78,8 +78,8 @@ class ResumeEngine(DirectEngine):
 
     @cached_property
     def fallback(self) -> str | None:
-        """Why the model can't be resumed, found out when first asked and logged once; None if it can. One that
-        was put to the self-test was compared with its own forward there."""
+        """Why the model can't be resumed, found out when first asked and logged once; None if it can. What
+        was put to the self-test was compared with the model's own forward there."""
         reason = self.target.no_resume or self._runner.refusal(compared=self.target.refused is None)
         if reason is not None:
             _LOG.warning("%s is run by the engine direct: %s", self.target.name, reason)

@@ -54,19 +54,24 @@ class StreamLaws:
     def tried(self) -> list[Law]:
         """Try every law of the streams that are offered.
 
-        All trials of a layer run in one pass. Where that fails, each runs by itself, which tells whose fault
-        it is.
+        All trials of a layer run in one pass. Where one fails or a law is broken, each runs by itself: that
+        tells whose fault it is, and that it is not the company's.
         """
-        found = [self._order()]
+        laws = [self._order()]
         for layer in self._layers:
             parts = list(self._parts(layer))
-            try:
-                found += self._answered(parts)
-            except FAILURES as error:
-                if ran_out_of_memory(error):
-                    raise
-                found += [law for part in parts for law in self._by_itself(part, layer)]
-        return found
+            laws += self._together(parts) or [law for part in parts for law in self._by_itself(part, layer)]
+        return laws
+
+    def _together(self, parts: Sequence[_Part]) -> list[Law] | None:
+        """Return the laws of all parts if they hold, or None."""
+        try:
+            laws = self._answered(parts)
+        except FAILURES as error:
+            if ran_out_of_memory(error):
+                raise
+            return None
+        return laws if all(law.holds for law in laws) else None
 
     def _answered(self, parts: Sequence[_Part]) -> list[Law]:
         questions = [part.asked() for part in parts]

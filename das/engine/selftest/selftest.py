@@ -73,8 +73,8 @@ def self_test(target: TargetModel, layers: Sequence[int] | None = None) -> SelfT
 
     `layers` are those that are tried; None: the first, middle and last, and one of each other kind of block.
     Streams that the family refuses are left out. Bounds are 1e-3 of the largest number in float32 and 0.05 in
-    the half-width dtypes. Costs a forward pass of 12 tokens, and one of up to 96 for each block tried. Writes
-    nothing to the target.
+    the half-width dtypes. Costs a forward pass of 12 tokens, and one of up to 96 for each block tried; a
+    broken one costs some more. Writes nothing to the target.
     """
     tried = _layers(target) if layers is None else layers
     with torch.inference_mode(False), torch.no_grad():
@@ -129,6 +129,7 @@ def _verdict(target: TargetModel) -> dict[str, Any]:
                 found.check()
             served = replace(target, refused=found.refusals())
             direct, alone = DirectEngine(served), answers_alone(served)
+            # Without that of block outputs, which is told below with what to do about it.
             found = replace(found, laws=(*found.laws, *reading_laws(direct, alone)[1:]))
             served = replace(target, refused=found.refusals())
             alone = [answer for answer in alone if answer.site.stream in served.streams]
