@@ -42,7 +42,7 @@ from evaluation.records.control_checks import CONTROL_CHECKS
 from evaluation.records.diagnosis import DIAGNOSTICS
 from evaluation.records.run_folder import RunFolder
 from evaluation.records.run_records import RunRecords
-from evaluation.scoring.post_hoc import derive
+from evaluation.scoring.interchange.post_hoc import derive
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_json, write_json
 from ravel.instance import Instance

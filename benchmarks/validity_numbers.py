@@ -24,9 +24,9 @@ from evaluation.records.planted import ILLUSION, TRUTH, PlantedRecord, read_plan
 from evaluation.records.run_folder import RunFolder
 from evaluation.records.scores import FLOORS, Outcome, ScoreRecord, read_averages, read_scores
 from evaluation.scoring.clusters import FloatArray, clusters_of, count
+from evaluation.scoring.interchange.metrics import Rounding, isolate, scores
+from evaluation.scoring.interchange.post_hoc import Derived
 from evaluation.scoring.intervals import intervals_of
-from evaluation.scoring.metrics import Rounding, isolate, scores
-from evaluation.scoring.post_hoc import Derived
 from ravel.checking.audit import audit_tables
 from ravel.checking.dependence import bound_attributes, preferred, skews
 from ravel.checking.leaks import LEAK_CHECKS, find_leaks

@@ -10,7 +10,7 @@ from das.featurizers.base import Featurizer
 from evaluation.config.suite import DEFAULT_LABEL_TOKENS
 from evaluation.judging.judge import judge
 from evaluation.records.scores import ScoreRecord
-from evaluation.scoring.metrics import Rounding
+from evaluation.scoring.interchange.metrics import Rounding
 from evaluation.scoring.scores import FeaturizerId, score_outcomes
 from ravel.common.errors import SuiteError, unknown_name
 from ravel.instance import Instance

@@ -17,8 +17,8 @@ from evaluation.report.plots import PLOTS, PlotInputs, TrainingLog, write_plots
 from evaluation.report.tables import write_tables
 from evaluation.report.tables.means import averages_without_outcomes
 from evaluation.report.tables.of_runs import tables_of_run
-from evaluation.scoring.entanglement import entanglement_records
-from evaluation.scoring.post_hoc import read_derived, write_derived
+from evaluation.scoring.interchange.entanglement import entanglement_records
+from evaluation.scoring.interchange.post_hoc import read_derived, write_derived
 from ravel.common.errors import SuiteError, unknown_name
 from ravel.common.io import read_jsonl, write_jsonl
 from ravel.terms.schema import split_name

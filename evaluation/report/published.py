@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from evaluation.config.preset import MEAN_OVER_ATTRIBUTES, SCORES, Preset, Published, Score
 from evaluation.records.scores import AverageRecord, ScoreRecord
-from evaluation.scoring.metrics import mean
+from evaluation.scoring.interchange.metrics import mean
 
 __all__ = ["PublishedRow", "beside_published", "published_markdown"]
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from evaluation.records.scores import Interval, Outcome
 from evaluation.scoring.clusters import Clusters, Counts, clusters_of, count
-from evaluation.scoring.metrics import Scores, mean, scores
+from evaluation.scoring.interchange.metrics import Scores, mean, scores
 from evaluation.scoring.variance import Spread, contributions_of, mean_spread, minus_spread
 
 __all__ = [

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from das.sites import Site
 from evaluation.records.scores import SCORE_SCHEMA_VERSION, Outcome, ScoredKind, ScoreRecord
 from evaluation.scoring.clusters import clusters_of
+from evaluation.scoring.interchange.metrics import Rounding, scores
 from evaluation.scoring.intervals import estimate_scores
-from evaluation.scoring.metrics import Rounding, scores
 from ravel.terms.schema import SOURCE_KINDS, Generalisation, Partition
 
 __all__ = ["FeaturizerId", "of_kind", "score_kinds", "score_outcomes"]

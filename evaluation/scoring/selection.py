@@ -8,7 +8,7 @@ from typing import Literal
 
 from das.sites import Site
 from evaluation.records.scores import ScoreRecord
-from evaluation.scoring.metrics import mean
+from evaluation.scoring.interchange.metrics import mean
 from ravel.common.errors import SuiteError
 
 __all__ = ["Criterion", "Point", "choose_point", "criterion_of", "validation_score"]

@@ -25,8 +25,8 @@ from simulated import (
 )
 
 from evaluation.records.scores import Outcome
+from evaluation.scoring.interchange.metrics import scores
 from evaluation.scoring.intervals import estimate_scores
-from evaluation.scoring.metrics import scores
 
 
 def load_script() -> ModuleType:

@@ -55,7 +55,7 @@ from evaluation.records.scores import (
 from evaluation.report.cards import card_of
 from evaluation.report.page.build import read_report
 from evaluation.report.publish import plot_inputs
-from evaluation.scoring.post_hoc import read_derived
+from evaluation.scoring.interchange.post_hoc import read_derived
 from evaluation.suite.cells.shared_tensors import SharedTensors
 from evaluation.suite.cells.stored_vectors import collect_vectors
 from evaluation.verify.folders import verify_artefact

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from evaluation.records.run_records import RunRecords
 from evaluation.records.scores import AverageRecord
 from evaluation.report.tables import Table, balanced_table, dependence_table
-from evaluation.scoring.post_hoc import Derived, read_derived
+from evaluation.scoring.interchange.post_hoc import Derived, read_derived
 from ravel.checking.dependence import BOUND_REDUCTION, BOUND_SHARE, Dependence, Skew, preferred
 
 __all__ = ["SOURCES", "DependenceBlock", "bound_sentences", "dependence_block", "skew_grid"]

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from evaluation.records.scores import SCORE_SCHEMA_VERSION, AverageRecord, ScoreRecord
-from evaluation.scoring.metrics import mean
+from evaluation.scoring.interchange.metrics import mean
 from ravel.terms.schema import GENERALISATIONS
 
 __all__ = ["averages_without_outcomes"]

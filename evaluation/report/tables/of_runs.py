@@ -20,7 +20,7 @@ from evaluation.report.tables.build import (
 from evaluation.report.tables.controls import control_table
 from evaluation.report.tables.dependence import dependence_table
 from evaluation.report.tables.model import Table
-from evaluation.scoring.post_hoc import Derived, read_derived
+from evaluation.scoring.interchange.post_hoc import Derived, read_derived
 from ravel.common.errors import SuiteError, unknown_name
 from ravel.terms.schema import Partition
 

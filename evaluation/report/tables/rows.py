@@ -18,7 +18,7 @@ from evaluation.records.scores import (
 )
 from evaluation.report.tables.model import Column, Row, TableCell
 from evaluation.report.tables.notes import sites_text
-from evaluation.scoring.metrics import mean
+from evaluation.scoring.interchange.metrics import mean
 from ravel.terms.schema import GENERALISATIONS
 
 __all__ = [

@@ -11,8 +11,8 @@ from evaluation.config.suite import SuiteConfig
 from evaluation.records.control_checks import EVERY_ATTRIBUTE, ControlCheck, is_at_floor
 from evaluation.records.scores import AverageRecord, Outcome, Refusal, control_row
 from evaluation.scoring.clusters import clusters_of
+from evaluation.scoring.interchange.metrics import scores
 from evaluation.scoring.intervals import ScoreEstimate, difference
-from evaluation.scoring.metrics import scores
 from evaluation.scoring.summary import (
     MethodEstimate,
     SeedOutcomes,

@@ -27,7 +27,7 @@ from evaluation.records.planted import (
 )
 from evaluation.records.run_folder import RunFolder
 from evaluation.records.scores import Outcome
-from evaluation.scoring.metrics import scores
+from evaluation.scoring.interchange.metrics import scores
 from evaluation.scoring.scores import of_kind
 from evaluation.suite.grid import plan_cells, resolve
 from evaluation.suite.run import RunRequest, run_suite

@@ -18,7 +18,7 @@ from das.training.workspace import SilentWorkspace
 from evaluation.config.suite import MethodSpec, SuiteConfig
 from evaluation.judging.judge import judge
 from evaluation.records.scores import AverageRecord
-from evaluation.scoring.metrics import cause
+from evaluation.scoring.interchange.metrics import cause
 from evaluation.suite.run import RunRequest, RunSummary, run_suite
 from ravel.asking.knowledge import Questioner
 from ravel.building import build_instance

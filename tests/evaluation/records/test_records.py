@@ -82,7 +82,8 @@ def test_scores_and_tables_need_no_torch() -> None:
     code = (
         "import sys; sys.modules['torch'] = None; sys.modules['transformers'] = None;"
         "import evaluation.records.scores, evaluation.records.run_folder;"
-        "import evaluation.scoring.metrics, evaluation.scoring.intervals, evaluation.scoring.averages;"
+        "import evaluation.scoring.interchange.metrics, evaluation.scoring.intervals;"
+        "import evaluation.scoring.averages;"
         "import evaluation.scoring.selection, evaluation.scoring.summary;"
         "import evaluation.report.tables, evaluation.report.plots"
     )

@@ -7,8 +7,8 @@ from outcome_world import constant, noisy, rectangle
 
 from evaluation.scoring.averages import check_same_pairs, macro_average, mean_over_seeds
 from evaluation.scoring.clusters import clusters_of
+from evaluation.scoring.interchange.metrics import scores
 from evaluation.scoring.intervals import difference, estimate_scores
-from evaluation.scoring.metrics import scores
 from ravel.common.errors import SuiteError
 
 CLUSTERS = clusters_of(rectangle(constant("neither")))

@@ -11,9 +11,9 @@ from outcome_world import noisy, outcome, rectangle
 from sklearn.metrics import balanced_accuracy_score
 
 from evaluation.records.scores import AverageRecord, Outcome
-from evaluation.scoring.balanced import BalancedScorer, balanced_scores, classes_of
 from evaluation.scoring.clusters import clusters_of
-from evaluation.scoring.metrics import scores
+from evaluation.scoring.interchange.balanced import BalancedScorer, balanced_scores, classes_of
+from evaluation.scoring.interchange.metrics import scores
 from evaluation.scoring.summary import SeedOutcomes, SplitContext, average_records, estimate_methods
 from ravel.common.errors import SuiteError
 from ravel.terms.schema import InterchangePair

@@ -12,9 +12,9 @@ import pytest
 
 from evaluation.records.breakdowns import ALL_OTHERS, BreakdownRecord, read_breakdowns
 from evaluation.records.scores import Outcome
-from evaluation.scoring.breakdowns import Breakdown
 from evaluation.scoring.clusters import clusters_of
-from evaluation.scoring.metrics import isolate
+from evaluation.scoring.interchange.breakdowns import Breakdown
+from evaluation.scoring.interchange.metrics import isolate
 from evaluation.scoring.summary import SeedOutcomes, SplitContext
 from ravel.asking.prompts import fill
 from ravel.checking.dependence import Dependence, dependences

@@ -10,8 +10,8 @@ from scipy import stats
 
 from evaluation.records.scores import Outcome
 from evaluation.scoring.clusters import clusters_of
+from evaluation.scoring.interchange.metrics import scores
 from evaluation.scoring.intervals import ScoreEstimate, difference, estimate_scores, intervals_of
-from evaluation.scoring.metrics import scores
 from ravel.common.errors import SuiteError
 
 NOISY = rectangle(noisy("A", cause=0.6, isolate=0.8, seed=1))

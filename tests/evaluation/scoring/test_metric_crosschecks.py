@@ -25,9 +25,9 @@ from sklearn.tree import DecisionTreeClassifier
 from das.featurizers import Activation, Dictionary, MaskedBasis, Subspace, retract
 from das.featurizers.geometry import overlap, principal_cosines
 from evaluation.records.scores import Outcome, read_outcomes
-from evaluation.scoring.balanced import balanced_cause, balanced_isolate_from, balanced_scores
+from evaluation.scoring.interchange.balanced import balanced_cause, balanced_isolate_from, balanced_scores
+from evaluation.scoring.interchange.metrics import Rounding, cause, isolate_from, scores, template_accuracies
 from evaluation.scoring.intervals import holm
-from evaluation.scoring.metrics import Rounding, cause, isolate_from, scores, template_accuracies
 from ravel.checking.dependence import dependences
 from ravel.common.io import write_jsonl
 

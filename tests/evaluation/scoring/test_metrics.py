@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from outcome_world import constant, outcome, rectangle
 
 from evaluation.records.scores import Outcome
-from evaluation.scoring.metrics import (
+from evaluation.scoring.interchange.metrics import (
     Measure,
     cause,
     disentangle,

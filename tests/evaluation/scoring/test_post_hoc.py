@@ -14,8 +14,8 @@ from evaluation.records.run_records import RunRecords
 from evaluation.records.scores import read_outcomes
 from evaluation.report.page import write_report
 from evaluation.report.publish import plot_inputs, publish_tables
-from evaluation.scoring.metrics import scores
-from evaluation.scoring.post_hoc import derive, read_derived, write_derived
+from evaluation.scoring.interchange.metrics import scores
+from evaluation.scoring.interchange.post_hoc import derive, read_derived, write_derived
 from ravel.common.errors import SuiteError
 
 FILES = ("balanced", "breakdowns", "dependence", "values")

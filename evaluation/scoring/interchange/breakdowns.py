@@ -16,9 +16,9 @@ import numpy as np
 from evaluation.records.breakdowns import ALL_OTHERS, BREAKDOWN_SCHEMA_VERSION, PARTS, BreakdownRecord, Part
 from evaluation.records.scores import Interval, Outcome
 from evaluation.scoring.clusters import IntArray
+from evaluation.scoring.interchange.metrics import Scores, isolate
+from evaluation.scoring.interchange.strata import Strata, Verdicts, verdicts_of
 from evaluation.scoring.intervals import ScoreEstimate, Spreads, mean_of
-from evaluation.scoring.metrics import Scores, isolate
-from evaluation.scoring.strata import Strata, Verdicts, verdicts_of
 from evaluation.scoring.summary import SeedOutcomes, SplitContext
 from ravel.checking.dependence import Dependence, bound_attributes
 from ravel.checking.values import SameValue

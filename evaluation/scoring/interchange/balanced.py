@@ -13,9 +13,9 @@ import numpy as np
 
 from evaluation.records.scores import AverageRecord, Outcome
 from evaluation.scoring.averages import mean_of_seeds
+from evaluation.scoring.interchange.metrics import Answer, Measure, Scores, mean, midpoint
+from evaluation.scoring.interchange.strata import Strata, verdicts_of
 from evaluation.scoring.intervals import ScoreEstimate, Spreads
-from evaluation.scoring.metrics import Answer, Measure, Scores, mean, midpoint
-from evaluation.scoring.strata import Strata, verdicts_of
 from evaluation.scoring.summary import SeedOutcomes, SplitContext, average_records, estimate_methods_by
 from ravel.checking.values import normalised
 from ravel.common.errors import SuiteError

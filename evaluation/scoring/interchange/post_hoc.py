@@ -15,9 +15,9 @@ from evaluation.records.breakdowns import BreakdownRecord, read_breakdowns
 from evaluation.records.run_folder import RunFolder
 from evaluation.records.run_records import RunRecords
 from evaluation.records.scores import AverageRecord, Outcome, ScoreRecord, read_averages, read_outcomes
-from evaluation.scoring.balanced import BalancedScorer
-from evaluation.scoring.breakdowns import Breakdown
 from evaluation.scoring.clusters import clusters_of
+from evaluation.scoring.interchange.balanced import BalancedScorer
+from evaluation.scoring.interchange.breakdowns import Breakdown
 from evaluation.scoring.summary import SeedOutcomes, SplitContext, seed_outcomes_of
 from ravel.checking.dependence import (
     Dependence,
