@@ -203,7 +203,7 @@ def _rows(
             split = split_name(generalisation, "test")
             if not folder.outcomes(split).is_file():
                 folder.write_outcomes(split, judge(instance, split, engine, cell.site, featurizer))
-            outcomes = folder.read_outcomes(split, len(instance.pairs(split)))
+            outcomes = folder.read_outcomes(split, len(instance.pairs(split)), Outcome)
             for attribute in instance.attributes:
                 if cell.serves(attribute):
                     yield fit.scored(attribute, generalisation, featurizer, outcomes)
