@@ -25,7 +25,7 @@ from das.models.load import BUNDLED, DTYPES, load_target, target_from
 from das.sites import Site
 from das.training.examples import cause_pairs, isolate_pairs
 from das.training.objective import TrainingPair
-from evaluation.config.suite import DEFAULT_LABEL_TOKENS
+from evaluation.config.judging import DEFAULT_LABEL_TOKENS
 from ravel.asking.answerer import Decided
 from ravel.building import BuildConfig, build_instance
 from ravel.common.seeds import derive_seed, python_stream

@@ -38,7 +38,8 @@ from simulated import (
 
 from evaluation.report.plots.canvas import PAGE, drawing, new_figure, saved
 from evaluation.scoring.clusters import Clusters, Counts
-from evaluation.scoring.intervals import ScoreEstimate, difference, estimate_counts, mean_of
+from evaluation.scoring.interchange.estimates import estimate_counts
+from evaluation.scoring.intervals import Estimates, difference, mean_of
 from ravel.common.io import write_json
 
 SCORES = ("cause", "isolate", "disentangle")
@@ -95,7 +96,7 @@ def settings(*, quick: bool) -> list[Setting]:
     return [*every, *small, *probit, *few]
 
 
-def estimated(counts: Counts, setting: Setting, clusters: Clusters, target: int = 0) -> ScoreEstimate:
+def estimated(counts: Counts, setting: Setting, clusters: Clusters, target: int = 0) -> Estimates:
     """Return the scores of counted outcomes with what their intervals come from."""
     point = scores_of(counts, setting, target)
     return estimate_counts(counts, point, attribute_names(setting)[target], clusters)
@@ -111,12 +112,12 @@ def measure_coverage(setting: Setting, sets: int, percentile_sets: int, seed: in
         resampled = number < percentile_sets
         drawn = draw_resamples(split.clusters, RESAMPLES if resampled else 0, stream)
         fixed = templates_fixed(setting, chances)
-        ours = estimated(counts, setting, split.clusters).intervals()
+        ours = estimated(counts, setting, split.clusters)
         draws = draws_of(counts, attribute_names(setting)[0], drawn)
         for score in SCORES:
             truth = getattr(setting.truth, score)
-            row = _held("", getattr(ours, score), truth)
-            row |= _held("fixed_", getattr(ours, score), getattr(fixed, score))
+            row = _held("", ours[score].interval, truth)
+            row |= _held("fixed_", ours[score].interval, getattr(fixed, score))
             if resampled:
                 row |= _held("percentile_", interval(getattr(draws, score)), truth)
             found[score].append(row)
@@ -183,7 +184,7 @@ def measure_errors(
                 )
                 for side in (0, 1)
             ]
-            normal = p_value(minus.point.disentangle, draws[0] - draws[1])
+            normal = p_value(minus["disentangle"].value, draws[0] - draws[1])
             before.append(normal is not None and normal < 1 - LEVEL)
     return asdict(setting) | {
         "null": null,
@@ -230,13 +231,14 @@ def measure_families(setting: Setting, sets: int, seed: int) -> dict[str, Any]:
     }
 
 
-def _ends(scored: ScoreEstimate, level: float) -> tuple[float, float]:
-    assert scored.spreads.disentangle is not None
-    assert scored.point.disentangle is not None
-    return scored.spreads.disentangle.limits(scored.point.disentangle, level)
+def _ends(scored: Estimates, level: float) -> tuple[float, float]:
+    both = scored["disentangle"]
+    assert both.spread is not None
+    assert both.value is not None
+    return both.spread.limits(both.value, level)
 
 
-def _outside(minus: ScoreEstimate, level: float) -> bool:
+def _outside(minus: Estimates, level: float) -> bool:
     low, high = _ends(minus, level)
     return not low <= 0 <= high
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.scoring.clusters import Clusters, Counts
-from evaluation.scoring.metrics import Scores
+from evaluation.scoring.interchange.metrics import Scores
 
 __all__ = [
     "Effects",

@@ -40,9 +40,11 @@ from validity_tables import PARTS, pages
 
 from evaluation.records.control_checks import CONTROL_CHECKS
 from evaluation.records.diagnosis import DIAGNOSTICS
+from evaluation.records.measured import INTERCHANGE
 from evaluation.records.run_folder import RunFolder
 from evaluation.records.run_records import RunRecords
-from evaluation.scoring.post_hoc import derive
+from evaluation.scoring.interchange.post_hoc import derive
+from evaluation.tracks import TRACKS
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_json, write_json
 from ravel.instance import Instance
@@ -76,7 +78,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _of_run(run: RunFolder, model: str | None) -> dict[str, Any]:
     instance = Instance.load(run.instance)
-    derived = derive(RunRecords(run))
+    derived = derive(RunRecords(run), TRACKS.get(INTERCHANGE))
     found = {
         "source": {
             "instance": instance.fingerprint[:12],

@@ -9,8 +9,10 @@ from typing import Any
 
 from validity_tables import enough
 
+from evaluation.records.measured import INTERCHANGE
 from evaluation.report.plots.canvas import COLUMN, PAGE, drawing, new_figure, saved
 from evaluation.report.plots.style import FLOOR_COLOUR, GRID, legend_below, styles
+from evaluation.tracks import TRACKS
 
 __all__ = ["draw_all"]
 
@@ -136,7 +138,7 @@ def _aggregation(found: Mapping[str, Any]) -> Any:
 
 def _selection(rows: Rows) -> Any:
     methods = list(dict.fromkeys(r["method"] for r in rows))
-    looks = styles(methods, own_colours=True)
+    looks = styles(methods, TRACKS.get(INTERCHANGE).floors, own_colours=True)
     figure = new_figure(COLUMN, 2.4)
     axes = figure.subplots()
     for method in methods:
@@ -161,7 +163,7 @@ def _planted(found: Mapping[str, Any]) -> Any:
     fits = found["fits"]
     figure = new_figure(PAGE, 2.9)
     named = [m for m in _SEEN if any(f["method"] == m for f in fits)]
-    looks = styles(named, own_colours=True)
+    looks = styles(named, TRACKS.get(INTERCHANGE).floors, own_colours=True)
     for axes, score in zip(
         figure.subplots(1, 3, sharex=True), ("disentangle", "cause", "isolate"), strict=True
     ):

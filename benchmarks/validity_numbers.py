@@ -20,13 +20,15 @@ from evaluation.judging.judge import judge
 from evaluation.judging.tolerance import tolerance_rules
 from evaluation.records.control_checks import read_control_checks
 from evaluation.records.diagnosis import DIAGNOSTICS, read_cell_diagnoses
+from evaluation.records.measured import INTERCHANGE
 from evaluation.records.planted import ILLUSION, TRUTH, PlantedRecord, read_planted
 from evaluation.records.run_folder import RunFolder
-from evaluation.records.scores import FLOORS, Outcome, ScoreRecord, read_averages, read_scores
-from evaluation.scoring.clusters import FloatArray, clusters_of, count
-from evaluation.scoring.intervals import intervals_of
-from evaluation.scoring.metrics import Rounding, isolate, scores
-from evaluation.scoring.post_hoc import Derived
+from evaluation.records.scores import Outcome, ScoreRecord, read_averages, read_scores
+from evaluation.scoring.clusters import FloatArray, clusters_of
+from evaluation.scoring.interchange.estimates import count, estimate_scores
+from evaluation.scoring.interchange.metrics import Rounding, isolate, scores
+from evaluation.scoring.interchange.post_hoc import Derived
+from evaluation.tracks import TRACKS
 from ravel.checking.audit import audit_tables
 from ravel.checking.dependence import bound_attributes, preferred, skews
 from ravel.checking.leaks import LEAK_CHECKS, find_leaks
@@ -108,7 +110,7 @@ def _sides(outcomes: Sequence[Outcome], target: str, by: str, same: SameValue) -
     for name, part in parts.items():
         kept = [o for o in part if o.attribute in common]
         if kept:
-            ends = intervals_of(kept, target).isolate
+            ends = estimate_scores(kept, target, clusters_of(kept))["isolate"].interval
             found[name] = {"isolate": isolate(kept, target).value, "interval": ends, "n": len(kept)}
     return found if len(found) == len(parts) else {}
 
@@ -162,14 +164,14 @@ def balance(run: RunFolder, derived: Derived) -> Rows:
         own = plain.get((record.method, record.generalisation))
         if own is None or not _is_total(record) or record.generalisation != "context":
             continue
-        if own.disentangle is None or record.disentangle is None:
+        if own.value("disentangle") is None or record.value("disentangle") is None:
             continue
         rows.append(
             {
                 "method": record.method,
-                "plain": own.disentangle,
-                "balanced": record.disentangle,
-                "interval": own.disentangle_interval,
+                "plain": own.value("disentangle"),
+                "balanced": record.value("disentangle"),
+                "interval": own.interval("disentangle"),
             }
         )
     return rows
@@ -192,8 +194,8 @@ def layers(files: Sequence[Path]) -> Rows:
             {
                 "entity_type": kind,
                 "layer": layer,
-                "cause": fmean(r.cause for r in group if r.cause is not None),
-                "isolate": fmean(r.isolate for r in group if r.isolate is not None),
+                "cause": fmean(r.value("cause") for r in group if r.value("cause") is not None),
+                "isolate": fmean(r.value("isolate") for r in group if r.value("isolate") is not None),
             }
             for (kind, layer), group in sorted(groups.items())
         ]
@@ -208,9 +210,14 @@ def instrument(run: RunFolder) -> dict[str, Any]:
         if r.method == "random_subspace" and (r.partition, r.source_kind) == ("val", "all"):
             sizes.setdefault(r.size, []).append(r)
     floors = [
-        {"method": r.method, "generalisation": r.generalisation, "cause": r.cause, "isolate": r.isolate}
+        {
+            "method": r.method,
+            "generalisation": r.generalisation,
+            "cause": r.value("cause"),
+            "isolate": r.value("isolate"),
+        }
         for r in read_averages(run.averages)
-        if _is_total(r) and r.method in FLOORS
+        if _is_total(r) and r.method in TRACKS.get(INTERCHANGE).floors
     ]
     return {
         "random": [{"size": size, **_means(group)} for size, group in sorted(sizes.items())],
@@ -241,7 +248,7 @@ def aggregation(run: RunFolder, instance: Instance) -> dict[str, Any]:
 
 
 def _outcomes(run: RunFolder, instance: Instance, cell: str) -> list[Outcome]:
-    return run.cell(cell).read_outcomes(TEST, len(instance.pairs(TEST)))
+    return run.cell(cell).read_outcomes(TEST, len(instance.pairs(TEST)), Outcome)
 
 
 def _macro(found: Mapping[str, Sequence[Outcome]], rounding: Rounding) -> float:
@@ -532,7 +539,7 @@ def diagnoses(run: RunFolder) -> dict[str, Any]:
     rows: Rows = []
     for path in sorted(run.path.glob(f"cells/*/{DIAGNOSTICS}")):
         for one in read_cell_diagnoses(path).diagnoses:
-            if one.method in FLOORS:
+            if one.method in TRACKS.get(INTERCHANGE).floors:
                 continue
             for check in one.checks:
                 results.setdefault(check.name, Counter())[check.result] += 1

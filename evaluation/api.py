@@ -46,6 +46,7 @@ __all__ = [
     "list_methods",
     "list_models",
     "list_presets",
+    "list_tracks",
     "load_featurizer",
     "model_fetch",
     "model_named_in",
@@ -98,6 +99,7 @@ if TYPE_CHECKING:
     from evaluation.suite.catalogue import method_rows as list_methods
     from evaluation.suite.catalogue import model_rows as list_models
     from evaluation.suite.catalogue import preset_rows as list_presets
+    from evaluation.suite.catalogue import track_rows as list_tracks
     from evaluation.suite.demo import run_demo as demo
     from evaluation.suite.folders import FitRequest, model_named_in, unfinished_fit
     from evaluation.suite.folders import build_folder as build
@@ -158,6 +160,7 @@ _PLACES: Mapping[str, str] = {
     "list_methods": "evaluation.suite.catalogue.method_rows",
     "list_models": "evaluation.suite.catalogue.model_rows",
     "list_presets": "evaluation.suite.catalogue.preset_rows",
+    "list_tracks": "evaluation.suite.catalogue.track_rows",
     "load_featurizer": "das.featurizers.storage.load_featurizer",
     "model_fetch": "das.models.fetching.fetch.fetch_model",
     "model_named_in": "evaluation.suite.folders.model_named_in",

@@ -107,7 +107,7 @@ def _root(
         typer.Option(
             "--plugin",
             metavar="FILE.py",
-            help="A file with a method, entity type, model family or control of your own; may be repeated.",
+            help="A file with a method, track, entity type, model family or control of your own; repeatable.",
         ),
     ] = None,
     version: Annotated[

@@ -71,19 +71,19 @@ def over_layers(instance: Instance, engine: Engine, out: Path) -> list[ScoreReco
 def plot_layers(records: list[ScoreRecord], stem: Path, title: str) -> list[Path]:
     """Draw cause over the layers, a curve per attribute with its intervals as thin bars."""
     by_layer = sorted(records, key=lambda record: Site.parse(record.site).layer)
-    looks = styles([record.attribute for record in records])
+    looks = styles([record.attribute for record in records], ())
     with drawing():
         figure = new_figure(4.2, 3.2)
         axes = figure.add_subplot(1, 1, 1)
         for attribute, style in looks.items():
-            own = [r for r in by_layer if r.attribute == attribute and r.cause is not None]
+            own = [r for r in by_layer if r.attribute == attribute and r.value("cause") is not None]
             layers = [Site.parse(record.site).layer for record in own]
-            causes = [record.cause for record in own]
+            causes = [record.value("cause") for record in own]
             look = {"marker": style.marker, "linestyle": style.line, "color": style.colour}
             axes.plot(layers, causes, label=attribute, **look)
             for layer, record in zip(layers, own, strict=True):
-                if record.cause_interval is not None:
-                    axes.vlines(layer, *record.cause_interval, color=style.colour, linewidth=0.8)
+                if record.interval("cause") is not None:
+                    axes.vlines(layer, *record.interval("cause"), color=style.colour, linewidth=0.8)
         axes.set(xlabel="layer", ylabel="cause of full_vector (val)", ylim=(-0.03, 1.03), title=title)
         axes.set_xticks(sorted({Site.parse(record.site).layer for record in records}))
         axes.grid(**GRID)

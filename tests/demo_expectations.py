@@ -22,7 +22,7 @@ def check_demo(folder: Path, *, attributes: int) -> None:
     assert len({score.attribute for score in scores}) == attributes
     for score in scores:
         if score.method == "no_op":
-            assert (score.cause, score.isolate) == (0, 1)
+            assert (score.value("cause"), score.value("isolate")) == (0, 1)
     for generalisation in ("context", "entity"):
         averages = _averages(folder, generalisation)
         assert set(averages) == METHODS
@@ -49,6 +49,6 @@ def _first_minus(
     """Return the interval of the first method's score minus the second's, on the same pairs."""
     for record in read_comparisons(folder / "comparisons.jsonl"):
         if {record.first, record.second} == {first, second} and record.generalisation == generalisation:
-            low, high = getattr(record, f"{score}_interval")
+            low, high = record.interval(score)
             return (low, high) if record.first == first else (-high, -low)
     raise AssertionError(f"no comparison of {first} with {second} on {generalisation}")

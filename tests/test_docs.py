@@ -37,7 +37,7 @@ from evaluation.config.suite import SuiteConfig
 from evaluation.records.breakdowns import BreakdownRecord
 from evaluation.records.control_checks import ControlCheck
 from evaluation.records.diagnosis import CellDiagnoses, Check, Diagnosis, Measure, PatchScore, Undiagnosed
-from evaluation.records.scores import AverageRecord, ComparisonRecord, Outcome, ScoreRecord
+from evaluation.records.scores import Outcome
 from evaluation.suite.grid import Cell
 from ravel.asking.prompts import fill
 from ravel.building import BuildConfig
@@ -388,9 +388,6 @@ class TestNames:
             ),
             ("cells/&lt;id&gt;/featurizer.json", [f.name for f in fields(FeaturizerHeader)]),
             ("cells/&lt;id&gt;/outcomes/", [f.name for f in fields(Outcome)]),
-            ("scores.jsonl", [f.name for f in fields(ScoreRecord)]),
-            ("averages.jsonl", [f.name for f in fields(AverageRecord) if not f.name.endswith("_interval")]),
-            ("comparisons.jsonl", [f.name for f in fields(ComparisonRecord)]),
             ("breakdowns.jsonl", [f.name for f in fields(BreakdownRecord)]),
             ("dependence.jsonl", [f.name for f in fields(Dependence)]),
             ("values.jsonl", [f.name for f in fields(Skew)]),

@@ -13,7 +13,7 @@ from evaluation.commands.printing import Result, print_rows
 __all__ = ["app"]
 
 app = typer.Typer(
-    no_args_is_help=True, help="What can be named: methods, models, entity types, controls, presets."
+    no_args_is_help=True, help="What can be named: methods, tracks, models, entity types, controls, presets."
 )
 
 
@@ -26,6 +26,17 @@ def methods() -> Result:
     """
     columns = {"method": "name", "summary": "summary", "learns from": "learns_from", "settings": "settings"}
     return _listed(api.list_methods(), columns)
+
+
+@app.command()
+@command
+def tracks() -> Result:
+    """List the tracks: what can be asked of a featurizer, with what is measured and by what is chosen.
+
+    Example: ravel list tracks
+    """
+    columns = {name: name for name in ("summary", "measures", "criterion", "references", "settings")}
+    return _listed(api.list_tracks(), {"track": "name", **columns})
 
 
 @app.command()

@@ -19,7 +19,7 @@ from evaluation.commands.flags import (
 )
 from evaluation.commands.printing import Result, keeping, shown_progress
 from evaluation.commands.printing.scores import print_scores
-from evaluation.scoring.metrics import Rounding
+from evaluation.scoring.interchange.metrics import Rounding
 from ravel.terms.schema import GENERALISATIONS, PARTITIONS
 
 __all__ = ["score"]

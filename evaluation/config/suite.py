@@ -8,21 +8,20 @@ from pydantic import Field, PositiveInt, field_validator, model_validator
 from typing_extensions import Self
 
 from evaluation.config.execution import ExecutionConfig
+from evaluation.config.judging import DEFAULT_LABEL_TOKENS, Judging
 from evaluation.config.target import TargetConfig, TargetSettings
 from ravel.common.config import Config
 from ravel.terms.schema import GENERALISATIONS, Generalisation
 
 __all__ = [
-    "DEFAULT_LABEL_TOKENS",
     "FREE",
     "GROWING",
     "MethodSpec",
     "SuiteBuild",
     "SuiteConfig",
+    "TrackSpec",
 ]
 
-DEFAULT_LABEL_TOKENS = 3
-"""Enough to tell most answers apart; an answer's later tokens are not compared."""
 GROWING = ("methods", "attributes", "sites", "sizes", "seeds", "generalisations")
 """Settings to which a later config of the same run may add entries: that adds cells and changes none."""
 FREE = (
@@ -58,6 +57,19 @@ class MethodSpec(Config):
     """Sizes of this method, where they are not the suite's: latents of a dictionary, say."""
 
 
+class TrackSpec(Config):
+    """What is asked of the featurizers that methods find."""
+
+    name: str = "interchange"
+    """As in `ravel list tracks`."""
+    config: dict[str, Any] = Field(default_factory=dict)
+    """Settings of the track; what is left out takes the track's default."""
+
+    def stated(self) -> dict[str, Any]:
+        """Return what ids and headers of cells say of it: of the first track nothing, as ever."""
+        return {} if self == TrackSpec() else {"track": self.name, "track_config": self.config}
+
+
 class InstanceSettings(Config):
     """Which instance a suite runs on."""
 
@@ -71,7 +83,7 @@ class InstanceSettings(Config):
 class SuiteConfig(TargetSettings, InstanceSettings):
     """The grid of methods, attributes, sites, sizes and seeds that `ravel run` works through."""
 
-    written_if_set = ("keep_sites",)
+    written_if_set = ("keep_sites", "track")
     fit_together: PositiveInt = 8
     """How many trainings at one site go on side by side; it changes the time, and on a CPU no bit of what
     comes out."""
@@ -110,6 +122,8 @@ class SuiteConfig(TargetSettings, InstanceSettings):
     control_methods: tuple[str, ...] | None = None
     """Methods that are controlled; None for those of the suite that learn from answers: from pairs or class
     labels."""
+    track: TrackSpec = TrackSpec()
+    """What is asked of the featurizers: a name, or a mapping with `name` and `config`."""
     execution: ExecutionConfig = ExecutionConfig()
     """How the cells are carried out: a name, or a mapping with `kind` and more."""
 
@@ -125,6 +139,12 @@ class SuiteConfig(TargetSettings, InstanceSettings):
         """Take a bare name for a way with its default settings."""
         return {"kind": value} if isinstance(value, str) else value
 
+    @field_validator("track", mode="before")
+    @classmethod
+    def _name_is_track(cls, value: Any) -> Any:
+        """Take a bare name for a track with its default settings."""
+        return {"name": value} if isinstance(value, str) else value
+
     @field_validator("methods", mode="before")
     @classmethod
     def _names_are_specs(cls, value: Any) -> Any:
@@ -132,6 +152,10 @@ class SuiteConfig(TargetSettings, InstanceSettings):
         if not isinstance(value, (list, tuple)):
             return value
         return tuple({"name": entry} if isinstance(entry, str) else entry for entry in value)
+
+    def judging(self) -> Judging:
+        """Return how outcomes are judged."""
+        return Judging(self.label_tokens, self.tolerance, self.track.config)
 
     def target(self) -> TargetConfig:
         """Return the target model that the suite names."""

@@ -16,9 +16,11 @@ from typing import Any
 
 import yaml
 
+from evaluation.records.measured import INTERCHANGE
 from evaluation.records.run_folder import RunFolder
 from evaluation.records.run_records import RunRecords
-from evaluation.records.scores import AverageRecord, ScoreRecord, set_apart
+from evaluation.records.scores import AverageRecord, ScoreRecord
+from evaluation.tracks import TRACKS
 from ravel.common.errors import SuiteError
 from ravel.common.folders import check_new_folder, new_folder
 from ravel.common.io import canonical_json, read_json, read_text, write_json
@@ -72,6 +74,12 @@ def saebench_results(run_path: Path, generalisation: Generalisation) -> dict[str
     """
     records = RunRecords.open(run_path)
     run = records.folder
+    if records.track != INTERCHANGE:
+        raise SuiteError(
+            expected=f"a run of the track {INTERCHANGE}, which SAEBench's schema is about",
+            came=f"one of {records.track}",
+            todo="give another run",
+        )
     suite, instance = _suite(run), Instance.load(run.instance)
     rows = _rows(records, generalisation)
     if not rows:
@@ -103,12 +111,12 @@ def _rows(run: RunRecords, generalisation: Generalisation) -> list[_Row]:
         record
         for record in run.averages or ()
         if (record.partition, record.generalisation, record.source_kind) == ("test", generalisation, "all")
-        and not set_apart(record.method)
+        and not TRACKS.get(INTERCHANGE).set_apart(record.method)
     ]
     scores = [record for record in run.chosen() if record.generalisation == generalisation]
     rows = []
     for macro in averages:
-        if macro.scope != "macro" or macro.disentangle is None:
+        if macro.scope != "macro" or macro.value("disentangle") is None:
             continue
         cells = _cells(run.folder, [record for record in scores if record.method == macro.method])
         if cells and all(isinstance(cell["config"].get("autoencoder"), dict) for cell in cells):
@@ -154,9 +162,9 @@ def _result(
 
 def _metrics(record: AverageRecord, name_of_mean: str) -> dict[str, float | None]:
     return {
-        name_of_mean: record.disentangle,
-        "cause_score": record.cause,
-        "isolation_score": record.isolate,
+        name_of_mean: record.value("disentangle"),
+        "cause_score": record.value("cause"),
+        "isolation_score": record.value("isolate"),
     }
 
 
@@ -245,11 +253,11 @@ def _unstructured(row: _Row, instance: Instance, generalisation: Generalisation)
             "note": _DISCLAIMER,
             "method": row.method,
             "held_out": generalisation,
-            "n_cause": row.macro.n_cause,
-            "n_isolate": row.macro.n_isolate,
-            "cause_interval": _listed(row.macro.cause_interval),
-            "isolate_interval": _listed(row.macro.isolate_interval),
-            "disentangle_interval": _listed(row.macro.disentangle_interval),
+            "n_cause": row.macro.n("cause"),
+            "n_isolate": row.macro.n("isolate"),
+            "cause_interval": _listed(row.macro.interval("cause")),
+            "isolate_interval": _listed(row.macro.interval("isolate")),
+            "disentangle_interval": _listed(row.macro.interval("disentangle")),
             "seeds": list(row.macro.seeds),
             "instance_fingerprint": instance.fingerprint,
             "cells": [

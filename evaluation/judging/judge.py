@@ -17,7 +17,7 @@ from das.engine.base.protocol import AnswerPair, Engine, PromptPair
 from das.engine.engines.answering import EngineAnswerer
 from das.featurizers.base import Featurizer
 from das.sites import Site
-from evaluation.config.suite import DEFAULT_LABEL_TOKENS
+from evaluation.config.judging import DEFAULT_LABEL_TOKENS
 from evaluation.judging.tolerance import ToleranceRule, tolerance_rules
 from evaluation.records.scores import Outcome
 from ravel.common.errors import SuiteError

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
-from das.engine.base.protocol import Engine
 from das.featurizers.base import Featurizer
-from evaluation.config.suite import DEFAULT_LABEL_TOKENS
-from evaluation.judging.judge import judge
-from evaluation.records.scores import ScoreRecord
-from evaluation.scoring.metrics import Rounding
+from evaluation.config.judging import DEFAULT_LABEL_TOKENS
+from evaluation.records.measured import INTERCHANGE
+from evaluation.records.scores import Outcome, ScoreRecord
+from evaluation.scoring.interchange.metrics import Rounding, scores
 from evaluation.scoring.scores import FeaturizerId, score_outcomes
+from evaluation.scoring.track import Judge, Track
 from ravel.common.errors import SuiteError, unknown_name
 from ravel.instance import Instance
 from ravel.terms.schema import Generalisation, Partition, split_name
@@ -34,14 +35,15 @@ class ScoreRequest:
     tolerance: bool = True
     """Let an answer that is close count where the attribute's matcher does."""
     rounding: Rounding = "none"
-    """`reference` rounds each template's accuracy to two decimals first."""
+    """`reference` rounds each template's accuracy to two decimals first; of interchange only."""
     allow_foreign: bool = False
     """Score a featurizer that was made with another model or instance."""
 
 
 def score_featurizer(
     instance: Instance,
-    engine: Engine,
+    track: Track[Any],
+    judge: Judge,
     featurizer: Featurizer,
     featurizer_id: FeaturizerId,
     request: ScoreRequest,
@@ -49,8 +51,14 @@ def score_featurizer(
 ) -> list[ScoreRecord]:
     """Judge a featurizer on one split, once, and score it for each target attribute of the request.
 
-    Raises SuiteError for an unknown attribute or a split without pairs.
+    Raises SuiteError for an unknown attribute, a split without pairs, and a rounding that the track has not.
     """
+    if request.rounding != "none" and track.name != INTERCHANGE:
+        raise SuiteError(
+            expected=f"scores of {INTERCHANGE}, the only track whose reference implementation rounds",
+            came=f"the track {track.name}",
+            todo="leave --rounding out",
+        )
     for attribute in request.attributes:
         if attribute not in instance.attributes:
             raise unknown_name(
@@ -58,27 +66,28 @@ def score_featurizer(
             )
     split = split_name(request.generalisation, request.partition)
     require_pairs(instance, split)
-    outcomes = judge(
-        instance,
-        split,
-        engine,
-        featurizer_id.site,
-        featurizer,
-        label_tokens=request.label_tokens,
-        tolerance=request.tolerance,
-        progress=progress,
-    )
-    return [
+    outcomes = judge.judge(instance, split, featurizer_id.site, featurizer, progress)
+    found = [
         score_outcomes(
             outcomes,
             attribute,
             featurizer_id,
+            track,
             generalisation=request.generalisation,
             partition=request.partition,
-            rounding=request.rounding,
         )
         for attribute in request.attributes
     ]
+    return [_rounded(record, outcomes, request.rounding) for record in found]
+
+
+def _rounded(record: ScoreRecord, outcomes: Sequence[Outcome], rounding: Rounding) -> ScoreRecord:
+    """Return a record with the values of this rounding, and the intervals that it had."""
+    if rounding == "none":
+        return record
+    rounded = scores(outcomes, record.attribute, rounding=rounding)
+    measures = {n: replace(found, value=getattr(rounded, n)) for n, found in record.measures.items()}
+    return replace(record, measures=measures)
 
 
 def require_pairs(instance: Instance, split: str) -> None:

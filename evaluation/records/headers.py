@@ -14,7 +14,7 @@ __all__ = ["SUITE_SCHEMA_VERSION", "read_cell_header", "read_environment", "swap
 
 SUITE_SCHEMA_VERSION = 1
 """Version of what a cell's header states, and part of its id."""
-_TEXTS = ("method", "attribute", "site", "model_fingerprint", "instance_fingerprint")
+_TEXTS = ("method", "attribute", "site", "track", "model_fingerprint", "instance_fingerprint")
 _FINGERPRINTS = ("model_fingerprint", "instance_fingerprint")
 
 
@@ -35,8 +35,9 @@ def read_cell_header(path: Path) -> dict[str, Any]:
         raise _unfit(path, f"refused {_shown(stated['refused'])}")
     if not _is_count(stated.get("swapped", 0)) or type(stated.get("seed", 0)) is not int:
         raise _unfit(path, f"swapped {_shown(stated.get('swapped'))}, seed {_shown(stated.get('seed'))}")
-    if not isinstance(stated.get("config", {}), dict):
-        raise _unfit(path, f"config {_shown(stated['config'])}")
+    for name in ("config", "track_config"):
+        if not isinstance(stated.get(name, {}), dict):
+            raise _unfit(path, f"{name} {_shown(stated[name])}")
     return stated
 
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from evaluation.records.headers import read_cell_header, read_environment
 from evaluation.records.lock import LOCK_FILE
-from evaluation.records.scores import Outcome, read_outcomes
+from evaluation.records.scores import JudgedCase
 from ravel.common.config import Config
 from ravel.common.durable import remove_parts
 from ravel.common.errors import SuiteError
@@ -29,6 +29,8 @@ from ravel.common.io import (
 )
 
 __all__ = ["CellFolder", "RunFolder"]
+
+Case = TypeVar("Case", bound=JudgedCase)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,23 +70,24 @@ class CellFolder:
         write_json(self.header, dict(header))
         remove_folder(self.checkpoint)
 
-    def write_outcomes(self, split: str, outcomes: Sequence[Outcome]) -> None:
+    def write_outcomes(self, split: str, outcomes: Sequence[JudgedCase]) -> None:
         """Write the outcomes of a split, wholly or not at all."""
         write_jsonl(self.outcomes(split), (outcome.to_json() for outcome in outcomes))
 
-    def judged(self, split: str, expected: int) -> bool:
+    def judged(self, split: str, expected: int, kind: type[JudgedCase]) -> bool:
         """Tell whether the outcomes of a split are there, as many as expected and each of them readable."""
         try:
-            return self.outcomes(split).is_file() and len(read_outcomes(self.outcomes(split))) == expected
+            return self.outcomes(split).is_file() and len(kind.read(self.outcomes(split))) == expected
         except SuiteError:
             return False
 
-    def read_outcomes(self, split: str, expected: int) -> list[Outcome]:
-        """Read the outcomes of a split. Raises SuiteError unless there are as many as expected."""
-        found = read_outcomes(self.outcomes(split))
+    def read_outcomes(self, split: str, expected: int, kind: type[Case]) -> list[Case]:
+        """Read the outcomes of a split, of a track's kind. Raises SuiteError unless there are as many as
+        expected."""
+        found = kind.read(self.outcomes(split))
         if len(found) != expected:
             raise SuiteError(
-                expected=f"{expected} outcomes in {self.outcomes(split)}, one per pair",
+                expected=f"{expected} outcomes in {self.outcomes(split)}, one per {kind.WORD}",
                 came=f"{len(found)}",
                 todo="remove that file and run the suite again; only the missing parts are done",
             )

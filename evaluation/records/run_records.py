@@ -5,20 +5,21 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 from evaluation.records.control_checks import CONTROL_CHECKS, ControlCheck, read_control_checks
 from evaluation.records.failures import Failure, read_failures
+from evaluation.records.measured import INTERCHANGE
 from evaluation.records.run_folder import RunFolder
 from evaluation.records.scores import (
     AverageRecord,
     ComparisonRecord,
-    Outcome,
+    JudgedCase,
     Refusal,
     ScoredKind,
     ScoreRecord,
     read_averages,
     read_comparisons,
-    read_outcomes,
     read_refusals,
     read_scores,
 )
@@ -27,6 +28,8 @@ from ravel.instance import Instance
 from ravel.terms.schema import Partition
 
 __all__ = ["RunRecords"]
+
+Case = TypeVar("Case", bound=JudgedCase)
 
 
 class RunRecords:
@@ -61,6 +64,11 @@ class RunRecords:
     def scores(self) -> list[ScoreRecord]:
         """All of `scores.jsonl`."""
         return read_scores(self.folder.scores)
+
+    @property
+    def track(self) -> str:
+        """The track of the scores, by name."""
+        return self.scores[0].track if self.scores else INTERCHANGE
 
     @cached_property
     def averages(self) -> list[AverageRecord] | None:
@@ -104,7 +112,7 @@ class RunRecords:
             and source_kind in (None, record.source_kind)
         ]
 
-    def outcomes(self, cell: str, split: str) -> list[Outcome] | None:
-        """Return what the model said in a cell on a split; None where that is not kept."""
+    def outcomes(self, cell: str, split: str, kind: type[Case]) -> list[Case] | None:
+        """Return what was judged in a cell on a split; None where that is not kept."""
         path = self.folder.cell(cell).outcomes(split)
-        return read_outcomes(path) if path.is_file() else None
+        return kind.read(path) if path.is_file() else None

@@ -4,22 +4,22 @@ torch-free."""
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
+from evaluation.records.measured import INTERCHANGE, Interval, Measured, MeasuredRecord, names_in
 from ravel.common.typed import Record
 from ravel.terms.schema import Generalisation, Partition, SourceKind
 
 __all__ = [
-    "ADDED_FLOORS",
     "CONTROL_MARK",
-    "FLOORS",
-    "NO_OP_DISENTANGLE",
     "SCORE_SCHEMA_VERSION",
     "AverageRecord",
     "ComparisonRecord",
     "Interval",
+    "JudgedCase",
     "Outcome",
     "Refusal",
     "ScoreRecord",
@@ -28,27 +28,17 @@ __all__ = [
     "is_control",
     "read_averages",
     "read_comparisons",
-    "read_outcomes",
     "read_refusals",
     "read_scores",
-    "set_apart",
 ]
 
 SCORE_SCHEMA_VERSION = 2
-ADDED_FLOORS: tuple[str, ...] = ("no_op", "full_vector", "random_subspace")
-"""Floors that make sense in every suite."""
-FLOORS: tuple[str, ...] = (*ADDED_FLOORS, "sae_reconstruction")
-"""Methods that learn nothing of the attribute: rows that bound every other row from below or, for cause, from
-above."""
 CONTROL_MARK = "~"
 """Stands between a method and the control it is under, in the names of rows: `mdas~labels_shuffled`."""
 _CONTROLLED = re.compile(rf"\w+{CONTROL_MARK}\w+")
-NO_OP_DISENTANGLE = 0.5
-"""What doing nothing scores: cause 0 and isolate 1. A lower score is worse than no intervention."""
 
 ScoredKind = SourceKind | Literal["all"]
 """Which pairs a score counts: those of one source kind, or all of them."""
-Interval = tuple[float, float]
 
 
 def control_row(method: str, control: str) -> str:
@@ -61,15 +51,43 @@ def is_control(method: str) -> bool:
     return _CONTROLLED.fullmatch(method) is not None
 
 
-def set_apart(method: str) -> bool:
-    """Tell whether a row can't be the best of a table: a floor, or a control."""
-    return method in FLOORS or is_control(method)
+class JudgedCase(Record):
+    """Base of outcomes: flat records of what was judged, and of the verdict on it; each track has its own."""
+
+    __slots__ = ()
+    WORD: ClassVar[str]
+    """What a case is called, in the singular."""
+    ID: ClassVar[str]
+    """The field by which a case is told from the others of its split."""
+    VERDICT: ClassVar[tuple[str, ...]]
+    """The fields that judging gives; all others are those of the case."""
+    attribute: str
+    base_template: str
+    base_entity: str
+
+    @property
+    def case_id(self) -> str:
+        """What is in the field `ID`."""
+        found: str = getattr(self, self.ID)
+        return found
+
+    def fault(self) -> str | None:
+        """Return what about the verdict can't be, in words; None if all is well."""
+        return None
+
+    @classmethod
+    def case_fields(cls, case: object) -> dict[str, Any]:
+        """Return the fields of a case, or of an outcome, without the verdict's."""
+        names = (field.name for field in fields(cls))  # type: ignore[arg-type]  # every subclass is a dataclass
+        return {name: getattr(case, name) for name in names if name not in cls.VERDICT}
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome(Record):
+class Outcome(JudgedCase):
     """What the model said for one pair after the interchange, judged against both answers; no target is
     assumed."""
+
+    WORD, ID, VERDICT = "pair", "pair_id", ("said_swapped", "said_unchanged")
 
     pair_id: str
     """The pair, as in the instance."""
@@ -88,10 +106,14 @@ class Outcome(Record):
     said_unchanged: bool
     """The answer was `if_unchanged`."""
 
+    def fault(self) -> str | None:
+        """Return what about the verdict can't be: both answers said."""
+        return "both answers said" if self.said_swapped and self.said_unchanged else None
+
 
 @dataclass(frozen=True, slots=True)
-class ScoreRecord(Record):
-    """One line of `scores.jsonl`. Scores are unrounded; None only with a count of 0."""
+class ScoreRecord(MeasuredRecord):
+    """One line of `scores.jsonl`. Scores are unrounded."""
 
     SCHEMA, ADDED = SCORE_SCHEMA_VERSION, ("source_kind",)
 
@@ -117,31 +139,18 @@ class ScoreRecord(Record):
     """What is held out."""
     partition: Partition
     """`val` or `test`."""
-    cause: float | None
-    """Share of the attribute's pairs that gave the source's answer, macro over templates."""
-    isolate: float | None
-    """Share of the other attributes' pairs that kept the base's answer, macro over templates, then
-    attributes."""
-    disentangle: float | None
-    """Mean of cause and isolate."""
-    n_cause: int
-    """Number of cause pairs."""
-    n_isolate: int
-    """Number of isolate pairs."""
-    cause_interval: Interval | None
-    """95 % interval, with entities and templates as clusters."""
-    isolate_interval: Interval | None
-    """95 % interval, with entities and templates as clusters."""
-    disentangle_interval: Interval | None
-    """95 % interval, with entities and templates as clusters."""
+    measures: Mapping[str, Measured]
+    """What its track measures, by name: of interchange `cause`, `isolate` and `disentangle`."""
     chosen: bool
     """True for the point that selection on validation pairs picked."""
     source_kind: ScoredKind = "all"
     """Which pairs count; a breakdown by kind is kept for chosen points on test pairs. New in version 2."""
+    track: str = INTERCHANGE
+    """What was asked of the featurizer."""
 
 
 @dataclass(frozen=True, slots=True)
-class AverageRecord(Record):
+class AverageRecord(MeasuredRecord):
     """One line of `averages.jsonl`: the chosen point of a method, averaged over seeds and, for `macro`,
     attributes."""
 
@@ -165,31 +174,21 @@ class AverageRecord(Record):
     """What is held out."""
     partition: Partition
     """`val` or `test`."""
-    cause: float | None
-    """Mean cause."""
-    isolate: float | None
-    """Mean isolate."""
-    disentangle: float | None
-    """Mean disentangle."""
-    n_cause: int
-    """Number of distinct cause pairs over the attributes."""
-    n_isolate: int
-    """Number of isolate judgements over the attributes (a pair serves as isolate pair of several targets)."""
-    cause_interval: Interval | None
-    """95 % interval, with what attributes and seeds share counted as shared."""
-    isolate_interval: Interval | None
-    """As `cause_interval`."""
-    disentangle_interval: Interval | None
-    """As `cause_interval`."""
+    measures: Mapping[str, Measured]
+    """Means, with what attributes and seeds share counted as shared. Cases are counted for each attribute: an
+    interchange pair serves as isolate pair of several."""
     source_kind: ScoredKind = "all"
     """Which pairs count. New in version 2."""
+    track: str = INTERCHANGE
+    """What was asked of the featurizers."""
 
 
 @dataclass(frozen=True, slots=True)
-class ComparisonRecord(Record):
+class ComparisonRecord(MeasuredRecord):
     """One line of `comparisons.jsonl`: macro average of `first` minus that of `second`, on the same pairs."""
 
-    SCHEMA, ADDED = SCORE_SCHEMA_VERSION, ("disentangle_p", "disentangle_p_adjusted")
+    SCHEMA, COUNTED = SCORE_SCHEMA_VERSION, False
+    UNLIKE = ("measures", "track", "tested", "p", "p_adjusted")
 
     schema_version: int
     """`SCORE_SCHEMA_VERSION` of the writer."""
@@ -207,23 +206,39 @@ class ComparisonRecord(Record):
     """What is held out."""
     partition: Partition
     """`val` or `test`."""
-    cause: float | None
-    """Difference of the macro averages."""
-    isolate: float | None
-    """Difference of the macro averages."""
-    disentangle: float | None
-    """Difference of the macro averages."""
-    cause_interval: Interval | None
-    """95 % interval of the paired difference; it excludes 0 where the two methods differ."""
-    isolate_interval: Interval | None
-    """As `cause_interval`."""
-    disentangle_interval: Interval | None
-    """As `cause_interval`."""
-    disentangle_p: float | None = None
-    """Two-sided p-value of no difference in disentangle, below 0.05 exactly if its interval excludes 0.
-    New in version 2."""
-    disentangle_p_adjusted: float | None = None
+    measures: Mapping[str, Measured]
+    """Differences of the macro averages; an interval excludes 0 where the two methods differ."""
+    tested: str = "disentangle"
+    """The measure that the p-values are of; on disk they bear its name, as `disentangle_p`."""
+    p: float | None = None
+    """Two-sided p-value of no difference, below 0.05 exactly if the interval excludes 0. New in version 2."""
+    p_adjusted: float | None = None
     """The same, adjusted for all comparisons of this split at once (Holm 1979). New in version 2."""
+    track: str = INTERCHANGE
+    """What was asked of the featurizers."""
+
+    def flat(self) -> dict[str, Any]:
+        """Return what of the measures stands in a line, p-values included."""
+        p_values = {f"{self.tested}_p": self.p, f"{self.tested}_p_adjusted": self.p_adjusted}
+        return MeasuredRecord.flat(self) | p_values
+
+    @classmethod
+    def _typed(cls, row: Mapping[str, Any], origin: str, but: tuple[str, ...]) -> dict[str, Any]:
+        # By its name: a class with slots is made twice, and a bare `super` would look for the first.
+        values = super(ComparisonRecord, cls)._typed(row, origin, but)
+        tested = cls._tested_in(row)
+        p_values = {"p": values.get(f"{tested}_p"), "p_adjusted": values.get(f"{tested}_p_adjusted")}
+        return values | {"tested": tested} | p_values
+
+    @classmethod
+    def _keys(cls, row: Mapping[str, Any]) -> dict[str, Any]:
+        p_values = (f"{cls._tested_in(row)}_p", f"{cls._tested_in(row)}_p_adjusted")
+        # Version 1 has none.
+        return super(ComparisonRecord, cls)._keys(row) | {key: float | None for key in p_values if key in row}
+
+    @staticmethod
+    def _tested_in(row: Mapping[str, Any]) -> str:
+        return next((name for name in names_in(row) if f"{name}_p" in row), "disentangle")
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,11 +252,6 @@ class Refusal(Record):
     """The target attribute."""
     reason: str
     """What the method expected and what it found."""
-
-
-def read_outcomes(path: Path) -> list[Outcome]:
-    """Read an outcomes file. Raises SuiteError naming the line that does not fit."""
-    return Outcome.read(path)
 
 
 def read_scores(path: Path) -> list[ScoreRecord]:

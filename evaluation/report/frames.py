@@ -3,33 +3,44 @@ and nothing is written."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evaluation.config.suite import SuiteConfig
+from evaluation.records.measured import Measured, MeasuredRecord
 from evaluation.records.run_records import RunRecords
-from evaluation.records.scores import AverageRecord, ComparisonRecord, Outcome, ScoreRecord
+from evaluation.records.scores import (
+    AverageRecord,
+    ComparisonRecord,
+    JudgedCase,
+    Outcome,
+    ScoreRecord,
+)
 from evaluation.report.tables import render
 from evaluation.report.tables.of_runs import table_of_runs
+from evaluation.tracks import TRACKS
 from ravel.common.errors import unknown_name
 from ravel.instance import ALL_SPLITS
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["OUTCOME_COLUMNS", "Run"]
+__all__ = ["Run", "outcome_columns"]
 
 _INTERVAL = "_interval"
 _POINT = ("cell", "method", "attribute", "site", "swapped", "seed")
 """What the header of a cell says of it, in the order of the first columns below."""
-OUTCOME_COLUMNS = (
-    *("cell", "method", "attribute", "site", "dim", "seed", "split"),
-    *("asked" if field.name == "attribute" else field.name for field in fields(Outcome)),
-)
-"""Columns of `Run.outcomes`: the cell's, with its target `attribute` (`*` if it serves all), then the pair's,
-with the attribute that its base template `asked` for."""
+
+
+def outcome_columns(kind: type[JudgedCase] = Outcome) -> list[str]:
+    """Return the columns of `Run.outcomes` for a track's kind of outcomes: the cell's, with its target
+    `attribute` (`*` if it serves all), then the outcome's, with the attribute that its base template `asked`
+    for."""
+    own = (field.name for field in fields(kind))  # type: ignore[arg-type]  # every kind is a dataclass
+    of_cell = ("cell", "method", "attribute", "site", "dim", "seed", "split")
+    return [*of_cell, *("asked" if name == "attribute" else name for name in own)]
 
 
 class Run:
@@ -60,7 +71,7 @@ class Run:
         Here and in the other frames an interval is two columns, as `cause_low` and `cause_high`. Raises
         SuiteError for a damaged file.
         """
-        return _frame(ScoreRecord, self._records.scores)
+        return self._frame(ScoreRecord, self._records.scores)
 
     def averages(self) -> pd.DataFrame:
         """Return `averages.jsonl`: chosen points averaged over seeds, per attribute and over all of them.
@@ -68,7 +79,7 @@ class Run:
         Its columns are those of `AverageRecord`; a run without the file has no row. Raises SuiteError for a
         damaged file.
         """
-        return _frame(AverageRecord, self._records.averages or ())
+        return self._frame(AverageRecord, self._records.averages or ())
 
     def comparisons(self) -> pd.DataFrame:
         """Return `comparisons.jsonl`: paired differences between methods.
@@ -76,41 +87,50 @@ class Run:
         Its columns are those of `ComparisonRecord`; a run without the file has no row. Raises SuiteError for
         a damaged file.
         """
-        return _frame(ComparisonRecord, self._records.comparisons)
+        return self._frame(ComparisonRecord, self._records.comparisons)
 
     def outcomes(self, split: str | None = None) -> pd.DataFrame:
-        """Return what the model said, a row per cell and judged pair, of one split or of all.
+        """Return what was judged, a row per cell and case, of one split or of all.
 
-        The columns are `OUTCOME_COLUMNS`. A cell is judged on the test splits only where it was chosen; cells
-        of controls are not among these. Raises SuiteError for an unknown split and a damaged file.
+        The columns are `outcome_columns` of the track's outcomes. A cell is judged on the test splits only
+        where it was chosen; cells of controls are not among these. Raises SuiteError for an unknown split and
+        a damaged file.
         """
         import pandas as pd
 
         if split is not None and split not in ALL_SPLITS:
             raise unknown_name("split", split, ALL_SPLITS)
-        return pd.DataFrame(list(self._outcome_rows(split)), columns=list(OUTCOME_COLUMNS))
+        kind = TRACKS.get(self._records.track).outcome
+        return pd.DataFrame(list(self._outcome_rows(split, kind)), columns=outcome_columns(kind))
 
-    def _outcome_rows(self, wanted: str | None) -> Iterator[tuple[Any, ...]]:
-        names = [field.name for field in fields(Outcome)]
+    def _outcome_rows(self, wanted: str | None, kind: type[JudgedCase]) -> Iterator[tuple[Any, ...]]:
+        names = [field.name for field in fields(kind)]  # type: ignore[arg-type]  # every kind is a dataclass
         for header in self._records.folder.finished_cells():
             point = tuple(header.get(name) for name in _POINT)
             for split in ALL_SPLITS if wanted is None else (wanted,):
-                for outcome in self._records.outcomes(header["cell"], split) or ():
+                for outcome in self._records.outcomes(header["cell"], split, kind) or ():
                     values = (getattr(outcome, name) for name in names)
                     yield (*point, split, *values)
+
+    def _frame(self, kind: type[MeasuredRecord], rows: Sequence[MeasuredRecord]) -> pd.DataFrame:
+        first, track = self._records.scores[0], TRACKS.get(self._records.track)
+        counted = first.measures if kind.COUNTED else {n: Measured(None) for n in first.measures}
+        blank: dict[str, Any] = {field.name: None for field in fields(kind)}  # type: ignore[arg-type]
+        blank |= {"measures": counted, "track": track.name}
+        if "tested" in blank:
+            blank["tested"] = track.criterion
+        return _frame(rows, kind(**blank))
 
     def _repr_html_(self) -> str:
         """Return the main table, as a notebook shows it."""
         return render(table_of_runs([self.folder]), "html")
 
 
-def _frame(
-    record: type[ScoreRecord] | type[AverageRecord] | type[ComparisonRecord],
-    rows: Iterable[ScoreRecord | AverageRecord | ComparisonRecord],
-) -> pd.DataFrame:
+def _frame(rows: Sequence[MeasuredRecord], blank: MeasuredRecord) -> pd.DataFrame:
+    """Return a row per record; where there is none, the columns are those of `blank`."""
     import pandas as pd
 
-    columns = [column for field in fields(record) for column in _columns(field.name)]
+    columns = [column for name in (rows or [blank])[0].to_json() for column in _columns(name)]
     return pd.DataFrame([_values(row) for row in rows], columns=columns)
 
 
@@ -121,9 +141,8 @@ def _columns(name: str) -> tuple[str, ...]:
     return (f"{score}_low", f"{score}_high")
 
 
-def _values(row: ScoreRecord | AverageRecord | ComparisonRecord) -> list[Any]:
+def _values(row: MeasuredRecord) -> list[Any]:
     values: list[Any] = []
-    for field in fields(row):
-        value = getattr(row, field.name)
-        values += (value or (None, None)) if field.name.endswith(_INTERVAL) else (value,)
+    for name, value in row.to_json().items():
+        values += (value or (None, None)) if name.endswith(_INTERVAL) else (value,)
     return values

@@ -11,14 +11,15 @@ from typing import Any
 from evaluation.records.overlaps import EntanglementRecord
 from evaluation.records.run_folder import RunFolder
 from evaluation.records.run_records import RunRecords
-from evaluation.records.scores import ScoreRecord
+from evaluation.records.scores import Outcome, ScoreRecord
 from evaluation.report.angles import angle_records, read_parts
 from evaluation.report.plots import PLOTS, PlotInputs, TrainingLog, write_plots
 from evaluation.report.tables import write_tables
 from evaluation.report.tables.means import averages_without_outcomes
 from evaluation.report.tables.of_runs import tables_of_run
-from evaluation.scoring.entanglement import entanglement_records
-from evaluation.scoring.post_hoc import read_derived, write_derived
+from evaluation.scoring.interchange.entanglement import entanglement_records
+from evaluation.scoring.interchange.post_hoc import read_derived, write_derived
+from evaluation.tracks import TRACKS
 from ravel.common.errors import SuiteError, unknown_name
 from ravel.common.io import read_jsonl, write_jsonl
 from ravel.terms.schema import split_name
@@ -41,13 +42,15 @@ def publish_tables(run: RunFolder) -> list[Path]:
     The numbers behind those of balanced scores and of dependence go into the run's folder, as JSON Lines.
     """
     records = RunRecords(run)
-    return write_tables(tables_of_run(records, write_derived(records)), run.tables)
+    derived = write_derived(records, TRACKS.get(records.track))
+    return write_tables(tables_of_run(records, derived), run.tables)
 
 
 def publish_plots(
     run: RunFolder, folder: Path | None = None, names: Sequence[str] | None = None
 ) -> list[Path]:
-    """Write the figures of these names (by default all) into `folder` (by default the run's `plots/`).
+    """Write the figures of these names (by default all) that the run's track has into `folder` (by default
+    the run's `plots/`).
 
     The numbers behind the heat maps go beside them, as `entanglement.jsonl` and `angles.jsonl`. Returns the
     paths of the figures; raises SuiteError for an unknown name.
@@ -81,18 +84,20 @@ def draw_run(run_path: Path, out: Path | None = None, names: Sequence[str] | Non
 
 def plot_inputs(run: RunFolder, names: Sequence[str] | None = None) -> PlotInputs:
     """Read from a run what the figures of these names (by default all) are drawn from."""
-    wanted = set(PLOTS if names is None else names)
     records = RunRecords(run)
+    track = TRACKS.get(records.track)
+    wanted = set(track.plots if names is None else names) & set(track.plots)
     chosen = records.chosen()
     cells = [run.cell(cell) for cell in sorted({record.cell for record in chosen})]
     averages = records.averages
     return PlotInputs(
         scores=records.scores,
-        averages=averages_without_outcomes(chosen) if averages is None else averages,
+        averages=averages_without_outcomes(chosen, track.criterion) if averages is None else averages,
         entanglement=_entanglement(records) if "entanglement" in wanted else (),
-        dependence=read_derived(records).dependence if "entanglement" in wanted else (),
+        dependence=read_derived(records, track).dependence if "entanglement" in wanted else (),
         angles=angle_records(read_parts([cell.path for cell in cells])) if "angles" in wanted else (),
         logs=_logs(run, chosen) if "training" in wanted else (),
+        track=track,
     )
 
 
@@ -104,7 +109,7 @@ def _entanglement(run: RunRecords) -> list[EntanglementRecord]:
         served.setdefault((record.cell, split), []).append(record)
     records: list[EntanglementRecord] = []
     for (cell, split), group in served.items():
-        outcomes = run.outcomes(cell, split)
+        outcomes = run.outcomes(cell, split, Outcome)
         if outcomes is None:
             continue
         one = group[0]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from evaluation.config.preset import MEAN_OVER_ATTRIBUTES, SCORES, Preset, Published, Score
 from evaluation.records.scores import AverageRecord, ScoreRecord
-from evaluation.scoring.metrics import mean
+from evaluation.scoring.mean import mean
 
 __all__ = ["PublishedRow", "beside_published", "published_markdown"]
 
@@ -66,13 +66,16 @@ def _row(published: Published, score: Score, value: float, scores: Sequence[Scor
     candidates = [r for r in scores if (r.partition == "val" or r.chosen) and _fits(r, published)]
     if not candidates:
         return PublishedRow(published, score, value)
-    nearest = min(
-        candidates, key=lambda r: (_distance(r, published), r.partition != "test", -(r.disentangle or 0.0))
-    )
+    nearest = min(candidates, key=lambda r: _preference(r, published))
     point = (nearest.size, nearest.site, nearest.partition)
-    seeds = [getattr(r, score) for r in candidates if (r.size, r.site, r.partition) == point]
+    seeds = [r.value(score) for r in candidates if (r.size, r.site, r.partition) == point]
     ours = mean([found for found in seeds if found is not None])
     return PublishedRow(published, score, value, ours, *point)
+
+
+def _preference(record: ScoreRecord, published: Published) -> tuple[int, bool, float]:
+    worse = -(record.value("disentangle") or 0.0)
+    return _distance(record, published), record.partition != "test", worse
 
 
 def _fits(record: ScoreRecord, published: Published) -> bool:
@@ -92,7 +95,7 @@ def _mean_row(
     wanted = ("macro", "test", "all", published.method, published.generalisation)
     for r in averages:
         if (r.scope, r.partition, r.source_kind, r.method, r.generalisation) == wanted:
-            return PublishedRow(published, score, value, getattr(r, score), partition="test")
+            return PublishedRow(published, score, value, r.value(score), partition="test")
     return PublishedRow(published, score, value)
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from evaluation.records.scores import FLOORS, AverageRecord, ComparisonRecord, Outcome, ScoreRecord
+from evaluation.records.scores import AverageRecord, ComparisonRecord, JudgedCase, ScoreRecord
 from evaluation.scoring.clusters import clusters_of
 from evaluation.scoring.scores import FeaturizerId, score_kinds, score_outcomes
-from evaluation.scoring.selection import Point, choose_point, criterion_of
+from evaluation.scoring.selection import Point, choose_point
 from evaluation.scoring.summary import SplitContext, seed_outcomes_of, split_averages
+from evaluation.scoring.track import Track
 from ravel.instance import Instance
 from ravel.terms.schema import Generalisation, Partition, split_name
 
@@ -46,15 +48,17 @@ class CellScorer:
         self,
         cells: Sequence[ScoredCell],
         instance: Instance,
+        track: Track[Any],
         *,
         attributes: Sequence[str],
         generalisations: Sequence[Generalisation],
-        outcomes: Callable[[str, str], Sequence[Outcome]],
+        outcomes: Callable[[str, str], Sequence[JudgedCase]],
     ) -> None:
-        """`outcomes` returns what the model said in a cell, given by its id, on a split; it is asked only for
-        splits that have pairs."""
+        """`outcomes` returns what was judged in a cell, given by its id, on a split; it is asked only for
+        splits that have cases."""
         self._cells = {cell.id.cell: cell for cell in cells}
         self._instance = instance
+        self._track = track
         self._attributes = attributes
         self._generalisations = generalisations
         self._outcomes = outcomes
@@ -70,7 +74,10 @@ class CellScorer:
             for generalisation in self._generalisations:
                 for record in self._records(cell, generalisation, "val", ()):
                     candidates[record.method, record.attribute][cell.point].append(record)
-        points = {key: choose_point(found, by=criterion_of(key[0])) for key, found in candidates.items()}
+        points = {
+            key: choose_point(found, self._track, by=self._track.criterion_of(key[0]))
+            for key, found in candidates.items()
+        }
         return {(method, a): self._at(method, a, point) for (method, a), point in points.items()}
 
     def validation_scores(self) -> list[ScoreRecord]:
@@ -83,16 +90,16 @@ class CellScorer:
         ]
 
     def scores(self, choice: Mapping[tuple[str, str], Sequence[str]]) -> list[ScoreRecord]:
-        """Return the score records of all cells in the order of `scores.jsonl`: on validation pairs and, of
-        chosen cells and floors, on test pairs; where a cell is chosen, by kind of source too."""
+        """Return the score records of all cells in the order of `scores.jsonl`: on validation cases and, of
+        chosen cells and references, on test cases; where a cell is chosen, by kind of source too."""
         chosen = {(cell, attribute) for (_, attribute), cells in choice.items() for cell in cells}
-        tested = {cell for cell, _ in chosen}
+        tested, floors = {cell for cell, _ in chosen}, self._track.floors
         records = [
             record
             for cell in self._cells.values()
             for generalisation in self._generalisations
             for partition in _SCORED
-            if partition == "val" or cell.id.cell in tested or cell.id.method in FLOORS
+            if partition == "val" or cell.id.cell in tested or cell.id.method in floors
             for record in self._records(cell, generalisation, partition, chosen)
         ]
         return sorted(records, key=_order)
@@ -107,7 +114,7 @@ class CellScorer:
         for generalisation in self._generalisations:
             for partition in _SCORED:
                 split = split_name(generalisation, partition)
-                if chosen and self._instance.pairs(split):
+                if chosen and self._track.cases(self._instance, split):
                     found = self._averages(chosen, generalisation, partition)
                     averages += found[0]
                     comparisons += found[1]
@@ -121,11 +128,12 @@ class CellScorer:
     ) -> tuple[list[AverageRecord], list[ComparisonRecord]]:
         split = split_name(generalisation, partition)
         context = SplitContext(
+            track=self._track,
             entity_type=self._instance.entity_type,
             model=next(iter(self._cells.values())).id.model,
             generalisation=generalisation,
             partition=partition,
-            clusters=clusters_of(self._instance.pairs(split)),
+            clusters=clusters_of(self._track.cases(self._instance, split)),
         )
         seed_outcomes = seed_outcomes_of(
             chosen,
@@ -151,14 +159,14 @@ class CellScorer:
         partition: Partition,
         chosen: Collection[tuple[str, str]],
     ) -> Iterator[ScoreRecord]:
-        """Yield the records of one cell on one split, per attribute that it serves; none without pairs."""
+        """Yield the records of one cell on one split, per attribute that it serves; none without cases."""
         split = split_name(generalisation, partition)
-        if not self._instance.pairs(split):
+        if not self._track.cases(self._instance, split):
             return
         outcomes = self._outcomes(cell.id.cell, split)
         for attribute in self._served(cell):
             own = (cell.id.cell, attribute) in chosen
-            found = (outcomes, attribute, cell.id)
+            found = (outcomes, attribute, cell.id, self._track)
             if own and partition == "test":
                 yield from score_kinds(*found, generalisation=generalisation, partition=partition)
             else:

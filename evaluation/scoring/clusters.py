@@ -1,4 +1,4 @@
-"""Pairs counted by entity and template, the clusters within which they succeed and fail together; it knows no
+"""Cases counted by entity and template, the clusters within which they succeed and fail together; it knows no
 score and no method.
 
 Entities are clusters over the whole split, templates within their attribute. The source entity is no cluster.
@@ -13,10 +13,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.records.scores import Outcome
 from ravel.common.errors import SuiteError
 
-__all__ = ["Clustered", "Clusters", "Counts", "FloatArray", "IntArray", "clusters_of", "count"]
+__all__ = ["Clustered", "Clusters", "Counts", "FloatArray", "IntArray", "clusters_of"]
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -101,14 +100,3 @@ def clusters_of(pairs: Sequence[Clustered]) -> Clusters:
         entities=tuple(sorted({p.base_entity for p in pairs})),
         templates=tuple(sorted({(p.attribute, p.base_template) for p in pairs})),
     )
-
-
-def count(outcomes: Sequence[Outcome], target: str, clusters: Clusters) -> Counts:
-    """Count outcomes, and those that are as the target attribute asks for: swapped where the pair asks for
-    it, unchanged elsewhere.
-
-    Raises SuiteError for an outcome of another cluster.
-    """
-    cells = clusters.cells(outcomes)
-    right = [o.said_swapped if o.attribute == target else o.said_unchanged for o in outcomes]
-    return Counts(clusters.counted(cells), clusters.counted(cells[np.array(right, dtype=bool)]))

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from das.sites import Site
-from evaluation.records.scores import SCORE_SCHEMA_VERSION, Outcome, ScoredKind, ScoreRecord
+from evaluation.records.scores import SCORE_SCHEMA_VERSION, JudgedCase, ScoredKind, ScoreRecord
 from evaluation.scoring.clusters import clusters_of
-from evaluation.scoring.intervals import estimate_scores
-from evaluation.scoring.metrics import Rounding, scores
-from ravel.terms.schema import SOURCE_KINDS, Generalisation, Partition
+from evaluation.scoring.intervals import measured
+from evaluation.scoring.track import Track
+from ravel.terms.schema import Generalisation, Partition
 
 __all__ = ["FeaturizerId", "of_kind", "score_kinds", "score_outcomes"]
+
+Case = TypeVar("Case", bound=JudgedCase)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,24 +39,19 @@ class FeaturizerId:
 
 
 def score_outcomes(
-    outcomes: Sequence[Outcome],
+    outcomes: Sequence[JudgedCase],
     attribute: str,
     featurizer_id: FeaturizerId,
+    track: Track[Any],
     *,
     generalisation: Generalisation,
     partition: Partition,
-    rounding: Rounding = "none",
     chosen: bool = False,
     source_kind: ScoredKind = "all",
 ) -> ScoreRecord:
-    """Score one target attribute on the outcomes of a split, judged already; intervals are those of the
-    unrounded scores. Only outcomes of `source_kind` count."""
-    counted = of_kind(outcomes, source_kind)
-    scored = estimate_scores(counted, attribute, clusters_of(outcomes))
-    values, point = scored.fields(), scored.point
-    if rounding != "none":
-        rounded = scores(counted, attribute, rounding=rounding)
-        values |= {"cause": rounded.cause, "isolate": rounded.isolate, "disentangle": rounded.disentangle}
+    """Score one target attribute on the outcomes of a split, judged already. Only outcomes of `source_kind`
+    count."""
+    scored = track.estimate(of_kind(outcomes, source_kind), attribute, clusters_of(outcomes))
     return ScoreRecord(
         schema_version=SCORE_SCHEMA_VERSION,
         cell=featurizer_id.cell,
@@ -66,41 +64,43 @@ def score_outcomes(
         seed=featurizer_id.seed,
         generalisation=generalisation,
         partition=partition,
-        n_cause=point.n_cause,
-        n_isolate=point.n_isolate,
+        measures=measured(scored),
         chosen=chosen,
         source_kind=source_kind,
-        **values,
+        track=track.name,
     )
 
 
 def score_kinds(
-    outcomes: Sequence[Outcome],
+    outcomes: Sequence[JudgedCase],
     attribute: str,
     featurizer_id: FeaturizerId,
+    track: Track[Any],
     *,
     generalisation: Generalisation,
     partition: Partition,
 ) -> list[ScoreRecord]:
-    """Return the score of a chosen point, then that of each kind of source that has pairs."""
+    """Return the score of a chosen point, then that of each kind of source that has cases."""
 
     def of(kind: ScoredKind) -> ScoreRecord:
         return score_outcomes(
             outcomes,
             attribute,
             featurizer_id,
+            track,
             generalisation=generalisation,
             partition=partition,
             chosen=True,
             source_kind=kind,
         )
 
-    by_kind = [of(kind) for kind in SOURCE_KINDS]
-    return [of("all"), *(record for record in by_kind if record.n_cause or record.n_isolate)]
+    by_kind = [of(kind) for kind in track.kinds]
+    return [of("all"), *(record for record in by_kind if record.cases)]
 
 
-def of_kind(outcomes: Sequence[Outcome], source_kind: ScoredKind) -> Sequence[Outcome]:
-    """Return the outcomes whose sources are of a kind, all of them for `all`."""
+def of_kind(outcomes: Sequence[Case], source_kind: ScoredKind) -> Sequence[Case]:
+    """Return the outcomes whose sources are of a kind, all of them for `all`; only those of interchange have
+    another."""
     if source_kind == "all":
         return outcomes
-    return [outcome for outcome in outcomes if outcome.source_kind == source_kind]
+    return [outcome for outcome in outcomes if getattr(outcome, "source_kind", "all") == source_kind]

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any
 
 from das.sites import Site
 from evaluation.records.scores import ScoreRecord
-from evaluation.scoring.metrics import mean
+from evaluation.scoring.mean import mean
+from evaluation.scoring.track import Track
 from ravel.common.errors import SuiteError
 
-__all__ = ["Criterion", "Point", "choose_point", "criterion_of", "validation_score"]
-
-Criterion = Literal["disentangle", "cause"]
+__all__ = ["Point", "choose_point", "validation_score"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,17 +27,8 @@ class Point:
     """The method's config as canonical JSON."""
 
 
-def criterion_of(method: str) -> Criterion:
-    """Return by which score the points of a method are chosen."""
-    # The row that says how much can be brought at all must be the most that can be brought.
-    return "cause" if method == "full_vector" else "disentangle"
-
-
-def choose_point(
-    candidates: Mapping[Point, Sequence[ScoreRecord]], *, by: Criterion = "disentangle"
-) -> Point:
-    """Return the point with the highest mean disentangle (or cause, for a ceiling of cause) on validation
-    pairs.
+def choose_point(candidates: Mapping[Point, Sequence[ScoreRecord]], track: Track[Any], *, by: str) -> Point:
+    """Return the point with the best mean of a measure on validation cases.
 
     Generalisations and seeds weigh alike. Ties go to the smaller size, then to the lower layer, then to the
     setting and site that come first as text. A lone point is returned as it is, for there is nothing to
@@ -55,18 +45,19 @@ def choose_point(
         raise SuiteError(
             expected="validation scores to choose site and size by",
             came=f"none for any of {len(candidates)} candidates",
-            todo="use an instance with cause and isolate pairs to validate on, or fix one site and size",
+            todo=f"use an instance with {track.validated_by} to validate on, or fix one site and size",
         )
-    return min(known, key=lambda point: (-known[point], *_preference(point)))
+    return min(known, key=lambda point: (-track.merit(by, known[point]), *_preference(point)))
 
 
-def validation_score(records: Sequence[ScoreRecord], *, by: Criterion = "disentangle") -> float | None:
-    """Return the mean score of a point's records over generalisations and seeds, or None if there is none.
+def validation_score(records: Sequence[ScoreRecord], *, by: str) -> float | None:
+    """Return the mean of a measure of a point's records over generalisations and seeds, or None if there is
+    none.
 
     Raises SuiteError if a record is not of the `val` partition.
     """
     _refuse_test(records)
-    found = [record.disentangle if by == "disentangle" else record.cause for record in records]
+    found = [record.value(by) for record in records]
     return mean([score for score in found if score is not None])
 
 

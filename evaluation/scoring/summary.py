@@ -6,20 +6,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import TypeVar
+from typing import Any, Generic, TypeVar
 
 from evaluation.records.scores import (
     SCORE_SCHEMA_VERSION,
     AverageRecord,
     ComparisonRecord,
-    Outcome,
+    JudgedCase,
     ScoredKind,
 )
 from evaluation.scoring.averages import Macro, average_attributes, mean_over_seeds
 from evaluation.scoring.clusters import Clusters
-from evaluation.scoring.intervals import ScoreEstimate, difference, holm
+from evaluation.scoring.intervals import Estimates, difference, holm, measured
 from evaluation.scoring.scores import of_kind
-from ravel.terms.schema import SOURCE_KINDS, Generalisation, Partition
+from evaluation.scoring.track import Track
+from ravel.terms.schema import Generalisation, Partition
 
 __all__ = [
     "MethodEstimate",
@@ -34,12 +35,15 @@ __all__ = [
 ]
 
 Cell = TypeVar("Cell")
+Case = TypeVar("Case", bound=JudgedCase)
 
 
 @dataclass(frozen=True, slots=True)
 class SplitContext:
     """The split that is summed up, and what all methods share on it."""
 
+    track: Track[Any]
+    """What was asked."""
     entity_type: str
     """As in the instance."""
     model: str
@@ -49,13 +53,13 @@ class SplitContext:
     partition: Partition
     """`val` or `test`."""
     clusters: Clusters
-    """Those of all pairs of the split, whichever of them count."""
+    """Those of all cases of the split, whichever of them count."""
     source_kind: ScoredKind = "all"
-    """Which pairs of the split count."""
+    """Which cases of the split count."""
 
 
 @dataclass(frozen=True, slots=True)
-class SeedOutcomes:
+class SeedOutcomes(Generic[Case]):
     """What the model said in the chosen cells of one method and attribute, one cell per seed."""
 
     method: str
@@ -64,26 +68,26 @@ class SeedOutcomes:
     """The target attribute."""
     seeds: tuple[int, ...]
     """The seeds, in the order of `read`'s results."""
-    read: Callable[[], Sequence[Sequence[Outcome]]]
+    read: Callable[[], Sequence[Sequence[Case]]]
     """Reads the outcomes on the split, one list per seed; called when they are needed, so that few are in
     memory at a time."""
 
-    def of_kind(self, kind: ScoredKind) -> SeedOutcomes:
-        """Return the same of the pairs whose sources are of a kind."""
+    def of_kind(self, kind: ScoredKind) -> SeedOutcomes[Case]:
+        """Return the same of the cases whose sources are of a kind."""
         return replace(self, read=lambda: [of_kind(outcomes, kind) for outcomes in self.read()])
 
 
 def seed_outcomes_of(
     chosen: Mapping[tuple[str, str], Sequence[Cell]],
     seed: Callable[[Cell], int],
-    read: Callable[[Cell], Sequence[Outcome]],
-) -> list[SeedOutcomes]:
+    read: Callable[[Cell], Sequence[Case]],
+) -> list[SeedOutcomes[Case]]:
     """Return the outcomes on one split of each (method, attribute) of `chosen`, in its order.
 
     `chosen` holds a cell per seed, in whatever form `seed` and `read` take one; the outcomes are read late.
     """
 
-    def reader(cells: Sequence[Cell]) -> Callable[[], list[Sequence[Outcome]]]:
+    def reader(cells: Sequence[Cell]) -> Callable[[], list[Sequence[Case]]]:
         return lambda: [read(cell) for cell in cells]
 
     return [
@@ -98,7 +102,7 @@ class MethodEstimate:
 
     method: str
     """As on the command line."""
-    attributes: Mapping[str, ScoreEstimate]
+    attributes: Mapping[str, Estimates]
     """Mean over seeds, by target attribute."""
     seeds: Mapping[str, tuple[int, ...]]
     """The seeds behind each."""
@@ -106,13 +110,21 @@ class MethodEstimate:
     """Mean over the attributes."""
 
 
-def estimate_methods(seed_outcomes: Sequence[SeedOutcomes], clusters: Clusters) -> list[MethodEstimate]:
+def estimate_methods(
+    seed_outcomes: Sequence[SeedOutcomes[Case]], split: SplitContext
+) -> list[MethodEstimate]:
     """Score every method, in the order in which methods first appear."""
-    return estimate_methods_by(lambda e: mean_over_seeds(e.read(), e.attribute, clusters), seed_outcomes)
+    return estimate_methods_by(
+        lambda e: mean_over_seeds(e.read(), e.attribute, split.clusters, split.track),
+        seed_outcomes,
+        split.track.criterion,
+    )
 
 
 def estimate_methods_by(
-    score: Callable[[SeedOutcomes], ScoreEstimate], seed_outcomes: Sequence[SeedOutcomes]
+    score: Callable[[SeedOutcomes[Case]], Estimates],
+    seed_outcomes: Sequence[SeedOutcomes[Case]],
+    criterion: str,
 ) -> list[MethodEstimate]:
     """Do what `estimate_methods` does with another score of a method and attribute."""
     estimates = []
@@ -120,23 +132,23 @@ def estimate_methods_by(
         own = [e for e in seed_outcomes if e.method == method]
         attributes = {e.attribute: score(e) for e in own}
         seeds = {e.attribute: e.seeds for e in own}
-        estimates.append(MethodEstimate(method, attributes, seeds, average_attributes(attributes)))
+        estimates.append(MethodEstimate(method, attributes, seeds, average_attributes(attributes, criterion)))
     return estimates
 
 
 def split_averages(
-    seed_outcomes: Sequence[SeedOutcomes], split: SplitContext
+    seed_outcomes: Sequence[SeedOutcomes[Case]], split: SplitContext
 ) -> tuple[list[AverageRecord], list[ComparisonRecord]]:
     """Return all that is summed up of a split: averages and, of test pairs, paired comparisons and the
     averages by kind of source."""
-    estimates = estimate_methods(seed_outcomes, split.clusters)
+    estimates = estimate_methods(seed_outcomes, split)
     averages = average_records(estimates, split)
     if split.partition != "test":
         return averages, []
-    for kind in SOURCE_KINDS:
-        of_pairs = estimate_methods([e.of_kind(kind) for e in seed_outcomes], split.clusters)
+    for kind in split.track.kinds:
+        of_pairs = estimate_methods([e.of_kind(kind) for e in seed_outcomes], split)
         records = average_records(of_pairs, replace(split, source_kind=kind))
-        averages += [record for record in records if record.n_cause or record.n_isolate]
+        averages += [record for record in records if record.cases]
     return averages, comparison_records(estimates, split)
 
 
@@ -161,10 +173,8 @@ def comparison_records(estimates: Sequence[MethodEstimate], split: SplitContext)
         shared = sorted(set(first.macro.attributes) & set(second.macro.attributes))
         if shared:
             records.append(_comparison(first, second, tuple(shared), split))
-    adjusted = holm([record.disentangle_p for record in records])
-    return [
-        replace(record, disentangle_p_adjusted=value) for record, value in zip(records, adjusted, strict=True)
-    ]
+    adjusted = holm([record.p for record in records])
+    return [replace(record, p_adjusted=value) for record, value in zip(records, adjusted, strict=True)]
 
 
 def _average(
@@ -172,7 +182,7 @@ def _average(
     scope: str,
     attributes: tuple[str, ...],
     seeds: tuple[int, ...],
-    scored: ScoreEstimate,
+    scored: Estimates,
     split: SplitContext,
 ) -> AverageRecord:
     return AverageRecord(
@@ -185,18 +195,18 @@ def _average(
         seeds=seeds,
         generalisation=split.generalisation,
         partition=split.partition,
-        n_cause=scored.point.n_cause,
-        n_isolate=scored.point.n_isolate,
+        measures=measured(scored),
         source_kind=split.source_kind,
-        **scored.fields(),
+        track=split.track.name,
     )
 
 
 def _comparison(
     first: MethodEstimate, second: MethodEstimate, attributes: tuple[str, ...], split: SplitContext
 ) -> ComparisonRecord:
-    both = [average_attributes({a: s.attributes[a] for a in attributes}).mean for s in (first, second)]
-    minus = difference(both[0], both[1])
+    tested = split.track.criterion
+    of_both = [{a: s.attributes[a] for a in attributes} for s in (first, second)]
+    minus = difference(*(average_attributes(own, tested).mean for own in of_both))
     return ComparisonRecord(
         schema_version=SCORE_SCHEMA_VERSION,
         first=first.method,
@@ -206,6 +216,8 @@ def _comparison(
         attributes=attributes,
         generalisation=split.generalisation,
         partition=split.partition,
-        disentangle_p=minus.disentangle_p(),
-        **minus.fields(),
+        measures=measured(minus, counted=False),
+        tested=tested,
+        p=minus[tested].p_value,
+        track=split.track.name,
     )

@@ -16,6 +16,7 @@ from evaluation.suite.execution.retrying import result_of
 from evaluation.suite.execution.steps import Steps
 from evaluation.suite.execution.worker_info import ModelInfo, WorkerInfo
 from evaluation.suite.grid import Cell, check_splits, plan_cells, resolve
+from evaluation.tracks import track_of
 from ravel.common.errors import SuiteError
 from ravel.common.progress import Note, Progress
 from ravel.common.registry import Registry
@@ -49,7 +50,7 @@ def begin_run(
     check_splits(config, instance)
     worker = result_of(PrepareJob(config), executor, retries)
     assert isinstance(worker, WorkerInfo)
-    context = RunContext(instance, model, run, methods)
+    context = RunContext(instance, model, run, track_of(config), config.judging(), methods)
     _open_folder(config, context, cells, worker.environment)
     if worker.cache is not None:
         progress(Note(f"cache: {worker.cache}"))

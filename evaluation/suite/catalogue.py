@@ -1,4 +1,5 @@
-"""What can be named: methods, model families, controls and presets, each as plain values for a listing."""
+"""What can be named: methods, tracks, model families, controls and presets, each as plain values for a
+listing."""
 
 from __future__ import annotations
 
@@ -9,8 +10,9 @@ from das.methods.registry import METHODS
 from das.models import FAMILIES
 from evaluation.config.preset import preset_named, preset_names
 from evaluation.suite.controls import CONTROLS
+from evaluation.tracks import TRACKS
 
-__all__ = ["control_rows", "method_rows", "model_rows", "preset_rows"]
+__all__ = ["control_rows", "method_rows", "model_rows", "preset_rows", "track_rows"]
 
 
 def method_rows() -> list[dict[str, Any]]:
@@ -50,6 +52,21 @@ def control_rows() -> list[dict[str, Any]]:
             "floors": {view.name: view.floor_is for view in control.views},
         }
         for control in CONTROLS
+    ]
+
+
+def track_rows() -> list[dict[str, Any]]:
+    """Return every track with what it measures, by what it chooses, its reference rows and its settings."""
+    return [
+        {
+            "name": track.name,
+            "summary": track.summary,
+            "measures": list(track.names),
+            "criterion": track.criterion,
+            "references": list(track.floors),
+            "settings": track.config_class().model_dump(mode="json"),
+        }
+        for track in TRACKS
     ]
 
 

@@ -14,21 +14,20 @@ from das.engine.base.protocol import Engine
 from das.featurizers.storage import FeaturizerHeader, load_featurizer
 from das.methods.registry import METHODS
 from das.models.base import TargetModel
-from evaluation.config.suite import (
-    MethodSpec,
-    SuiteConfig,
-)
+from evaluation.config.judging import Judging
+from evaluation.config.suite import MethodSpec, SuiteConfig
 from evaluation.config.target import TargetConfig
-from evaluation.judging.judge import InterchangeJudge
 from evaluation.judging.recognition import check_gave_labels, note_to, recognise
 from evaluation.judging.score import ScoreRequest, score_featurizer
 from evaluation.records.headers import read_cell_header
+from evaluation.records.measured import INTERCHANGE
 from evaluation.records.run_folder import RunFolder
 from evaluation.records.scores import ScoreRecord
 from evaluation.scoring.scores import FeaturizerId
 from evaluation.suite.cells.context import RunContext
 from evaluation.suite.cells.fit import run_cells
 from evaluation.suite.grid import plan_cells, resolve
+from evaluation.tracks import TRACKS, track_of
 from ravel import __version__
 from ravel.asking.kept_answers import KeptAnswers, kept_folder
 from ravel.building import GuessesError, build_instance
@@ -143,8 +142,9 @@ def fit_folder(
     config = _suite_of_one(request, instance, engine.target)
     (cell,) = plan_cells(config, instance, engine.target)
     work = RunFolder(unfinished_fit(out))
-    judge = InterchangeJudge(engine)
-    context = RunContext(instance.without_test(), engine.target, work, opened=judge)
+    track, judging = track_of(config), config.judging()
+    judge = track.judge(engine, judging)
+    context = RunContext(instance.without_test(), engine.target, work, track, judging, opened=judge)
     run_cells([cell], context, (), progress, keep_refusal=False)
     with new_folder(out) as staging:
         shutil.copytree(work.cell(cell.cell_id).path, staging, dirs_exist_ok=True)
@@ -191,10 +191,12 @@ def score_folder(
 ) -> list[ScoreRecord]:
     """Score a saved featurizer on one split, a record per target attribute; nothing is written.
 
-    Raises SuiteError for damaged files, a featurizer or instance of another model (unless allowed), an
-    unknown attribute, and a split without pairs.
+    A cell of a run is asked what its track asks, any other featurizer what interchange does. Raises
+    SuiteError for damaged files, a featurizer or instance of another model (unless allowed), an unknown
+    attribute, and a split without pairs.
     """
-    instance = Instance.load(instance_folder)
+    instance, stated = Instance.load(instance_folder), _cell_header(folder)
+    track = TRACKS.get(stated.get("track", INTERCHANGE))
     # Before the model is loaded: a damaged file is found in milliseconds.
     load_featurizer(folder, instance_fingerprint=instance.fingerprint, allow_foreign=request.allow_foreign)
     engine = target.open()
@@ -207,9 +209,11 @@ def score_folder(
         folder, target_fingerprint=fingerprint, allow_foreign=request.allow_foreign
     )
     engine.target.check(header.site)
+    judging = Judging(request.label_tokens, request.tolerance, stated.get("track_config", {}))
     return score_featurizer(
         instance,
-        engine,
+        track,
+        track.judge(engine, judging),
         featurizer,
         _featurizer_id(folder, header, featurizer.size, instance, engine),
         replace(request, attributes=request.attributes or _own_attributes(header, instance)),
@@ -235,11 +239,16 @@ def _featurizer_id(
     )
 
 
+def _cell_header(folder: Path) -> dict[str, Any]:
+    """Return what the cell's file states where the featurizer is a run's, else nothing."""
+    cell_file = folder / "cell.json"
+    return read_cell_header(cell_file) if cell_file.is_file() else {}
+
+
 def _cell_of(folder: Path) -> str:
     """Return the cell's id where the featurizer has one, or else the hash of what it is."""
-    cell_file = folder / "cell.json"
-    if cell_file.is_file():
-        return str(read_cell_header(cell_file)["cell"])
+    if stated := _cell_header(folder):
+        return str(stated["cell"])
     return sha256_text(canonical_json(read_json(folder / "featurizer.json")))[:16]
 
 

@@ -27,6 +27,7 @@ from evaluation.suite.execution.worker_state import WorkerState
 from evaluation.suite.finish import RunSummary, finish
 from evaluation.suite.grid import PROFILE, Cell, ChosenCells, narrowed
 from evaluation.suite.select import kept_sites, select, tested
+from evaluation.tracks import track_of
 from ravel.common.errors import SuiteError
 from ravel.common.io import write_text
 from ravel.common.progress import Note, Progress, silent
@@ -68,6 +69,8 @@ def run_suite(request: RunRequest, progress: Progress = silent) -> RunSummary:
     """
     preset = None if request.preset is None else preset_named(request.preset)
     config, run = _with_build(request, preset), RunFolder(request.out)
+    # Before a model is loaded: a name that is unknown is found at once.
+    track_of(config)
     with closing(_executor(request, config, run, progress)) as executor:
         run.refuse_foreign_files()
         with run_lock(run.path):
@@ -123,7 +126,7 @@ def _carry_out(steps: Steps, cells: Sequence[Cell]) -> RunSummary:
         write_failures(context.run.path, failures)
         raise _nothing_left(failures)
     chosen = select(fitted, context.without_test(), config)
-    failures += steps.judge(tested(fitted, chosen))
+    failures += steps.judge(tested(fitted, chosen, context.track))
     fitted, chosen = _left(fitted, failures), _left_chosen(chosen, failures)
     controls, failed = steps.control(chosen)
     failures = sorted([*failures, *failed], key=lambda failure: (failure.cell, failure.stage))
@@ -142,8 +145,9 @@ def _at_kept_sites(steps: Steps, cells: Sequence[Cell]) -> tuple[Sequence[Cell],
         write_failures(context.run.path, failures)
         raise _nothing_left(failures)
     kept = kept_sites(fitted, context.without_test(), config)
-    said = ", ".join(f"{site} ({cause:.2f})" for site, cause in kept.items())
-    steps.progress(Note(f"sites kept of {len(config.sites)}, by the cause of {PROFILE}: {said}"))
+    said = ", ".join(f"{site} ({value:.2f})" for site, value in kept.items())
+    measure = context.track.criterion_of(PROFILE)
+    steps.progress(Note(f"sites kept of {len(config.sites)}, by the {measure} of {PROFILE}: {said}"))
     return _left(narrowed(cells, kept), failures), failures
 
 

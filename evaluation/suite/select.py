@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from das.sites import Site
 from evaluation.config.suite import SuiteConfig
-from evaluation.records.scores import FLOORS
 from evaluation.scoring.cells import CellScorer, ScoredCell
 from evaluation.scoring.selection import Point
+from evaluation.scoring.track import Track
 from evaluation.suite.cells.context import RunContext
 from evaluation.suite.cells.finished import cell_outcomes, cell_refusal, featurizer_id_of
 from evaluation.suite.grid import PROFILE, Cell, ChosenCells
@@ -26,24 +27,26 @@ def select(cells: Sequence[Cell], context: RunContext, config: SuiteConfig) -> C
 
 
 def kept_sites(cells: Sequence[Cell], context: RunContext, config: SuiteConfig) -> dict[Site, float]:
-    """Return the sites with which a suite goes on, best first: those of the profile's cells with the highest
-    cause on validation pairs, averaged over attributes and generalisations. The test splits of `context` are
-    withheld.
+    """Return the sites with which a suite goes on, best first: those of the profile's cells with the best
+    measure on validation cases, of interchange the highest cause, averaged over attributes and
+    generalisations. The test splits of `context` are withheld.
 
     Raises SuiteError where no site has a score.
     """
-    causes: dict[Site, list[float]] = {}
+    track = context.track
+    measure = track.criterion_of(PROFILE)
+    values: dict[Site, list[float]] = {}
     for record in scorer_of(cells, context, config).validation_scores():
-        if record.cause is not None:
-            causes.setdefault(Site.parse(record.site), []).append(record.cause)
-    means = {site: sum(found) / len(found) for site, found in causes.items()}
+        if (value := record.value(measure)) is not None:
+            values.setdefault(Site.parse(record.site), []).append(value)
+    means = {site: sum(found) / len(found) for site, found in values.items()}
     if not means:
         raise SuiteError(
-            expected=f"a cause of {PROFILE} on validation pairs, by which sites are kept",
+            expected=f"a {measure} of {PROFILE} on validation {track.unit}, by which sites are kept",
             came="none",
-            todo="leave `keep_sites` out, or use an instance with pairs to validate on",
+            todo=f"leave `keep_sites` out, or use an instance with {track.unit} to validate on",
         )
-    best = sorted(means, key=lambda site: (-means[site], site.layer, str(site)))
+    best = sorted(means, key=lambda site: (-track.merit(measure, means[site]), site.layer, str(site)))
     return {site: means[site] for site in best[: config.keep_sites]}
 
 
@@ -62,13 +65,14 @@ def scorer_of(cells: Sequence[Cell], context: RunContext, config: SuiteConfig) -
             if cell_refusal(cell, context) is None
         ],
         context.instance,
+        context.track,
         attributes=config.attributes,
         generalisations=config.generalisations,
         outcomes=lambda cell_id, split: cell_outcomes(by_id[cell_id], context, split),
     )
 
 
-def tested(cells: Sequence[Cell], chosen: ChosenCells) -> list[Cell]:
-    """Return the cells that are judged on test pairs: those that were chosen, and all floors."""
+def tested(cells: Sequence[Cell], chosen: ChosenCells, track: Track[Any]) -> list[Cell]:
+    """Return the cells that are judged on test splits: those that were chosen, and all references."""
     ids = {cell.cell_id for group in chosen.values() for cell in group}
-    return [cell for cell in cells if cell.cell_id in ids or cell.method in FLOORS]
+    return [cell for cell in cells if cell.cell_id in ids or cell.method in track.floors]

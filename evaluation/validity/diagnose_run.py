@@ -27,9 +27,10 @@ from evaluation.records.diagnosis import (
 from evaluation.records.headers import read_cell_header
 from evaluation.records.run_folder import RunFolder
 from evaluation.records.run_records import RunRecords
-from evaluation.records.scores import ScoreRecord, set_apart
+from evaluation.records.scores import ScoreRecord
 from evaluation.report.page import write_report
 from evaluation.scoring.scores import FeaturizerId
+from evaluation.tracks import TRACKS
 from evaluation.validity.diagnosis.diagnose import DiagnosisConfig, diagnose, settings_of
 from ravel.common.errors import SuiteError
 from ravel.common.progress import Counted, Progress, counting, silent
@@ -186,7 +187,8 @@ class _ChosenSubspaces:
         """Return the cells to be diagnosed, each with the attributes it was chosen for."""
         found: dict[str, list[str]] = {}
         for record in self.chosen:
-            served = found.setdefault(record.cell, []) if not set_apart(record.method) else []
+            apart = TRACKS.get(record.track).set_apart(record.method)
+            served = [] if apart else found.setdefault(record.cell, [])
             if record.attribute not in served:
                 served.append(record.attribute)
         return found

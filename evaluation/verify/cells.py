@@ -5,13 +5,15 @@ It knows what a cell's files must say, and nothing of the grid they are from.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 from evaluation.records.failures import FAILURES, Failure, read_failures
+from evaluation.records.measured import INTERCHANGE
 from evaluation.records.run_folder import CellFolder, RunFolder
-from evaluation.records.scores import Outcome
+from evaluation.records.scores import JudgedCase
+from evaluation.scoring.track import Track
 from evaluation.verify.checks.files import (
     check_cell_file,
     check_featurizer,
@@ -32,8 +34,8 @@ _KEPT = 200
 class CheckedCells:
     """The finished cells of a run, with what is wrong with them."""
 
-    def __init__(self, run: RunFolder, instance: Instance) -> None:
-        """Check every cell of the run on this instance."""
+    def __init__(self, run: RunFolder, instance: Instance, track: Track[Any]) -> None:
+        """Check every cell of the run on this instance, judged as the run's track has it."""
         self.problems: list[str] = []
         """What is wrong, in words."""
         self.headers: dict[str, Mapping[str, Any]] = {}
@@ -46,18 +48,20 @@ class CheckedCells:
         """Reads what the model said in a cell on a split."""
         self._run = run
         self._instance = instance
+        self._track = track
         failed = {failure.cell for failure in self.failures}
         for path in sorted(run.path.glob("cells/*")):
             if not (path / "cell.json").is_file():
                 self.unfinished += path.is_dir()
                 continue
-            problems = _cell_problems(CellFolder(path), instance)
+            problems = _cell_problems(CellFolder(path), instance, track)
             self.problems += [f"cell {path.name}: {problem}" for problem in problems]
             if not problems and path.name not in failed:
                 self.headers[path.name] = read_json(path / "cell.json")
 
-    def _outcomes(self, cell: str, split: str) -> list[Outcome]:
-        return self._run.cell(cell).read_outcomes(split, len(self._instance.pairs(split)))
+    def _outcomes(self, cell: str, split: str) -> Sequence[JudgedCase]:
+        expected = len(self._track.cases(self._instance, split))
+        return self._run.cell(cell).read_outcomes(split, expected, self._track.outcome)
 
 
 def control_problems(control: ControlFolder, instance: Instance) -> Iterator[str]:
@@ -73,11 +77,13 @@ def _failures(run: RunFolder) -> list[Failure]:
     return [] if path.is_file() and lines_problems(path, "failures") else read_failures(run.path)
 
 
-def _cell_problems(cell: CellFolder, instance: Instance) -> list[str]:
+def _cell_problems(cell: CellFolder, instance: Instance, track: Track[Any]) -> list[str]:
     problems = _files_problems(cell, instance, control=False)
+    if not problems and (named := read_json(cell.header).get("track", INTERCHANGE)) != track.name:
+        problems.append(f"cell.json states the track {named}, the run is of {track.name}")
     for path in sorted(cell.path.glob("outcomes/*.jsonl")):
         if path.stem in instance.splits():
-            problems += check_outcomes(path, instance.pairs(path.stem)).problems
+            problems += check_outcomes(path, track.cases(instance, path.stem), track.outcome).problems
         else:
             problems.append(f"outcomes of {path.stem}, of which the instance has no pairs")
     return problems

@@ -9,14 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from das.sites import Site
 from evaluation.config.suite import SuiteConfig
-from evaluation.records.scores import AverageRecord, control_row, read_outcomes
+from evaluation.records.scores import AverageRecord, control_row
 from evaluation.scoring.clusters import clusters_of
 from evaluation.scoring.summary import SplitContext, average_records, estimate_methods, seed_outcomes_of
+from evaluation.scoring.track import Track
 from evaluation.suite.controls import CONTROLS, View
 from evaluation.suite.grid import Cell, control_cell
+from evaluation.tracks import track_of
 from evaluation.verify.checks.files import check_outcomes, lines_problems
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_json
@@ -43,6 +46,11 @@ class ControlFolder:
         """The control."""
         return self.path.name
 
+    @property
+    def track(self) -> Track[Any]:
+        """The run's track."""
+        return track_of(self.config)
+
     def cells(self) -> list[Path]:
         """Return the folders of finished cells."""
         return sorted(path.parent for path in self.path.glob("cells/*/cell.json"))
@@ -59,8 +67,8 @@ class ControlFolder:
                 yield f"outcomes/{path.name} is of no split and view of {self.name}"
                 continue
             generalisation, view = known[path.stem]
-            pairs = self._judged_on(view).pairs(split_name(generalisation, "test"))
-            yield from check_outcomes(path, pairs).problems
+            cases = self.track.cases(self._judged_on(view), split_name(generalisation, "test"))
+            yield from check_outcomes(path, cases, self.track.outcome).problems
 
     def floor_problems(self) -> Iterator[str]:
         """Say which lines of floors do not fit their schema."""
@@ -90,13 +98,13 @@ class ControlFolder:
         seed_outcomes = seed_outcomes_of(
             judged,
             lambda folder: int(read_json(folder / "cell.json")["seed"]),
-            lambda folder: read_outcomes(folder / name),
+            lambda folder: self.track.outcome.read(folder / name),
         )
         if not seed_outcomes:
             return []
         clusters = clusters_of(seed_outcomes[0].read()[0])
-        context = SplitContext(self.instance.entity_type, "", generalisation, "test", clusters)
-        return average_records(estimate_methods(seed_outcomes, clusters), context)
+        context = SplitContext(self.track, self.instance.entity_type, "", generalisation, "test", clusters)
+        return average_records(estimate_methods(seed_outcomes, context), context)
 
     def _controlled(self, cell_id: str) -> Path:
         """Return the folder of a cell under the control, whose id follows from the cell's own."""

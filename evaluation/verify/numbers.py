@@ -15,6 +15,7 @@ from evaluation.records.scores import AverageRecord, ComparisonRecord, ScoreReco
 from evaluation.scoring.cells import CellScorer, ScoredCell
 from evaluation.scoring.scores import FeaturizerId
 from evaluation.scoring.selection import Point
+from evaluation.tracks import track_of
 from evaluation.verify.cells import CheckedCells
 from evaluation.verify.checks.rescoring import record_problems
 from evaluation.verify.controls import ControlFolder
@@ -42,6 +43,7 @@ def number_problems(
     scorer = CellScorer(
         _scored_cells(cells, instance, config, attributes),
         instance,
+        track_of(config),
         attributes=attributes,
         generalisations=config.generalisations,
         outcomes=cells.outcomes,

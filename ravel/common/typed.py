@@ -15,7 +15,7 @@ from typing_extensions import Self
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_jsonl
 
-__all__ = ["Record", "check_version", "typed_values"]
+__all__ = ["Record", "check_version", "typed_value", "typed_values"]
 
 Convert = Callable[[Any], Any]
 """Returns the value in the field's type, lists as tuples; raises _UnfitError for any other value."""
@@ -63,10 +63,14 @@ class Record:
             check_version(row["schema_version"], cls.SCHEMA, what="records", origin=origin)
         cls._require_fields(row, origin)
         try:
-            return typed_values(cls, row, origin=origin, todo=cls.MEND, but=but)
+            return cls._typed(row, origin, but)
         except SuiteError:
             _require_finite(row, origin, cls.MEND)
             raise
+
+    @classmethod
+    def _typed(cls, row: Mapping[str, Any], origin: str, but: tuple[str, ...]) -> dict[str, Any]:
+        return typed_values(cls, row, origin=origin, todo=cls.MEND, but=but)
 
     @classmethod
     def read(cls, path: Path) -> list[Self]:
@@ -101,16 +105,25 @@ def typed_values(
     """
     converted = dict(values)
     columns: Mapping[str, _Column] = _columns(record)  # type: ignore[arg-type]  # a class is hashable
-    for name, (words, plain, convert) in columns.items():
-        if name not in converted or name in but or type(converted[name]) in plain:
-            continue
-        try:
-            converted[name] = convert(converted[name])
-        except _UnfitError:
-            raise SuiteError(
-                expected=f"{words} as {name!r} in {origin}", came=_shown(converted[name]), todo=todo
-            ) from None
+    for name, column in columns.items():
+        if name in converted and name not in but:
+            converted[name] = _converted(column, converted[name], name, origin, todo)
     return converted
+
+
+def typed_value(hint: Any, value: Any, name: str, *, origin: str, todo: str) -> Any:
+    """Return one value in the type that a hint says, as `typed_values` does for the field `name`."""
+    return _converted(_column_of(hint), value, name, origin, todo)
+
+
+def _converted(column: _Column, value: Any, name: str, origin: str, todo: str) -> Any:
+    words, plain, convert = column
+    if type(value) in plain:
+        return value
+    try:
+        return convert(value)
+    except _UnfitError:
+        raise SuiteError(expected=f"{words} as {name!r} in {origin}", came=_shown(value), todo=todo) from None
 
 
 def check_version(version: Any, known: int, *, what: str, origin: str) -> None:
@@ -131,11 +144,12 @@ def check_version(version: Any, known: int, *, what: str, origin: str) -> None:
 @lru_cache(maxsize=64)
 def _columns(record: type[Any]) -> dict[str, _Column]:
     hints = get_type_hints(record)
-    columns = {}
-    for field in fields(record):
-        hint = hints[field.name]
-        columns[field.name] = (_words(hint), frozenset(_plain(hint)), _converter(hint))
-    return columns
+    return {field.name: _column_of(hints[field.name]) for field in fields(record)}
+
+
+@lru_cache(maxsize=64)
+def _column_of(hint: Any) -> _Column:
+    return _words(hint), frozenset(_plain(hint)), _converter(hint)
 
 
 def _plain(hint: Any) -> set[type]:

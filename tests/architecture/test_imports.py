@@ -40,6 +40,9 @@ LATE_IMPORTS = {
     "evaluation.report.common.templates": {
         "jinja2": "takes a tenth of a second, and only those who ask for HTML or a card need it"
     },
+    "evaluation.tracks.interchange": {
+        "evaluation.judging.judge": "loads torch, and tables only read what a track declares"
+    },
     "evaluation.suite.execution.ray": {
         "ray": "an optional extra that takes seconds, and only a cluster needs it"
     },
@@ -111,7 +114,10 @@ EDGES = {
 
 NEED_TORCH = {"evaluation.report.angles", "evaluation.report.cards", "evaluation.report.publish"}
 """Modules of torch-free rooms that load featurizers: figures and cards are made of them."""
-TORCH_FREE_ROOMS = ("evaluation.config", "evaluation.records", "evaluation.scoring", "evaluation.report")
+TORCH_FREE_ROOMS = (
+    *("evaluation.config", "evaluation.records", "evaluation.scoring", "evaluation.tracks"),
+    "evaluation.report",
+)
 TORCH_FREE = (
     "ravel",
     *(m.name for m in modules() if package_of(m.name) == "ravel"),

@@ -25,8 +25,8 @@ from simulated import (
 )
 
 from evaluation.records.scores import Outcome
-from evaluation.scoring.intervals import estimate_scores
-from evaluation.scoring.metrics import scores
+from evaluation.scoring.interchange.estimates import estimate_scores
+from evaluation.scoring.interchange.metrics import scores
 
 
 def load_script() -> ModuleType:
@@ -71,8 +71,8 @@ def test_counts_are_scored_as_the_outcomes_that_they_count() -> None:
         script.estimated(counts, STRONG, split.clusters),
         estimate_scores(outcomes, "a0", split.clusters),
     )
-    assert ours.point.disentangle == pytest.approx(theirs.point.disentangle)
-    assert ours.intervals().disentangle == pytest.approx(theirs.intervals().disentangle)
+    assert ours["disentangle"].value == pytest.approx(theirs["disentangle"].value)
+    assert ours["disentangle"].interval == pytest.approx(theirs["disentangle"].interval)
 
 
 @pytest.mark.parametrize("setting", LOGIT_AND_PROBIT)

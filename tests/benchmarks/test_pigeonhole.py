@@ -13,8 +13,9 @@ from pigeonhole import Resamples, draw_resamples, draws_of, interval, p_value
 from scipy import stats
 
 from evaluation.records.scores import Outcome
-from evaluation.scoring.clusters import clusters_of, count
-from evaluation.scoring.metrics import scores
+from evaluation.scoring.clusters import clusters_of
+from evaluation.scoring.interchange.estimates import count
+from evaluation.scoring.interchange.metrics import scores
 
 NOISY = rectangle(noisy("A", cause=0.6, isolate=0.8, seed=1))
 

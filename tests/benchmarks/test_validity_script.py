@@ -15,7 +15,7 @@ from validity_figures import draw_all
 from validity_tables import PARTS, pages
 
 from evaluation.records.scores import Outcome
-from evaluation.scoring.metrics import scores
+from evaluation.scoring.interchange.metrics import scores
 from ravel.common.errors import SuiteError
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -3,10 +3,30 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
+from evaluation.records.measured import INTERCHANGE, MeasuredRecord
 from evaluation.records.scores import SCORE_SCHEMA_VERSION, AverageRecord, Outcome, ScoreRecord
+from evaluation.scoring.averages import Macro, average_attributes, mean_over_seeds
+from evaluation.scoring.clusters import Clusters, clusters_of
+from evaluation.scoring.interchange.estimates import estimate_scores
+from evaluation.scoring.intervals import Estimate
+from evaluation.tracks import TRACKS
+
+TRACK = TRACKS.get(INTERCHANGE)
+Changed = TypeVar("Changed", bound=MeasuredRecord)
+
+
+def estimated(outcomes: Sequence[Outcome], attribute: str = "A") -> dict[str, Estimate]:
+    """The scores of a target on these outcomes, with their intervals."""
+    return estimate_scores(outcomes, attribute, clusters_of(outcomes))
+
+
+def macro_average(targets: Mapping[str, Sequence[Sequence[Outcome]]], clusters: Clusters) -> Macro:
+    """The mean over target attributes, each the mean over its seeds."""
+    parts = {a: mean_over_seeds(targets[a], a, clusters, TRACK) for a in sorted(targets)}
+    return average_attributes(parts, TRACK.criterion)
 
 
 def outcome(attribute: str, template: str, entity: str, said: str, *, number: int = 0) -> Outcome:
@@ -80,7 +100,12 @@ def score_record(**changes: Any) -> ScoreRecord:
         "disentangle_interval": (0.78, 0.91),
         "chosen": False,
     }
-    return ScoreRecord(**(fields | changes))
+    return ScoreRecord.from_json(fields | changes, origin="the test")
+
+
+def changed(record: Changed, **changes: Any) -> Changed:
+    """A record with some fields of its line changed."""
+    return type(record).from_json({**record.to_json(), **changes}, origin="the test")
 
 
 def average_record(**changes: Any) -> AverageRecord:
@@ -104,4 +129,4 @@ def average_record(**changes: Any) -> AverageRecord:
         "isolate_interval": (0.8, 0.9),
         "disentangle_interval": (0.78, 0.84),
     }
-    return AverageRecord(**(fields | changes))
+    return AverageRecord.from_json(fields | changes, origin="the test")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from outcome_world import average_record, score_record
 
+from evaluation.records.measured import Measured
 from evaluation.records.run_folder import RunFolder
 from evaluation.records.scores import SCORE_SCHEMA_VERSION, ComparisonRecord, Outcome
 from ravel.asking.prompts import fill
@@ -173,14 +174,13 @@ def make_comparisons() -> list[ComparisonRecord]:
             attributes=ATTRIBUTES,
             generalisation=generalisation,
             partition="test",
-            cause=None,
-            isolate=None,
-            disentangle=difference,
-            cause_interval=None,
-            isolate_interval=None,
-            disentangle_interval=(difference - 0.03, difference + 0.03),
-            disentangle_p=p / 2,
-            disentangle_p_adjusted=p,
+            measures={
+                "cause": Measured(None),
+                "isolate": Measured(None),
+                "disentangle": Measured(difference, (difference - 0.03, difference + 0.03)),
+            },
+            p=p / 2,
+            p_adjusted=p,
         )
         for generalisation in ("context", "entity")
         for first, second, difference, p in rows

@@ -42,22 +42,24 @@ from evaluation.records.diagnosis import (
     write_diagnosis,
 )
 from evaluation.records.headers import read_cell_header, read_environment, swapped_in
+from evaluation.records.measured import INTERCHANGE
 from evaluation.records.planted import read_planted
 from evaluation.records.run_folder import RunFolder
 from evaluation.records.run_records import RunRecords
 from evaluation.records.scores import (
+    Outcome,
     read_averages,
     read_comparisons,
-    read_outcomes,
     read_refusals,
     read_scores,
 )
 from evaluation.report.cards import card_of
 from evaluation.report.page.build import read_report
 from evaluation.report.publish import plot_inputs
-from evaluation.scoring.post_hoc import read_derived
+from evaluation.scoring.interchange.post_hoc import read_derived
 from evaluation.suite.cells.shared_tensors import SharedTensors
 from evaluation.suite.cells.stored_vectors import collect_vectors
+from evaluation.tracks import TRACKS
 from evaluation.verify.folders import verify_artefact
 from ravel.building import BuildConfig
 from ravel.checking.dependence import read_dependence, read_skews
@@ -346,7 +348,7 @@ def read_published(folder: Path) -> Any:
     """Read all that the page, the tables and the figures are made from."""
     report = read_report(folder)
     inputs = plot_inputs(RunFolder(folder))
-    derived = read_derived(RunRecords(RunFolder(folder)))
+    derived = read_derived(RunRecords(RunFolder(folder)), TRACKS.get(INTERCHANGE))
     return report.headline, len(report.verdicts), inputs.logs, len(derived.balanced)
 
 
@@ -425,7 +427,7 @@ READERS: tuple[Reader, ...] = (
     config_reader("preset", Preset, PRESET),
     config_reader("planted spec", PlantedSpec, PLANTED),
     config_reader("method config", DAS.config_class, DAS.config_class().to_yaml()),
-    rows_reader("outcomes", OUTCOMES, read_outcomes),
+    rows_reader("outcomes", OUTCOMES, Outcome.read),
     rows_reader("scores", RUN / "scores.jsonl", read_scores),
     rows_reader("averages", RUN / "averages.jsonl", read_averages),
     rows_reader("comparisons", RUN / "comparisons.jsonl", read_comparisons),

@@ -25,9 +25,9 @@ from evaluation.records.headers import read_cell_header, read_environment, swapp
 from evaluation.records.planted import read_planted
 from evaluation.records.run_folder import RunFolder
 from evaluation.records.scores import (
+    Outcome,
     read_averages,
     read_comparisons,
-    read_outcomes,
     read_refusals,
     read_scores,
 )
@@ -55,7 +55,7 @@ ROWS: dict[str, Callable[[Path], list[Any]]] = {
     "v2/run/dependence.jsonl": read_dependence,
     "v2/run/values.jsonl": read_skews,
     "v2/planted.jsonl": read_planted,
-    **{str(path.relative_to(GOLDEN)): read_outcomes for path in RUN.glob("cells/*/outcomes/*.jsonl")},
+    **{str(path.relative_to(GOLDEN)): Outcome.read for path in RUN.glob("cells/*/outcomes/*.jsonl")},
 }
 ADDED: dict[str, dict[str, Any]] = {
     "v1/scores.jsonl": {"source_kind": "all"},

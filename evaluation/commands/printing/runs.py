@@ -34,11 +34,12 @@ def print_run(summary: RunSummary) -> None:
     print_table(main)
     print_table(attribute_table(summary.scores, summary.averages, refusals=summary.refusals))
     for comparison in summary.comparisons if len(summary.comparisons) <= _COMPARED else ():
-        interval = comparison.disentangle_interval
-        if comparison.disentangle is not None and interval is not None:
+        tested = comparison.tested
+        value, interval = comparison.value(tested), comparison.interval(tested)
+        if value is not None and interval is not None:
             say(
-                f"{comparison.generalisation}: disentangle of {comparison.first} minus {comparison.second} "
-                f"{comparison.disentangle:+.3f} [{interval[0]:+.3f}, {interval[1]:+.3f}]"
+                f"{comparison.generalisation}: {tested} of {comparison.first} minus {comparison.second} "
+                f"{value:+.3f} [{interval[0]:+.3f}, {interval[1]:+.3f}]"
             )
     for sentence in control_summary(summary.controls):
         say(sentence)

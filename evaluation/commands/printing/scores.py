@@ -14,40 +14,39 @@ if TYPE_CHECKING:
 
 __all__ = ["print_judged", "print_scores"]
 
-_MEASURES = ("cause", "isolate", "disentangle")
-
 
 def print_scores(records: Sequence[ScoreRecord]) -> None:
     """Print a row per target attribute."""
     first = records[0]
+    names, counted = list(first.measures), [n for n, m in first.measures.items() if m.n is not None]
     say(f"{first.method} at {first.site}, size {first.size}, {first.generalisation}_{first.partition} pairs")
     rows = [
         [
             record.attribute,
-            *(_number(getattr(record, name), getattr(record, f"{name}_interval")) for name in _MEASURES),
-            record.n_cause,
-            record.n_isolate,
+            *(_number(record.value(name), record.interval(name)) for name in names),
+            *(record.n(name) for name in counted),
         ]
         for record in records
     ]
-    print_rows(["attribute", *_MEASURES, "n cause", "n isolate"], rows)
+    print_rows(["attribute", *names, *(f"n {name}" for name in counted)], rows)
 
 
 def print_judged(judged: JudgedSubmission) -> None:
     """Print a row per method and test split, and whether what was claimed is true."""
     for note in judged.notes:
         say(note)
+    names = list(judged.scores[0].measures)
     rows = [
         [
             record.method,
             ", ".join(record.attributes),
             record.generalisation,
-            *(_number(getattr(record, name)) for name in _MEASURES),
+            *(_number(record.value(name)) for name in names),
         ]
         for record in judged.averages
         if record.source_kind == "all"
     ]
-    print_rows(["method", "attributes", "test split", *_MEASURES], rows)
+    print_rows(["method", "attributes", "test split", *names], rows)
     if not judged.claimed:
         say("no score is claimed")
     elif judged.sound:

@@ -32,17 +32,17 @@ def print_table(table: Table) -> None:
     for column in table.columns:
         drawn.add_column(f"{column.group}\n{column.name}", justify="right")
     for rows in blocks(table):
-        _add_block(drawn, rows, named=bool(table.block_header))
+        _add_block(drawn, rows, table.unit, named=bool(table.block_header))
     console = _console()
     console.print(drawn, markup=False, highlight=False)
     for note in table.notes:
         console.print(note, markup=False, highlight=False, soft_wrap=True)
 
 
-def _add_block(drawn: RichTable, rows: Sequence[Row], *, named: bool) -> None:
+def _add_block(drawn: RichTable, rows: Sequence[Row], unit: str, *, named: bool) -> None:
     counts = shared_counts(rows)
     block = [rows[0].block] if named else []
-    drawn.add_row(*block, "pairs", *("" if n is None else str(n) for n in counts))
+    drawn.add_row(*block, unit, *("" if n is None else str(n) for n in counts))
     for index, row in enumerate(rows):
         # A rule stands where the floors begin, and at the end of the block.
         last = index + 1 == len(rows) or rows[index + 1].floor != row.floor

@@ -12,12 +12,13 @@ from das.featurizers.base import Featurizer
 from das.featurizers.storage import load_featurizer
 from das.sites import Site
 from evaluation.config.target import TargetConfig
-from evaluation.judging.judge import InterchangeJudge
 from evaluation.judging.recognition import check_gave_labels, note_to, recognise
-from evaluation.records.scores import AverageRecord, Outcome, ScoreRecord
+from evaluation.records.scores import AverageRecord, JudgedCase, ScoreRecord
 from evaluation.scoring.clusters import clusters_of
 from evaluation.scoring.scores import FeaturizerId, score_kinds
 from evaluation.scoring.summary import SplitContext, seed_outcomes_of, split_averages
+from evaluation.scoring.track import Track
+from evaluation.tracks import TRACKS
 from evaluation.verify.checks.files import check_outcomes
 from evaluation.verify.checks.rescoring import differences
 from evaluation.verify.submission.check import CheckedSubmission, cell_of, check_submission
@@ -112,8 +113,7 @@ def judge_submission(
     recognise(engine, submission.model_fingerprint, note_to(progress))
     check_gave_labels(engine.target, instance, "name that model with --model, and its --dtype")
     featurizers = {entry: _fitting(folder, entry, engine) for entry in submission.featurizers}
-    rules = submission.judging
-    judge = InterchangeJudge(engine, label_tokens=rules.label_tokens, tolerance=rules.tolerance)
+    judge = TRACKS.get(submission.track).judge(engine, submission.judging)
     said = {}
     for done, (entry, featurizer) in enumerate(featurizers.items()):
         progress(Counted("featurizers", done, len(featurizers)))
@@ -130,13 +130,13 @@ def judge_submission(
         claimed=len(checked.claims),
         differences=(
             *_claim_differences(checked.claims, scores),
-            *_outcome_differences(folder, instance, said),
+            *_outcome_differences(folder, instance, said, TRACKS.get(submission.track)),
         ),
         notes=checked.notes,
     )
 
 
-Said = Mapping[tuple[Entry, Generalisation], Sequence[Outcome]]
+Said = Mapping[tuple[Entry, Generalisation], Sequence[JudgedCase]]
 
 
 def _sound(checked: CheckedSubmission, path: Path) -> Submission:
@@ -173,6 +173,7 @@ def _scores(submission: Submission, cells: Mapping[Entry, str], said: Said) -> t
             outcomes,
             attribute,
             _featurizer_id(submission, entry, cells[entry]),
+            TRACKS.get(submission.track),
             generalisation=generalisation,
             partition="test",
         )
@@ -202,6 +203,7 @@ def _averages(submission: Submission, said: Said) -> tuple[AverageRecord, ...]:
     for generalisation in submission.generalisations:
         outcomes = {entry: said[entry, generalisation] for entry in submission.featurizers}
         context = SplitContext(
+            track=TRACKS.get(submission.track),
             entity_type=submission.entity_type,
             model=submission.model_name,
             generalisation=generalisation,
@@ -227,19 +229,19 @@ def _claim_differences(claims: Sequence[ScoreRecord], scores: Sequence[ScoreReco
     return told
 
 
-def _outcome_differences(folder: Path, instance: Instance, said: Said) -> list[str]:
+def _outcome_differences(folder: Path, instance: Instance, said: Said, track: Track[Any]) -> list[str]:
     told = []
     for (entry, generalisation), outcomes in said.items():
         split = split_name(generalisation, "test")
         path = folder / entry.outcomes(split)
         if not path.is_file():
             continue
-        claimed = check_outcomes(path, instance.pairs(split)).outcomes
-        wrong = [a.pair_id for a, b in zip(claimed, outcomes, strict=True) if a != b]
+        claimed = check_outcomes(path, track.cases(instance, split), track.outcome).outcomes
+        wrong = [a.case_id for a, b in zip(claimed, outcomes, strict=True) if a != b]
         if wrong:
             told.append(
                 f"{entry.outcomes(split)}: the model says otherwise for {len(wrong)} of {len(outcomes)} "
-                f"pairs, first {wrong[0]}"
+                f"{track.unit}, first {wrong[0]}"
             )
     return told
 

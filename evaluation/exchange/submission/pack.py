@@ -8,12 +8,15 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from evaluation.config.suite import SuiteConfig
 from evaluation.records.run_records import RunRecords
-from evaluation.records.scores import FLOORS, ScoreRecord
+from evaluation.records.scores import ScoreRecord
+from evaluation.scoring.track import Track
+from evaluation.tracks import track_of
 from evaluation.verify.submission.check import check_submission
-from evaluation.verify.submission.manifest import Entry, Judging, MissingFeaturizer, Submission
+from evaluation.verify.submission.manifest import Entry, MissingFeaturizer, Submission
 from evaluation.verify.submission.names import ARCHIVE_ENDINGS, MANIFEST, SCORES
 from evaluation.verify.submission.unpack import is_zip_name
 from ravel.common.errors import SuiteError, unknown_name
@@ -76,9 +79,10 @@ class _FinishedRun:
         self.run = records.folder
         self.refusals = {(r.method, r.attribute): r.reason for r in records.refusals}
         self.config = SuiteConfig.from_file(self.run.config)
+        self.track = track_of(self.config)
         self.instance = Instance.load(self.run.instance)
         self.scores = records.chosen(source_kind=None)
-        self.methods = _chosen_methods([r.method for r in self.scores], methods)
+        self.methods = _chosen_methods([r.method for r in self.scores], methods, self.track)
 
     def write(self, folder: Path, info: SubmissionInfo) -> Submission:
         """Write everything into an empty folder."""
@@ -98,11 +102,12 @@ class _FinishedRun:
             instance_fingerprint=self.instance.fingerprint,
             model_name=claims[0].model,
             model_fingerprint=self.instance.model_fingerprint,
-            judging=Judging(self.config.label_tokens, self.config.tolerance),
+            judging=self.config.judging(),
             methods=self.methods,
             featurizers=tuple(entries.values()),
             without=tuple(self._without(list(entries.values()))),
             files={name: sha256_file(folder / name) for name in names},
+            track=self.track.name,
         )
         submission.write(folder)
         found = check_submission(folder, self.instance)
@@ -154,12 +159,12 @@ class _FinishedRun:
                     yield MissingFeaturizer(method, attribute, self.refusals.get((method, attribute), other))
 
 
-def _chosen_methods(known: Sequence[str], wanted: Sequence[str]) -> tuple[str, ...]:
+def _chosen_methods(known: Sequence[str], wanted: Sequence[str], track: Track[Any]) -> tuple[str, ...]:
     names = list(dict.fromkeys(known))
     for method in wanted:
         if method not in names:
             raise unknown_name("method with a chosen cell in this run", method, names)
-    chosen = tuple(dict.fromkeys(wanted)) or tuple(name for name in names if name not in FLOORS)
+    chosen = tuple(dict.fromkeys(wanted)) or tuple(name for name in names if name not in track.floors)
     if not chosen:
         raise SuiteError(
             expected="a run with a method to submit",

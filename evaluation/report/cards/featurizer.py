@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evaluation.records.measured import INTERCHANGE
 from evaluation.records.run_folder import RunFolder
 from evaluation.records.scores import ScoreRecord, read_scores
 from evaluation.report.cards.markdown import filled_card, tags
+from evaluation.tracks import TRACKS
 
 if TYPE_CHECKING:
     from das.featurizers.storage import FeaturizerHeader
@@ -27,12 +29,15 @@ def featurizer_card(folder: Path, scores: Sequence[ScoreRecord] | None = None) -
 
     featurizer, header = load_featurizer(folder)
     records = _scores_of(folder) if scores is None else scores
+    track = TRACKS.get(records[0].track if records else INTERCHANGE)
     target = "every attribute" if header.attribute == "*" else header.attribute
     values = {
         "title": f"{header.method} for {target} of {header.entity_type} in {header.model}",
         "featurizer": featurizer,
         "header": header,
         "target": target,
+        "track": track,
+        "counted": [n for n in track.names if any(r.measures[n].n is not None for r in records)],
         "scores": sorted(
             (record for record in records if record.source_kind == "all"),
             key=lambda r: (r.attribute, r.partition, r.generalisation),

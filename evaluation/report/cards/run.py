@@ -10,6 +10,7 @@ from evaluation.records.run_records import RunRecords
 from evaluation.report.cards.markdown import data_meta, filled_card
 from evaluation.report.tables.build import main_table
 from evaluation.report.tables.markdown import to_markdown
+from evaluation.tracks import track_of
 from ravel.instance import Instance
 
 __all__ = ["run_card"]
@@ -30,6 +31,7 @@ def run_card(folder: Path) -> str:
         "sites": config.sites,
         "seeds": config.seeds,
         "main_table": _main_table(RunRecords(run)),
+        "unit": track_of(config).unit,
     }
     files = [path for path in (run.scores, run.averages, run.comparisons) if path.is_file()]
     configs = [

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 
-from evaluation.records.scores import FLOORS, is_control
+from evaluation.records.scores import is_control
 
-__all__ = ["CONTROLLED", "FAMILIES", "OTHER", "by_family", "family_of"]
+__all__ = ["CONTROLLED", "FAMILIES", "FLOORS", "OTHER", "by_family", "family_of"]
 
 OTHER = "other methods"
-_FLOORS = "floors"
+FLOORS = "floors"
+"""The reference rows of a track, whatever they are."""
 CONTROLLED = "controls"
 """Rows of methods under a control, whatever the method."""
 FAMILIES: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -22,7 +23,7 @@ FAMILIES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "neurons and masks": ("neurons_", "dbm", "mdbm", "pca_mdbm"),
         "dictionaries": ("sae", "mdbm_sae"),
         OTHER: (),
-        _FLOORS: FLOORS,
+        FLOORS: (),
         CONTROLLED: (),
     }
 )
@@ -30,10 +31,13 @@ FAMILIES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 of names."""
 
 
-def family_of(method: str) -> str:
-    """Return a method's family: by its name, then by a beginning of it or `sae` in it, else `OTHER`."""
+def family_of(method: str, floors: Sequence[str]) -> str:
+    """Return a method's family: `FLOORS` for those of a track; by its name, then by a beginning of it or
+    `sae` in it, else `OTHER`."""
     if is_control(method):
         return CONTROLLED
+    if method in floors:
+        return FLOORS
     for family, names in FAMILIES.items():
         if method in names:
             return family
@@ -45,12 +49,14 @@ def family_of(method: str) -> str:
     return next((f for f, names in FAMILIES.items() if method.split("_")[0] in names), OTHER)
 
 
-def by_family(methods: Iterable[str]) -> dict[str, list[str]]:
-    """Return the methods of each family that has any, in the order of `FAMILIES`, then by name."""
+def by_family(methods: Iterable[str], floors: Sequence[str]) -> dict[str, list[str]]:
+    """Return the methods of each family that has any, in the order of `FAMILIES`, then by name; floors in
+    their own order."""
     grouped: dict[str, list[str]] = {}
     names = sorted(set(methods))
-    for family, listed in FAMILIES.items():
-        own = [name for name in names if family_of(name) == family]
+    for family, known in FAMILIES.items():
+        own = [name for name in names if family_of(name, floors) == family]
+        listed = floors if family == FLOORS else known
         if own:
             grouped[family] = sorted(own, key=lambda n: (listed.index(n) if n in listed else len(listed), n))
     return grouped

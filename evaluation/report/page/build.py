@@ -10,11 +10,12 @@ from typing import Any
 
 from evaluation.records.control_checks import ControlCheck
 from evaluation.records.failures import failure_notes
+from evaluation.records.run_folder import RunFolder
 from evaluation.records.run_records import RunRecords
 from evaluation.records.scores import (
-    FLOORS,
     AverageRecord,
     ComparisonRecord,
+    Outcome,
     Refusal,
     ScoreRecord,
     is_control,
@@ -28,7 +29,9 @@ from evaluation.report.page.rows import KINDS, MEAN, ReportRow, rows_of
 from evaluation.report.page.verdicts import Verdict, headline_of, verdicts_of
 from evaluation.report.tables.means import averages_without_outcomes
 from evaluation.report.tables.model import Comparison, TableCell
-from evaluation.report.tables.rows import SCORES
+from evaluation.report.tables.notes import nothing_note
+from evaluation.scoring.track import Track
+from evaluation.tracks import TRACKS
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_text
 from ravel.instance import Instance
@@ -36,19 +39,15 @@ from ravel.terms.schema import GENERALISATIONS, PARTITIONS
 
 __all__ = ["Report", "read_report"]
 
-_SCORES_NOTE = (
-    "Cause: share of the target attribute's pairs that give the source's answer. Isolate: share of the "
-    "other attributes' pairs that keep the base's answer. Disentangle: the mean of both. Best in bold."
-)
-_CHOICE_NOTE = (
-    "Site, size and setting were chosen on validation pairs; test pairs then judged the chosen points."
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Report:
     """Everything on the page."""
 
+    track: Track[Any]
+    """What was asked of the featurizers."""
+    shows_pairs: bool
+    """Whether single pairs have a section: they are what the track judges."""
     title: str
     """Entity type and model."""
     facts: tuple[tuple[str, str], ...]
@@ -82,25 +81,28 @@ def read_report(folder: Path) -> Report:
     records = RunRecords.open(folder)
     run, chosen, instance = records.folder, _chosen(records), records.instance
     # Controls have a block of their own: they are no contenders, and their pairs may be others.
-    averages = [record for record in _averages(records, chosen) if not is_control(record.method)]
+    track = TRACKS.get(records.track)
+    averages = [r for r in _averages(records, chosen, track) if not is_control(r.method)]
     attributes = _attributes(chosen, instance)
-    rows = rows_of(averages, chosen, records.comparisons)
-    verdicts = verdicts_of(rows)
+    rows = rows_of(averages, chosen, records.comparisons, track)
+    verdicts = verdicts_of(rows, track)
     return Report(
+        track=track,
+        shows_pairs=issubclass(track.outcome, Outcome),
         title=f"{chosen[0].entity_type} · {chosen[0].model}",
-        facts=tuple(_facts(chosen, attributes, instance)),
-        headline=headline_of(verdicts),
+        facts=tuple(_facts(chosen, attributes, instance, track)),
+        headline=headline_of(verdicts, track),
         verdicts=verdicts,
         drawings=read_drawings(run.plots),
         refusals=tuple(records.refusals),
         config=read_text(run.config),
         environment=read_text(run.environment) if run.environment.is_file() else "",
-        notes=(*_notes(rows, records.comparisons), *failure_notes(records.failures)),
+        notes=(*_notes(rows, records.comparisons, track), *failure_notes(records.failures)),
         payload={
-            **_payload(rows, chosen, attributes),
-            "pairs": None if instance is None else browser_of(run, instance, chosen, attributes),
+            **_payload(rows, chosen, attributes, track),
+            "pairs": None if instance is None else _browser(run, instance, chosen, attributes, track),
         },
-        dependence=dependence_block(records, averages),
+        dependence=dependence_block(records, averages, track),
         diagnostics=read_block(run, chosen),
         controls=tuple(records.control_checks),
     )
@@ -117,24 +119,40 @@ def _chosen(records: RunRecords) -> list[ScoreRecord]:
     return chosen
 
 
-def _averages(records: RunRecords, chosen: Sequence[ScoreRecord]) -> list[AverageRecord]:
+def _averages(records: RunRecords, chosen: Sequence[ScoreRecord], track: Track[Any]) -> list[AverageRecord]:
     if records.averages is not None:
         return records.averages
     return [
         average
         for partition in PARTITIONS
-        for average in averages_without_outcomes([r for r in chosen if r.partition == partition])
+        for average in averages_without_outcomes(
+            [r for r in chosen if r.partition == partition], track.criterion
+        )
     ]
 
 
+def _browser(
+    run: RunFolder,
+    instance: Instance,
+    chosen: Sequence[ScoreRecord],
+    attributes: Sequence[str],
+    track: Track[Any],
+) -> dict[str, Any] | None:
+    """Return single pairs with their answers, if that is what the track judges."""
+    return browser_of(run, instance, chosen, attributes) if issubclass(track.outcome, Outcome) else None
+
+
 def _payload(
-    rows: Sequence[ReportRow], chosen: Sequence[ScoreRecord], attributes: Sequence[str]
+    rows: Sequence[ReportRow],
+    chosen: Sequence[ScoreRecord],
+    attributes: Sequence[str],
+    track: Track[Any],
 ) -> dict[str, Any]:
     """Return the rows, and what they can be narrowed to."""
     return {
-        "rows": [_plain(row) for row in rows],
-        "methods": _methods(chosen),
-        "families": list(by_family(record.method for record in chosen)),
+        "rows": [_plain(row, track) for row in rows],
+        "methods": _methods(chosen, track),
+        "families": list(by_family((record.method for record in chosen), track.floors)),
         "attributes": list(attributes),
         "generalisations": _present(GENERALISATIONS, [row.record.generalisation for row in rows]),
         "partitions": _present(("test", "val"), [row.record.partition for row in rows]),
@@ -152,7 +170,7 @@ def _attributes(chosen: Sequence[ScoreRecord], instance: Instance | None) -> tup
     return (*(a for a in order if a in present), *sorted(present - set(order)))
 
 
-def _plain(row: ReportRow) -> dict[str, Any]:
+def _plain(row: ReportRow, track: Track[Any]) -> dict[str, Any]:
     record = row.record
     return {
         "method": record.method,
@@ -161,12 +179,11 @@ def _plain(row: ReportRow) -> dict[str, Any]:
         "generalisation": record.generalisation,
         "partition": record.partition,
         "kind": record.source_kind,
-        **{score: _score(cell) for score, cell in zip(SCORES, row.cells, strict=True)},
-        "n_cause": record.n_cause,
-        "n_isolate": record.n_isolate,
-        "below": row.below_no_op,
+        **{measure: _score(cell) for measure, cell in zip(track.names, row.cells, strict=True)},
+        **{f"n_{name}": measured.n for name, measured in record.measures.items() if measured.n is not None},
+        "below": row.below_nothing,
         "best": _difference(row.against_best),
-        "no_op": _difference(row.against_no_op),
+        "no_op": _difference(row.against_baseline),
         "detail": row.detail,
         "seeds": len(record.seeds),
     }
@@ -193,15 +210,16 @@ def _short(value: float | None) -> float | None:
     return None if value is None else round(value, 6)
 
 
-def _methods(chosen: Sequence[ScoreRecord]) -> list[dict[str, Any]]:
-    names = {record.method for record in chosen}
-    ordered = sorted(names, key=lambda name: (FLOORS.index(name) + 1 if name in FLOORS else 0, name))
-    return [{"name": n, "floor": n in FLOORS, "family": family_of(n)} for n in ordered]
+def _methods(chosen: Sequence[ScoreRecord], track: Track[Any]) -> list[dict[str, Any]]:
+    floors, names = track.floors, {record.method for record in chosen}
+    ordered = sorted(names, key=lambda name: (floors.index(name) + 1 if name in floors else 0, name))
+    return [{"name": n, "floor": n in floors, "family": family_of(n, floors)} for n in ordered]
 
 
 def _facts(
-    chosen: Sequence[ScoreRecord], attributes: Sequence[str], instance: Instance | None
+    chosen: Sequence[ScoreRecord], attributes: Sequence[str], instance: Instance | None, track: Track[Any]
 ) -> list[tuple[str, str]]:
+    floors = set(track.floors)
     methods = {record.method for record in chosen}
     sites = sorted({record.site for record in chosen})
     facts = [
@@ -210,30 +228,40 @@ def _facts(
         ("Attributes", ", ".join(attributes)),
         (
             "Methods",
-            f"{len(methods - set(FLOORS))}, with {len(methods & set(FLOORS))} floors and ceilings",
+            f"{len(methods - floors)}, with {len(methods & floors)} floors and ceilings",
         ),
         ("Chosen sites", ", ".join(sites)),
         ("Seeds", ", ".join(str(seed) for seed in sorted({record.seed for record in chosen}))),
     ]
     if instance is not None:
-        counts = [f"{split} {len(instance.pairs(split))}" for split in instance.splits()]
-        facts += [("Pairs", ", ".join(counts)), ("Instance", instance.fingerprint[:16])]
+        counts = [f"{split} {len(track.cases(instance, split))}" for split in instance.splits()]
+        facts += [(track.unit.capitalize(), ", ".join(counts)), ("Instance", instance.fingerprint[:16])]
     return facts
 
 
-def _notes(rows: Sequence[ReportRow], comparisons: Sequence[ComparisonRecord]) -> list[str]:
-    adjusted = any(found.disentangle_p_adjusted is not None for found in comparisons)
+def _notes(
+    rows: Sequence[ReportRow], comparisons: Sequence[ComparisonRecord], track: Track[Any]
+) -> list[str]:
+    adjusted = any(found.p_adjusted is not None for found in comparisons)
     partial = sorted({row.record.method for row in rows if row.fewer})
+    measures = " ".join(f"{measure.name.capitalize()}: {measure.says}." for measure in track.measures)
     said = (
-        (True, _SCORES_NOTE),
-        (True, _CHOICE_NOTE),
+        (True, f"{measures} Best in bold."),
+        (
+            True,
+            f"Site, size and setting were chosen on validation {track.unit}; test {track.unit} then judged "
+            "the chosen points.",
+        ),
         (
             True,
             "Below each score: its 95 % interval, with entities and templates as clusters."
-            if any(row.record.disentangle_interval is not None for row in rows)
+            if any(row.record.interval(track.criterion) is not None for row in rows)
             else "No intervals: the outcomes they are drawn from were not at hand.",
         ),
-        (adjusted, "p: of the paired difference in disentangle, adjusted for all comparisons of the split."),
+        (
+            adjusted,
+            f"p: of the paired difference in {track.criterion}, adjusted for all comparisons of the split.",
+        ),
         (
             bool(comparisons) and not adjusted,
             "This run has no p-values; two rows differ where the paired 95 % interval excludes 0.",
@@ -248,8 +276,8 @@ def _notes(rows: Sequence[ReportRow], comparisons: Sequence[ComparisonRecord]) -
             f"{', '.join(partial)}.",
         ),
         (
-            any(row.below_no_op for row in rows),
-            "†: below 0.5, which is worse than doing nothing.",
+            any(row.below_nothing for row in rows),
+            f"†: {nothing_note(track)}.",
         ),
         (
             len({row.record.attributes for row in rows if row.attribute == MEAN}) > 1,

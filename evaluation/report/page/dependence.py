@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from evaluation.records.run_records import RunRecords
 from evaluation.records.scores import AverageRecord
 from evaluation.report.tables import Table, balanced_table, dependence_table
-from evaluation.scoring.post_hoc import Derived, read_derived
+from evaluation.scoring.interchange.post_hoc import Derived, read_derived
+from evaluation.scoring.track import Track
 from ravel.checking.dependence import BOUND_REDUCTION, BOUND_SHARE, Dependence, Skew, preferred
 
 __all__ = ["SOURCES", "DependenceBlock", "bound_sentences", "dependence_block", "skew_grid"]
@@ -32,10 +34,12 @@ class DependenceBlock:
     """Tables with what their summaries say."""
 
 
-def dependence_block(records: RunRecords, averages: Sequence[AverageRecord]) -> DependenceBlock:
+def dependence_block(
+    records: RunRecords, averages: Sequence[AverageRecord], track: Track[Any]
+) -> DependenceBlock:
     """Read the block of a run, or compute it for a run that was published without; empty if it has no
     instance."""
-    derived = read_derived(records)
+    derived = read_derived(records, track)
     dependence = preferred(derived.dependence)
     sources = {record.source for record in dependence}
     skew = [record for record in derived.skew if record.source in sources]

@@ -6,7 +6,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -18,6 +18,7 @@ from evaluation.report.page.diagnostics import diagnosis_grids
 from evaluation.report.page.verdicts import HELD_OUT
 from evaluation.report.tables.controls import control_table
 from evaluation.report.tables.html import to_html as table_html
+from evaluation.scoring.track import Track
 
 __all__ = ["embedded_json", "to_html"]
 
@@ -27,7 +28,7 @@ _PACKAGE = "evaluation.report.page"
 def to_html(report: Report) -> str:
     """Return the page. Its policy forbids every request and every script but its own, which is named by its
     hash."""
-    script = _asset("page.js")
+    script = _script(report.track, report.payload["rows"])
     values = {
         "report": report,
         "policy": _policy(script),
@@ -53,6 +54,27 @@ def embedded_json(payload: Mapping[str, Any]) -> str:
     for character in ("<", ">", "&", "\u2028", "\u2029"):
         text = text.replace(character, f"\\u{ord(character):04x}")
     return text
+
+
+def _script(track: Track[Any], rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return the page's script, with what a track measures in the places between `[[` and `]]`."""
+    counted = [name for name in track.names if any(f"n_{name}" in row for row in rows)]
+    values = {
+        "measures": json.dumps(track.names),
+        "criterion": track.criterion,
+        "order": "descending" if track.merit(track.criterion, 1.0) > 0 else "ascending",
+        "baseline": track.baseline,
+        "nothing": f"{100 * (track.nothing_scores or 0):g}%",
+        "unit": track.unit,
+        "Unit": track.unit.capitalize(),
+        "total": " + ".join(f"row.n_{name}" for name in counted) or "0",
+        "counts": " + ".join(f"${{grouped(row.n_{name})}}" for name in counted),
+        "counted": " + ".join(counted),
+    }
+    script = _asset("page.js")
+    for name, value in values.items():
+        script = script.replace(f"[[ {name} ]]", value)
+    return script
 
 
 def _asset(name: str) -> str:

@@ -90,22 +90,22 @@
       cell: splitCell },
     { key: "kind", label: "Source kind", of: (row) => kindOrder.get(row.kind), optional: "kinds",
       cell: (row) => make("td", {}, KINDS[row.kind] ?? row.kind) },
-    ...["cause", "isolate", "disentangle"].map((score) => ({
+    ...[[ measures ]].map((score) => ({
       key: score, label: score[0].toUpperCase() + score.slice(1), number: true,
       of: (row) => row[score].value, cell: (row) => scoreCell(row, score),
     })),
     { key: "best", label: "Minus best", number: true, of: (row) => row.best?.difference ?? null,
-      cell: (row) => differenceCell(row.best, row.disentangle.best ? "best" : "–") },
-    { key: "no_op", label: "Minus no_op", number: true, of: (row) => row.no_op?.difference ?? null,
+      cell: (row) => differenceCell(row.best, row.[[ criterion ]].best ? "best" : "–") },
+    { key: "no_op", label: "Minus [[ baseline ]]", number: true, of: (row) => row.no_op?.difference ?? null,
       cell: (row) => differenceCell(row.no_op, "–") },
-    { key: "n", label: "Pairs", number: true, of: (row) => row.n_cause + row.n_isolate, cell: countCell },
+    { key: "n", label: "[[ Unit ]]", number: true, of: (row) => [[ total ]], cell: countCell },
     { key: "detail", label: "Chosen site and size", of: (row) => row.detail, cell: detailCell },
   ].filter((column) => !column.optional || data[column.optional].length > 1);
 
   const resultsDefaults = {
     attribute: data.rows.some((row) => row.attribute === "") ? "" : ANY,
     generalisation: ANY, partition: data.partitions[0] ?? ANY, kind: data.kinds[0] ?? ANY,
-    family: ANY, find: "", sort: "disentangle", order: "descending",
+    family: ANY, find: "", sort: "[[ criterion ]]", order: "[[ order ]]",
   };
   let results = { ...resultsDefaults };
   let allRows = false;
@@ -128,12 +128,12 @@
 
   function scoreCell(row, score) {
     const { value, interval, best } = row[score];
-    if (value === null) return make("td", { class: "number-cell" }, "–", make("small", {}, "no pairs"));
-    const below = score === "disentangle" && row.below;
+    if (value === null) return make("td", { class: "number-cell" }, "–", make("small", {}, "no [[ unit ]]"));
+    const below = score === "[[ criterion ]]" && row.below;
     const text = fixed(value) + (below ? "†" : "");
     const shown = best ? make("strong", {}, text, make("span", { class: "hidden" }, " best")) : text;
     const cell = make("td", { class: "number-cell", title: below ? "worse than doing nothing" : null }, shown);
-    if (score === "disentangle") cell.append(strip(value, interval));
+    if (score === "[[ criterion ]]") cell.append(strip(value, interval));
     if (interval) cell.append(make("small", {}, `${fixed(interval[0])} – ${fixed(interval[1])}`));
     return cell;
   }
@@ -142,7 +142,7 @@
   function strip(value, interval) {
     const bar = make("div", { class: "strip", "aria-hidden": "true" });
     const half = make("i", { class: "half" });
-    half.style.left = "50%";
+    half.style.left = "[[ nothing ]]";
     bar.append(half);
     if (interval) {
       const range = make("i", { class: "range" });
@@ -166,8 +166,8 @@
 
   function countCell(row) {
     const seeds = row.seeds > 1 ? `, ${row.seeds} seeds` : "";
-    return make("td", { class: "number-cell" }, `${grouped(row.n_cause)} + ${grouped(row.n_isolate)}`,
-      make("small", {}, `cause + isolate${seeds}`));
+    return make("td", { class: "number-cell" }, `[[ counts ]]`,
+      make("small", {}, `[[ counted ]]${seeds}`));
   }
 
   function detailCell(row) {

@@ -5,11 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from evaluation.records.scores import FLOORS, AverageRecord, ComparisonRecord, ScoredKind, ScoreRecord
-from evaluation.report.tables.marks import NO_OP, compared
+from evaluation.records.scores import AverageRecord, ComparisonRecord, ScoredKind, ScoreRecord
+from evaluation.report.tables.marks import compared
 from evaluation.report.tables.model import Comparison, Row, TableCell
-from evaluation.report.tables.rows import SCORES, Block, block_rows, leading, score_columns
+from evaluation.report.tables.rows import Block, block_rows, leading, score_columns
+from evaluation.scoring.track import Track
 from ravel.terms.schema import GENERALISATIONS, PARTITIONS, SOURCE_KINDS
 
 __all__ = ["KINDS", "MEAN", "ReportRow", "rows_of"]
@@ -31,23 +33,23 @@ class ReportRow:
     floor: bool
     """True for methods that learn nothing of the attribute."""
     cells: tuple[TableCell, ...]
-    """Its numbers, one per score of `SCORES`, with their marks."""
+    """Its numbers, one per measure of the track, with their marks."""
     detail: str
     """Chosen sites and sizes."""
     leads: bool
-    """True for the row with the highest disentangle of its group, the first of several; never a floor."""
+    """True for the row with the best criterion of its group, the first of several; never a floor."""
     against_best: Comparison | None
     """Compared with the row that leads its group; None for that row and where nothing was compared."""
-    against_no_op: Comparison | None
-    """Compared with doing nothing."""
+    against_baseline: Comparison | None
+    """Compared with the track's baseline."""
 
     @property
     def best(self) -> tuple[bool, ...]:
-        """Per score, whether it is the highest of its group; floors never are."""
+        """Per measure, whether it is the highest of its group; floors never are."""
         return tuple(cell.best for cell in self.cells)
 
     @property
-    def below_no_op(self) -> bool:
+    def below_nothing(self) -> bool:
         """Tell whether the row is worse than doing nothing."""
         return any(cell.below_no_op for cell in self.cells)
 
@@ -62,58 +64,56 @@ def rows_of(
     averages: Sequence[AverageRecord],
     chosen: Sequence[ScoreRecord],
     comparisons: Sequence[ComparisonRecord],
+    track: Track[Any],
 ) -> list[ReportRow]:
     """Return a row per average record, with its marks; attributes, then splits, then methods in order."""
     blocks: dict[tuple[str, str, str], list[AverageRecord]] = {}
     for record in averages:
         attribute = MEAN if record.scope == "macro" else record.attributes[0]
         blocks.setdefault((attribute, record.partition, record.source_kind), []).append(record)
-    rows = [row for key, records in blocks.items() for row in _rows(key[0], records, chosen, comparisons)]
+    make = _RowMaker(chosen, comparisons, track)
+    rows = [row for key, records in blocks.items() for row in make.rows(key[0], records)]
     # Methods keep the order that they have in their block.
     return sorted(rows, key=_order)
 
 
-def _rows(
-    attribute: str,
-    averages: Sequence[AverageRecord],
-    chosen: Sequence[ScoreRecord],
-    comparisons: Sequence[ComparisonRecord],
-) -> list[ReportRow]:
-    """Return the rows of one attribute, partition and source kind."""
-    columns = score_columns(averages, averages[0].entity_type)
-    block = block_rows(Block(attribute, averages, ()), columns)
-    records: Mapping[tuple[str, str], AverageRecord] = {(r.method, r.generalisation): r for r in averages}
-    rows = []
-    for at in range(0, len(columns), len(SCORES)):
-        leader = leading(block, at + SCORES.index("disentangle"))
-        for row in block:
-            record = records.get((row.label, columns[at].group))
-            if record is not None:
-                rows.append(_row(row, record, at, leader, chosen, comparisons))
-    return rows
+@dataclass(frozen=True, slots=True)
+class _RowMaker:
+    """What rows are made with beside their averages."""
 
+    chosen: Sequence[ScoreRecord]
+    comparisons: Sequence[ComparisonRecord]
+    track: Track[Any]
 
-def _row(
-    row: Row,
-    record: AverageRecord,
-    at: int,
-    leader: Row | None,
-    chosen: Sequence[ScoreRecord],
-    comparisons: Sequence[ComparisonRecord],
-) -> ReportRow:
-    split = (record.generalisation, record.partition)
-    # Only means over attributes, of all source kinds, are compared.
-    known = comparisons if (record.scope, record.source_kind) == ("macro", "all") else ()
-    return ReportRow(
-        record=record,
-        attribute=row.block,
-        floor=record.method in FLOORS,
-        cells=row.cells[at : at + len(SCORES)],
-        detail=_detail(record, chosen),
-        leads=row is leader,
-        against_best=compared(record.method, None if leader is None else leader.label, known, split),
-        against_no_op=compared(record.method, NO_OP, known, split),
-    )
+    def rows(self, attribute: str, averages: Sequence[AverageRecord]) -> list[ReportRow]:
+        """Return the rows of one attribute, partition and source kind."""
+        names, criterion = self.track.names, self.track.criterion
+        columns = score_columns(averages, averages[0].entity_type, self.track)
+        block = block_rows(Block(attribute, averages, ()), columns, self.track)
+        records: Mapping[tuple[str, str], AverageRecord] = {(r.method, r.generalisation): r for r in averages}
+        rows = []
+        for at in range(0, len(columns), len(names)):
+            leader = leading(block, at + names.index(criterion), criterion, self.track)
+            for row in block:
+                record = records.get((row.label, columns[at].group))
+                if record is not None:
+                    rows.append(self._row(row, record, at, leader))
+        return rows
+
+    def _row(self, row: Row, record: AverageRecord, at: int, leader: Row | None) -> ReportRow:
+        split = (record.generalisation, record.partition)
+        # Only means over attributes, of all source kinds, are compared.
+        known = self.comparisons if (record.scope, record.source_kind) == ("macro", "all") else ()
+        return ReportRow(
+            record=record,
+            attribute=row.block,
+            floor=record.method in self.track.floors,
+            cells=row.cells[at : at + len(self.track.names)],
+            detail=_detail(record, self.chosen),
+            leads=row is leader,
+            against_best=compared(record.method, None if leader is None else leader.label, known, split),
+            against_baseline=compared(record.method, self.track.baseline, known, split),
+        )
 
 
 def _order(row: ReportRow) -> tuple[str, int, int, int]:

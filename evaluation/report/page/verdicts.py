@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from evaluation.records.scores import Interval
+from evaluation.records.measured import Interval
 from evaluation.report.page.rows import MEAN, ReportRow
+from evaluation.scoring.track import Track
 from ravel.terms.schema import GENERALISATIONS, Generalisation
 
 __all__ = ["HELD_OUT", "Verdict", "headline_of", "verdicts_of"]
@@ -28,9 +30,9 @@ class Verdict:
     partition: str
     """Which pairs were counted."""
     method: str | None
-    """The method with the highest disentangle; None if only floors were run."""
+    """The method with the best criterion; None if only floors were run."""
     value: float | None
-    """Its disentangle."""
+    """Its criterion."""
     interval: Interval | None
     """95 % interval of it."""
     tied: tuple[str, ...]
@@ -39,8 +41,8 @@ class Verdict:
     """The rest, in words."""
 
 
-def verdicts_of(rows: Sequence[ReportRow]) -> tuple[Verdict, ...]:
-    """Return a verdict per generalisation from the means over attributes on test pairs, else validation."""
+def verdicts_of(rows: Sequence[ReportRow], track: Track[Any]) -> tuple[Verdict, ...]:
+    """Return a verdict per generalisation from the means over attributes on test cases, else validation."""
     means = [row for row in rows if row.attribute == MEAN and row.record.source_kind == "all"]
     partition = "test" if any(row.record.partition == "test" for row in means) else "val"
     found = []
@@ -51,16 +53,17 @@ def verdicts_of(rows: Sequence[ReportRow]) -> tuple[Verdict, ...]:
             if (row.record.generalisation, row.record.partition) == (generalisation, partition)
         ]
         if own:
-            found.append(_verdict(own, generalisation, partition))
+            found.append(_verdict(own, generalisation, partition, track))
     return tuple(found)
 
 
-def headline_of(verdicts: Sequence[Verdict]) -> str:
+def headline_of(verdicts: Sequence[Verdict], track: Track[Any]) -> str:
     """Return the verdicts as one sentence: who leads everywhere, or who leads where; ties are named."""
     led = [verdict for verdict in verdicts if verdict.method is not None]
     if not led:
         return "No method with a score was run beside the floors."
-    score = "separates the attributes best (highest disentangle, mean over attributes)"
+    most = "highest" if track.merit(track.criterion, 1.0) > 0 else "lowest"
+    score = f"{track.praise} ({most} {track.criterion}, mean over attributes)"
     if len({(verdict.method, verdict.tied) for verdict in led}) == 1:
         places = _listed([HELD_OUT[verdict.generalisation].lower() for verdict in led], ordered=True)
         return f"On {places}, {_leader(led[0])} {score}."
@@ -73,23 +76,26 @@ def _leader(verdict: Verdict) -> str:
     return f"{verdict.method}{tied}"
 
 
-def _verdict(rows: Sequence[ReportRow], generalisation: Generalisation, partition: str) -> Verdict:
-    learned = [row for row in rows if not row.floor and row.record.disentangle is not None]
-    floors = [sentence for sentence in (_floors(rows), _ceiling(rows)) if sentence]
+def _verdict(
+    rows: Sequence[ReportRow], generalisation: Generalisation, partition: str, track: Track[Any]
+) -> Verdict:
+    by = track.criterion
+    learned = [row for row in rows if not row.floor and row.record.value(by) is not None]
+    floors = [sentence for sentence in (_floors(rows, track), _ceiling(rows, track)) if sentence]
     if not learned:
         said = ("No method with a score was run beside the floors.", *floors)
         return Verdict(generalisation, partition, None, None, None, (), said)
     leader = next((row for row in learned if row.leads), learned[0])
     others = [row for row in learned if row is not leader]
     tied = tuple(sorted(r.record.method for r in others if r.against_best and not r.against_best.differs))
-    said = (*_rivals(others, tied), *_worth(leader), *_below(learned), *floors)
+    said = (*_rivals(others, tied), *_worth(leader, track), *_below(learned), *floors)
     record = leader.record
     return Verdict(
         generalisation=generalisation,
         partition=partition,
         method=record.method,
-        value=record.disentangle,
-        interval=record.disentangle_interval,
+        value=record.value(by),
+        interval=record.interval(by),
         tied=tied,
         sentences=said,
     )
@@ -116,37 +122,40 @@ def _by(rows: Sequence[ReportRow]) -> str:
     return " (adjusted p below 0.05)" if adjusted else " (the paired interval excludes 0)"
 
 
-def _worth(leader: ReportRow) -> list[str]:
-    found = leader.against_no_op
+def _worth(leader: ReportRow, track: Track[Any]) -> list[str]:
+    found = leader.against_baseline
     if found is None:
         return []
+    other = found.other if track.nothing_scores is None else "doing nothing"
     if not found.differs:
-        return [f"It does not differ from doing nothing ({found.difference:+.3f})."]
+        return [f"It does not differ from {other} ({found.difference:+.3f})."]
     word = "above" if found.difference > 0 else "below"
-    return [f"That is {abs(found.difference):.3f} {word} doing nothing, and the difference is significant."]
+    return [f"That is {abs(found.difference):.3f} {word} {other}, and the difference is significant."]
 
 
 def _below(learned: Sequence[ReportRow]) -> list[str]:
-    worse = [row.record.method for row in learned if row.below_no_op]
+    worse = [row.record.method for row in learned if row.below_nothing]
     return [f"Worse than doing nothing: {_listed(worse)}."] if worse else []
 
 
-def _floors(rows: Sequence[ReportRow]) -> str:
-    says = {"no_op": "doing nothing scores", "random_subspace": "a random subspace"}
+def _floors(rows: Sequence[ReportRow], track: Track[Any]) -> str:
+    floors = [known for known in track.references if known.verdict and known.ceiling_of is None]
     parts = [
-        f"{words} {row.record.disentangle:.3f}"
-        for method, words in says.items()
+        f"{floor.verdict} {value:.3f}"
+        for floor in floors
         for row in rows
-        if row.record.method == method and row.record.disentangle is not None
+        if row.record.method == floor.method and (value := row.record.value(track.criterion)) is not None
     ]
     text = ", ".join(parts)
     return f"Floors: {text}." if text else ""
 
 
-def _ceiling(rows: Sequence[ReportRow]) -> str:
-    for row in rows:
-        if row.record.method == "full_vector" and row.record.cause is not None:
-            return f"Ceiling: swapping the whole vector reaches cause {row.record.cause:.3f}."
+def _ceiling(rows: Sequence[ReportRow], track: Track[Any]) -> str:
+    for known in track.references:
+        if known.ceiling_of is not None:
+            own = [row.record.value(known.ceiling_of) for row in rows if row.record.method == known.method]
+            if own and own[0] is not None:
+                return f"Ceiling: {known.verdict} reaches {known.ceiling_of} {own[0]:.3f}."
     return ""
 
 

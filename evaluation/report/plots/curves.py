@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from typing import Any
 
 from das.sites import Site
 from evaluation.records.scores import ScoreRecord
+from evaluation.scoring.track import Track
 from ravel.terms.schema import Generalisation
 
 __all__ = ["CurvePoint", "SizeCurve", "layer_curve", "place_of", "size_curve", "validation_records"]
@@ -44,11 +46,12 @@ class SizeCurve:
 
 
 def validation_records(scores: Iterable[ScoreRecord]) -> list[ScoreRecord]:
-    """Return the validation records of all source kinds that have both scores."""
+    """Return the validation records of all source kinds that have every measure."""
     return [
         r
         for r in scores
-        if r.partition == "val" and r.source_kind == "all" and r.cause is not None and r.isolate is not None
+        if (r.partition, r.source_kind) == ("val", "all")
+        and all(measured.value is not None for measured in r.measures.values())
     ]
 
 
@@ -72,18 +75,22 @@ def size_curve(scores: Sequence[ScoreRecord], method: str, generalisation: Gener
 
 
 def layer_curve(
-    scores: Sequence[ScoreRecord], method: str, generalisation: Generalisation, place: str
+    scores: Sequence[ScoreRecord],
+    method: str,
+    generalisation: Generalisation,
+    place: str,
+    track: Track[Any],
 ) -> dict[int, float]:
-    """Return a method's disentangle by layer at one stream and position, averaged over attributes.
+    """Return a method's criterion by layer at one stream and position, averaged over attributes.
 
-    Each attribute has the size with the highest mean over seeds and generalisations at that layer. `scores`
+    Each attribute has the size with the best mean over seeds and generalisations at that layer. `scores`
     are those of `validation_records`.
     """
     own = [r for r in scores if r.method == method and place_of(r.site) == place]
     values: dict[int, list[float]] = {}
     for layer, attribute in sorted({(Site.parse(r.site).layer, r.attribute) for r in own}):
         here = [r for r in own if r.attribute == attribute and Site.parse(r.site).layer == layer]
-        value = _of_best_size(here, generalisation)
+        value = _of_best_size(here, generalisation, track)
         if value is not None:
             values.setdefault(layer, []).append(value)
     return {layer: fmean(found) for layer, found in values.items()}
@@ -95,27 +102,24 @@ def place_of(site: str) -> str:
     return f"{parsed.stream}@{parsed.position}"
 
 
-def _of_best_size(records: Sequence[ScoreRecord], generalisation: Generalisation) -> float | None:
+def _of_best_size(
+    records: Sequence[ScoreRecord], generalisation: Generalisation, track: Track[Any]
+) -> float | None:
+    def mean_of(own: Sequence[ScoreRecord]) -> float:
+        return fmean(r.value(track.criterion) or 0.0 for r in own)
+
     points: dict[tuple[str, int], list[ScoreRecord]] = {}
     for record in records:
         points.setdefault((record.site, record.size), []).append(record)
-    best = max(points.values(), key=_disentangle)
+    best = max(points.values(), key=lambda own: track.merit(track.criterion, mean_of(own)))
     own = [r for r in best if r.generalisation == generalisation]
-    return _disentangle(own) if own else None
-
-
-def _disentangle(records: Sequence[ScoreRecord]) -> float:
-    return fmean(_both(r) for r in records)
-
-
-def _both(record: ScoreRecord) -> float:
-    return ((record.cause or 0.0) + (record.isolate or 0.0)) / 2
+    return mean_of(own) if own else None
 
 
 def _by_size(records: Sequence[ScoreRecord]) -> list[ScoreRecord]:
     """Return one record per size: the chosen one, or the best of several settings."""
     best: dict[int, ScoreRecord] = {}
-    for record in sorted(records, key=lambda r: (r.chosen, _both(r), r.cell)):
+    for record in sorted(records, key=lambda r: (r.chosen, r.value("disentangle") or 0.0, r.cell)):
         best[record.size] = record
     return [best[size] for size in sorted(best)]
 
@@ -133,6 +137,6 @@ def _mean_point(records: Sequence[ScoreRecord]) -> CurvePoint:
     sizes = [r.size for r in records]
     return CurvePoint(
         (min(sizes), max(sizes)),
-        fmean(fmean(r.cause or 0.0 for r in group) for group in groups),
-        fmean(fmean(r.isolate or 0.0 for r in group) for group in groups),
+        fmean(fmean(r.value("cause") or 0.0 for r in group) for group in groups),
+        fmean(fmean(r.value("isolate") or 0.0 for r in group) for group in groups),
     )

@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from evaluation.records.scores import FLOORS, ScoreRecord
-from evaluation.report.common.families import by_family, family_of
+from evaluation.records.measured import INTERCHANGE
+from evaluation.records.scores import ScoreRecord
+from evaluation.report.common.families import FLOORS, by_family, family_of
 from evaluation.report.plots.canvas import PAGE, drawing, new_figure, saved
 from evaluation.report.plots.curves import SizeCurve, layer_curve, size_curve, validation_records
 from evaluation.report.plots.points import frame
@@ -25,6 +26,8 @@ from evaluation.report.plots.style import (
     styles,
     titled,
 )
+from evaluation.scoring.track import Track
+from evaluation.tracks import TRACKS
 from ravel.terms.schema import GENERALISATIONS, Generalisation
 
 __all__ = ["plot_layer_grid", "plot_size_grid"]
@@ -43,7 +46,8 @@ def plot_size_grid(scores: Sequence[ScoreRecord], generalisation: Generalisation
     found = validation_records(scores)
     names = {r.method for r in found if r.generalisation == generalisation}
     curves = {m: size_curve(found, m, generalisation) for m in sorted(names)}
-    learned = [m for family, own in by_family(curves).items() if family != "floors" for m in own]
+    references = TRACKS.get(INTERCHANGE).floors
+    learned = [m for family, own in by_family(curves, references).items() if family != FLOORS for m in own]
     columns = max(1, min(len(learned), 5 if len(learned) > FEW else 4))
     rows = max(1, -(-len(learned) // columns))
     with drawing():
@@ -51,12 +55,12 @@ def plot_size_grid(scores: Sequence[ScoreRecord], generalisation: Generalisation
         figure = new_figure(max(side * columns + 0.3, 3.4), (side + 0.12) * rows + 1.0)
         for index, method in enumerate(learned):
             axes = figure.add_subplot(rows, columns, index + 1)
-            _size_panel(axes, method, curves)
+            _size_panel(axes, method, curves, references)
             _outer_ticks(axes, left=index % columns == 0, bottom=index + columns >= len(learned))
             if index // columns + 1 < rows:
                 axes.set_xlabel("")
         titled(figure, _size_title(generalisation))
-        legend_below(figure, columns=min(4, columns + 1), handles=_size_legend(figure, learned))
+        legend_below(figure, columns=min(4, columns + 1), handles=_size_legend(figure, learned, references))
         return saved(figure, stem)
 
 
@@ -65,21 +69,22 @@ def _size_title(generalisation: Generalisation) -> str:
     return f"{what}, validation pairs at the chosen sites"
 
 
-def _size_panel(axes: Any, method: str, curves: Mapping[str, SizeCurve]) -> None:
+def _size_panel(axes: Any, method: str, curves: Mapping[str, SizeCurve], references: Sequence[str]) -> None:
+    family = family_of(method, references)
     frame(axes, "")
     # A long name must not run into that of the next panel.
     size = min(7.5, 7.5 * _LETTERS / max(len(method), 1))
-    axes.set_title(method, color=family_colour(family_of(method)), fontsize=size)
+    axes.set_title(method, color=family_colour(family), fontsize=size)
     axes.set_xticks([0, 0.5, 1])
     axes.set_yticks([0, 0.5, 1])
     for other, curve in curves.items():
-        if other != method and other not in FLOORS:
+        if other != method and other not in references:
             _line(axes, curve, Style(_FAINT, ""), width=0.7)
-    floors = styles([m for m in curves if m in FLOORS])
+    floors = styles([m for m in curves if m in references], references)
     for floor, style in floors.items():
         _line(axes, curves[floor], style, width=0.8, label=floor)
-    colour = family_colour(family_of(method))
-    _line(axes, curves[method], Style(colour, "o"), width=1.3, label=family_of(method))
+    colour = family_colour(family)
+    _line(axes, curves[method], Style(colour, "o"), width=1.3, label=family)
     _ring(axes, curves[method], colour)
     _end_labels(axes, curves[method])
 
@@ -140,15 +145,15 @@ def _outer_ticks(axes: Any, *, left: bool, bottom: bool) -> None:
         axes.set_xticklabels([])
 
 
-def _size_legend(figure: Any, learned: Sequence[str]) -> dict[str, Any]:
+def _size_legend(figure: Any, learned: Sequence[str], references: Sequence[str]) -> dict[str, Any]:
     """Return a handle per family, per floor and for the ring; the ring last."""
     entries = handles_of(figure)
-    order = [*by_family(learned), *FLOORS, "chosen on validation"]
+    order = [*by_family(learned, references), *references, "chosen on validation"]
     return {label: entries[label] for label in order if label in entries}
 
 
-def plot_layer_grid(scores: Sequence[ScoreRecord], place: str, stem: Path) -> list[Path]:
-    """Draw disentangle over layers, a column per generalisation and a row per family; return the paths.
+def plot_layer_grid(scores: Sequence[ScoreRecord], place: str, stem: Path, track: Track[Any]) -> list[Path]:
+    """Draw the criterion over layers, a column per generalisation and a row per family; return the paths.
 
     Validation pairs at one stream and position, each attribute with its best size of the layer, means over
     attributes and seeds. Few methods share one row; floors are drawn in grey in every panel.
@@ -156,10 +161,12 @@ def plot_layer_grid(scores: Sequence[ScoreRecord], place: str, stem: Path) -> li
     found = validation_records(scores)
     panels = [g for g in GENERALISATIONS if any(r.generalisation == g for r in found)]
     curves = {
-        (m, g): layer_curve(found, m, g, place) for m in sorted({r.method for r in found}) for g in panels
+        (m, g): layer_curve(found, m, g, place, track)
+        for m in sorted({r.method for r in found})
+        for g in panels
     }
-    grouped = by_family([m for m, _ in curves])
-    floors = grouped.pop("floors", [])
+    grouped = by_family([m for m, _ in curves], track.floors)
+    floors = grouped.pop(FLOORS, [])
     if sum(map(len, grouped.values())) <= FEW:
         grouped = {"": [m for own in grouped.values() for m in own]}
     limits = _limits([value for curve in curves.values() for value in curve.values()])
@@ -168,20 +175,22 @@ def plot_layer_grid(scores: Sequence[ScoreRecord], place: str, stem: Path) -> li
         for row, (family, own) in enumerate(grouped.items()):
             for column, generalisation in enumerate(panels):
                 axes = figure.add_subplot(len(grouped), len(panels), row * len(panels) + column + 1)
-                _layer_panel(axes, {m: curves[m, generalisation] for m in [*own, *floors]})
-                _layer_frame(axes, generalisation if not row else "", family if not column else None)
+                _layer_panel(axes, {m: curves[m, generalisation] for m in [*own, *floors]}, track.floors)
+                named = None if column else [*([family] if family else []), track.criterion]
+                _layer_frame(axes, generalisation if not row else "", named)
                 axes.set_ylim(*limits)
                 if row + 1 == len(grouped):
                     axes.set_xlabel("layer")
             _row_legend(axes, own)
-        titled(figure, f"Disentangle over layers, {place}\nvalidation pairs, best size of each layer")
+        what = f"{track.criterion.capitalize()} over layers, {place}"
+        titled(figure, f"{what}\nvalidation {track.unit}, best size of each layer")
         handles = handles_of(figure)
         legend_below(figure, columns=4, handles={f: handles[f] for f in floors if f in handles})
         return saved(figure, stem)
 
 
-def _layer_panel(axes: Any, curves: Mapping[str, Mapping[int, float]]) -> None:
-    looks = styles(list(curves), own_colours=True)
+def _layer_panel(axes: Any, curves: Mapping[str, Mapping[int, float]], references: Sequence[str]) -> None:
+    looks = styles(list(curves), references, own_colours=True)
     for method, style in looks.items():
         curve = curves[method]
         axes.plot(
@@ -190,7 +199,7 @@ def _layer_panel(axes: Any, curves: Mapping[str, Mapping[int, float]]) -> None:
             marker=style.marker,
             color=style.colour,
             linestyle=style.line,
-            linewidth=0.9 if method in FLOORS else 1.2,
+            linewidth=0.9 if method in references else 1.2,
             label=method,
         )
     layers = sorted({layer for curve in curves.values() for layer in curve})
@@ -204,13 +213,13 @@ def _limits(values: Sequence[float]) -> tuple[float, float]:
     return max(low, -0.03), min(high, 1.03)
 
 
-def _layer_frame(axes: Any, title: str, family: str | None) -> None:
+def _layer_frame(axes: Any, title: str, named: Sequence[str] | None) -> None:
     axes.set_title(title)
     axes.grid(**GRID)
-    if family is None:
+    if named is None:
         axes.set_yticklabels([])
     else:
-        axes.set_ylabel("\n".join([family, "disentangle"] if family else ["disentangle"]))
+        axes.set_ylabel("\n".join(named))
 
 
 def _row_legend(axes: Any, methods: Sequence[str]) -> None:

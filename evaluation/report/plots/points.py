@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from evaluation.records.scores import NO_OP_DISENTANGLE, AverageRecord, Interval
+from evaluation.records.measured import INTERCHANGE, Interval
+from evaluation.records.scores import AverageRecord
 from evaluation.report.plots.canvas import drawing, new_figure, saved
 from evaluation.report.plots.style import FLOOR_COLOUR, GRID, Style, legend_below, styles, titled
+from evaluation.tracks import TRACKS
 from ravel.terms.schema import GENERALISATIONS
 
 __all__ = ["frame", "plot_cause_isolate"]
@@ -25,7 +27,7 @@ def plot_cause_isolate(averages: Sequence[AverageRecord], stem: Path) -> list[Pa
     each; more have that of their family.
     """
     panels = [g for g in GENERALISATIONS if any(r.generalisation == g for r in averages)]
-    looks = styles([r.method for r in averages])
+    looks = styles([r.method for r in averages], TRACKS.get(INTERCHANGE).floors)
     with drawing():
         lines = -(-len(looks) // 4)
         figure = new_figure(_PANEL * max(len(panels), 1) + 0.4, _PANEL + 0.5 + 0.14 * lines)
@@ -45,21 +47,22 @@ def plot_cause_isolate(averages: Sequence[AverageRecord], stem: Path) -> list[Pa
 
 def frame(axes: Any, title: str) -> None:
     """Make axes of cause and isolate, with the line of those that score what doing nothing scores."""
-    level = 2 * NO_OP_DISENTANGLE
-    axes.plot([0, level], [level, 0], linestyle="--", linewidth=0.6, color=FLOOR_COLOUR)
+    # Cause 0 and isolate 1, as what doing nothing scores.
+    axes.plot([0, 1], [1, 0], linestyle="--", linewidth=0.6, color=FLOOR_COLOUR)
     axes.set(xlim=(-0.05, 1.05), ylim=(-0.05, 1.05), xlabel="cause", ylabel="isolate", title=title)
     axes.set_aspect("equal")
     axes.grid(**GRID)
 
 
 def _point(axes: Any, record: AverageRecord, style: Style) -> None:
-    if record.cause is None or record.isolate is None:
+    cause, isolate = record.value("cause"), record.value("isolate")
+    if cause is None or isolate is None:
         return
     axes.errorbar(
-        record.cause,
-        record.isolate,
-        xerr=_bar(record.cause, record.cause_interval),
-        yerr=_bar(record.isolate, record.isolate_interval),
+        cause,
+        isolate,
+        xerr=_bar(cause, record.interval("cause")),
+        yerr=_bar(isolate, record.interval("isolate")),
         fmt=style.marker,
         color=style.colour,
         markersize=5.5,

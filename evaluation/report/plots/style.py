@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from textwrap import wrap
 from typing import Any
 
-from evaluation.records.scores import CONTROL_MARK, FLOORS
-from evaluation.report.common.families import CONTROLLED, by_family
+from evaluation.records.scores import CONTROL_MARK
+from evaluation.report.common.families import CONTROLLED, FLOORS, by_family
 
 __all__ = [
     "FEW",
@@ -60,14 +60,16 @@ class Style:
     """Matplotlib's line style."""
 
 
-def styles(names: Sequence[str], *, own_colours: bool | None = None) -> dict[str, Style]:
+def styles(
+    names: Sequence[str], floors: Sequence[str], *, own_colours: bool | None = None
+) -> dict[str, Style]:
     """Return a style per name: a colour each if there are few, otherwise that of the family with a
-    marker each; floors and then controls in grey, last.
+    marker each; the track's floors and then controls in grey, last.
 
     `own_colours` decides it whatever their number.
     """
-    grouped = by_family(names)
-    families = {f: own for f, own in grouped.items() if f not in ("floors", CONTROLLED)}
+    grouped = by_family(names, floors)
+    families = {f: own for f, own in grouped.items() if f not in (FLOORS, CONTROLLED)}
     learned = [name for own in families.values() for name in own]
     if own_colours or (own_colours is None and len(learned) <= FEW):
         made = {name: _style(i) for i, name in enumerate(learned)}
@@ -77,14 +79,14 @@ def styles(names: Sequence[str], *, own_colours: bool | None = None) -> dict[str
             for family, own in families.items()
             for i, name in enumerate(own)
         }
-    floors = {
+    grey = {
         name: Style(
             FLOOR_COLOUR, _FLOOR_MARKERS[i % len(_FLOOR_MARKERS)], _FLOOR_LINES[i % len(_FLOOR_LINES)]
         )
-        for i, name in enumerate(FLOORS)
+        for i, name in enumerate(floors)
         if name in names
     }
-    return made | floors | _control_styles(grouped.get(CONTROLLED, ()))
+    return made | grey | _control_styles(grouped.get(CONTROLLED, ()))
 
 
 def _control_styles(names: Sequence[str]) -> dict[str, Style]:

@@ -47,8 +47,8 @@ def plot_training(logs: Sequence[TrainingLog], stem: Path) -> list[Path]:
     filled marker at the epoch that was kept. Further seeds are drawn thinly.
     """
     found = trained(logs)
-    methods = [m for own in by_family([log.method for log in found]).values() for m in own]
-    looks = styles(sorted({log.attribute for log in found}), own_colours=True)
+    methods = [m for own in by_family([log.method for log in found], ()).values() for m in own]
+    looks = styles(sorted({log.attribute for log in found}), (), own_colours=True)
     with drawing():
         figure = new_figure(PAGE, 1.35 * max(len(methods), 1) + 0.8)
         for row, method in enumerate(methods):

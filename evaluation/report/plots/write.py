@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from evaluation.records.measured import INTERCHANGE
 from evaluation.records.scores import AverageRecord, ScoreRecord
 from evaluation.report.common.families import by_family
 from evaluation.report.plots.curves import place_of, validation_records
@@ -16,14 +17,20 @@ from evaluation.report.plots.matrices import plot_angles, plot_entanglement
 from evaluation.report.plots.points import plot_cause_isolate
 from evaluation.report.plots.style import slug
 from evaluation.report.plots.training import TrainingLog, plot_training, trained
+from evaluation.tracks import TRACKS
 from ravel.common.errors import unknown_name
 from ravel.terms.schema import GENERALISATIONS
 
 if TYPE_CHECKING:
     from evaluation.records.overlaps import AngleRecord, EntanglementRecord
+    from evaluation.scoring.track import Track
     from ravel.checking.dependence import Dependence
 
 __all__ = ["PLOTS", "PlotInputs", "write_plots"]
+
+
+def _interchange() -> Track[Any]:
+    return TRACKS.get(INTERCHANGE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,19 +49,21 @@ class PlotInputs:
     """Of the chosen cells."""
     dependence: Sequence[Dependence] = ()
     """Between the attributes in the world, to be seen beside `entanglement`."""
+    track: Track[Any] = field(default_factory=_interchange)
+    """The track that the records are of."""
 
 
 def write_plots(inputs: PlotInputs, folder: Path, names: Sequence[str] | None = None) -> list[Path]:
     """Draw the figures of these names, by default all of `PLOTS`, as PNG and SVG; return the paths.
 
-    What there are no records for is left out: layers need two of them, angles two parts at one site. Raises
-    SuiteError for an unknown name.
+    What the track has not, and what there are no records for, is left out: layers need two of them, angles
+    two parts at one site. Raises SuiteError for an unknown name.
     """
     wanted = list(PLOTS) if names is None else names
     for name in wanted:
         if name not in PLOTS:
             raise unknown_name("plot", name, PLOTS)
-    return [path for name in wanted for path in PLOTS[name](inputs, folder)]
+    return [path for name in wanted if name in inputs.track.plots for path in PLOTS[name](inputs, folder)]
 
 
 def _methods(inputs: PlotInputs, folder: Path) -> list[Path]:
@@ -87,7 +96,7 @@ def _layers(inputs: PlotInputs, folder: Path) -> list[Path]:
         path
         for place, found in sorted(sites.items())
         if len(found) > 1
-        for path in plot_layer_grid(inputs.scores, place, folder / f"layers_{slug(place)}")
+        for path in plot_layer_grid(inputs.scores, place, folder / f"layers_{slug(place)}", inputs.track)
     ]
 
 
@@ -95,7 +104,7 @@ def _entanglement(inputs: PlotInputs, folder: Path) -> list[Path]:
     paths = []
     for generalisation in GENERALISATIONS:
         own = [r for r in inputs.entanglement if r.generalisation == generalisation]
-        for family, methods in by_family(r.method for r in own).items():
+        for family, methods in by_family((r.method for r in own), inputs.track.floors).items():
             records = [r for m in methods for r in own if r.method == m]
             stem = folder / f"entanglement_{generalisation}_{slug(family)}"
             paths += plot_entanglement(records, stem, family=family, dependence=inputs.dependence)
@@ -104,7 +113,7 @@ def _entanglement(inputs: PlotInputs, folder: Path) -> list[Path]:
 
 def _angles(inputs: PlotInputs, folder: Path) -> list[Path]:
     paths = []
-    for family, methods in by_family(r.method for r in inputs.angles).items():
+    for family, methods in by_family((r.method for r in inputs.angles), inputs.track.floors).items():
         records = [r for m in methods for r in inputs.angles if r.method == m]
         paths += plot_angles(records, folder / f"angles_{slug(family)}", family=family)
     return paths

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from evaluation.records.scores import (
     AverageRecord,
@@ -19,6 +19,8 @@ from evaluation.report.tables.means import averages_without_outcomes
 from evaluation.report.tables.model import Column, Table
 from evaluation.report.tables.notes import floor_note, macro_notes, mark_notes, refusal_notes, run_notes
 from evaluation.report.tables.rows import MEAN, Block, block_rows, score_columns, type_columns
+from evaluation.scoring.track import Track
+from evaluation.tracks import TRACKS
 from ravel.common.errors import SuiteError
 from ravel.terms.schema import SOURCE_KINDS, Partition
 
@@ -34,22 +36,22 @@ class _Layout:
     name: str
     """Stem of its files."""
     title: str
-    """With places for `subject`, `model` and `partition`."""
+    """With places for `subject`, `model` and `partition`, and for what the track calls things."""
     block_header: str = ""
     """Header of the blocks; empty if there are none."""
     scope: _Scope = "macro"
     """The averages that say which columns there are, and that notes are about."""
 
 
-_MAIN = _Layout("main", "Disentanglement on {subject}, mean over attributes, {partition} pairs")
+_MAIN = _Layout("main", "{heading} on {subject}, mean over attributes, {partition} {unit}")
 _ATTRIBUTES = _Layout(
-    "attributes", "Disentanglement per attribute of {subject}, {partition} pairs", "attribute", "attribute"
+    "attributes", "{heading} per attribute of {subject}, {partition} {unit}", "attribute", "attribute"
 )
-_KINDS = _Layout("kinds", "Disentanglement per source kind on {subject}, {partition} pairs", "source kind")
+_KINDS = _Layout("kinds", "{heading} per source kind on {subject}, {partition} {unit}", "source kind")
 _BALANCED = _Layout(
     "balanced", "Plain and class-balanced disentanglement of {subject}, {partition} pairs", "attribute"
 )
-_TYPES = _Layout("types", "Disentangle per entity type with {model}, {partition} pairs")
+_TYPES = _Layout("types", "{criterion} per entity type with {model}, {partition} {unit}")
 _BALANCED_NOTE = (
     "Balanced: the mean over classes of the expected answer (the model's labels) of the share within "
     "a class, then over templates; a common answer counts no more than a rare one."
@@ -66,6 +68,8 @@ class _Chosen:
     """Their means, of both scopes."""
     refusals: Sequence[Refusal]
     """Where a method had no answer."""
+    track: Track[Any]
+    """What was asked."""
 
     def of(self, scope: _Scope) -> list[AverageRecord]:
         """The averages of one scope."""
@@ -179,7 +183,7 @@ def type_table(
     partition: Partition = "test",
     refusals: Mapping[str, Sequence[Refusal]] | None = None,
 ) -> Table:
-    """Return the table method x generalisation x entity type of disentangle, with the unweighted mean over
+    """Return the table method x generalisation x entity type of the criterion, with the unweighted mean over
     types.
 
     `scores` (and `averages`) are those of several runs, one per entity type, all on one model; `refusals`
@@ -196,13 +200,14 @@ def type_table(
         )
         for name in types
     ]
+    points = [point for part in parts for point in part.points]
+    _check_subject(points, {r.model for r in points}, partition, len(scores))
     chosen = _joined(parts, [refusal for part in parts for refusal in part.refusals])
-    _check_subject(chosen.points, {r.model for r in chosen.points}, partition, len(scores))
     macro = chosen.of("macro")
     notes = [f"Mean over types: unweighted, over {', '.join(types)}; it has no interval."]
     for name, part in zip(types, parts, strict=True):
         notes += [f"{name}: {note}" for note in macro_notes(part.of("macro"))]
-    columns = type_columns(macro, types)
+    columns = type_columns(macro, types, chosen.track)
     return _table(_TYPES, chosen, [Block("", macro, chosen.points)], partition, notes=notes, columns=columns)
 
 
@@ -218,25 +223,27 @@ def _table(
 ) -> Table:
     """Return a table of these blocks: with `notes` before those that every table has, columns of the scores
     unless others are given, and marks of difference if there are `comparisons`, be they empty."""
-    first, averages = chosen.points[0], chosen.of(layout.scope)
-    columns = columns or score_columns(averages, first.entity_type)
-    rows = [row for block in blocks for row in block_rows(block, columns)]
+    first, averages, track = chosen.points[0], chosen.of(layout.scope), chosen.track
+    columns = columns or score_columns(averages, first.entity_type, track)
+    rows = [row for block in blocks for row in block_rows(block, columns, track)]
     if comparisons is not None:
-        rows = with_marks(rows, columns, comparisons, partition)
+        rows = with_marks(rows, columns, comparisons, partition, track)
+    words = {"heading": track.heading, "unit": track.unit, "criterion": track.criterion.capitalize()}
     subject = f"{first.entity_type} with {first.model}"
     return Table(
         name=layout.name,
-        title=layout.title.format(subject=subject, model=first.model, partition=partition),
+        title=layout.title.format(subject=subject, model=first.model, partition=partition, **words),
         block_header=layout.block_header,
         columns=tuple(columns),
         rows=tuple(rows),
         notes=(
             *notes,
-            *run_notes(chosen.points, averages, partition),
-            *floor_note({record.method for record in averages}),
-            *mark_notes(rows, compared=any(c.partition == partition for c in comparisons or ())),
+            *run_notes(chosen.points, averages, partition, track),
+            *floor_note({record.method for record in averages}, track),
+            *mark_notes(rows, track, compared=any(c.partition == partition for c in comparisons or ())),
             *refusal_notes(chosen.refusals),
         ),
+        unit=track.unit,
     )
 
 
@@ -250,15 +257,17 @@ def _chosen(
     points = [r for r in scores if r.chosen and r.partition == partition and r.source_kind == kind]
     subjects = {f"{record.entity_type} with {record.model}" for record in points}
     _check_subject(points, subjects, partition, len(scores))
+    track = TRACKS.get(points[0].track)
     if averages is None or not any(r.source_kind == kind for r in averages):
-        averages = averages_without_outcomes(points)
+        averages = averages_without_outcomes(points, track.criterion)
     kept = [r for r in averages if (r.partition, r.source_kind) == (partition, kind)]
-    return _Chosen(points, kept, refusals)
+    return _Chosen(points, kept, refusals, track)
 
 
 def _joined(parts: Sequence[_Chosen], refusals: Sequence[Refusal]) -> _Chosen:
     points = [point for part in parts for point in part.points]
-    return _Chosen(points, [average for part in parts for average in part.averages], refusals)
+    averages = [average for part in parts for average in part.averages]
+    return _Chosen(points, averages, refusals, parts[0].track)
 
 
 def _check_subject(
@@ -269,6 +278,11 @@ def _check_subject(
             expected=f"chosen {partition} records to make a table of",
             came=f"{total} records, none of which is chosen and of that partition",
             todo="let the run finish first",
+        )
+    tracks = sorted({record.track for record in points})
+    if len(tracks) > 1:
+        raise SuiteError(
+            expected="records of one track per table", came=", ".join(tracks), todo="make one table for each"
         )
     if len(subjects) > 1:
         raise SuiteError(

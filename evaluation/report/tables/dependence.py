@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from evaluation.records.breakdowns import ALL_OTHERS, PARTS, BreakdownRecord
-from evaluation.records.scores import FLOORS, ScoreRecord
+from evaluation.records.measured import INTERCHANGE
+from evaluation.records.scores import ScoreRecord
 from evaluation.report.tables.model import Column, Row, Table, TableCell
 from evaluation.report.tables.notes import floor_note
 from evaluation.report.tables.rows import detail_of, ordered_methods
+from evaluation.scoring.track import Track
+from evaluation.tracks import TRACKS
 from ravel.checking.dependence import BOUND_REDUCTION, BOUND_SHARE
 from ravel.common.errors import SuiteError
 from ravel.terms.schema import GENERALISATIONS
@@ -31,12 +35,13 @@ def dependence_table(scores: Sequence[ScoreRecord], breakdowns: Sequence[Breakdo
             todo="give a finished run's whole folder, with instance/ and cells/",
         )
     points = [r for r in scores if r.chosen and r.partition == "test" and r.source_kind == "all"]
+    track = TRACKS.get(INTERCHANGE)
     columns = _columns(shown)
     rows = [
         row
         for target in sorted({record.attribute for record in shown})
         for by in _compared([record for record in shown if record.attribute == target], target)
-        for row in _block(target, by, shown, columns, points)
+        for row in _block(target, by, shown, columns, points, track)
     ]
     return Table(
         name="dependence",
@@ -45,7 +50,7 @@ def dependence_table(scores: Sequence[ScoreRecord], breakdowns: Sequence[Breakdo
         block_header="target: compared",
         columns=columns,
         rows=tuple(rows),
-        notes=_notes(shown),
+        notes=_notes(shown, track),
     )
 
 
@@ -69,15 +74,16 @@ def _block(
     shown: Sequence[BreakdownRecord],
     columns: Sequence[Column],
     points: Sequence[ScoreRecord],
+    track: Track[Any],
 ) -> list[Row]:
     own: dict[tuple[str, str, str], BreakdownRecord] = {
         (r.method, r.generalisation, r.part): r for r in shown if r.attribute == target and r.by == by
     }
     rows = []
-    for method in ordered_methods({key[0] for key in own}):
+    for method in ordered_methods({key[0] for key in own}, track):
         cells = [_cell(own, method, column) for column in columns]
         detail = detail_of([r for r in points if (r.method, r.attribute) == (method, target)])
-        rows.append(Row(f"{target}: {by}", method, detail, method in FLOORS, tuple(cells)))
+        rows.append(Row(f"{target}: {by}", method, detail, method in track.floors, tuple(cells)))
     return rows
 
 
@@ -88,7 +94,7 @@ def _cell(own: dict[tuple[str, str, str], BreakdownRecord], method: str, column:
     return TableCell(record.isolate, record.isolate_interval, record.n)
 
 
-def _notes(shown: Sequence[BreakdownRecord]) -> tuple[str, ...]:
+def _notes(shown: Sequence[BreakdownRecord], track: Track[Any]) -> tuple[str, ...]:
     empty: dict[str, None] = {}
     for record in shown:
         if record.reason is not None:
@@ -102,6 +108,6 @@ def _notes(shown: Sequence[BreakdownRecord]) -> tuple[str, ...]:
         "the commonest value.",
         "In brackets: 95 % interval. Mean over templates, asked attributes and seeds; the two parts need not "
         "hold the same attributes.",
-        *floor_note({record.method for record in shown}),
+        *floor_note({record.method for record in shown}, track),
         *empty,
     )

@@ -13,7 +13,6 @@ __all__ = ["to_html"]
 _MEANINGS = {
     BELOW: "below doing nothing",
     TIED: "not shown to differ from the best",
-    DIFFERS: "differs from no_op",
     FEWER: "mean over fewer parts",
 }
 
@@ -34,6 +33,12 @@ def to_html(table: Table) -> str:
             (shared_counts(rows), [list(own) for _, own in groupby(rows, key=lambda row: row.floor)])
             for rows in blocks(table)
         ],
-        "meanings": _MEANINGS,
+        "meanings": {**_MEANINGS, DIFFERS: f"differs from {_baseline(table)}"},
     }
     return filled("evaluation.report.tables", "table.html", values)
+
+
+def _baseline(table: Table) -> str:
+    """Return the row that marked cells differ from."""
+    compared = (cell.vs_no_op.other for row in table.rows for cell in row.cells if cell.vs_no_op is not None)
+    return next(compared, "")

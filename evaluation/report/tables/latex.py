@@ -47,7 +47,7 @@ def to_latex(table: Table) -> str:
     """Return a `table` environment that needs only the booktabs package or, with more lines than a page
     holds, a `longtable`, which needs that package too.
 
-    Each block begins with the numbers of pairs; each row has its values and, where there are intervals, a
+    Each block begins with the numbers of cases; each row has its values and, where there are intervals, a
     second line with them; best in bold, floors in italics. Many columns are set in a smaller type.
     """
     labels = 2 if table.block_header else 1

@@ -14,22 +14,22 @@ _SPECIAL = re.compile(r"[\\|_*`<>\[\]#~$]")
 
 def to_markdown(table: Table) -> str:
     """Return the table as a pipe table with title and notes: best in bold, floors in italics, intervals in
-    brackets. Each block begins with a row of the numbers of pairs."""
+    brackets. Each block begins with a row of the numbers of cases."""
     first = [table.block_header] if table.block_header else []
     names = [f"{column.group} {column.name}" for column in table.columns]
     lines = [_line([_escaped(h) for h in [*first, "method", *names, "site and size"]])]
     lines.append(_line(["---"] * (len(first) + 1) + ["---:"] * len(names) + ["---"]))
     for rows in blocks(table):
-        lines += [_line(cells if first else cells[1:]) for cells in _block(rows)]
+        lines += [_line(cells if first else cells[1:]) for cells in _block(rows, table.unit)]
     notes = "".join(f"- {_escaped(note)}\n" for note in table.notes)
     return f"### {_escaped(table.title)}\n\n" + "\n".join(lines) + f"\n\n{notes}"
 
 
-def _block(rows: Sequence[Row]) -> list[list[str]]:
+def _block(rows: Sequence[Row], unit: str) -> list[list[str]]:
     """Return the cells of a block's lines, the block's name first."""
     counts = shared_counts(rows)
     block = _escaped(rows[0].block)
-    pairs = [block, "pairs", *("" if n is None else str(n) for n in counts), ""]
+    pairs = [block, unit, *("" if n is None else str(n) for n in counts), ""]
     return [pairs, *([block, *_row(row, counts)] for row in rows)]
 
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
+from evaluation.records.measured import Measured
 from evaluation.records.scores import SCORE_SCHEMA_VERSION, AverageRecord, ScoreRecord
-from evaluation.scoring.metrics import mean
+from evaluation.scoring.mean import mean
 from ravel.terms.schema import GENERALISATIONS
 
 __all__ = ["averages_without_outcomes"]
 
 
-def averages_without_outcomes(chosen: Sequence[ScoreRecord]) -> list[AverageRecord]:
-    """Average chosen score records of one source kind over seeds, and over attributes.
+def averages_without_outcomes(chosen: Sequence[ScoreRecord], criterion: str) -> list[AverageRecord]:
+    """Average chosen score records of one source kind over seeds, and over the attributes that have the
+    criterion.
 
     An interval survives only where nothing is averaged.
     """
@@ -26,12 +27,12 @@ def averages_without_outcomes(chosen: Sequence[ScoreRecord]) -> list[AverageReco
             parts = [_over_seeds([r for r in own if r.attribute == a]) for a in attributes]
             records += parts
             if parts:
-                records.append(_over_attributes(parts))
+                records.append(_over_attributes(parts, criterion))
     return records
 
 
 def _over_seeds(records: Sequence[ScoreRecord]) -> AverageRecord:
-    first, alone = records[0], len(records) == 1
+    first = records[0]
     return AverageRecord(
         schema_version=SCORE_SCHEMA_VERSION,
         method=first.method,
@@ -42,33 +43,30 @@ def _over_seeds(records: Sequence[ScoreRecord]) -> AverageRecord:
         seeds=tuple(sorted(r.seed for r in records)),
         generalisation=first.generalisation,
         partition=first.partition,
-        **_means(records),
-        n_cause=first.n_cause,
-        n_isolate=first.n_isolate,
-        cause_interval=first.cause_interval if alone else None,
-        isolate_interval=first.isolate_interval if alone else None,
-        disentangle_interval=first.disentangle_interval if alone else None,
+        measures={
+            name: Measured(
+                mean([r.value(name) for r in records]), one.interval if len(records) == 1 else None, one.n
+            )
+            for name, one in first.measures.items()
+        },
         source_kind=first.source_kind,
+        track=first.track,
     )
 
 
-def _over_attributes(parts: Sequence[AverageRecord]) -> AverageRecord:
-    counted = [part for part in parts if part.disentangle is not None]
+def _over_attributes(parts: Sequence[AverageRecord], criterion: str) -> AverageRecord:
+    counted = [part for part in parts if part.value(criterion) is not None]
     return replace(
         parts[0],
         scope="macro",
         attributes=tuple(attribute for part in counted for attribute in part.attributes),
         seeds=tuple(sorted({seed for part in parts for seed in part.seeds})),
-        **_means(counted),
-        n_cause=sum(part.n_cause for part in counted),
-        n_isolate=sum(part.n_isolate for part in counted),
-        cause_interval=None,
-        isolate_interval=None,
-        disentangle_interval=None,
+        measures={
+            name: Measured(
+                mean([part.value(name) for part in counted]),
+                None,
+                None if one.n is None else sum(part.measures[name].n or 0 for part in counted),
+            )
+            for name, one in parts[0].measures.items()
+        },
     )
-
-
-def _means(records: Sequence[ScoreRecord] | Sequence[AverageRecord]) -> dict[str, Any]:
-    return {
-        score: mean([getattr(r, score) for r in records]) for score in ("cause", "isolate", "disentangle")
-    }

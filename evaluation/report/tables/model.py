@@ -26,14 +26,15 @@ __all__ = [
 ]
 
 BELOW, TIED, DIFFERS, FEWER = "†", "=", "‡", "§"
-"""Marks: below doing nothing; not different from the best; different from no_op; a mean over fewer parts."""
+"""Marks: worse than doing nothing; not different from the best; different from the baseline; a mean over
+fewer parts."""
 
 Relation = Literal["best", "tied", "differs"]
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """How a row compares with another one, by a paired test of disentangle."""
+    """How a row compares with another one, by a paired test of the criterion."""
 
     relation: Relation
     """`best`: it is the other row; `tied`: no difference was found; `differs`: one was."""
@@ -64,13 +65,13 @@ class TableCell:
     best: bool = False
     """The highest of its column among rows that are no floors and lack no part."""
     below_no_op: bool = False
-    """Lower than what doing nothing scores."""
+    """Worse than what doing nothing scores."""
     fewer: bool = False
     """A mean over fewer parts than other rows have, so that it can't be the best."""
     vs_best: Comparison | None = None
     """Against the best of its column; None where that was not tested."""
     vs_no_op: Comparison | None = None
-    """Against doing nothing; None where that was not tested."""
+    """Against the track's baseline, of interchange `no_op`; None where that was not tested."""
 
     @property
     def marks(self) -> str:
@@ -90,7 +91,7 @@ class Column:
     name: str
     """What sets it apart: the score or, where all columns hold one score, the entity type."""
     score: str = ""
-    """Which score: `cause`, `isolate` or `disentangle`."""
+    """Which measure of the track: of interchange `cause`, `isolate` or `disentangle`."""
     entity_type: str = ""
     """The entity type; empty for a mean over types."""
 
@@ -127,10 +128,13 @@ class Table:
     """The rows, blocks together."""
     notes: tuple[str, ...]
     """What a reader must know beside the numbers, as sentences."""
+    unit: str = "pairs"
+    """What is counted in the row of counts."""
 
     def to_json(self) -> dict[str, Any]:
-        """Return the table as plain values; of comparisons their relation and p-value."""
+        """Return the table as plain values, without its unit; of comparisons their relation and p-value."""
         plain = asdict(self)
+        del plain["unit"]
         for cell in (cell for row in plain["rows"] for cell in row["cells"]):
             for name in ("vs_best", "vs_no_op"):
                 if cell[name] is not None:

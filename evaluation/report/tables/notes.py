@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Sequence
+from typing import Any
 
-from evaluation.records.scores import CONTROL_MARK, FLOORS, AverageRecord, Refusal, ScoreRecord, is_control
+from evaluation.records.scores import CONTROL_MARK, AverageRecord, Refusal, ScoreRecord, is_control
 from evaluation.report.tables.marks import LEVEL
 from evaluation.report.tables.model import BELOW, DIFFERS, FEWER, TIED, Row
+from evaluation.scoring.track import Track
 from ravel.terms.schema import GENERALISATIONS, Partition
 
-__all__ = ["floor_note", "macro_notes", "mark_notes", "refusal_notes", "run_notes", "sites_text"]
+__all__ = [
+    "floor_note",
+    "macro_notes",
+    "mark_notes",
+    "nothing_note",
+    "refusal_notes",
+    "run_notes",
+    "sites_text",
+]
 
 _PLURALS = {"context": "templates", "entity": "entities", "entity_context": "entities and templates"}
-_FLOOR_SAYS = {
-    "no_op": "no_op swaps nothing",
-    "full_vector": "full_vector swaps the whole vector",
-    "random_subspace": "random_subspace swaps a random part",
-    "sae_reconstruction": "sae_reconstruction passes the base through an autoencoder and swaps nothing",
-}
 _LAYER = re.compile(r"(?P<before>\D*)(?P<layer>\d+)(?P<after>.*)")
 
 
@@ -33,7 +37,10 @@ def macro_notes(records: Sequence[AverageRecord]) -> list[str]:
 
 
 def run_notes(
-    points: Sequence[ScoreRecord], averages: Sequence[AverageRecord], partition: Partition
+    points: Sequence[ScoreRecord],
+    averages: Sequence[AverageRecord],
+    partition: Partition,
+    track: Track[Any],
 ) -> list[str]:
     """Say what was scored, where, and what the intervals are."""
     present = {record.generalisation for record in averages}
@@ -41,15 +48,16 @@ def run_notes(
     seeds = sorted({seed for record in averages for seed in record.seeds})
     sites = sites_text({record.site for record in points})
     return [
-        f"Scores on {partition} pairs; site and size were chosen on validation pairs. {held_out}.",
-        _interval_note(averages),
+        f"Scores on {partition} {track.unit}; site and size were chosen on validation {track.unit}. "
+        f"{held_out}.",
+        _interval_note(averages, track.criterion),
         f"Sites: {sites}. Seeds: {', '.join(map(str, seeds))}.",
     ]
 
 
-def floor_note(methods: Collection[str]) -> list[str]:
-    """Say what the floors among the methods do, and that controls are controls."""
-    present = [_FLOOR_SAYS.get(name, name) for name in FLOORS if name in methods]
+def floor_note(methods: Collection[str], track: Track[Any]) -> list[str]:
+    """Say what the references among the methods do, and that controls are controls."""
+    present = [f"{known.method} {known.says}" for known in track.references if known.method in methods]
     notes = [f"Rows set apart learn nothing of the attribute: {', '.join(present)}."] if present else []
     if any(is_control(name) for name in methods):
         notes.append(
@@ -59,18 +67,27 @@ def floor_note(methods: Collection[str]) -> list[str]:
     return notes
 
 
-def mark_notes(rows: Sequence[Row], *, compared: bool) -> list[str]:
+def mark_notes(rows: Sequence[Row], track: Track[Any], *, compared: bool) -> list[str]:
     """Explain each mark that occurs and, if rows were compared, how."""
     shown = {mark for row in rows for cell in row.cells for mark in cell.marks}
-    notes = [f"{BELOW}: below 0.5, which is worse than doing nothing."] if BELOW in shown else []
+    notes = [f"{BELOW}: {nothing_note(track)}."] if BELOW in shown else []
     if compared:
         notes.append(
-            f"On disentangle, {TIED}: not shown to differ from the best; {DIFFERS}: differs from no_op. By "
-            f"p-values of paired differences at {LEVEL:g}, adjusted for all comparisons of the split (Holm)."
+            f"On {track.criterion}, {TIED}: not shown to differ from the best; {DIFFERS}: differs from "
+            f"{track.baseline}. By p-values of paired differences at {LEVEL:g}, adjusted for all comparisons "
+            "of the split (Holm)."
         )
     if FEWER in shown:
         notes.append(f"{FEWER}: a mean over fewer parts than other rows have, so it is never the best.")
     return notes
+
+
+def nothing_note(track: Track[Any]) -> str:
+    """Say what it means to be worse than doing nothing, as a clause; empty where no row can be."""
+    if track.nothing_scores is None:
+        return ""
+    higher = track.merit(track.criterion, 1.0) > 0
+    return f"{'below' if higher else 'above'} {track.nothing_scores:g}, which is worse than doing nothing"
 
 
 def refusal_notes(refusals: Sequence[Refusal]) -> list[str]:
@@ -101,8 +118,8 @@ def sites_text(sites: Iterable[str]) -> str:
     )
 
 
-def _interval_note(records: Sequence[AverageRecord]) -> str:
-    has = [record.disentangle_interval is not None for record in records if record.disentangle is not None]
+def _interval_note(records: Sequence[AverageRecord], criterion: str) -> str:
+    has = [r.interval(criterion) is not None for r in records if r.value(criterion) is not None]
     if not any(has):
         return "No intervals: the outcomes they are drawn from were not at hand."
     rest = "" if all(has) else " Where none is given, the outcomes were not at hand."

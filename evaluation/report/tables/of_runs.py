@@ -20,7 +20,8 @@ from evaluation.report.tables.build import (
 from evaluation.report.tables.controls import control_table
 from evaluation.report.tables.dependence import dependence_table
 from evaluation.report.tables.model import Table
-from evaluation.scoring.post_hoc import Derived, read_derived
+from evaluation.scoring.interchange.post_hoc import Derived, read_derived
+from evaluation.tracks import TRACKS
 from ravel.common.errors import SuiteError, unknown_name
 from ravel.terms.schema import Partition
 
@@ -59,14 +60,23 @@ def table_of_runs(run_paths: Sequence[Path], name: str = "main", partition: Part
         made = _type_table(runs, partition)
     else:
         (run,) = runs
+        track = TRACKS.get(run.track)
+        if name not in track.tables:
+            raise SuiteError(
+                expected=f"a table of the track {track.name}: {', '.join(track.tables)}",
+                came=name,
+                todo="choose one of these",
+            )
         _check_partition(name, partition)
-        made = TABLES[name](_Run(run, partial(read_derived, run), partition))
+        made = TABLES[name](_Run(run, partial(read_derived, run, track), partition))
     return _with_failures(made, [failure for run in runs for failure in run.failures])
 
 
 def tables_of_run(records: RunRecords, derived: Derived) -> list[Table]:
-    """Return the tables of a run's test records: main, per attribute and, where there are records for them,
-    per source kind, class-balanced, by dependence, and of controls. Each says which cells failed."""
+    """Return the tables of a run's test records that its track has: main, per attribute and, where there are
+    records for them, per source kind, class-balanced, by dependence, and of controls. Each says which cells
+    failed."""
+    tables = TRACKS.get(records.track).tables
     has = {
         "kinds": any(r.source_kind != "all" for r in records.chosen(source_kind=None)),
         "balanced": bool(derived.balanced),
@@ -75,7 +85,9 @@ def tables_of_run(records: RunRecords, derived: Derived) -> list[Table]:
     }
     run = _Run(records, lambda: derived)
     return [
-        _with_failures(made(run), records.failures) for name, made in TABLES.items() if has.get(name, True)
+        _with_failures(made(run), records.failures)
+        for name, made in TABLES.items()
+        if name in tables and has.get(name, True)
     ]
 
 

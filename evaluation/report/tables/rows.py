@@ -7,23 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
-from evaluation.records.scores import (
-    FLOORS,
-    NO_OP_DISENTANGLE,
-    AverageRecord,
-    ScoreRecord,
-    is_control,
-    set_apart,
-)
+from evaluation.records.scores import AverageRecord, ScoreRecord, is_control
 from evaluation.report.tables.model import Column, Row, TableCell
 from evaluation.report.tables.notes import sites_text
-from evaluation.scoring.metrics import mean
+from evaluation.scoring.mean import mean
+from evaluation.scoring.track import Track
 from ravel.terms.schema import GENERALISATIONS
 
 __all__ = [
     "MEAN",
-    "SCORES",
     "Block",
     "block_rows",
     "detail_of",
@@ -33,7 +27,6 @@ __all__ = [
     "type_columns",
 ]
 
-SCORES = ("cause", "isolate", "disentangle")
 MEAN = "mean"
 """Name of a column, or a block, that is a mean over the others."""
 _Split = tuple[str, str]
@@ -54,25 +47,29 @@ class Block:
     """Methods that have a row even without a score."""
 
 
-def score_columns(averages: Sequence[AverageRecord], entity_type: str) -> tuple[Column, ...]:
-    """Return a column per generalisation of the records and score."""
-    return tuple(Column(g, s, s, entity_type) for g in _generalisations(averages) for s in SCORES)
+def score_columns(
+    averages: Sequence[AverageRecord], entity_type: str, track: Track[Any]
+) -> tuple[Column, ...]:
+    """Return a column per generalisation of the records and measure of the track."""
+    return tuple(Column(g, m, m, entity_type) for g in _generalisations(averages) for m in track.names)
 
 
-def type_columns(averages: Sequence[AverageRecord], types: Sequence[str]) -> tuple[Column, ...]:
-    """Return a column of disentangle per generalisation of the records and entity type, and one for the mean
-    over types."""
+def type_columns(
+    averages: Sequence[AverageRecord], types: Sequence[str], track: Track[Any]
+) -> tuple[Column, ...]:
+    """Return a column of the criterion per generalisation of the records and entity type, and one for the
+    mean over types."""
     names = [*((name, name) for name in types), (MEAN, "")]
     return tuple(
-        Column(g, name, "disentangle", entity_type)
+        Column(g, name, track.criterion, entity_type)
         for g in _generalisations(averages)
         for name, entity_type in names
     )
 
 
-def block_rows(block: Block, columns: Sequence[Column]) -> list[Row]:
-    """Return the rows of a block, the best of each column marked: methods by name, then floors in their own
-    order, then controls."""
+def block_rows(block: Block, columns: Sequence[Column], track: Track[Any]) -> list[Row]:
+    """Return the rows of a block, the best of each column marked: methods by name, then the track's
+    references in their own order, then controls."""
     records: dict[str, dict[_Split, AverageRecord]] = {}
     attributes: dict[_Split, set[str]] = {}
     for record in block.averages:
@@ -80,26 +77,33 @@ def block_rows(block: Block, columns: Sequence[Column]) -> list[Row]:
         records.setdefault(record.method, {})[split] = record
         attributes.setdefault(split, set()).update(record.attributes)
     rows = []
-    for method in ordered_methods({*records, *block.refused}):
+    for method in ordered_methods({*records, *block.refused}, track):
         detail = detail_of([record for record in block.points if record.method == method])
-        cells = _cells(records.get(method, {}), attributes, columns)
-        rows.append(Row(block.name, method, detail, set_apart(method), tuple(cells)))
-    return _with_best(rows)
+        cells = _cells(records.get(method, {}), attributes, columns, track)
+        rows.append(Row(block.name, method, detail, track.set_apart(method), tuple(cells)))
+    return _with_best(rows, columns, track)
 
 
-def leading(rows: Sequence[Row], at: int) -> Row | None:
-    """Return the row with the highest number in a column, the first of several; None if there is none.
+def leading(rows: Sequence[Row], at: int, measure: str, track: Track[Any]) -> Row | None:
+    """Return the row with the best number in a column of a measure, the first of several; None if there is
+    none.
 
-    No floor, no control and no mean over fewer parts can be it.
+    No reference, no control and no mean over fewer parts can be it.
     """
     contenders = [row for row in rows if not row.floor and not row.cells[at].fewer]
     valued = [(value, row) for row in contenders if (value := row.cells[at].value) is not None]
-    return max(valued, key=lambda found: found[0])[1] if valued else None
+    return max(valued, key=lambda found: track.merit(measure, found[0]))[1] if valued else None
 
 
-def ordered_methods(methods: Collection[str]) -> list[str]:
-    """Return methods by name, then the floors in their own order, then the controls by name."""
-    return sorted(methods, key=_place)
+def ordered_methods(methods: Collection[str], track: Track[Any]) -> list[str]:
+    """Return methods by name, then the track's references in their own order, then the controls by name."""
+
+    def place(method: str) -> tuple[int, str]:
+        if is_control(method):
+            return len(track.floors) + 1, method
+        return track.floors.index(method) + 1 if method in track.floors else 0, method
+
+    return sorted(methods, key=place)
 
 
 def detail_of(points: Sequence[ScoreRecord]) -> str:
@@ -116,61 +120,60 @@ def _generalisations(averages: Sequence[AverageRecord]) -> list[str]:
     return [g for g in GENERALISATIONS if g in present]
 
 
-def _place(method: str) -> tuple[int, str]:
-    if is_control(method):
-        return len(FLOORS) + 1, method
-    return FLOORS.index(method) + 1 if method in FLOORS else 0, method
-
-
 def _cells(
-    own: Mapping[_Split, AverageRecord], attributes: Mapping[_Split, set[str]], columns: Sequence[Column]
+    own: Mapping[_Split, AverageRecord],
+    attributes: Mapping[_Split, set[str]],
+    columns: Sequence[Column],
+    track: Track[Any],
 ) -> list[TableCell]:
     cells: list[TableCell] = []
     for column in columns:
         if (column.name, column.entity_type) == (MEAN, ""):
             group = [cell for cell, other in zip(cells, columns, strict=False) if other.group == column.group]
-            cells.append(_mean_cell(group))
+            cells.append(_mean_cell(group, track))
         else:
             split = (column.group, column.entity_type)
-            cells.append(_cell(own.get(split), column.score, attributes.get(split, set())))
+            cells.append(_cell(own.get(split), column.score, attributes.get(split, set()), track))
     return cells
 
 
-def _cell(record: AverageRecord | None, score: str, attributes: set[str]) -> TableCell:
+def _cell(record: AverageRecord | None, measure: str, attributes: set[str], track: Track[Any]) -> TableCell:
     if record is None:
         return TableCell()
-    counts = {"cause": record.n_cause, "isolate": record.n_isolate}
-    value: float | None = getattr(record, score)
+    value = record.value(measure)
     return TableCell(
         value,
-        getattr(record, f"{score}_interval"),
-        counts.get(score, sum(counts.values())),
-        below_no_op=score == "disentangle" and _below_no_op(value),
+        record.interval(measure),
+        record.n(measure),
+        below_no_op=measure == track.criterion and _below_nothing(value, track),
         fewer=value is not None and set(record.attributes) != attributes,
     )
 
 
-def _mean_cell(group: Sequence[TableCell]) -> TableCell:
+def _mean_cell(group: Sequence[TableCell], track: Track[Any]) -> TableCell:
     known = [cell for cell in group if cell.value is not None]
     value = mean([cell.value for cell in known])
     return TableCell(
         value,
         None,
         sum(cell.n for cell in known),
-        below_no_op=_below_no_op(value),
+        below_no_op=_below_nothing(value, track),
         fewer=value is not None and (len(known) < len(group) or any(cell.fewer for cell in known)),
     )
 
 
-def _below_no_op(disentangle: float | None) -> bool:
-    return disentangle is not None and disentangle < NO_OP_DISENTANGLE
+def _below_nothing(value: float | None, track: Track[Any]) -> bool:
+    """Tell whether a value of the criterion is worse than what doing nothing has."""
+    if value is None or track.nothing_scores is None:
+        return False
+    return track.merit(track.criterion, value) < track.merit(track.criterion, track.nothing_scores)
 
 
-def _with_best(rows: Sequence[Row]) -> list[Row]:
+def _with_best(rows: Sequence[Row], columns: Sequence[Column], track: Track[Any]) -> list[Row]:
     """Mark the best of each column, unless there is one method alone: it would be the best of nothing."""
     if sum(not row.floor and any(cell.value is not None for cell in row.cells) for row in rows) < 2:
         return list(rows)
-    leaders = [leading(rows, at) for at in range(len(rows[0].cells))]
+    leaders = [leading(rows, at, column.score, track) for at, column in enumerate(columns)]
     tops = [None if leader is None else leader.cells[at].value for at, leader in enumerate(leaders)]
     return [row if row.floor else _best_marked(row, tops) for row in rows]
 

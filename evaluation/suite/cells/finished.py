@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from evaluation.records.headers import read_cell_header, swapped_in
-from evaluation.records.scores import Outcome
+from evaluation.records.scores import JudgedCase
 from evaluation.scoring.scores import FeaturizerId
 from evaluation.suite.cells.context import RunContext
 from evaluation.suite.grid import Cell
@@ -17,9 +19,11 @@ def cell_refusal(cell: Cell, context: RunContext) -> str | None:
     return None if reason is None else str(reason)
 
 
-def cell_outcomes(cell: Cell, context: RunContext, split: str) -> list[Outcome]:
-    """Read what a cell was judged to say on a split. Raises SuiteError if pairs are missing."""
-    return context.run.cell(cell.cell_id).read_outcomes(split, expected=len(context.instance.pairs(split)))
+def cell_outcomes(cell: Cell, context: RunContext, split: str) -> Sequence[JudgedCase]:
+    """Read what was judged in a cell on a split. Raises SuiteError if cases are missing."""
+    track = context.track
+    expected = len(track.cases(context.instance, split))
+    return context.run.cell(cell.cell_id).read_outcomes(split, expected, track.outcome)
 
 
 def featurizer_id_of(cell: Cell, context: RunContext) -> FeaturizerId:

@@ -14,6 +14,7 @@ from das.featurizers.storage import FeaturizerHeader, load_featurizer, save_feat
 from das.methods.common.base import NotApplicableError, Problem, TrainedMethod
 from das.sites import Site
 from das.training.together import Training, train_together
+from evaluation.config.suite import TrackSpec
 from evaluation.records.headers import SUITE_SCHEMA_VERSION
 from evaluation.suite.cells.context import RunContext
 from evaluation.suite.cells.finished import cell_refusal
@@ -78,7 +79,9 @@ def judge_cell(cell: Cell, context: RunContext, splits: Sequence[str], progress:
     if cell_refusal(cell, context) is not None:
         return
     # What is damaged is judged again: its bytes follow from the featurizer.
-    missing = [split for split in splits if not folder.judged(split, len(context.instance.pairs(split)))]
+    track = context.track
+    cases = {split: len(track.cases(context.instance, split)) for split in splits}
+    missing = [split for split, n in cases.items() if not folder.judged(split, n, track.outcome)]
     if missing:
         featurizer, _ = load_featurizer(
             folder.path,
@@ -147,8 +150,9 @@ def describe_cell(cell: Cell, context: RunContext, swapped: int) -> dict[str, An
         "size": "*" if cell.size is None else cell.size,
         "swapped": swapped,
         "seed": cell.seed,
-        "label_tokens": context.judge.label_tokens,
-        "tolerance": context.judge.tolerance,
+        "label_tokens": context.judging.label_tokens,
+        "tolerance": context.judging.tolerance,
+        **TrackSpec(name=context.track.name, config=dict(context.judging.settings)).stated(),
         "model_fingerprint": context.target.fingerprint,
         "instance_fingerprint": context.instance.fingerprint,
         **({} if cell.control is None else {"control": cell.control}),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
+from typing import Any
 
 from das.engine import make_engine
 from das.engine.base.protocol import Engine
@@ -13,9 +14,9 @@ from das.featurizers.base import Featurizer
 from das.featurizers.storage import load_featurizer
 from das.models.base import TargetModel
 from evaluation.config.suite import SuiteConfig
-from evaluation.judging.judge import InterchangeJudge
 from evaluation.records.headers import swapped_in
-from evaluation.records.scores import Outcome
+from evaluation.records.scores import JudgedCase
+from evaluation.scoring.track import Judge
 from evaluation.suite.cells.context import RunContext
 from evaluation.suite.cells.fit import describe_cell, groups_of, run_cells
 from evaluation.suite.cells.stored_vectors import collect_vectors
@@ -64,7 +65,7 @@ class _ControlModel:
         self._controlled = controlled
 
     @cached_property
-    def judge(self) -> InterchangeJudge:
+    def judge(self) -> Judge:
         """What judges with the control's model."""
         grid = self._controlled.context
         target = self._controlled.control.target(grid.engine.target, self._controlled.seed)
@@ -171,8 +172,8 @@ def _said(
     progress: Progress,
     split: str,
     featurizer: Featurizer | None,
-) -> list[Outcome]:
-    """Judge the pairs of a view under a featurizer, or under none, with the control's model."""
+) -> Sequence[JudgedCase]:
+    """Judge the cases of a view under a featurizer, or under none, with the control's model."""
     return model.judge.judge(
         controlled.judged_on(view),
         split,
@@ -187,7 +188,7 @@ def _reference_inputs(
     cell: Cell,
     view: View,
     split: str,
-    said: Callable[[str, Featurizer | None], list[Outcome]],
+    said: Callable[[str, Featurizer | None], Sequence[Any]],
 ) -> ReferenceInputs:
     context = controlled.context
     return ReferenceInputs(
@@ -198,7 +199,7 @@ def _reference_inputs(
         width=context.target.width(cell.site),
         size=controlled.size(cell),
         seed=controlled.seed,
-        label_tokens=context.judge.label_tokens,
-        tolerance=context.judge.tolerance,
+        label_tokens=context.judging.label_tokens,
+        tolerance=context.judging.tolerance,
         judge=said,
     )

@@ -3,7 +3,7 @@ files lie; it runs no model."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from das.methods.common.base import Method
 from evaluation.config.suite import SuiteConfig
 from evaluation.records.headers import swapped_in
 from evaluation.records.run_folder import RunFolder
+from evaluation.scoring.clusters import Clustered
 from evaluation.suite.cells.context import RunContext
 from evaluation.suite.cells.finished import cell_refusal
 from evaluation.suite.controls import Control, View
@@ -73,10 +74,10 @@ class ControlledPoints:
         return self.context.methods.get(cell.method)
 
     def views(self) -> Iterator[tuple[View, Generalisation]]:
-        """Yield how the control is judged, and on which test splits: those with pairs."""
+        """Yield how the control is judged, and on which test splits: those with cases."""
         for view in self.control.views:
             for generalisation in self.config.generalisations:
-                if self.judged_on(view).pairs(split_name(generalisation, "test")):
+                if self.cases(view, split_name(generalisation, "test")):
                     yield view, generalisation
 
     def judged_on(self, view: View) -> Instance:
@@ -86,6 +87,10 @@ class ControlledPoints:
                 self.context.instance, view, self.seed, self.config.label_tokens
             )
         return self._judged[view.name]
+
+    def cases(self, view: View, split: str) -> Sequence[Clustered]:
+        """Return what is judged of a split in a view."""
+        return self.context.track.cases(self.judged_on(view), split)
 
     def refusal(self, cell: Cell) -> str | None:
         """Return why a controlled cell's method had no answer, or None if it had one."""

@@ -9,10 +9,9 @@ from pathlib import Path
 
 from evaluation.config.suite import SuiteConfig
 from evaluation.records.control_checks import EVERY_ATTRIBUTE, ControlCheck, is_at_floor
-from evaluation.records.scores import AverageRecord, Outcome, Refusal, control_row
+from evaluation.records.scores import AverageRecord, JudgedCase, Refusal, control_row
 from evaluation.scoring.clusters import clusters_of
-from evaluation.scoring.intervals import ScoreEstimate, difference
-from evaluation.scoring.metrics import scores
+from evaluation.scoring.intervals import Estimates, difference
 from evaluation.scoring.summary import (
     MethodEstimate,
     SeedOutcomes,
@@ -23,7 +22,7 @@ from evaluation.scoring.summary import (
 from evaluation.suite.cells.context import RunContext
 from evaluation.suite.cells.finished import cell_outcomes
 from evaluation.suite.control_runs.controlled import ControlledPoints
-from evaluation.suite.controls import CONTROLS, Measure, View
+from evaluation.suite.controls import CONTROLS, View
 from evaluation.suite.grid import Cell
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_jsonl
@@ -87,18 +86,18 @@ class _Judged:
     @cached_property
     def split_context(self) -> SplitContext:
         context = self.controlled.context
-        pairs = self.controlled.judged_on(self.view).pairs(self.split)
         return SplitContext(
+            track=context.track,
             entity_type=context.instance.entity_type,
             model=context.target.name,
             generalisation=self.generalisation,
             partition="test",
-            clusters=clusters_of(pairs),
+            clusters=clusters_of(self.controlled.cases(self.view, self.split)),
         )
 
     def estimates(self) -> list[MethodEstimate]:
         """Return the scores of each method under the control."""
-        return estimate_methods(self._seed_outcomes(self._read), self.split_context.clusters)
+        return estimate_methods(self._seed_outcomes(self._read), self.split_context)
 
     def averages(self, estimates: Sequence[MethodEstimate]) -> list[AverageRecord]:
         """Return the rows among the methods, if this view is the row."""
@@ -108,7 +107,7 @@ class _Judged:
 
     def checks(self, estimates: Sequence[MethodEstimate]) -> Iterator[ControlCheck]:
         """Hold every score against its floor: per attribute, and the mean over them."""
-        floors = estimate_methods(self._seed_outcomes(self._read_floor), self.split_context.clusters)
+        floors = estimate_methods(self._seed_outcomes(self._read_floor), self.split_context)
         for estimate, floor in zip(estimates, floors, strict=True):
             ordinary = self._ordinary(estimate.method, estimate.attributes)
             counted = estimate.macro.attributes
@@ -122,7 +121,9 @@ class _Judged:
                 mean = _mean([ordinary[measure].get(attribute) for attribute in counted])
                 yield make(EVERY_ATTRIBUTE, counted, estimate.macro.mean, floor.macro.mean, mean)
 
-    def _seed_outcomes(self, read: Callable[[Cell], Sequence[Sequence[Outcome]]]) -> list[SeedOutcomes]:
+    def _seed_outcomes(
+        self, read: Callable[[Cell], Sequence[Sequence[JudgedCase]]]
+    ) -> list[SeedOutcomes[JudgedCase]]:
         """Return what `read` reads for the controlled cell of every point that has a featurizer."""
         cells = {key: self.controlled.cell_of(ordinary) for key, ordinary in self.controlled.points.items()}
         return [
@@ -131,39 +132,38 @@ class _Judged:
             if self.controlled.applies(cell) and self.controlled.refusal(cell) is None
         ]
 
-    def _read(self, cell: Cell) -> list[list[Outcome]]:
-        expected = len(self.controlled.judged_on(self.view).pairs(self.split))
+    def _read(self, cell: Cell) -> list[list[JudgedCase]]:
+        expected = len(self.controlled.cases(self.view, self.split))
         folder = self.controlled.run.cell(cell.cell_id)
-        return [folder.read_outcomes(self.view.outcomes_of(self.split), expected)]
+        kind = self.controlled.context.track.outcome
+        return [folder.read_outcomes(self.view.outcomes_of(self.split), expected, kind)]
 
-    def _read_floor(self, cell: Cell) -> list[list[Outcome]]:
-        return _read_draws(self.controlled.floor_file(cell, self.view, self.split))
+    def _read_floor(self, cell: Cell) -> list[list[JudgedCase]]:
+        path = self.controlled.floor_file(cell, self.view, self.split)
+        return _read_draws(path, self.controlled.context.track.outcome)
 
-    def _ordinary(self, method: str, attributes: Iterable[str]) -> dict[Measure, dict[str, float | None]]:
-        """Return the scores of the grid's own cells on the true pairs."""
+    def _ordinary(self, method: str, attributes: Iterable[str]) -> dict[str, dict[str, float | None]]:
+        """Return the measures of the grid's own cells on the true cases, by measure and attribute."""
         points, context = self.controlled.points, self.controlled.context
-        found = {
-            attribute: scores(cell_outcomes(points[method, attribute], context, self.split), attribute)
-            for attribute in attributes
-        }
-        return {
-            "cause": {attribute: score.cause for attribute, score in found.items()},
-            "isolate": {attribute: score.isolate for attribute, score in found.items()},
-        }
+        found = {}
+        for attribute in attributes:
+            outcomes = cell_outcomes(points[method, attribute], context, self.split)
+            found[attribute] = context.track.estimate(outcomes, attribute, clusters_of(outcomes))
+        return {m: {a: one[m].value for a, one in found.items()} for m in self.view.measures}
 
     def _check(
         self,
         method: str,
-        measure: Measure,
+        measure: str,
         name: str,
         attributes: Sequence[str],
-        score: ScoreEstimate,
-        floor: ScoreEstimate,
+        scored: Estimates,
+        floored: Estimates,
         ordinary: float | None,
     ) -> ControlCheck:
-        minus = difference(score, floor)
-        value: float | None = getattr(minus.point, measure)
-        ends = getattr(minus.intervals(), measure)
+        score, floor = scored[measure], floored[measure]
+        minus = difference({measure: score}, {measure: floor})[measure]
+        value, ends = minus.value, minus.interval
         controlled = self.controlled
         points = [controlled.points[method, attribute] for attribute in attributes]
         cells = list(dict.fromkeys(controlled.cell_of(ordinary_cell) for ordinary_cell in points))
@@ -174,17 +174,17 @@ class _Judged:
             generalisation=self.generalisation,
             judged=self.view.name,
             measure=measure,
-            score=getattr(score.point, measure),
-            score_interval=getattr(score.intervals(), measure),
-            floor=getattr(floor.point, measure),
-            floor_interval=getattr(floor.intervals(), measure),
+            score=score.value,
+            score_interval=score.interval,
+            floor=floor.value,
+            floor_interval=floor.interval,
             floor_is=self.view.floor_is,
             difference=value,
             difference_interval=ends,
             at_floor=is_at_floor(value, ends),
             required=self.generalisation in self.view.required,
             ordinary=ordinary,
-            n=getattr(score.point, f"n_{measure}"),
+            n=score.n or 0,
             sites=tuple(dict.fromkeys(str(cell.site) for cell in cells)),
             sizes=tuple(sorted({controlled.size(cell) for cell in cells})),
             seed=controlled.seed,
@@ -192,16 +192,16 @@ class _Judged:
         )
 
 
-def _read_draws(path: Path) -> list[list[Outcome]]:
+def _read_draws(path: Path, kind: type[JudgedCase]) -> list[list[JudgedCase]]:
     """Read the outcomes of a floor, a list per draw."""
-    draws: dict[int, list[Outcome]] = {}
+    draws: dict[int, list[JudgedCase]] = {}
     for number, row in read_jsonl(path):
         told = {name: value for name, value in row.items() if name != "draw"}
         origin = f"line {number} of {path}"
         if type(draw := row.get("draw")) is not int:
             todo = "remove the file and run the suite again"
             raise SuiteError(expected=f"a whole number as 'draw' on {origin}", came=repr(draw), todo=todo)
-        draws.setdefault(draw, []).append(Outcome.from_json(told, origin=origin))
+        draws.setdefault(draw, []).append(kind.from_json(told, origin=origin))
     return list(draws.values())
 
 

@@ -1,9 +1,9 @@
 """Controls that must fail: ways to take from a method, or from its score, what it should live on."""
 
-from evaluation.suite.controls.base import Control, Measure, ReferenceInputs, View, registered_control
+from evaluation.suite.controls.base import Control, ReferenceInputs, View, registered_control
 from ravel.common.registry import Registry
 
-__all__ = ["CONTROLS", "Control", "Measure", "ReferenceInputs", "View"]
+__all__ = ["CONTROLS", "Control", "ReferenceInputs", "View"]
 
 CONTROLS: Registry[Control] = Registry(
     kind="control",

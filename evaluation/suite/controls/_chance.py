@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from evaluation.judging.tolerance import ToleranceRule, tolerance_rules
 from evaluation.records.scores import Outcome
-from evaluation.scoring.metrics import cause
+from evaluation.scoring.interchange.metrics import cause
 from evaluation.suite.controls._derived import Answers
 from evaluation.suite.controls.base import ReferenceInputs
 from ravel.instance import PromptRecord

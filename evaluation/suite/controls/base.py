@@ -6,21 +6,20 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from das.featurizers.base import Featurizer
 from das.methods.common.base import Method
 from das.models.base import TargetModel
 from das.sites import Site
+from evaluation.records.measured import INTERCHANGE
 from evaluation.records.scores import Outcome
 from ravel.instance import Instance
 from ravel.terms.schema import GENERALISATIONS, Generalisation
 
-__all__ = ["Control", "Measure", "ReferenceInputs", "View", "registered_control"]
+__all__ = ["Control", "ReferenceInputs", "View", "registered_control"]
 
-Measure = Literal["cause", "isolate"]
-"""A score that a control must bring down to its floor."""
-Judge = Callable[[str, Featurizer | None], list[Outcome]]
+Judge = Callable[[str, Featurizer | None], Sequence[Outcome]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +56,8 @@ class View:
     """Part of file names, and of rows where a control has several views."""
     floor_is: str
     """What the floor is and how it is worked out, as a clause."""
-    measures: tuple[Measure, ...] = ("cause",)
-    """The scores that are held against the floor."""
+    measures: tuple[str, ...] = ("cause",)
+    """The measures that are held against the floor."""
     required: tuple[Generalisation, ...] = GENERALISATIONS
     """Where the score must be at its floor; elsewhere it is shown beside it, though nothing says that it must
     be there."""
@@ -83,6 +82,8 @@ class Control(ABC):
     """As on the command line and, after `~`, in tables: `mdas~labels_shuffled`."""
     summary: ClassVar[str]
     """One line for `ravel list controls`."""
+    track: ClassVar[str] = INTERCHANGE
+    """The track whose cases it derives and whose outcomes it judges."""
     views: ClassVar[tuple[View, ...]]
     """How the featurizer is judged; exactly one is the row."""
     refits: ClassVar[bool] = True

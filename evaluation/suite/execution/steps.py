@@ -41,7 +41,7 @@ class Steps:
         """Fit the cells and judge them on the validation splits; return those that failed."""
         withheld = self.context.instance.without_test()
         wanted = [split_name(generalisation, "val") for generalisation in self.config.generalisations]
-        splits = tuple(split for split in wanted if withheld.pairs(split))
+        splits = tuple(split for split in wanted if self.context.track.cases(withheld, split))
         sites = self._collect(cells)
         groups = groups_of(cells, self.context, self.config.fit_together)
         jobs = [FitJob(tuple(group), splits, sites) for group in groups if self._undone(group, splits)]
@@ -109,8 +109,9 @@ class Steps:
             folder = self.context.run.cell(cell.cell_id)
             if not folder.finished():
                 return True
-            counts = {split: len(self.context.instance.pairs(split)) for split in splits}
-            judged = all(folder.judged(split, count) for split, count in counts.items())
+            track = self.context.track
+            counts = {split: len(track.cases(self.context.instance, split)) for split in splits}
+            judged = all(folder.judged(split, count, track.outcome) for split, count in counts.items())
             if not judged and cell_refusal(cell, self.context) is None:
                 return True
         return False

@@ -13,11 +13,11 @@ from das.engine.engines.base_engine import listen
 from das.methods.common.base import Method
 from das.sites import Site
 from evaluation.config.suite import SuiteConfig
-from evaluation.judging.judge import InterchangeJudge
 from evaluation.judging.recognition import recognise
 from evaluation.records.run_folder import RunFolder
 from evaluation.suite.cells.context import RunContext
 from evaluation.suite.cells.stored_vectors import collect_vectors
+from evaluation.tracks import track_of
 from ravel.common.progress import Note, Progress
 from ravel.common.registry import Registry
 from ravel.instance import Instance
@@ -107,11 +107,15 @@ class WorkerState:
         """Return what every cell shares, test splits open."""
         if self._context is None:
             config = self.config
-            judge = InterchangeJudge(
-                self.engine, label_tokens=config.label_tokens, tolerance=config.tolerance
-            )
+            track, judging = track_of(config), config.judging()
             self._context = RunContext(
-                self.instance, self.engine.target, self.run, self._methods, opened=judge
+                self.instance,
+                self.engine.target,
+                self.run,
+                track,
+                judging,
+                self._methods,
+                opened=track.judge(self.engine, judging),
             )
         return self._context
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from itertools import product
+from typing import Any
 
 from das.methods.common.base import Method
 from das.methods.registry import METHODS
@@ -11,8 +12,10 @@ from das.sites import Site, SiteSpace
 from evaluation.config.suite import MethodSpec, SuiteConfig
 from evaluation.judging.recognition import check_gave_labels
 from evaluation.records.headers import SUITE_SCHEMA_VERSION
+from evaluation.scoring.track import Track
 from evaluation.suite.grid.cell import Cell, id_of
 from evaluation.suite.grid.resolve import PlannedOn
+from evaluation.tracks import track_of
 from ravel.common.errors import SuiteError
 from ravel.common.io import canonical_json
 from ravel.common.registry import Registry
@@ -54,18 +57,19 @@ def narrowed(cells: Sequence[Cell], sites: Collection[Site]) -> list[Cell]:
 
 
 def check_splits(config: SuiteConfig, instance: Instance) -> None:
-    """Raise SuiteError unless a resolved config has pairs to report on and, where it leaves a choice, to
+    """Raise SuiteError unless a resolved config has cases to report on and, where it leaves a choice, to
     choose by."""
+    track = track_of(config)
     for generalisation in config.generalisations:
         split = split_name(generalisation, "test")
-        if not instance.pairs(split):
+        if not track.cases(instance, split):
             raise SuiteError(
-                expected=f"pairs in {split}, for the suite lists the generalisation {generalisation}",
+                expected=f"{track.unit} in {split}, for the suite lists the generalisation {generalisation}",
                 came=f"an instance with pairs in {', '.join(instance.splits()) or 'no split at all'}",
                 todo="remove it from the suite's generalisations, or build a larger instance",
             )
     if _leaves_a_choice(config):
-        _check_validation(config, instance)
+        _check_validation(config, instance, track)
 
 
 def _leaves_a_choice(config: SuiteConfig) -> bool:
@@ -74,13 +78,13 @@ def _leaves_a_choice(config: SuiteConfig) -> bool:
     return len(config.sites) > 1 or sizes > 1 or len(set(names)) < len(names)
 
 
-def _check_validation(config: SuiteConfig, instance: Instance) -> None:
+def _check_validation(config: SuiteConfig, instance: Instance, track: Track[Any]) -> None:
     splits = [split_name(generalisation, "val") for generalisation in config.generalisations]
-    asked = [{pair.attribute for pair in instance.pairs(split)} for split in splits]
+    asked = [{case.attribute for case in track.cases(instance, split)} for split in splits]
     for attribute in config.attributes or ():
-        if not any(attribute in found and len(found) > 1 for found in asked):
+        if not any(track.can_validate(found, attribute) for found in asked):
             raise SuiteError(
-                expected=f"cause and isolate pairs of {attribute!r} in one of {', '.join(splits)}, "
+                expected=f"{track.validated_by} of {attribute!r} in one of {', '.join(splits)}, "
                 "for the suite leaves site, size or settings to be chosen",
                 came="none",
                 todo="fix one site, size and setting, drop the attribute, or build a larger instance",
@@ -102,6 +106,7 @@ def _cells_of(
         "config": spec.config,
         "label_tokens": config.label_tokens,
         "tolerance": config.tolerance,
+        **config.track.stated(),
         "model_fingerprint": target.fingerprint,
         "instance_fingerprint": instance.fingerprint,
     }

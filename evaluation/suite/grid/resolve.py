@@ -9,10 +9,11 @@ from das.methods.common.base import Method, MethodConfig
 from das.methods.registry import METHODS
 from das.models.expansion import expand_sites
 from das.sites import SiteSpace
-from evaluation.config.suite import MethodSpec, SuiteConfig
+from evaluation.config.suite import MethodSpec, SuiteConfig, TrackSpec
 from evaluation.judging.recognition import Labelled
-from evaluation.records.scores import ADDED_FLOORS
+from evaluation.scoring.track import Track
 from evaluation.suite.controls import CONTROLS
+from evaluation.tracks import track_of
 from ravel.common.errors import SuiteError, unknown_name
 from ravel.common.registry import Registry
 from ravel.terms.schema import GENERALISATIONS
@@ -50,16 +51,21 @@ def resolve(
     *,
     methods: Registry[type[Method]] = METHODS,
 ) -> SuiteConfig:
-    """Spell out what the config leaves open: floors, attributes, patterns of sites, settings of methods.
+    """Spell out what the config leaves open: references, attributes, patterns of sites, settings of methods
+    and of the track.
 
-    Duplicates are dropped. Raises SuiteError for an unknown method, setting or attribute, and for a site
-    that the model does not have.
+    Duplicates are dropped. Raises SuiteError for an unknown track, method, setting or attribute, for a
+    control of another track, and for a site that the model does not have.
     """
+    track = track_of(config)
     listed = [spec.name for spec in config.methods]
     extra = [
-        MethodSpec(name=name)
-        for name in ADDED_FLOORS
-        if config.floors and name not in listed and name in methods
+        MethodSpec(name=reference.method)
+        for reference in track.references
+        if config.floors
+        and reference.added
+        and reference.method not in listed
+        and reference.method in methods
     ]
     specs = [_resolved_method(spec, methods) for spec in (*config.methods, *extra)]
     return config.model_copy(
@@ -70,8 +76,11 @@ def resolve(
             "sizes": _unique(config.sizes),
             "seeds": _unique(config.seeds),
             "generalisations": tuple(g for g in GENERALISATIONS if g in config.generalisations),
-            "controls": _controls(config.controls),
+            "controls": _controls(config.controls, track),
             "control_methods": _control_methods(config, [spec.name for spec in specs], methods),
+            "track": TrackSpec(
+                name=track.name, config=track.settings(config.judging()).model_dump(mode="json")
+            ),
         }
     )
 
@@ -99,11 +108,18 @@ def _attributes(config: SuiteConfig, instance: PlannedOn) -> tuple[str, ...]:
     return wanted
 
 
-def _controls(names: Sequence[str]) -> tuple[str, ...]:
+def _controls(names: Sequence[str], track: Track[Any]) -> tuple[str, ...]:
     """Return the controls by name, in the order of the registry."""
-    if ALL_CONTROLS in names:
-        return tuple(CONTROLS.names())
-    return tuple(sorted({CONTROLS.get(name).name for name in names}))
+    of_track = tuple(control.name for control in CONTROLS if control.track == track.name)
+    wanted = tuple(sorted({CONTROLS.get(name).name for name in names if name != ALL_CONTROLS}))
+    foreign = [name for name in wanted if name not in of_track]
+    if foreign or (names and not of_track):
+        raise SuiteError(
+            expected=f"controls of the track {track.name}: {', '.join(of_track) or 'there are none'}",
+            came=", ".join(foreign) or ALL_CONTROLS,
+            todo="leave `controls` out, or run another track",
+        )
+    return of_track if ALL_CONTROLS in names else wanted
 
 
 def _control_methods(

@@ -12,7 +12,7 @@ from torch import Tensor
 from das.diagnostics.agreement import subspace_of
 from das.engine.base.protocol import Engine
 from das.featurizers.base import Featurizer
-from evaluation.config.suite import DEFAULT_LABEL_TOKENS
+from evaluation.config.judging import DEFAULT_LABEL_TOKENS
 from evaluation.judging.judge import InterchangeJudge
 from evaluation.judging.score import require_pairs
 from evaluation.records.diagnosis import Diagnosis, PatchScore

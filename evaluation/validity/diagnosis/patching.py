@@ -12,7 +12,7 @@ from das.featurizers.base import Featurizer
 from das.sites import Site
 from evaluation.judging.judge import InterchangeJudge
 from evaluation.records.diagnosis import PatchScore
-from evaluation.scoring.metrics import scores
+from evaluation.scoring.interchange.metrics import scores
 from evaluation.validity.diagnosis.sample import LogitDifference, Sample, logit_differences
 
 __all__ = ["JudgedPatch", "Patcher", "mean_scores", "no_patch"]

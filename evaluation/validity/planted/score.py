@@ -27,7 +27,7 @@ from evaluation.records.planted import (
 )
 from evaluation.records.run_folder import RunFolder
 from evaluation.records.scores import Outcome
-from evaluation.scoring.metrics import scores
+from evaluation.scoring.interchange.metrics import scores
 from evaluation.scoring.scores import of_kind
 from evaluation.suite.grid import plan_cells, resolve
 from evaluation.suite.run import RunRequest, run_suite
@@ -203,7 +203,7 @@ def _rows(
             split = split_name(generalisation, "test")
             if not folder.outcomes(split).is_file():
                 folder.write_outcomes(split, judge(instance, split, engine, cell.site, featurizer))
-            outcomes = folder.read_outcomes(split, len(instance.pairs(split)))
+            outcomes = folder.read_outcomes(split, len(instance.pairs(split)), Outcome)
             for attribute in instance.attributes:
                 if cell.serves(attribute):
                     yield fit.scored(attribute, generalisation, featurizer, outcomes)

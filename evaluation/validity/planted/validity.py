@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.records.planted import ILLUSION, PLANTED_SCHEMA_VERSION, TRUTH, PlantedRecord, ValidityRecord
-from evaluation.records.scores import NO_OP_DISENTANGLE
 from ravel.common.seeds import numpy_stream
 from ravel.terms.schema import GENERALISATIONS, SOURCE_KINDS, SourceKind
 
@@ -20,6 +19,8 @@ Key = tuple[str, str]
 
 RESAMPLES = 1000
 _FLOOR = "random_subspace"
+_NOTHING = 0.5
+"""Disentangle of doing nothing: cause 0 and isolate 1."""
 _LEAST_FITS = 3
 
 
@@ -62,7 +63,7 @@ def score_variants(records: Sequence[PlantedRecord]) -> dict[str, list[float | N
             floors.setdefault(_floor_key(record), []).append(record.disentangle)
     found = {name: [variant(record) for record in records] for name, variant in VARIANTS.items()}
     found["above the floor"] = [
-        r.disentangle - float(np.mean(floors.get(_floor_key(r), [NO_OP_DISENTANGLE]))) for r in records
+        r.disentangle - float(np.mean(floors.get(_floor_key(r), [_NOTHING]))) for r in records
     ]
     return found
 

@@ -14,11 +14,12 @@ from typing import Any
 from das.featurizers.base import Featurizer
 from das.featurizers.storage import FeaturizerHeader, load_featurizer
 from das.featurizers.tensor_file import check_tensor_file
-from evaluation.records.scores import Outcome
+from evaluation.records.measured import INTERCHANGE, MeasuredRecord
+from evaluation.records.scores import AverageRecord, ComparisonRecord, JudgedCase, Outcome, ScoreRecord
+from evaluation.scoring.track import Track
 from ravel.common.errors import SuiteError
 from ravel.common.io import canonical_json, read_json, read_jsonl, sha256_text
 from ravel.common.schemas import schema_problems, schema_problems_of_rows
-from ravel.terms.schema import InterchangePair
 
 __all__ = [
     "FoundFeaturizer",
@@ -29,6 +30,7 @@ __all__ = [
     "errors_of",
     "json_problems",
     "lines_problems",
+    "measured_problems",
 ]
 
 _NOT_HASHED = ("cell", "swapped", "refused", "batches")
@@ -52,7 +54,7 @@ class FoundFeaturizer:
 class FoundOutcomes:
     """A file of outcomes, as far as it can be read."""
 
-    outcomes: tuple[Outcome, ...]
+    outcomes: tuple[Any, ...]
     """None of them where a line is wrong."""
     problems: tuple[str, ...]
     """What is wrong."""
@@ -81,6 +83,30 @@ def lines_problems(path: Path, schema: str) -> list[str]:
         return schema_problems_of_rows(read_jsonl(path), schema, origin=path.name)
     except SuiteError as error:
         return [str(error)]
+
+
+_MEASURED: Mapping[str, type[MeasuredRecord]] = {
+    "scores": ScoreRecord,
+    "averages": AverageRecord,
+    "comparisons": ComparisonRecord,
+}
+
+
+def measured_problems(path: Path, name: str, track: Track[Any]) -> list[str]:
+    """Return what of a file of scores, averages or comparisons is wrong: by its schema for the first track,
+    by what it measures for any other, and by the track that it names."""
+    if track.name == INTERCHANGE:
+        return lines_problems(path, name)
+    try:
+        records = _MEASURED[name].read(path)
+    except SuiteError as error:
+        return [str(error)]
+    return [
+        f"{path.name}, line {number}: {', '.join(sorted(r.measures))} of {r.track} where {track.name} "
+        f"measures {', '.join(track.names)}"
+        for number, r in enumerate(records, start=1)
+        if r.track != track.name or set(r.measures) != set(track.names)
+    ][:1]
 
 
 def check_featurizer(
@@ -130,57 +156,73 @@ def _disagreements(stated: Mapping[str, Any], header: FeaturizerHeader, size: in
             yield f"cell.json states {name} {stated.get(name)!r}, featurizer.json {value!r}"
 
 
-def check_outcomes(path: Path, pairs: Sequence[InterchangePair] | None) -> FoundOutcomes:
-    """Check a file of outcomes, line by line against the pairs of its split, where they are known: each pair
-    must be judged once, in order, as the pair it is."""
+def check_outcomes(path: Path, cases: Sequence[object] | None, kind: type[JudgedCase]) -> FoundOutcomes:
+    """Check a file of outcomes of a kind, line by line against the cases of its split, where they are known:
+    each must be judged once, in order, as the case it is."""
     try:
         rows = list(read_jsonl(path))
     except SuiteError as error:
         return FoundOutcomes((), (str(error),))
-    problems = _problems_alone(path, rows) if pairs is None else list(_problems_beside(path, rows, pairs))
-    if problems:
-        return FoundOutcomes((), tuple(problems[:_MOST]))
-    return FoundOutcomes(tuple(Outcome(**row) for _, row in rows), ())
+    found: list[JudgedCase] = []
+    if cases is None:
+        problems = list(_problems_alone(path, rows, kind, found))
+    else:
+        problems = list(_problems_beside(path, rows, cases, kind, found))
+    return FoundOutcomes((), tuple(problems[:_MOST])) if problems else FoundOutcomes(tuple(found), ())
 
 
-def _problems_alone(path: Path, rows: Sequence[tuple[int, dict[str, Any]]]) -> list[str]:
-    problems = schema_problems_of_rows(rows, "outcomes", origin=path.name)
-    if not problems and len({row["pair_id"] for _, row in rows}) < len(rows):
-        problems = [f"{path.name}: a pair is judged twice"]
-    return problems if rows else [f"{path.name}: no outcome"]
+def _problems_alone(
+    path: Path, rows: Sequence[tuple[int, dict[str, Any]]], kind: type[JudgedCase], found: list[JudgedCase]
+) -> Iterator[str]:
+    """Say what of the first line that is no outcome is wrong; `found` gets the others."""
+    for number, row in rows:
+        if problems := _row_problems(row, kind, found, origin=f"{path.name}, line {number}"):
+            yield from problems
+            return
+    if len({outcome.case_id for outcome in found}) < len(found):
+        yield f"{path.name}: a {kind.WORD} is judged twice"
+    if not rows:
+        yield f"{path.name}: no outcome"
 
 
 def _problems_beside(
-    path: Path, rows: Sequence[tuple[int, dict[str, Any]]], pairs: Sequence[InterchangePair]
+    path: Path,
+    rows: Sequence[tuple[int, dict[str, Any]]],
+    cases: Sequence[object],
+    kind: type[JudgedCase],
+    found: list[JudgedCase],
 ) -> Iterator[str]:
-    if len(rows) != len(pairs):
-        yield f"{path.name}: {len(rows)} outcomes for {len(pairs)} pairs; each pair must be judged once"
+    """Say what of the first line that is not its case's outcome is wrong; `found` gets the others."""
+    if len(rows) != len(cases):
+        one, many = kind.WORD, f"{len(cases)} {kind.WORD}s"
+        yield f"{path.name}: {len(rows)} outcomes for {many}; each {one} must be judged once"
         return
-    for (number, row), pair in zip(rows, pairs, strict=True):
-        expected = _expected(pair)
-        said = (row.get("said_swapped"), row.get("said_unchanged"))
-        told = {name: value for name, value in row.items() if name not in ("said_swapped", "said_unchanged")}
-        # Equal to the pair, and two flags that are never both true: then it fits the schema as well.
-        if told == expected and said in _FLAGS and all(isinstance(flag, bool) for flag in said):
+    for (number, row), case in zip(rows, cases, strict=True):
+        problems, expected = _row_problems(row, kind, found, origin=path.name), kind.case_fields(case)
+        if not problems and kind.case_fields(found[-1]) == expected:
             continue
-        origin = f"{path.name}, line {number}"
-        yield from schema_problems(row, "outcomes", origin=path.name) or [
-            f"{origin}: {name} {row.get(name)!r} where pair {pair.pair_id} of the instance has {value!r}"
+        yield from problems or [
+            f"{path.name}, line {number}: {name} {row.get(name)!r} where {kind.WORD} {expected[kind.ID]} of "
+            f"the instance has {value!r}"
             for name, value in expected.items()
             if row.get(name) != value
         ]
         return
 
 
-_FLAGS = ((False, False), (True, False), (False, True))
-
-
-def _expected(pair: InterchangePair) -> dict[str, Any]:
-    return {
-        "pair_id": pair.pair_id,
-        "attribute": pair.attribute,
-        "base_template": pair.base_template,
-        "base_entity": pair.base_entity,
-        "source_entity": pair.source_entity,
-        "source_kind": pair.source_kind,
-    }
+def _row_problems(
+    row: dict[str, Any], kind: type[JudgedCase], found: list[JudgedCase], *, origin: str
+) -> list[str]:
+    """Return what of a line is no outcome of its kind; `found` gets the outcome if it is one."""
+    try:
+        outcome = kind.from_json(row, origin=origin)
+    except SuiteError as error:
+        problems = [str(error)]
+    else:
+        found.append(outcome)
+        fault = outcome.fault()
+        problems = [] if fault is None else [f"{origin}: {fault}"]
+    if problems and kind is Outcome:
+        # In the words of the schema.
+        return schema_problems(row, "outcomes", origin=origin) or problems
+    return problems

@@ -14,10 +14,11 @@ from evaluation.records.scores import (
     SCORE_SCHEMA_VERSION,
     AverageRecord,
     ComparisonRecord,
-    Outcome,
+    JudgedCase,
     ScoreRecord,
 )
 from evaluation.scoring.scores import FeaturizerId, score_outcomes
+from evaluation.scoring.track import Track
 
 __all__ = ["differences", "record_problems", "rescored"]
 
@@ -27,10 +28,13 @@ _NAMES = ("model",)
 """Fields that name and decide nothing: the model's path differs from machine to machine, its fingerprint does
 not."""
 
+_ROUNDED = ("_interval", "_p", "_p_adjusted")
+"""Ends of fields that come from intervals."""
+
 Record = ScoreRecord | AverageRecord | ComparisonRecord
 
 
-def rescored(stated: ScoreRecord, outcomes: Sequence[Outcome]) -> ScoreRecord:
+def rescored(stated: ScoreRecord, outcomes: Sequence[JudgedCase], track: Track[Any]) -> ScoreRecord:
     """Return the record that the outcomes of its split give, with the names that `stated` has."""
     featurizer_id = FeaturizerId(
         cell=stated.cell,
@@ -45,6 +49,7 @@ def rescored(stated: ScoreRecord, outcomes: Sequence[Outcome]) -> ScoreRecord:
         outcomes,
         stated.attribute,
         featurizer_id,
+        track,
         generalisation=stated.generalisation,
         partition=stated.partition,
         chosen=stated.chosen,
@@ -63,7 +68,7 @@ def differences(stated: Record, found: Record) -> list[str]:
         f"{name} {theirs[name]} where the outcomes give {value}"
         for name, value in ours.items()
         if name not in ("schema_version", *_NAMES)
-        and not (old and (name.endswith("_interval") or name.startswith("disentangle_p")))
+        and not (old and name.endswith(_ROUNDED))
         and not _agree(name, theirs[name], value)
     ]
 
@@ -86,7 +91,7 @@ def _told(key: Any) -> str:
 
 
 def _agree(name: str, stated: Any, found: Any) -> bool:
-    if name.endswith("_interval") or name.startswith("disentangle_p"):
+    if name.endswith(_ROUNDED):
         return _close(stated, found)
     return bool(stated == found)
 

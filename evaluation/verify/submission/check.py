@@ -10,9 +10,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from evaluation.records.scores import Outcome, ScoreRecord, read_scores
-from evaluation.verify.checks.files import check_cell_file, check_featurizer, check_outcomes, lines_problems
+from evaluation.records.measured import INTERCHANGE
+from evaluation.records.scores import JudgedCase, ScoreRecord, read_scores
+from evaluation.scoring.track import Track
+from evaluation.tracks import TRACKS
+from evaluation.verify.checks.files import (
+    check_cell_file,
+    check_featurizer,
+    check_outcomes,
+    measured_problems,
+)
 from evaluation.verify.checks.rescoring import differences, rescored
 from evaluation.verify.submission.limits import LIMITS, Limits
 from evaluation.verify.submission.manifest import Entry, Submission, read_submission
@@ -53,6 +62,7 @@ def check_submission(
     try:
         sizes = plain_files(folder, limits)
         submission = read_submission(folder)
+        TRACKS.get(submission.track).settings(submission.judging)
     except SuiteError as error:
         return CheckedSubmission(None, (), (str(error),), ())
     problems = [*_file_problems(folder, submission, sizes), *_manifest_problems(submission)]
@@ -78,13 +88,16 @@ def _notes(
     submission: Submission, claims: Sequence[ScoreRecord], sizes: Mapping[str, int]
 ) -> tuple[str, ...]:
     judged = submission.judging
+    how = f"judged as the track {submission.track} has it"
+    if submission.track == INTERCHANGE:
+        with_it = "with" if judged.tolerance else "without"
+        how = f"judged by the first {judged.label_tokens} tokens {with_it} tolerance"
     return (
         f"{submission.name}, by {', '.join(submission.authors) or 'nobody named'}",
         f"{submission.entity_type} for {submission.model_name}:  {', '.join(submission.attributes)}",
         f"{len(submission.featurizers)} featurizers of {', '.join(submission.methods)}; "
         f"{len(submission.without)} attributes without one",
-        f"{len(claims)} claimed scores, judged by the first {judged.label_tokens} tokens "
-        f"{'with' if judged.tolerance else 'without'} tolerance",
+        f"{len(claims)} claimed scores, {how}",
         f"{len(sizes)} files, {sum(sizes.values())} bytes, fingerprint {submission.fingerprint}",
     )
 
@@ -174,8 +187,9 @@ def _instance_problems(submission: Submission, instance: Instance) -> Iterator[s
         if stated != found:
             yield f"{MANIFEST} states the {name} {_text(stated)}, the instance has {_text(found)}"
     for generalisation in submission.generalisations:
-        if not instance.pairs(split_name(generalisation, "test")):
-            yield f"{MANIFEST} lists {generalisation}, of which the instance has no test pairs"
+        track = TRACKS.get(submission.track)
+        if not track.cases(instance, split_name(generalisation, "test")):
+            yield f"{MANIFEST} lists {generalisation}, of which the instance has no test {track.unit}"
 
 
 def _text(value: str | tuple[str, ...]) -> str:
@@ -189,23 +203,25 @@ def _content_problems(
     folder: Path, submission: Submission, instance: Instance | None
 ) -> tuple[tuple[ScoreRecord, ...], list[str]]:
     problems: list[str] = []
-    outcomes: dict[tuple[str, str], tuple[Outcome, ...]] = {}
+    track = TRACKS.get(submission.track)
+    outcomes: dict[tuple[str, str], tuple[JudgedCase, ...]] = {}
     for entry in submission.featurizers:
         own = _entry_problems(folder, entry, submission)
         for split in (split_name(g, "test") for g in submission.generalisations):
             path = folder / entry.outcomes(split)
             if path.is_file():
-                found = check_outcomes(path, None if instance is None else instance.pairs(split))
+                cases = None if instance is None else track.cases(instance, split)
+                found = check_outcomes(path, cases, track.outcome)
                 own += found.problems
                 outcomes[entry.path, split] = found.outcomes
         problems += [f"{entry.path}: {problem}" for problem in own]
         if len(problems) > _MOST:
             return (), problems
-    problems += _unlike_pairs(outcomes)
+    problems += _unlike_cases(outcomes, track)
     if problems or not (folder / SCORES).is_file():
         return (), problems
-    claims, wrong = _claims(folder, submission)
-    wrong += [] if wrong else _claim_problems(folder, submission, claims, outcomes)
+    claims, wrong = _claims(folder, track)
+    wrong += [] if wrong else _claim_problems(folder, submission, claims, outcomes, track)
     return claims, wrong
 
 
@@ -241,26 +257,27 @@ def _judged_otherwise(cell: Path, submission: Submission) -> list[str]:
     stated, judging = read_json(cell), submission.judging
     if "control" in stated:
         return [f"cell.json is that of the control {stated['control']}, which must fail"]
-    if (stated["label_tokens"], stated["tolerance"]) == (judging.label_tokens, judging.tolerance):
+    own = (stated["label_tokens"], stated["tolerance"], stated.get("track_config", {}))
+    if stated.get("track", INTERCHANGE) != submission.track:
+        return [f"cell.json states another track than {MANIFEST}"]
+    if own == (judging.label_tokens, judging.tolerance, judging.settings):
         return []
     return [f"cell.json states other settings of judging than {MANIFEST}"]
 
 
-def _unlike_pairs(outcomes: Mapping[tuple[str, str], Sequence[Outcome]]) -> list[str]:
-    """Compare the pairs of all files of a split with one another: all there is without the instance."""
+def _unlike_cases(outcomes: Mapping[tuple[str, str], Sequence[JudgedCase]], track: Track[Any]) -> list[str]:
+    """Compare the cases of all files of a split with one another: all there is without the instance."""
     problems: list[str] = []
-    first: dict[str, Sequence[tuple[str, ...]]] = {}
+    first: dict[str, Sequence[dict[str, Any]]] = {}
     for (path, split), found in outcomes.items():
-        pairs: list[tuple[str, ...]] = [
-            (o.pair_id, o.attribute, o.base_template, o.base_entity, o.source_kind) for o in found
-        ]
-        if first.setdefault(split, pairs) != pairs:
-            problems.append(f"{path}: {split} holds other pairs than those of another featurizer")
+        cases = [track.outcome.case_fields(outcome) for outcome in found]
+        if first.setdefault(split, cases) != cases:
+            problems.append(f"{path}: {split} holds other {track.unit} than those of another featurizer")
     return problems
 
 
-def _claims(folder: Path, submission: Submission) -> tuple[tuple[ScoreRecord, ...], list[str]]:
-    problems = lines_problems(folder / SCORES, "scores")
+def _claims(folder: Path, track: Track[Any]) -> tuple[tuple[ScoreRecord, ...], list[str]]:
+    problems = measured_problems(folder / SCORES, "scores", track)
     if problems:
         return (), problems
     try:
@@ -283,7 +300,8 @@ def _claim_problems(
     folder: Path,
     submission: Submission,
     claims: Sequence[ScoreRecord],
-    outcomes: Mapping[tuple[str, str], tuple[Outcome, ...]],
+    outcomes: Mapping[tuple[str, str], tuple[JudgedCase, ...]],
+    track: Track[Any],
 ) -> list[str]:
     entries = {cell_of(folder / entry.path): entry for entry in submission.featurizers}
     problems = [] if len(entries) == len(submission.featurizers) else ["two featurizers are the same cell"]
@@ -292,7 +310,7 @@ def _claim_problems(
         own = ["no featurizer of the submission"] if entry is None else _misnamed(claim, entry, submission)
         if entry is not None and not own:
             judged = outcomes.get((entry.path, split_name(claim.generalisation, claim.partition)))
-            own = [] if judged is None else differences(claim, rescored(claim, judged))
+            own = [] if judged is None else differences(claim, rescored(claim, judged, track))
         problems += [f"{SCORES}, line {number}: {problem}" for problem in own]
     return problems
 

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from evaluation.config.judging import Judging
+from evaluation.records.measured import INTERCHANGE
 from evaluation.verify.submission.names import MANIFEST
 from ravel.common.errors import SuiteError
 from ravel.common.io import canonical_json, read_json, sha256_text, write_json
@@ -16,23 +18,12 @@ from ravel.terms.schema import Generalisation
 __all__ = [
     "SUBMISSION_SCHEMA_VERSION",
     "Entry",
-    "Judging",
     "MissingFeaturizer",
     "Submission",
     "read_submission",
 ]
 
 SUBMISSION_SCHEMA_VERSION = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Judging:
-    """How outcomes were judged; another setting gives other outcomes."""
-
-    label_tokens: int
-    """How many of an answer's first tokens are compared."""
-    tolerance: bool
-    """Whether an answer that is close counts where the attribute's matcher lets it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +99,13 @@ class Submission:
     """SHA-256 of every other file."""
     schema_version: int = SUBMISSION_SCHEMA_VERSION
     """Version of this layout."""
+    track: str = INTERCHANGE
+    """What was asked of the featurizers; not written down where it is the first track."""
 
     @property
     def fingerprint(self) -> str:
         """SHA-256 over all that the manifest says, and so over every file."""
-        return sha256_text(canonical_json(asdict(self)))
+        return sha256_text(canonical_json(self._content()))
 
     def entries(self, method: str, attribute: str) -> list[Entry]:
         """Return the featurizers of a method for an attribute, one per seed."""
@@ -120,7 +113,15 @@ class Submission:
 
     def to_json(self) -> dict[str, Any]:
         """Return the manifest as plain values, the fingerprint included."""
-        return {**asdict(self), "fingerprint": self.fingerprint}
+        return {**self._content(), "fingerprint": self.fingerprint}
+
+    def _content(self) -> dict[str, Any]:
+        plain = asdict(self)
+        if self.track == INTERCHANGE:
+            del plain["track"]
+            if not self.judging.settings:
+                del plain["judging"]["settings"]
+        return plain
 
     def write(self, folder: Path) -> None:
         """Write `submission.json`."""
@@ -141,7 +142,7 @@ def read_submission(folder: Path) -> Submission:
 
 
 def _submission_of(values: Mapping[str, Any]) -> Submission:
-    plain = {field.name: values[field.name] for field in fields(Submission)}
+    plain = {field.name: values[field.name] for field in fields(Submission) if field.name in values}
     for name in ("authors", "attributes", "generalisations", "methods"):
         plain[name] = tuple(plain[name])
     plain["judging"] = Judging(**values["judging"])

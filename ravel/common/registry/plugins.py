@@ -31,7 +31,7 @@ PLUGINS_VARIABLE = "RAVEL_PLUGINS"
 """Environment variable with the absolute paths of plugin files, parted as in PATH."""
 _GROUPS = "ravel."
 """What the entry-point groups of the suite begin with."""
-_ATTRIBUTES = ("METHOD", "ENTITY_TYPE", "FAMILY", "CONTROL")
+_ATTRIBUTES = ("METHOD", "ENTITY_TYPE", "FAMILY", "CONTROL", "TRACK")
 """Names of which a plugin file has to bind one, or it would be read for nothing."""
 
 

@@ -18,7 +18,7 @@ from das.training.workspace import SilentWorkspace
 from evaluation.config.suite import MethodSpec, SuiteConfig
 from evaluation.judging.judge import judge
 from evaluation.records.scores import AverageRecord
-from evaluation.scoring.metrics import cause
+from evaluation.scoring.interchange.metrics import cause
 from evaluation.suite.run import RunRequest, RunSummary, run_suite
 from ravel.asking.knowledge import Questioner
 from ravel.building import build_instance
@@ -168,8 +168,8 @@ def assert_beats_every_floor(summary: RunSummary) -> None:
     ]
     assert len(compared) == 6
     for record in compared:
-        assert record.disentangle_interval is not None
-        low, high = record.disentangle_interval
+        assert record.interval("disentangle") is not None
+        low, high = record.interval("disentangle")
         assert low > 0 if record.first == "mdas" else high < 0, record
 
 
@@ -180,7 +180,7 @@ def test_facts_of_cities_lie_at_the_entitys_last_token(
 ) -> None:
     floors = run(cities, CLEAR, engine, tmp_path / "run", "full_vector")
     causes = {
-        (record.attribute, record.generalisation): record.cause
+        (record.attribute, record.generalisation): record.value("cause")
         for record in floors.scores
         if record.method == "full_vector" and record.partition == "test"
     }
@@ -205,8 +205,8 @@ def test_the_last_layer_is_too_late(cities: Instance, engine: Engine) -> None:
 @pytest.mark.long
 def test_mdas_separates_the_attributes_of_cities(city: RunSummary) -> None:
     for record in macro(city, "mdas").values():
-        assert record.disentangle is not None
-        assert record.disentangle >= 0.65, record
+        assert record.value("disentangle") is not None
+        assert record.value("disentangle") >= 0.65, record
     assert_beats_every_floor(city)
 
 
@@ -214,6 +214,6 @@ def test_mdas_separates_the_attributes_of_cities(city: RunSummary) -> None:
 @pytest.mark.long
 def test_mdas_separates_the_attributes_of_invented_people(invented_person: RunSummary) -> None:
     for record in macro(invented_person, "mdas").values():
-        assert record.disentangle is not None
-        assert record.disentangle >= 0.85, record
+        assert record.value("disentangle") is not None
+        assert record.value("disentangle") >= 0.85, record
     assert_beats_every_floor(invented_person)

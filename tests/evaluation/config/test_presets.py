@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from outcome_world import average_record, score_record
+from outcome_world import average_record, changed, score_record
 from typer.testing import CliRunner
 
 from das.methods.registry import METHODS
@@ -75,7 +74,7 @@ def test_published_figures_meet_ours_at_the_same_point() -> None:
         disentangle=0.58,
         **common,
     )
-    other_seed = replace(test, seed=1, cause=0.94)
+    other_seed = changed(test, seed=1, cause=0.94)
     validated = score_record(
         method="das",
         size=144,

@@ -276,7 +276,7 @@ class TestRoundTrip:
         pull_folder("ann/run", tmp_path / "out")
         rows = datasets.load_dataset(str(tmp_path / "out"), split="train", cache_dir=str(tmp_path / "cache"))
         assert rows["isolate"] == [
-            record.isolate for record in read_scores(tmp_path / "out" / "scores.jsonl")
+            record.value("isolate") for record in read_scores(tmp_path / "out" / "scores.jsonl")
         ]
 
 

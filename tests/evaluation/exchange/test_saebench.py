@@ -114,7 +114,11 @@ def test_it_has_the_schema_and_the_scores_of_the_run(finished: Path) -> None:
         assert 0 <= result["datetime_epoch_millis"] <= 9_999_999_999_999
         assert all(math.isfinite(number) for number in numbers(result))
         found, record = result["eval_result_metrics"]["ravel"], average(finished, method)
-        assert list(found.values()) == [record.disentangle, record.cause, record.isolate]
+        assert list(found.values()) == [
+            record.value("disentangle"),
+            record.value("cause"),
+            record.value("isolate"),
+        ]
         assert found["disentanglement_score"] == pytest.approx(
             (found["cause_score"] + found["isolation_score"]) / 2
         )
@@ -128,9 +132,9 @@ def test_each_attribute_is_there_under_saebenchs_names(finished: Path) -> None:
     for attribute in selection[1]:
         record = average(finished, "sae", attribute=attribute)
         assert list(parts[f"{selection[0]}_{attribute}"].values()) == [
-            record.disentangle,
-            record.cause,
-            record.isolate,
+            record.value("disentangle"),
+            record.value("cause"),
+            record.value("isolate"),
         ]
 
 

@@ -15,13 +15,14 @@ import submission_edits as edits
 import submission_mutations as tampering
 import torch
 from cli_world import FAST, World, ravel, suite_text
+from outcome_world import TRACK
 from submission_archives import names_in_archives
 
 from das.featurizers import Subspace
 from das.featurizers.storage import load_featurizer, save_featurizer
 from evaluation.config.target import TargetConfig
 from evaluation.exchange.submission import SubmissionInfo, pack_run, score_submission
-from evaluation.records.scores import read_averages, read_scores
+from evaluation.records.scores import Outcome, read_averages, read_scores
 from evaluation.verify.checks.files import check_outcomes
 from evaluation.verify.checks.rescoring import rescored
 from evaluation.verify.submission.check import check_submission
@@ -293,8 +294,9 @@ def make_scores_match(folder: Path) -> None:
         for e in edits.entries_of(folder)
     }
     rows = [
-        rescored(c, check_outcomes(folder / f"outcomes/{numbers[c.cell]}/context_test.jsonl", None).outcomes)
-        for c in claims
+        rescored(claim, check_outcomes(path, None, Outcome).outcomes, TRACK)
+        for claim in claims
+        if (path := folder / f"outcomes/{numbers[claim.cell]}/context_test.jsonl")
     ]
     text = "".join(json.dumps(row.to_json()) + "\n" for row in rows)
     (folder / "scores.jsonl").write_text(text)

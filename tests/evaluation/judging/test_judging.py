@@ -19,7 +19,7 @@ from das.featurizers.masked import MaskedBasis
 from das.models.base import TargetModel
 from das.sites import Site
 from evaluation.judging.judge import judge
-from evaluation.scoring.metrics import scores
+from evaluation.scoring.interchange.metrics import scores
 from ravel.common.errors import SuiteError
 from ravel.instance import Instance, PromptRecord
 from ravel.terms.schema import InterchangePair, Prompt

@@ -21,7 +21,7 @@ from das.models.instrument import Instrument
 from das.sites import Site
 from evaluation.judging.judge import NaturalAnswers, judge
 from evaluation.judging.tolerance import ToleranceRule, tolerance_rules
-from evaluation.scoring.metrics import scores
+from evaluation.scoring.interchange.metrics import scores
 from ravel.asking.answerer import Decided
 from ravel.asking.labels import extract_label
 from ravel.instance import Instance, PromptRecord

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from outcome_world import average_record, outcome, score_record
 
+from evaluation.records.measured import Measured
 from evaluation.records.scores import (
     SCORE_SCHEMA_VERSION,
     AverageRecord,
     ComparisonRecord,
     Outcome,
     ScoreRecord,
-    read_outcomes,
     read_scores,
 )
 from ravel.common.errors import SuiteError
@@ -32,12 +32,11 @@ COMPARISON = ComparisonRecord(
     attributes=("Country",),
     generalisation="entity",
     partition="test",
-    cause=0.1,
-    isolate=-0.2,
-    disentangle=-0.05,
-    cause_interval=(0.05, 0.15),
-    isolate_interval=None,
-    disentangle_interval=(-0.1, 0.0),
+    measures={
+        "cause": Measured(0.1, (0.05, 0.15)),
+        "isolate": Measured(-0.2),
+        "disentangle": Measured(-0.05, (-0.1, 0.0)),
+    },
 )
 
 
@@ -52,13 +51,14 @@ def test_records_survive_json(record: ScoreRecord | AverageRecord | ComparisonRe
 def test_outcomes_survive_a_file(tmp_path: Path) -> None:
     outcomes = [outcome("A", "A1 \u2028 ü", f"e{i}", "swapped") for i in range(3)]
     write_jsonl(tmp_path / "o.jsonl", (o.to_json() for o in outcomes))
-    assert read_outcomes(tmp_path / "o.jsonl") == outcomes
+    assert Outcome.read(tmp_path / "o.jsonl") == outcomes
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"extra": 1}, "unknown: extra"),
+        ({"n_disentangle": 60}, "unknown: n_disentangle"),
         ({"schema_version": SCORE_SCHEMA_VERSION + 1}, "read it with the newer ravel-bench"),
         ({"cause": float("nan")}, "NaN or infinity in cause"),
         ({"cause_interval": [0.1, float("inf")]}, "NaN or infinity in cause_interval"),
@@ -82,7 +82,8 @@ def test_scores_and_tables_need_no_torch() -> None:
     code = (
         "import sys; sys.modules['torch'] = None; sys.modules['transformers'] = None;"
         "import evaluation.records.scores, evaluation.records.run_folder;"
-        "import evaluation.scoring.metrics, evaluation.scoring.intervals, evaluation.scoring.averages;"
+        "import evaluation.scoring.interchange.metrics, evaluation.scoring.intervals;"
+        "import evaluation.scoring.averages;"
         "import evaluation.scoring.selection, evaluation.scoring.summary;"
         "import evaluation.report.tables, evaluation.report.plots"
     )

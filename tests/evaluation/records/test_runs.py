@@ -13,6 +13,7 @@ from outcome_world import outcome
 from das.environment import describe_numerics
 from evaluation.records.environment import describe_environment
 from evaluation.records.run_folder import RunFolder
+from evaluation.records.scores import Outcome
 from ravel.common.config import Config
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_json
@@ -124,6 +125,6 @@ def test_what_could_change_a_number_is_named_and_makes_another_environment(
 def test_outcomes_that_do_not_cover_the_pairs_are_refused(tmp_path: Path) -> None:
     cell = RunFolder(tmp_path).cell("c")
     cell.write_outcomes("entity_val", [outcome("A", "A1", "e1", "swapped")])
-    assert len(cell.read_outcomes("entity_val", expected=1)) == 1
+    assert len(cell.read_outcomes("entity_val", 1, Outcome)) == 1
     with pytest.raises(SuiteError, match=r"2 outcomes in .*entity_val\.jsonl, one per pair; got 1"):
-        cell.read_outcomes("entity_val", expected=2)
+        cell.read_outcomes("entity_val", 2, Outcome)

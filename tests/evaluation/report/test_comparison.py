@@ -248,8 +248,8 @@ def test_scores_by_source_kind_add_up(finished: RunSummary) -> None:
     parts = [r for r in own if r.source_kind != "all"]
     assert len(whole) == 1
     assert {r.source_kind for r in parts} < set(SOURCE_KINDS)
-    assert sum(r.n_cause for r in parts) == whole[0].n_cause
-    assert sum(r.n_isolate for r in parts) == whole[0].n_isolate
+    assert sum(r.n("cause") for r in parts) == whole[0].n("cause")
+    assert sum(r.n("isolate") for r in parts) == whole[0].n("isolate")
     assert not [r for r in finished.scores if r.partition == "val" and r.source_kind != "all"]
 
 

@@ -12,7 +12,7 @@ import pytest
 from report_world import ATTRIBUTES, HOSTILE_METHOD, METHODS, SITE, SPLITS, make_run
 
 from evaluation import api
-from evaluation.report.frames import OUTCOME_COLUMNS
+from evaluation.report.frames import outcome_columns
 from evaluation.report.tables import render
 from ravel.common.io import write_json, write_text
 
@@ -77,7 +77,7 @@ def test_numbers_are_numbers(run: api.Run) -> None:
 
 def test_outcomes_are_those_of_the_cells_with_the_point_beside_them(run: api.Run, folder: Path) -> None:
     found = run.outcomes()
-    assert list(found.columns) == list(OUTCOME_COLUMNS)
+    assert list(found.columns) == outcome_columns()
     expected = []
     for number, method in enumerate(METHODS):
         for a, attribute in enumerate(ATTRIBUTES):

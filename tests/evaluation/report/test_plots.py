@@ -10,10 +10,10 @@ from xml.etree import ElementTree
 
 import matplotlib as mpl
 import pytest
-from outcome_world import average_record, score_record
+from outcome_world import TRACK, average_record, score_record
 
 from evaluation.records.overlaps import AngleRecord, EntanglementRecord
-from evaluation.records.scores import FLOORS, ScoreRecord
+from evaluation.records.scores import ScoreRecord
 from evaluation.report.plots import (
     PLOTS,
     PlotInputs,
@@ -48,6 +48,8 @@ MANY = [
     *("neurons_probe", "neurons_anova", "neurons_integrated_gradients", "dbm", "mdbm", "pca_mdbm"),
     *("sae_l1", "sae_attribution", "mdbm_sae", "strange"),
 ]
+
+FLOORS = TRACK.floors
 
 
 def point(size: int, cause: float, isolate: float, **changes: Any) -> ScoreRecord:
@@ -224,17 +226,17 @@ def test_a_layer_has_its_best_size_by_all_generalisations() -> None:
         point(8, 0.9, 0.9, generalisation="entity"),
     ]
     place = place_of(records[0].site)
-    assert layer_curve(records, "mdas", "context", place) == {3: 0.5}
-    assert layer_curve(records, "mdas", "entity", place) == {3: 0.9}
-    assert layer_curve(records, "mdas", "entity", "mlp_output@entity_last") == {}
+    assert layer_curve(records, "mdas", "context", place, TRACK) == {3: 0.5}
+    assert layer_curve(records, "mdas", "entity", place, TRACK) == {3: 0.9}
+    assert layer_curve(records, "mdas", "entity", "mlp_output@entity_last", TRACK) == {}
     moved = [replace(record, site="block_output.1@entity_last") for record in records]
-    assert layer_curve([*records, *moved], "mdas", "context", place) == {1: 0.5, 3: 0.5}
+    assert layer_curve([*records, *moved], "mdas", "context", place, TRACK) == {1: 0.5, 3: 0.5}
 
 
 def test_many_methods_are_told_apart_by_family_and_marker() -> None:
-    few = styles(["das", "mdas", "no_op"])
+    few = styles(["das", "mdas", "no_op"], FLOORS)
     assert len({style.colour for style in few.values()}) == 3
-    looks = styles([*MANY, *FLOORS])
+    looks = styles([*MANY, *FLOORS], FLOORS)
     learned = {name: (look.colour, look.marker) for name, look in looks.items() if name not in FLOORS}
     assert len(set(learned.values())) == len(MANY)
     assert looks["das"].colour == looks["mdas"].colour != looks["pca"].colour

@@ -13,7 +13,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from outcome_world import average_record
+from outcome_world import TRACK, average_record
 from report_world import (
     ATTRIBUTES,
     HOSTILE_ENTITY,
@@ -36,7 +36,6 @@ from evaluation.report.page.rows import MEAN, rows_of
 from evaluation.report.page.verdicts import headline_of, verdicts_of
 from evaluation.report.tables import main_table
 from evaluation.report.tables.marks import compared
-from evaluation.report.tables.rows import SCORES
 from ravel.common.errors import SuiteError
 from ravel.common.io import write_jsonl
 
@@ -179,7 +178,10 @@ class TestPage:
 class TestRows:
     def test_marks_and_comparisons(self, run: Path) -> None:
         rows = rows_of(
-            read_averages(run / "averages.jsonl"), read_scores(run / "scores.jsonl"), make_comparisons()
+            read_averages(run / "averages.jsonl"),
+            read_scores(run / "scores.jsonl"),
+            make_comparisons(),
+            TRACK,
         )
         means = {
             row.record.method: row
@@ -207,12 +209,12 @@ class TestRows:
             for row in table.rows
             for column, cell in zip(table.columns, row.cells, strict=True)
         }
-        found = [r for r in rows_of(averages, scores, []) if r.attribute == MEAN]
+        found = [r for r in rows_of(averages, scores, [], TRACK) if r.attribute == MEAN]
         tested = [r for r in found if r.record.partition == "test"]
         assert {
             (r.record.method, r.record.generalisation, name): best
             for r in tested
-            for name, best in zip(SCORES, r.best, strict=True)
+            for name, best in zip(TRACK.names, r.best, strict=True)
         } == marked
         assert any(marked.values())
 
@@ -231,10 +233,10 @@ class TestRows:
         assert not tied.differs
 
     def test_floors_alone_have_no_leader(self) -> None:
-        rows = rows_of([read_average("no_op")], [], [])
-        (verdict,) = verdicts_of(rows)
+        rows = rows_of([read_average("no_op")], [], [], TRACK)
+        (verdict,) = verdicts_of(rows, TRACK)
         assert verdict.method is None
-        assert headline_of([verdict]) == "No method with a score was run beside the floors."
+        assert headline_of([verdict], TRACK) == "No method with a score was run beside the floors."
 
 
 def read_average(method: str) -> AverageRecord:
@@ -371,9 +373,9 @@ def test_a_mean_over_fewer_attributes_is_never_the_best() -> None:
     fewer = average_record(method="lda", attributes=("Country",), disentangle=0.95)
     whole = average_record(method="mdas", disentangle=0.8)
     tied = average_record(method="das", disentangle=0.8)
-    rows = {row.record.method: row for row in rows_of([fewer, whole, tied], [], [])}
+    rows = {row.record.method: row for row in rows_of([fewer, whole, tied], [], [], TRACK)}
     assert rows["lda"].fewer
     assert not any(rows["lda"].best)
     assert rows["mdas"].best[2]
-    (verdict,) = verdicts_of(list(rows.values()))
+    (verdict,) = verdicts_of(list(rows.values()), TRACK)
     assert verdict.method == "das"

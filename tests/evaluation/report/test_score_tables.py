@@ -19,12 +19,12 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from outcome_world import average_record, score_record
+from outcome_world import TRACK, average_record, changed, score_record
 
 from evaluation.records.breakdowns import ALL_OTHERS, BREAKDOWN_SCHEMA_VERSION, BreakdownRecord, Part
+from evaluation.records.measured import Measured
 from evaluation.records.run_folder import RunFolder
 from evaluation.records.scores import (
-    FLOORS,
     SCORE_SCHEMA_VERSION,
     AverageRecord,
     ComparisonRecord,
@@ -135,16 +135,11 @@ def comparison(first: str, second: str, p: float, **changes: object) -> Comparis
         attributes=("Country", "Time_zone"),
         generalisation="context",
         partition="test",
-        cause=0.0,
-        isolate=0.0,
-        disentangle=0.0,
-        cause_interval=None,
-        isolate_interval=None,
-        disentangle_interval=None,
-        disentangle_p=p / 2,
-        disentangle_p_adjusted=p,
+        measures={name: Measured(0.0) for name in TRACK.names},
+        p=p / 2,
+        p_adjusted=p,
     )
-    return replace(record, **changes)
+    return changed(record, **changes)
 
 
 def refusals() -> list[Refusal]:
@@ -173,8 +168,12 @@ def with_lda() -> list[ScoreRecord]:
 def by_kind() -> list[ScoreRecord]:
     """Records of two source kinds beside those of all pairs."""
     kinds = [
-        replace(
-            record, source_kind=kind, cause=cause, disentangle=(cause + (record.isolate or 0)) / 2, n_cause=n
+        changed(
+            record,
+            source_kind=kind,
+            cause=cause,
+            disentangle=(cause + (record.value("isolate") or 0)) / 2,
+            n_cause=n,
         )
         for record in scores()
         if record.chosen and record.partition == "test"
@@ -186,7 +185,7 @@ def by_kind() -> list[ScoreRecord]:
 def of_two_types() -> list[ScoreRecord]:
     """Records of cities and of people; `das` was not run on people."""
     people = [
-        replace(record, entity_type="person", disentangle=0.75)
+        changed(record, entity_type="person", disentangle=0.75)
         for record in scores()
         if record.method != "das"
     ]
@@ -195,11 +194,13 @@ def of_two_types() -> list[ScoreRecord]:
 
 def balanced() -> list[AverageRecord]:
     """Averages in which every cause is a sixteenth lower."""
-    plain = averages_without_outcomes([r for r in scores() if r.chosen and r.partition == "test"])
-    return [
-        replace(r, cause=max(0.0, (r.cause or 0.0) - 0.0625), disentangle=(r.disentangle or 0.0) - 0.03125)
-        for r in plain
-    ]
+    chosen = [r for r in scores() if r.chosen and r.partition == "test"]
+
+    def lower(record: AverageRecord) -> AverageRecord:
+        cause, both = record.value("cause") or 0.0, record.value("disentangle") or 0.0
+        return changed(record, cause=max(0.0, cause - 0.0625), disentangle=both - 0.03125)
+
+    return [lower(record) for record in averages_without_outcomes(chosen, TRACK.criterion)]
 
 
 def breakdowns() -> list[BreakdownRecord]:
@@ -365,7 +366,7 @@ def test_rows_say_whether_they_differ_from_the_best_and_from_no_op() -> None:
 
 
 def test_without_adjusted_p_values_nothing_is_marked() -> None:
-    untested = [replace(record, disentangle_p_adjusted=None) for record in comparisons()]
+    untested = [replace(record, p_adjusted=None) for record in comparisons()]
     validation = [replace(record, partition="val") for record in comparisons()]
     for other in (untested, validation):
         table = main_table(scores(), comparisons=other)
@@ -438,10 +439,10 @@ def test_types_are_columns_with_their_mean_last() -> None:
 
 
 def test_every_floor_is_known_by_its_name_alone() -> None:
-    records = [score_record(method=m, partition="test", chosen=True) for m in ("das", *FLOORS)]
+    records = [score_record(method=m, partition="test", chosen=True) for m in ("das", *TRACK.floors)]
     table = main_table(records)
-    assert [row.label for row in table.rows if row.floor] == list(FLOORS)
-    assert [row.label for row in table.rows][-len(FLOORS) :] == list(FLOORS)
+    assert [row.label for row in table.rows if row.floor] == list(TRACK.floors)
+    assert [row.label for row in table.rows][-len(TRACK.floors) :] == list(TRACK.floors)
 
 
 def test_sites_that_differ_in_layer_are_said_once() -> None:

@@ -7,13 +7,13 @@ import warnings
 from collections.abc import Callable, Sequence
 
 import pytest
-from outcome_world import noisy, outcome, rectangle
+from outcome_world import TRACK, noisy, outcome, rectangle
 from sklearn.metrics import balanced_accuracy_score
 
 from evaluation.records.scores import AverageRecord, Outcome
-from evaluation.scoring.balanced import BalancedScorer, balanced_scores, classes_of
 from evaluation.scoring.clusters import clusters_of
-from evaluation.scoring.metrics import scores
+from evaluation.scoring.interchange.balanced import BalancedScorer, balanced_scores, classes_of
+from evaluation.scoring.interchange.metrics import scores
 from evaluation.scoring.summary import SeedOutcomes, SplitContext, average_records, estimate_methods
 from ravel.common.errors import SuiteError
 from ravel.terms.schema import InterchangePair
@@ -42,7 +42,7 @@ def pairs_of(outcomes: Sequence[Outcome], labels: Labels) -> list[InterchangePai
 
 
 def split_of(outcomes: Sequence[Outcome]) -> SplitContext:
-    return SplitContext("city", "m", "context", "test", clusters_of(outcomes))
+    return SplitContext(TRACK, "city", "m", "context", "test", clusters_of(outcomes))
 
 
 def record_of(outcomes: Sequence[Outcome], labels: Labels, target: str) -> AverageRecord:
@@ -113,15 +113,15 @@ def test_equally_frequent_classes_give_the_plain_scores_and_intervals(target: st
         return f"to {number % 3}", f"from {number % 4}"
 
     found, plain = record_of(NOISY, labels, target), scores(NOISY, target)
-    assert found.cause == pytest.approx(plain.cause)
-    assert found.isolate == pytest.approx(plain.isolate)
-    assert found.disentangle == pytest.approx(plain.disentangle)
+    assert found.value("cause") == pytest.approx(plain.cause)
+    assert found.value("isolate") == pytest.approx(plain.isolate)
+    assert found.value("disentangle") == pytest.approx(plain.disentangle)
     split = split_of(NOISY)
     (usual, _) = average_records(
-        estimate_methods([SeedOutcomes("das", target, (0,), lambda: [NOISY])], split.clusters), split
+        estimate_methods([SeedOutcomes("das", target, (0,), lambda: [NOISY])], split), split
     )
-    for name in ("cause_interval", "isolate_interval", "disentangle_interval"):
-        assert getattr(found, name) == pytest.approx(getattr(usual, name))
+    for name in TRACK.names:
+        assert found.interval(name) == pytest.approx(usual.interval(name))
 
 
 def test_one_class_is_the_plain_score() -> None:
@@ -138,8 +138,8 @@ def test_names_of_classes_change_nothing() -> None:
 
 def test_order_of_outcomes_changes_nothing_but_rounding() -> None:
     first, again = (record_of(outcomes, by_entity, "A") for outcomes in (NOISY, NOISY[::-1]))
-    assert (first.cause, first.isolate) == (again.cause, again.isolate)
-    assert first.cause_interval == pytest.approx(again.cause_interval)
+    assert (first.value("cause"), first.value("isolate")) == (again.value("cause"), again.value("isolate"))
+    assert first.interval("cause") == pytest.approx(again.interval("cause"))
 
 
 def test_always_giving_the_common_answer_scores_one_over_the_classes() -> None:
@@ -155,10 +155,10 @@ def test_intervals_hold_the_score_and_uneven_classes_widen_them() -> None:
     even = record_of(NOISY, lambda o: ("-", "-"), "A")
     for record in (uneven, even):
         for name in ("cause", "isolate", "disentangle"):
-            low, high = getattr(record, f"{name}_interval")
-            assert 0 <= low <= getattr(record, name) <= high <= 1
-    assert width(uneven.cause_interval) > width(even.cause_interval)
-    assert uneven.isolate_interval == even.isolate_interval
+            low, high = record.interval(name) or (1.0, 0.0)
+            assert 0 <= low <= (record.value(name) or 0.0) <= high <= 1
+    assert width(uneven.interval("cause")) > width(even.interval("cause"))
+    assert uneven.interval("isolate") == even.interval("isolate")
 
 
 def width(interval: tuple[float, float] | None) -> float:
@@ -169,16 +169,12 @@ def width(interval: tuple[float, float] | None) -> float:
 def test_nothing_is_nan_where_a_target_has_no_cause_pairs_or_no_others() -> None:
     alone = [o for o in NOISY if o.attribute == "A"]
     without = record_of(alone, by_entity, "A")
-    assert (without.isolate, without.disentangle, without.isolate_interval, without.n_isolate) == (
-        None,
-        None,
-        None,
-        0,
-    )
+    assert [without.value(name) for name in ("isolate", "disentangle")] == [None, None]
+    assert (without.interval("isolate"), without.n("isolate")) == (None, 0)
     unasked = record_of(NOISY, by_entity, "Z")
-    assert (unasked.cause, unasked.cause_interval, unasked.n_cause) == (None, None, 0)
-    assert unasked.isolate is not None
-    assert unasked.isolate_interval is not None
+    assert (unasked.value("cause"), unasked.interval("cause"), unasked.n("cause")) == (None, None, 0)
+    assert unasked.value("isolate") is not None
+    assert unasked.interval("isolate") is not None
 
 
 def test_records_average_seeds_and_attributes() -> None:
@@ -192,10 +188,12 @@ def test_records_average_seeds_and_attributes() -> None:
     a, b, macro = scorer.records(seed_outcomes)
     classes = classes_of(pairs)
     each = [balanced_scores(outcomes, "A", classes) for outcomes in (NOISY, other)]
-    assert a.cause == pytest.approx(sum(s.cause or 0.0 for s in each) / 2)
-    assert (a.scope, a.attributes, a.seeds, a.n_cause) == ("attribute", ("A",), (0, 1), each[0].n_cause)
+    assert a.value("cause") == pytest.approx(sum(s.cause or 0.0 for s in each) / 2)
+    assert (a.scope, a.attributes, a.seeds, a.n("cause")) == ("attribute", ("A",), (0, 1), each[0].n_cause)
     assert (macro.scope, macro.attributes) == ("macro", ("A", "B"))
-    assert macro.disentangle == pytest.approx(((a.disentangle or 0.0) + (b.disentangle or 0.0)) / 2)
+    assert macro.value("disentangle") == pytest.approx(
+        ((a.value("disentangle") or 0.0) + (b.value("disentangle") or 0.0)) / 2
+    )
 
 
 def test_outcomes_of_other_pairs_are_refused() -> None:

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from outcome_world import TRACK
 
 from evaluation.records.breakdowns import ALL_OTHERS, BreakdownRecord, read_breakdowns
 from evaluation.records.scores import Outcome
-from evaluation.scoring.breakdowns import Breakdown
 from evaluation.scoring.clusters import clusters_of
-from evaluation.scoring.metrics import isolate
+from evaluation.scoring.interchange.breakdowns import Breakdown
+from evaluation.scoring.interchange.metrics import isolate
 from evaluation.scoring.summary import SeedOutcomes, SplitContext
 from ravel.asking.prompts import fill
 from ravel.checking.dependence import Dependence, dependences
@@ -109,7 +110,7 @@ def records(
     outcomes: Sequence[Sequence[Outcome]], target: str, *, dependence: Sequence[Dependence] = ()
 ) -> dict[tuple[str, str, str], BreakdownRecord]:
     """The records of one method by (by, asked, part)."""
-    split = SplitContext("city", "m", "context", "test", clusters_of(PAIRS))
+    split = SplitContext(TRACK, "city", "m", "context", "test", clusters_of(PAIRS))
     breakdown = Breakdown(PAIRS, SameValue(INSTANCE), dependence, split)
     seeds = tuple(range(len(outcomes)))
     found = breakdown.records(SeedOutcomes("mdas", target, seeds, lambda: outcomes))

@@ -10,8 +10,8 @@ from das.featurizers import Subspace
 from evaluation.records.overlaps import EntanglementRecord
 from evaluation.records.scores import Outcome
 from evaluation.report.angles import FittedPart, angle_records
-from evaluation.scoring.entanglement import entanglement_records
-from evaluation.scoring.metrics import scores
+from evaluation.scoring.interchange.entanglement import entanglement_records
+from evaluation.scoring.interchange.metrics import scores
 
 
 def records(outcomes: list[Outcome], swapped: str) -> list[EntanglementRecord]:

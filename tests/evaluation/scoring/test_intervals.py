@@ -5,19 +5,20 @@ from __future__ import annotations
 import time
 
 import pytest
-from outcome_world import constant, noisy, outcome, rectangle
+from outcome_world import constant, estimated, noisy, outcome, rectangle
 from scipy import stats
 
 from evaluation.records.scores import Outcome
 from evaluation.scoring.clusters import clusters_of
-from evaluation.scoring.intervals import ScoreEstimate, difference, estimate_scores, intervals_of
-from evaluation.scoring.metrics import scores
+from evaluation.scoring.interchange.estimates import estimate_scores
+from evaluation.scoring.interchange.metrics import scores
+from evaluation.scoring.intervals import Estimate, difference
 from ravel.common.errors import SuiteError
 
 NOISY = rectangle(noisy("A", cause=0.6, isolate=0.8, seed=1))
 
 
-def paired_difference(first: list[Outcome], second: list[Outcome]) -> ScoreEstimate:
+def paired_difference(first: list[Outcome], second: list[Outcome]) -> dict[str, Estimate]:
     clusters = clusters_of(first)
     return difference(estimate_scores(first, "A", clusters), estimate_scores(second, "A", clusters))
 
@@ -25,27 +26,29 @@ def paired_difference(first: list[Outcome], second: list[Outcome]) -> ScoreEstim
 @pytest.mark.parametrize(("rule", "cause"), [("unchanged", 0.0), ("swapped", 1.0)])
 def test_a_score_on_which_all_pairs_agree_is_near_certain_but_not_certain(rule: str, cause: float) -> None:
     """Wilson's limit of 0 of n is z^2 / (n + z^2), about four over n; the rule of three is for one side."""
-    found = intervals_of(rectangle(constant(rule)), "A")
+    found = {name: one.interval for name, one in estimated(rectangle(constant(rule))).items()}
     z_squared = stats.norm.ppf(0.975) ** 2
     few, many = z_squared / (48 + z_squared), z_squared / (96 + z_squared)
     ends = {0.0: (0.0, few), 1.0: (1 - few, 1.0)}[cause]
     others = {0.0: (1 - many, 1.0), 1.0: (0.0, many)}[cause]
-    assert found.cause == pytest.approx(ends)
-    assert found.isolate == pytest.approx(others)
-    assert found.disentangle is not None
-    assert found.disentangle[0] < 0.5 < found.disentangle[1]
-    assert found.disentangle[1] - found.disentangle[0] < few + many
+    assert found["cause"] == pytest.approx(ends)
+    assert found["isolate"] == pytest.approx(others)
+    both = found["disentangle"]
+    assert both is not None
+    assert both[0] < 0.5 < both[1]
+    assert both[1] - both[0] < few + many
 
 
 def test_the_order_of_outcomes_changes_nothing() -> None:
-    assert intervals_of(NOISY[::-1], "A") == intervals_of(NOISY, "A")
+    ours, theirs = estimated(NOISY), estimated(NOISY[::-1])
+    assert {n: one.interval for n, one in theirs.items()} == {n: one.interval for n, one in ours.items()}
 
 
 def test_the_interval_holds_the_score_and_narrows_with_more_clusters() -> None:
     def width(n_entities: int, n_templates: int) -> float:
         rule = noisy("A", cause=0.5, isolate=0.5, seed=2)
         outcomes = rectangle(rule, n_entities=n_entities, n_templates=n_templates)
-        found, point = intervals_of(outcomes, "A").cause, scores(outcomes, "A").cause
+        found, point = estimated(outcomes)["cause"].interval, scores(outcomes, "A").cause
         assert found is not None
         assert point is not None
         assert found[0] <= point <= found[1]
@@ -60,8 +63,8 @@ def test_entities_that_succeed_together_widen_the_interval() -> None:
         lambda a, t, e: "swapped" if int(e[1:]) % 2 else "neither", n_entities=40, n_templates=16
     )
     mixed = rectangle(noisy("A", cause=0.5, isolate=0.5, seed=0), n_entities=40, n_templates=16)
-    wide = intervals_of(lucky, "A").cause
-    narrow = intervals_of(mixed, "A").cause
+    wide = estimated(lucky)["cause"].interval
+    narrow = estimated(mixed)["cause"].interval
     assert wide is not None
     assert narrow is not None
     assert wide[1] - wide[0] == pytest.approx(4 * (0.25 / 40) ** 0.5, rel=0.15)
@@ -70,15 +73,15 @@ def test_entities_that_succeed_together_widen_the_interval() -> None:
 
 def test_without_pairs_there_is_no_interval() -> None:
     only_a = [o for o in NOISY if o.attribute == "A"]
-    found = intervals_of(only_a, "A")
-    assert found.cause is not None
-    assert (found.isolate, found.disentangle) == (None, None)
-    assert intervals_of([], "A").cause is None
+    found = estimated(only_a)
+    assert found["cause"].interval is not None
+    assert (found["isolate"].interval, found["disentangle"].interval) == (None, None)
+    assert estimated([])["cause"].interval is None
 
 
 def test_a_single_pair_says_little() -> None:
     lone = [outcome("A", "A1", "e0", "swapped"), *(o for o in NOISY if o.attribute == "B")]
-    found = intervals_of(lone, "A").cause
+    found = estimated(lone)["cause"].interval
     assert found is not None
     assert found[0] < 0.25
     assert found[1] == 1
@@ -86,10 +89,10 @@ def test_a_single_pair_says_little() -> None:
 
 def test_a_method_compared_with_itself_differs_by_exactly_nothing() -> None:
     found = paired_difference(NOISY, NOISY)
-    assert found.point.disentangle == 0
-    assert found.disentangle_p() == 1
+    assert found["disentangle"].value == 0
+    assert found["disentangle"].p_value == 1
     # One pair of 144 that differs can't be ruled out.
-    ends = found.intervals().cause
+    ends = found["cause"].interval
     assert ends == pytest.approx((-1.96 / 48, 1.96 / 48), rel=1e-3)
 
 
@@ -101,8 +104,8 @@ def test_a_paired_difference_is_sharper_than_two_intervals() -> None:
         lambda a, t, e: "neither" if e in hard and (hard[e] + int(t[1:])) % 4 else "swapped", n_entities=40
     )
     found = paired_difference(better, worse)
-    paired, unpaired = found.intervals().cause, intervals_of(worse, "A").cause
-    assert found.point.cause == pytest.approx(0.125)
+    paired, unpaired = found["cause"].interval, estimated(worse)["cause"].interval
+    assert found["cause"].value == pytest.approx(0.125)
     assert paired is not None
     assert unpaired is not None
     assert paired[0] > 0
@@ -119,5 +122,5 @@ def test_two_thousand_outcomes_take_a_blink() -> None:
     many = rectangle(noisy("A", cause=0.5, isolate=0.5, seed=0), n_templates=7, n_entities=96)
     assert len(many) > 2000
     start = time.process_time()
-    intervals_of(many, "A")
+    assert estimated(many)["cause"].interval is not None
     assert time.process_time() - start < 0.3

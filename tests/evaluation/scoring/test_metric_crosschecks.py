@@ -24,10 +24,10 @@ from sklearn.tree import DecisionTreeClassifier
 
 from das.featurizers import Activation, Dictionary, MaskedBasis, Subspace, retract
 from das.featurizers.geometry import overlap, principal_cosines
-from evaluation.records.scores import Outcome, read_outcomes
-from evaluation.scoring.balanced import balanced_cause, balanced_isolate_from, balanced_scores
+from evaluation.records.scores import Outcome
+from evaluation.scoring.interchange.balanced import balanced_cause, balanced_isolate_from, balanced_scores
+from evaluation.scoring.interchange.metrics import Rounding, cause, isolate_from, scores, template_accuracies
 from evaluation.scoring.intervals import holm
-from evaluation.scoring.metrics import Rounding, cause, isolate_from, scores, template_accuracies
 from ravel.checking.dependence import dependences
 from ravel.common.io import write_jsonl
 
@@ -118,7 +118,7 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> list[Outcome]:
     """The log as a file that is read back, as scores of a run are."""
     path = tmp_path_factory.mktemp("log") / "context_test.jsonl"
     write_jsonl(path, (outcome.to_json() for outcome in outcomes_of(LOG)))
-    return read_outcomes(path)
+    return Outcome.read(path)
 
 
 @pytest.mark.parametrize(("rounding", "attribute"), BY_HAND)

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from outcome_world import constant, outcome, rectangle
 
 from evaluation.records.scores import Outcome
-from evaluation.scoring.metrics import (
-    Measure,
+from evaluation.scoring.interchange.metrics import (
+    Share,
     cause,
     disentangle,
     isolate,
@@ -44,10 +44,10 @@ some_outcomes = st.lists(
 
 
 def test_scores_by_hand() -> None:
-    assert cause(BY_HAND, "A") == Measure(pytest.approx(1 / 3), 4)
-    assert isolate_from(BY_HAND, "B") == Measure(0.5, 2)
-    assert isolate_from(BY_HAND, "C") == Measure(0.875, 5)
-    assert isolate(BY_HAND, "A") == Measure(pytest.approx(11 / 16), 7)
+    assert cause(BY_HAND, "A") == Share(pytest.approx(1 / 3), 4)
+    assert isolate_from(BY_HAND, "B") == Share(0.5, 2)
+    assert isolate_from(BY_HAND, "C") == Share(0.875, 5)
+    assert isolate(BY_HAND, "A") == Share(pytest.approx(11 / 16), 7)
     assert disentangle(BY_HAND, "A") == pytest.approx((1 / 3 + 11 / 16) / 2)
 
 
@@ -83,8 +83,8 @@ def test_doing_nothing_and_swapping_all(rule: str, expected: tuple[float, float,
 
 def test_an_empty_score_is_none_with_count_zero() -> None:
     only_a = [o for o in BY_HAND if o.attribute == "A"]
-    assert isolate(only_a, "A") == Measure(None, 0)
-    assert cause(only_a, "B") == Measure(None, 0)
+    assert isolate(only_a, "A") == Share(None, 0)
+    assert cause(only_a, "B") == Share(None, 0)
     assert disentangle(only_a, "A") is None
     assert scores([], "A").cause is None
 

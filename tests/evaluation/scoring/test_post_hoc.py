@@ -7,15 +7,16 @@ from pathlib import Path
 
 import pytest
 from cli_world import ravel
+from outcome_world import TRACK
 from report_world import ATTRIBUTES, METHODS, make_run
 
 from evaluation.records.run_folder import RunFolder
 from evaluation.records.run_records import RunRecords
-from evaluation.records.scores import read_outcomes
+from evaluation.records.scores import Outcome
 from evaluation.report.page import write_report
 from evaluation.report.publish import plot_inputs, publish_tables
-from evaluation.scoring.metrics import scores
-from evaluation.scoring.post_hoc import derive, read_derived, write_derived
+from evaluation.scoring.interchange.metrics import scores
+from evaluation.scoring.interchange.post_hoc import derive, read_derived, write_derived
 from ravel.common.errors import SuiteError
 
 FILES = ("balanced", "breakdowns", "dependence", "values")
@@ -42,15 +43,15 @@ def test_publication_writes_the_numbers_and_both_tables(copied: RunFolder) -> No
     paths = publish_tables(copied)
     assert {"balanced", "dependence"} <= {path.stem for path in paths}
     assert all((copied.path / f"{name}.jsonl").is_file() for name in FILES)
-    derived = read_derived(RunRecords(copied))
-    assert derived == derive(RunRecords(copied))
+    derived = read_derived(RunRecords(copied), TRACK)
+    assert derived == derive(RunRecords(copied), TRACK)
     before = files(copied)
-    assert write_derived(RunRecords(copied)) == derived
+    assert write_derived(RunRecords(copied), TRACK) == derived
     assert files(copied) == before
 
 
 def test_every_chosen_point_has_its_records_on_test_pairs(run: RunFolder) -> None:
-    derived = derive(RunRecords(run))
+    derived = derive(RunRecords(run), TRACK)
     assert {(r.method, r.attributes) for r in derived.balanced if r.scope == "attribute"} == {
         (method, (attribute,)) for method in METHODS for attribute in ATTRIBUTES
     }
@@ -60,18 +61,18 @@ def test_every_chosen_point_has_its_records_on_test_pairs(run: RunFolder) -> Non
     }
     assert {r.attribute for r in derived.breakdowns} == set(ATTRIBUTES)
     # Every label is expected equally often in each template, so that there is nothing to balance.
-    outcomes = read_outcomes(run.cell("00".rjust(16, "0")).outcomes("context_test"))
+    outcomes = Outcome.read(run.cell("00".rjust(16, "0")).outcomes("context_test"))
     (balanced,) = [
         r
         for r in derived.balanced
         if (r.method, r.attributes, r.generalisation) == ("mdas", (ATTRIBUTES[0],), "context")
         and r.scope == "attribute"
     ]
-    assert balanced.cause == pytest.approx(scores(outcomes, ATTRIBUTES[0]).cause)
+    assert balanced.value("cause") == pytest.approx(scores(outcomes, ATTRIBUTES[0]).cause)
 
 
 def test_labels_stand_in_for_facts_that_are_not_at_hand(run: RunFolder) -> None:
-    derived = derive(RunRecords(run))
+    derived = derive(RunRecords(run), TRACK)
     assert {r.source for r in derived.dependence} == {r.source for r in derived.skew} == {"labels"}
     assert {r.given for r in derived.dependence} == set(ATTRIBUTES)
 
@@ -103,12 +104,14 @@ def test_outcomes_that_are_not_the_instances_are_refused(copied: RunFolder) -> N
     path = copied.cell("00".rjust(16, "0")).outcomes("context_test")
     path.write_text("".join(path.read_text().splitlines(keepends=True)[1:]))
     with pytest.raises(SuiteError, match="an outcome for each of the"):
-        derive(RunRecords(copied))
+        derive(RunRecords(copied), TRACK)
 
 
 def test_cells_without_outcomes_are_left_out(copied: RunFolder) -> None:
     shutil.rmtree(copied.cell("00".rjust(16, "0")).path)
-    found = {(r.method, r.attributes) for r in derive(RunRecords(copied)).balanced if r.scope == "attribute"}
+    found = {
+        (r.method, r.attributes) for r in derive(RunRecords(copied), TRACK).balanced if r.scope == "attribute"
+    }
     assert ("mdas", (ATTRIBUTES[0],)) not in found
     assert ("mdas", (ATTRIBUTES[1],)) in found
 

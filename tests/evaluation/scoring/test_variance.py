@@ -9,19 +9,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from outcome_world import constant, noisy, rectangle
+from outcome_world import constant, estimated, noisy, rectangle
 from scipy import stats
 
 from evaluation.records.scores import Outcome
-from evaluation.scoring.clusters import Clusters, Counts, FloatArray, clusters_of
-from evaluation.scoring.intervals import ScoreEstimate, difference, estimate_scores, intervals_of, mean_of
+from evaluation.scoring.clusters import Clusters, Counts, FloatArray
+from evaluation.scoring.intervals import difference, mean_of
 from evaluation.scoring.variance import Spread, _exceeded, contributions_of
 
 ATTRIBUTES = "ABC"
-
-
-def estimated(outcomes: list[Outcome], attribute: str = "A") -> ScoreEstimate:
-    return estimate_scores(outcomes, attribute, clusters_of(outcomes))
 
 
 def spread_of(templates: tuple[tuple[str, str], ...], right: FloatArray) -> Spread:
@@ -69,7 +65,7 @@ class TestByHand:
             o for o in rectangle(constant("swapped"), n_templates=1, n_entities=400) if o.attribute == "A"
         ]
         mixed = [replace(o, said_swapped=i % 10 == 0) for i, o in enumerate(outcomes)]
-        found = intervals_of(mixed, "A").cause
+        found = estimated(mixed)["cause"].interval
         wilson = stats.binomtest(40, 400).proportion_ci(method="wilson")
         assert found == pytest.approx((wilson.low, wilson.high), rel=0.02)
 
@@ -81,10 +77,10 @@ class TestLaws:
         self, seed: int, cause: float, isolate: float
     ) -> None:
         scored = estimated(made(seed, cause=cause, isolate=isolate))
-        ends = scored.intervals()
-        for name in ("cause", "isolate", "disentangle"):
-            low, high = getattr(ends, name)
-            assert 0 <= low <= getattr(scored.point, name) <= high <= 1
+        for one in scored.values():
+            assert one.value is not None
+            low, high = one.interval or (1.0, 0.0)
+            assert 0 <= low <= one.value <= high <= 1
             assert low < high
 
     @settings(max_examples=15, deadline=None)
@@ -97,9 +93,9 @@ class TestLaws:
             replace(o, base_entity=renamed[o.base_entity], base_template="x" + o.base_template[::-1])
             for o in outcomes
         ]
-        ours, theirs = intervals_of(outcomes, "A"), intervals_of(other, "A")
-        assert theirs.cause == pytest.approx(ours.cause)
-        assert theirs.disentangle == pytest.approx(ours.disentangle)
+        ours, theirs = estimated(outcomes), estimated(other)
+        for name in ("cause", "disentangle"):
+            assert theirs[name].interval == pytest.approx(ours[name].interval)
 
     @settings(max_examples=15, deadline=None)
     @given(st.integers(0, 10_000))
@@ -108,22 +104,22 @@ class TestLaws:
         second = [replace(o, said_swapped=not o.said_swapped) if i % 3 else o for i, o in enumerate(first)]
         one = difference(estimated(first), estimated(second))
         other = difference(estimated(second), estimated(first))
-        low, high = one.intervals().disentangle or (0.0, 0.0)
-        assert other.intervals().disentangle == pytest.approx((-high, -low))
-        assert one.disentangle_p() == other.disentangle_p()
+        low, high = one["disentangle"].interval or (0.0, 0.0)
+        assert other["disentangle"].interval == pytest.approx((-high, -low))
+        assert one["disentangle"].p_value == other["disentangle"].p_value
 
     def test_a_mean_of_a_score_with_itself_is_that_score(self) -> None:
         one = estimated(made(1))
-        twice = mean_of([one, one]).intervals()
-        assert twice.cause == pytest.approx(one.intervals().cause)
-        assert twice.disentangle == pytest.approx(one.intervals().disentangle)
+        twice = mean_of([one, one])
+        for name in ("cause", "disentangle"):
+            assert twice[name].interval == pytest.approx(one[name].interval)
 
     def test_asking_every_pair_twice_tells_nothing_new(self) -> None:
         """The second answer of a pair is in the same clusters; only the pairs that are added for safety
         weigh half."""
         once = made(2)
         twice = [*once, *(replace(o, pair_id=o.pair_id + " again") for o in once)]
-        ours, theirs = intervals_of(once, "A").cause, intervals_of(twice, "A").cause
+        ours, theirs = estimated(once)["cause"].interval, estimated(twice)["cause"].interval
         assert ours is not None
         assert theirs is not None
         assert theirs[1] - theirs[0] == pytest.approx(ours[1] - ours[0], rel=0.06)
@@ -131,8 +127,8 @@ class TestLaws:
     def test_scores_of_the_same_pairs_keep_what_they_share(self) -> None:
         """Two targets that fail on the same entities are no surer together than one of them."""
         by_entity = rectangle(lambda a, t, e: "swapped" if int(e[1:]) % 2 else "neither", n_entities=40)
-        one = estimated(by_entity, "A").intervals().cause
-        both = mean_of([estimated(by_entity, a) for a in ATTRIBUTES]).intervals().cause
+        one = estimated(by_entity, "A")["cause"].interval
+        both = mean_of([estimated(by_entity, a) for a in ATTRIBUTES])["cause"].interval
         assert one is not None
         assert both is not None
         assert both[1] - both[0] == pytest.approx(one[1] - one[0], rel=0.05)
@@ -140,8 +136,8 @@ class TestLaws:
     def test_different_splits_are_independent(self) -> None:
         outcomes = rectangle(lambda a, t, e: "swapped" if int(e[1:]) % 2 else "neither", n_entities=40)
         other = [replace(o, base_entity="other " + o.base_entity) for o in outcomes]
-        one = estimated(outcomes).intervals().cause
-        both = mean_of([estimated(outcomes), estimated(other)]).intervals().cause
+        one = estimated(outcomes)["cause"].interval
+        both = mean_of([estimated(outcomes), estimated(other)])["cause"].interval
         assert one is not None
         assert both is not None
         assert both[1] - both[0] == pytest.approx((one[1] - one[0]) / 2**0.5, rel=0.05)
@@ -184,8 +180,8 @@ class TestPValues:
         first = made(5, keep=1.0)
         second = [replace(o, said_swapped=False) if i < changed else o for i, o in enumerate(first)]
         minus = difference(estimated(first), estimated(second))
-        low, high = minus.intervals().disentangle or (0.0, 0.0)
-        p = minus.disentangle_p()
+        low, high = minus["disentangle"].interval or (0.0, 0.0)
+        p = minus["disentangle"].p_value
         assert p is not None
         assert (p < 0.05) == (not low <= 0 <= high)
 
@@ -194,9 +190,9 @@ class TestPValues:
         outcomes = [
             o for o in rectangle(constant("swapped"), n_templates=1, n_entities=100) if o.attribute == "A"
         ]
-        spread = estimated(outcomes).spreads
-        assert spread.cause is not None
-        signed = replace(spread.cause, signed=True)
+        spread = estimated(outcomes)["cause"].spread
+        assert spread is not None
+        signed = replace(spread, signed=True)
         assert signed.p_value(0.025) == pytest.approx(2 * stats.norm.sf(2.5), rel=1e-4)
         assert signed.p_value(-0.025) == signed.p_value(0.025)
         assert signed.p_value(0.0) == 1
@@ -204,4 +200,4 @@ class TestPValues:
 
     def test_equal_outcomes_have_p_1(self) -> None:
         scored = estimated(made(3))
-        assert difference(scored, scored).disentangle_p() == 1
+        assert difference(scored, scored)["disentangle"].p_value == 1

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from outcome_world import TRACK
 from planted_world import SITE, PlantedWorld
 from torch import Tensor
 
@@ -24,7 +25,7 @@ from evaluation.records.control_checks import (
     is_at_floor,
     read_control_checks,
 )
-from evaluation.records.scores import control_row, is_control, set_apart
+from evaluation.records.scores import control_row, is_control
 from evaluation.report.common.families import CONTROLLED, by_family, family_of
 from evaluation.report.page import write_report
 from evaluation.report.tables import main_table, render
@@ -245,15 +246,15 @@ def test_the_page_has_a_block_of_controls_and_no_headline_of_theirs(finished: Ru
 
 
 def test_controls_are_a_family_of_their_own() -> None:
-    assert family_of("mdas~labels_shuffled") == CONTROLLED
-    assert list(by_family(["mdas", "no_op", "mdas~other_source"])) == [
+    assert family_of("mdas~labels_shuffled", ()) == CONTROLLED
+    assert list(by_family(["mdas", "no_op", "mdas~other_source"], TRACK.floors)) == [
         "trained subspaces",
         "floors",
         CONTROLLED,
     ]
-    assert set_apart("no_op")
-    assert set_apart("lda~other_source")
-    assert not set_apart("lda")
+    assert TRACK.set_apart("no_op")
+    assert TRACK.set_apart("lda~other_source")
+    assert not TRACK.set_apart("lda")
 
 
 # The rule, and what is said

@@ -92,7 +92,7 @@ def numbers(summary: RunSummary) -> dict[tuple[str, ...], tuple[float | None, fl
     def key(record: ScoreRecord) -> tuple[str, ...]:
         return (record.cell, record.attribute, record.generalisation, record.partition, record.source_kind)
 
-    return {key(record): (record.cause, record.isolate) for record in summary.scores}
+    return {key(record): (record.value("cause"), record.value("isolate")) for record in summary.scores}
 
 
 @pytest.mark.slow

@@ -9,8 +9,9 @@ import pytest
 from das.methods.registry import METHODS
 from das.threads import using_threads
 from evaluation.config.suite import SuiteConfig
-from evaluation.records.scores import FLOORS, AverageRecord
+from evaluation.records.scores import AverageRecord
 from evaluation.suite.run import RunRequest, RunSummary, run_suite
+from evaluation.tracks import TRACKS
 from evaluation.verify.folders import verify_artefact
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
@@ -68,28 +69,28 @@ def test_every_method_has_a_row_or_a_reason(finished: RunSummary) -> None:
     assert set(macro) == set(METHODS.names())
     for method in set(METHODS.names()):
         assert set(macro[method].attributes) <= set(ATTRIBUTES)
-        assert macro[method].disentangle is not None
+        assert macro[method].value("disentangle") is not None
 
 
 def test_nothing_brings_more_than_the_whole_vector(finished: RunSummary) -> None:
     for comparison in finished.comparisons:
         if "full_vector" not in (comparison.first, comparison.second):
             continue
-        assert comparison.cause is not None
-        assert comparison.cause_interval is not None
+        assert comparison.value("cause") is not None
+        assert comparison.interval("cause") is not None
         ceiling_first = comparison.first == "full_vector"
         # The other's cause minus the ceiling's: its interval must reach down to 0.
-        lowest = -comparison.cause_interval[1] if ceiling_first else comparison.cause_interval[0]
-        assert lowest <= 0, (comparison.first, comparison.second, comparison.cause_interval)
+        lowest = -comparison.interval("cause")[1] if ceiling_first else comparison.interval("cause")[0]
+        assert lowest <= 0, (comparison.first, comparison.second, comparison.interval("cause"))
 
 
 def test_the_floors_are_floors(finished: RunSummary) -> None:
     macro = _macro(finished)
-    assert (macro["no_op"].cause, macro["no_op"].isolate) == (0, 1)
-    assert (macro["random_subspace"].cause or 0) < 0.15
-    assert (macro["random_subspace"].isolate or 0) > 0.8
-    assert (macro["sae_reconstruction"].cause or 0) < 0.15
-    assert set(FLOORS) <= set(macro)
+    assert (macro["no_op"].value("cause"), macro["no_op"].value("isolate")) == (0, 1)
+    assert (macro["random_subspace"].value("cause") or 0) < 0.15
+    assert (macro["random_subspace"].value("isolate") or 0) > 0.8
+    assert (macro["sae_reconstruction"].value("cause") or 0) < 0.15
+    assert set(TRACKS.get("interchange").floors) <= set(macro)
 
 
 def test_the_folder_is_whole(finished: RunSummary) -> None:

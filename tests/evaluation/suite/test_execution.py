@@ -26,7 +26,7 @@ from evaluation.records.lock import LOCK_FILE, run_lock
 from evaluation.records.run_folder import RunFolder
 from evaluation.records.run_records import RunRecords
 from evaluation.report.tables.of_runs import tables_of_run
-from evaluation.scoring.post_hoc import Derived
+from evaluation.scoring.interchange.post_hoc import Derived
 from evaluation.suite.execution.executors import gpus_of_workers, worker_count
 from evaluation.suite.execution.jobs import FitJob
 from evaluation.suite.execution.processes import ProcessExecutor

@@ -21,11 +21,9 @@ from das.methods.registry import METHODS
 from das.sites import Site
 from evaluation.config.suite import SuiteConfig
 from evaluation.records.scores import (
-    ADDED_FLOORS,
-    FLOORS,
+    Outcome,
     read_averages,
     read_comparisons,
-    read_outcomes,
     read_scores,
 )
 from evaluation.suite.grid import Cell, check_splits, plan_cells, resolve
@@ -37,6 +35,7 @@ from ravel.common.progress import Counted, Event
 from ravel.common.registry import Registry
 from ravel.instance import Instance
 
+ADDED_FLOORS = ("no_op", "full_vector", "random_subspace")
 WORLD = PlantedWorld(0, n_entities=120)
 INSTANCE = WORLD.instance(n_pairs=200, n_held_out=120)
 QUICK = {"epochs": 2, "learning_rate": 0.05, "validation_pairs": 40}
@@ -104,20 +103,20 @@ def test_the_table_says_what_the_world_is(finished: RunSummary) -> None:
         for r in finished.averages
         if (r.scope, r.partition, r.source_kind) == ("macro", "test", "all")
     }
-    assert (macro["no_op"].cause, macro["no_op"].isolate) == (0, 1)
-    assert macro["no_op"].disentangle_interval is not None
-    low, high = macro["no_op"].disentangle_interval
+    assert (macro["no_op"].value("cause"), macro["no_op"].value("isolate")) == (0, 1)
+    assert macro["no_op"].interval("disentangle") is not None
+    low, high = macro["no_op"].interval("disentangle")
     assert low < 0.5 < high
     assert high - low < 0.1
-    assert macro["full_vector"].cause == 1
-    assert (macro["full_vector"].isolate or 0) < 0.4
-    learned, floor = macro["mdas"].disentangle, macro["random_subspace"].disentangle
+    assert macro["full_vector"].value("cause") == 1
+    assert (macro["full_vector"].value("isolate") or 0) < 0.4
+    learned, floor = macro["mdas"].value("disentangle"), macro["random_subspace"].value("disentangle")
     assert learned is not None
     assert floor is not None
     assert learned > floor + 0.2
     against = {(c.first, c.second): c for c in finished.comparisons}[("mdas", "random_subspace")]
-    assert against.disentangle_interval is not None
-    assert against.disentangle_interval[0] > 0
+    assert against.interval("disentangle") is not None
+    assert against.interval("disentangle")[0] > 0
 
 
 def test_files_hold_what_the_summary_says(finished: RunSummary) -> None:
@@ -148,12 +147,12 @@ def test_each_cell_keeps_its_featurizer_its_log_and_one_outcome_per_pair(finishe
         splits = ["context_val", *(["context_test"] if cell.name in chosen else [])]
         assert sorted(path.stem for path in (cell / "outcomes").iterdir()) == sorted(splits)
         for split in splits:
-            outcomes = read_outcomes(cell / "outcomes" / f"{split}.jsonl")
+            outcomes = Outcome.read(cell / "outcomes" / f"{split}.jsonl")
             assert [o.pair_id for o in outcomes] == [p.pair_id for p in INSTANCE.pairs(split)]
 
 
 def test_test_pairs_are_opened_for_chosen_cells_and_floors_only(finished: RunSummary) -> None:
-    learned = [r for r in finished.scores if r.partition == "test" and r.method not in FLOORS]
+    learned = [r for r in finished.scores if r.partition == "test" and r.method not in ADDED_FLOORS]
     assert learned
     assert all(record.chosen for record in learned)
     for method in ("das", "mdas"):
@@ -164,9 +163,11 @@ def test_test_pairs_are_opened_for_chosen_cells_and_floors_only(finished: RunSum
                 if (r.method, r.attribute, r.partition) == (method, attribute, "val")
             ]
             assert len(own) == 2
-            best = max(own, key=lambda r: (r.disentangle or 0, -r.size))
+            best = max(own, key=lambda r: (r.value("disentangle") or 0, -r.size))
             assert [r.cell for r in own if r.chosen] == [best.cell]
-    floors = {(r.method, r.size) for r in finished.scores if r.partition == "test" and r.method in FLOORS}
+    floors = {
+        (r.method, r.size) for r in finished.scores if r.partition == "test" and r.method in ADDED_FLOORS
+    }
     assert floors == {("no_op", 0), ("full_vector", 16), ("random_subspace", 2), ("random_subspace", 6)}
 
 
@@ -227,11 +228,11 @@ def test_added_seeds_add_cells_and_leave_the_others(tmp_path: Path) -> None:
     assert {r.seed for r in grown.scores if r.method == "no_op"} == {0}
     macro = next(r for r in grown.averages if (r.method, r.scope, r.partition) == ("mdas", "macro", "test"))
     per_seed = [
-        r.cause or 0
+        r.value("cause") or 0
         for r in grown.scores
         if (r.method, r.partition, r.source_kind) == ("mdas", "test", "all")
     ]
-    assert macro.cause == pytest.approx(sum(per_seed) / 2)
+    assert macro.value("cause") == pytest.approx(sum(per_seed) / 2)
     with pytest.raises(SuiteError, match="seeds without 1") as refused:
         run_suite(RunRequest(config(**small), tmp_path / "run", engine=Watched(), instance=INSTANCE))
     # Cells of the seed that went; random_subspace draws too, no_op does not.

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from outcome_world import TRACK
 from toy_instance import built
 
 from das.engine import DirectEngine
@@ -14,6 +15,7 @@ from das.featurizers.storage import load_featurizer
 from das.models import FAMILIES
 from das.models.load import load_target
 from das.models.miniature import miniature
+from evaluation.config.judging import Judging
 from evaluation.config.suite import SuiteConfig
 from evaluation.judging.score import ScoreRequest, score_featurizer
 from evaluation.records.scores import ScoreRecord
@@ -48,10 +50,10 @@ def test_from_folders_to_tables(tmp_path: Path) -> None:
     assert {record.generalisation for record in found.scores} == set(GENERALISATIONS)
     nothing = [record for record in found.scores if record.method == "no_op"]
     everything = [record for record in found.scores if record.method == "full_vector"]
-    assert {r.cause for r in nothing if r.n_cause} == {0}
-    assert {r.isolate for r in nothing if r.n_isolate} == {1}
-    assert {r.cause for r in nothing if not r.n_cause} <= {None}
-    assert any((record.isolate or 0) < 1 for record in everything)
+    assert {r.value("cause") for r in nothing if r.n("cause")} == {0}
+    assert {r.value("isolate") for r in nothing if r.n("isolate")} == {1}
+    assert {r.value("cause") for r in nothing if not r.n("cause")} <= {None}
+    assert any((record.value("isolate") or 0) < 1 for record in everything)
     table = (tmp_path / "run" / "tables" / "main.md").read_text().replace("\\", "")
     assert all(f"{g} cause" in table for g in GENERALISATIONS)
 
@@ -82,7 +84,8 @@ def test_a_featurizer_scored_alone_scores_as_in_the_run(tmp_path: Path) -> None:
     )
     alone = score_featurizer(
         instance,
-        engine,
+        TRACK,
+        TRACK.judge(engine, Judging()),
         featurizer,
         featurizer_id,
         ScoreRequest(generalisation="entity", partition="test", attributes=[record.attribute]),

@@ -16,7 +16,7 @@ from das.models.planted.world import BUNDLED_WORLD
 from das.sites import Site
 from evaluation.judging.judge import judge
 from evaluation.records.planted import TRUTH, PlantedRecord, read_planted
-from evaluation.scoring.metrics import scores
+from evaluation.scoring.interchange.metrics import scores
 from evaluation.validity.planted.score import PlantedRequest, planted_site, planted_suite, score_planted
 from evaluation.validity.planted.truth import as_subspace
 from ravel.building import BuildConfig, build_instance

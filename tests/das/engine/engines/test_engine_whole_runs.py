@@ -19,7 +19,7 @@ from das.methods.registry import METHODS
 from das.models import TargetModel
 from das.sites import Site
 from das.training.workspace import SilentWorkspace
-from evaluation.config.suite import DEFAULT_LABEL_TOKENS
+from evaluation.config.judging import DEFAULT_LABEL_TOKENS
 from evaluation.judging.judge import judge
 from evaluation.records.scores import Outcome
 from ravel.instance import Instance, PromptRecord

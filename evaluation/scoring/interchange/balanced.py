@@ -13,9 +13,11 @@ import numpy as np
 
 from evaluation.records.scores import AverageRecord, Outcome
 from evaluation.scoring.averages import mean_of_seeds
-from evaluation.scoring.intervals import ScoreEstimate, Spreads
-from evaluation.scoring.metrics import Answer, Measure, Scores, mean, midpoint
-from evaluation.scoring.strata import Strata, verdicts_of
+from evaluation.scoring.interchange.estimates import estimates_of
+from evaluation.scoring.interchange.metrics import Answer, Scores, Share
+from evaluation.scoring.interchange.strata import Strata, verdicts_of
+from evaluation.scoring.intervals import Estimate
+from evaluation.scoring.mean import mean, midpoint
 from evaluation.scoring.summary import SeedOutcomes, SplitContext, average_records, estimate_methods_by
 from ravel.checking.values import normalised
 from ravel.common.errors import SuiteError
@@ -40,23 +42,23 @@ def classes_of(pairs: Iterable[InterchangePair]) -> dict[str, tuple[str, str]]:
     return {p.pair_id: (normalised(p.if_swapped), normalised(p.if_unchanged)) for p in pairs}
 
 
-def balanced_cause(outcomes: Iterable[Outcome], attribute: str, classes: Classes) -> Measure:
+def balanced_cause(outcomes: Iterable[Outcome], attribute: str, classes: Classes) -> Share:
     """Cause(A), balanced: mean over A's templates of the mean over classes of the source's answer of the
     share of pairs that gave it."""
     return _balanced(outcomes, attribute, "swapped", classes)
 
 
-def balanced_isolate_from(outcomes: Iterable[Outcome], other: str, classes: Classes) -> Measure:
+def balanced_isolate_from(outcomes: Iterable[Outcome], other: str, classes: Classes) -> Share:
     """Isolate(A, A*), balanced: as `balanced_cause` of A*'s pairs, over classes of the base's answer that
     should stay."""
     return _balanced(outcomes, other, "unchanged", classes)
 
 
-def balanced_isolate(outcomes: Sequence[Outcome], attribute: str, classes: Classes) -> Measure:
+def balanced_isolate(outcomes: Sequence[Outcome], attribute: str, classes: Classes) -> Share:
     """Isolate(A), balanced: unweighted mean of Isolate(A, A*) over every other attribute that has pairs."""
     others = sorted({outcome.attribute for outcome in outcomes} - {attribute})
     parts = [balanced_isolate_from(outcomes, other, classes) for other in others]
-    return Measure(mean([p.value for p in parts if p.value is not None]), sum(p.n for p in parts))
+    return Share(mean([p.value for p in parts if p.value is not None]), sum(p.n for p in parts))
 
 
 def balanced_scores(outcomes: Sequence[Outcome], attribute: str, classes: Classes) -> Scores:
@@ -81,22 +83,21 @@ class BalancedScorer:
         self._ids = [pair.pair_id for pair in pairs]
         self._strata: dict[str, Strata] = {}
 
-    def records(self, seed_outcomes: Sequence[SeedOutcomes]) -> list[AverageRecord]:
+    def records(self, seed_outcomes: Sequence[SeedOutcomes[Outcome]]) -> list[AverageRecord]:
         """Return every method's balanced scores: per attribute the mean over seeds, and over attributes.
 
         Records are as those of `averages.jsonl`, with intervals of the same kind. Raises SuiteError unless
         the outcomes hold an outcome for each pair.
         """
-        return average_records(estimate_methods_by(self._mean_over_seeds, seed_outcomes), self._split)
+        estimates = estimate_methods_by(self._mean_over_seeds, seed_outcomes, self._split.track.criterion)
+        return average_records(estimates, self._split)
 
-    def estimate(self, outcomes: Sequence[Outcome], attribute: str) -> ScoreEstimate:
+    def estimate(self, outcomes: Sequence[Outcome], attribute: str) -> dict[str, Estimate]:
         """Score one target on the outcomes, with what the intervals come from."""
         point, said = balanced_scores(outcomes, attribute, self._classes), verdicts_of(outcomes, self._ids)
         right = np.where([pair.attribute == attribute for pair in self._pairs], said.swapped, said.unchanged)
         strata, asked = self._sorted(attribute), {pair.attribute for pair in self._pairs}
-        return ScoreEstimate(
-            point, Spreads.each(lambda weights: strata.spread(right, weights), attribute, asked)
-        )
+        return estimates_of(point, lambda weights: strata.spread(right, weights), attribute, asked)
 
     def _sorted(self, target: str) -> Strata:
         """Return the pairs in the classes of what is expected for this target."""
@@ -105,13 +106,13 @@ class BalancedScorer:
             self._strata[target] = Strata(self._pairs, expected, self._split.clusters)
         return self._strata[target]
 
-    def _mean_over_seeds(self, seed_outcomes: SeedOutcomes) -> ScoreEstimate:
+    def _mean_over_seeds(self, seed_outcomes: SeedOutcomes[Outcome]) -> dict[str, Estimate]:
         return mean_of_seeds(
             [self.estimate(outcomes, seed_outcomes.attribute) for outcomes in seed_outcomes.read()]
         )
 
 
-def _balanced(outcomes: Iterable[Outcome], attribute: str, answer: Answer, classes: Classes) -> Measure:
+def _balanced(outcomes: Iterable[Outcome], attribute: str, answer: Answer, classes: Classes) -> Share:
     counts: dict[str, dict[str, list[int]]] = {}
     for outcome in outcomes:
         if outcome.attribute != attribute:
@@ -122,7 +123,7 @@ def _balanced(outcomes: Iterable[Outcome], attribute: str, answer: Answer, class
         count[1] += 1
     per_template = [mean([right / n for right, n in by_class.values()]) for by_class in counts.values()]
     total = sum(n for by_class in counts.values() for _, n in by_class.values())
-    return Measure(mean([value for value in per_template if value is not None]), total)
+    return Share(mean([value for value in per_template if value is not None]), total)
 
 
 def _class(outcome: Outcome, answer: Answer, classes: Classes) -> str:

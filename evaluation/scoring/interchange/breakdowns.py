@@ -16,9 +16,9 @@ import numpy as np
 from evaluation.records.breakdowns import ALL_OTHERS, BREAKDOWN_SCHEMA_VERSION, PARTS, BreakdownRecord, Part
 from evaluation.records.scores import Interval, Outcome
 from evaluation.scoring.clusters import IntArray
-from evaluation.scoring.intervals import ScoreEstimate, Spreads, mean_of
-from evaluation.scoring.metrics import Scores, isolate
-from evaluation.scoring.strata import Strata, Verdicts, verdicts_of
+from evaluation.scoring.interchange.metrics import isolate
+from evaluation.scoring.interchange.strata import Strata, Verdicts, verdicts_of
+from evaluation.scoring.intervals import Estimate, mean_of
 from evaluation.scoring.summary import SeedOutcomes, SplitContext
 from ravel.checking.dependence import Dependence, bound_attributes
 from ravel.checking.values import SameValue
@@ -82,7 +82,7 @@ class Breakdown:
         self._stays: dict[str, list[bool | None]] = {}
         self._cuts: dict[tuple[str, Part], _Cut] = {}
 
-    def records(self, chosen: SeedOutcomes) -> list[BreakdownRecord]:
+    def records(self, chosen: SeedOutcomes[Outcome]) -> list[BreakdownRecord]:
         """Return the records of one method and target: isolate where an attribute's value stays the same
         between base and source entity, and where it changes.
 
@@ -99,7 +99,9 @@ class Breakdown:
         wanted = [_Wanted(target, asked, by, part) for by, asked in pairs for part in PARTS]
         return [self._record(chosen, seeds, one) for one in wanted]
 
-    def _record(self, chosen: SeedOutcomes, seeds: Sequence[_Seed], wanted: _Wanted) -> BreakdownRecord:
+    def _record(
+        self, chosen: SeedOutcomes[Outcome], seeds: Sequence[_Seed], wanted: _Wanted
+    ) -> BreakdownRecord:
         counted = self._isolate_pairs(wanted)
         inside = np.intersect1d(counted, self._cut(wanted.by, wanted.part).members)
         value, ends = self._isolate(seeds, wanted, inside) if len(inside) else (None, None)
@@ -138,10 +140,9 @@ class Breakdown:
         for seed in seeds:
             kept = isolate([seed.outcomes[i] for i in ids], wanted.target).value
             spread = cut.strata.spread(seed.verdicts.unchanged[cut.members], weights)
-            point = Scores(None, kept, None, n_cause=0, n_isolate=len(ids))
-            parts.append(ScoreEstimate(point, Spreads(isolate=spread)))
-        mean = mean_of(parts)
-        return mean.point.isolate, mean.intervals().isolate
+            parts.append({"isolate": Estimate(kept, len(ids), spread)})
+        mean = mean_of(parts)["isolate"]
+        return mean.value, mean.interval
 
     def _cut(self, by: str, part: Part) -> _Cut:
         if (by, part) not in self._cuts:

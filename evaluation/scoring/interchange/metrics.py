@@ -8,24 +8,22 @@ decimals first.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from evaluation.records.scores import Outcome
+from evaluation.scoring.mean import mean, midpoint
 
 __all__ = [
     "Answer",
-    "Measure",
     "Rounding",
     "Scores",
+    "Share",
     "cause",
     "disentangle",
     "isolate",
     "isolate_from",
-    "mean",
-    "midpoint",
     "scores",
     "template_accuracies",
 ]
@@ -35,7 +33,7 @@ Rounding = Literal["none", "reference"]
 
 
 @dataclass(frozen=True, slots=True)
-class Measure:
+class Share:
     """A share of pairs and how many pairs it rests on."""
 
     value: float | None
@@ -62,7 +60,7 @@ class Scores:
 
 def template_accuracies(
     outcomes: Iterable[Outcome], attribute: str, answer: Answer, *, rounding: Rounding = "none"
-) -> dict[str, Measure]:
+) -> dict[str, Share]:
     """Return, per base template that asks for `attribute`, the share of pairs that gave this answer,
     templates sorted."""
     counts: dict[str, list[int]] = {}
@@ -72,15 +70,15 @@ def template_accuracies(
         count = counts.setdefault(outcome.base_template, [0, 0])
         count[0] += outcome.said_swapped if answer == "swapped" else outcome.said_unchanged
         count[1] += 1
-    return {t: Measure(_rounded(right / n, rounding), n) for t, (right, n) in sorted(counts.items())}
+    return {t: Share(_rounded(right / n, rounding), n) for t, (right, n) in sorted(counts.items())}
 
 
-def cause(outcomes: Iterable[Outcome], attribute: str, *, rounding: Rounding = "none") -> Measure:
+def cause(outcomes: Iterable[Outcome], attribute: str, *, rounding: Rounding = "none") -> Share:
     """Cause(A): mean over A's templates of the share of pairs that gave the source entity's answer."""
     return _mean_over_templates(template_accuracies(outcomes, attribute, "swapped", rounding=rounding))
 
 
-def isolate_from(outcomes: Iterable[Outcome], other: str, *, rounding: Rounding = "none") -> Measure:
+def isolate_from(outcomes: Iterable[Outcome], other: str, *, rounding: Rounding = "none") -> Share:
     """Isolate(A, A*): mean over A*'s templates of the share of pairs that kept the base entity's answer.
 
     `outcomes` are those of the featurizer of A; `other` is A*.
@@ -88,11 +86,11 @@ def isolate_from(outcomes: Iterable[Outcome], other: str, *, rounding: Rounding 
     return _mean_over_templates(template_accuracies(outcomes, other, "unchanged", rounding=rounding))
 
 
-def isolate(outcomes: Sequence[Outcome], attribute: str, *, rounding: Rounding = "none") -> Measure:
+def isolate(outcomes: Sequence[Outcome], attribute: str, *, rounding: Rounding = "none") -> Share:
     """Isolate(A): unweighted mean of Isolate(A, A*) over every other attribute A* that has pairs."""
     others = sorted({outcome.attribute for outcome in outcomes} - {attribute})
     parts = [isolate_from(outcomes, other, rounding=rounding) for other in others]
-    return Measure(mean([p.value for p in parts if p.value is not None]), sum(p.n for p in parts))
+    return Share(mean([p.value for p in parts if p.value is not None]), sum(p.n for p in parts))
 
 
 def disentangle(outcomes: Sequence[Outcome], attribute: str, *, rounding: Rounding = "none") -> float | None:
@@ -108,21 +106,9 @@ def scores(outcomes: Sequence[Outcome], attribute: str, *, rounding: Rounding = 
     return Scores(caused.value, isolated.value, both, n_cause=caused.n, n_isolate=isolated.n)
 
 
-def mean(values: Sequence[float | None]) -> float | None:
-    """Return the mean of scores; None if one is missing, or there is none."""
-    known = [value for value in values if value is not None]
-    # fsum: no score may depend on the order in which templates or seeds were judged, nor on their names.
-    return math.fsum(known) / len(known) if known and len(known) == len(values) else None
-
-
-def midpoint(first: float | None, second: float | None) -> float | None:
-    """Return the mean of two scores, None if one is missing."""
-    return None if first is None or second is None else (first + second) / 2
-
-
-def _mean_over_templates(accuracies: dict[str, Measure]) -> Measure:
+def _mean_over_templates(accuracies: dict[str, Share]) -> Share:
     values = [a.value for a in accuracies.values() if a.value is not None]
-    return Measure(mean(values), sum(a.n for a in accuracies.values()))
+    return Share(mean(values), sum(a.n for a in accuracies.values()))
 
 
 def _rounded(value: float, rounding: Rounding) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from evaluation.records.overlaps import EntanglementRecord
 from evaluation.records.scores import Outcome
-from evaluation.scoring.metrics import cause, isolate_from
+from evaluation.scoring.interchange.metrics import cause, isolate_from
 from ravel.terms.schema import Generalisation, Partition
 
 __all__ = ["entanglement_records"]

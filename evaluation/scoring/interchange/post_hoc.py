@@ -10,15 +10,17 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from evaluation.records.breakdowns import BreakdownRecord, read_breakdowns
 from evaluation.records.run_folder import RunFolder
 from evaluation.records.run_records import RunRecords
-from evaluation.records.scores import AverageRecord, Outcome, ScoreRecord, read_averages, read_outcomes
-from evaluation.scoring.balanced import BalancedScorer
-from evaluation.scoring.breakdowns import Breakdown
+from evaluation.records.scores import AverageRecord, Outcome, ScoreRecord, read_averages
 from evaluation.scoring.clusters import clusters_of
+from evaluation.scoring.interchange.balanced import BalancedScorer
+from evaluation.scoring.interchange.breakdowns import Breakdown
 from evaluation.scoring.summary import SeedOutcomes, SplitContext, seed_outcomes_of
+from evaluation.scoring.track import Track
 from ravel.checking.dependence import (
     Dependence,
     Skew,
@@ -82,12 +84,12 @@ class _Files:
         return all(p.is_file() for p in (self.balanced, self.breakdowns, self.dependence, self.skew))
 
 
-def write_derived(run: RunRecords) -> Derived:
+def write_derived(run: RunRecords, track: Track[Any]) -> Derived:
     """Compute all of it; write `balanced.jsonl`, `breakdowns.jsonl`, `dependence.jsonl` and `values.jsonl`.
 
     Nothing is written for a run without an instance in its folder.
     """
-    derived, files = derive(run), _Files.of(run.folder)
+    derived, files = derive(run, track), _Files.of(run.folder)
     if run.instance is not None:
         write_jsonl(files.balanced, (record.to_json() for record in derived.balanced))
         write_jsonl(files.breakdowns, (record.to_json() for record in derived.breakdowns))
@@ -96,14 +98,14 @@ def write_derived(run: RunRecords) -> Derived:
     return derived
 
 
-def read_derived(run: RunRecords) -> Derived:
+def read_derived(run: RunRecords, track: Track[Any]) -> Derived:
     """Read what was published with the run's scores; where a file is absent compute all, and write nothing.
 
     Raises SuiteError for a file that does not fit.
     """
     files = _Files.of(run.folder)
     if not files.complete():
-        return derive(run)
+        return derive(run, track)
     return Derived(
         balanced=tuple(read_averages(files.balanced)),
         breakdowns=tuple(read_breakdowns(files.breakdowns)),
@@ -112,10 +114,11 @@ def read_derived(run: RunRecords) -> Derived:
     )
 
 
-def derive(run: RunRecords) -> Derived:
+def derive(run: RunRecords, track: Track[Any]) -> Derived:
     """Compute all of it from scores, outcomes and instance; all empty for a run without an instance.
 
-    A chosen cell without outcomes of a split is left out there. Raises SuiteError if outcomes are not those
+    A chosen cell without outcomes of a split is left out there. Of a track that has no such tables, only
+    dependence and skew, which are the instance's, are computed. Raises SuiteError if outcomes are not those
     of the instance's pairs.
     """
     instance = run.instance
@@ -123,6 +126,8 @@ def derive(run: RunRecords) -> Derived:
         return Derived()
     tables = bundled_facts(instance)
     dependence, skew = world_of(instance, tables)
+    if "balanced" not in track.tables:
+        return Derived(dependence=dependence, skew=skew)
     same = SameValue(instance, None if tables is None else values_of_tables(tables))
     balanced: list[AverageRecord] = []
     breakdowns: list[BreakdownRecord] = []
@@ -130,7 +135,7 @@ def derive(run: RunRecords) -> Derived:
         pairs = instance.pairs(split_name(generalisation, "test"))
         seed_outcomes = _seed_outcomes(run, generalisation)
         if pairs and seed_outcomes:
-            split = _context(instance, generalisation)
+            split = _context(instance, generalisation, track)
             scorer = BalancedScorer(pairs, split)
             breakdown = Breakdown(pairs, same, preferred(dependence), split)
             # Method by method, so that outcomes are read once and few are in memory at a time.
@@ -156,8 +161,9 @@ def world_of(instance: Instance, tables: Tables | None) -> tuple[tuple[Dependenc
     return tuple(dependence), tuple(skew)
 
 
-def _context(instance: Instance, generalisation: Generalisation) -> SplitContext:
+def _context(instance: Instance, generalisation: Generalisation, track: Track[Any]) -> SplitContext:
     return SplitContext(
+        track=track,
         entity_type=instance.entity_type,
         model=instance.model_name,
         generalisation=generalisation,
@@ -166,7 +172,7 @@ def _context(instance: Instance, generalisation: Generalisation) -> SplitContext
     )
 
 
-def _seed_outcomes(run: RunRecords, generalisation: Generalisation) -> list[SeedOutcomes]:
+def _seed_outcomes(run: RunRecords, generalisation: Generalisation) -> list[SeedOutcomes[Outcome]]:
     split = split_name(generalisation, "test")
     chosen: dict[tuple[str, str], list[ScoreRecord]] = {}
     for record in sorted(run.chosen(), key=lambda record: (record.method, record.attribute, record.seed)):
@@ -183,4 +189,4 @@ def _seed_outcomes(run: RunRecords, generalisation: Generalisation) -> list[Seed
 @lru_cache(maxsize=64)
 def _outcomes(path: Path) -> tuple[Outcome, ...]:
     # The outcomes of a method are asked for twice, and those of a floor's cell for every attribute.
-    return tuple(read_outcomes(path))
+    return tuple(Outcome.read(path))

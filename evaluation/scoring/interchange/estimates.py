@@ -1,0 +1,70 @@
+"""Cause, isolate and disentangle of outcomes with where their uncertainty comes from; it runs no model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import numpy as np
+
+from evaluation.records.scores import Outcome
+from evaluation.scoring.clusters import Clusters, Counts
+from evaluation.scoring.interchange.metrics import Scores, scores
+from evaluation.scoring.intervals import Estimate
+from evaluation.scoring.variance import Spread, contributions_of
+
+__all__ = ["attribute_weights", "count", "estimate_counts", "estimate_scores", "estimates_of"]
+
+
+def estimate_scores(outcomes: Sequence[Outcome], attribute: str, clusters: Clusters) -> dict[str, Estimate]:
+    """Score target `attribute` on the outcomes. Raises SuiteError for an outcome of another cluster."""
+    return estimate_counts(
+        count(outcomes, attribute, clusters), scores(outcomes, attribute), attribute, clusters
+    )
+
+
+def estimate_counts(counts: Counts, point: Scores, attribute: str, clusters: Clusters) -> dict[str, Estimate]:
+    """Return what `estimate_scores` does, of outcomes that were counted and scored already."""
+    of_template = counts.pairs.sum(axis=0)
+    asked = {name for name, columns in clusters.columns().items() if of_template[columns].any()}
+
+    def spread(weights: Mapping[str, float]) -> Spread:
+        return Spread((contributions_of(clusters, counts, weights),))
+
+    return estimates_of(point, spread, attribute, asked)
+
+
+def estimates_of(
+    point: Scores, spread: Callable[[Mapping[str, float]], Spread], target: str, asked: Iterable[str]
+) -> dict[str, Estimate]:
+    """Return the scores of a target with their spreads by `spread`, which is given the weights of
+    attributes."""
+    weights = attribute_weights(target, asked)
+    cause, isolate, disentangle = (spread(part) if part else None for part in weights)
+    return {
+        "cause": Estimate(point.cause, point.n_cause, cause),
+        "isolate": Estimate(point.isolate, point.n_isolate, isolate),
+        "disentangle": Estimate(point.disentangle, None, disentangle),
+    }
+
+
+def attribute_weights(
+    target: str, asked: Iterable[str]
+) -> tuple[dict[str, float], dict[str, float], dict[str, float]]:
+    """Return how much the pairs of each attribute weigh in cause, isolate and disentangle of a target, where
+    pairs ask for the attributes `asked`; empty where a score is not defined."""
+    others = sorted(set(asked) - {target})
+    cause = {target: 1.0} if target in asked else {}
+    isolate = {name: 1 / len(others) for name in others}
+    both = {name: weight / 2 for name, weight in (cause | isolate).items()} if cause and isolate else {}
+    return cause, isolate, both
+
+
+def count(outcomes: Sequence[Outcome], target: str, clusters: Clusters) -> Counts:
+    """Count outcomes, and those that are as the target attribute asks for: swapped where the pair asks for
+    it, unchanged elsewhere.
+
+    Raises SuiteError for an outcome of another cluster.
+    """
+    cells = clusters.cells(outcomes)
+    right = [o.said_swapped if o.attribute == target else o.said_unchanged for o in outcomes]
+    return Counts(clusters.counted(cells), clusters.counted(cells[np.array(right, dtype=bool)]))

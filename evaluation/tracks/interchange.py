@@ -1,0 +1,88 @@
+"""Interchange: put the source's part of a vector into the base's, and see what the model says; the first
+track."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from evaluation.config.judging import Judging
+from evaluation.records.measured import INTERCHANGE
+from evaluation.records.scores import Outcome
+from evaluation.scoring.clusters import Clusters
+from evaluation.scoring.interchange.estimates import estimate_scores
+from evaluation.scoring.intervals import Estimate
+from evaluation.scoring.track import Measure, Reference, Track
+from ravel.instance import Instance
+from ravel.terms.schema import SOURCE_KINDS, InterchangePair, SourceKind
+
+if TYPE_CHECKING:
+    from das.engine.base.protocol import Engine
+    from evaluation.judging.judge import InterchangeJudge
+
+__all__ = ["TRACK", "Interchange"]
+
+
+class Interchange(Track[Outcome]):
+    """Cause, isolate and disentangle of interchange pairs (RAVEL, Huang et al. 2024, arXiv 2402.17700)."""
+
+    name: ClassVar[str] = INTERCHANGE
+    summary: ClassVar[str] = "Swapped into another prompt, a part brings its attribute and leaves the others"
+    question: ClassVar[str] = "Which part of the hidden vector carries each attribute, and only it?"
+    heading: ClassVar[str] = "Disentanglement"
+    praise: ClassVar[str] = "separates the attributes best"
+    unit: ClassVar[str] = "pairs"
+    measures: ClassVar[tuple[Measure, ...]] = (
+        Measure("cause", "share of the target attribute's pairs that give the source's answer"),
+        Measure("isolate", "share of the other attributes' pairs that keep the base's answer"),
+        Measure("disentangle", "the mean of both"),
+    )
+    criterion: ClassVar[str] = "disentangle"
+    references: ClassVar[tuple[Reference, ...]] = (
+        Reference("no_op", "swaps nothing", verdict="doing nothing scores"),
+        Reference(
+            "full_vector",
+            "swaps the whole vector",
+            verdict="swapping the whole vector",
+            ceiling_of="cause",
+        ),
+        Reference("random_subspace", "swaps a random part", verdict="a random subspace"),
+        Reference(
+            "sae_reconstruction",
+            "passes the base through an autoencoder and swaps nothing",
+            added=False,
+        ),
+    )
+    baseline: ClassVar[str] = "no_op"
+    # Cause 0 and isolate 1.
+    nothing_scores: ClassVar[float | None] = 0.5
+    outcome: ClassVar[type[Outcome]] = Outcome
+    validated_by: ClassVar[str] = "cause and isolate pairs"
+    kinds: ClassVar[tuple[SourceKind, ...]] = SOURCE_KINDS
+    tables: ClassVar[tuple[str, ...]] = (
+        *("main", "attributes", "kinds", "balanced", "dependence", "controls", "types"),
+    )
+    plots: ClassVar[tuple[str, ...]] = ("methods", "sizes", "layers", "entanglement", "angles", "training")
+
+    def judge(self, engine: Engine, judging: Judging) -> InterchangeJudge:
+        """Return what judges interchanges with this engine."""
+        from evaluation.judging.judge import InterchangeJudge
+
+        return InterchangeJudge(engine, label_tokens=judging.label_tokens, tolerance=judging.tolerance)
+
+    def cases(self, instance: Instance, split: str) -> Sequence[InterchangePair]:
+        """Return the split's pairs."""
+        return instance.pairs(split)
+
+    def estimate(
+        self, outcomes: Sequence[Outcome], attribute: str, clusters: Clusters
+    ) -> dict[str, Estimate]:
+        """Return cause, isolate and disentangle; the last has a value if there are pairs of both kinds."""
+        return estimate_scores(outcomes, attribute, clusters)
+
+    def can_validate(self, asked: Collection[str], attribute: str) -> bool:
+        """Tell whether there are pairs that ask for the attribute, and others."""
+        return attribute in asked and len(set(asked)) > 1
+
+
+TRACK = Interchange()
