@@ -13,6 +13,7 @@ from evaluation.commands.printing.tables import print_table
 from evaluation.records.control_checks import control_summary
 from evaluation.records.failures import FAILURES
 from evaluation.records.run_folder import RunFolder
+from evaluation.report.page import read_headline
 from evaluation.report.tables import attribute_table, main_table
 
 if TYPE_CHECKING:
@@ -27,7 +28,9 @@ _COMPARED = 30
 
 
 def print_run(summary: RunSummary) -> None:
-    """Print the tables of a finished run, what differs between methods, and where everything lies."""
+    """Print what came of a finished run in a sentence, its tables, what differs between methods, and where
+    everything lies, the page last."""
+    say(read_headline(summary.folder))
     main = main_table(
         summary.scores, summary.averages, comparisons=summary.comparisons, refusals=summary.refusals
     )
@@ -44,7 +47,9 @@ def print_run(summary: RunSummary) -> None:
     for sentence in control_summary(summary.controls):
         say(sentence)
     say("")
-    for what, path in _places(summary.folder).items():
+    places = _places(summary.folder)
+    for what in sorted(places, key="page".__eq__):
+        path = places[what]
         say(f"{what + ':':<14}{path}")
 
 

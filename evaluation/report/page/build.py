@@ -37,7 +37,7 @@ from ravel.common.io import read_text
 from ravel.instance import Instance
 from ravel.terms.schema import GENERALISATIONS, PARTITIONS
 
-__all__ = ["Report", "read_report"]
+__all__ = ["Report", "read_headline", "read_report"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +106,15 @@ def read_report(folder: Path) -> Report:
         diagnostics=read_block(run, chosen),
         controls=tuple(records.control_checks),
     )
+
+
+def read_headline(folder: Path) -> str:
+    """Return what came of a run as one sentence. Raises SuiteError unless it is a run and has scores."""
+    records = RunRecords.open(folder)
+    chosen, track = _chosen(records), TRACKS.get(records.track)
+    averages = [r for r in _averages(records, chosen, track) if not is_control(r.method)]
+    rows = rows_of(averages, chosen, records.comparisons, track)
+    return headline_of(verdicts_of(rows, track), track)
 
 
 def _chosen(records: RunRecords) -> list[ScoreRecord]:

@@ -37,6 +37,9 @@ class Verdict:
     """95 % interval of it."""
     tied: tuple[str, ...]
     """Methods that can't be told apart from it."""
+    beats_baseline: bool
+    """Whether it is shown to be better than the baseline, such as doing nothing; True where the two were not
+    compared."""
     sentences: tuple[str, ...]
     """The rest, in words."""
 
@@ -62,13 +65,36 @@ def headline_of(verdicts: Sequence[Verdict], track: Track[Any]) -> str:
     led = [verdict for verdict in verdicts if verdict.method is not None]
     if not led:
         return "No method with a score was run beside the floors."
+    if not any(verdict.beats_baseline for verdict in led):
+        return f"No method is shown to beat {_baseline(track)} on {_places(led)}{_highest(led, track)}."
+    beaten = [verdict for verdict in led if not verdict.beats_baseline]
+    praised = _praise([verdict for verdict in led if verdict.beats_baseline], track)
+    if not beaten:
+        return praised
+    return f"{praised} On {_places(beaten)} no method is shown to beat {_baseline(track)}."
+
+
+def _praise(led: Sequence[Verdict], track: Track[Any]) -> str:
     most = "highest" if track.merit(track.criterion, 1.0) > 0 else "lowest"
     score = f"{track.praise} ({most} {track.criterion}, mean over attributes)"
     if len({(verdict.method, verdict.tied) for verdict in led}) == 1:
-        places = _listed([HELD_OUT[verdict.generalisation].lower() for verdict in led], ordered=True)
-        return f"On {places}, {_leader(led[0])} {score}."
+        return f"On {_places(led)}, {_leader(led[0])} {score}."
     parts = [f"{_leader(v)} on {HELD_OUT[v.generalisation].lower()}" for v in led]
     return f"What {score}: {'; '.join(parts)}."
+
+
+def _places(verdicts: Sequence[Verdict]) -> str:
+    return _listed([HELD_OUT[verdict.generalisation].lower() for verdict in verdicts], ordered=True)
+
+
+def _highest(led: Sequence[Verdict], track: Track[Any]) -> str:
+    """Return the best values all the same, as a bracket."""
+    values = [f"{v.method} {v.value:.3f}" for v in led if v.value is not None]
+    return f" (best {track.criterion}: {', '.join(values)})" if values else ""
+
+
+def _baseline(track: Track[Any]) -> str:
+    return track.baseline if track.nothing_scores is None else "doing nothing"
 
 
 def _leader(verdict: Verdict) -> str:
@@ -84,7 +110,7 @@ def _verdict(
     floors = [sentence for sentence in (_floors(rows, track), _ceiling(rows, track)) if sentence]
     if not learned:
         said = ("No method with a score was run beside the floors.", *floors)
-        return Verdict(generalisation, partition, None, None, None, (), said)
+        return Verdict(generalisation, partition, None, None, None, (), False, said)
     leader = next((row for row in learned if row.leads), learned[0])
     others = [row for row in learned if row is not leader]
     tied = tuple(sorted(r.record.method for r in others if r.against_best and not r.against_best.differs))
@@ -97,6 +123,7 @@ def _verdict(
         value=record.value(by),
         interval=record.interval(by),
         tied=tied,
+        beats_baseline=_beats(leader, track),
         sentences=said,
     )
 
@@ -120,6 +147,11 @@ def _rivals(others: Sequence[ReportRow], tied: Sequence[str]) -> list[str]:
 def _by(rows: Sequence[ReportRow]) -> str:
     adjusted = all(row.against_best is not None and row.against_best.p is not None for row in rows)
     return " (adjusted p below 0.05)" if adjusted else " (the paired interval excludes 0)"
+
+
+def _beats(leader: ReportRow, track: Track[Any]) -> bool:
+    found = leader.against_baseline
+    return found is None or (found.differs and track.merit(track.criterion, found.difference) > 0)
 
 
 def _worth(leader: ReportRow, track: Track[Any]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Sequence
 from html.parser import HTMLParser
 from importlib.resources import files
 from itertools import pairwise
@@ -26,7 +27,7 @@ from report_world import (
     make_run,
 )
 
-from evaluation.records.scores import AverageRecord, read_averages, read_scores
+from evaluation.records.scores import AverageRecord, ComparisonRecord, read_averages, read_scores
 from evaluation.report.page import pairs as pairs_module
 from evaluation.report.page import read_report, write_report
 from evaluation.report.page.drawings import inline_svg, read_drawings
@@ -38,6 +39,7 @@ from evaluation.report.tables import main_table
 from evaluation.report.tables.marks import compared
 from ravel.common.errors import SuiteError
 from ravel.common.io import write_jsonl
+from ravel.terms.schema import Generalisation
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -237,6 +239,37 @@ class TestRows:
         (verdict,) = verdicts_of(rows, TRACK)
         assert verdict.method is None
         assert headline_of([verdict], TRACK) == "No method with a score was run beside the floors."
+
+    @pytest.mark.parametrize(
+        ("gains", "said"),
+        [
+            ((0.2, 0.2), "On new templates and new entities, mdas separates the attributes best"),
+            (
+                (0.0, -0.1),
+                "No method is shown to beat doing nothing on new templates and new entities",
+            ),
+            ((0.2, 0.0), "On new entities no method is shown to beat doing nothing."),
+        ],
+    )
+    def test_what_does_nothing_is_never_praised(self, gains: Sequence[float], said: str) -> None:
+        """A gain whose interval holds 0, or a loss, is no lead, wherever it stands."""
+        places: tuple[Generalisation, ...] = ("context", "entity")
+        averages = [
+            average_record(method=name, attributes=ATTRIBUTES, generalisation=place)
+            for name in ("mdas", "no_op")
+            for place in places
+        ]
+        comparisons = [gained(gain, place) for place, gain in zip(places, gains, strict=True)]
+        rows = rows_of(averages, [], comparisons, TRACK)
+        assert said in headline_of(verdicts_of(rows, TRACK), TRACK)
+
+
+def gained(gain: float, generalisation: Generalisation) -> ComparisonRecord:
+    """The comparison of mdas with doing nothing, with another difference."""
+    known = [c for c in make_comparisons() if (c.first, c.generalisation) == ("mdas", generalisation)]
+    changes = {"disentangle": gain, "disentangle_interval": (gain - 0.03, gain + 0.03)}
+    unknown = {"disentangle_p": None, "disentangle_p_adjusted": None}
+    return ComparisonRecord.from_json({**known[0].to_json(), **changes, **unknown}, origin="a test")
 
 
 def read_average(method: str) -> AverageRecord:
