@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import gguf
 import numpy as np
@@ -55,7 +56,9 @@ def byte_tokenizer(cut: str, *, bos: bool = False) -> Tokenizer:
     return tokenizer
 
 
-def tiny_llama(words: int, *, tied: bool = True) -> LlamaForCausalLM:
+def tiny_llama(
+    words: int, *, tied: bool = True, rotary: dict[str, Any] | None = None, longest: int = 128
+) -> LlamaForCausalLM:
     """Return a random Llama of 2 blocks and width 32."""
     config = LlamaConfig(
         vocab_size=words,
@@ -64,7 +67,8 @@ def tiny_llama(words: int, *, tied: bool = True) -> LlamaForCausalLM:
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,
-        max_position_embeddings=128,
+        max_position_embeddings=longest,
+        rope_parameters=rotary or {"rope_type": "default", "rope_theta": 10_000.0},
         tie_word_embeddings=tied,
         bos_token_id=1,
         eos_token_id=2,
@@ -108,8 +112,11 @@ def write_gguf(
     architecture: str = "llama",
     stored: GGMLQuantizationType = GGMLQuantizationType.F32,
     left_out: str | None = None,
+    also: Mapping[str, np.ndarray[Any, Any]] | None = None,
+    settings: Mapping[str, str | float] | None = None,
 ) -> Path:
-    """Write a model as a GGUF file; matrices are stored in a type, norms in float32."""
+    """Write a model as a GGUF file; matrices are stored in a type, norms in float32. `also` are tensors, and
+    `settings` what is said of the architecture, besides."""
     config = model.config
     writer = GGUFWriter(path, architecture)
     writer.add_name("tiny")
@@ -124,6 +131,11 @@ def write_gguf(
     writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
     writer.add_vocab_size(config.vocab_size)
     _add_vocabulary(writer, vocabulary)
+    for key, value in (settings or {}).items():
+        write = writer.add_string if isinstance(value, str) else writer.add_float32
+        write(f"{architecture}.{key}", value)
+    for name, values in (also or {}).items():
+        writer.add_tensor(name, values)
     for name, tensor in _tensors(model).items():
         if name == left_out:
             continue

@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, GgufConfig
 
 from das.models.fetching.gguf import GgufHead, unread
 from das.models.fetching.provenance import Provenance
+from das.models.fetching.shape import config_of
 from das.models.fetching.vocabulary import vocabulary_of
 from das.models.tokenizing.probes import PROBES, SPECIAL_PROBE, ids_of
 from das.models.tokenizing.tokenizers import read_tokenizer
@@ -36,9 +37,9 @@ def convert(head: GgufHead, folder: Path, provenance: Provenance, progress: Prog
     not come back the same, and where memory or disk are full.
     """
     progress(Note(f"reading {head.path.name}: {head.architecture}, {_types(head.types)}"))
-    tokenizer = vocabulary_of(head)
+    config, tokenizer = config_of(head), vocabulary_of(head)
     with memory_guard(f"room for {head.path.name} in float32", "free memory, or convert it elsewhere"):
-        model = _read(head)
+        model = _read(head, config)
     _check_vocabulary(tokenizer, model, head)
     progress(Note("writing weights in float32, and the tokenizer"))
     try:
@@ -69,12 +70,13 @@ def _types(types: Mapping[str, int]) -> str:
     return ", ".join(f"{count} tensors of {name}" for name, count in types.items())
 
 
-def _read(head: GgufHead) -> Any:
+def _read(head: GgufHead, config: Any) -> Any:
     try:
         with _without_bars():
             model, report = AutoModelForCausalLM.from_pretrained(
                 head.path.parent,
                 gguf_file=head.path.name,
+                config=config,
                 dtype=torch.float32,
                 # Said aloud: transformers else takes the weights for quantised, and refuses to write them.
                 quantization_config=GgufConfig(dequantize=True),
@@ -91,7 +93,24 @@ def _read(head: GgufHead) -> Any:
             came=f"none for {len(missing)}, among them {missing[0]}",
             todo="bring the file again, or take another conversion of the model",
         )
+    _check_all_read(model, head)
     return model
+
+
+def _check_all_read(model: Any, head: GgufHead) -> None:
+    """Raise SuiteError for a file with weights that the model has no place for, such as biases: transformers
+    leaves them out."""
+    places = {tensor.data_ptr(): tensor.numel() for tensor in model.state_dict().values()}
+    told = head.values
+    if model.config.tie_word_embeddings:
+        # Some files of models with one table for both ends have it twice.
+        told -= head.tensors.get("output.weight", 0)
+    if sum(places.values()) != told:
+        raise SuiteError(
+            expected=f"a GGUF file that transformers reads in full at {head.path}",
+            came=f"one with {told} values, where its {type(model).__name__} has {sum(places.values())}",
+            todo="take the model's own folder or hub id (config.json, tokenizer.json, safetensors) instead",
+        )
 
 
 def _check_vocabulary(tokenizer: Any, model: Any, head: GgufHead) -> None:

@@ -11,8 +11,10 @@ from typing import Any
 
 from ravel.common.errors import SuiteError
 
-__all__ = ["GgufHead", "is_gguf", "read_head", "unread"]
+__all__ = ["ROTARY_FACTORS", "GgufHead", "is_gguf", "read_head", "unread"]
 
+ROTARY_FACTORS = "rope_freqs.weight"
+"""The tensor by whose values rotary frequencies are divided, one for each pair of coordinates."""
 _MAGIC = b"GGUF"
 _FLOATS = {"F16", "F32", "BF16", "F64"}
 """Types of tensors that are not quantised."""
@@ -30,8 +32,15 @@ class GgufHead:
     """Every value that is not a list, by llama.cpp's key."""
     types: Mapping[str, int]
     """How many tensors have which type."""
-    values: int
-    """Values of all tensors together."""
+    tensors: Mapping[str, int]
+    """How many values each tensor has, by llama.cpp's name."""
+    rotary_factors: tuple[float, ...] = ()
+    """Values of the tensor `ROTARY_FACTORS`, where there is one."""
+
+    @property
+    def values(self) -> int:
+        """Values of all weights together."""
+        return sum(count for name, count in self.tensors.items() if name != ROTARY_FACTORS)
 
     @property
     def quantisation(self) -> Mapping[str, int]:
@@ -93,7 +102,10 @@ def _read(path: Path) -> GgufHead:
             architecture=str(metadata["general.architecture"]),
             metadata=metadata,
             types=dict(sorted(Counter(tensor.tensor_type.name for tensor in reader.tensors).items())),
-            values=sum(int(tensor.n_elements) for tensor in reader.tensors),
+            tensors={tensor.name: int(tensor.n_elements) for tensor in reader.tensors},
+            rotary_factors=tuple(
+                float(value) for one in reader.tensors if one.name == ROTARY_FACTORS for value in one.data
+            ),
         )
     except Exception as error:  # noqa: BLE001, RUF100 - what is cut off fails in as many ways as there are fields
         said = " ".join(str(error).split())[:160] or type(error).__name__

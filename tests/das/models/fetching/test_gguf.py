@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
+from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 import torch
 from gguf import GGMLQuantizationType, quants
@@ -109,6 +112,56 @@ class TestWeights:
         assert torch.equal(logits(load_target(str(file))), logits(target))
 
 
+class TestPositions:
+    """transformers takes plain rotary positions whatever the file says; to the bit, for files in float32."""
+
+    LLAMA3: ClassVar[dict[str, Any]] = {
+        **{"rope_type": "llama3", "rope_theta": 500_000.0, "factor": 32.0, "low_freq_factor": 1.0},
+        **{"high_freq_factor": 4.0, "original_max_position_embeddings": 8192},
+    }
+
+    @staticmethod
+    def factors() -> np.ndarray[Any, Any]:
+        """As llama.cpp's converter writes them for Llama 3.2 (`generate_extra_tensors` of LlamaModel)."""
+        found = []
+        for power in range(0, 8, 2):
+            length = 2 * math.pi * 500_000 ** (power / 8)
+            if length < 8192 / 4:
+                found.append(1.0)
+            elif length > 8192:
+                found.append(32.0)
+            else:
+                smooth = (8192 / length - 1) / (4 - 1)
+                found.append(1 / ((1 - smooth) / 32 + smooth))
+        return np.array(found, dtype=np.float32)
+
+    def test_factors_of_llama_3(self, tokenizer: Tokenizer, tmp_path: Path) -> None:
+        model = tiny_llama(tokenizer.get_vocab_size(), rotary=self.LLAMA3, longest=131_072)
+        said, also = Vocabulary.of(tokenizer, "smollm"), {"rope_freqs.weight": self.factors()}
+        target = load_target(str(write_gguf(tmp_path / "t.gguf", model, said, also=also)))
+        assert len(set(self.factors())) == 3
+        ids = torch.tensor([ids_of(target.tokenizer, TEXT, special=True)])
+        assert torch.equal(target.model(ids).logits, model(ids).logits)
+        assert target.config.rope_parameters == model.config.rope_parameters
+
+    def test_linear_scaling(self, tokenizer: Tokenizer, tmp_path: Path) -> None:
+        rotary = {"rope_type": "linear", "rope_theta": 20_000.0, "factor": 4.0}
+        model = tiny_llama(tokenizer.get_vocab_size(), rotary=rotary)
+        settings = {"rope.scaling.type": "linear", "rope.scaling.factor": 4.0}
+        said = Vocabulary.of(tokenizer, "smollm")
+        target = load_target(str(write_gguf(tmp_path / "t.gguf", model, said, settings=settings)))
+        ids = torch.tensor([ids_of(target.tokenizer, TEXT, special=True)])
+        assert torch.equal(target.model(ids).logits, model(ids).logits)
+
+    def test_the_default_would_answer_otherwise(self, tokenizer: Tokenizer) -> None:
+        """Else the tests above could not tell."""
+        words = tokenizer.get_vocab_size()
+        ids = torch.tensor([tokenizer.encode(TEXT).ids])
+        plain = {"rope_type": "default", "rope_theta": 500_000.0}
+        scaled, other = (tiny_llama(words, rotary=r, longest=131_072) for r in (self.LLAMA3, plain))
+        assert not torch.equal(scaled(ids).logits, other(ids).logits)
+
+
 class TestTokenizers:
     @pytest.mark.parametrize("cut", CUTS)
     def test_ids_are_the_models_own(self, cut: str, tmp_path: Path) -> None:
@@ -196,6 +249,35 @@ class TestRefused:
         model = tiny_llama(len(said.tokens))
         path = write_gguf(tmp_path / "a.gguf", model, said, left_out="blk.1.ffn_up.weight")
         refused(path, cache, tmp_path / "out", "none for 1, among them model.layers.1.mlp.up_proj")
+
+    @pytest.mark.parametrize(
+        ("settings", "also", "words"),
+        [
+            (
+                {"rope.scaling.type": "yarn", "rope.scaling.factor": 4.0},
+                {},
+                "rotary scaling of the type 'yarn'",
+            ),
+            ({"logit_scale": 0.5}, {}, "logit_scale 0.5"),
+            ({"attn_logit_softcapping": 50.0}, {}, "attn_logit_softcapping 50"),
+            ({}, {"rope_freqs.weight": np.array([1, 2, 3, 4], dtype=np.float32)}, "factors of its own"),
+            ({}, {"rope_factors_long.weight": np.ones(4, dtype=np.float32)}, "short and long rows"),
+            ({}, {"blk.0.attn_q.bias": np.ones(32, dtype=np.float32)}, "one with [0-9]+ values, where"),
+        ],
+    )
+    def test_what_transformers_would_leave_out(
+        self,
+        settings: dict[str, str | float],
+        also: dict[str, np.ndarray[Any, Any]],
+        words: str,
+        tokenizer: Tokenizer,
+        cache: Path,
+        tmp_path: Path,
+    ) -> None:
+        said = Vocabulary.of(tokenizer, "smollm")
+        model = tiny_llama(len(said.tokens))
+        path = write_gguf(tmp_path / "a.gguf", model, said, also=also, settings=settings)
+        refused(path, cache, tmp_path / "out", f"reads in full at .*{words}")
 
     def test_too_little_disk(
         self, file: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
