@@ -83,6 +83,6 @@ def test_fits_are_scored(target: TargetModel, instance: Instance, tmp_path: Path
         if record.attribute == "Continent" and record.partition == "test" and record.source_kind == "all"
     }
     assert set(scores) >= {*METHODS, *FLOORS}
-    assert (scores["no_op"].cause, scores["no_op"].isolate) == (0, 1)
-    assert scores["full_vector"].cause > 0.3
-    assert all(0 <= scores[method].disentangle <= 1 for method in METHODS)
+    assert (scores["no_op"].value("cause"), scores["no_op"].value("isolate")) == (0, 1)
+    assert scores["full_vector"].value("cause") > 0.3
+    assert all(0 <= scores[method].value("disentangle") <= 1 for method in METHODS)

@@ -110,8 +110,8 @@ def test_a_suite_goes_on_where_the_profile_is_best_as_if_it_had_been_told_so(tmp
     kept = scores("kept", keep_sites=1)
     causes: dict[str, list[float]] = {}
     for record in kept:
-        if record.method == "full_vector" and record.partition == "val" and record.cause is not None:
-            causes.setdefault(record.site, []).append(record.cause)
+        if record.method == "full_vector" and record.partition == "val" and record.value("cause") is not None:
+            causes.setdefault(record.site, []).append(record.value("cause"))
     best = max(causes, key=lambda site: sum(causes[site]) / len(causes[site]))
     assert set(causes) == set(sites)
     assert {record.site for record in kept if record.method != "full_vector"} == {best}
