@@ -76,6 +76,8 @@ EDGES = {
             "das.models.load",
             "das.models.miniature",
             "das.models.fetching.convert",
+            "das.models.fetching.gguf",
+            "das.models.fetching.shape",
             "das.models.fetching.vocabulary",
             "das.models.tokenizing.tokenizers",
             "das.models.weights",

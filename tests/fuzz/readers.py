@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 import tarfile
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -15,6 +16,7 @@ from typing import Any
 
 import torch
 from fuzzing import Reader
+from gguf_files import Vocabulary, byte_tokenizer, tiny_llama, write_gguf
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -24,6 +26,8 @@ from das.featurizers import FeaturizerHeader, load_featurizer, save_featurizer
 from das.methods.dictionaries._pretrained_sae import latents_of_pretrained, load_pretrained
 from das.methods.trained.das import METHOD as DAS
 from das.models import FAMILIES
+from das.models.fetching.folders import converted
+from das.models.fetching.provenance import Provenance, provenance_of
 from das.models.load import load_target
 from das.models.miniature import miniature
 from das.models.planted.spec import PlantedSpec, check_spec
@@ -64,7 +68,7 @@ from evaluation.verify.folders import verify_artefact
 from ravel.building import BuildConfig
 from ravel.checking.dependence import read_dependence, read_skews
 from ravel.common.config import Config
-from ravel.common.io import read_json, read_jsonl, write_json, write_jsonl, write_text
+from ravel.common.io import read_json, read_jsonl, sha256_file, write_json, write_jsonl, write_text
 from ravel.entity_types import ENTITY_TYPES
 from ravel.facts.release import read_release, write_release
 from ravel.facts.sources import open_tables
@@ -307,6 +311,27 @@ def read_sae(folder: Path) -> Any:
 # --- models
 
 
+def make_gguf(folder: Path) -> None:
+    said = Vocabulary.of(byte_tokenizer("smollm"), "smollm")
+    write_gguf(folder / "tiny.gguf", tiny_llama(len(said.tokens)), said)
+
+
+def read_gguf(folder: Path) -> Any:
+    with tempfile.TemporaryDirectory() as elsewhere:
+        made = converted(folder / "tiny.gguf", Path(elsewhere, "made"))
+        return [(path.name, sha256_file(path)) for path in sorted(made.iterdir())]
+
+
+def make_origin(folder: Path) -> None:
+    said = {"F32": 2, "Q4_1": 3}
+    Provenance(source="a", file="b", sha256="0" * 64, quantisation=said, licence="c").write(folder)
+
+
+def write_origin(said: Provenance | None, folder: Path) -> None:
+    if said is not None:
+        said.write(folder)
+
+
 def make_model(folder: Path) -> None:
     target = miniature(FAMILIES.get("llama"))
     target.model.save_pretrained(folder)
@@ -459,6 +484,8 @@ READERS: tuple[Reader, ...] = (
     Reader("run, gone on with", copied(RUN), read_run_again, ("*.yaml", "*.json"), weight=0.5),
     Reader("run, verified", copied(RUN), verify_artefact, repair=repair_run, weight=0.3),
     Reader("run, published", copied(RUN), read_published, repair=repair_run, weight=0.3),
+    Reader("GGUF file", make_gguf, read_gguf, weight=0.15),
+    Reader("origin of a model", make_origin, provenance_of, write=write_origin),
     Reader("model folder", make_model, read_model, weight=0.15),
     Reader("planted world", copied(ROOT / "data" / "planted"), read_world, weight=0.15),
 )

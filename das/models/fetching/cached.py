@@ -13,9 +13,13 @@ __all__ = ["cached_model", "gguf_name", "in_cache"]
 
 
 def in_cache(name: str, sha256: str) -> Path | None:
-    """Return the cache's folder of a model made of a file with this hash, or None if it is not there."""
+    """Return the cache's folder of a model made of a file with this hash, or None if it is not there or
+    damaged, so that it is made anew."""
     folder = model_folder(name)
-    known = provenance_of(folder)
+    try:
+        known = provenance_of(folder)
+    except SuiteError:
+        return None
     return folder if known is not None and known.sha256 == sha256 else None
 
 
@@ -33,7 +37,7 @@ def cached_model(name: str) -> Path | None:
     if folder is None:
         raise SuiteError(
             expected=f"the model {name} in the cache, at {model_folder(name)}",
-            came="nothing there",
+            came="no folder made of its file",
             todo=f"fetch it with: ravel model fetch {name}",
         )
     return folder

@@ -9,6 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from transformers.integrations.gguf import read_gguf_metadata
+
 from ravel.common.errors import SuiteError
 
 __all__ = ["ROTARY_FACTORS", "GgufHead", "is_gguf", "read_head", "unread"]
@@ -91,6 +93,8 @@ def _read(path: Path) -> GgufHead:
     from gguf import GGUFReader, GGUFValueType
 
     try:
+        # First, for it stops where a damaged count leads beyond the file's end, and the other would go on.
+        read_gguf_metadata(str(path))
         reader = GGUFReader(path)
         metadata = {
             key: field.contents()

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from ravel.common.errors import SuiteError
 from ravel.common.io import read_json, write_json
+from ravel.common.typed import Record, check_version
 
 __all__ = ["PROVENANCE", "Provenance", "provenance_of"]
 
 PROVENANCE = "ravel-provenance.json"
 """Name of the file in a model's folder."""
-_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Provenance:
+class Provenance(Record):
     """What the weights of a folder were made of."""
+
+    MEND: ClassVar[str] = "fetch the model anew with ravel model fetch"
+    """What to do about a damaged file."""
 
     source: str
     """The hub's repository, the packages of the index, or the file's name."""
@@ -33,10 +35,12 @@ class Provenance:
     """Its licence or terms, as far as they are known."""
     made_with: Mapping[str, str] = field(default_factory=dict)
     """Versions of the libraries that read the file."""
+    version: int = 1
+    """Version of the file's form."""
 
     def write(self, folder: Path) -> None:
         """Write the file in `folder`."""
-        write_json(folder / PROVENANCE, {"version": _VERSION, **asdict(self)})
+        write_json(folder / PROVENANCE, self.to_json())
 
     def identity(self) -> Mapping[str, Any]:
         """Return what decides the numbers: the file's bytes and how its weights were stored, wherever it came
@@ -50,14 +54,6 @@ def provenance_of(folder: Path | None) -> Provenance | None:
     path = None if folder is None else folder / PROVENANCE
     if path is None or not path.is_file():
         return None
-    said = read_json(path)
-    try:
-        if said.pop("version") != _VERSION:
-            raise ValueError("another version")
-        return Provenance(**said)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise SuiteError(
-            expected=f"the origin of a model in {path}",
-            came=" ".join(str(error).split())[:160] or type(error).__name__,
-            todo="fetch the model anew with ravel model fetch",
-        ) from None
+    said = Provenance.from_json(read_json(path), origin=str(path))
+    check_version(said.version, 1, what="an origin", origin=str(path))
+    return said

@@ -27,6 +27,8 @@ _ITS_OWN = ("gpt-oss", "gemma4")
 """Architectures whose rotary settings transformers reads by itself."""
 _MUST_BE_ONE = ("rope.scale_linear", "attention.scale", "logit_scale", "embedding_scale", "residual_scale")
 """Factors that no config read from a GGUF file has."""
+_SIZES = ("embedding_length", "feed_forward_length", "vocab_size", "attention.head_count", "expert_count")
+"""Sizes that are no larger than the largest tensor."""
 _AS_NAMED = {
     "attention.sliding_window": "sliding_window",
     "attn_logit_softcapping": "attn_logit_softcapping",
@@ -38,6 +40,7 @@ _AS_NAMED = {
 def config_of(head: GgufHead) -> Any:
     """Return the config of the model in a GGUF file. Raises SuiteError for an architecture that transformers
     can't read, and for settings that its config can't say."""
+    _check_sizes(head)
     try:
         config = AutoConfig.from_pretrained(head.path.parent, gguf_file=head.path.name)
     except Exception as error:  # noqa: BLE001, RUF100 - a foreign file fails in as many ways as it has fields
@@ -59,6 +62,16 @@ def config_of(head: GgufHead) -> Any:
     if head.architecture not in _ITS_OWN and getattr(config, "rope_parameters", None):
         _set_rotary(config, head)
     return config
+
+
+def _check_sizes(head: GgufHead) -> None:
+    """Raise SuiteError for sizes that the file's tensors can't have: making such a model would take hours or
+    all of the memory before anything else could be noticed."""
+    largest = max(head.tensors.values(), default=0)
+    for key, most in (("block_count", len(head.tensors)), *((key, largest) for key in _SIZES)):
+        size = said(head, key, 1)
+        if type(size) is not int or not 0 < size <= most:
+            raise _left_out(head, f"{key} {size!r}, for which its tensors are too few or too small,")
 
 
 def said(head: GgufHead, key: str, otherwise: Any = None) -> Any:
