@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from cases import Case
-from evaluation.scoring.metrics import scores, template_accuracies
 from measuring import clocked
 from reference_code import Corpus, Recipe, ReferenceCode
 from torch import Tensor
@@ -27,6 +26,7 @@ from das.methods.registry import METHODS
 from das.training.workspace import SilentWorkspace
 from evaluation.judging.judge import judge
 from evaluation.records.scores import Outcome
+from evaluation.scoring.interchange.metrics import scores, template_accuracies
 from ravel.common.errors import SuiteError
 from ravel.common.seeds import python_stream
 from ravel.instance import Instance
