@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, GgufConfig
 
 from das.models.fetching.gguf import GgufHead, unread
@@ -19,7 +20,7 @@ from das.models.fetching.vocabulary import vocabulary_of
 from das.models.tokenizing.probes import PROBES, SPECIAL_PROBE, ids_of
 from das.models.tokenizing.tokenizers import read_tokenizer
 from das.out_of_memory import memory_guard
-from ravel.common.errors import SuiteError
+from ravel.common.errors import StorageError, SuiteError
 from ravel.common.progress import Note, Progress
 
 __all__ = ["BYTES_OF_A_VALUE", "convert", "made_with"]
@@ -46,10 +47,10 @@ def convert(head: GgufHead, folder: Path, provenance: Provenance, progress: Prog
         with _without_bars():
             model.save_pretrained(folder)
             tokenizer.save_pretrained(folder)
-    except OSError as error:
-        raise SuiteError(
+    except (OSError, SafetensorError) as error:
+        raise StorageError(
             expected=f"to be able to write the model into {folder.parent}",
-            came=error.strerror or str(error),
+            came=getattr(error, "strerror", None) or str(error),
             todo="free space and permissions there",
         ) from None
     _check_tokenizer(tokenizer, folder, head)

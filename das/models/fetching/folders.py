@@ -11,8 +11,9 @@ from filelock import FileLock
 from das.models.fetching.cached import gguf_name, in_cache
 from das.models.fetching.convert import BYTES_OF_A_VALUE, convert, made_with
 from das.models.fetching.gguf import GgufHead, read_head
-from das.models.fetching.places import downloads_folder, model_folder, need_room
+from das.models.fetching.places import CACHE_VARIABLE, downloads_folder, model_folder, need_room
 from das.models.fetching.provenance import Provenance
+from ravel.common.errors import StorageError, SuiteError
 from ravel.common.folders import new_folder
 from ravel.common.io import make_folder, remove_folder, sha256_file
 from ravel.common.progress import Note, Progress, silent
@@ -74,9 +75,15 @@ def make_folder_of(
 
 
 def alone(name: str) -> FileLock:
-    """Return what keeps two commands from making one folder of the cache at once."""
+    """Return what keeps two commands from making one folder of the cache at once. Raises SuiteError for a
+    cache that can't be written to."""
     place = downloads_folder(f"{name}.lock")
-    make_folder(place.parent)
+    try:
+        make_folder(place.parent)
+    except SuiteError as error:
+        raise StorageError(
+            expected=error.expected, came=error.came, todo=f"name another cache with {CACHE_VARIABLE}"
+        ) from None
     return FileLock(place)
 
 

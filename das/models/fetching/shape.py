@@ -121,18 +121,16 @@ def _check_turned(config: Any, rotary: dict[str, Any], head: GgufHead) -> None:
 
 def _as_llama3(config: Any, rotary: Mapping[str, Any], head: GgufHead) -> dict[str, Any]:
     """Return the rotary settings of Llama 3.1 that give the file's factors; it has no other trace of them."""
-    settings = {
-        "rope_type": "llama3",
-        "factor": float(max(head.rotary_factors)),
-        "low_freq_factor": 1.0,
-        "high_freq_factor": 4.0,
+    factor = max(head.rotary_factors)
+    settings: dict[str, Any] = {
+        **{"rope_type": "llama3", "factor": factor, "low_freq_factor": 1.0, "high_freq_factor": 4.0},
         "original_max_position_embeddings": 8192,
     }
-    trial = type(config).from_dict({**config.to_dict(), "rope_parameters": {**rotary, **settings}})
-    scaled, _ = ROPE_INIT_FUNCTIONS["llama3"](trial, torch.device("cpu"))
-    plain = rotary["rope_theta"] ** -(torch.arange(len(scaled), dtype=torch.float64) / len(scaled))
     factors = torch.tensor(head.rotary_factors, dtype=torch.float64)
-    close = len(factors) == len(plain) and torch.allclose(plain / scaled.double(), factors, rtol=1e-4)
-    if not close or not math.isfinite(settings["factor"]):
-        raise _left_out(head, f"factors of its own for rotary angles ({ROTARY_FACTORS})")
-    return settings
+    if math.isfinite(factor) and factor >= 1:
+        trial = type(config).from_dict({**config.to_dict(), "rope_parameters": {**rotary, **settings}})
+        scaled, _ = ROPE_INIT_FUNCTIONS["llama3"](trial, torch.device("cpu"))
+        plain = rotary["rope_theta"] ** -(torch.arange(len(scaled), dtype=torch.float64) / len(scaled))
+        if len(factors) == len(plain) and torch.allclose(plain / scaled.double(), factors, rtol=1e-4):
+            return settings
+    raise _left_out(head, f"factors of its own for rotary angles ({ROTARY_FACTORS})")

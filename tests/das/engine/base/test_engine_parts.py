@@ -163,6 +163,23 @@ def test_rewriting_touches_each_rows_own_position() -> None:
     assert model(hidden)[:, :, 0].tolist() == [[6, 6, 6], [6, 6, 6]]
 
 
+def test_rewriting_several_positions_of_a_row_and_some_columns() -> None:
+    model, hidden = Stack(), torch.zeros(2, 3, 2)
+    place = Place(model.blocks[0], columns=slice(1, 2))
+    with rewritten(place, torch.tensor([[0, 2], [1, 2]]), lambda vectors: vectors + 10):
+        out = model(hidden)
+    assert out[:, :, 0].unique().tolist() == [6]
+    assert out[:, :, 1].tolist() == [[26, 6, 26], [6, 26, 26]]
+
+
+def test_of_a_place_that_runs_twice_the_first_run_is_read() -> None:
+    model, hidden = Stack(), torch.zeros(2, 2, 1)
+    model.blocks[2] = model.blocks[0]
+    with captured({0: Place(model.blocks[0])}, {0: ROWS}, stop=False) as got:
+        model(hidden)
+    assert got[0][:, :, 0].tolist() == [[1, 1], [1, 1]]
+
+
 def test_capturing_reads_several_layers_and_stops_after_the_last() -> None:
     model, hidden = Stack(), torch.arange(6.0).reshape(2, 3, 1)
     places = torch.tensor([[0, 2], [1, 1]])

@@ -11,6 +11,7 @@ import pytest
 import torch
 from gguf import GGMLQuantizationType, quants
 from gguf_files import CUTS, SPECIALS, Vocabulary, byte_tokenizer, tiny_llama, write_gguf
+from safetensors import SafetensorError
 from tokenizers import Tokenizer
 
 from das.models.base import TargetModel
@@ -284,6 +285,27 @@ class TestRefused:
     ) -> None:
         monkeypatch.setattr("shutil.disk_usage", lambda path: Disk())
         refused(file, cache, tmp_path / "out", "of free disk at .*; got 1.0 MiB")
+
+    @pytest.mark.parametrize(
+        "error", [OSError(28, "No space left on device"), SafetensorError("disk is full")]
+    )
+    def test_a_disk_that_fills_up(
+        self, error: Exception, file: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def full(self: Any, folder: Path) -> None:
+            (folder / "model.safetensors").write_bytes(b"a part")
+            raise error
+
+        monkeypatch.setattr("transformers.PreTrainedModel.save_pretrained", full)
+        refused(file, cache, tmp_path / "out", "to be able to write the model into")
+
+    def test_a_cache_that_is_a_file(
+        self, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "file").write_text("")
+        monkeypatch.setenv("RAVEL_CACHE", str(tmp_path / "file"))
+        with pytest.raises(SuiteError, match="name another cache with RAVEL_CACHE"):
+            load_target(str(file))
 
     def test_without_the_package(
         self, file: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
