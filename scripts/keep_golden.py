@@ -1,6 +1,6 @@
 """Makes a folder of golden files: small artefacts of every schema version in force, from a tiny real run.
 
-For a NEW folder only, after a schema version was raised: `python scripts/keep_golden.py tests/golden/v3`.
+For a NEW folder only, after a schema version was raised: `python scripts/keep_golden.py tests/golden/v4`.
 What is there already is never made again, for it stands for files that users have.
 """
 

@@ -116,7 +116,11 @@ class PlantedWorld(BaseEngine):
         return dict.fromkeys(sites, found)
 
     def complete(
-        self, prompts: Sequence[Prompt], max_new_tokens: int, decided: Decided | None = None
+        self,
+        prompts: Sequence[Prompt],
+        max_new_tokens: int,
+        decided: Decided | None = None,
+        begun: Sequence[tuple[int, ...]] | None = None,
     ) -> list[Completion]:
         """One token per prompt."""
         vectors = self.collect(prompts, [SITE])[SITE]

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from ravel.common.progress import Counted, Progress
 from ravel.terms.schema import Completion, Prompt
 
-__all__ = ["Answerer", "Decided", "StopNotes", "complete", "complete_in_chunks"]
+__all__ = [
+    "Answerer",
+    "Decided",
+    "PacedAnswerer",
+    "ResumingAnswerer",
+    "StopNotes",
+    "complete",
+    "complete_in_chunks",
+    "per_call",
+]
 
 Decided = Callable[[int, tuple[int, ...]], bool]
 """Called with a prompt's place and all of its new token ids so far; True if nothing is asked that more tokens
 could change. It must not depend on when or how often it is called."""
 
-# Prompts per call of the answerer: long enough for it to group by length, short enough to report progress and
-# to lose little where answers are kept and the build is killed.
+# Prompts per call of an answerer that does not know better: long enough for it to group by length, short
+# enough to report progress and to lose little where answers are kept and the build is killed.
 _CHUNK = 1024
 
 
@@ -56,6 +65,38 @@ class Answerer(Protocol):
         ...
 
 
+@runtime_checkable
+class ResumingAnswerer(Protocol):
+    """An answerer that can go on from the tokens it gave; any other is asked from the start again."""
+
+    def go_on(
+        self,
+        prompts: Sequence[Prompt],
+        begun: Sequence[tuple[int, ...]],
+        max_new_tokens: int,
+        decided: Decided | None = None,
+    ) -> list[Completion]:
+        """Continue each prompt behind the new token ids that it has already, which are part of the completion
+        and of `max_new_tokens`; otherwise as `Answerer.complete`."""
+        ...
+
+
+@runtime_checkable
+class PacedAnswerer(Protocol):
+    """An answerer that knows how many prompts it answers in some seconds."""
+
+    @property
+    def per_call(self) -> int:
+        """Prompts of one call at most; it depends on the model alone, for answers may depend on who is asked
+        together."""
+        ...
+
+
+def per_call(answerer: Answerer) -> int:
+    """Return how many prompts an answerer is asked at a time."""
+    return min(_CHUNK, answerer.per_call) if isinstance(answerer, PacedAnswerer) else _CHUNK
+
+
 class StopNotes:
     """Asks a stop rule and notes where it last said so."""
 
@@ -76,9 +117,16 @@ class StopNotes:
 
 
 def complete(
-    answerer: Answerer, prompts: Sequence[Prompt], max_new_tokens: int, decided: Decided | None
+    answerer: Answerer,
+    prompts: Sequence[Prompt],
+    max_new_tokens: int,
+    decided: Decided | None,
+    begun: Sequence[tuple[int, ...]] | None = None,
 ) -> list[Completion]:
-    """Continue each prompt; `decided` is handed on only if there is one, for older answerers take none."""
+    """Continue each prompt, from what is `begun` where the answerer can; `decided` is handed on only if there
+    is one, for older answerers take none."""
+    if begun is not None and isinstance(answerer, ResumingAnswerer):
+        return answerer.go_on(prompts, begun, max_new_tokens, decided)
     if decided is None:
         return answerer.complete(prompts, max_new_tokens)
     return answerer.complete(prompts, max_new_tokens, decided)
@@ -93,17 +141,21 @@ def complete_in_chunks(
     progress: Progress,
     stage: str,
     decided: Decided | None = None,
+    begun: Sequence[tuple[int, ...]] | None = None,
 ) -> Iterator[Completion]:
     """Yield the completion of each prompt in order, reporting progress; equal completions are one object.
 
-    `decided` counts places over all chunks; it is called before the completion is yielded.
+    `decided` counts places over all chunks; it is called before the completion is yielded. `begun` are the
+    token ids from which each goes on.
     """
     seen: dict[Completion, Completion] = {}
     progress(Counted(stage, 0, total))
     done = 0
-    while chunk := list(islice(prompts, _CHUNK)):
+    size = per_call(answerer)
+    while chunk := list(islice(prompts, size)):
         shifted = None if decided is None else _from(decided, done)
-        for answer in complete(answerer, chunk, max_new_tokens, shifted):
+        starts = None if begun is None else begun[done : done + len(chunk)]
+        for answer in complete(answerer, chunk, max_new_tokens, shifted, starts):
             yield seen.setdefault(answer, answer)
         done += len(chunk)
         progress(Counted(stage, done, total))

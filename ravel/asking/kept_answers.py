@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ravel.asking.answerer import Answerer, Decided, StopNotes, complete
+from ravel.asking.answerer import Answerer, Decided, StopNotes, complete, per_call
 from ravel.asking.chat import FramingAnswerer, framing
 from ravel.common.io import (
     append_text,
@@ -53,6 +53,8 @@ class KeptAnswers:
         """The model's fingerprint."""
         self.instrument = answerer.instrument
         """The model's parts, as its answerer says them."""
+        self.per_call = per_call(answerer)
+        """How many prompts it is asked at a time."""
         others = [path.name for path in sorted(folder.glob(f"*{_SUFFIX}")) if path != self._path]
         if others:
             note = f"answers of another model, data or configuration in {folder} are not used and stay there"
@@ -63,11 +65,35 @@ class KeptAnswers:
             total = sum(len(row["answers"]) for row in self._kept)
             progress(Note(f"goes on after {total} answers kept in {folder}"))
 
+    @property
+    def begun(self) -> bool:
+        """Whether answers of this very build were on the disk."""
+        return bool(self._kept)
+
     def complete(
         self, prompts: Sequence[Prompt], max_new_tokens: int, decided: Decided | None = None
     ) -> list[Completion]:
         """Continue each prompt, from the disk where this was answered before."""
-        asked = _question(prompts, max_new_tokens, stops=decided is not None)
+        return self._answer(prompts, max_new_tokens, decided, None)
+
+    def go_on(
+        self,
+        prompts: Sequence[Prompt],
+        begun: Sequence[tuple[int, ...]],
+        max_new_tokens: int,
+        decided: Decided | None = None,
+    ) -> list[Completion]:
+        """Continue each prompt behind the tokens that it has already, from the disk likewise."""
+        return self._answer(prompts, max_new_tokens, decided, begun)
+
+    def _answer(
+        self,
+        prompts: Sequence[Prompt],
+        max_new_tokens: int,
+        decided: Decided | None,
+        begun: Sequence[tuple[int, ...]] | None,
+    ) -> list[Completion]:
+        asked = _question(prompts, max_new_tokens, begun, stops=decided is not None)
         if self._used < len(self._kept):
             row = self._kept[self._used]
             if row["asked"] == asked and len(row["answers"]) == len(prompts):
@@ -76,7 +102,7 @@ class KeptAnswers:
             self._forget_rest()
         # What is read back must tell the rule the same.
         notes = None if decided is None else StopNotes(decided)
-        answers = complete(self._answerer, prompts, max_new_tokens, notes)
+        answers = complete(self._answerer, prompts, max_new_tokens, notes, begun)
         self._keep(asked, answers, notes)
         return answers
 
@@ -140,8 +166,11 @@ class KeptAnswers:
         sync_file(self._path)
 
 
-def _question(prompts: Sequence[Prompt], max_new_tokens: int, *, stops: bool) -> str:
-    return sha256_text(canonical_json([[prompt.text for prompt in prompts], max_new_tokens, stops]))
+def _question(
+    prompts: Sequence[Prompt], max_new_tokens: int, begun: Sequence[tuple[int, ...]] | None, *, stops: bool
+) -> str:
+    starts = None if begun is None else list(map(list, begun))
+    return sha256_text(canonical_json([[prompt.text for prompt in prompts], max_new_tokens, stops, starts]))
 
 
 def _replayed(rows: Sequence[Sequence[Any]], decided: Decided | None) -> list[Completion]:

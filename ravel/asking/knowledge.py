@@ -16,11 +16,12 @@ from ravel.asking.answerer import Answerer, Decided, StopNotes, complete_in_chun
 from ravel.asking.labels import label_is_settled
 from ravel.asking.prompts import fill
 from ravel.common.progress import Progress, silent
+from ravel.common.seeds import numpy_stream
 from ravel.matching import MatchMode, NumberWithin, settled_verdict
 from ravel.terms.partitions import asked_together
 from ravel.terms.schema import Completion, EntityFacts, EntityType, Template
 
-__all__ = ["Answers", "Kept", "Questioner", "Stop", "until_labelled"]
+__all__ = ["Answers", "Kept", "Questioner", "Stop", "askable"]
 
 Stop = Literal["never", "labelled", "judged"]
 """When an answer may stop: at its end only, as soon as its verdict and its label can't change any more, or
@@ -43,6 +44,18 @@ class Answers:
     """Where the answer states the value, [n_templates, n_entities]; False where nothing was asked."""
     cut: NDArray[np.bool_]
     """Where an answer stopped once it was judged, [n_templates, n_entities]; its label may be missing."""
+
+    def of_entities(self, columns: Sequence[int]) -> Answers:
+        """Return the same of some entities."""
+        chosen = list(columns)
+        return Answers(
+            templates=self.templates,
+            entities=tuple(self.entities[column] for column in chosen),
+            completions=tuple(tuple(row[column] for column in chosen) for row in self.completions),
+            asked=self.asked[:, chosen],
+            right=self.right[:, chosen],
+            cut=self.cut[:, chosen],
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,40 +88,68 @@ class Questioner:
     def ask(
         self, templates: Sequence[Template], entities: Sequence[EntityFacts], *, stop: Stop = "never"
     ) -> Answers:
-        """Complete every template with every entity and judge the answers.
+        """Complete every template with every entity and judge the answers; left out is what is not
+        `askable`. `stop` saves tokens and changes no verdict; after "judged", `finish` completes what is
+        labelled."""
+        answers = self.nothing_asked(templates, entities)
+        return self.ask_more(answers, askable(templates, entities), stop=stop)
 
-        Left out: an entity without a value for the template's attribute, and partitions that meet in no
-        split. `stop` saves tokens and changes no verdict; after "judged", `finish` completes what is
-        labelled.
-        """
-        asked = _askable(templates, entities)
-        answers = Answers(
+    def nothing_asked(self, templates: Sequence[Template], entities: Sequence[EntityFacts]) -> Answers:
+        """Return answers of which none is there yet. Of these entities each gets a rival, see `rival`."""
+        self._judge.meet(entities)
+        nowhere = np.zeros((len(templates), len(entities)), dtype=np.bool_)
+        return Answers(
             templates=tuple(templates),
             entities=tuple(entities),
             completions=((None,) * len(entities),) * len(templates),
-            asked=asked,
-            right=np.zeros_like(asked),
-            cut=np.zeros_like(asked),
+            asked=nowhere,
+            right=nowhere,
+            cut=nowhere,
         )
-        return self._answered(answers, asked, stop=stop, stage="answers")
+
+    def ask_more(
+        self, answers: Answers, wanted: NDArray[np.bool_], *, stop: Stop = "never", stage: str = "answers"
+    ) -> Answers:
+        """Return the answers with those at the `wanted` places, [n_templates, n_entities], that must be
+        `askable`; what was asked before is not asked again."""
+        return self._answered(answers, wanted & ~answers.asked, stop=stop, stage=stage)
 
     def finish(self, answers: Answers, kept: Kept) -> Answers:
-        """Complete the kept answers that stopped as soon as they were judged, so that all kept ones have
-        their labels."""
+        """Go on with the kept answers that stopped as soon as they were judged, where their labels are not
+        whole, so that all kept ones have theirs."""
         chosen = np.zeros_like(answers.cut)
         chosen[np.ix_(kept.templates, kept.entities)] = True
-        return self._answered(answers, chosen & answers.cut, stop="labelled", stage="kept answers")
+        cut = replace(answers, cut=answers.cut & ~chosen)
+        return self._answered(
+            cut, chosen & answers.cut & ~self._labelled(answers), stop="labelled", stage="kept answers"
+        )
+
+    def fits_rival(self, template: Template, facts: EntityFacts, text: str) -> bool:
+        """Say whether an answer states the value of the entity's rival: another one, drawn by lot for each
+        attribute. Answers go on until that is settled too."""
+        return self._judge.is_right(self._judge.rival((template, facts)), text)
+
+    def _labelled(self, answers: Answers) -> NDArray[np.bool_]:
+        """Return where an answer that was cut has its whole label all the same, [n_templates, n_entities]."""
+        found = np.zeros_like(answers.cut)
+        for row, column in np.argwhere(answers.cut):
+            answer = answers.completions[row][column]
+            assert answer is not None
+            found[row, column] = self._judge.is_labelled(answers.templates[row].attribute, answer.token_ids)
+        return found
 
     def _answered(self, answers: Answers, chosen: NDArray[np.bool_], *, stop: Stop, stage: str) -> Answers:
-        """Return the answers with those at the `chosen` places asked (again), [n_templates, n_entities]."""
+        """Return the answers with those at the `chosen` places asked, or gone on with if they are begun."""
         where = [(int(row), int(column)) for row, column in np.argwhere(chosen)]
         if not where:
             return answers
         cells = [(answers.templates[row], answers.entities[column]) for row, column in where]
         questions = self._judge.questions(cells)
-        notes = StopNotes(self._judge.stop_rule(questions, labels=stop == "labelled"))
+        rivals = [self._judge.rival(cell) for cell in cells]
+        notes = StopNotes(self._judge.stop_rule(questions, rivals, labels=stop == "labelled"))
+        before = [answers.completions[row][column] for row, column in where]
         completions = [list(of_row) for of_row in answers.completions]
-        right, cut = answers.right.copy(), answers.cut.copy()
+        asked, right, cut = answers.asked | chosen, answers.right.copy(), answers.cut.copy()
         found = complete_in_chunks(
             (fill(template, facts.entity) for template, facts in cells),
             len(cells),
@@ -117,27 +158,18 @@ class Questioner:
             progress=self._progress,
             stage=stage,
             decided=None if stop == "never" else notes,
+            begun=[answer.token_ids for answer in before if answer is not None] or None,
         )
         for place, ((row, column), answer) in enumerate(zip(where, found, strict=True)):
             completions[row][column] = answer
             right[row, column] = self._judge.is_right(questions[place], answer.text)
             cut[row, column] = stop == "judged" and notes.ended(place, answer)
-        return replace(answers, completions=tuple(map(tuple, completions)), right=right, cut=cut)
+        return replace(answers, completions=tuple(map(tuple, completions)), asked=asked, right=right, cut=cut)
 
 
-def until_labelled(answerer: Answerer) -> Decided:
-    """Return a rule that lets answers to attribute-free texts stop as soon as their labels can't change."""
-    settled: dict[tuple[int, ...], bool] = {}
-
-    def decided(place: int, token_ids: tuple[int, ...]) -> bool:
-        if token_ids not in settled:
-            settled[token_ids] = label_is_settled(answerer.decode(token_ids))
-        return settled[token_ids]
-
-    return decided
-
-
-def _askable(templates: Sequence[Template], entities: Sequence[EntityFacts]) -> NDArray[np.bool_]:
+def askable(templates: Sequence[Template], entities: Sequence[EntityFacts]) -> NDArray[np.bool_]:
+    """Return what can be asked, [n_templates, n_entities]: where the entity has a value for the template's
+    attribute, and their partitions meet in some split."""
     values = [dict(facts.values) for facts in entities]
     asked = np.zeros((len(templates), len(entities)), dtype=np.bool_)
     for row, template in enumerate(templates):
@@ -161,6 +193,23 @@ class _Judge:
         self._verdicts: dict[tuple[_Question, str], bool] = {}
         self._settled: dict[tuple[_Question, tuple[int, ...]], bool] = {}
         self._labelled: dict[tuple[bool, tuple[int, ...]], bool] = {}
+        self._rivals: dict[tuple[str, str], str] = {}
+
+    def meet(self, entities: Sequence[EntityFacts]) -> None:
+        """Draw a rival for each entity and attribute of its own that has none yet."""
+        stream = numpy_stream(0, "rivals")
+        values = [dict(facts.values) for facts in entities]
+        for name in self._matchers:
+            with_value = np.array([i for i, own in enumerate(values) if own.get(name, "").strip()], dtype=int)
+            order = stream.permutation(with_value).tolist()
+            for one, another in zip(order, [*order[1:], *order[:1]], strict=True):
+                self._rivals.setdefault((name, entities[one].entity), values[another][name])
+
+    def rival(self, cell: tuple[Template, EntityFacts]) -> _Question:
+        """Return the same question about the entity's rival, or about the entity if it met none."""
+        template, facts = cell
+        name = template.attribute or ""
+        return name, self._rivals.get((name, facts.entity)) or dict(facts.values)[name]
 
     def questions(self, cells: Sequence[tuple[Template, EntityFacts]]) -> list[_Question]:
         values: dict[str, dict[str, str]] = {}
@@ -186,20 +235,23 @@ class _Judge:
             self._settled[key] = verdict is not None
         return self._settled[key]
 
-    def is_labelled(self, question: _Question, token_ids: tuple[int, ...]) -> bool:
+    def is_labelled(self, attribute: str | None, token_ids: tuple[int, ...]) -> bool:
         """Say whether the label is the same whatever follows these tokens."""
-        key = (isinstance(self._matchers[question[0]], NumberWithin), token_ids)
+        key = (isinstance(self._matchers[attribute or ""], NumberWithin), token_ids)
         if key not in self._labelled:
             self._labelled[key] = label_is_settled(self._decode(token_ids), numeric=key[0])
         return self._labelled[key]
 
-    def stop_rule(self, questions: Sequence[_Question], *, labels: bool) -> Decided:
-        """Return a rule that stops answers whose verdict, and with `labels` whose label, is settled."""
+    def stop_rule(
+        self, questions: Sequence[_Question], rivals: Sequence[_Question], *, labels: bool
+    ) -> Decided:
+        """Return a rule that stops answers whose verdict is settled, about their entities and the rivals, and
+        with `labels` the label."""
 
         def decided(place: int, token_ids: tuple[int, ...]) -> bool:
             question = questions[place]
-            if not self.is_settled(question, token_ids):
+            if not all(self.is_settled(asked, token_ids) for asked in (question, rivals[place])):
                 return False
-            return not labels or self.is_labelled(question, token_ids)
+            return not labels or self.is_labelled(question[0], token_ids)
 
         return decided

@@ -91,5 +91,6 @@ class Labeller:
 
 
 def unanswered(cell: Cell) -> PromptRecord:
-    """Return an attribute-free prompt after which the model says no word; only sources may be like that."""
+    """Return an attribute-free prompt, which is not completed: only sources are like that, and nobody reads
+    what the model would say after a source."""
     return PromptRecord(cell.prompt_id, cell.prompt, "", (), None)

@@ -2,6 +2,6 @@
 
 from ravel.building.build import build_instance
 from ravel.building.config import BuildConfig, SourceShares
-from ravel.building.report import GuessesError
+from ravel.building.report import GuessesError, NothingLeftError
 
-__all__ = ["BuildConfig", "GuessesError", "SourceShares", "build_instance"]
+__all__ = ["BuildConfig", "GuessesError", "NothingLeftError", "SourceShares", "build_instance"]

@@ -10,11 +10,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 
-from ravel.asking.answerer import Answerer, complete_in_chunks
+import numpy as np
+
+from ravel.asking.answerer import Answerer
 from ravel.asking.chat import framed, start_counts
-from ravel.asking.knowledge import Answers, Kept, Questioner, until_labelled
+from ravel.asking.guessing import Fit, fits_of
+from ravel.asking.knowledge import Answers, Kept, Questioner, askable
 from ravel.asking.knowledge_filter import best_entities, keep_above, keep_best, knowledge_of
 from ravel.asking.labelling import Cell, Labeller, unanswered, with_position
+from ravel.asking.staged_selection import ask_in_stages
 from ravel.building.candidates import Candidates, candidates_of, chosen_attributes, stop_of
 from ravel.building.cells import AnsweredCell, LabelledCell, answered_cells, free_cells
 from ravel.building.config import BuildConfig
@@ -31,7 +35,7 @@ from ravel.building.report import (
     warnings_of,
 )
 from ravel.building.splits import pairs_of_split
-from ravel.common.progress import Progress, silent
+from ravel.common.progress import Counted, Progress, silent
 from ravel.facts.tables import Tables
 from ravel.instance import Instance
 from ravel.instance.rows import PromptRecord, prompt_ids
@@ -47,10 +51,11 @@ def build_instance(
 ) -> Instance:
     """Build the instance of an entity type for a target model.
 
-    Every template is completed with every entity; the model's knowledge ranks both (`keep_best`,
-    `keep_above`); labels are cut from the model's own answers, right or wrong; pairs are drawn per split
-    (`draw_pairs`). Attribute-free texts are completed only where a pair uses them. Equal arguments give
-    equal bytes.
+    Every template is completed with every entity, or with `selection: staged` while it can still be kept
+    (`ask_in_stages`); the model's knowledge ranks both (`keep_best`, `keep_above`); labels are cut from the
+    model's own answers, right or wrong; pairs are drawn per split (`draw_pairs`). Nothing is asked twice:
+    answers that stopped once they were judged are gone on with where their labels are needed, and
+    attribute-free texts, whose labels nobody reads, are not completed. Equal arguments give equal bytes.
 
     Departures from the published recipe (RAVEL, arXiv 2402.17700, code and public adaptations): entities
     and templates are ranked inside their partition, so that held-out splits are not empty by chance;
@@ -82,27 +87,22 @@ class _Build:
 
     def run(self) -> Instance:
         questioner = self._questioner(self._progress)
-        candidates = self._shortlisted(
-            candidates_of(self._tables, self._attributes, self._config), questioner
-        )
-        answers = questioner.ask(
-            candidates.asking, candidates.entities, stop=stop_of(candidates, self._config)
-        )
-        kept = self._keep(answers)
+        candidates = candidates_of(self._tables, self._attributes, self._config)
+        answers = self._shortlisted(candidates, questioner)
+        candidates = replace(candidates, entities=answers.entities)
+        answers, kept = self._known(answers, candidates, questioner)
         refuse_ignorance(answers, kept)
+        fits = fits_of(answers, questioner)
         if not self._config.allow_ignorance:
-            refuse_guesses(answers, kept)
+            refuse_guesses(answers, kept, fits)
         # Now that it is known what is labelled, what was only judged so far is completed.
         answers = questioner.finish(answers, kept)
         answered = answered_cells(answers, kept)
         labelled = self._labelled(answered)
         free = self._unnamed(self._with_position(free_cells(candidates, kept), stage="positions of texts"))
-        pairs = {
-            plan.name: pairs_of_split(plan, labelled, free, self._attributes, self._config)
-            for plan in SPLIT_PLANS
-        }
+        pairs = self._pairs(labelled, free)
         refuse_no_pairs(pairs, answers, kept, self._counts)
-        records = [known.record for known in labelled] + self._say(free, pairs)
+        records = [known.record for known in labelled] + [unanswered(cell) for cell in free]
         self._flips = label_flips(
             answered,
             self._questioner(silent),
@@ -113,7 +113,7 @@ class _Build:
         )
         used = prompt_ids(chain.from_iterable(pairs.values()))
         records = [record for record in records if record.prompt_id in used]
-        return self._instance(candidates, answers, kept, records, pairs)
+        return self._instance(candidates, answers, kept, records, pairs, fits)
 
     def _questioner(self, progress: Progress) -> Questioner:
         return Questioner(
@@ -124,19 +124,41 @@ class _Build:
             progress=progress,
         )
 
-    def _shortlisted(self, candidates: Candidates, questioner: Questioner) -> Candidates:
-        """Ask one training template per attribute about every entity; keep those with most right answers."""
+    def _shortlisted(self, candidates: Candidates, questioner: Questioner) -> Answers:
+        """Ask one training template per attribute about every entity; return the answers about those with
+        most right ones, or about all candidates none if there is no shortlist."""
+        answers = questioner.nothing_asked(candidates.asking, candidates.entities)
         if self._config.shortlist is None or self._config.shortlist >= len(candidates.entities):
-            return candidates
-        first = {t.attribute: t for t in reversed(candidates.asking) if t.partition == TRAIN_SPLIT}
-        answers = questioner.ask(tuple(first.values()), candidates.entities, stop="judged")
+            return answers
+        training = [(row, t) for row, t in enumerate(candidates.asking) if t.partition == TRAIN_SPLIT]
+        first = {t.attribute: row for row, t in reversed(training)}
+        wanted = np.zeros_like(answers.asked)
+        wanted[list(first.values())] = True
+        wanted &= askable(answers.templates, answers.entities)
+        answers = questioner.ask_more(answers, wanted, stop="judged", stage="shortlist")
         columns = best_entities(answers, self._config.shortlist, seed=self._config.seed)
-        refuse_ignorance(answers, Kept(tuple(range(len(answers.templates))), tuple(columns)))
-        return replace(candidates, entities=tuple(candidates.entities[column] for column in columns))
+        refuse_ignorance(answers, Kept(tuple(first.values()), tuple(columns)))
+        return answers.of_entities(columns)
 
-    def _keep(self, answers: Answers) -> Kept:
+    def _known(
+        self, answers: Answers, candidates: Candidates, questioner: Questioner
+    ) -> tuple[Answers, Kept]:
+        """Ask what decides who is kept; return all answers and what is kept."""
+        if self._config.selection == "staged":
+            staged = ask_in_stages(
+                questioner,
+                answers,
+                entities=self._config.keep_entities,
+                templates_per_attribute=self._config.keep_templates,
+            )
+            return staged.answers, self._best(staged.finalists())
+        wanted = askable(answers.templates, answers.entities)
+        answers = questioner.ask_more(answers, wanted, stop=stop_of(candidates, self._config))
         if self._config.selection == "threshold":
-            return keep_above(answers, self._config.accuracy_threshold)
+            return answers, keep_above(answers, self._config.accuracy_threshold)
+        return answers, self._best(answers)
+
+    def _best(self, answers: Answers) -> Kept:
         return keep_best(
             answers,
             entities=self._config.keep_entities,
@@ -170,25 +192,15 @@ class _Build:
         self._counts["named_twice"] += len(cells) - len(unnamed)
         return unnamed
 
-    def _say(
-        self, free: Sequence[Cell], pairs: Mapping[str, Sequence[InterchangePair]]
-    ) -> list[PromptRecord]:
-        """Complete the attribute-free texts that pairs use; the label is empty where no word follows."""
-        used = {pair.source for found in pairs.values() for pair in found}
-        cells = [cell for cell in free if cell.prompt_id in used]
-        answers = complete_in_chunks(
-            (cell.prompt for cell in cells),
-            len(cells),
-            self._answerer,
-            max_new_tokens=self._config.max_new_tokens,
-            progress=self._progress,
-            stage="attribute-free texts",
-            decided=until_labelled(self._answerer),
-        )
-        return [
-            self._labels.record(cell, answer, correct=None) or unanswered(cell)
-            for cell, answer in zip(cells, answers, strict=True)
-        ]
+    def _pairs(
+        self, labelled: Sequence[LabelledCell], free: Sequence[Cell]
+    ) -> dict[str, tuple[InterchangePair, ...]]:
+        found = {}
+        for done, plan in enumerate(SPLIT_PLANS):
+            self._progress(Counted("pairs", done, len(SPLIT_PLANS)))
+            found[plan.name] = pairs_of_split(plan, labelled, free, self._attributes, self._config)
+        self._progress(Counted("pairs", len(SPLIT_PLANS), len(SPLIT_PLANS)))
+        return found
 
     def _instance(
         self,
@@ -197,8 +209,11 @@ class _Build:
         kept: Kept,
         records: Sequence[PromptRecord],
         pairs: Mapping[str, Sequence[InterchangePair]],
+        fits: Mapping[str, Fit],
     ) -> Instance:
-        accuracy = kept_accuracy(answers, kept)
+        accuracy, knowledge = kept_accuracy(answers, kept), knowledge_of(answers, kept)
+        known = {name: of["kept"]["accuracy"] for name, of in knowledge["attributes"].items()}
+        accuracies = {name: known.get(name) for name in self._attributes}
         templates = [*(answers.templates[row] for row in kept.templates), *candidates.free]
         return Instance.from_parts(
             entity_type=self._tables.entity_type.name,
@@ -222,9 +237,9 @@ class _Build:
                 "label_flips": self._flips,
             },
             knowledge={
-                **knowledge_of(answers, kept),
+                **knowledge,
                 "kept_accuracy": accuracy,
-                "warnings": warnings_of(self._attributes, accuracy, pairs, self._flips),
+                "warnings": warnings_of(accuracies, accuracy, fits, pairs, self._flips),
             },
             entities=by_partition([answers.entities[column] for column in kept.entities]),
             templates=[

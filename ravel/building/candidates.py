@@ -93,6 +93,8 @@ def _held_once(rows: Sequence[T], text_of: Callable[[T], str]) -> list[T]:
 def stop_of(candidates: Candidates, config: BuildConfig) -> Stop:
     """Return when answers may stop: once judged, if so few are kept that completing these again costs less
     than the labels of all."""
+    if config.selection == "staged":
+        return "judged"
     if config.selection == "threshold":
         return "labelled"
     attributes = len({template.attribute for template in candidates.asking})

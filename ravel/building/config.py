@@ -66,16 +66,17 @@ class BuildConfig(Config):
     """Length of a completion in tokens."""
     match: MatchMode = "strict"
     """How answers are compared with values; they are only ranked by it, labels are what the model says."""
-    selection: Literal["reference", "threshold"] = "reference"
-    """Keep the best by rank, or all above an accuracy."""
+    selection: Literal["reference", "staged", "threshold"] = "reference"
+    """Keep the best by rank; the best of those that do not drop out while they are asked, which takes fewer
+    questions (`ravel.asking.staged_selection`); or all above an accuracy."""
     keep_entities: PositiveInt = 400
-    """`reference`: entities kept, all partitions together."""
+    """`reference` and `staged`: entities kept, all partitions together."""
     keep_templates: PositiveInt = 12
-    """`reference`: templates kept per attribute at most, all partitions together."""
+    """`reference` and `staged`: templates kept per attribute at most, all partitions together."""
     keep_templates_overall: PositiveInt = 200
-    """`reference`: templates outside this rank over all attributes go, unless always kept."""
+    """`reference` and `staged`: templates outside this rank over all attributes go, unless always kept."""
     keep_templates_always: NonNegativeInt = 4
-    """`reference`: templates of each attribute that stay whatever their rank over all attributes."""
+    """`reference` and `staged`: templates of each attribute that stay whatever their rank over all."""
     accuracy_threshold: Annotated[float, Field(gt=0, le=1)] = 0.75
     """`threshold`: least accuracy of a kept entity over the kept templates, and conversely."""
     source_shares: SourceShares = SourceShares()

@@ -137,20 +137,21 @@ def _answer(
 ) -> dict[str, PromptRecord]:
     """Return the prompts that have a position and, where something is asked, a label."""
     placed = with_position(cells, answerer, progress=progress, stage="positions")
+    asking = [cell for cell in placed if cell.template.attribute is not None]
     answers = complete_in_chunks(
-        (cell.prompt for cell in placed),
-        len(placed),
+        (cell.prompt for cell in asking),
+        len(asking),
         answerer,
         max_new_tokens=max_new_tokens,
         progress=progress,
         stage="answers",
     )
     labeller = Labeller(tables.entity_type, answerer)
+    said = dict(zip((cell.prompt_id for cell in asking), answers, strict=True))
     records = {}
-    for cell, answer in zip(placed, answers, strict=True):
-        record = labeller.record(cell, answer, correct=None)
-        if record is None and cell.template.attribute is None:
-            record = unanswered(cell)
+    for cell in placed:
+        answer = said.get(cell.prompt_id)
+        record = unanswered(cell) if answer is None else labeller.record(cell, answer, correct=None)
         if record is not None:
             records[cell.prompt_id] = record
     return records

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from ravel.asking.guessing import Fit, all_guessed
 from ravel.asking.knowledge import Answers, Kept
 from ravel.common.errors import SuiteError
 from ravel.facts.tables import Tables
@@ -15,6 +16,7 @@ __all__ = [
     "LEAST_ACCURACY",
     "SOUND_ACCURACY",
     "GuessesError",
+    "NothingLeftError",
     "by_partition",
     "entity_counts",
     "kept_accuracy",
@@ -32,6 +34,16 @@ SOUND_ACCURACY = 0.8
 """Below this share the instance bears a warning."""
 
 
+_OTHER_MODEL = (
+    "use a model that knows these facts, or set allow_ignorance (--allow-ignorance) for an instance whose "
+    "labels are what it guesses"
+)
+
+
+class NothingLeftError(SuiteError):
+    """A build of which too little is left for an instance, and with these settings always will be."""
+
+
 class GuessesError(SuiteError):
     """A build whose labels would be guesses; it may go on with `allow_ignorance`."""
 
@@ -41,12 +53,13 @@ def refuse_ignorance(answers: Answers, kept: Kept) -> None:
     training = [answers.entities[column] for column in kept.entities]
     if kept.templates and any(facts.partition == "train" for facts in training):
         return
-    raise SuiteError(
+    asked = int(answers.asked.any(axis=1).sum())
+    raise NothingLeftError(
         expected="entities and templates that the model knows",
         came=(
             f"none left after the knowledge filter: {len(answers.entities) - len(kept.entities)} of "
-            f"{len(answers.entities)} entities and {len(answers.templates) - len(kept.templates)} of "
-            f"{len(answers.templates)} templates failed ({_rights(answers)})"
+            f"{len(answers.entities)} entities and {asked - len(kept.templates)} of "
+            f"{asked} templates failed ({_rights(answers)})"
         ),
         todo="use a model that knows these facts, lower accuracy_threshold, or set `match: reference`",
     )
@@ -59,48 +72,75 @@ def kept_accuracy(answers: Answers, kept: Kept) -> float | None:
     return int(answers.right[cells].sum()) / asked if asked else None
 
 
-def refuse_guesses(answers: Answers, kept: Kept) -> None:
-    """Raise GuessesError if too few of the kept answers are right for their labels to be knowledge."""
+def refuse_guesses(answers: Answers, kept: Kept, fits: Mapping[str, Fit]) -> None:
+    """Raise GuessesError if too few of the kept answers are right for their labels to be knowledge, or if the
+    answers for no attribute fit the entities asked about better than others."""
     accuracy = kept_accuracy(answers, kept)
-    if accuracy is None or accuracy >= LEAST_ACCURACY:
-        return
-    raise GuessesError(
-        expected=f"a model of whose kept answers at least {LEAST_ACCURACY:.0%} are right",
-        came=(
-            f"{accuracy:.1%} over {len(kept.entities)} kept entities and {len(kept.templates)} templates; "
-            f"of all answers {_rights(answers)}"
-        ),
-        todo=(
-            "use a model that knows these facts, or set allow_ignorance (--allow-ignorance) for an instance "
-            "whose labels are what it guesses"
-        ),
-    )
+    if accuracy is not None and accuracy < LEAST_ACCURACY:
+        raise GuessesError(
+            expected=f"a model of whose kept answers at least {LEAST_ACCURACY:.0%} are right",
+            came=(
+                f"{accuracy:.1%} over {len(kept.entities)} kept entities and {len(kept.templates)} "
+                f"templates; of all answers {_rights(answers)}"
+            ),
+            todo=_OTHER_MODEL,
+        )
+    if all_guessed(fits):
+        raise GuessesError(
+            expected="answers that are right about the entity asked about more often than about another",
+            came="; ".join(_fit(name, fit) for name, fit in fits.items()),
+            todo=_OTHER_MODEL,
+        )
 
 
 def warnings_of(
-    attributes: Sequence[str],
+    accuracies: Mapping[str, float | None],
     accuracy: float | None,
+    fits: Mapping[str, Fit],
     pairs: Mapping[str, Sequence[InterchangePair]],
     flips: Mapping[str, int],
 ) -> list[str]:
-    """Return in words what makes an instance doubtful: little knowledge, what came out empty, labels that
-    depend on the batch; an empty list if nothing does."""
+    """Return in words what makes an instance doubtful: little knowledge (`accuracies` are those of the kept
+    answers by attribute), guesses, what came out empty, labels that depend on the batch; an empty list if
+    nothing does."""
     found = []
+    low = {name: share for name, share in accuracies.items() if share is not None and share < SOUND_ACCURACY}
     if accuracy is not None and accuracy < SOUND_ACCURACY:
-        empty = [name for name, drawn in pairs.items() if not drawn]
-        drawn = {pair.attribute for of_split in pairs.values() for pair in of_split}
-        without = [name for name in attributes if name not in drawn]
-        found.append(
-            f"the model knows little of this: {accuracy:.1%} of the kept answers are right (sound from "
-            f"{SOUND_ACCURACY:.0%}); attributes without pairs: {', '.join(without) or 'none'}; splits "
-            f"without pairs: {', '.join(empty) or 'none'}"
-        )
+        found.append(f"the model knows little of this: {_little(accuracy, low)}; {_empty(accuracies, pairs)}")
+    elif accuracy is not None and low:
+        found.append(f"the model knows little of {', '.join(low)}: {_little(accuracy, low)}")
+    if guessed := [_fit(name, fit) for name, fit in fits.items() if not fit.is_knowledge]:
+        found.append(f"nothing shows that the model does more than guess: {'; '.join(guessed)}")
     if flips["differ"]:
         found.append(
             f"{flips['differ']} of {flips['asked']} answers have another label or verdict when asked alone: "
             "labels depend on the batch"
         )
     return found
+
+
+def _little(accuracy: float, low: Mapping[str, float]) -> str:
+    """Say how little, and what it means that the labels are the model's own."""
+    each = ", ".join(f"{name} {share:.1%}" for name, share in low.items())
+    return (
+        f"{accuracy:.1%} of the kept answers are right (sound from {SOUND_ACCURACY:.0%}"
+        f"{': ' * bool(each)}{each}); a wrong answer is a label too, for labels are what this model says, "
+        "right or not: scores then tell where it keeps what it says, not where it keeps the facts"
+    )
+
+
+def _empty(attributes: Iterable[str], pairs: Mapping[str, Sequence[InterchangePair]]) -> str:
+    drawn = {pair.attribute for of_split in pairs.values() for pair in of_split}
+    without = [name for name in attributes if name not in drawn]
+    empty = [name for name, of_split in pairs.items() if not of_split]
+    return (
+        f"attributes without pairs: {', '.join(without) or 'none'}; splits without pairs: "
+        f"{', '.join(empty) or 'none'}"
+    )
+
+
+def _fit(name: str, fit: Fit) -> str:
+    return f"{name} {fit.own:.1%} right about the entity asked about, {fit.other:.1%} about another"
 
 
 def refuse_no_pairs(
@@ -110,7 +150,7 @@ def refuse_no_pairs(
     if pairs[TRAIN_SPLIT] and any(found for name, found in pairs.items() if name != TRAIN_SPLIT):
         return
     found = ", ".join(f"{name} {len(drawn)}" for name, drawn in pairs.items())
-    raise SuiteError(
+    raise NothingLeftError(
         expected="training pairs and pairs to evaluate on",
         came=(
             f"{found} from {len(kept.entities)} kept entities and {len(kept.templates)} kept templates; "

@@ -176,7 +176,10 @@ class Instance:
         return facts_table(f"Instance of {self.entity_type}", facts)
 
     def export_release_pairs(self, path: Path, split: str) -> None:
-        """Write a split as JSON Lines with the field names of official RAVEL instances."""
+        """Write a split as JSON Lines with the field names of official RAVEL instances.
+
+        `source_label` is empty for attribute-free sources, which are not completed.
+        """
         write_release_pairs(path, (self._release_pair(pair) for pair in self.pairs(split)))
 
     def _release_pair(self, pair: InterchangePair) -> ReleasePair:

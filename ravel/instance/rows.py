@@ -21,6 +21,7 @@ __all__ = [
     "Manifest",
     "PromptRecord",
     "by_prompt_id",
+    "instance_warnings",
     "pair_from_row",
     "pair_of",
     "pair_row",
@@ -28,7 +29,8 @@ __all__ = [
     "source_kind_of",
 ]
 
-INSTANCE_SCHEMA_VERSION = 1
+INSTANCE_SCHEMA_VERSION = 2
+"""In version 1 attribute-free prompts had labels, which nothing read; since then these are empty."""
 PAIR_FIELDS = tuple(field.name for field in fields(InterchangePair))
 """The fields of a pair's row, in the order of tables."""
 
@@ -49,7 +51,8 @@ class PromptRecord:
     prompt: Prompt
     """Text, template, entity and where the entity stands."""
     label: str
-    """The model's own answer, cut where the answer ends; the model's continuation begins with it."""
+    """The model's own answer, cut where the answer ends; the model's continuation begins with it. Empty where
+    nothing is asked."""
     label_ids: tuple[int, ...]
     """The shortest prefix of the generated token ids whose text covers the label."""
     correct: bool | None
@@ -183,6 +186,11 @@ class Manifest:
                     todo=_MEND,
                 )
         return manifest
+
+
+def instance_warnings(manifest: Manifest) -> list[str]:
+    """Return a sentence for each doubt that the build of an instance had; none of one that was imported."""
+    return [f"WARNING: {warning}." for warning in manifest.knowledge.get("warnings", ())]
 
 
 def pair_row(pair: InterchangePair) -> dict[str, Any]:

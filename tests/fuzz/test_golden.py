@@ -37,7 +37,7 @@ from ravel.common.errors import SuiteError
 from ravel.common.io import read_json, read_jsonl
 from ravel.entity_types import ENTITY_TYPES
 from ravel.facts.tables import read_tables
-from ravel.instance import Instance, verify_instance
+from ravel.instance import ALL_SPLITS, Instance, verify_instance
 
 V1, V2 = GOLDEN / "v1", GOLDEN / "v2"
 EXPECTED: dict[str, Any] = json.loads((V2 / "expected.json").read_text(encoding="utf-8"))
@@ -75,13 +75,29 @@ def test_records_have_the_values_of_their_lines(name: str) -> None:
     ]
 
 
-def test_the_instance() -> None:
-    instance = Instance.load(RUN / "instance")
-    assert instance.fingerprint == EXPECTED["instance_fingerprint"]
-    assert {split: len(instance.pairs(split)) for split in instance.splits()} == EXPECTED["pairs"]
-    assert verify_instance(RUN / "instance") == []
-    manifest = json.loads((RUN / "instance" / "manifest.json").read_text(encoding="utf-8"))
+INSTANCES: dict[int, tuple[Path, str, dict[str, int]]] = {
+    1: (RUN / "instance", EXPECTED["instance_fingerprint"], EXPECTED["pairs"]),
+    2: (
+        GOLDEN / "v3" / "instance",
+        "0ce9d34c5cd3a56855f681fc033e0f86b36f998dc35148f53d39aa27299cd86f",
+        {split: 48 if split == "train" else 16 for split in ALL_SPLITS},
+    ),
+}
+
+
+@pytest.mark.parametrize("version", INSTANCES)
+def test_the_instance(version: int) -> None:
+    folder, fingerprint, pairs = INSTANCES[version]
+    instance = Instance.load(folder)
+    assert instance.manifest.schema_version == version
+    assert instance.fingerprint == fingerprint
+    assert {split: len(instance.pairs(split)) for split in instance.splits()} == pairs
+    assert verify_instance(folder) == []
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     assert json.loads(json.dumps(instance.manifest.to_json())) == manifest
+    free = [record.label for record in instance.prompts() if record.prompt.attribute is None]
+    assert free
+    assert all(free) if version == 1 else not any(free)
 
 
 @pytest.mark.parametrize("cell", EXPECTED["featurizers"])
@@ -206,6 +222,6 @@ def test_a_newer_version_says_to_update(name: str, fields: str, tmp_path: Path) 
 def test_golden_files_stay_small_and_are_listed() -> None:
     """A new folder needs values to compare with: an entry in this file."""
     folders = [path for path in GOLDEN.iterdir() if path.is_dir()]
-    assert {path.name for path in folders} == {"v1", "v2"}
+    assert {path.name for path in folders} == {"v1", "v2", "v3"}
     sizes = [p.stat().st_size for folder in folders for p in folder.rglob("*") if p.is_file()]
     assert sum(sizes) < 310_000 * len(folders) / 2

@@ -81,6 +81,7 @@ class TableAnswerer:
         self.fingerprint = "f" * 64
         self.instrument: dict[str, str] = {}
         self.calls: list[str] = []
+        self.went_on: list[str] = []
         self._values = {facts.entity: dict(facts.values) for facts in tables.entities}
         self._say = say
 
@@ -93,8 +94,23 @@ class TableAnswerer:
             return whole
         return [self._until(place, answer, decided) for place, answer in enumerate(whole)]
 
-    def _until(self, place: int, answer: Completion, decided: Decided) -> Completion:
-        for count in range(1, len(answer.token_ids)):
+    def go_on(
+        self,
+        prompts: Sequence[Prompt],
+        begun: Sequence[tuple[int, ...]],
+        max_new_tokens: int,
+        decided: Decided | None = None,
+    ) -> list[Completion]:
+        self.went_on += [prompt.text for prompt in prompts]
+        whole = [self._complete(prompt, max_new_tokens) for prompt in prompts]
+        assert all(w.token_ids[: len(b)] == b for w, b in zip(whole, begun, strict=True))
+        if decided is None or self.deaf:
+            return whole
+        parts = enumerate(zip(whole, begun, strict=True))
+        return [self._until(place, answer, decided, len(start)) for place, (answer, start) in parts]
+
+    def _until(self, place: int, answer: Completion, decided: Decided, start: int = 0) -> Completion:
+        for count in range(start + 1, len(answer.token_ids)):
             if decided(place, ids := answer.token_ids[:count]):
                 return Completion(self.decode(ids), ids)
         return answer

@@ -84,10 +84,15 @@ class Engine(Protocol):
         ...
 
     def complete(
-        self, prompts: Sequence[Prompt], max_new_tokens: int, decided: Decided | None = None
+        self,
+        prompts: Sequence[Prompt],
+        max_new_tokens: int,
+        decided: Decided | None = None,
+        begun: Sequence[tuple[int, ...]] | None = None,
     ) -> list[Completion]:
         """Continue each prompt greedily, in order. A completion may stop where `decided` says so, called with
-        a prompt's place and its new token ids so far; an engine may ignore it."""
+        a prompt's place and its new token ids so far; an engine may ignore it. `begun` are new token ids that
+        each prompt has already: they are gone on from, and count among the completion's."""
         ...
 
     def interchange_logits(

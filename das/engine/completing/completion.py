@@ -111,6 +111,27 @@ class Completer:
         self._model.buffers.trim(_KEPT_BYTES)
         return [known[i] for i in range(len(rows))]
 
+    def go_on(
+        self,
+        rows: Sequence[tuple[Row, Row]],
+        max_new_tokens: int,
+        settled: Settled | None = None,
+        *,
+        limit: PassLimit | None = None,
+    ) -> list[Row]:
+        """Return as `complete` the new token ids of rows whose second parts are new ones already: these are
+        part of what is returned, of what `settled` is told and of `max_new_tokens`."""
+        by_length: dict[int, list[int]] = {}
+        for place, (_, begun) in enumerate(rows):
+            by_length.setdefault(len(begun), []).append(place)
+        found: dict[int, Row] = {}
+        for length, places in by_length.items():
+            whole = [(*row, *begun) for row, begun in (rows[place] for place in places)]
+            rule = _settled_among(places, _settled_behind([begun for _, begun in rows], settled))
+            new = self.complete(whole, max_new_tokens - length, rule, limit=limit)
+            found.update((p, (*rows[p][1], *ids)) for p, ids in zip(places, new, strict=True))
+        return [found[place] for place in range(len(rows))]
+
     def _run(self, rows: Sequence[Row], new: NewTokens, *, turns: bool) -> None:
         with torch.inference_mode():
             if not turns and len(rows) > 1 and self.shares:
@@ -158,6 +179,13 @@ class Completer:
         ids = torch.tensor([row], device=self._target.device)
         logits: Tensor = self._target.model(input_ids=ids, use_cache=False).logits[0, -1]
         return logits
+
+
+def _settled_behind(begun: Sequence[Row], settled: Settled | None) -> Settled | None:
+    """Return the rule for what comes behind the new tokens that rows have already."""
+    if settled is None:
+        return None
+    return lambda row, token_ids: settled(row, (*begun[row], *token_ids))
 
 
 def _settled_among(rows: Sequence[int], settled: Settled | None) -> Settled | None:

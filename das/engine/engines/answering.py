@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from das.engine.base.batch import PromptEncoder
 from das.engine.base.protocol import Engine
+from das.engine.engines.base_engine import batches_of
 from ravel.asking.answerer import Decided
 from ravel.common.errors import SuiteError
 from ravel.terms.schema import Completion, Prompt
 
 __all__ = ["EngineAnswerer"]
+
+
+_MOST_PER_CALL = 1024
+_LEAST_PER_CALL = 32
+"""Fewer leave nothing that many rows begin with."""
+_PARAMETERS_PER_CALL = 512 * 135_000_000
+"""Prompts times parameters: one core answers so many in about 10 seconds."""
 
 
 class EngineAnswerer:
@@ -28,12 +36,38 @@ class EngineAnswerer:
         """The parts of that fingerprint by name."""
         self._text_grows = _keeps_blanks(engine.target.tokenizer)
 
+    @property
+    def numerics(self) -> Mapping[str, Any]:
+        """What the rounding of its answers depends on besides the model."""
+        settings = {name: value for name, value in batches_of(self._engine).items() if name != "lowered_to"}
+        return {"device": str(self._engine.target.device), **settings}
+
+    @property
+    def per_call(self) -> int:
+        """Prompts of one call at most, so that on a CPU it takes no more than some seconds."""
+        target = self._engine.target
+        if target.device.type != "cpu":
+            return _MOST_PER_CALL
+        parameters: int = sum(weights.numel() for weights in target.model.parameters())
+        return max(_LEAST_PER_CALL, min(_MOST_PER_CALL, _PARAMETERS_PER_CALL // max(1, parameters)))
+
     def complete(
         self, prompts: Sequence[Prompt], max_new_tokens: int, decided: Decided | None = None
     ) -> list[Completion]:
         """Continue each prompt greedily; to the end, if more tokens can change the text before them."""
         stops = decided if self._text_grows else None
         return self._engine.complete(prompts, max_new_tokens, stops)
+
+    def go_on(
+        self,
+        prompts: Sequence[Prompt],
+        begun: Sequence[tuple[int, ...]],
+        max_new_tokens: int,
+        decided: Decided | None = None,
+    ) -> list[Completion]:
+        """Continue each prompt behind the new tokens that it has already; otherwise as `complete`."""
+        stops = decided if self._text_grows else None
+        return self._engine.complete(prompts, max_new_tokens, stops, begun)
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """Return the text of token ids, special tokens left out."""

@@ -17,6 +17,7 @@ from das.engine.base.protocol import AnswerPair, FeaturizedPairs, ForcedPair, Sw
 from das.engine.base.token_rows import token_rows
 from das.engine.completing.completion import Completer
 from das.engine.completing.new_tokens import Settled
+from das.engine.completing.shared_beginnings import Row
 from das.engine.completing.swapped_completion import SwappedRow, complete_swapped_rows
 from das.engine.engines.base_engine import BaseEngine
 from das.engine.engines.padded_passes import PaddedPasses
@@ -93,21 +94,25 @@ class DirectEngine(BaseEngine):
         }
 
     def complete(
-        self, prompts: Sequence[Prompt], max_new_tokens: int, decided: Decided | None = None
+        self,
+        prompts: Sequence[Prompt],
+        max_new_tokens: int,
+        decided: Decided | None = None,
+        begun: Sequence[tuple[int, ...]] | None = None,
     ) -> list[Completion]:
         """Continue each prompt greedily, with the end token if it came; see the protocol. Equal texts run
         once, and so does what many begin with (`Completer`)."""
         rows = token_rows(self.target.tokenizer, self.encoder, [prompt.text for prompt in prompts])
         check_row_lengths([len(row) + max_new_tokens for row in rows], self.target)
-        askers: dict[tuple[int, ...], list[int]] = {}
-        for place, row in enumerate(rows):
-            askers.setdefault(row, []).append(place)
-        unique = list(askers)
+        begins = list(zip(rows, [()] * len(rows) if begun is None else begun, strict=True))
+        askers: dict[tuple[Row, Row], list[int]] = {}
+        for place, begin in enumerate(begins):
+            askers.setdefault(begin, []).append(place)
         settled = _all_decided(decided, list(askers.values()))
-        new = self._completer.complete(unique, max_new_tokens, settled, limit=self.limit)
-        known: dict[tuple[int, ...], Completion] = {ids: self._completion(ids) for ids in dict.fromkeys(new)}
-        completions = {row: known[ids] for row, ids in zip(unique, new, strict=True)}
-        return [completions[row] for row in rows]
+        new = self._completer.go_on(list(askers), max_new_tokens, settled, limit=self.limit)
+        known: dict[Row, Completion] = {ids: self._completion(ids) for ids in dict.fromkeys(new)}
+        found = {begin: known[ids] for begin, ids in zip(askers, new, strict=True)}
+        return [found[begin] for begin in begins]
 
     def _continued(self, asked: SwappedPrompts) -> list[Completion]:
         """Equal pairs run once; a new token runs alone, behind what the model's own cache has of its row."""

@@ -132,17 +132,23 @@ class ReferenceEngine(BaseEngine):
         return {site: torch.cat([self._no_vectors(site), *vectors]) for site, vectors in by_site.items()}
 
     def complete(
-        self, prompts: Sequence[Prompt], max_new_tokens: int, decided: Decided | None = None
+        self,
+        prompts: Sequence[Prompt],
+        max_new_tokens: int,
+        decided: Decided | None = None,
+        begun: Sequence[tuple[int, ...]] | None = None,
     ) -> list[Completion]:
         """Continue each prompt greedily with the model's own `generate`, one prompt at a time and to its end,
         whatever is decided; see the protocol."""
-        completions: list[Completion] = []
-        self.limit.each(
-            len(prompts),
-            lambda left: [[place] for place in range(len(left))],
-            lambda batch: completions.append(self._complete_one(prompts[batch[0]], max_new_tokens)),
-        )
-        return completions
+        starts = [()] * len(prompts) if begun is None else begun
+        found: list[Completion] = []
+
+        def one(batch: list[int]) -> None:
+            (place,) = batch
+            found.append(self._complete_one(prompts[place], starts[place], max_new_tokens))
+
+        self.limit.each(len(prompts), lambda left: [[place] for place in range(len(left))], one)
+        return found
 
     def interchange_logits(
         self, pairs: Sequence[ForcedPair], site: Site, featurizer: Featurizer | None
@@ -242,14 +248,15 @@ class ReferenceEngine(BaseEngine):
         ]
         return [tokens] if unit.head is None else [[[[unit.head]] * len(tokens), tokens]]
 
-    def _complete_one(self, prompt: Prompt, max_new_tokens: int) -> Completion:
-        ids = torch.tensor(self._ids([prompt]), device=self.target.device)
-        check_row_lengths([ids.shape[1] + max_new_tokens], self.target)
+    def _complete_one(self, prompt: Prompt, start: tuple[int, ...], max_new_tokens: int) -> Completion:
+        (row,) = self._ids([prompt])
+        check_row_lengths([len(row) + max_new_tokens], self.target)
+        ids = torch.tensor([row + start], device=self.target.device)
         ends = sorted(self.target.end_ids)
         settings = GenerationConfig(
             do_sample=False,
             num_beams=1,
-            max_new_tokens=max_new_tokens,
+            max_new_tokens=max_new_tokens - len(start),
             eos_token_id=ends or None,
             pad_token_id=ends[0] if ends else 0,
         )
@@ -257,7 +264,7 @@ class ReferenceEngine(BaseEngine):
             output = self.target.model.generate(
                 ids, attention_mask=torch.ones_like(ids), generation_config=settings
             )
-        return self._completion(tuple(output[0, ids.shape[1] :].tolist()))
+        return self._completion(tuple(output[0, len(row) :].tolist()))
 
     def _ids(self, prompts: Sequence[Prompt]) -> list[tuple[int, ...]]:
         return [encoded.ids for encoded in self.encoder.encode([prompt.text for prompt in prompts])]

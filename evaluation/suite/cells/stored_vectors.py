@@ -52,10 +52,14 @@ class StoredVectors:
         return {site: self._vectors[site][rows] for site in sites}
 
     def complete(
-        self, prompts: Sequence[Prompt], max_new_tokens: int, decided: Decided | None = None
+        self,
+        prompts: Sequence[Prompt],
+        max_new_tokens: int,
+        decided: Decided | None = None,
+        begun: Sequence[tuple[int, ...]] | None = None,
     ) -> list[Completion]:
         """Pass on to the engine."""
-        return self._engine.complete(prompts, max_new_tokens, decided)
+        return self._engine.complete(prompts, max_new_tokens, decided, begun)
 
     def interchange_logits(
         self, pairs: Sequence[ForcedPair], site: Site, featurizer: Featurizer | None

@@ -24,6 +24,7 @@ CONFIGS = {
     "labelled": BuildConfig(train_pairs=60, evaluation_pairs=12, keep_entities=32),
     "judged": BuildConfig(train_pairs=60, evaluation_pairs=12, keep_entities=12, keep_templates=3),
     "shortlist": BuildConfig(train_pairs=60, evaluation_pairs=12, shortlist=24, keep_entities=12),
+    "staged": BuildConfig(train_pairs=60, evaluation_pairs=12, selection="staged", keep_entities=12),
 }
 
 
@@ -46,6 +47,18 @@ class Mortal(TableAnswerer):
             raise Killed
         self.answered += 1
         return super().complete(prompts, max_new_tokens, decided)
+
+    def go_on(
+        self,
+        prompts: Sequence[Prompt],
+        begun: Sequence[tuple[int, ...]],
+        max_new_tokens: int,
+        decided: Decided | None = None,
+    ) -> list[Completion]:
+        if self.answered == self._lives:
+            raise Killed
+        self.answered += 1
+        return super().go_on(prompts, begun, max_new_tokens, decided)
 
 
 @pytest.fixture(autouse=True)
@@ -89,6 +102,7 @@ def test_killed_anywhere_it_ends_in_the_same_bytes(name: str, tmp_path: Path) ->
         kept_build(second, out, config)
         assert content(out) == content(tmp_path / "whole")
         assert first.calls + second.calls == whole.calls
+        assert first.went_on + second.went_on == whole.went_on
         assert not kept_folder(out).exists()
 
 

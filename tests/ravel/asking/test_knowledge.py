@@ -121,15 +121,27 @@ def test_an_answer_that_stopped_when_labelled_has_the_label_of_the_whole() -> No
                 assert of_both[0] == of_both[1] != ""
 
 
-def test_only_kept_answers_that_were_cut_are_asked_again() -> None:
+class NeverResuming:
+    """An answerer of an earlier time: it can't go on from tokens that it gave."""
+
+    def __init__(self, answerer: TableAnswerer) -> None:
+        self.name, self.fingerprint, self.instrument = "earlier", "e" * 64, answerer.instrument
+        self.complete, self.decode, self.offsets = answerer.complete, answerer.decode, answerer.offsets
+
+
+@pytest.mark.parametrize("resumes", [True, False])
+def test_only_kept_answers_that_were_cut_are_gone_on_with(resumes: bool) -> None:
     tables = town_tables()
     answerer = TableAnswerer(tables, wrong_at_times)
     judged = asked("judged", answerer)
     before = len(answerer.calls)
     kept = Kept((0, 3), (1, 4, 6))
-    done = Questioner(TOWN, answerer, max_new_tokens=8, mode="strict").finish(judged, kept)
+    asks = answerer if resumes else NeverResuming(answerer)
+    done = Questioner(TOWN, asks, max_new_tokens=8, mode="strict").finish(judged, kept)
     block = np.ix_(kept.templates, kept.entities)
-    assert len(answerer.calls) - before == judged.cut[block].sum() > 0
+    again, went_on = len(answerer.calls) - before, len(answerer.went_on)
+    assert (went_on, again)[:: 1 if resumes else -1] == (judged.cut[block].sum(), 0)
+    assert went_on + again > 0
     assert not done.cut[block].any()
     assert done.cut.sum() == judged.cut.sum() - judged.cut[block].sum()
     assert (done.right == judged.right).all()

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from answering_world import (
     COLOURS,
+    SIZES,
     TableAnswerer,
     partition_of,
     pieces,
@@ -20,8 +21,10 @@ from answering_world import (
 )
 
 from ravel.asking.answerer import Decided
-from ravel.building import BuildConfig, build_instance
+from ravel.building import BuildConfig, GuessesError, build_instance
+from ravel.building.report import LEAST_ACCURACY
 from ravel.common.errors import SuiteError
+from ravel.common.io import sha256_text
 from ravel.common.progress import Counted, Event
 from ravel.facts.tables import Tables
 from ravel.instance import ALL_SPLITS, Instance
@@ -99,13 +102,33 @@ def test_kinds_and_templates_are_even(instance: Instance) -> None:
             assert max(used.values()) - min(used.values()) <= 1
 
 
-def test_only_used_texts_without_attribute_are_completed() -> None:
+def test_texts_without_attribute_are_not_completed_and_have_no_label() -> None:
     tables = town_tables()
     answerer = TableAnswerer(tables)
     instance = build_instance(tables, answerer, SMALL)
-    completed = [text for text in answerer.calls if not text.startswith(("Colour", "Height"))]
-    used = [r.prompt.text for r in instance.prompts() if r.prompt.attribute is None]
-    assert completed == used
+    assert all(text.startswith(("Colour", "Height")) for text in answerer.calls)
+    free = [r for r in instance.prompts() if r.prompt.attribute is None]
+    assert free
+    assert {(r.label, r.label_ids, r.correct) for r in free} == {("", (), None)}
+
+
+@pytest.mark.parametrize("shortlist", [None, 24])
+@pytest.mark.parametrize("selection", ["reference", "staged", "threshold"])
+def test_nothing_is_asked_twice_but_the_sample_that_is_asked_alone(
+    selection: str, shortlist: int | None
+) -> None:
+    tables = town_tables()
+    answerer = TableAnswerer(tables)
+    config = SMALL.model_copy(
+        update={"selection": selection, "shortlist": shortlist, "keep_entities": 12, "keep_templates": 3}
+    )
+    instance = build_instance(tables, answerer, config)
+    alone = config.flip_sample
+    assert len(set(answerer.calls)) == len(answerer.calls) - alone
+    assert set(answerer.went_on) <= set(answerer.calls)
+    assert len(set(answerer.went_on)) == len(answerer.went_on)
+    used = [r.prompt.text for r in instance.prompts() if r.prompt.attribute is not None]
+    assert set(used) <= set(answerer.calls)
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(instance: Instance) -> None:
@@ -256,8 +279,11 @@ def test_a_shortlist_of_nobody_says_how_many_failed() -> None:
 def test_a_model_that_always_says_the_same_is_refused() -> None:
     tables = town_tables()
     monotonous = TableAnswerer(tables, lambda prompt, said: f" {COLOURS[0]}.")
-    with pytest.raises(SuiteError, match=r"got train 0, context_val 0.* from \d+ kept entities"):
+    with pytest.raises(GuessesError, match=r"Colour 30.0% right about the entity asked about, \d+"):
         build_instance(tables, monotonous, SMALL)
+    allowed = SMALL.model_copy(update={"allow_ignorance": True})
+    with pytest.raises(SuiteError, match=r"got train 0, context_val 0.* from \d+ kept entities"):
+        build_instance(tables, monotonous, allowed)
 
 
 def test_an_unknown_attribute_is_refused() -> None:
@@ -330,10 +356,41 @@ def test_guesses_are_refused() -> None:
     assert "knows little" in manifest.knowledge["warnings"][0]
 
 
-def test_little_knowledge_is_said() -> None:
+def test_little_knowledge_is_said_and_what_wrong_labels_mean() -> None:
     manifest = build_instance(town_tables(), in_eights(4), EVERYTHING).manifest
     assert 0.3 <= manifest.knowledge["kept_accuracy"] < 0.8
-    assert "knows little" in manifest.knowledge["warnings"][0]
+    (warning,) = manifest.knowledge["warnings"]
+    for said in ("knows little", "Colour 50.", "Height 50.", "a wrong answer is a label too"):
+        assert said in warning
+
+
+def test_one_attribute_of_which_little_is_known_is_named() -> None:
+    little, tables = in_eights(5), town_tables()
+
+    def say(prompt: Prompt, said: str) -> str:
+        return said if prompt.attribute != "Height" else little._say(prompt, said)  # type: ignore[misc]
+
+    config = EVERYTHING.model_copy(update={"keep_templates": 4})
+    manifest = build_instance(tables, TableAnswerer(tables, say), config).manifest
+    (warning,) = manifest.knowledge["warnings"]
+    assert warning.startswith("the model knows little of Height")
+
+
+def lucky(prompt: Prompt, said: str) -> str:
+    """Say one of the right kind of values, whatever the town."""
+    values = COLOURS if prompt.attribute == "Colour" else SIZES
+    return f" {values[int(sha256_text(prompt.text)[:8], 16) % 4]}. So it is"
+
+
+def test_lucky_guesses_are_refused_however_many_of_the_kept_ones_are_right() -> None:
+    tables = town_tables(200)
+    few = SMALL.model_copy(update={"keep_entities": 16, "keep_templates": 3})
+    with pytest.raises(GuessesError, match=r"right about the entity asked about, .*about another"):
+        build_instance(tables, TableAnswerer(tables, lucky), few)
+    allowed = few.model_copy(update={"allow_ignorance": True})
+    manifest = build_instance(tables, TableAnswerer(tables, lucky), allowed).manifest
+    assert manifest.knowledge["kept_accuracy"] > LEAST_ACCURACY
+    assert any("does more than guess" in warning for warning in manifest.knowledge["warnings"])
 
 
 class Moody(TableAnswerer):

@@ -156,7 +156,7 @@ def test_another_schema_version_is_refused(folder: Path) -> None:
     manifest = json.loads((folder / "manifest.json").read_text())
     (folder / "manifest.json").write_text(json.dumps({**manifest, "schema_version": 99}))
     with pytest.raises(
-        SuiteError, match=r"schema version 1 .*got version 99, which is newer.*update ravel-bench"
+        SuiteError, match=r"schema version 2 .*got version 99, which is newer.*update ravel-bench"
     ):
         Instance.load(folder)
 
