@@ -13,6 +13,7 @@ LAYOUT: tuple[tuple[str, str], ...] = (
     ("instance/manifest.json", ""),
     ("instance/prompts.jsonl", ""),
     ("instance/pairs/<split>.jsonl", ""),
+    ("instance.partial/", "the model's answers, only while the instance is being built"),
     ("cells/<id>/", "one fit"),
     ("cells/<id>/cell.json", "what the cell is; written last"),
     ("cells/<id>/featurizer.safetensors", ""),

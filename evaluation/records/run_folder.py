@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from evaluation.records.headers import read_cell_header, read_environment
 from evaluation.records.lock import LOCK_FILE
 from evaluation.records.scores import JudgedCase
+from ravel.asking.kept_answers import kept_folder
 from ravel.common.config import Config
 from ravel.common.durable import remove_parts
 from ravel.common.errors import SuiteError
@@ -217,8 +218,8 @@ class RunFolder:
         """Raise SuiteError unless the folder is new, empty or a run's."""
         if not self.path.exists() or self.config.is_file():
             return
-        # An instance alone is a run that was stopped after its build.
-        own = (LOCK_FILE, self.instance.name)
+        # An instance alone, or the answers for one, is a run that was stopped after its build or in it.
+        own = (LOCK_FILE, self.instance.name, kept_folder(self.instance).name)
         if not self.path.is_dir() or any(
             p.name not in own and not p.name.endswith(".part") for p in self.path.iterdir()
         ):

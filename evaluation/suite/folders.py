@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,18 +25,16 @@ from evaluation.records.scores import ScoreRecord
 from evaluation.scoring.scores import FeaturizerId
 from evaluation.suite.cells.context import RunContext
 from evaluation.suite.cells.fit import run_cells
+from evaluation.suite.execution.build_in_run import build_into
 from evaluation.suite.grid import plan_cells, resolve
 from evaluation.tracks import TRACKS, track_of
-from ravel import __version__
-from ravel.asking.kept_answers import KeptAnswers, kept_folder
-from ravel.building import GuessesError, build_instance
+from ravel.asking.kept_answers import kept_folder
 from ravel.building.config import BuildConfig
 from ravel.common.errors import SuiteError
 from ravel.common.folders import check_new_folder, new_folder
 from ravel.common.io import canonical_json, read_json, remove_folder, sha256_text
-from ravel.common.progress import Progress, counting, silent
+from ravel.common.progress import Counted, Progress, counting, silent
 from ravel.facts.sources import open_tables
-from ravel.facts.tables import Tables
 from ravel.instance import Instance, Manifest
 
 __all__ = [
@@ -65,41 +62,12 @@ def build_folder(
     folder, and where the model knows too little; the folder is checked before the model is asked anything.
     """
     tables = open_tables(data, entity_type)
-    check_new_folder(out)
+    if not kept_folder(out).is_dir():
+        check_new_folder(out)
+    progress(Counted("model", 0, 1))
     answerer = EngineAnswerer(target.open())
-    key = _answers_key(tables, answerer, target, config)
-    kept = KeptAnswers(answerer, kept_folder(out), key, progress)
-    try:
-        instance = build_instance(tables, kept, config, progress)
-    except GuessesError:
-        # With allow_ignorance it is built after all, and goes on from these answers.
-        raise
-    except SuiteError:
-        kept.finish()
-        raise
-    instance.save(out)
-    kept.finish()
-    return instance
-
-
-_NOT_ANSWERING = {"model", "adapter", "merge_adapter", "cache_memory", "cache_folder"}
-"""What of a target is known by the fingerprint, or changes no answer."""
-
-
-def _answers_key(
-    tables: Tables, answerer: EngineAnswerer, target: TargetConfig, config: BuildConfig
-) -> dict[str, Any]:
-    """Return everything that determines a model's answers and their order."""
-    return {
-        "entity_type": tables.entity_type.name,
-        "entities": [asdict(facts) for facts in tables.entities],
-        "templates": [asdict(template) for template in tables.templates],
-        "model": answerer.fingerprint,
-        "target": target.model_dump(mode="json", exclude=_NOT_ANSWERING),
-        # What is refused or checked after the answers does not change them.
-        "config": config.model_dump(mode="json", exclude={"allow_ignorance", "flip_sample"}),
-        "versions": [__version__, version("torch"), version("transformers")],
-    }
+    progress(Counted("model", 1, 1))
+    return build_into(out, tables, answerer, config, progress)
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,8 @@ COMPARED = (
 """What has to be equal to the byte. Not `environment.json`, which lists every environment that worked on the
 folder, and not `shared/`, which is made again at need."""
 MOMENTS = (
-    *("config.yaml", "instance", "cells/*/train_log.jsonl", "cells/*/checkpoint/checkpoint.json"),
+    *("instance.partial/*", "instance", "config.yaml"),
+    *("cells/*/train_log.jsonl", "cells/*/checkpoint/checkpoint.json"),
     *("cells/*/featurizer.json", "cells/*/outcomes/*_val.jsonl", "cells/*/cell.json"),
     *("cells/*/outcomes/*_test.jsonl", "averages.jsonl", "scores.jsonl", "balanced.jsonl"),
     *("tables/main.md", "tables/*.html", "plots/*.svg", "report.html"),

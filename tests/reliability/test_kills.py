@@ -14,11 +14,15 @@ KILLS = int(os.environ.get("RAVEL_KILLS", "2"))
 
 
 def small_suite(folder: Path) -> Path:
-    """Write a miniature model, its instance and a suite of four cells; return the suite's file."""
+    """Write a miniature model and a suite of four cells on an instance that it builds; return the suite."""
+    world = make_world(folder / "world")
+    settings = {"match": "reference", "max_new_tokens": 3, "train_pairs": 60, "evaluation_pairs": 24}
+    build = {"entity_type": "invented_person", "data": str(world.data), "settings": settings}
     methods = [{"name": "das", "config": {"epochs": 2, "batch_size": 16, "validation_pairs": 8}}, "pca"]
     changes = {"methods": methods, "generalisations": ["context"], "floors": False}
+    changes |= {"instance": "", "build": build}
     suite = folder / "suite.yaml"
-    suite.write_text(suite_text(make_world(folder / "world"), **changes), encoding="utf-8")
+    suite.write_text(suite_text(world, **changes), encoding="utf-8")
     return suite
 
 

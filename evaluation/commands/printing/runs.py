@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +13,9 @@ from evaluation.records.failures import FAILURES
 from evaluation.records.run_folder import RunFolder
 from evaluation.report.page import read_headline
 from evaluation.report.tables import attribute_table, main_table
+from ravel.common.io import read_json
+from ravel.common.sizes import peak_bytes
+from ravel.instance import Manifest, instance_warnings
 
 if TYPE_CHECKING:
     from evaluation.suite.run import RunSummary
@@ -83,6 +84,12 @@ def _places(folder: Path) -> dict[str, Path]:
     }
 
 
+def _doubts(summary: RunSummary) -> list[str]:
+    """Return what the build of the run's instance warned of."""
+    manifest = RunFolder(summary.folder).instance / "manifest.json"
+    return instance_warnings(Manifest.from_json(read_json(manifest), origin=str(manifest)))
+
+
 def _failures(summary: RunSummary) -> list[str]:
     """Return a paragraph for the first cells that failed, and one for all of them; with none, nothing."""
     if not summary.failures:
@@ -100,7 +107,7 @@ def _failures(summary: RunSummary) -> list[str]:
 
 def run_result(summary: RunSummary, seconds: float, *, of_preset: bool) -> Result:
     """Return a finished run with what it took, and with an exit code for a script if cells failed."""
-    memory = _peak_memory()
+    memory = peak_bytes()
     published = RunFolder(summary.folder).tables / "published.md"
 
     def text() -> None:
@@ -112,12 +119,6 @@ def run_result(summary: RunSummary, seconds: float, *, of_preset: bool) -> Resul
     return Result(
         {**run_json(summary), "seconds": seconds, "peak_memory_bytes": memory},
         text,
-        warnings=_failures(summary),
+        warnings=[*_doubts(summary), *_failures(summary)],
         exit_code=_FAILED if summary.failures else 0,
     )
-
-
-def _peak_memory() -> int:
-    """Return the most memory this process has held, in bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else 1024 * peak

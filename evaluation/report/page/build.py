@@ -34,7 +34,7 @@ from evaluation.scoring.track import Track
 from evaluation.tracks import TRACKS
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_text
-from ravel.instance import Instance
+from ravel.instance import Instance, instance_warnings
 from ravel.terms.schema import GENERALISATIONS, PARTITIONS
 
 __all__ = ["Report", "read_headline", "read_report"]
@@ -97,7 +97,11 @@ def read_report(folder: Path) -> Report:
         refusals=tuple(records.refusals),
         config=read_text(run.config),
         environment=read_text(run.environment) if run.environment.is_file() else "",
-        notes=(*_notes(rows, records.comparisons, track), *failure_notes(records.failures)),
+        notes=(
+            *([] if instance is None else instance_warnings(instance.manifest)),
+            *_notes(rows, records.comparisons, track),
+            *failure_notes(records.failures),
+        ),
         payload={
             **_payload(rows, chosen, attributes, track),
             "pairs": None if instance is None else _browser(run, instance, chosen, attributes, track),
