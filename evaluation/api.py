@@ -52,6 +52,7 @@ __all__ = [
     "model_named_in",
     "open_spec",
     "open_tables",
+    "plan_build",
     "plan_preset",
     "plan_run",
     "planted_list",
@@ -105,6 +106,7 @@ if TYPE_CHECKING:
     from evaluation.suite.folders import build_folder as build
     from evaluation.suite.folders import fit_folder as fit
     from evaluation.suite.folders import score_folder as score
+    from evaluation.suite.forecast.build import plan_build
     from evaluation.suite.forecast.plan import plan_preset, plan_run
     from evaluation.suite.run import RunRequest
     from evaluation.suite.run import run_suite as run
@@ -166,6 +168,7 @@ _PLACES: Mapping[str, str] = {
     "model_named_in": "evaluation.suite.folders.model_named_in",
     "open_spec": "das.models.planted.spec.open_spec",
     "open_tables": "ravel.facts.sources.open_tables",
+    "plan_build": "evaluation.suite.forecast.build.plan_build",
     "plan_preset": "evaluation.suite.forecast.plan.plan_preset",
     "plan_run": "evaluation.suite.forecast.plan.plan_run",
     "planted_list": "das.models.planted.spec.planted_specs",

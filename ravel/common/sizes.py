@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import resource
+import sys
 from decimal import Decimal
 from typing import Annotated, Any
 
@@ -10,7 +12,7 @@ from pydantic import BeforeValidator
 
 from ravel.common.errors import SuiteError
 
-__all__ = ["MemorySize", "parse_bytes", "written_bytes"]
+__all__ = ["MemorySize", "parse_bytes", "peak_bytes", "written_bytes"]
 
 
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
@@ -19,6 +21,12 @@ _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 _SIZE = re.compile(
     r"(?P<number>\d+(?:\.\d+)?)\s*(?P<prefix>[kmgt]?)(?P<binary>i?)(?P<byte>b?)", re.IGNORECASE
 )
+
+
+def peak_bytes() -> int:
+    """Return the most main memory that this process has held, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
 
 
 def parse_bytes(size: str | int) -> int:

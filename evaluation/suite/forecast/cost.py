@@ -27,6 +27,7 @@ __all__ = [
     "PairCounts",
     "cell_passes",
     "control_cells",
+    "duration",
     "estimate",
     "weight_bytes",
 ]
@@ -93,7 +94,7 @@ class Estimate:
         """Say in one line what a cell takes and what a worker needs on a device."""
         if not self.cells:
             return "Nothing is left to fit."
-        took = f"A cell takes about {_duration(self.seconds_per_cell)}"
+        took = f"A cell takes about {duration(self.seconds_per_cell)}"
         room = f"a worker needs about {self.memory / 2**30:.1f} GiB"
         if device == "cpu":
             return f"{took}; {room}"
@@ -104,7 +105,7 @@ class Estimate:
         """Say it in one line."""
         return (
             f"{self.cells} cells to fit, {self.passes:,.0f} passes of a pair at {self.rate:,.0f} a second: "
-            f"about {_duration(self.seconds)}, peak memory about {self.memory / 2**30:.1f} GiB"
+            f"about {duration(self.seconds)}, peak memory about {self.memory / 2**30:.1f} GiB"
         )
 
 
@@ -215,7 +216,8 @@ def weight_bytes(dtype: str) -> int:
     return {"bfloat16": 2, "float16": 2}.get(dtype, 4)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Return a time in words, in the unit that suits it."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 5400:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import time
 
 import pytest
 import typer
@@ -14,6 +15,7 @@ from evaluation.commands.printing import (
     Interrupted,
     Result,
     keeping,
+    log_lines,
     print_rows,
     print_table,
     progress,
@@ -59,7 +61,7 @@ def test_progress_off_a_terminal_is_a_line_now_and_then(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = iter([0.0, 0.0, 10.0, 20.0, 25.0, 40.0])
-    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(log_lines.time, "monotonic", lambda: next(clock))
     with shown_progress() as report:
         for done in range(5):
             report(Counted("cells", done, 8))
@@ -71,11 +73,37 @@ def test_progress_off_a_terminal_is_a_line_now_and_then(
     ]
 
 
+def test_a_silent_stage_off_a_terminal_still_has_a_line_every_thirty_seconds(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Beats are five seconds apart; whatever is written in between counts."""
+    assert log_lines._SILENT_BEATS * log_lines._SECONDS_BETWEEN_BEATS < 30
+    lines = log_lines.LogLines()
+    for happens in (4, 5, Counted("answers", 1, 9), 4, Note("here"), 4, 1):
+        if isinstance(happens, int):
+            for _ in range(happens):
+                lines.beat()
+        else:
+            lines.report(happens)
+    of_answers = "answers: 1 of 9, still at it"
+    assert capsys.readouterr().err.splitlines() == ["still at it", of_answers, "here", of_answers]
+
+
+def test_beats_come_by_themselves(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_lines, "_SECONDS_BETWEEN_BEATS", 0.001)
+    with shown_progress() as report:
+        report(Counted("model", 0, 1))
+        time.sleep(0.1)
+    assert "model: 0 of 1, still at it" in capsys.readouterr().err.splitlines()
+
+
 def test_each_finished_cell_has_a_line_with_what_is_left(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = iter([0.0, 100.0, 160.0, 220.0])
-    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(log_lines.time, "monotonic", lambda: next(clock))
     with shown_progress() as report:
         # 97 cells were finished by an earlier process: they say nothing of the pace.
         for done, name in ((98, "a"), (99, "b"), (101, "c")):
