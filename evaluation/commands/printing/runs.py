@@ -7,15 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from evaluation.commands.printing.lines import say
 from evaluation.commands.printing.result import Result
+from evaluation.commands.printing.run_warnings import warnings_of
 from evaluation.commands.printing.tables import print_table
 from evaluation.records.control_checks import control_summary
-from evaluation.records.failures import FAILURES
 from evaluation.records.run_folder import RunFolder
-from evaluation.report.page import read_headline
 from evaluation.report.tables import attribute_table, main_table
-from ravel.common.io import read_json
 from ravel.common.sizes import peak_bytes
-from ravel.instance import Manifest, instance_warnings
 
 if TYPE_CHECKING:
     from evaluation.suite.run import RunSummary
@@ -23,7 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["print_run", "run_json", "run_result"]
 
 _FAILED = 1
-_NAMED_FAILURES = 5
 _COMPARED = 30
 """Comparisons that are printed one by one; the marks of the table say as much of more methods."""
 
@@ -31,6 +27,9 @@ _COMPARED = 30
 def print_run(summary: RunSummary) -> None:
     """Print what came of a finished run in a sentence, its tables, what differs between methods, and where
     everything lies, the page last."""
+    # The page brings numbers along that the command line would start slowly with.
+    from evaluation.report.page import read_headline
+
     say(read_headline(summary.folder))
     main = main_table(
         summary.scores, summary.averages, comparisons=summary.comparisons, refusals=summary.refusals
@@ -48,9 +47,7 @@ def print_run(summary: RunSummary) -> None:
     for sentence in control_summary(summary.controls):
         say(sentence)
     say("")
-    places = _places(summary.folder)
-    for what in sorted(places, key="page".__eq__):
-        path = places[what]
+    for what, path in sorted(_places(summary.folder).items(), key=lambda place: place[0] == "page"):
         say(f"{what + ':':<14}{path}")
 
 
@@ -84,27 +81,6 @@ def _places(folder: Path) -> dict[str, Path]:
     }
 
 
-def _doubts(summary: RunSummary) -> list[str]:
-    """Return what the build of the run's instance warned of."""
-    manifest = RunFolder(summary.folder).instance / "manifest.json"
-    return instance_warnings(Manifest.from_json(read_json(manifest), origin=str(manifest)))
-
-
-def _failures(summary: RunSummary) -> list[str]:
-    """Return a paragraph for the first cells that failed, and one for all of them; with none, nothing."""
-    if not summary.failures:
-        return []
-    named = [
-        f"Failed in {failure.attempts} attempts: {failure.label()}. {failure.error}"
-        for failure in summary.failures[:_NAMED_FAILURES]
-    ]
-    return [
-        *named,
-        f"{len(summary.failures)} cells failed and are left out of the tables; {FAILURES} in the run has "
-        "their errors. The same command tries them again.",
-    ]
-
-
 def run_result(summary: RunSummary, seconds: float, *, of_preset: bool) -> Result:
     """Return a finished run with what it took, and with an exit code for a script if cells failed."""
     memory = peak_bytes()
@@ -119,6 +95,6 @@ def run_result(summary: RunSummary, seconds: float, *, of_preset: bool) -> Resul
     return Result(
         {**run_json(summary), "seconds": seconds, "peak_memory_bytes": memory},
         text,
-        warnings=[*_doubts(summary), *_failures(summary)],
+        warnings=warnings_of(summary),
         exit_code=_FAILED if summary.failures else 0,
     )

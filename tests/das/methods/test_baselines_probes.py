@@ -47,7 +47,7 @@ RIGHT = 0.97
 def labelled(vectors: Tensor, labels: list[int] | np.ndarray) -> LabelledVectors:
     found = np.asarray(labels, dtype=np.int64)
     classes = tuple(f"c{i}" for i in range(int(found.max()) + 1)) if len(found) else ()
-    return LabelledVectors(vectors.float(), found, classes, tuple(f"e{i}" for i in range(len(found))), ())
+    return LabelledVectors(vectors.float(), found, classes, tuple(f"e{i}" for i in range(len(found))))
 
 
 def blobs(n: int, width: int, n_classes: int, *, spread: float = 1.0, seed: int = 0) -> LabelledVectors:

@@ -321,7 +321,7 @@ def test_the_classifier_ranks_what_tells_classes_apart_first() -> None:
     features[:, 4] = labels == 0
     features[:, 9] = labels == 1
     features[:, 2] = 0.0
-    data = LabelledVectors(torch.zeros(600, 1), labels, ("a", "b", "c"), ("e",) * 600, ())
+    data = LabelledVectors(torch.zeros(600, 1), labels, ("a", "b", "c"), ("e",) * 600)
     order = latents_by_l1(csr_matrix(features), data, SaeConfig(), 0).tolist()
     assert set(order[:2]) == {4, 9}
     assert 2 not in order
