@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from pydantic import PositiveInt, SerializerFunctionWrapHandler, model_serializer
+from pydantic import PositiveInt
 
 from ravel.common.config import Config
 from ravel.common.sizes import MemorySize, parse_bytes
@@ -20,6 +20,7 @@ __all__ = ["TargetConfig", "TargetSettings"]
 class TargetSettings(Config):
     """What is said of a target model wherever one runs, in a suite too."""
 
+    written_if_set = ("adapter", "merge_adapter")
     model: str = "bundled"
     """Target model: a hub id, a folder, a GGUF file, a name of `ravel model fetch`, or `bundled`."""
     dtype: str = "float32"
@@ -40,12 +41,6 @@ class TargetSettings(Config):
     """Folder of an adapter of PEFT, such as LoRA, that is put on the model."""
     merge_adapter: bool = False
     """Add the adapter to the weights, instead of having it at work beside them."""
-
-    @model_serializer(mode="wrap")
-    def _as_ever_without_adapter(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out what says that there is no adapter: files without one stay what they were."""
-        said: dict[str, Any] = handler(self)
-        return {name: v for name, v in said.items() if v or name not in ("adapter", "merge_adapter")}
 
 
 class TargetConfig(TargetSettings):

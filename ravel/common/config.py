@@ -20,14 +20,14 @@ class Config(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     written_if_set: ClassVar[tuple[str, ...]] = ()
-    """Settings that came later: written only where they are not the default, so that files without them keep
-    their bytes."""
+    """Settings of the class's own that came later: written only where they are not the default, so that files
+    without them keep their bytes."""
 
     @model_serializer(mode="wrap")
     def _without_later_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         values: dict[str, Any] = handler(self)
-        fields = type(self).model_fields
-        for name in self.written_if_set:
+        fields, kinds = type(self).model_fields, type(self).__mro__
+        for name in (name for kind in kinds for name in vars(kind).get("written_if_set", ())):
             if getattr(self, name) == fields[name].default:
                 values.pop(name, None)
         return values
