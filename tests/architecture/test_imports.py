@@ -18,6 +18,9 @@ LATE_IMPORTS = {
     "evaluation.commands.flags.target": {
         "transformers": "takes seconds, and only commands with a model need it silent"
     },
+    "evaluation.commands.printing.runs": {
+        "evaluation.report.page": "loads scipy, and only a run that has ended has a headline"
+    },
     "evaluation.commands.hub": {
         "evaluation.exchange.hub.layout": "loads torch, and only what was left out of a push is named by it"
     },
