@@ -1,0 +1,31 @@
+"""Files of suites: settings that came later are in them only where they are set."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from evaluation.config.suite import SuiteConfig
+
+LATER = {"keep_sites", "track"}
+
+
+def suite(**changes: Any) -> SuiteConfig:
+    """A suite with some settings changed."""
+    settings = {"instance": "-", "methods": ["mdas"], "sites": ["block_output.0@entity_last"]}
+    return SuiteConfig.from_mapping(settings | changes, origin="a test")
+
+
+def test_a_suite_without_them_is_written_as_it_always_was() -> None:
+    """Whatever the bases of the config serialise: neither is in its file nor in what is hashed."""
+    assert not LATER & {line.partition(":")[0] for line in suite().to_yaml().splitlines()}
+    assert not LATER & set(suite().model_dump(mode="json"))
+    assert suite(track="interchange") == suite()
+
+
+@pytest.mark.parametrize("changes", [{"keep_sites": 2}, {"track": "other"}])
+def test_what_is_set_is_written_and_read_back(changes: dict[str, Any]) -> None:
+    config = suite(**changes)
+    assert set(changes) <= set(config.model_dump(mode="json"))
+    assert SuiteConfig.from_yaml(config.to_yaml()) == config != suite()
