@@ -10,6 +10,7 @@ import typer
 from evaluation import api
 from evaluation.commands.flags import command, quiet_transformers
 from evaluation.commands.printing import Result, keeping, say, shown_progress
+from evaluation.commands.printing.run_warnings import warnings_of
 from evaluation.commands.printing.runs import print_run, run_json
 
 __all__ = ["demo"]
@@ -40,4 +41,4 @@ def demo(
             f"Next: ravel table {out} --format latex, or edit {out / 'config.yaml'} and give it to ravel run."
         )
 
-    return Result(run_json(summary), text)
+    return Result(run_json(summary), text, warnings=warnings_of(summary))

@@ -13,7 +13,7 @@ import yaml
 from cli_world import SITE, World, build_args, fit_args, ravel, score_args, suite_text
 
 import evaluation.suite.cells.fit
-import evaluation.suite.folders
+import evaluation.suite.execution.build_in_run
 from evaluation.records.scores import read_scores
 from evaluation.suite.cells.fit import run_cells
 from ravel.common.errors import SuiteError
@@ -192,7 +192,7 @@ def test_an_interrupted_run_says_what_is_kept_and_ends_in_the_same_bytes(
     with monkeypatch.context() as patch:
         patch.setattr("evaluation.suite.execution.jobs.run_cells", interrupted)
         # On a slow machine lines of progress would come between.
-        patch.setattr("evaluation.commands.printing.progress._SECONDS_BETWEEN_LINES", 1e9)
+        patch.setattr("evaluation.commands.printing.log_lines._SECONDS_BETWEEN_LINES", 1e9)
         stopped = ravel("run", suite, "--out", tmp_path / "run")
     assert stopped.exit_code == 130
     said = [line for line in stopped.stderr.strip().splitlines() if not line.startswith(("[", "cache: "))]
@@ -259,7 +259,7 @@ def test_a_fault_of_ours_keeps_its_traceback(
     def fail(*args: object) -> None:
         raise ZeroDivisionError("ours")
 
-    monkeypatch.setattr(evaluation.suite.folders, "build_instance", fail)
+    monkeypatch.setattr(evaluation.suite.execution.build_in_run, "build_instance", fail)
     done = ravel(*build_args(world, tmp_path / "out"))
     assert (done.exit_code, type(done.exception)) == (1, ZeroDivisionError)
 

@@ -25,6 +25,7 @@ from cli_world import (
     write_lines,
 )
 
+import evaluation.suite.execution.build_in_run
 import evaluation.suite.folders
 from das.engine import DirectEngine
 from das.engine.resuming.state_runner import StateRunner
@@ -469,7 +470,7 @@ def test_interrupted_before_anything_is_written(
     def stop(*args: object, **kwargs: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(evaluation.suite.folders, "build_instance", stop)
+    monkeypatch.setattr(evaluation.suite.execution.build_in_run, "build_instance", stop)
     monkeypatch.setattr(evaluation.suite.folders, "score_featurizer", stop)
     args = {"build": build_args(world, tmp_path / "out"), "score": score_args(world, featurizer)}[command]
     done = ravel(*args)
