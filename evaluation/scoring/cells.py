@@ -71,9 +71,8 @@ class CellScorer:
             for attribute in self._served(cell):
                 key = (cell.id.method, attribute)
                 candidates.setdefault(key, {}).setdefault(cell.point, [])
-            for generalisation in self._generalisations:
-                for record in self._records(cell, generalisation, "val", ()):
-                    candidates[record.method, record.attribute][cell.point].append(record)
+        for record in self.validation_scores():
+            candidates[record.method, record.attribute][self._cells[record.cell].point].append(record)
         points = {
             key: choose_point(found, self._track, by=self._track.criterion_of(key[0]))
             for key, found in candidates.items()

@@ -121,10 +121,7 @@ def _carry_out(steps: Steps, cells: Sequence[Cell]) -> RunSummary:
     context, config = steps.context, steps.config
     cells, failures = _at_kept_sites(steps, cells)
     failures += steps.fit(cells)
-    fitted = _left(cells, failures)
-    if not fitted:
-        write_failures(context.run.path, failures)
-        raise _nothing_left(failures)
+    fitted = _fitted(steps, cells, failures)
     chosen = select(fitted, context.without_test(), config)
     failures += steps.judge(tested(fitted, chosen, context.track))
     fitted, chosen = _left(fitted, failures), _left_chosen(chosen, failures)
@@ -140,15 +137,20 @@ def _at_kept_sites(steps: Steps, cells: Sequence[Cell]) -> tuple[Sequence[Cell],
         return cells, []
     profile = [cell for cell in cells if cell.method == PROFILE]
     failures = steps.fit(profile)
-    fitted = _left(profile, failures)
-    if not fitted:
-        write_failures(context.run.path, failures)
-        raise _nothing_left(failures)
-    kept = kept_sites(fitted, context.without_test(), config)
+    kept = kept_sites(_fitted(steps, profile, failures), context.without_test(), config)
     said = ", ".join(f"{site} ({value:.2f})" for site, value in kept.items())
     measure = context.track.criterion_of(PROFILE)
     steps.progress(Note(f"sites kept of {len(config.sites)}, by the {measure} of {PROFILE}: {said}"))
     return _left(narrowed(cells, kept), failures), failures
+
+
+def _fitted(steps: Steps, cells: Sequence[Cell], failures: Sequence[Failure]) -> list[Cell]:
+    """Return the cells that did not fail; where all did, write that down and raise SuiteError."""
+    fitted = _left(cells, failures)
+    if not fitted:
+        write_failures(steps.context.run.path, failures)
+        raise _nothing_left(failures)
+    return fitted
 
 
 def _nothing_left(failures: Sequence[Failure]) -> SuiteError:

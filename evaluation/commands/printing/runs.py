@@ -28,9 +28,10 @@ def print_run(summary: RunSummary) -> None:
     """Print what came of a finished run in a sentence, its tables, what differs between methods, and where
     everything lies, the page last."""
     # The page brings numbers along that the command line would start slowly with.
-    from evaluation.report.page import read_headline
+    from evaluation.report.page import headline
 
-    say(read_headline(summary.folder))
+    track = summary.config.track.name
+    say(headline(summary.scores, summary.averages, summary.comparisons, track))
     main = main_table(
         summary.scores, summary.averages, comparisons=summary.comparisons, refusals=summary.refusals
     )

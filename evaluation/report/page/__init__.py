@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from evaluation.report.page.build import Report, read_headline, read_report
+from evaluation.report.page.build import Report, headline, read_report
 from evaluation.report.page.html import to_html
 from ravel.common.io import write_text
 
-__all__ = ["REPORT", "Report", "read_headline", "read_report", "to_html", "write_report"]
+__all__ = ["REPORT", "Report", "headline", "read_report", "to_html", "write_report"]
 
 REPORT = "report.html"
 """Name of the page in the folder of a run."""

@@ -37,7 +37,7 @@ from ravel.common.io import read_text
 from ravel.instance import Instance, instance_warnings
 from ravel.terms.schema import GENERALISATIONS, PARTITIONS
 
-__all__ = ["Report", "read_headline", "read_report"]
+__all__ = ["Report", "headline", "read_report"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,13 +112,18 @@ def read_report(folder: Path) -> Report:
     )
 
 
-def read_headline(folder: Path) -> str:
-    """Return what came of a run as one sentence. Raises SuiteError unless it is a run and has scores."""
-    records = RunRecords.open(folder)
-    chosen, track = _chosen(records), TRACKS.get(records.track)
-    averages = [r for r in _averages(records, chosen, track) if not is_control(r.method)]
-    rows = rows_of(averages, chosen, records.comparisons, track)
-    return headline_of(verdicts_of(rows, track), track)
+def headline(
+    scores: Sequence[ScoreRecord],
+    averages: Sequence[AverageRecord],
+    comparisons: Sequence[ComparisonRecord],
+    track: str,
+) -> str:
+    """Return what came of a run on the track of this name as one sentence, the page's headline; controls are
+    no contenders. Raises SuiteError for an unknown track."""
+    asked = TRACKS.get(track)
+    contenders = [record for record in averages if not is_control(record.method)]
+    rows = rows_of(contenders, [record for record in scores if record.chosen], comparisons, asked)
+    return headline_of(verdicts_of(rows, asked), asked)
 
 
 def _chosen(records: RunRecords) -> list[ScoreRecord]:
