@@ -39,12 +39,13 @@ def add_gradients(
         if not reached:
             return
         try:
-            gradients = torch.autograd.grad(
-                [one for one, _ in reached],
-                list(parameters),
-                [slope for _, slope in reached],
-                allow_unused=True,
-            )
+            with engine.suited_threads():
+                gradients = torch.autograd.grad(
+                    [one for one, _ in reached],
+                    list(parameters),
+                    [slope for _, slope in reached],
+                    allow_unused=True,
+                )
             break
         except (MemoryError, RuntimeError) as error:
             if not ran_out_of_memory(error):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, TypeVar
 
@@ -32,9 +33,10 @@ class PassLimit:
         let_go: Callable[[], None],
         tell: Callable[[str], None],
         todo: Callable[[int], str],
+        within: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         """`size` is in units such as tokens; `tell` gets a line for the user at each halving; `todo` says
-        what to do about a size that can't be halved."""
+        what to do about a size that can't be halved; each run is within a block that `within` gives."""
         self.size = size
         """What a pass may hold at most (but at least one row)."""
         self.asked = size
@@ -46,13 +48,15 @@ class PassLimit:
         self._let_go = let_go
         self._tell = tell
         self._todo = todo
+        self._within = within
 
     def attempt(self, run: Callable[[], object], *, whole: bool = False) -> bool:
         """Run; return whether memory sufficed. If not, the next attempt has half the size. Raises
         MemoryShortageError where there is nothing left to halve: at size 1, or with `whole`, which says that
         the run is of one item that failed before."""
         try:
-            run()
+            with self._within():
+                run()
         except (MemoryError, RuntimeError) as error:
             if not ran_out_of_memory(error):
                 raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -137,6 +138,11 @@ class Engine(Protocol):
     def shrink(self, came: str) -> None:
         """Let go of kept states and halve the passes to come, because memory did not suffice for a way back,
         as `came` says. No result depends on it. Raises SuiteError where nothing is left to halve."""
+        ...
+
+    def suited_threads(self) -> AbstractContextManager[None]:
+        """Return a block for what is computed beside the engine's own calls, such as a way back: torch then
+        uses as many processor threads as are fastest just now. No result depends on it."""
         ...
 
     def prefill(self, pairs: Sequence[ForcedPair], site: Site) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -117,6 +118,11 @@ class BaseEngine(ABC):
                 expected="room for a forward pass", came=came, todo="free some memory, or use --engine direct"
             )
         self.limit.lower(came)
+
+    def suited_threads(self) -> AbstractContextManager[None]:
+        """Return a block in which torch uses as many threads as elsewhere; an engine that chooses overrides
+        this."""
+        return nullcontext()
 
     def notify(self, text: str) -> None:
         """Pass a line for the user on."""

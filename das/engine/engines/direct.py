@@ -67,6 +67,7 @@ class DirectEngine(BaseEngine):
             let_go=self._let_go,
             tell=self.notify,
             todo=lambda size: more_room(free_bytes(target.device)),
+            within=self.suited_threads,
         )
         self.encoder = PromptEncoder(target.tokenizer)
         """Tokenises prompts, once each."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from das.engine.resuming.state_runner import StateRunner
 from das.featurizers.base import Featurizer
 from das.models.base import TargetModel
 from das.sites import Site
+from das.threads import SuitedThreads
 from ravel.terms.schema import Completion, Prompt
 
 __all__ = ["ResumeEngine"]
@@ -68,6 +70,7 @@ class ResumeEngine(DirectEngine):
         fit goes to `cache_folder`; without one it is made again. Raises SuiteError for a folder that another
         model or version wrote."""
         super().__init__(target, batch_tokens, cache_bytes=cache_bytes)
+        self._threads = SuitedThreads(target.d_model, self.notify)
         limit = default_cache_bytes(target.device) if state_bytes is None else state_bytes
         self.states = StateCache(limit)
         """The kept states of base rows."""
@@ -75,6 +78,13 @@ class ResumeEngine(DirectEngine):
         spill = None if cache_folder is None else DiskCache(cache_folder, identity)
         self._runner = StateRunner(target, self.states, self.limit, spill)
         self._resumed = ResumedPasses(target, self.encoder, self.limit, self.sources, self._runner)
+
+    def suited_threads(self) -> AbstractContextManager[None]:
+        """Return a block with one thread or all, whichever is faster; see the protocol. Only where no bit
+        depends on it."""
+        target = self.target
+        free = target.device.type == "cpu" and target.dtype == torch.float32 and target.no_resume is None
+        return self._threads.block() if free else nullcontext()
 
     @cached_property
     def fallback(self) -> str | None:

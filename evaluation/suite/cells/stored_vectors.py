@@ -7,6 +7,7 @@ without them.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import torch
@@ -91,6 +92,10 @@ class StoredVectors:
     def shrink(self, came: str) -> None:
         """Pass on to the engine."""
         self._engine.shrink(came)
+
+    def suited_threads(self) -> AbstractContextManager[None]:
+        """Pass on to the engine."""
+        return self._engine.suited_threads()
 
     def prefill(self, pairs: Sequence[ForcedPair], site: Site) -> None:
         """Pass on to the engine."""
