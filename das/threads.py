@@ -71,7 +71,7 @@ class SuitedThreads:
         seconds: Callable[[int, tuple[int, int]], tuple[float, float]] = seconds_with,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`width` is that of the vectors that will be multiplied; `tell` gets a line at each change."""
+        """`width` is that of the vectors that will be multiplied; `tell` gets a line at the first change."""
         self._width = width
         self._tell = tell
         self._seconds = seconds
@@ -79,6 +79,7 @@ class SuitedThreads:
         self._single = False
         self._looked_at: float | None = None
         self._within = False
+        self._told = False
 
     @contextmanager
     def block(self) -> Iterator[None]:
@@ -104,9 +105,9 @@ class SuitedThreads:
         slower, faster = (one, all_of_them) if self._single else (all_of_them, one)
         if slower > _WORTH * faster:
             self._single = not self._single
-            self._tell(
-                f"1 thread from now on: other processes are at work, and {most} threads together would take "
-                f"{all_of_them / one:.1f} times as long (looked at again every {_EVERY:.0f} s)"
-                if self._single
-                else f"{most} threads from now on: there is room for them again"
-            )
+            if not self._told:
+                self._told = True
+                self._tell(
+                    f"1 thread for now: other processes are at work, and {most} threads together would take "
+                    f"{all_of_them / one:.1f} times as long; looked at again every {_EVERY:.0f} s"
+                )

@@ -54,14 +54,14 @@ def test_one_thread_is_taken_while_it_is_the_faster_and_no_longer() -> None:
     assert _within(threads) == 1
     assert torch.get_num_threads() == 2
     assert machine.notes == [
-        "1 thread from now on: other processes are at work, and 2 threads together would take 4.5 times as "
-        "long (looked at again every 20 s)"
+        "1 thread for now: other processes are at work, and 2 threads together would take 4.5 times as long; "
+        "looked at again every 20 s"
     ]
     machine.all_of_them, machine.now = 1.95, 40
     assert _within(threads) == 1, "a difference within the noise changes nothing"
     machine.all_of_them, machine.now = 1.0, 60
     assert _within(threads) == 2
-    assert machine.notes[1] == "2 threads from now on: there is room for them again"
+    assert len(machine.notes) == 1, "said once"
 
 
 @pytest.mark.usefixtures("two_threads")
