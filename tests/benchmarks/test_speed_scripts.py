@@ -15,6 +15,8 @@ from measuring import markdown_table, put_between_markers
 from public_way import AskedPair, PublicWay
 from scaling import Sweep, make_pairs, random_llama, sweeps
 from scaling import measure as measure_sweep
+from time_shares import KINDS, WORKS, kind_of
+from time_shares import main as time_shares
 
 from das.engine import ForcedPair
 
@@ -117,3 +119,22 @@ def test_a_page_takes_tables_between_its_markers(tmp_path: Path) -> None:
     )
     with pytest.raises(SystemExit, match="has no lines <!-- b -->"):
         put_between_markers(page, {"b": ""})
+
+
+class TestTimeShares:
+    def test_operations_are_of_the_kind_that_their_name_says(self) -> None:
+        assert [
+            kind_of(f"aten::{name}") for name in ("mm", "_scaled_dot_product_flash_attention_for_cpu")
+        ] == [
+            "products",
+            "attention",
+        ]
+        assert (kind_of("aten::copy_"), kind_of("aten::silu")) == ("memory", "other operations")
+
+    def test_the_shares_of_a_work_are_all_of_its_time(self, tmp_path: Path) -> None:
+        time_shares(["--case", "llama-tiny", "--quick", "--json", str(tmp_path / "shares.json")])
+        (of_case,) = json.loads((tmp_path / "shares.json").read_text())["shares"].values()
+        assert set(of_case) == set(WORKS)
+        for one in of_case.values():
+            assert sum(one[kind] for kind in KINDS) == pytest.approx(1, abs=0.02)
+            assert one["products"] > 0
