@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -138,3 +141,17 @@ class TestTimeShares:
         for one in of_case.values():
             assert sum(one[kind] for kind in KINDS) == pytest.approx(1, abs=0.02)
             assert one["products"] > 0
+
+
+@pytest.mark.long
+def test_the_script_for_a_gpu_runs_on_a_processor(tmp_path: Path) -> None:
+    script = Path(__file__).parents[2] / "benchmarks" / "gpu.sh"
+    tiny = {"SHAPES": "llama-tiny", "DEVICE": "cpu", "DTYPE": "float32", "PYTHON": sys.executable}
+    subprocess.run([script, tmp_path], env={**os.environ, **tiny}, check=True, stdout=subprocess.DEVNULL)
+    (found,) = json.loads((tmp_path / "llama-tiny.json").read_text())["results"]
+    assert found["medians"]["training"]["resume"]["whole"] > 0
+    none_in_time = {**os.environ, **tiny, "SECONDS_EACH": "1"}
+    done = subprocess.run(
+        [script, tmp_path], env=none_in_time, check=False, stdout=subprocess.PIPE, text=True
+    )
+    assert (done.returncode, "124: not done in time" in done.stdout) == (1, True)
