@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
@@ -248,7 +248,14 @@ class ResumeEngine(DirectEngine):
         # Nothing after the last wanted token is run.
         ends = [max(key.token for key in of_row) + 1 for of_row in keys]
         beginnings = [row[:end] for row, end in zip(rows, ends, strict=True)]
-        return captured_vectors(self.target, beginnings, keys, lambda: self._runner.read(beginnings))
+        firsts = [min(key.token for key in of_row) for of_row in keys]
+        blocks = max(key.layer for of_row in keys for key in of_row) + 1
+        found: dict[SourceKey, Tensor] = {}
+        for places, begun in self._runner.begun(beginnings, firsts, blocks):
+            shifts = torch.tensor([-row.start for row in begun.rows], device=self.target.device)
+            read, of_rows = partial(self._runner.read, begun), [beginnings[i] for i in places]
+            found |= captured_vectors(self.target, of_rows, [keys[i] for i in places], read, shifts)
+        return found
 
 
 def _forced(pairs: Sequence[ForcedPair]) -> list[tuple[Prompt, int]]:

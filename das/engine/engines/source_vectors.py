@@ -94,7 +94,8 @@ def captured_vectors(
     run: Callable[[], object],
     shifts: Tensor | None = None,
 ) -> dict[SourceKey, Tensor]:
-    """Return the vectors of each row's keys as `run` runs the rows, `shifts` [rows] tokens to the right."""
+    """Return the vectors of each row's keys as `run` runs the rows, `shifts` [rows] tokens to the right
+    (below 0: that many of its first tokens are left out, and none of them is wanted)."""
     spots = dict.fromkeys(key.spot for of_row in keys for key in of_row)
     tokens = sorted({key.token for of_row in keys for key in of_row})
     column = {token: index for index, token in enumerate(tokens)}
@@ -102,7 +103,7 @@ def captured_vectors(
     places = torch.tensor([[min(token, len(row) - 1) for token in tokens] for row in rows])
     places = places.to(target.device)
     if shifts is not None:
-        places = places + shifts[:, None]
+        places = (places + shifts[:, None]).clamp_min(0)
     wanted = {spot: target.place(spot) for spot in spots}
     with captured(wanted, dict.fromkeys(spots, places)) as vectors:
         run()

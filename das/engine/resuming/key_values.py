@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from das.engine.base.cut_rows import CutRow
 from das.engine.kept.state_pool import CutStates
 from das.engine.resuming.layout import Layout
-from das.engine.resuming.tokens import Tokens
 
-__all__ = ["PaddedKeyValues", "RecordedKeyValues", "ResumedKeyValues"]
+__all__ = ["Begun", "RecordedKeyValues", "ResumedKeyValues"]
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """Rows cut behind what many of them begin with, which ran before; or not cut."""
+
+    rows: list[CutRow]
+    """The rows."""
+    shared: CutStates | None
+    """Keys and values of what stands before their starts, from the first block on; None: nothing does."""
+
+    def slot(self, row: CutRow) -> int:
+        """Return the first slot of what stands before a row's start."""
+        return 0 if self.shared is None else self.shared.prefixes[row.prefix]
 
 
 class PaddedKeyValues:
@@ -27,29 +42,50 @@ class PaddedKeyValues:
 
 
 class RecordedKeyValues:
-    """Keys and values of rows that begin; those of all their tokens are kept."""
+    """Keys and values of rows that begin, alone or behind a beginning that ran before; those of all their
+    tokens are kept."""
 
-    def __init__(self, tokens: Tokens, rows: Sequence[tuple[int, ...]]) -> None:
-        width = tokens.positions.shape[1]
+    def __init__(self, layout: Layout, rows: Sequence[CutRow], shared: CutStates | None) -> None:
+        """`shared` holds what stands before the starts of rows, all blocks from the first; None: nothing."""
+        tokens = layout.tokens
         self._rows = rows
-        self._padding = PaddedKeyValues(tokens.n_keys - width)
-        taken = [torch.arange(len(row)) + i * width for i, row in enumerate(rows)]
-        self._taken = torch.cat(taken).to(tokens.positions.device)
+        self._shared = shared
+        self._device = tokens.positions.device
+        self._inner: PaddedKeyValues | ResumedKeyValues = (
+            PaddedKeyValues(tokens.n_keys - tokens.positions.shape[1])
+            if shared is None
+            else ResumedKeyValues(shared, layout, 0)
+        )
+        width = tokens.positions.shape[1]
+        self._taken = self._slots([(i * width, row.after) for i, row in enumerate(rows)])
         self._kept: list[tuple[CutStates, range, Tensor]] = []
 
     def keeps_in(self, states: CutStates, blocks: range) -> None:
         """Keep those of `blocks` in the states of a cut, whose first columns are the first of them."""
-        slots = [torch.arange(len(row)) + states.add_prefix(row, len(row)) for row in self._rows]
-        self._kept.append((states, blocks, torch.cat(slots).to(self._taken.device)))
+        firsts = [states.add_prefix(row.ids, len(row.ids)) for row in self._rows]
+        own = [(first + row.start, row.after) for first, row in zip(firsts, self._rows, strict=True)]
+        self._kept.append((states, blocks, self._slots(own)))
+        if self._shared is None:
+            return
+        origin = self._slots([(self._shared.prefixes[row.prefix], row.start) for row in self._rows])
+        goal = self._slots([(first, row.start) for first, row in zip(firsts, self._rows, strict=True)])
+        before = self._shared.keys.columns[2 * blocks.start :]
+        for column, known in zip(states.keys.columns, before, strict=False):
+            column.index_copy_(0, goal, known.index_select(0, origin))
+
+    def _slots(self, runs: Sequence[tuple[int, int]]) -> Tensor:
+        """Return the slots of runs, each given by its first slot and how many there are."""
+        slots = [torch.arange(first, first + count) for first, count in runs]
+        return torch.cat(slots).to(self._device)
 
     def update(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Keep the new keys and values; return them with padding behind."""
+        """Keep the new keys and values; return all that their tokens may look at."""
         for states, blocks, slots in self._kept:
             if layer in blocks:
                 columns = states.keys.columns[2 * (layer - blocks.start) :]
                 for column, new in zip(columns, (keys, values), strict=False):
                     column.index_copy_(0, slots, _by_token(new).index_select(0, self._taken))
-        return self._padding.update(layer, keys, values)
+        return self._inner.update(layer, keys, values)
 
 
 class ResumedKeyValues:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -11,12 +11,13 @@ from torch import Tensor
 from das.engine.base.cut_rows import Cut, CutRow
 from das.engine.base.hooks import rewritten
 from das.engine.base.pass_limit import PassLimit
+from das.engine.completing.shared_beginnings import shared_cuts
 from das.engine.kept.disk_cache import DiskCache
 from das.engine.kept.spilled_states import SpilledStates
 from das.engine.kept.state_pool import CutStates, StateCache
 from das.engine.resuming.block_calls import CannotResumeError
 from das.engine.resuming.block_runner import BlockRunner
-from das.engine.resuming.key_values import PaddedKeyValues, RecordedKeyValues, ResumedKeyValues
+from das.engine.resuming.key_values import Begun, RecordedKeyValues, ResumedKeyValues
 from das.engine.resuming.layout import Layout, Slots, lay_out, plan_passes
 from das.engine.resuming.tokens import Tokens
 from das.models.base import Place, TargetModel
@@ -28,8 +29,12 @@ _LOG = logging.getLogger(__name__)
 
 _EXACT, _ROUGH = 1e-3, 0.1
 """Largest relative difference of logits in float32 and in half precision."""
-_FILL_CALL = 256
-"""Tokens whose run costs as much as the calls of a run through the whole model."""
+_CALL_WEIGHTS = 1 << 26
+"""A call of a block costs as much as so many weights' products for one token ..."""
+_LEAST_CALL, _FILL_CALL = 48, 256
+"""... but at least and at most those of so many tokens."""
+_SHARERS = 4
+"""With fewer rows behind it a beginning is not worth its calls."""
 
 
 class StateRunner:
@@ -51,6 +56,8 @@ class StateRunner:
         self._limit = limit
         self._spilled = None if spill is None else SpilledStates(spill)
         self._unreached: int | None = None
+        weights = sum(p.numel() for p in self.runner.blocks[0].parameters())
+        self._call_tokens = max(_LEAST_CALL, min(_FILL_CALL, _CALL_WEIGHTS // max(1, weights)))
 
     def refusal(self, *, compared: bool = True) -> str | None:
         """Return why this model can't be run on from kept states, or None if it can: rows are run on and
@@ -164,25 +171,41 @@ class StateRunner:
         """Forget what came since the last `settle`."""
         self._cache.drop()
 
-    def read(self, rows: Sequence[tuple[int, ...]]) -> None:
-        """Run plain rows from their beginning, for whoever looks on from within."""
+    def begun(
+        self, rows: Sequence[tuple[int, ...]], most: Sequence[int], upto: int
+    ) -> Iterator[tuple[list[int], Begun]]:
+        """Run what many rows begin with, at most the first `most` tokens of each, once through the blocks
+        before `upto`; yield which rows make a pass behind that, and how they are cut."""
         self.runner.prepare(max(map(len, rows)))
-        whole = [CutRow(row, 0, len(row), len(row)) for row in rows]
-        ids, tokens = self._whole(whole)
-        width = tokens.positions.shape[1]
-        hidden = self.runner.embedded(ids, tokens)
-        self.runner.run(hidden, range(self.runner.n_blocks), tokens, PaddedKeyValues(tokens.n_keys - width))
+        order = sorted(range(len(rows)), key=rows.__getitem__)
+        common = shared_cuts([rows[i] for i in order], _SHARERS)
+        starts = {i: min(count, most[i]) for i, count in zip(order, common, strict=True)}
+        cut_rows = [CutRow(row, starts[i], len(row), len(row)) for i, row in enumerate(rows)]
+        beginnings = sorted({row.prefix for row in cut_rows if row.start})
+        if not beginnings:
+            shared = None
+        else:
+            shared = self._no_states(slice(upto), 0)
+            shared.add_prefix((), 0)
+            self._run_prefixes(beginnings, [(shared, range(upto))], upto, shares=False)
+        for batch in self._plan([row.after for row in cut_rows], [row.start for row in cut_rows]):
+            yield batch, Begun([cut_rows[i] for i in batch], shared)
+
+    def read(self, begun: Begun) -> None:
+        """Run rows to their ends, for whoever looks on from within; nothing of them is kept."""
+        tokens, hidden, memory = self._entering(begun)
+        self.runner.run(hidden, range(self.runner.n_blocks), tokens, memory)
 
     def _states(self, cut: Cut) -> CutStates:
         kept = self._cache.get(cut.key)
         if kept is not None:
             return kept
         n_streams = 1 if cut.inside is None else 2
-        return self._cache.put(cut.key, self._no_states(cut, slice(cut.first, None), n_streams))
+        return self._cache.put(cut.key, self._no_states(slice(cut.first, None), n_streams, cut.key))
 
-    def _no_states(self, cut: Cut, blocks: slice, n_streams: int) -> CutStates:
+    def _no_states(self, blocks: slice, n_streams: int, key: tuple[int, bool] = (0, False)) -> CutStates:
         return CutStates(
-            cut=cut.key,
+            cut=key,
             keys=[part for pair in self.runner.key_widths[blocks] for part in pair],
             streams=[self._target.d_model] * n_streams,
             dtype=self._target.dtype,
@@ -226,16 +249,18 @@ class StateRunner:
     def _run_new(self, states: CutStates, rows: Sequence[CutRow], cut: Cut) -> None:
         """Run rows for the first time: what stands before their cuts once, and on top of it what comes after,
         up to the block of the cut."""
-        below = self._no_states(cut, slice(cut.layer + 1), 0)
+        below = self._no_states(slice(cut.layer + 1), 0)
         if any(row.start == 0 for row in rows):
             for at in (below, states):
                 at.add_prefix((), 0)
         prefixes = list(dict.fromkeys(row.prefix for row in rows if row.start))
         known = [prefix for prefix in prefixes if prefix in states.prefixes]
         new = [prefix for prefix in prefixes if prefix not in states.prefixes]
-        for some, upto in ((new, self.runner.n_blocks), (known, cut.layer + 1)):
-            for batch in self._plan([len(prefix) for prefix in some], [0] * len(some)):
-                self._run_prefixes(states, below, [some[i] for i in batch], cut, upto)
+        kept_below = (below, range(cut.layer + 1))
+        kept_above = (states, range(cut.first, self.runner.n_blocks))
+        for some, keeping in ((new, [kept_below, kept_above]), (known, [kept_below])):
+            if some:
+                self._run_prefixes(some, keeping, keeping[-1][1].stop)
         for batch in self._plan([row.after for row in rows], [row.start for row in rows]):
             self._run_suffixes(states, below, [rows[i] for i in batch], cut)
 
@@ -250,23 +275,26 @@ class StateRunner:
         _keep_streams(states, rows, [left] if cut.inside is None else [left, entering])
 
     def _run_prefixes(
-        self, states: CutStates, below: CutStates, prefixes: Sequence[tuple[int, ...]], cut: Cut, upto: int
+        self,
+        prefixes: Sequence[tuple[int, ...]],
+        keeping: Sequence[tuple[CutStates, range]],
+        upto: int,
+        *,
+        shares: bool = True,
     ) -> None:
-        """Run beginnings of rows through the blocks before `upto`, and keep their keys and values."""
-        ids, tokens = self._whole([CutRow(prefix, 0, 1, len(prefix)) for prefix in prefixes])
-        recorded = RecordedKeyValues(tokens, prefixes)
-        recorded.keeps_in(below, range(cut.layer + 1))
-        if upto == self.runner.n_blocks:
-            recorded.keeps_in(states, range(cut.first, upto))
-        last = range(cut.first, upto)[-1:]
-        hidden = self.runner.embedded(ids, tokens)
-        hidden = self.runner.run(hidden, range(upto - len(last)), tokens, recorded)
-        # Of the last block only the keys and values are wanted.
-        for block in last:
-            self.runner.keys_only(hidden, block, tokens, recorded)
+        """Run beginnings of rows through the blocks before `upto`; keep their keys and values of some blocks
+        in some states each."""
+        most = [len(prefix) - 1 if shares else 0 for prefix in prefixes]
+        for _, begun in self.begun(prefixes, most, upto):
+            tokens, hidden, recorded = self._entering(begun)
+            for states, blocks in keeping:
+                recorded.keeps_in(states, blocks)
+            hidden = self.runner.run(hidden, range(upto - 1), tokens, recorded)
+            # Of the last block only the keys and values are wanted.
+            self.runner.keys_only(hidden, upto - 1, tokens, recorded)
 
     def _plan(self, lengths: Sequence[int], starts: Sequence[int]) -> list[list[int]]:
-        return plan_passes(lengths, starts, batch_tokens=self._limit.size, call_tokens=_FILL_CALL)
+        return plan_passes(lengths, starts, batch_tokens=self._limit.size, call_tokens=self._call_tokens)
 
     def _ids(self, rows: Sequence[tuple[int, ...]], tokens: Tokens) -> Tensor:
         """Return ids [rows, tokens], padded by the row's last."""
@@ -274,10 +302,13 @@ class StateRunner:
         padded = [row + row[-1:] * (width - len(row)) for row in rows]
         return torch.tensor(padded, device=self._target.device)
 
-    def _whole(self, rows: Sequence[CutRow]) -> tuple[Tensor, Tokens]:
-        """Return ids [rows, tokens] and the places of rows without a cut."""
-        tokens = lay_out(rows, [Slots(0, 0)] * len(rows), self._target.device).tokens
-        return self._ids([row.ids for row in rows], tokens), tokens
+    def _entering(self, begun: Begun) -> tuple[Tokens, Tensor, RecordedKeyValues]:
+        """Return what enters the first block where rows go on behind what they begin with."""
+        slots = [Slots(begun.slot(row), 0) for row in begun.rows]
+        layout = lay_out(begun.rows, slots, self._target.device)
+        ids = self._ids([row.ids[row.start :] for row in begun.rows], layout.tokens)
+        memory = RecordedKeyValues(layout, begun.rows, begun.shared)
+        return layout.tokens, self.runner.embedded(ids, layout.tokens), memory
 
 
 def _missing(rows: Sequence[CutRow], states: CutStates) -> list[CutRow]:
