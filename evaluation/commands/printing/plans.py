@@ -31,6 +31,7 @@ def plan_json(plan: RunPlan) -> dict[str, Any]:
         "assumed": plan.assumed,
         "controls": plan.controls,
         "cache": plan.cache.to_json(),
+        "build": plan.build,
     }
 
 
@@ -47,6 +48,8 @@ def print_plan(plan: RunPlan) -> None:
         say(f"and {plan.controls} cells of controls, at the points that will be chosen")
     say(plan.estimate.sentence())
     say(plan.estimate.needs(plan.device))
+    if plan.build is not None:
+        say(plan.build)
     say(f"Rate {plan.assumed}. Fits that look at vectors only are not counted.")
     say(f"Cache of the engine resume: {plan.cache.text()}")
 

@@ -31,7 +31,7 @@ from ravel.facts.tables import Tables
 from ravel.terms.partitions import asked_together, share_out
 from ravel.terms.schema import Partition
 
-__all__ = ["BuildPlan", "plan_build", "plan_build_on"]
+__all__ = ["BuildPlan", "plan_build", "plan_build_on", "prompts_of_build"]
 
 T = TypeVar("T")
 
@@ -132,6 +132,12 @@ def plan_build_on(
         probed=probe.prompts,
         probe_seconds=probe.seconds,
     )
+
+
+def prompts_of_build(tables: Tables, config: BuildConfig) -> tuple[int, int]:
+    """Return how many prompts a build asks at least and at most, those gone on with among the latter."""
+    counts = _counts(candidates_of(tables, chosen_attributes(tables, config), config), config)
+    return counts.fewest, counts.most + counts.went_on
 
 
 @dataclass(frozen=True, slots=True)

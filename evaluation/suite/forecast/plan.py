@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,20 @@ from evaluation.config.suite import SuiteBuild, SuiteConfig
 from evaluation.config.target import TargetConfig
 from evaluation.judging.recognition import recognise
 from evaluation.records.run_folder import RunFolder
+from evaluation.suite.forecast.build import prompts_of_build
 from evaluation.suite.forecast.cache import planned_cache, preset_cache
-from evaluation.suite.forecast.cost import TOKENS_OF_A_PAIR, Estimate, PairCounts, control_cells, estimate
+from evaluation.suite.forecast.cost import (
+    TOKENS_OF_A_PAIR,
+    Estimate,
+    PairCounts,
+    control_cells,
+    duration,
+    estimate,
+)
 from evaluation.suite.grid import Cell, check_splits, narrowed, plan_cells, resolve
 from ravel.building import BuildConfig
 from ravel.entity_types import ENTITY_TYPES
+from ravel.facts.sources import BUNDLED, open_tables
 from ravel.instance import Instance
 from ravel.terms.schema import TRAIN_SPLIT
 
@@ -60,6 +69,8 @@ class RunPlan:
     """Where the model is to run."""
     controls: int = 0
     """How many cells of controls there are, at points that are still to be chosen."""
+    build: str | None = None
+    """What building the instance adds, where there is none yet."""
 
 
 def plan_run(config: SuiteConfig, out: Path, target: TargetConfig) -> RunPlan:
@@ -96,8 +107,7 @@ def _shape_of(model: TargetModel) -> ModelShape:
 
 def _plan_unbuilt(config: SuiteConfig, build: SuiteBuild, run: RunFolder, model: TargetModel) -> RunPlan:
     """Plan a suite whose instance is still to be built, with its model at hand."""
-    settings = BuildConfig.from_mapping(build.settings, origin="the suite's build")
-    return _estimated(config, settings, build.entity_type, model, _shape_of(model), run)
+    return _estimated(config, build, model, _shape_of(model), run)
 
 
 def plan_preset(name: str, out: Path, overrides: Mapping[str, Any] | None = None) -> RunPlan:
@@ -109,19 +119,16 @@ def plan_preset(name: str, out: Path, overrides: Mapping[str, Any] | None = None
     """
     preset = preset_named(name)
     build, config = preset.build_config(), preset.suite_config("", overrides)
-    target = _Unloaded(config.model, preset.shape)
-    return _estimated(config, build, preset.entity_type, target, preset.shape, RunFolder(out))
+    source = SuiteBuild(entity_type=preset.entity_type, data=preset.data, settings=build.model_dump())
+    return _estimated(config, source, _Unloaded(config.model, preset.shape), preset.shape, RunFolder(out))
 
 
 def _estimated(
-    config: SuiteConfig,
-    build: BuildConfig,
-    entity_type: str,
-    target: SiteSpace,
-    shape: ModelShape,
-    run: RunFolder,
+    config: SuiteConfig, source: SuiteBuild, target: SiteSpace, shape: ModelShape, run: RunFolder
 ) -> RunPlan:
     """Plan with assumed counts and an assumed rate."""
+    build = BuildConfig.from_mapping(source.settings, origin="the suite's build")
+    entity_type = source.entity_type
     attributes = build.attributes or tuple(a.name for a in ENTITY_TYPES.get(entity_type).attributes)
     planned_on = _Unbuilt(entity_type, attributes, config.model, target.fingerprint, "not built yet")
     resolved = resolve(config, planned_on, target)
@@ -133,9 +140,25 @@ def _estimated(
         f"assumed: {flops / 1e12:g} TFLOP/s sustained on {config.device}, {TOKENS_OF_A_PAIR} tokens a row"
     )
     cache = preset_cache(resolved, build, len(attributes), shape)
-    return _planned(cells, resolved, counts, shape, run, rate, assumed, cache)
+    plan = _planned(cells, resolved, counts, shape, run, rate, assumed, cache)
+    seconds = _TOKENS_OF_A_PROMPT * 2 * shape.parameters / flops
+    return replace(plan, build=_building(source, build, seconds))
 
 
+def _building(source: SuiteBuild, build: BuildConfig, seconds: float) -> str:
+    """Say what a build asks, and takes at so many seconds a prompt."""
+    if source.data != BUNDLED:
+        return "The instance is built first, which is not counted; `ravel build --plan` measures it."
+    fewest, most = prompts_of_build(open_tables(source.data, source.entity_type), build)
+    prompts = f"{most:,}" if fewest == most else f"{fewest:,} to {most:,}"
+    return (
+        f"The instance is built first: {prompts} prompts, at most about {duration(most * seconds)} at that "
+        "rate (`ravel build --plan` measures it)"
+    )
+
+
+_TOKENS_OF_A_PROMPT = 12
+"""Tokens of a prompt and its answer that are run for it alone."""
 _GPU_FLOPS = 1e14
 """Operations a second that a current data-centre GPU sustains in bfloat16, about a third of its peak."""
 _CPU_FLOPS = 1e11

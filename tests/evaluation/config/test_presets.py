@@ -15,11 +15,13 @@ from evaluation.cli import app
 from evaluation.config.preset import MEAN_OVER_ATTRIBUTES, ModelShape, Preset, preset_named, preset_names
 from evaluation.config.suite import SuiteConfig
 from evaluation.report.published import beside_published, published_markdown
+from evaluation.suite.forecast.build import prompts_of_build
 from evaluation.suite.forecast.cost import PairCounts, cell_passes, estimate
 from evaluation.suite.forecast.plan import plan_preset
 from evaluation.suite.grid import Cell
 from ravel.common.errors import SuiteError
 from ravel.entity_types import ENTITY_TYPES
+from ravel.facts.tables import read_bundled
 
 REPRODUCED = {"gemma-2-2b-country", "llama-2-7b-paper", "llama-3-8b-hyperdas-mdas", "gpt2-small-sae-ravel"}
 
@@ -31,6 +33,16 @@ def test_a_preset_can_be_planned_without_its_weights(name: str, tmp_path: Path) 
     assert plan.estimate.seconds > 0
     assert plan.estimate.memory > preset_named(name).shape.parameters
     assert not (tmp_path / "run").exists()
+
+
+def test_a_plan_counts_the_build_where_the_facts_are_here(tmp_path: Path) -> None:
+    preset = preset_named("bundled-city-all")
+    fewest, most = prompts_of_build(read_bundled("city"), preset.build_config())
+    said = plan_preset("bundled-city-all", tmp_path / "run").build
+    assert said is not None
+    assert said.startswith(f"The instance is built first: {fewest:,} to {most:,} prompts, at most about ")
+    elsewhere = plan_preset("gemma-2-2b-country", tmp_path / "run").build
+    assert elsewhere == "The instance is built first, which is not counted; `ravel build --plan` measures it."
 
 
 @pytest.mark.parametrize("name", preset_names())
