@@ -19,6 +19,7 @@ from evaluation.config.target import TargetConfig
 from evaluation.judging.recognition import check_gave_labels, note_to, recognise
 from evaluation.judging.score import ScoreRequest, score_featurizer
 from evaluation.records.headers import read_cell_header
+from evaluation.records.lock import run_lock
 from evaluation.records.measured import INTERCHANGE
 from evaluation.records.run_folder import RunFolder
 from evaluation.records.scores import ScoreRecord
@@ -59,15 +60,22 @@ def build_folder(
 
     Answers are kept in `<out>.partial` until the instance is written: a build that was killed goes on when
     it is started again, and ends in the same bytes. Raises SuiteError for a bad source, model, config or
-    folder, and where the model knows too little; the folder is checked before the model is asked anything.
+    folder, where the model knows too little, and where another process builds there; the folder is checked
+    before the model is asked anything.
     """
     tables = open_tables(data, entity_type)
     if not kept_folder(out).is_dir():
         check_new_folder(out)
-    progress(Counted("model", 0, 1))
-    answerer = EngineAnswerer(target.open())
-    progress(Counted("model", 1, 1))
-    return build_into(out, tables, answerer, config, progress)
+    kept = kept_folder(out)
+    try:
+        with run_lock(kept):
+            progress(Counted("model", 0, 1))
+            answerer = EngineAnswerer(target.open())
+            progress(Counted("model", 1, 1))
+            return build_into(out, tables, answerer, config, progress)
+    finally:
+        if kept.is_dir() and not any(kept.iterdir()):
+            remove_folder(kept)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ import ravel.instance.instance
 from das.engine import DirectEngine, EngineAnswerer
 from das.engine.base.protocol import Engine
 from das.models.load import load_target
+from evaluation.records.lock import run_lock
 from evaluation.records.run_folder import RunFolder
 from evaluation.suite.execution.build_in_run import build_in_run
 from ravel.asking.kept_answers import KeptAnswers, kept_folder
@@ -176,3 +177,32 @@ def test_a_run_that_was_killed_in_its_build_takes_the_answers_up_and_leaves_none
 
 def _interrupted(*given: Any) -> None:
     raise KeyboardInterrupt
+
+
+def test_two_builds_into_one_folder_are_refused_and_the_lock_leaves_nothing(
+    world: World, tmp_path: Path
+) -> None:
+    out = tmp_path / "instance"
+    build = (
+        "build",
+        "--model",
+        world.model,
+        "--entity-type",
+        "invented_person",
+        "--data",
+        world.data,
+        "--out",
+        out,
+    )
+    with run_lock(kept_folder(out)):
+        refused = command(*build)
+    assert refused.exit_code == 2
+    assert f"to be alone in {kept_folder(out)}" in " ".join(refused.output.split())
+    assert not out.exists()
+    assert not kept_folder(out).exists()
+    settings = tmp_path / "build.yaml"
+    settings.write_text(CONFIG.to_yaml())
+    done = command(*build, "--config", settings)
+    assert done.exit_code == 0, done.output
+    assert (out / "manifest.json").is_file()
+    assert not kept_folder(out).exists()
