@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,7 +10,7 @@ import typer
 
 from evaluation import api
 from evaluation.commands.flags import command, one_of
-from evaluation.commands.printing import Result, say
+from evaluation.commands.printing import Result, print_table, say
 from evaluation.report.tables import RENDERERS, render
 from ravel.terms.schema import Partition
 
@@ -22,12 +23,19 @@ RunPaths = Annotated[
 PartitionName = Annotated[str, typer.Option("--partition", help="test, or val.")]
 _PARTITIONS: tuple[Literal["test"], Literal["val"]] = ("test", "val")
 _ALL = "all"
+_TEXT = "text"
 
 
 @command
 def table(
     run_paths: RunPaths,
-    style: Annotated[str, typer.Option("--format", help="markdown, latex, csv or html.")] = "markdown",
+    style: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            help="text, markdown, latex, csv or html. By default text on a terminal, and markdown elsewhere.",
+        ),
+    ] = None,
     name: Annotated[
         str,
         typer.Option(
@@ -43,11 +51,18 @@ def table(
 
     Example: ravel table city-run --format latex > table.tex
     """
-
-    one_of("table format", style, RENDERERS)
+    style = style or (_TEXT if sys.stdout.isatty() else "markdown")
+    one_of("table format", style, (_TEXT, *RENDERERS))
     kept: Partition = one_of("partition", partition, _PARTITIONS)
     made = api.table(run_paths, name, kept)
-    return Result(made.to_json(), lambda: typer.echo(render(made, style), nl=False))
+
+    def text() -> None:
+        if style == _TEXT:
+            print_table(made)
+        else:
+            typer.echo(render(made, style), nl=False)
+
+    return Result(made.to_json(), text)
 
 
 @command

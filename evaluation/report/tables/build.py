@@ -237,10 +237,10 @@ def _table(
         columns=tuple(columns),
         rows=tuple(rows),
         notes=(
+            *mark_notes(rows, track, compared=any(c.partition == partition for c in comparisons or ())),
             *notes,
             *run_notes(chosen.points, averages, partition, track),
             *floor_note({record.method for record in averages}, track),
-            *mark_notes(rows, track, compared=any(c.partition == partition for c in comparisons or ())),
             *refusal_notes(chosen.refusals),
         ),
         unit=track.unit,

@@ -12,6 +12,7 @@ from evaluation.records.scores import Interval, is_control
 
 __all__ = [
     "BELOW",
+    "BEST",
     "DIFFERS",
     "FEWER",
     "TIED",
@@ -25,9 +26,9 @@ __all__ = [
     "shared_counts",
 ]
 
-BELOW, TIED, DIFFERS, FEWER = "†", "=", "‡", "§"
-"""Marks: worse than doing nothing; not different from the best; different from the baseline; a mean over
-fewer parts."""
+BEST, BELOW, TIED, DIFFERS, FEWER = "*", "†", "=", "‡", "§"
+"""Marks: the best of its column, where nothing can be bold; beyond what doing nothing scores; not different
+from the best; different from the baseline; a mean over fewer parts."""
 
 Relation = Literal["best", "tied", "differs"]
 
@@ -45,6 +46,8 @@ class Comparison:
     """The other row's method; empty for the row itself."""
     difference: float = 0.0
     """The row minus the other one, on the same pairs."""
+    interval: Interval | None = None
+    """95 % interval of the difference; None for the row itself."""
 
     @property
     def differs(self) -> bool:
@@ -65,7 +68,7 @@ class TableCell:
     best: bool = False
     """The highest of its column among rows that are no floors and lack no part."""
     below_no_op: bool = False
-    """Worse than what doing nothing scores."""
+    """Its number is worse than what doing nothing scores; `vs_no_op` says whether that is shown."""
     fewer: bool = False
     """A mean over fewer parts than other rows have, so that it can't be the best."""
     vs_best: Comparison | None = None
