@@ -42,19 +42,26 @@ def table(
             "--table",
             help="main: the average over attributes; attributes: each of them; kinds: by source kind; "
             "balanced: class-balanced scores; dependence: isolate where values stay and where they change; "
-            "controls: controls against their floors; types: entity types, each from a run of its own.",
+            "controls: controls against their floors; types: entity types, models: models, each from a run "
+            "of its own.",
         ),
     ] = "main",
     partition: PartitionName = "test",
+    model_label: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model-label", help="What the model is called; of several runs once for each, in order."
+        ),
+    ] = None,
 ) -> Result:
-    """Print a table of a run, or of several runs with an entity type each.
+    """Print a table of a run, or of several runs with an entity type or a model each.
 
     Example: ravel table city-run --format latex > table.tex
     """
     style = style or (_TEXT if sys.stdout.isatty() else "markdown")
     one_of("table format", style, (_TEXT, *RENDERERS))
     kept: Partition = one_of("partition", partition, _PARTITIONS)
-    made = api.table(run_paths, name, kept)
+    made = api.table(run_paths, name, kept, model_label or ())
 
     def text() -> None:
         if style == _TEXT:

@@ -20,6 +20,7 @@ __all__ = [
     "InstanceFolder",
     "MergeAdapter",
     "Model",
+    "ModelLabel",
     "PartitionName",
     "Seed",
     "Split",
@@ -33,6 +34,10 @@ Model = Annotated[
         help="Hub id, folder, GGUF file, a name of `ravel model fetch`, or 'bundled'. "
         "By default the model the instance was built for.",
     ),
+]
+ModelLabel = Annotated[
+    str | None,
+    typer.Option("--model-label", help="What tables and pages call the model; by default its name."),
 ]
 Dtype = Annotated[str, typer.Option("--dtype", help="float32, bfloat16 or float16.")]
 Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, ..., or auto for several.")]

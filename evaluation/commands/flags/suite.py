@@ -15,6 +15,7 @@ from evaluation.commands.flags.shared import (
     CacheFolder,
     CacheMemory,
     MergeAdapter,
+    ModelLabel,
     TrustRemoteCode,
 )
 from evaluation.commands.flags.target import quiet_transformers
@@ -62,6 +63,7 @@ class SuiteFlags:
     ] = None
     cache_memory: CacheMemory = None
     cache_folder: CacheFolder = None
+    model_label: ModelLabel = None
     adapter: Adapter = None
     merge_adapter: MergeAdapter = False
     trust_remote_code: TrustRemoteCode = False

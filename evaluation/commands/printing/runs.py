@@ -13,6 +13,7 @@ from evaluation.commands.printing.tables import print_table
 from evaluation.commands.printing.text import print_notes
 from evaluation.records.control_checks import control_summary
 from evaluation.records.run_folder import RunFolder
+from evaluation.report.common.shown_models import called
 from evaluation.report.tables import main_table
 from ravel.common.sizes import peak_bytes
 
@@ -32,9 +33,10 @@ def print_run(summary: RunSummary) -> None:
 
     track = summary.config.track.name
     print_notes([headline(summary.scores, summary.averages, summary.comparisons, track), ""])
-    main = main_table(
-        summary.scores, summary.averages, comparisons=summary.comparisons, refusals=summary.refusals
-    )
+    label = summary.config.model_label
+    scores, averages = called(summary.scores, label), called(summary.averages, label)
+    comparisons = called(summary.comparisons, label)
+    main = main_table(scores, averages, comparisons=comparisons, refusals=summary.refusals)
     print_table(main)
     print_comparisons(main)
     for sentence in control_summary(summary.controls):

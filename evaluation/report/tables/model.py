@@ -18,6 +18,7 @@ __all__ = [
     "TIED",
     "Column",
     "Comparison",
+    "Place",
     "Relation",
     "Row",
     "Table",
@@ -100,6 +101,20 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where a row's numbers come from, for files that programs read; of several chosen points all of them."""
+
+    model: str = ""
+    """The target model."""
+    sites: tuple[str, ...] = ()
+    """The sites that were chosen."""
+    sizes: tuple[int, ...] = ()
+    """How many coordinates are swapped there."""
+    seeds: tuple[int, ...] = ()
+    """The seeds of the fits."""
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
     """A row of numbers."""
 
@@ -113,6 +128,8 @@ class Row:
     """True for methods that learn nothing of the attribute."""
     cells: tuple[TableCell, ...]
     """One per column."""
+    place: Place = Place()
+    """Model, sites, sizes and seeds, each by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +152,12 @@ class Table:
     """What is counted in the row of counts."""
 
     def to_json(self) -> dict[str, Any]:
-        """Return the table as plain values, without its unit; of comparisons their relation and p-value."""
+        """Return the table as plain values, without its unit and the places of rows; of comparisons their
+        relation and p-value."""
         plain = asdict(self)
         del plain["unit"]
+        for row in plain["rows"]:
+            del row["place"]
         for cell in (cell for row in plain["rows"] for cell in row["cells"]):
             for name in ("vs_best", "vs_no_op"):
                 if cell[name] is not None:
