@@ -141,7 +141,7 @@ def test_a_model_is_called_by_its_label_everywhere(run: RunFolder, tmp_path: Pat
     assert "B_ours" in ravel("table", run.path, *LABEL_B, "--format", "csv").stdout
     page = tmp_path / "page.html"
     ravel("report", run.path, "--out", page, *LABEL_B)
-    assert "B_ours</title>" in page.read_text(encoding="utf-8")
+    assert "city · B_ours" in page.read_text(encoding="utf-8")
 
 
 def test_a_local_model_is_called_by_its_folder(run: RunFolder, tmp_path: Path) -> None:
