@@ -10,20 +10,24 @@ import typer
 
 from evaluation import api
 from evaluation.commands.flags import command, one_of
+from evaluation.commands.flags.names import choices
 from evaluation.commands.printing import Result, print_table, say
 from evaluation.report.tables import RENDERERS, render
 from ravel.terms.schema import Partition
 
 __all__ = ["plot", "table"]
 
+_TEXT = "text"
+_TABLE_NAMES = ("main", "attributes", "kinds", "balanced", "dependence", "controls", "types", "models")
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="Folder written by ravel run or ravel demo.")]
 RunPaths = Annotated[
     list[Path], typer.Argument(metavar="RUN...", help="Folders written by ravel run or ravel demo.")
 ]
-PartitionName = Annotated[str, typer.Option("--partition", help="test, or val.")]
+PartitionName = Annotated[
+    str, typer.Option("--partition", help="Which pairs count.", **choices("test", "val"))
+]
 _PARTITIONS: tuple[Literal["test"], Literal["val"]] = ("test", "val")
 _ALL = "all"
-_TEXT = "text"
 
 
 @command
@@ -33,7 +37,8 @@ def table(
         str | None,
         typer.Option(
             "--format",
-            help="text, markdown, latex, csv or html. By default text on a terminal, and markdown elsewhere.",
+            help="By default text on a terminal, and markdown elsewhere.",
+            **choices(_TEXT, *RENDERERS),
         ),
     ] = None,
     name: Annotated[
@@ -44,6 +49,7 @@ def table(
             "balanced: class-balanced scores; dependence: isolate where values stay and where they change; "
             "controls: controls against their floors; types: entity types, models: models, each from a run "
             "of its own.",
+            **choices(*_TABLE_NAMES),
         ),
     ] = "main",
     partition: PartitionName = "test",

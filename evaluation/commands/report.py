@@ -9,7 +9,9 @@ import typer
 
 from evaluation import api
 from evaluation.commands.flags import command
-from evaluation.commands.flags.shared import ModelLabel
+from evaluation.commands.flags.of_model import (
+    ModelLabel,
+)
 from evaluation.commands.printing import Result, say
 from ravel.common.io import write_text
 
