@@ -88,7 +88,6 @@ def _permission_paragraph(error: PermissionError) -> str:
 app = typer.Typer(
     cls=_Suite,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 
@@ -118,27 +117,29 @@ def _root(
     context.with_resource(plugins_named(plugin or []))
 
 
-app.command()(demo)
-app.add_typer(data.app, name="data")
-app.add_typer(model.app, name="model")
-app.command()(build)
-app.command()(fit)
-app.command()(score)
-app.command()(diagnose)
-app.command()(run)
-app.command()(table)
-app.command()(plot)
-app.command()(report)
-app.command()(card)
-app.command()(verify)
-app.command()(export)
-app.command("import")(import_featurizer)
-app.command()(submit)
-app.command("score-submission")(score_submission)
-app.command()(push)
-app.command()(pull)
-app.add_typer(planted.app, name="planted")
-app.add_typer(listing.app, name="list")
+_WAY, _RESULTS, _OTHERS, _MORE = "From facts to a table", "What came of it", "With others", "To look up"
+
+app.command(rich_help_panel=_WAY)(demo)
+app.command(rich_help_panel=_WAY)(run)
+app.command(rich_help_panel=_WAY)(build)
+app.command(rich_help_panel=_WAY)(fit)
+app.command(rich_help_panel=_WAY)(score)
+app.add_typer(data.app, name="data", rich_help_panel=_WAY)
+app.add_typer(model.app, name="model", rich_help_panel=_WAY)
+app.command(rich_help_panel=_RESULTS)(table)
+app.command(rich_help_panel=_RESULTS)(report)
+app.command(rich_help_panel=_RESULTS)(plot)
+app.command(rich_help_panel=_RESULTS)(diagnose)
+app.command(rich_help_panel=_RESULTS)(card)
+app.command(rich_help_panel=_RESULTS)(verify)
+app.command(rich_help_panel=_OTHERS)(export)
+app.command("import", rich_help_panel=_OTHERS)(import_featurizer)
+app.command(rich_help_panel=_OTHERS)(submit)
+app.command("score-submission", rich_help_panel=_OTHERS)(score_submission)
+app.command(rich_help_panel=_OTHERS)(push)
+app.command(rich_help_panel=_OTHERS)(pull)
+app.add_typer(listing.app, name="list", rich_help_panel=_MORE)
+app.add_typer(planted.app, name="planted", rich_help_panel=_MORE)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

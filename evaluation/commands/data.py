@@ -9,6 +9,7 @@ import typer
 
 from evaluation import api
 from evaluation.commands.flags import Data, command, one_of
+from evaluation.commands.flags.names import choices
 from evaluation.commands.printing import Result, say
 from evaluation.commands.printing.facts import print_type, print_types
 from ravel.facts.overview import TABLE_FORMATS
@@ -78,7 +79,9 @@ def import_release(
 def export(
     name: TypeName,
     out: Out,
-    style: Annotated[str, typer.Option("--format", help="release or jsonl.")] = "release",
+    style: Annotated[
+        str, typer.Option("--format", help="Of the files.", **choices(*TABLE_FORMATS))
+    ] = "release",
     data: Data = BUNDLED,
 ) -> Result:
     """Write a type's data as the five JSON files of the official release, or in our layout.

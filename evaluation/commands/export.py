@@ -11,6 +11,7 @@ import typer
 
 from evaluation import api
 from evaluation.commands.flags import LoadFlags, command, one_of
+from evaluation.commands.flags.names import choices
 from evaluation.commands.printing import Result, say
 from evaluation.exchange.formats import EXPORT_FORMATS, SAEBENCH
 from ravel.terms.schema import GENERALISATIONS
@@ -25,14 +26,14 @@ def export(
         Path,
         typer.Argument(metavar="PATH", help="A featurizer's folder or a run's cell; for saebench a run."),
     ],
-    style: Annotated[str, typer.Option("--format", help="pyvene, mib or saebench.")],
+    style: Annotated[str, typer.Option("--format", help="Whose files.", **choices(*EXPORT_FORMATS))],
     out: Annotated[Path, typer.Option("--out", help="A new folder.")],
     model: Annotated[
         str | None,
         typer.Option("--model", help="Hub id, folder, or 'bundled'. By default the featurizer's own."),
     ] = None,
     split: Annotated[
-        str, typer.Option("--split", help="saebench: context, entity or entity_context.")
+        str, typer.Option("--split", help="saebench: what is held out.", **choices(*GENERALISATIONS))
     ] = "context",
     allow_foreign: Annotated[
         bool, typer.Option("--allow-foreign", help="Export for another model than it was made with.")

@@ -10,7 +10,9 @@ import typer
 
 from evaluation import api
 from evaluation.commands.flags import InstanceFolder, Model, Seed, TargetFlags, command
+from evaluation.commands.flags.shared import Assignments
 from evaluation.commands.printing import Result, keeping, say, shown_progress
+from ravel.common.assignments import assigned
 
 __all__ = ["fit"]
 
@@ -26,6 +28,7 @@ def fit(
     dim: Annotated[int | None, typer.Option("--dim", help="Number of coordinates.")] = None,
     model: Model = None,
     config: Annotated[Path | None, typer.Option("--config", help="YAML with settings of the method.")] = None,
+    assignments: Assignments = None,
     seed: Seed = 0,
     target: TargetFlags,
 ) -> Result:
@@ -34,8 +37,10 @@ def fit(
     Example: ravel fit mdas --instance I --attribute Country --site block_output.2@entity_last --dim 8 --out F
     """
     settings = {}
-    if config is not None:
-        settings = api.METHODS.get(method).config_class.from_file(config).model_dump(mode="json")
+    if config is not None or assignments:
+        kind = api.METHODS.get(method).config_class
+        given = kind() if config is None else kind.from_file(config)
+        settings = assigned(given, assignments or (), origin="--set").model_dump(mode="json")
     request = api.FitRequest(method, settings, attribute, site, dim, seed)
     kept = f"Checkpoints are kept in {api.unfinished_fit(out)}; the same command goes on from there."
     config_of_target = target.config(model, named_in=instance)

@@ -11,6 +11,7 @@ import typer
 
 from evaluation import api
 from evaluation.commands.flags import InstanceFolder, LoadFlags, Model, command, one_of
+from evaluation.commands.flags.names import choices
 from evaluation.commands.printing import Result, say
 from evaluation.exchange.formats import IMPORT_FORMATS
 from ravel.common.errors import SuiteError
@@ -31,7 +32,10 @@ class FormatFlags:
         int | None, typer.Option("--dim", help="Take the first so many columns of a rotation only.")
     ] = None
     orientation: Annotated[
-        str, typer.Option("--orientation", help="ravel-reference: rows, columns or auto.")
+        str,
+        typer.Option(
+            "--orientation", help="ravel-reference: how its matrix lies.", **choices(*_ORIENTATIONS)
+        ),
     ] = "auto"
     latents: Annotated[
         str | None, typer.Option("--latents", help="saelens: latents to swap, such as 3,17,200.")
@@ -52,7 +56,7 @@ class FormatFlags:
 def import_featurizer(
     *,
     path: Annotated[Path, typer.Argument(metavar="PATH", help="A file or folder of another tool.")],
-    style: Annotated[str, typer.Option("--format", help="pyvene, ravel-reference, loreft, mib or saelens.")],
+    style: Annotated[str, typer.Option("--format", help="Whose file.", **choices(*IMPORT_FORMATS))],
     instance: InstanceFolder,
     site: Annotated[str, typer.Option("--site", help="Such as block_output.2@entity_last.")],
     attribute: Annotated[str, typer.Option("--attribute", help="The target attribute it was made for.")],

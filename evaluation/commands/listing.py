@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Annotated, Any
 
 import typer
 
 from evaluation import api
-from evaluation.commands.flags import command
-from evaluation.commands.printing import Result, print_rows
+from evaluation.commands.flags import command, one_of
+from evaluation.commands.printing import Result, print_rows, say
 
 __all__ = ["app"]
 
@@ -17,26 +18,27 @@ app = typer.Typer(
 )
 
 
-@app.command()
-@command
-def methods() -> Result:
-    """List the methods, with what each needs and its settings.
-
-    Example: ravel list methods
-    """
-    columns = {"method": "name", "summary": "summary", "learns from": "learns_from", "settings": "settings"}
-    return _listed(api.list_methods(), columns)
+_Name = Annotated[str | None, typer.Argument(metavar="[NAME]", help="Show all that is known of this one.")]
 
 
 @app.command()
 @command
-def tracks() -> Result:
-    """List the tracks: what can be asked of a featurizer, with what is measured and by what is chosen.
+def methods(name: _Name = None) -> Result:
+    """List the methods; with a name, what it needs, what it learns from and its settings.
 
-    Example: ravel list tracks
+    Example: ravel list methods mdas
     """
-    columns = {name: name for name in ("summary", "measures", "criterion", "references", "settings")}
-    return _listed(api.list_tracks(), {"track": "name", **columns})
+    return _listed("method", api.list_methods(), name)
+
+
+@app.command()
+@command
+def tracks(name: _Name = None) -> Result:
+    """List the tracks: what can be asked of a featurizer; with a name, what it measures and chooses by.
+
+    Example: ravel list tracks interchange
+    """
+    return _listed("track", api.list_tracks(), name)
 
 
 @app.command()
@@ -46,50 +48,68 @@ def models() -> Result:
 
     Example: ravel list models
     """
-    return _listed(api.list_models(), {"family": "name", "model types": "model_types"})
+    rows = api.list_models()
+    headers = ["family", "model types"]
+    return Result(rows, lambda: print_rows(headers, [[r["name"], _text(r["model_types"])] for r in rows]))
 
 
 @app.command("entity-types")
 @command
-def entity_types() -> Result:
-    """List the entity types.
+def entity_types(name: _Name = None) -> Result:
+    """List the entity types; with a name, its attributes.
 
-    Example: ravel list entity-types
+    Example: ravel list entity-types city
     """
-    columns = {"type": "name", "description": "description", "attributes": "attributes"}
-    rows = [{name: row[name] for name in columns.values()} for row in api.list_entity_types()]
-    return _listed(rows, columns)
+    keys = ("name", "description", "attributes")
+    rows = [{key: row[key] for key in keys} for row in api.list_entity_types()]
+    return _listed("entity type", rows, name, summary="description")
 
 
 @app.command()
 @command
-def controls() -> Result:
-    """List the controls that must fail, with what each takes away and where its floor lies.
+def controls(name: _Name = None) -> Result:
+    """List the controls that must fail; with a name, where its floors lie.
 
-    Example: ravel list controls
+    Example: ravel list controls labels_shuffled
     """
-    return _listed(api.list_controls(), {"control": "name", "summary": "summary", "floors": "floors"})
+    return _listed("control", api.list_controls(), name)
 
 
 @app.command()
 @command
-def presets() -> Result:
-    """List the presets: suites with a name, and what they reproduce.
+def presets(name: _Name = None) -> Result:
+    """List the presets: suites with a name; with a name, its model and what it reproduces.
 
-    Example: ravel list presets
+    Example: ravel list presets llama-2-7b-paper
     """
-    columns = {"preset": "name", "summary": "summary", "model": "model", "published figures": "published"}
-    return _listed(api.list_presets(), columns)
+    return _listed("preset", api.list_presets(), name)
 
 
-def _listed(rows: list[dict[str, Any]], columns: dict[str, str]) -> Result:
-    cells = [[_text(row[key]) for key in columns.values()] for row in rows]
-    return Result(rows, lambda: print_rows(list(columns), cells))
+def _listed(kind: str, rows: list[dict[str, Any]], name: str | None, *, summary: str = "summary") -> Result:
+    """Return the listing of all, a line each, or all that is known of one."""
+    if name is None:
+        lines = [[row["name"], row[summary]] for row in rows]
+        return Result(rows, lambda: print_rows([kind, summary], lines))
+    found = next(row for row in rows if row["name"] == one_of(kind, name, [row["name"] for row in rows]))
+    return Result(found, lambda: say("\n".join(_described(found))))
+
+
+def _described(row: dict[str, Any]) -> Iterator[str]:
+    """Yield a line per value; a mapping has one per entry."""
+    for key, value in row.items():
+        label = key.replace("_", " ")
+        if isinstance(value, dict) and value:
+            yield f"{label}:"
+            yield from (f"  {name}: {_text(part)}" for name, part in value.items())
+        else:
+            yield f"{label}: {_text(value)}"
 
 
 def _text(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key}={_text(part)}" for key, part in value.items()) or "none"
-    if isinstance(value, list):
+    if isinstance(value, (list, tuple)):
         return ", ".join(map(str, value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return "none" if value is None else str(value)

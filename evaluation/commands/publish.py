@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,17 +10,22 @@ import typer
 
 from evaluation import api
 from evaluation.commands.flags import command, one_of
-from evaluation.commands.printing import Result, say
+from evaluation.commands.flags.names import choices
+from evaluation.commands.printing import Result, print_table, say
 from evaluation.report.tables import RENDERERS, render
 from ravel.terms.schema import Partition
 
 __all__ = ["plot", "table"]
 
+_TEXT = "text"
+_TABLE_NAMES = ("main", "attributes", "kinds", "balanced", "dependence", "controls", "types", "models")
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="Folder written by ravel run or ravel demo.")]
 RunPaths = Annotated[
     list[Path], typer.Argument(metavar="RUN...", help="Folders written by ravel run or ravel demo.")
 ]
-PartitionName = Annotated[str, typer.Option("--partition", help="test, or val.")]
+PartitionName = Annotated[
+    str, typer.Option("--partition", help="Which pairs count.", **choices("test", "val"))
+]
 _PARTITIONS: tuple[Literal["test"], Literal["val"]] = ("test", "val")
 _ALL = "all"
 
@@ -27,27 +33,49 @@ _ALL = "all"
 @command
 def table(
     run_paths: RunPaths,
-    style: Annotated[str, typer.Option("--format", help="markdown, latex, csv or html.")] = "markdown",
+    style: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            help="By default text on a terminal, and markdown elsewhere.",
+            **choices(_TEXT, *RENDERERS),
+        ),
+    ] = None,
     name: Annotated[
         str,
         typer.Option(
             "--table",
             help="main: the average over attributes; attributes: each of them; kinds: by source kind; "
             "balanced: class-balanced scores; dependence: isolate where values stay and where they change; "
-            "controls: controls against their floors; types: entity types, each from a run of its own.",
+            "controls: controls against their floors; types: entity types, models: models, each from a run "
+            "of its own.",
+            **choices(*_TABLE_NAMES),
         ),
     ] = "main",
     partition: PartitionName = "test",
+    model_label: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model-label", help="What the model is called; of several runs once for each, in order."
+        ),
+    ] = None,
 ) -> Result:
-    """Print a table of a run, or of several runs with an entity type each.
+    """Print a table of a run, or of several runs with an entity type or a model each.
 
     Example: ravel table city-run --format latex > table.tex
     """
-
-    one_of("table format", style, RENDERERS)
+    style = style or (_TEXT if sys.stdout.isatty() else "markdown")
+    one_of("table format", style, (_TEXT, *RENDERERS))
     kept: Partition = one_of("partition", partition, _PARTITIONS)
-    made = api.table(run_paths, name, kept)
-    return Result(made.to_json(), lambda: typer.echo(render(made, style), nl=False))
+    made = api.table(run_paths, name, kept, model_label or ())
+
+    def text() -> None:
+        if style == _TEXT:
+            print_table(made)
+        else:
+            typer.echo(render(made, style), nl=False)
+
+    return Result(made.to_json(), text)
 
 
 @command

@@ -9,6 +9,9 @@ import typer
 
 from evaluation import api
 from evaluation.commands.flags import command
+from evaluation.commands.flags.of_model import (
+    ModelLabel,
+)
 from evaluation.commands.printing import Result, say
 from ravel.common.io import write_text
 
@@ -23,12 +26,13 @@ def report(
     out: Annotated[
         Path | None, typer.Option("--out", help="File; by default report.html in the run's folder.")
     ] = None,
+    model_label: ModelLabel = None,
 ) -> Result:
     """Write one self-contained HTML page of a run: table, plots, single pairs, configuration.
 
     Example: ravel report city-run
     """
-    path = str(api.report(run_path, out=out))
+    path = str(api.report(run_path, out=out, model_label=model_label))
     return Result(path, lambda: say(path))
 
 

@@ -67,7 +67,8 @@ def run(
             todo="leave --resume out to begin one",
         )
     if plan and preset is not None and instance is None:
-        return _planned(api.plan_preset(preset, folder, settings.overrides()))
+        changed = settings.config(_config_of(suite, preset, instance)).model_dump(mode="json")
+        return _planned(api.plan_preset(preset, folder, changed))
     config = settings.config(_config_of(suite, preset, instance))
     target = settings.target(config)
     if plan:

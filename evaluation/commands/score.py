@@ -17,6 +17,7 @@ from evaluation.commands.flags import (
     command,
     one_of,
 )
+from evaluation.commands.flags.names import EXPERT, choices
 from evaluation.commands.printing import Result, keeping, shown_progress
 from evaluation.commands.printing.scores import print_scores
 from evaluation.scoring.interchange.metrics import Rounding
@@ -42,23 +43,41 @@ def score(
     ] = None,
     model: Model = None,
     label_tokens: Annotated[
-        int, typer.Option("--label-tokens", min=1, help="How many of an answer's first tokens are compared.")
+        int,
+        typer.Option(
+            "--label-tokens",
+            min=1,
+            help="How many of an answer's first tokens are compared.",
+            rich_help_panel=EXPERT,
+        ),
     ] = 3,
     tolerance: Annotated[
         bool,
         typer.Option(
-            "--tolerance/--no-tolerance", help="Whether an answer that is close counts, as for latitudes."
+            "--tolerance/--no-tolerance",
+            help="Whether an answer that is close counts, as for latitudes.",
+            rich_help_panel=EXPERT,
         ),
     ] = True,
     rounding: Annotated[
-        str, typer.Option("--rounding", help="none, or reference: as the paper's code.")
+        str,
+        typer.Option(
+            "--rounding",
+            help="reference: as the paper's code.",
+            rich_help_panel=EXPERT,
+            **choices(*_ROUNDINGS),
+        ),
     ] = "none",
     seed: Annotated[  # scores drew resamples once, and scripts may still name their seed
         int, typer.Option("--seed", hidden=True, help="Read and not used: no score draws anything.")
     ] = 0,
     allow_foreign: Annotated[
         bool,
-        typer.Option("--allow-foreign", help="Score with another model or instance than it was made with."),
+        typer.Option(
+            "--allow-foreign",
+            help="Score with another model or instance than it was made with.",
+            rich_help_panel=EXPERT,
+        ),
     ] = False,
     target: TargetFlags,
 ) -> Result:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import Field, PositiveInt, field_validator, model_validator
 from typing_extensions import Self
@@ -26,7 +26,7 @@ GROWING = ("methods", "attributes", "sites", "sizes", "seeds", "generalisations"
 """Settings to which a later config of the same run may add entries: that adds cells and changes none."""
 FREE = (
     *("instance", "model", "device", "batch_tokens", "cache_memory", "cache_folder", "fit_together"),
-    *("adapter", "merge_adapter"),
+    *("adapter", "merge_adapter", "model_label"),
     *("controls", "control_methods", "build", "execution"),
 )
 """Settings that may change when a run is continued: instance and model, with its adapter, are compared by
@@ -83,7 +83,9 @@ class InstanceSettings(Config):
 class SuiteConfig(TargetSettings, InstanceSettings):
     """The grid of methods, attributes, sites, sizes and seeds that `ravel run` works through."""
 
-    written_if_set = ("keep_sites", "track")
+    written_if_set: ClassVar[tuple[str, ...]] = ("keep_sites", "track", "model_label")
+    model_label: str | None = None
+    """What tables and pages call the model; None for its name or, of a local path, the last part of it."""
     fit_together: PositiveInt = 8
     """How many trainings at one site go on side by side; it changes the time, and on a CPU no bit of what
     comes out."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import PositiveInt
 
@@ -20,7 +20,7 @@ __all__ = ["TargetConfig", "TargetSettings"]
 class TargetSettings(Config):
     """What is said of a target model wherever one runs, in a suite too."""
 
-    written_if_set = ("adapter", "merge_adapter")
+    written_if_set: ClassVar[tuple[str, ...]] = ("adapter", "merge_adapter")
     model: str = "bundled"
     """Target model: a hub id, a folder, a GGUF file, a name of `ravel model fetch`, or `bundled`."""
     dtype: str = "float32"

@@ -3,6 +3,8 @@ nothing."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
@@ -30,17 +32,20 @@ from ravel.terms.schema import Partition
 __all__ = ["RunRecords"]
 
 Case = TypeVar("Case", bound=JudgedCase)
+OfModel = TypeVar("OfModel", ScoreRecord, AverageRecord, ComparisonRecord)
 
 
 class RunRecords:
-    """The records of a run; each file is read when it is first asked for, and then kept.
+    """The records of a run; each file is read when it is first asked for, and then kept. `model_name` says
+    what its model is called where that is not what the files say.
 
     Every property raises SuiteError for a file that does not fit, naming it.
     """
 
-    def __init__(self, folder: RunFolder) -> None:
+    def __init__(self, folder: RunFolder, model_name: Callable[[str], str] | None = None) -> None:
         self.folder = folder
         """Where they lie."""
+        self._model_name = model_name
 
     @classmethod
     def open(cls, path: Path) -> RunRecords:
@@ -63,7 +68,12 @@ class RunRecords:
     @cached_property
     def scores(self) -> list[ScoreRecord]:
         """All of `scores.jsonl`."""
-        return read_scores(self.folder.scores)
+        return self._named(read_scores(self.folder.scores))
+
+    def _named(self, records: list[OfModel]) -> list[OfModel]:
+        if self._model_name is None:
+            return records
+        return [replace(record, model=self._model_name(record.model)) for record in records]
 
     @property
     def track(self) -> str:
@@ -73,12 +83,13 @@ class RunRecords:
     @cached_property
     def averages(self) -> list[AverageRecord] | None:
         """All of `averages.jsonl`; None where there is none."""
-        return read_averages(self.folder.averages) if self.folder.averages.is_file() else None
+        return self._named(read_averages(self.folder.averages)) if self.folder.averages.is_file() else None
 
     @cached_property
     def comparisons(self) -> list[ComparisonRecord]:
         """All of `comparisons.jsonl`; empty where there is none."""
-        return read_comparisons(self.folder.comparisons) if self.folder.comparisons.is_file() else []
+        known = read_comparisons(self.folder.comparisons) if self.folder.comparisons.is_file() else []
+        return self._named(known)
 
     @cached_property
     def refusals(self) -> list[Refusal]:

@@ -13,6 +13,7 @@ from evaluation.records.run_folder import RunFolder
 from evaluation.records.run_records import RunRecords
 from evaluation.records.scores import Outcome, ScoreRecord
 from evaluation.report.angles import angle_records, read_parts
+from evaluation.report.common.shown_models import shown_records
 from evaluation.report.plots import PLOTS, PlotInputs, TrainingLog, write_plots
 from evaluation.report.tables import write_tables
 from evaluation.report.tables.means import averages_without_outcomes
@@ -43,7 +44,7 @@ def publish_tables(run: RunFolder) -> list[Path]:
     """
     records = RunRecords(run)
     derived = write_derived(records, TRACKS.get(records.track))
-    return write_tables(tables_of_run(records, derived), run.tables)
+    return write_tables(tables_of_run(shown_records(run), derived), run.tables)
 
 
 def publish_plots(
@@ -84,7 +85,7 @@ def draw_run(run_path: Path, out: Path | None = None, names: Sequence[str] | Non
 
 def plot_inputs(run: RunFolder, names: Sequence[str] | None = None) -> PlotInputs:
     """Read from a run what the figures of these names (by default all) are drawn from."""
-    records = RunRecords(run)
+    records = shown_records(run)
     track = TRACKS.get(records.track)
     wanted = set(track.plots if names is None else names) & set(track.plots)
     chosen = records.chosen()

@@ -105,10 +105,16 @@ def warnings_of(
     nothing does."""
     found = []
     low = {name: share for name, share in accuracies.items() if share is not None and share < SOUND_ACCURACY}
+    empty = _empty(accuracies, pairs)
     if accuracy is not None and accuracy < SOUND_ACCURACY:
-        found.append(f"the model knows little of this: {_little(accuracy, low)}; {_empty(accuracies, pairs)}")
-    elif accuracy is not None and low:
-        found.append(f"the model knows little of {', '.join(low)}: {_little(accuracy, low)}")
+        parts = [f"{what} without pairs: {', '.join(names) or 'none'}" for what, names in empty.items()]
+        found.append(f"the model knows little of this: {'; '.join([_little(accuracy, low), *parts])}")
+    else:
+        if accuracy is not None and low:
+            found.append(f"the model knows little of {', '.join(low)}: {_little(accuracy, low)}")
+        found += [
+            f"{what} without a single pair: {', '.join(names)}" for what, names in empty.items() if names
+        ]
     if guessed := [_fit(name, fit) for name, fit in fits.items() if not fit.is_knowledge]:
         found.append(f"nothing shows that the model does more than guess: {'; '.join(guessed)}")
     if flips["differ"]:
@@ -129,14 +135,13 @@ def _little(accuracy: float, low: Mapping[str, float]) -> str:
     )
 
 
-def _empty(attributes: Iterable[str], pairs: Mapping[str, Sequence[InterchangePair]]) -> str:
+def _empty(attributes: Iterable[str], pairs: Mapping[str, Sequence[InterchangePair]]) -> dict[str, list[str]]:
+    """Return the attributes, and the splits, that no pair was drawn for."""
     drawn = {pair.attribute for of_split in pairs.values() for pair in of_split}
-    without = [name for name in attributes if name not in drawn]
-    empty = [name for name, of_split in pairs.items() if not of_split]
-    return (
-        f"attributes without pairs: {', '.join(without) or 'none'}; splits without pairs: "
-        f"{', '.join(empty) or 'none'}"
-    )
+    return {
+        "attributes": [name for name in attributes if name not in drawn],
+        "splits": [name for name, of_split in pairs.items() if not of_split],
+    }
 
 
 def _fit(name: str, fit: Fit) -> str:

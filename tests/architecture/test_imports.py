@@ -103,7 +103,10 @@ EDGES = {
     "jinja2": {"evaluation.report.common.templates"},
     "markupsafe": {"evaluation.report.common.templates"},
     "typer": {"evaluation.cli"},
-    "rich": {"evaluation.commands.printing.tables", "evaluation.commands.printing.progress"},
+    "rich": {
+        *("evaluation.commands.printing.tables", "evaluation.commands.printing.text"),
+        "evaluation.commands.printing.progress",
+    },
     "sae_lens": {"das.methods.dictionaries._pretrained_sae", "das.methods.dictionaries._published_saes"},
     "ray": {"evaluation.suite.execution.ray"},
     "peft": {"das.models.adapters"},

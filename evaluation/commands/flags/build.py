@@ -9,9 +9,13 @@ from typing import Annotated
 import typer
 
 from evaluation import api
-from evaluation.commands.flags.names import given
+from evaluation.commands.flags.names import EXPERT, MODEL, choices, given
+from evaluation.commands.flags.shared import Assignments
+from ravel.common.assignments import assigned
 
 __all__ = ["BuildFlags"]
+
+_OF_NO_BUILD = ("config", "assignments")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +25,10 @@ class BuildFlags:
     config: Annotated[
         Path | None, typer.Option("--config", help="YAML with any setting of a build; flags override it.")
     ] = None
-    seed: Annotated[int | None, typer.Option("--seed", help="Root of every random stream.")] = None
+    assignments: Assignments = None
+    seed: Annotated[
+        int | None, typer.Option("--seed", help="Root of every random stream.", rich_help_panel=EXPERT)
+    ] = None
     attributes: Annotated[
         list[str] | None, typer.Option("--attribute", help="Ask for this attribute only; may be repeated.")
     ] = None
@@ -30,17 +37,29 @@ class BuildFlags:
         typer.Option(
             "--selection",
             help="reference: keep the best; staged: the same by fewer questions; threshold: all above one.",
+            rich_help_panel=EXPERT,
+            **choices("reference", "staged", "threshold"),
         ),
     ] = None
     accuracy_threshold: Annotated[
         float | None,
-        typer.Option("--accuracy-threshold", help="Least accuracy of what is kept, for threshold."),
+        typer.Option(
+            "--accuracy-threshold",
+            help="Least accuracy of what is kept, for threshold.",
+            rich_help_panel=EXPERT,
+        ),
     ] = None
     keep_entities: Annotated[
-        int | None, typer.Option("--keep-entities", help="Entities kept, for reference and staged.")
+        int | None,
+        typer.Option(
+            "--keep-entities", help="Entities kept, for reference and staged.", rich_help_panel=EXPERT
+        ),
     ] = None
     keep_templates: Annotated[
-        int | None, typer.Option("--keep-templates", help="Templates kept per attribute, likewise.")
+        int | None,
+        typer.Option(
+            "--keep-templates", help="Templates kept per attribute, likewise.", rich_help_panel=EXPERT
+        ),
     ] = None
     max_entities: Annotated[
         int | None, typer.Option("--max-entities", help="Candidate entities per partition; bounds the time.")
@@ -49,10 +68,18 @@ class BuildFlags:
         int | None,
         typer.Option("--shortlist", help="Entities asked everything: the best by a question each."),
     ] = None
-    max_new_tokens: Annotated[int | None, typer.Option("--max-new-tokens", help="Length of an answer.")] = (
-        None
-    )
-    match: Annotated[str | None, typer.Option("--match", help="strict or reference.")] = None
+    max_new_tokens: Annotated[
+        int | None, typer.Option("--max-new-tokens", help="Length of an answer.", rich_help_panel=EXPERT)
+    ] = None
+    match: Annotated[
+        str | None,
+        typer.Option(
+            "--match",
+            help="When an answer states a value.",
+            rich_help_panel=EXPERT,
+            **choices("strict", "reference"),
+        ),
+    ] = None
     train_pairs: Annotated[
         int | None, typer.Option("--train-pairs", help="Training pairs per attribute.")
     ] = None
@@ -60,14 +87,21 @@ class BuildFlags:
         int | None, typer.Option("--evaluation-pairs", help="Pairs per attribute and held-out split.")
     ] = None
     chat: Annotated[
-        bool, typer.Option("--chat", help="Ask everything through the model's chat template.")
+        bool,
+        typer.Option(
+            "--chat", help="Ask everything through the model's chat template.", rich_help_panel=MODEL
+        ),
     ] = False
     allow_ignorance: Annotated[
-        bool, typer.Option("--allow-ignorance", help="Build even where the model only guesses.")
+        bool,
+        typer.Option(
+            "--allow-ignorance", help="Build even where the model only guesses.", rich_help_panel=EXPERT
+        ),
     ] = False
 
     def settings(self) -> api.BuildConfig:
         """Return the settings of the file, with the flags that were given in their place."""
-        flags = {name: value for name, value in given(asdict(self)).items() if name != "config"}
+        flags = {name: value for name, value in given(asdict(self)).items() if name not in _OF_NO_BUILD}
         read = api.BuildConfig() if self.config is None else api.BuildConfig.from_file(self.config)
-        return api.BuildConfig.from_mapping({**read.model_dump(mode="json"), **flags}, origin="the flags")
+        config = api.BuildConfig.from_mapping({**read.model_dump(mode="json"), **flags}, origin="the flags")
+        return assigned(config, self.assignments or (), origin="--set")

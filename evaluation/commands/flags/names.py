@@ -1,4 +1,4 @@
-"""What was given: a name of a known list, or the flags that are not left out."""
+"""What was given: a name of a known list, or the flags that are not left out; how help shows the names."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from typing import Any, TypeVar
 
 from ravel.common.errors import unknown_name
 
-__all__ = ["given", "one_of"]
+__all__ = ["EXPERT", "MEMORY", "MODEL", "choices", "given", "one_of"]
+
+MODEL, MEMORY, EXPERT = "Model", "Memory and speed", "Expert"
+"""Panels of the help beside that of common flags."""
 
 T = TypeVar("T", bound=str)
 
@@ -19,6 +22,17 @@ def one_of(kind: str, name: str, known: Iterable[T]) -> T:
         if candidate == name:
             return candidate
     raise unknown_name(kind, name, names)
+
+
+def choices(*known: str) -> dict[str, Any]:
+    """Return what `typer.Option` takes so that help and the shell's completion list these names.
+
+    They are not checked here: `one_of`, or the config they go into, names near misses.
+    """
+    return {
+        "metavar": f"[{' | '.join(known)}]",
+        "autocompletion": lambda incomplete: [name for name in known if name.startswith(incomplete)],
+    }
 
 
 def given(flags: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from evaluation import api
-from evaluation.commands.flags.shared import (
+from evaluation.commands.flags.of_model import (
     Adapter,
     AllowPickle,
     BatchTokens,
@@ -20,6 +20,7 @@ from evaluation.commands.flags.shared import (
     MergeAdapter,
     TrustRemoteCode,
 )
+from evaluation.commands.printing.loudness import is_verbose
 
 __all__ = ["LoadFlags", "TargetFlags", "quiet_transformers"]
 
@@ -69,7 +70,9 @@ def _config(model: str | None, named_in: Path | None, flags: Mapping[str, Any]) 
 
 
 def quiet_transformers() -> None:
-    """Switch off the library's own bars for reading weights, which would run through ours."""
+    """Switch off the library's own bars for reading weights, which run through ours; with -v they stay."""
+    if is_verbose():
+        return
     from transformers.utils import logging
 
     logging.disable_progress_bar()

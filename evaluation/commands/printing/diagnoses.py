@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evaluation.commands.printing.lines import say
-from evaluation.commands.printing.tables import print_rows
+from evaluation.commands.printing.text import print_rows
 from evaluation.records.diagnosis import Diagnosis, Undiagnosed
 
 if TYPE_CHECKING:

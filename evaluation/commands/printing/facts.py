@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evaluation.commands.printing.lines import say
-from evaluation.commands.printing.tables import print_rows
+from evaluation.commands.printing.text import print_rows
 from ravel.terms.schema import PARTITIONS
 
 __all__ = ["print_type", "print_types"]

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from evaluation.commands.printing.lines import say
-from evaluation.commands.printing.tables import print_rows
+from evaluation.commands.printing.text import print_notes, print_rows
 
 if TYPE_CHECKING:
     from evaluation.suite.forecast.plan import PlannedCell, RunPlan
@@ -16,6 +16,7 @@ __all__ = ["plan_json", "print_plan"]
 
 _LISTED = 60
 """Cells up to which a plan lists each; a longer one is summed up per method."""
+_HEADERS = ("method", "attribute", "site", "size", "seed", "finished")
 
 
 def plan_json(plan: RunPlan) -> dict[str, Any]:
@@ -37,21 +38,24 @@ def plan_json(plan: RunPlan) -> dict[str, Any]:
 
 def print_plan(plan: RunPlan) -> None:
     """Print the cells of a plan, and what they take."""
-    rows = [_row(entry) for entry in plan.cells]
-    if len(rows) <= _LISTED:
-        print_rows(list(rows[0]), [[_shown(value) for value in row.values()] for row in rows])
+    if len(plan.cells) <= _LISTED:
+        rows = [_row(entry) for entry in plan.cells]
+        print_rows(_HEADERS, [[_shown(row[name]) for name in _HEADERS] for row in rows])
     else:
         print_rows(["method", "cells", "finished", "sites", "sizes"], _summed(plan.cells))
     left = sum(not entry.finished for entry in plan.cells)
     say(f"{len(plan.cells)} cells, {left} of them to fit")
     if plan.controls:
         say(f"and {plan.controls} cells of controls, at the points that will be chosen")
-    say(plan.estimate.sentence())
-    say(plan.estimate.needs(plan.device))
-    if plan.build is not None:
-        say(plan.build)
-    say(f"Rate {plan.assumed}. Fits that look at vectors only are not counted.")
-    say(f"Cache of the engine resume: {plan.cache.text()}")
+    print_notes(
+        [
+            plan.estimate.sentence(),
+            plan.estimate.needs(plan.device),
+            *([] if plan.build is None else [plan.build]),
+            f"Rate {plan.assumed}. Fits that look at vectors only are not counted.",
+            f"Cache of the engine resume: {plan.cache.text()}",
+        ]
+    )
 
 
 def _row(entry: PlannedCell) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from evaluation.commands.printing.log_lines import CellPace, LogLines
-from ravel.common.progress import Counted, Event, Note
+from evaluation.commands.printing.loudness import is_quiet, is_verbose
+from ravel.common.progress import Counted, Event, Note, silent
 from ravel.common.progress import Progress as Report
 
 __all__ = ["shown_progress"]
@@ -22,8 +23,11 @@ _PART = " "
 @contextmanager
 def shown_progress() -> Iterator[Report]:
     """Show progress on standard error: bars with an estimate on a terminal; elsewhere now and then a line,
-    and at least one every 30 seconds, whatever the command is at."""
-    if not sys.stderr.isatty():
+    and at least one every 30 seconds, whatever the command is at. With -q nothing, with -v lines always."""
+    if is_quiet():
+        yield silent
+        return
+    if is_verbose() or not sys.stderr.isatty():
         lines = LogLines()
         with lines.beating():
             yield lines.report

@@ -5,13 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evaluation.commands.printing.comparisons import print_comparisons
 from evaluation.commands.printing.lines import say
 from evaluation.commands.printing.result import Result
 from evaluation.commands.printing.run_warnings import warnings_of
 from evaluation.commands.printing.tables import print_table
+from evaluation.commands.printing.text import print_notes
 from evaluation.records.control_checks import control_summary
 from evaluation.records.run_folder import RunFolder
-from evaluation.report.tables import attribute_table, main_table
+from evaluation.report.common.shown_models import called
+from evaluation.report.tables import main_table
 from ravel.common.sizes import peak_bytes
 
 if TYPE_CHECKING:
@@ -20,34 +23,26 @@ if TYPE_CHECKING:
 __all__ = ["print_run", "run_json", "run_result"]
 
 _FAILED = 1
-_COMPARED = 30
-"""Comparisons that are printed one by one; the marks of the table say as much of more methods."""
 
 
 def print_run(summary: RunSummary) -> None:
-    """Print what came of a finished run in a sentence, its tables, what differs between methods, and where
-    everything lies, the page last."""
+    """Print what came of a finished run in a sentence, its main table, what differs between methods, and
+    where everything lies, the page last."""
     # The page brings numbers along that the command line would start slowly with.
     from evaluation.report.page import headline
 
     track = summary.config.track.name
-    say(headline(summary.scores, summary.averages, summary.comparisons, track))
-    main = main_table(
-        summary.scores, summary.averages, comparisons=summary.comparisons, refusals=summary.refusals
-    )
+    print_notes([headline(summary.scores, summary.averages, summary.comparisons, track), ""])
+    label = summary.config.model_label
+    scores, averages = called(summary.scores, label), called(summary.averages, label)
+    comparisons = called(summary.comparisons, label)
+    main = main_table(scores, averages, comparisons=comparisons, refusals=summary.refusals)
     print_table(main)
-    print_table(attribute_table(summary.scores, summary.averages, refusals=summary.refusals))
-    for comparison in summary.comparisons if len(summary.comparisons) <= _COMPARED else ():
-        tested = comparison.tested
-        value, interval = comparison.value(tested), comparison.interval(tested)
-        if value is not None and interval is not None:
-            say(
-                f"{comparison.generalisation}: {tested} of {comparison.first} minus {comparison.second} "
-                f"{value:+.3f} [{interval[0]:+.3f}, {interval[1]:+.3f}]"
-            )
+    print_comparisons(main)
     for sentence in control_summary(summary.controls):
         say(sentence)
     say("")
+    say(f"Per attribute: ravel table {summary.folder} --table attributes")
     for what, path in sorted(_places(summary.folder).items(), key=lambda place: place[0] == "page"):
         say(f"{what + ':':<14}{path}")
 

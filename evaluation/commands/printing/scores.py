@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from evaluation.commands.printing.lines import say
-from evaluation.commands.printing.tables import print_rows
+from evaluation.commands.printing.text import print_notes, print_rows
+from evaluation.report.tables.notes import beside_nothing
 
 if TYPE_CHECKING:
     from evaluation.exchange.submission import JudgedSubmission
@@ -16,19 +17,22 @@ __all__ = ["print_judged", "print_scores"]
 
 
 def print_scores(records: Sequence[ScoreRecord]) -> None:
-    """Print a row per target attribute."""
+    """Print a row per target attribute and measure, and each criterion beside what doing nothing scores."""
     first = records[0]
-    names, counted = list(first.measures), [n for n, m in first.measures.items() if m.n is not None]
     say(f"{first.method} at {first.site}, size {first.size}, {first.generalisation}_{first.partition} pairs")
     rows = [
         [
             record.attribute,
-            *(_number(record.value(name), record.interval(name)) for name in names),
-            *(record.n(name) for name in counted),
+            name,
+            _number(record.value(name)),
+            _ends(record.interval(name)),
+            _count(record, name),
         ]
         for record in records
+        for name in record.measures
     ]
-    print_rows(["attribute", *names, *(f"n {name}" for name in counted)], rows)
+    print_rows(["attribute", "score", "value", "95 % interval", "n"], rows)
+    print_notes(note for record in records if (note := beside_nothing(record)))
 
 
 def print_judged(judged: JudgedSubmission) -> None:
@@ -55,7 +59,13 @@ def print_judged(judged: JudgedSubmission) -> None:
         say(f"{len(judged.differences)} differences from what is claimed")
 
 
-def _number(value: float | None, interval: tuple[float, float] | None = None) -> str:
-    if value is None:
-        return "no pairs"
-    return f"{value:.3f}" + ("" if interval is None else f" [{interval[0]:.3f}, {interval[1]:.3f}]")
+def _number(value: float | None) -> str:
+    return "no pairs" if value is None else f"{value:.3f}"
+
+
+def _ends(interval: tuple[float, float] | None) -> str:
+    return "" if interval is None else f"[{interval[0]:.3f}, {interval[1]:.3f}]"
+
+
+def _count(record: ScoreRecord, name: str) -> str:
+    return "" if record.measures[name].n is None else str(record.n(name))

@@ -15,12 +15,13 @@ REPORT = "report.html"
 """Name of the page in the folder of a run."""
 
 
-def write_report(run_folder: Path, *, out: Path | None = None) -> Path:
+def write_report(run_folder: Path, *, out: Path | None = None, model_label: str | None = None) -> Path:
     """Write the page of a finished run, by default as `report.html` in its folder; return its path.
+    `model_label` is what the page calls the model, by default as the suite says.
 
     Equal runs give equal pages. Raises SuiteError if the folder holds no run or the run has no scores yet;
     any other absent file only leaves out the part of the page that is drawn from it.
     """
     path = run_folder / REPORT if out is None else out
-    write_text(path, to_html(read_report(run_folder)))
+    write_text(path, to_html(read_report(run_folder, model_label)))
     return path

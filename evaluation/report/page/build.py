@@ -21,6 +21,7 @@ from evaluation.records.scores import (
     is_control,
 )
 from evaluation.report.common.families import by_family, family_of
+from evaluation.report.common.shown_models import shown_run
 from evaluation.report.page.dependence import DependenceBlock, dependence_block
 from evaluation.report.page.diagnostics import DiagnosticsBlock, read_block
 from evaluation.report.page.drawings import Drawing, read_drawings
@@ -76,9 +77,10 @@ class Report:
     """Controls that must fail, each against its floor; empty where none was run."""
 
 
-def read_report(folder: Path) -> Report:
-    """Read a run. Raises SuiteError unless it is one and has scores; other absent files are left out."""
-    records = RunRecords.open(folder)
+def read_report(folder: Path, model_label: str | None = None) -> Report:
+    """Read a run, its model called by a label if there is one. Raises SuiteError unless it is a run and has
+    scores; other absent files are left out."""
+    records = shown_run(folder, model_label)
     run, chosen, instance = records.folder, _chosen(records), records.instance
     # Controls have a block of their own: they are no contenders, and their pairs may be others.
     track = TRACKS.get(records.track)

@@ -132,7 +132,7 @@
     const below = score === "[[ criterion ]]" && row.below;
     const text = fixed(value) + (below ? "†" : "");
     const shown = best ? make("strong", {}, text, make("span", { class: "hidden" }, " best")) : text;
-    const cell = make("td", { class: "number-cell", title: below ? "worse than doing nothing" : null }, shown);
+    const cell = make("td", { class: "number-cell", title: below ? "beyond what doing nothing scores" : null }, shown);
     if (score === "[[ criterion ]]") cell.append(strip(value, interval));
     if (interval) cell.append(make("small", {}, `${fixed(interval[0])} – ${fixed(interval[1])}`));
     return cell;

@@ -50,7 +50,8 @@ class ReportRow:
 
     @property
     def below_nothing(self) -> bool:
-        """Tell whether the row is worse than doing nothing."""
+        """Tell whether the row's number is worse than what doing nothing scores; `against_baseline` says
+        whether that is shown."""
         return any(cell.below_no_op for cell in self.cells)
 
     @property

@@ -21,6 +21,10 @@ HELD_OUT: dict[Generalisation, str] = {
 """What a generalisation holds out, as a heading."""
 
 
+_NAMED = 4
+"""Methods that a sentence names of a longer list; the table marks the rest."""
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """Which method leads where, and what that means."""
@@ -114,7 +118,7 @@ def _verdict(
     leader = next((row for row in learned if row.leads), learned[0])
     others = [row for row in learned if row is not leader]
     tied = tuple(sorted(r.record.method for r in others if r.against_best and not r.against_best.differs))
-    said = (*_rivals(others, tied), *_worth(leader, track), *_below(learned), *floors)
+    said = (*_rivals(others, tied), *_worth(leader, track), *_below(learned, track), *floors)
     record = leader.record
     return Verdict(
         generalisation=generalisation,
@@ -165,9 +169,15 @@ def _worth(leader: ReportRow, track: Track[Any]) -> list[str]:
     return [f"That is {abs(found.difference):.3f} {word} {other}, and the difference is significant."]
 
 
-def _below(learned: Sequence[ReportRow]) -> list[str]:
-    worse = [row.record.method for row in learned if row.below_nothing]
-    return [f"Worse than doing nothing: {_listed(worse)}."] if worse else []
+def _below(learned: Sequence[ReportRow], track: Track[Any]) -> list[str]:
+    """Name the methods that are shown to be worse than the baseline; a lower number alone is none."""
+    found = [(row.record.method, row.against_baseline) for row in learned]
+    worse = [
+        method
+        for method, versus in found
+        if versus is not None and versus.differs and track.merit(track.criterion, versus.difference) < 0
+    ]
+    return [f"Worse than {_baseline(track)}: {_listed(worse)}."] if worse else []
 
 
 def _floors(rows: Sequence[ReportRow], track: Track[Any]) -> str:
@@ -193,4 +203,6 @@ def _ceiling(rows: Sequence[ReportRow], track: Track[Any]) -> str:
 
 def _listed(names: Sequence[str], *, ordered: bool = False) -> str:
     shown = list(names) if ordered else sorted(names)
+    if len(shown) > _NAMED + 1:
+        return f"{', '.join(shown[:_NAMED])} and {len(shown) - _NAMED} more"
     return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"

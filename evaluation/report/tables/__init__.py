@@ -7,10 +7,12 @@ from pathlib import Path
 from types import MappingProxyType
 
 from evaluation.report.tables.build import (
+    ModelScores,
     attribute_table,
     balanced_table,
     kind_table,
     main_table,
+    model_table,
     type_table,
 )
 from evaluation.report.tables.controls import control_table
@@ -27,6 +29,7 @@ __all__ = [
     "RENDERERS",
     "Column",
     "Comparison",
+    "ModelScores",
     "Row",
     "Table",
     "TableCell",
@@ -36,6 +39,7 @@ __all__ = [
     "dependence_table",
     "kind_table",
     "main_table",
+    "model_table",
     "render",
     "type_table",
     "write_tables",

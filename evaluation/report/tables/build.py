@@ -16,7 +16,7 @@ from evaluation.records.scores import (
 )
 from evaluation.report.tables.marks import with_marks
 from evaluation.report.tables.means import averages_without_outcomes
-from evaluation.report.tables.model import Column, Table
+from evaluation.report.tables.model import Column, Row, Table
 from evaluation.report.tables.notes import floor_note, macro_notes, mark_notes, refusal_notes, run_notes
 from evaluation.report.tables.rows import MEAN, Block, block_rows, score_columns, type_columns
 from evaluation.scoring.track import Track
@@ -24,7 +24,15 @@ from evaluation.tracks import TRACKS
 from ravel.common.errors import SuiteError
 from ravel.terms.schema import SOURCE_KINDS, Partition
 
-__all__ = ["attribute_table", "balanced_table", "kind_table", "main_table", "type_table"]
+__all__ = [
+    "ModelScores",
+    "attribute_table",
+    "balanced_table",
+    "kind_table",
+    "main_table",
+    "model_table",
+    "type_table",
+]
 
 _Scope = Literal["macro", "attribute"]
 
@@ -52,10 +60,25 @@ _BALANCED = _Layout(
     "balanced", "Plain and class-balanced disentanglement of {subject}, {partition} pairs", "attribute"
 )
 _TYPES = _Layout("types", "{criterion} per entity type with {model}, {partition} {unit}")
+_MODELS = _Layout("models", "{heading} per model on {entity_type}, {partition} {unit}", "model")
 _BALANCED_NOTE = (
     "Balanced: the mean over classes of the expected answer (the model's labels) of the share within "
     "a class, then over templates; a common answer counts no more than a rare one."
 )
+
+
+@dataclass(frozen=True, slots=True)
+class ModelScores:
+    """The records of a run, as one model's part of a table of several."""
+
+    scores: Sequence[ScoreRecord]
+    """All of them."""
+    averages: Sequence[AverageRecord] | None = None
+    """As `main_table` takes them."""
+    comparisons: Sequence[ComparisonRecord] = ()
+    """As `main_table` takes them."""
+    refusals: Sequence[Refusal] = ()
+    """As `main_table` takes them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +234,32 @@ def type_table(
     return _table(_TYPES, chosen, [Block("", macro, chosen.points)], partition, notes=notes, columns=columns)
 
 
+def model_table(runs: Sequence[ModelScores], *, partition: Partition = "test") -> Table:
+    """Return the table method x generalisation x score with a block per model, each from a run of its own.
+
+    Nothing is averaged over models, and rows are marked against those of their own block. Raises SuiteError
+    if two runs are of one model or of several entity types or tracks, otherwise as `main_table`.
+    """
+    parts = [_chosen(run.scores, run.averages, partition, run.refusals) for run in runs]
+    models = [part.points[0].model for part in parts]
+    if double := sorted({name for name in models if models.count(name) > 1}):
+        raise SuiteError(
+            expected="one run per model",
+            came=f"several runs of {', '.join(double)}",
+            todo="leave all but one out, or tell them apart with --model-label, once per run",
+        )
+    points = [point for part in parts for point in part.points]
+    _check_subject(points, {record.entity_type for record in points}, partition, len(points))
+    chosen = _joined(parts, [refusal for run in runs for refusal in run.refusals])
+    notes = [
+        f"{m}: {note}" for m, p in zip(models, parts, strict=True) for note in macro_notes(p.of("macro"))
+    ]
+    blocks = [part.block(name) for name, part in zip(models, parts, strict=True)]
+    return _table(
+        _MODELS, chosen, blocks, partition, notes=notes, comparisons=[c for r in runs for c in r.comparisons]
+    )
+
+
 def _table(
     layout: _Layout,
     chosen: _Chosen,
@@ -225,26 +274,37 @@ def _table(
     unless others are given, and marks of difference if there are `comparisons`, be they empty."""
     first, averages, track = chosen.points[0], chosen.of(layout.scope), chosen.track
     columns = columns or score_columns(averages, first.entity_type, track)
-    rows = [row for block in blocks for row in block_rows(block, columns, track)]
-    if comparisons is not None:
-        rows = with_marks(rows, columns, comparisons, partition, track)
+    rows: list[Row] = []
+    for block in blocks:
+        own = block_rows(block, columns, track)
+        if comparisons is not None:
+            own = with_marks(own, columns, _of_models(comparisons, block), partition, track)
+        rows += own
     words = {"heading": track.heading, "unit": track.unit, "criterion": track.criterion.capitalize()}
     subject = f"{first.entity_type} with {first.model}"
     return Table(
         name=layout.name,
-        title=layout.title.format(subject=subject, model=first.model, partition=partition, **words),
+        title=layout.title.format(
+            subject=subject, model=first.model, entity_type=first.entity_type, partition=partition, **words
+        ),
         block_header=layout.block_header,
         columns=tuple(columns),
         rows=tuple(rows),
         notes=(
+            *mark_notes(rows, track, compared=any(c.partition == partition for c in comparisons or ())),
             *notes,
             *run_notes(chosen.points, averages, partition, track),
             *floor_note({record.method for record in averages}, track),
-            *mark_notes(rows, track, compared=any(c.partition == partition for c in comparisons or ())),
             *refusal_notes(chosen.refusals),
         ),
         unit=track.unit,
     )
+
+
+def _of_models(comparisons: Sequence[ComparisonRecord], block: Block) -> list[ComparisonRecord]:
+    """Return the comparisons of a block's own model, for a table may have several."""
+    models = {record.model for record in block.averages}
+    return [record for record in comparisons if record.model in models]
 
 
 def _chosen(

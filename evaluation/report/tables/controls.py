@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from evaluation.records.control_checks import EVERY_ATTRIBUTE, ControlCheck
 from evaluation.records.scores import control_row
-from evaluation.report.tables.model import Column, Row, Table, TableCell
+from evaluation.report.tables.model import Column, Place, Row, Table, TableCell
 from ravel.common.errors import SuiteError
 from ravel.terms.schema import GENERALISATIONS
 
@@ -57,7 +57,13 @@ def _measure(name: str) -> str:
 def _row(block: str, label: str, found: dict[str, ControlCheck], present: Sequence[str]) -> Row:
     cells = [cell for g in present for cell in _cells(found.get(g))]
     detail = "; ".join(f"{g} {_verdict(found[g])}" for g in present if g in found)
-    return Row(block, label, detail, True, tuple(cells))
+    known = list(found.values())
+    place = Place(
+        sites=tuple(sorted({site for check in known for site in check.sites})),
+        sizes=tuple(sorted({size for check in known for size in check.sizes})),
+        seeds=tuple(sorted({check.seed for check in known})),
+    )
+    return Row(block, label, detail, True, tuple(cells), place)
 
 
 def _cells(check: ControlCheck | None) -> list[TableCell]:

@@ -10,7 +10,7 @@ from evaluation.records.measured import INTERCHANGE
 from evaluation.records.scores import ScoreRecord
 from evaluation.report.tables.model import Column, Row, Table, TableCell
 from evaluation.report.tables.notes import floor_note
-from evaluation.report.tables.rows import detail_of, ordered_methods
+from evaluation.report.tables.rows import detail_of, ordered_methods, place_of
 from evaluation.scoring.track import Track
 from evaluation.tracks import TRACKS
 from ravel.checking.dependence import BOUND_REDUCTION, BOUND_SHARE
@@ -36,7 +36,7 @@ def dependence_table(scores: Sequence[ScoreRecord], breakdowns: Sequence[Breakdo
         )
     points = [r for r in scores if r.chosen and r.partition == "test" and r.source_kind == "all"]
     track = TRACKS.get(INTERCHANGE)
-    columns = _columns(shown)
+    columns, model = _columns(shown), points[0].model if points else shown[0].model
     rows = [
         row
         for target in sorted({record.attribute for record in shown})
@@ -46,7 +46,7 @@ def dependence_table(scores: Sequence[ScoreRecord], breakdowns: Sequence[Breakdo
     return Table(
         name="dependence",
         title=f"Isolate where a value stays the same and where it changes between base and source, "
-        f"{shown[0].entity_type} with {shown[0].model}, {shown[0].partition} pairs",
+        f"{shown[0].entity_type} with {model}, {shown[0].partition} pairs",
         block_header="target: compared",
         columns=columns,
         rows=tuple(rows),
@@ -82,8 +82,10 @@ def _block(
     rows = []
     for method in ordered_methods({key[0] for key in own}, track):
         cells = [_cell(own, method, column) for column in columns]
-        detail = detail_of([r for r in points if (r.method, r.attribute) == (method, target)])
-        rows.append(Row(f"{target}: {by}", method, detail, method in track.floors, tuple(cells)))
+        own_points = [r for r in points if (r.method, r.attribute) == (method, target)]
+        place = place_of(own_points, points[0].model if points else shown[0].model)
+        detail, floor = detail_of(own_points), method in track.floors
+        rows.append(Row(f"{target}: {by}", method, detail, floor, tuple(cells), place))
     return rows
 
 

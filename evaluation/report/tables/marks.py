@@ -33,7 +33,9 @@ def compared(
         if other is not None and other != method and {record.first, record.second} == {method, other}:
             sign = 1 if record.first == method else -1
             relation: Relation = "differs" if _differs(record) else "tied"
-            return Comparison(relation, record.p_adjusted, other, sign * value)
+            ends = record.interval(record.tested)
+            interval = None if ends is None else (ends if sign > 0 else (-ends[1], -ends[0]))
+            return Comparison(relation, record.p_adjusted, other, sign * value, interval)
     return None
 
 

@@ -12,11 +12,13 @@ from evaluation.records.scores import Interval, is_control
 
 __all__ = [
     "BELOW",
+    "BEST",
     "DIFFERS",
     "FEWER",
     "TIED",
     "Column",
     "Comparison",
+    "Place",
     "Relation",
     "Row",
     "Table",
@@ -25,9 +27,9 @@ __all__ = [
     "shared_counts",
 ]
 
-BELOW, TIED, DIFFERS, FEWER = "†", "=", "‡", "§"
-"""Marks: worse than doing nothing; not different from the best; different from the baseline; a mean over
-fewer parts."""
+BEST, BELOW, TIED, DIFFERS, FEWER = "*", "†", "=", "‡", "§"
+"""Marks: the best of its column, where nothing can be bold; beyond what doing nothing scores; not different
+from the best; different from the baseline; a mean over fewer parts."""
 
 Relation = Literal["best", "tied", "differs"]
 
@@ -45,6 +47,8 @@ class Comparison:
     """The other row's method; empty for the row itself."""
     difference: float = 0.0
     """The row minus the other one, on the same pairs."""
+    interval: Interval | None = None
+    """95 % interval of the difference; None for the row itself."""
 
     @property
     def differs(self) -> bool:
@@ -65,7 +69,7 @@ class TableCell:
     best: bool = False
     """The highest of its column among rows that are no floors and lack no part."""
     below_no_op: bool = False
-    """Worse than what doing nothing scores."""
+    """Its number is worse than what doing nothing scores; `vs_no_op` says whether that is shown."""
     fewer: bool = False
     """A mean over fewer parts than other rows have, so that it can't be the best."""
     vs_best: Comparison | None = None
@@ -97,6 +101,20 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where a row's numbers come from, for files that programs read; of several chosen points all of them."""
+
+    model: str = ""
+    """The target model."""
+    sites: tuple[str, ...] = ()
+    """The sites that were chosen."""
+    sizes: tuple[int, ...] = ()
+    """How many coordinates are swapped there."""
+    seeds: tuple[int, ...] = ()
+    """The seeds of the fits."""
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
     """A row of numbers."""
 
@@ -110,6 +128,8 @@ class Row:
     """True for methods that learn nothing of the attribute."""
     cells: tuple[TableCell, ...]
     """One per column."""
+    place: Place = Place()
+    """Model, sites, sizes and seeds, each by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +152,12 @@ class Table:
     """What is counted in the row of counts."""
 
     def to_json(self) -> dict[str, Any]:
-        """Return the table as plain values, without its unit; of comparisons their relation and p-value."""
+        """Return the table as plain values, without its unit and the places of rows; of comparisons their
+        relation and p-value."""
         plain = asdict(self)
         del plain["unit"]
+        for row in plain["rows"]:
+            del row["place"]
         for cell in (cell for row in plain["rows"] for cell in row["cells"]):
             for name in ("vs_best", "vs_no_op"):
                 if cell[name] is not None:

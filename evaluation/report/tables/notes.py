@@ -10,9 +10,11 @@ from evaluation.records.scores import CONTROL_MARK, AverageRecord, Refusal, Scor
 from evaluation.report.tables.marks import LEVEL
 from evaluation.report.tables.model import BELOW, DIFFERS, FEWER, TIED, Row
 from evaluation.scoring.track import Track
+from evaluation.tracks import TRACKS
 from ravel.terms.schema import GENERALISATIONS, Partition
 
 __all__ = [
+    "beside_nothing",
     "floor_note",
     "macro_notes",
     "mark_notes",
@@ -83,11 +85,28 @@ def mark_notes(rows: Sequence[Row], track: Track[Any], *, compared: bool) -> lis
 
 
 def nothing_note(track: Track[Any]) -> str:
-    """Say what it means to be worse than doing nothing, as a clause; empty where no row can be."""
+    """Say what the mark of a score beyond doing nothing means, as a clause; empty where no row can have it. A
+    difference that is not shown makes no row worse."""
     if track.nothing_scores is None:
         return ""
     higher = track.merit(track.criterion, 1.0) > 0
-    return f"{'below' if higher else 'above'} {track.nothing_scores:g}, which is worse than doing nothing"
+    return f"{'below' if higher else 'above'} {track.nothing_scores:g}, what doing nothing scores"
+
+
+def beside_nothing(record: ScoreRecord) -> str:
+    """Say what doing nothing has of the criterion, and on which side of it the record is shown to lie;
+    empty where doing nothing has no score of its own."""
+    track = TRACKS.get(record.track)
+    value, ends = record.value(track.criterion), record.interval(track.criterion)
+    nothing = track.nothing_scores
+    if nothing is None or value is None:
+        return ""
+    said = f"{record.attribute}: doing nothing ({track.baseline}) scores {track.criterion} {nothing:.3f}"
+    shown = ends is not None and not ends[0] <= nothing <= ends[1]
+    if not shown:
+        return f"{said}; {record.method}, with {value:.3f}, is not shown to differ from it."
+    better = track.merit(track.criterion, value) > track.merit(track.criterion, nothing)
+    return f"{said}; {record.method} is {abs(value - nothing):.3f} {'better' if better else 'worse'} than it."
 
 
 def refusal_notes(refusals: Sequence[Refusal]) -> list[str]:

@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from types import MappingProxyType
 
 from evaluation.records.failures import Failure, failure_notes
 from evaluation.records.run_records import RunRecords
+from evaluation.report.common.shown_models import shown_run
 from evaluation.report.tables.build import (
+    ModelScores,
     attribute_table,
     balanced_table,
     kind_table,
     main_table,
+    model_table,
     type_table,
 )
 from evaluation.report.tables.controls import control_table
@@ -40,24 +44,32 @@ class _Run:
     """Which pairs count."""
 
 
-def table_of_runs(run_paths: Sequence[Path], name: str = "main", partition: Partition = "test") -> Table:
-    """Return the table of this name of a run; `types` takes several runs, with an entity type each.
+def table_of_runs(
+    run_paths: Sequence[Path],
+    name: str = "main",
+    partition: Partition = "test",
+    model_labels: Sequence[str] = (),
+) -> Table:
+    """Return the table of this name of a run; `types` takes several runs, with an entity type each, `models`
+    several with a model each.
 
-    Names are those of `TABLES` and `types`. Raises SuiteError for an unknown name, a folder that is no
-    finished run, several runs where one is expected, a partition the table is not made of, and damaged
+    Names are those of `TABLES`, `types` and `models`; `model_labels` are what the runs' models are called, in
+    the order of the runs, the rest by their own names. Raises SuiteError for an unknown name, a folder that
+    is no finished run, several runs where one is expected, a partition the table is not made of, and damaged
     records.
     """
-    if name not in (*TABLES, _TYPES):
-        raise unknown_name("table", name, [*TABLES, _TYPES])
-    if not run_paths or (name != _TYPES and len(run_paths) > 1):
+    if name not in (*TABLES, *_OF_SEVERAL):
+        raise unknown_name("table", name, [*TABLES, *_OF_SEVERAL])
+    if not run_paths or (name not in _OF_SEVERAL and len(run_paths) > 1):
         raise SuiteError(
             expected=f"one run for the table {name}",
             came=f"{len(run_paths)}: {', '.join(map(str, run_paths))}" if run_paths else "none",
-            todo="give one, or compare runs of several entity types with --table types",
+            todo="give one, or compare runs of several entity types with --table types, of several models "
+            "with --table models",
         )
-    runs = [RunRecords.open(path) for path in run_paths]
-    if name == _TYPES:
-        made = _type_table(runs, partition)
+    runs = [shown_run(*pair) for pair in zip_longest(run_paths, model_labels[: len(run_paths)])]
+    if name in _OF_SEVERAL:
+        made = _OF_SEVERAL[name](runs, partition)
     else:
         (run,) = runs
         track = TRACKS.get(run.track)
@@ -89,6 +101,12 @@ def tables_of_run(records: RunRecords, derived: Derived) -> list[Table]:
         for name, made in TABLES.items()
         if name in tables and has.get(name, True)
     ]
+
+
+def _with_model(table: Table, model: str) -> Table:
+    """Return a table of one run whose rows all say which model it was; checks of controls don't."""
+    rows = (replace(row, place=replace(row.place, model=row.place.model or model)) for row in table.rows)
+    return replace(table, rows=tuple(rows))
 
 
 def _with_failures(table: Table, failures: Sequence[Failure]) -> Table:
@@ -126,7 +144,8 @@ def _dependence(run: _Run) -> Table:
 
 
 def _controls(run: _Run) -> Table:
-    return control_table(run.records.control_checks)
+    known = run.records
+    return _with_model(control_table(known.control_checks), known.scores[0].model if known.scores else "")
 
 
 def _check_partition(name: str, partition: Partition) -> None:
@@ -156,7 +175,16 @@ def _type_table(runs: Sequence[RunRecords], partition: Partition) -> Table:
     )
 
 
-_TYPES = "types"
+def _model_table(runs: Sequence[RunRecords], partition: Partition) -> Table:
+    parts = [
+        ModelScores(run.scores, run.averages, tuple(run.comparisons), tuple(run.refusals)) for run in runs
+    ]
+    return model_table(parts, partition=partition)
+
+
+_OF_SEVERAL: Mapping[str, Callable[[Sequence[RunRecords], Partition], Table]] = MappingProxyType(
+    {"types": _type_table, "models": _model_table}
+)
 _TEST_ONLY = ("balanced", "dependence", "controls")
 TABLES: Mapping[str, Callable[[_Run], Table]] = MappingProxyType(
     {

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from evaluation.records.scores import AverageRecord, ScoreRecord, is_control
-from evaluation.report.tables.model import Column, Row, TableCell
+from evaluation.report.tables.model import Column, Place, Row, TableCell
 from evaluation.report.tables.notes import sites_text
 from evaluation.scoring.mean import mean
 from evaluation.scoring.track import Track
@@ -23,6 +23,7 @@ __all__ = [
     "detail_of",
     "leading",
     "ordered_methods",
+    "place_of",
     "score_columns",
     "type_columns",
 ]
@@ -76,11 +77,13 @@ def block_rows(block: Block, columns: Sequence[Column], track: Track[Any]) -> li
         split = (record.generalisation, record.entity_type)
         records.setdefault(record.method, {})[split] = record
         attributes.setdefault(split, set()).update(record.attributes)
+    model = next(iter([*(r.model for r in block.points), *(r.model for r in block.averages)]), "")
     rows = []
     for method in ordered_methods({*records, *block.refused}, track):
-        detail = detail_of([record for record in block.points if record.method == method])
-        cells = _cells(records.get(method, {}), attributes, columns, track)
-        rows.append(Row(block.name, method, detail, track.set_apart(method), tuple(cells)))
+        points = [record for record in block.points if record.method == method]
+        cells = tuple(_cells(records.get(method, {}), attributes, columns, track))
+        place = place_of(points, model)
+        rows.append(Row(block.name, method, detail_of(points), track.set_apart(method), cells, place))
     return _with_best(rows, columns, track)
 
 
@@ -113,6 +116,16 @@ def detail_of(points: Sequence[ScoreRecord]) -> str:
         return ""
     span = str(sizes[0]) if len(sizes) == 1 else f"{sizes[0]}-{sizes[-1]}"
     return f"{sites_text({record.site for record in points})}; size {span}"
+
+
+def place_of(points: Sequence[ScoreRecord], model: str) -> Place:
+    """Return the model and the sites, sizes and seeds of chosen points."""
+    return Place(
+        model,
+        tuple(sorted({record.site for record in points})),
+        tuple(sorted({record.size for record in points})),
+        tuple(sorted({record.seed for record in points})),
+    )
 
 
 def _generalisations(averages: Sequence[AverageRecord]) -> list[str]:

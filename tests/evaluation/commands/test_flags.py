@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import click
 import pytest
 import typer
 from typer.testing import CliRunner
 
+from das.engine import ENGINES
+from das.models.load import DTYPES
 from evaluation import api
 from evaluation.cli import app
 from evaluation.commands.flags import LoadFlags, TargetFlags, command
 from evaluation.commands.flags.names import given
 from evaluation.commands.flags.suite import SuiteFlags
-from evaluation.commands.printing import Result
+from evaluation.commands.printing import Result, shown_progress
+from evaluation.commands.printing.loudness import speaking
+from evaluation.config.execution import ExecutionKind
+from evaluation.report.tables import RENDERERS
+from evaluation.report.tables.of_runs import TABLES
+from ravel.common.errors import SuiteError
+from ravel.common.progress import Note
+from ravel.terms.schema import GENERALISATIONS
 
 
 @dataclass(frozen=True)
@@ -56,8 +66,51 @@ def test_flags_of_a_group_stand_where_the_group_stands() -> None:
     one = typer.Typer(add_completion=False)
     one.command()(example)
     assert [p.name for p in typer.main.get_command(one).params] == [
-        *("name", "first", "second", "last", "as_json"),
+        *("name", "first", "second", "last", "quiet", "verbose", "as_json"),
     ]
+
+
+def test_a_quiet_command_says_nothing_beside_its_result_and_a_verbose_one_every_step(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    heard = []
+    for quiet, verbose in ((False, False), (True, False), (False, True)):
+        with speaking(quiet=quiet, verbose=verbose), shown_progress() as progress:
+            progress(Note("a note"))
+        heard.append(capsys.readouterr().err)
+    assert heard == ["a note\n", "", "a note\n"]
+    assert came("n", "-q") == came("n", "-v") == came("n")
+
+
+def test_choices_in_the_help_are_what_there_is() -> None:
+    fields_of_build = api.BuildConfig.model_fields
+    listed = {
+        "--engine": ENGINES,
+        "--dtype": DTYPES,
+        "--execution": get_args(ExecutionKind),
+        "--selection": get_args(fields_of_build["selection"].annotation),
+        "--table": [*TABLES, "types", "models"],
+        "--format": ["text", *RENDERERS],
+        "--split": GENERALISATIONS,
+    }
+    shown: dict[str, set[str]] = {}
+    for each in (
+        c for c in commands(typer.main.get_command(app)) if c.name in ("build", "run", "table", "score")
+    ):
+        for flag in (p for p in each.params if "|" in (p.metavar or "")):
+            shown.setdefault(flag.opts[0], set()).update(flag.metavar.strip("[]").split(" | "))
+    assert {name: shown[name] for name in listed} == {name: set(names) for name, names in listed.items()}
+
+
+def test_help_fits_eighty_columns_and_cuts_no_flag(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERMINAL_WIDTH", "80")
+    for name in ("run", "build", "score", "table"):
+        text = CliRunner().invoke(app, [name, "--help"], terminal_width=80).output
+        assert max(map(len, text.splitlines())) <= 80
+        assert "…" not in text
+        for panel in ("Options", "Output"):
+            assert f"─ {panel} ─" in text
 
 
 def commands(group: Any) -> list[click.Command]:
@@ -108,6 +161,34 @@ def test_an_adapter_is_written_where_there_is_one_and_nowhere_else(tmp_path: Pat
     target = changed.target()
     assert (target.adapter, target.merge_adapter) == (tmp_path, True)
     assert TargetFlags(adapter=tmp_path).config("m") == api.TargetConfig(model="m", adapter=tmp_path)
+
+
+def test_a_setting_is_set_by_its_place() -> None:
+    suite = api.SuiteConfig(instance="i", methods=("pca", "das"), sites=("block_output.0@entity_last",))
+    flags = SuiteFlags(assignments=["methods.1.config.epochs=5", "seeds=[3, 4]", "floors=false"])
+    changed = flags.config(suite)
+    assert changed.methods[1].config == {"epochs": 5}
+    assert (changed.seeds, changed.floors, changed.methods[0]) == ((3, 4), False, suite.methods[0])
+    assert SuiteFlags(assignments=[]).config(suite) == suite
+
+
+@pytest.mark.parametrize(
+    ("assignment", "said"),
+    [
+        ("seeds", "key=value"),
+        ("=3", "key=value"),
+        ("methods.2.config.epochs=1", "a list of 2, numbered from 0"),
+        ("methods.x.name=pca", "a list of 2"),
+        ("model.name=x", "inside the value 'bundled'"),
+        ("seads=[1]", "did you mean 'seeds'"),
+        ("seeds=[a]", "valid value for 'seeds.0'"),
+        ("seeds=[1", "as in a YAML file"),
+    ],
+)
+def test_a_setting_that_does_not_fit_is_refused_in_words(assignment: str, said: str) -> None:
+    suite = api.SuiteConfig(instance="i", methods=("pca", "das"), sites=("block_output.0@entity_last",))
+    with pytest.raises(SuiteError, match=re.escape(said)):
+        SuiteFlags(assignments=[assignment]).config(suite)
 
 
 def test_zero_is_given_and_a_switch_left_off_is_not() -> None:

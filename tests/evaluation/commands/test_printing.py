@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import json
 import time
+from dataclasses import replace
 
 import pytest
 import typer
+from outcome_world import score_record
 from rich.console import Console
 from rich.progress import Progress
 
@@ -23,7 +25,9 @@ from evaluation.commands.printing import (
     shown_progress,
     warn,
 )
-from evaluation.report.tables import Column, Row, Table, TableCell
+from evaluation.commands.printing.comparisons import print_comparisons
+from evaluation.commands.printing.scores import print_scores
+from evaluation.report.tables import Column, Comparison, Row, Table, TableCell
 from ravel.common.progress import Counted, Finished, Note
 
 TABLE = Table(
@@ -46,7 +50,8 @@ def test_a_table_shows_values_intervals_marks_and_counts(capsys: pytest.CaptureF
     assert lines[0].strip() == "A title"
     text = "\n".join(" ".join(line.split()) for line in lines)
     assert "pairs 8" in text
-    assert "mdas *0.500 0.625\n0.250-0.750 n=9" in text
+    assert "mdas *0.500 0.625\n[0.250, 0.750] n=9" in text
+    assert "*: the best of its column." in text
     assert "no_op 0.000 †0.250\nn=7" in text
     assert "void - -\n" in text
     assert "A note [with] brackets." in text
@@ -55,6 +60,106 @@ def test_a_table_shows_values_intervals_marks_and_counts(capsys: pytest.CaptureF
 def test_wide_tables_are_not_cut_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     print_rows(["a"], [["x" * 150]])
     assert "x" * 150 in capsys.readouterr().out
+
+
+LONG = "method_with_a_name_of_some_length"
+SPLITS = ("context", "entity", "entity_context")
+WIDE_TABLE = Table(
+    name="attributes",
+    title="A title",
+    block_header="attribute",
+    columns=tuple(Column(split, name) for split in SPLITS for name in ("cause", "isolate", "disentangle")),
+    rows=tuple(
+        Row(
+            block,
+            name,
+            "",
+            name == "no_op",
+            tuple(
+                TableCell((at + 1) / 64 + shift, (at / 64, (at + 2) / 64), 4321, best=True) for at in range(9)
+            ),
+        )
+        for block, shift in (("Country", 0.0), ("Birthplace of Somebody", 0.5))
+        for name in ("mdas", LONG, "no_op")
+    ),
+    notes=("A note of some length. " * 8,),
+)
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 100, 132, 200])
+def test_no_number_and_no_name_is_cut_at_any_width(
+    width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What does not fit beside the rest stands below it; from a usual width on every line fits."""
+    monkeypatch.setenv("COLUMNS", str(width))
+    print_table(WIDE_TABLE)
+    lines = capsys.readouterr().out.splitlines()
+    text = "\n".join(lines)
+    names = {row.label for row in WIDE_TABLE.rows} | {f"{row.block} (pairs)" for row in WIDE_TABLE.rows}
+    cells = [cell for row in WIDE_TABLE.rows for cell in row.cells]
+    for written in (*names, *SPLITS, "disentangle", *(f"*{cell.value:.3f}" for cell in cells)):
+        assert written in text
+    for low, high in (cell.interval for cell in cells if cell.interval):
+        assert f"[{low:.3f}, {high:.3f}]" in text
+    assert "…" not in text
+    if width >= 80:
+        assert max(map(len, lines[: lines.index("*: the best of its column.")])) <= width
+
+
+@pytest.mark.parametrize("width", [30, 50, 80, 120])
+def test_rows_of_text_wrap_at_words_or_are_stacked(
+    width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    rows = [["neurons_attribution", "several words that may be wrapped " * 3, "block_output.2@entity_last"]]
+    print_rows(["method", "summary", "site"], rows)
+    text = capsys.readouterr().out
+    assert {"neurons_attribution", "block_output.2@entity_last", "wrapped"} <= set(text.split())
+    assert max(map(len, text.splitlines())) <= width
+
+
+def test_comparisons_are_of_the_best_with_the_rest_and_of_methods_with_the_baseline(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    ahead = Comparison("differs", 0.01, "no_op", 0.25, (0.125, 0.375))
+    behind = Comparison("tied", 0.4, "mdas", -0.25, (-0.5, 0.0))
+    column = Column("context", "disentangle", "disentangle")
+    cells = {
+        "das": TableCell(0.5, vs_best=behind),
+        "mdas": TableCell(0.75, best=True, vs_best=Comparison("best"), vs_no_op=ahead),
+        "full_vector": TableCell(0.5, vs_no_op=replace(ahead, relation="tied"), vs_best=behind),
+    }
+    rows = tuple(Row("", name, "", name == "full_vector", (cell,)) for name, cell in cells.items())
+    print_comparisons(replace(TABLE, columns=(column,), rows=rows))
+    said = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert "mdas - das +0.250 [-0.000, +0.500] no" in said
+    assert "mdas - no_op +0.250 [+0.125, +0.375] yes" in said
+    assert not any("full_vector" in line for line in said)
+
+
+def test_very_many_comparisons_are_left_to_the_marks(capsys: pytest.CaptureFixture[str]) -> None:
+    versus = Comparison("differs", 0.01, "no_op", 0.25, (0.125, 0.375))
+    rows = tuple(Row("", f"m{at}", "", False, (TableCell(0.75, vs_no_op=versus),)) for at in range(31))
+    column = Column("context", "disentangle", "disentangle")
+    print_comparisons(replace(TABLE, columns=(column,), rows=rows))
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("interval", "said"),
+    [
+        ((0.7, 0.9), "das is 0.300 better than it."),
+        ((0.4, 0.9), "is not shown to differ from it."),
+        (None, "is not shown to differ from it."),
+    ],
+)
+def test_a_score_stands_beside_what_doing_nothing_scores(
+    interval: tuple[float, float] | None, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    print_scores([score_record(method="das", disentangle=0.8, disentangle_interval=interval)])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "doing nothing (no_op) scores disentangle 0.500" in text
+    assert said in text
 
 
 def test_progress_off_a_terminal_is_a_line_now_and_then(

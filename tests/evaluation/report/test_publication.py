@@ -22,6 +22,9 @@ SITE = "block_output.1@entity_last"
 KINDS = ("all", "same_attribute")
 
 
+LABEL_B = ("--model-label", "B_ours")
+
+
 def records() -> list[ScoreRecord]:
     """Chosen records of two attributes, by source kind on test pairs, and of the floor that serves both."""
     made = []
@@ -126,6 +129,31 @@ def test_several_runs_make_a_table_of_types(run: RunFolder, tmp_path: Path) -> N
         refused = ravel("table", *arguments)
         assert refused.exit_code == 2
         assert words in refused.stderr
+
+
+def test_a_model_is_called_by_its_label_everywhere(run: RunFolder, tmp_path: Path) -> None:
+    shown = ravel("table", run.path, run.path, "--table", "models", *("--model-label", "A"), *LABEL_B)
+    assert "\n| A | " in shown.stdout
+    assert "\n| B\\_ours | " in shown.stdout
+    refused = ravel("table", run.path, run.path, "--table", "models")
+    assert "one run per model" in refused.stderr
+    assert "with B\\_ours" in ravel("table", run.path, *LABEL_B).stdout
+    assert "B_ours" in ravel("table", run.path, *LABEL_B, "--format", "csv").stdout
+    page = tmp_path / "page.html"
+    ravel("report", run.path, "--out", page, *LABEL_B)
+    assert "city · B_ours" in page.read_text(encoding="utf-8")
+
+
+def test_a_local_model_is_called_by_its_folder(run: RunFolder, tmp_path: Path) -> None:
+    """Where it lay on the machine of the run is nobody's title."""
+    other = RunFolder(tmp_path / "local")
+    shutil.copytree(run.path, other.path)
+    write_jsonl(
+        other.scores, [{**record.to_json(), "model": "/home/me/models/pythia"} for record in records()]
+    )
+    said = ravel("table", other.path).stdout
+    assert "with pythia" in said
+    assert "/home" not in said
 
 
 def test_a_figure_without_records_is_refused(run: RunFolder) -> None:

@@ -263,6 +263,31 @@ class TestRows:
         rows = rows_of(averages, [], comparisons, TRACK)
         assert said in headline_of(verdicts_of(rows, TRACK), TRACK)
 
+    @pytest.mark.parametrize(("loss", "worse"), [(-0.2, True), (-0.01, False)])
+    def test_worse_is_said_only_where_it_is_shown(self, loss: float, worse: bool) -> None:
+        averages = [
+            average_record(method="mdas", attributes=ATTRIBUTES, generalisation="context", disentangle=0.3),
+            average_record(method="no_op", attributes=ATTRIBUTES, generalisation="context", disentangle=0.5),
+        ]
+        (verdict,) = verdicts_of(rows_of(averages, [], [gained(loss, "context")], TRACK), TRACK)
+        assert ("Worse than doing nothing: mdas." in verdict.sentences) == worse
+
+    def test_a_long_list_of_ties_names_a_few_and_counts_the_rest(self) -> None:
+        split, others = {"attributes": ATTRIBUTES, "generalisation": "context"}, "bcdefghi"
+        averages = [average_record(method="a", disentangle=0.9, **split)]
+        averages += [average_record(method=name, disentangle=0.8, **split) for name in others]
+        known = make_comparisons()[0].to_json()
+        ends = {"disentangle": 0.1, "disentangle_interval": (-0.1, 0.3), "disentangle_p_adjusted": 0.4}
+        ties = [
+            ComparisonRecord.from_json(
+                {**known, **ends, "first": "a", "second": name, "generalisation": "context"}, origin="a test"
+            )
+            for name in others
+        ]
+        verdicts = verdicts_of(rows_of(averages, [], ties, TRACK), TRACK)
+        assert verdicts[0].tied == tuple(others)
+        assert "a (tied with b, c, d, e and 4 more)" in headline_of(verdicts, TRACK)
+
 
 def gained(gain: float, generalisation: Generalisation) -> ComparisonRecord:
     """The comparison of mdas with doing nothing, with another difference."""

@@ -34,12 +34,14 @@ from evaluation.records.scores import (
 from evaluation.report.publish import publish_tables
 from evaluation.report.tables import (
     RENDERERS,
+    ModelScores,
     Table,
     attribute_table,
     balanced_table,
     dependence_table,
     kind_table,
     main_table,
+    model_table,
     render,
     type_table,
 )
@@ -595,6 +597,34 @@ def test_latex_compiles_and_fits_the_page(tmp_path: Path) -> None:
     assert "Missing character" not in run.stdout
 
 
+def of_another_model() -> list[ScoreRecord]:
+    """The same scores with a model whose name needs care."""
+    return [replace(record, model="a_b & c") for record in scores()]
+
+
+def test_rows_of_a_model_are_marked_among_themselves_alone() -> None:
+    differs = [replace(record, model="a_b & c") for record in comparisons()]
+    averaged = [replace(record, model="a_b & c") for record in averages()]
+    runs = [
+        ModelScores(scores(), averages()),
+        ModelScores(of_another_model(), averaged, differs),
+    ]
+    table = model_table(runs)
+    assert list(dict.fromkeys(row.block for row in table.rows)) == ["bundled", "a_b & c"]
+    marked = {row.block for row in table.rows if any(cell.vs_no_op is not None for cell in row.cells)}
+    assert marked == {"a_b & c"}
+    assert {row.block: row.place.model for row in table.rows} == {"bundled": "bundled", "a_b & c": "a_b & c"}
+    with pytest.raises(SuiteError, match="one run per model; got several runs of bundled"):
+        model_table(runs[:1] * 2)
+
+
+def test_a_row_of_a_csv_says_model_site_size_and_seed_by_themselves() -> None:
+    rows = list(csv.DictReader(io.StringIO(render(attribute_table(scores()), "csv"))))
+    (row, *_) = [row for row in rows if row["method"] == "mdas" and row["block"] == "Country"]
+    known = {name: row[name] for name in ("model", "site", "size", "seed")}
+    assert known == {"model": "bundled", "site": "block_output.3@entity_last", "size": "16", "seed": "0"}
+
+
 def golden_tables() -> dict[str, Table]:
     """Every table from fixed records, by the name of its golden files."""
     fewer = average_record(method="lda", attributes=("Country",), n_cause=10, disentangle_interval=None)
@@ -606,6 +636,7 @@ def golden_tables() -> dict[str, Table]:
         ),
         "kinds": kind_table(by_kind()),
         "types": type_table(of_two_types()),
+        "models": model_table([ModelScores(scores()), ModelScores([*of_another_model()])]),
         "balanced": balanced_table(with_lda(), None, balanced(), refusals=refusals()),
         "dependence": dependence_table(scores(), breakdowns()),
     }

@@ -329,8 +329,9 @@ def test_a_run_that_is_told_to_stop_says_how_to_go_on(world: World, tmp_path: Pa
     assert not (tmp_path / "run" / LOCK_FILE).exists()
 
 
-def test_the_example_is_a_suite_of_two_methods_attributes_and_sites() -> None:
-    found = SuiteConfig.from_file(Path(__file__).resolve().parents[3] / "examples" / "small-suite.yaml")
+@pytest.mark.parametrize("name", ["first-suite.yaml", "small-suite.yaml"])
+def test_the_examples_are_suites_of_two_methods_attributes_and_sites(name: str) -> None:
+    found = SuiteConfig.from_file(Path(__file__).resolve().parents[3] / "examples" / name)
     assert found.build is not None
     assert len(found.build.settings["attributes"]) == len(found.methods) == len(found.sites) == 2
     assert found.model == "bundled"

@@ -22,7 +22,7 @@ from answering_world import (
 
 from ravel.asking.answerer import Decided
 from ravel.building import BuildConfig, GuessesError, build_instance
-from ravel.building.report import LEAST_ACCURACY
+from ravel.building.report import LEAST_ACCURACY, warnings_of
 from ravel.common.errors import SuiteError
 from ravel.common.io import sha256_text
 from ravel.common.progress import Counted, Event
@@ -374,6 +374,16 @@ def test_one_attribute_of_which_little_is_known_is_named() -> None:
     manifest = build_instance(tables, TableAnswerer(tables, say), config).manifest
     (warning,) = manifest.knowledge["warnings"]
     assert warning.startswith("the model knows little of Height")
+
+
+def test_what_came_out_empty_is_named_however_much_is_known(instance: Instance) -> None:
+    drawn = {split: instance.pairs(split) for split in instance.splits()}
+    accuracies: dict[str, float | None] = {"Colour": 1.0, "Height": 1.0}
+    flips = {"asked": 1, "differ": 0}
+    assert warnings_of(accuracies, 1.0, {}, drawn, flips) == []
+    colours = {s: tuple(p for p in found if p.attribute == "Colour") for s, found in drawn.items()}
+    said = warnings_of(accuracies, 1.0, {}, {**colours, "context_test": ()}, flips)
+    assert said == ["attributes without a single pair: Height", "splits without a single pair: context_test"]
 
 
 def lucky(prompt: Prompt, said: str) -> str:

@@ -1,0 +1,33 @@
+"""How much a command says beside its result: the flags -q and -v, for the time it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+__all__ = ["is_quiet", "is_verbose", "speaking"]
+
+_QUIET: ContextVar[bool] = ContextVar("quiet", default=False)
+_VERBOSE: ContextVar[bool] = ContextVar("verbose", default=False)
+
+
+@contextmanager
+def speaking(*, quiet: bool, verbose: bool) -> Iterator[None]:
+    """Let the block say less, or more, than usual."""
+    tokens = (_QUIET.set(quiet), _VERBOSE.set(verbose))
+    try:
+        yield
+    finally:
+        _QUIET.reset(tokens[0])
+        _VERBOSE.reset(tokens[1])
+
+
+def is_quiet() -> bool:
+    """Tell whether only the result and warnings are wanted."""
+    return _QUIET.get()
+
+
+def is_verbose() -> bool:
+    """Tell whether every step is wanted, as lines, and what libraries say."""
+    return _VERBOSE.get()
