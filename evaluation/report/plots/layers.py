@@ -13,7 +13,7 @@ from evaluation.records.scores import ScoreRecord
 from evaluation.report.common.families import FLOORS, by_family
 from evaluation.report.plots.canvas import drawing, fit, new_figure, saved
 from evaluation.report.plots.curves import layer_curve, validation_records, worth_fitting
-from evaluation.report.plots.style import FEW, GRID, Style, handles_of, styles
+from evaluation.report.plots.style import FEW, GRID, Style, handles_of, styles, tip
 from evaluation.scoring.track import Track
 from ravel.terms.schema import GENERALISATIONS, Generalisation
 
@@ -112,7 +112,7 @@ def _panel(
         axes.axvspan(layer - 0.5, layer + 0.5, color=_BAND, linewidth=0, zorder=0)
     for method, style in looks.items():
         if method in curves:
-            axes.plot(
+            (drawn,) = axes.plot(
                 list(curves[method]),
                 list(curves[method].values()),
                 marker=style.marker,
@@ -121,6 +121,7 @@ def _panel(
                 linewidth=1.2,
                 label=method,
             )
+            drawn.set_gid(tip(method))
     layers = sorted({layer for curve in curves.values() for layer in curve})
     axes.set_xticks(layers[:: -(-len(layers) // _MOST_TICKS)] if layers else [])
     if layers:

@@ -10,7 +10,7 @@ from evaluation.records.measured import INTERCHANGE, Interval
 from evaluation.records.scores import AverageRecord
 from evaluation.report.plots.canvas import drawing, fit, new_figure, saved
 from evaluation.report.plots.labels import label_points
-from evaluation.report.plots.style import FEW, FLOOR_COLOUR, GRID, Style, handles_of, styles
+from evaluation.report.plots.style import FEW, FLOOR_COLOUR, GRID, Style, handles_of, styles, tip
 from evaluation.tracks import TRACKS
 from ravel.terms.schema import GENERALISATIONS
 
@@ -84,7 +84,7 @@ def _point(axes: Any, record: AverageRecord, style: Style) -> None:
     if place is None:
         return
     cause, isolate = place
-    axes.errorbar(
+    drawn = axes.errorbar(
         cause,
         isolate,
         xerr=_bar(cause, record.interval("cause")),
@@ -95,6 +95,7 @@ def _point(axes: Any, record: AverageRecord, style: Style) -> None:
         elinewidth=0.6,
         label=record.method,
     )
+    drawn[0].set_gid(tip(f"{record.method}: cause {cause:.3f}, isolate {isolate:.3f}"))
 
 
 def _bar(value: float, interval: Interval | None) -> list[list[float]] | None:

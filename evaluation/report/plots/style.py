@@ -22,6 +22,7 @@ __all__ = [
     "own_styles",
     "slug",
     "styles",
+    "tip",
 ]
 
 # Okabe and Ito's palette without its yellow, which white drowns: told apart with every common form of colour
@@ -149,6 +150,11 @@ def broken(name: str, letters: int) -> str:
             lines.append("")
         lines[-1] += part
     return "\n".join(line[at : at + letters] for line in lines for at in range(0, max(len(line), 1), letters))
+
+
+def tip(text: str) -> str:
+    """Return a group's id in an SVG that the page of a run shows as text at the pointer."""
+    return f"tip:{text}"
 
 
 def slug(text: str) -> str:
