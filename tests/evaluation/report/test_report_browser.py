@@ -393,8 +393,10 @@ class TestReaders:
 
     def test_print_shows_no_controls(self, browser: Browser) -> None:
         browser.cdp("Emulation.setEmulatedMedia", media="print")
-        script = "return [...document.querySelectorAll('.filters, .tools, .enlarge, nav')]"
+        script = (
+            "return [...document.querySelectorAll('.filters, .tools, .enlarge, nav')]"
             ".map(e => getComputedStyle(e).display)"
+        )
         assert set(browser.run(script)) == {"none"}
 
     def test_a_console_error_would_be_seen(self, shared_browser: Browser, tmp_path: Path) -> None:
