@@ -24,7 +24,9 @@ function setUpPlots() {
   byId("viewer-close").addEventListener("click", () => viewer.close());
   viewer.addEventListener("click", (event) => event.target === viewer && viewer.close());
   viewer.addEventListener("close", () => {
-    takenFrom?.append(byId("viewer-body").firstElementChild);
+    if (!takenFrom) return;
+    takenFrom.append(byId("viewer-body").firstElementChild);
+    takenFrom.style.minHeight = "";
     takenFrom = null;
   });
 }

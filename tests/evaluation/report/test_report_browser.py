@@ -399,6 +399,26 @@ class TestReaders:
         )
         assert set(browser.run(script)) == {"none"}
 
+    def test_the_table_fits_a_printed_page(self, browser: Browser) -> None:
+        browser.cdp("Emulation.setDeviceMetricsOverride", **{**PHONE, "width": 718, "mobile": False})
+        browser.cdp("Emulation.setEmulatedMedia", media="print")
+        right = browser.run("return document.getElementById('results-table').getBoundingClientRect().right")
+        assert right <= 718
+
+    def test_the_pointer_tells_what_a_point_is(self, browser: Browser, address: str, tmp_path: Path) -> None:
+        run = make_run(tmp_path / "run")
+        (run / "plots" / "cause_isolate.svg").write_text(
+            '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 90 40">'
+            '<g id="tip:mdas &lt;b&gt;: cause 0.5"><rect width="90" height="40" fill="#d55e00"/></g></svg>'
+        )
+        other = Path(address.removeprefix("file://")).with_name("tips.html")
+        browser.open(write_report(run, out=other).as_uri())
+        # The pointer moves onto the plot to press it, and the plot opens under it.
+        browser.click(".sheet rect")
+        browser.until(lambda: browser.texts("#tip") == ["mdas <b>: cause 0.5"])
+        browser.open(address)
+        browser.requests()
+
     def test_a_console_error_would_be_seen(self, shared_browser: Browser, tmp_path: Path) -> None:
         page = tmp_path / "bad.html"
         page.write_text("<script>throw Error('x')</script><img src='http://127.0.0.1:9/x.png'>")
