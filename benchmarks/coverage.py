@@ -37,6 +37,7 @@ from simulated import (
 )
 
 from evaluation.report.plots.canvas import PAGE, drawing, new_figure, saved
+from evaluation.report.plots.style import legend_below
 from evaluation.scoring.clusters import Clusters, Counts
 from evaluation.scoring.interchange.estimates import estimate_counts
 from evaluation.scoring.intervals import Estimates, difference, mean_of
@@ -477,7 +478,7 @@ def draw(found: dict[str, Any], stem: Path) -> None:
             axes.set_xlabel("coverage, %")
         figure.axes[0].set_yticks(range(len(rows)), [_label(row) for row in rows])
         figure.axes[0].set_ylim(len(rows), -1)
-        figure.axes[0].legend(frameon=False, loc="lower left")
+        legend_below(figure)
         saved(figure, stem.with_suffix(""))
 
 
@@ -503,7 +504,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--sets", type=int, help="sets of outcomes a setting, 300 or 2000 unless given")
     parser.add_argument("--seed", type=int, default=0, help="root of the random streams")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
-    parser.add_argument("--plot", type=Path, help="draw them to this path, as PNG and SVG")
+    parser.add_argument("--plot", type=Path, help="draw them to this path, as PNG, SVG and PDF")
     parser.add_argument("--doc", type=Path, help="write the tables between the markers of this page")
     parser.add_argument("--from-json", type=Path, help="measure nothing: tables and plot of an earlier run")
     return parser.parse_args()

@@ -112,7 +112,7 @@ def _layers(rows: Rows) -> Any:
     axes.set_xlabel("whole vector of the entity swapped after block")
     axes.set_ylim(-0.03, 1.03)
     axes.grid(**GRID)
-    legend_below(figure, columns=2)
+    legend_below(figure)
     return figure
 
 
@@ -132,13 +132,13 @@ def _aggregation(found: Mapping[str, Any]) -> Any:
     axes.set_xlim(0, 1.02)
     axes.set_xlabel("score of the same outcomes; dotted: what doing nothing scores by that rule")
     axes.grid(axis="y", **GRID)
-    legend_below(figure, columns=2)
+    legend_below(figure)
     return figure
 
 
 def _selection(rows: Rows) -> Any:
     methods = list(dict.fromkeys(r["method"] for r in rows))
-    looks = styles(methods, TRACKS.get(INTERCHANGE).floors, own_colours=True)
+    looks = styles(methods, TRACKS.get(INTERCHANGE).floors)
     figure = new_figure(COLUMN, 2.4)
     axes = figure.subplots()
     for method in methods:
@@ -155,7 +155,7 @@ def _selection(rows: Rows) -> Any:
     axes.set_xlabel("points (site, size, setting) to choose from")
     axes.set_ylabel("too high by")
     axes.grid(**GRID)
-    legend_below(figure, columns=3)
+    legend_below(figure)
     return figure
 
 
@@ -163,7 +163,7 @@ def _planted(found: Mapping[str, Any]) -> Any:
     fits = found["fits"]
     figure = new_figure(PAGE, 2.9)
     named = [m for m in _SEEN if any(f["method"] == m for f in fits)]
-    looks = styles(named, TRACKS.get(INTERCHANGE).floors, own_colours=True)
+    looks = styles(named, TRACKS.get(INTERCHANGE).floors)
     for axes, score in zip(
         figure.subplots(1, 3, sharex=True), ("disentangle", "cause", "isolate"), strict=True
     ):
@@ -195,7 +195,7 @@ def _planted(found: Mapping[str, Any]) -> Any:
         axes.set_xlabel("similarity to the planted subspace")
         axes.set_ylim(-0.03, 1.03)
         axes.grid(**GRID)
-    legend_below(figure, columns=5)
+    legend_below(figure)
     return figure
 
 

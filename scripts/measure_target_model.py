@@ -19,7 +19,7 @@ from evaluation.config.suite import MethodSpec, SuiteConfig
 from evaluation.config.target import TargetConfig
 from evaluation.records.scores import ScoreRecord
 from evaluation.report.plots.canvas import drawing, new_figure, saved
-from evaluation.report.plots.style import GRID, legend_below, styles
+from evaluation.report.plots.style import GRID, legend_below, own_styles
 from evaluation.report.tables import attribute_table, main_table, render
 from evaluation.suite.run import RunRequest, RunSummary, run_suite
 from ravel.building import build_instance
@@ -71,7 +71,7 @@ def over_layers(instance: Instance, engine: Engine, out: Path) -> list[ScoreReco
 def plot_layers(records: list[ScoreRecord], stem: Path, title: str) -> list[Path]:
     """Draw cause over the layers, a curve per attribute with its intervals as thin bars."""
     by_layer = sorted(records, key=lambda record: Site.parse(record.site).layer)
-    looks = styles([record.attribute for record in records], ())
+    looks = own_styles(sorted({record.attribute for record in records}))
     with drawing():
         figure = new_figure(4.2, 3.2)
         axes = figure.add_subplot(1, 1, 1)

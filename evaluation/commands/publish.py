@@ -93,7 +93,7 @@ def plot(
         ),
     ] = _ALL,
 ) -> Result:
-    """Draw the figures of a run as PNG and SVG.
+    """Draw the figures of a run as PNG, SVG and PDF, each with its caption as text.
 
     Example: ravel plot city-run --plot sizes
     """

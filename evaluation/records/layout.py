@@ -39,7 +39,7 @@ LAYOUT: tuple[tuple[str, str], ...] = (
         "main, attributes, kinds, balanced, dependence, each as .md, .csv, .tex, .html; "
         "controls, if there are any",
     ),
-    ("plots/", "figures as .png and .svg, and the numbers behind the heat maps"),
+    ("plots/", "figures as .png, .svg and .pdf, captions as .txt, and the numbers behind the heat maps"),
     ("report.html", "one page with all of it, which opens offline"),
     (".lock", "only while a process works on the folder, and after a kill"),
 )

@@ -77,7 +77,8 @@ def draw_run(run_path: Path, out: Path | None = None, names: Sequence[str] | Non
     if not paths:
         raise SuiteError(
             expected=f"records to draw {', '.join(names or ['all'])} from in {run_path}",
-            came="none: layers need several of them, angles fitted parts, training a method that trains",
+            came="none: sizes and layers need several of them, angles fitted parts, training a method that "
+            "trains",
             todo="choose another --plot, or run a suite that has them",
         )
     return paths

@@ -36,6 +36,19 @@ _CAPTIONS = (
 )
 
 
+_THEMED = {
+    "#000000": "currentColor",
+    "#ffffff": "var(--card)",
+    "#d0d0d0": "var(--line)",
+    "#dadada": "var(--line)",
+    "#e4e4e4": "var(--tint)",
+    "#e8eef4": "var(--accent-tint)",
+    "#767676": "var(--soft)",
+}
+"""Ink, paper and greys of drawings, and what the page calls them, so that they follow its theme."""
+_TIP = "tip:"
+
+
 @dataclass(frozen=True, slots=True)
 class Drawing:
     """One plot."""
@@ -51,10 +64,12 @@ class Drawing:
 
 
 def read_drawings(folder: Path) -> tuple[Drawing, ...]:
-    """Read every SVG of a folder, in order of their names; none if there is no folder."""
+    """Read every SVG of a folder, that of the methods first, with the caption that lies beside it; none if
+    there is no folder."""
     drawings, used = [], 0
-    for number, path in enumerate(sorted(folder.glob("*.svg"))):
-        caption = _caption(path.stem)
+    for number, path in enumerate(sorted(folder.glob("*.svg"), key=_order)):
+        written = path.with_suffix(".txt")
+        caption = read_text(written).strip() if written.is_file() else _caption(path.stem)
         try:
             svg = inline_svg(read_text(path), prefix=f"plot{number}-", label=caption)
         except ElementTree.ParseError as error:
@@ -72,8 +87,9 @@ def read_drawings(folder: Path) -> tuple[Drawing, ...]:
 def inline_svg(text: str, *, prefix: str, label: str) -> str:
     """Return an SVG file as markup for the middle of a page.
 
-    Ids get the prefix. Style sheets, scripts, event handlers, unknown elements and references to anything
-    outside the drawing are dropped. Raises ElementTree.ParseError for what is no XML.
+    Ids get the prefix; black, white and greys become those of the page's theme. Style sheets, scripts, event
+    handlers, unknown elements and references to anything outside the drawing are dropped. Raises
+    ElementTree.ParseError for what is no XML.
     """
     root = ElementTree.fromstring(text)
     if _local(root.tag) != "svg":
@@ -81,11 +97,17 @@ def inline_svg(text: str, *, prefix: str, label: str) -> str:
     for name in _DROPPED_FROM_ROOT:
         root.attrib.pop(name, None)
     # matplotlib sets these two for everything by a style sheet, which would reach the whole page.
-    root.set("style", "stroke-linejoin: round; stroke-linecap: butt")
+    root.set("style", "stroke-linejoin: round; stroke-linecap: butt; fill: currentColor")
     root.set("role", "img")
     root.set("aria-label", label)
     root.tail = None
     return _markup(root, prefix)
+
+
+def _order(path: Path) -> tuple[int, str]:
+    beginnings = [beginning for beginning, _ in _CAPTIONS if path.stem.startswith(beginning)]
+    known = [beginning for beginning, _ in _CAPTIONS]
+    return known.index(beginnings[0]) if beginnings else len(known), path.stem
 
 
 def _caption(stem: str) -> str:
@@ -114,12 +136,15 @@ def _attribute(element: str, key: str, value: str, prefix: str) -> str:
     name = _local(key)
     if name == "href":
         value = _reference(element, value, prefix)
+    elif name == "id" and value.startswith(_TIP):
+        name, value = "data-tip", value.removeprefix(_TIP)
     elif name == "id":
         value = prefix + value
     elif name.lower().startswith("on") or name == "class" or "javascript:" in value.lower():
         return ""
     else:
         value = re.sub(r"url\(\s*['\"]?#([^)'\"]*)['\"]?\s*\)", rf"url(#{prefix}\1)", value)
+        value = re.sub(r"#[0-9a-f]{6}\b", lambda found: _THEMED.get(found[0], found[0]), value)
         if re.search(r"url\((?!#)|@import|expression\(|\\", value, re.IGNORECASE):
             return ""
     return f' {name}="{escape(value)}"' if value else ""

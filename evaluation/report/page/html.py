@@ -23,6 +23,9 @@ from evaluation.scoring.track import Track
 __all__ = ["embedded_json", "to_html"]
 
 _PACKAGE = "evaluation.report.page"
+_MAIN_DRAWING = "cause_isolate"
+"""The plot that stands beside the verdicts."""
+_SCRIPTS = ("common.js", "plots.js", "results.js", "pairs.js", "page.js")
 
 
 def to_html(report: Report) -> str:
@@ -36,6 +39,7 @@ def to_html(report: Report) -> str:
         "script": script,
         "data": embedded_json(report.payload),
         "held_out": HELD_OUT,
+        "main_drawing": _MAIN_DRAWING,
         "sources": SOURCES,
         "diagnosis_grids": diagnosis_grids,
         "control_table": control_table,
@@ -71,7 +75,7 @@ def _script(track: Track[Any], rows: Sequence[Mapping[str, Any]]) -> str:
         "counts": " + ".join(f"${{grouped(row.n_{name})}}" for name in counted),
         "counted": " + ".join(counted),
     }
-    script = _asset("page.js")
+    script = f'"use strict";\n\n(() => {{\n{"".join(map(_asset, _SCRIPTS))}}})();\n'
     for name, value in values.items():
         script = script.replace(f"[[ {name} ]]", value)
     return script

@@ -1,10 +1,11 @@
-"""Figures from records, as PNG and SVG, told apart with every common form of colour blindness."""
+"""Figures from records, as PNG, SVG and PDF, told apart with every common form of colour blindness."""
 
 from __future__ import annotations
 
-from evaluation.report.plots.grids import plot_layer_grid, plot_size_grid
+from evaluation.report.plots.layers import plot_layer_grid
 from evaluation.report.plots.matrices import plot_angles, plot_entanglement
 from evaluation.report.plots.points import plot_cause_isolate
+from evaluation.report.plots.sizes import plot_size_grid
 from evaluation.report.plots.training import TrainingLog, plot_training
 from evaluation.report.plots.write import PLOTS, PlotInputs, write_plots
 

@@ -7,7 +7,7 @@ equal files.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,10 @@ import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from ravel.common.io import write_bytes
+from evaluation.report.plots.style import legend_below
+from ravel.common.io import write_bytes, write_text
 
-__all__ = ["COLUMN", "PAGE", "drawing", "new_figure", "saved"]
+__all__ = ["COLUMN", "PAGE", "drawing", "fit", "new_figure", "saved"]
 
 COLUMN, PAGE = 3.4, 7.0
 """Widths of figures in inches: one column of a paper, and both."""
@@ -26,13 +27,13 @@ _SETTINGS = {
     # Fixed ids in place of random ones, and text kept as text.
     "svg.hashsalt": "ravel-bench",
     "svg.fonttype": "none",
+    "pdf.fonttype": 42,
     "font.size": 7.0,
     "axes.titlesize": 7.5,
     "axes.labelsize": 7.5,
     "xtick.labelsize": 6.5,
     "ytick.labelsize": 6.5,
     "legend.fontsize": 6.5,
-    "figure.titlesize": 8.5,
     "axes.linewidth": 0.6,
     "xtick.major.width": 0.6,
     "ytick.major.width": 0.6,
@@ -59,16 +60,50 @@ def new_figure(width: float, height: float) -> Any:
     return figure
 
 
-def saved(figure: Any, stem: Path) -> list[Path]:
-    """Write `<stem>.png` and `<stem>.svg`; return the paths."""
+def fit(
+    figure: Any,
+    panel: tuple[float, float],
+    columns: int,
+    rows: int,
+    legend: Mapping[str, Any] | None = None,
+) -> None:
+    """Size the figure so that its panels have this width and height in inches and all text around them has
+    room, with a legend under them; nothing moves afterwards.
+
+    `figure` has panels in a grid of `columns` and `rows`, and is large enough for them.
+    """
+    # A panel that keeps its shape would hide from the layout what stands where it leaves room.
+    aspects = [axes.get_aspect() for axes in figure.axes]
+    for axes in figure.axes:
+        axes.set_aspect("auto")
+    layout = figure.get_layout_engine()
+    layout.execute(figure)
+    width, height = figure.get_size_inches()
+    box = figure.axes[0].get_position(original=True)
+    # What stands around panels takes the same room whatever their size.
+    wide = width + columns * (panel[0] - box.width * width)
+    figure.set_size_inches(wide, height + rows * (panel[1] - box.height * height))
+    legend_below(figure, handles=legend or {})
+    layout.execute(figure)
+    figure.set_layout_engine("none")
+    for axes, aspect in zip(figure.axes, aspects, strict=True):
+        axes.set_aspect(aspect)
+        axes.apply_aspect()
+
+
+def saved(figure: Any, stem: Path, caption: str = "") -> list[Path]:
+    """Write `<stem>.png`, `.svg` and `.pdf`, and the caption, if there is one, as `<stem>.txt`; return the
+    paths of the figures."""
     paths = []
-    metadata: dict[str, dict[str, None]] = {"png": {}, "svg": {"Date": None}}
+    metadata: dict[str, dict[str, None]] = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
     for suffix, fixed in metadata.items():
         content = io.BytesIO()
         figure.savefig(content, format=suffix, dpi=_DPI, metadata=fixed)
         path = stem.with_name(f"{stem.name}.{suffix}")
         write_bytes(path, content.getvalue())
-        # Making room takes most of the time; the second file keeps the places found for the first.
+        # Making room takes most of the time; the other files keep the places found for the first.
         figure.set_layout_engine("none")
         paths.append(path)
+    if caption:
+        write_text(stem.with_name(f"{stem.name}.txt"), f"{caption}\n")
     return paths

@@ -5,7 +5,7 @@ Only validation records serve: test pairs are judged for the chosen point alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
@@ -15,7 +15,17 @@ from evaluation.records.scores import ScoreRecord
 from evaluation.scoring.track import Track
 from ravel.terms.schema import Generalisation
 
-__all__ = ["CurvePoint", "SizeCurve", "layer_curve", "place_of", "size_curve", "validation_records"]
+__all__ = [
+    "CurvePoint",
+    "SizeCurve",
+    "layer_curve",
+    "place_of",
+    "size_curve",
+    "validation_records",
+    "worth_fitting",
+]
+
+_WORTH, _NOTHING = 0.8, 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,20 +90,32 @@ def layer_curve(
     generalisation: Generalisation,
     place: str,
     track: Track[Any],
+    measure: str | None = None,
 ) -> dict[int, float]:
-    """Return a method's criterion by layer at one stream and position, averaged over attributes.
+    """Return a measure of a method, by default the criterion, by layer at one stream and position, averaged
+    over attributes.
 
     Each attribute has the size with the best mean over seeds and generalisations at that layer. `scores`
     are those of `validation_records`.
     """
+    by = track.criterion if measure is None else measure
     own = [r for r in scores if r.method == method and place_of(r.site) == place]
     values: dict[int, list[float]] = {}
     for layer, attribute in sorted({(Site.parse(r.site).layer, r.attribute) for r in own}):
         here = [r for r in own if r.attribute == attribute and Site.parse(r.site).layer == layer]
-        value = _of_best_size(here, generalisation, track)
+        value = _of_best_size(here, generalisation, track, by)
         if value is not None:
             values.setdefault(layer, []).append(value)
     return {layer: fmean(found) for layer, found in values.items()}
+
+
+def worth_fitting(ceilings: Sequence[Mapping[int, float]]) -> list[int]:
+    """Return the layers at which a method can bring much: those where the mean of these curves of the ceiling
+    has at least four fifths of its highest value, none if that is next to nothing."""
+    layers = sorted({layer for curve in ceilings for layer in curve})
+    means = {layer: fmean(curve[layer] for curve in ceilings if layer in curve) for layer in layers}
+    highest = max(means.values(), default=0.0)
+    return [layer for layer in layers if highest > _NOTHING and means[layer] >= _WORTH * highest]
 
 
 def place_of(site: str) -> str:
@@ -103,15 +125,15 @@ def place_of(site: str) -> str:
 
 
 def _of_best_size(
-    records: Sequence[ScoreRecord], generalisation: Generalisation, track: Track[Any]
+    records: Sequence[ScoreRecord], generalisation: Generalisation, track: Track[Any], measure: str
 ) -> float | None:
     def mean_of(own: Sequence[ScoreRecord]) -> float:
-        return fmean(r.value(track.criterion) or 0.0 for r in own)
+        return fmean(r.value(measure) or 0.0 for r in own)
 
     points: dict[tuple[str, int], list[ScoreRecord]] = {}
     for record in records:
         points.setdefault((record.site, record.size), []).append(record)
-    best = max(points.values(), key=lambda own: track.merit(track.criterion, mean_of(own)))
+    best = max(points.values(), key=lambda own: track.merit(measure, mean_of(own)))
     own = [r for r in best if r.generalisation == generalisation]
     return mean_of(own) if own else None
 

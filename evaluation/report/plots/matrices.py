@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evaluation.report.plots.canvas import PAGE, drawing, new_figure, saved
-from evaluation.report.plots.style import HELD_OUT, titled
+from evaluation.report.plots.canvas import PAGE, drawing, fit, new_figure, saved
+from evaluation.report.plots.style import HELD_OUT, broken
 from ravel.checking.dependence import preferred
 
 if TYPE_CHECKING:
@@ -22,8 +22,13 @@ __all__ = ["plot_angles", "plot_entanglement"]
 _MAP = "Blues"
 _DARK = 0.55
 _NONE = "#E4E4E4"
+# Neither black nor white, which a dark page turns round: cells keep their colours there.
+_ON_DARK, _ON_LIGHT = "#FDFEFF", "#0A0C10"
 _MOST_WITH_TEXT = 9
 _MOST_IN_A_ROW = 3
+_CELL, _LEAST_CELL, _LEAST = 0.27, 0.125, 1.3
+"""Inches of a row with texts in its cells, of one without, and of a panel."""
+_LETTERS_PER_INCH = 14
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,18 +73,17 @@ def plot_entanglement(
     held_out = HELD_OUT[records[0].generalisation] if records else ""
     partition = records[0].partition if records else ""
     beside = (
-        "\nfirst panel: column guessed from row and, below, blindly, in %; colour: errors avoided"
+        " First panel: column guessed from row and, below, blindly, in %; colour: errors avoided."
         if world
         else ""
     )
     return _grid(
         [*world, *matrices],
         stem,
-        title=f"{family + ': ' if family else ''}what changed when an attribute was swapped\n"
-        f"{held_out}, {partition} pairs; upper: answer changed, lower: source's answer given, in %"
-        f"{beside}",
+        caption=f"What changed when an attribute was swapped{_of(family)}, {held_out}, {partition} pairs. "
+        f"Upper: answer changed, lower: source's answer given, in %.{beside}",
         axes=("swapped", "asked"),
-        scale="share of answers that changed",
+        scale="answers changed",
     )
 
 
@@ -96,11 +100,15 @@ def plot_angles(records: Sequence[AngleRecord], stem: Path, *, family: str = "")
     return _grid(
         matrices,
         stem,
-        title=f"{family + ': ' if family else ''}overlap of what is swapped, by attribute and seed\n"
-        "mean squared cosine of the principal angles, in %; grey: itself, or at another site",
+        caption=f"Overlap of what is swapped{_of(family)}, by attribute and seed: mean squared cosine of the "
+        "principal angles, in %. Grey: itself, or at another site.",
         axes=("", ""),
         scale="mean squared cosine",
     )
+
+
+def _of(family: str) -> str:
+    return f", {family}" if family else ""
 
 
 def _entangled(records: Sequence[EntanglementRecord], method: str, asked: tuple[str, ...]) -> _Matrix:
@@ -116,8 +124,7 @@ def _world(dependence: Sequence[Dependence], asked: tuple[str, ...]) -> list[_Ma
         return []
     values = {(d.given, d.told): max(0.0, d.reduction_left_out or 0.0) for d in found}
     texts = {(d.given, d.told): f"{100 * d.left_out:.0f}\n{100 * d.majority:.0f}" for d in found}
-    source = "the facts" if found[0].source == "facts" else "the labels"
-    return [_Matrix(f"dependence in {source}", asked, asked, values, texts)]
+    return [_Matrix(f"dependence ({found[0].source})", asked, asked, values, texts)]
 
 
 def _means(
@@ -149,43 +156,45 @@ def _part_name(attribute: str, seed: int, *, several: bool) -> str:
 
 
 def _grid(
-    matrices: Sequence[_Matrix], stem: Path, *, title: str, axes: tuple[str, str], scale: str
+    matrices: Sequence[_Matrix], stem: Path, *, caption: str, axes: tuple[str, str], scale: str
 ) -> list[Path]:
-    columns = max(1, min(len(matrices), _MOST_IN_A_ROW))
-    rows = max(1, -(-len(matrices) // columns))
     longest = max((len(m.rows) for m in matrices), default=1)
-    side = min(max(0.27 * longest, 1.3), (PAGE - 1.4) / columns if longest <= _MOST_WITH_TEXT else 2.6)
+    side = max((_CELL if longest <= _MOST_WITH_TEXT else _LEAST_CELL) * longest, _LEAST)
+    columns = max(1, min(len(matrices), _MOST_IN_A_ROW, int((PAGE - 1.4) / side)))
+    rows = max(1, -(-len(matrices) // columns))
+    names = {m.rows for m in matrices}
     with drawing():
-        figure = new_figure(max(side * columns + 1.6, 4.0), (side + 0.35) * rows)
-        image = None
+        room = 2 + max((len(name) for m in matrices for name in m.rows), default=0) / _LETTERS_PER_INCH
+        figure = new_figure((side + room) * columns + 2, (side + room) * rows)
         for index, matrix in enumerate(matrices):
             panel = figure.add_subplot(rows, columns, index + 1)
-            shared = len({m.rows for m in matrices}) == 1
-            image = _panel(panel, matrix)
-            if shared and index % columns:
+            image = _panel(panel, matrix, int(side * _LETTERS_PER_INCH))
+            if len(names) == 1 and index % columns:
                 panel.set_yticklabels([])
-            elif axes[0] and not index % columns:
+            if axes[0] and not index % columns:
                 panel.set_ylabel(axes[0])
-            if shared and index + columns < len(matrices):
+            if len(names) == 1 and index + columns < len(matrices):
                 panel.set_xticklabels([])
-            elif axes[1] and index + columns >= len(matrices):
+            elif axes[1]:
                 panel.set_xlabel(axes[1])
-        if image is not None:
-            bar = figure.colorbar(image, ax=figure.axes, shrink=0.7, aspect=30, pad=0.02)
+        if matrices:
+            bar = figure.colorbar(
+                image, ax=figure.axes, shrink=min(1.0, 2.5 / rows / side), aspect=20, pad=0.02
+            )
+            bar.set_ticks([0, 0.5, 1])
             bar.set_label(scale)
             bar.outline.set_linewidth(0.4)
-        lines = titled(figure, title)
-        figure.set_figheight((side + 0.35) * rows + 0.75 + 0.14 * lines + (0.22 if axes[1] else 0.0))
-        return saved(figure, stem)
+            fit(figure, (side, side), columns, rows)
+        return saved(figure, stem, caption)
 
 
-def _panel(axes: Any, matrix: _Matrix) -> Any:
+def _panel(axes: Any, matrix: _Matrix, letters: int) -> Any:
     values = [
         [matrix.values.get((row, column), math.nan) for column in matrix.columns] for row in matrix.rows
     ]
     axes.set_facecolor(_NONE)
     image = axes.imshow(values, cmap=_MAP, vmin=0.0, vmax=1.0, aspect="equal")
-    axes.set_title(matrix.title)
+    axes.set_title(broken(matrix.title, letters))
     axes.set_xticks(range(len(matrix.columns)), matrix.columns, rotation=90)
     axes.set_yticks(range(len(matrix.rows)), matrix.rows)
     axes.tick_params(length=0)
@@ -207,5 +216,5 @@ def _texts(axes: Any, matrix: _Matrix) -> None:
                     va="center",
                     fontsize=5.5,
                     linespacing=1.0,
-                    color="white" if dark else "black",
+                    color=_ON_DARK if dark else _ON_LIGHT,
                 )

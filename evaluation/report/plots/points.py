@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from evaluation.records.measured import INTERCHANGE, Interval
 from evaluation.records.scores import AverageRecord
-from evaluation.report.plots.canvas import drawing, new_figure, saved
-from evaluation.report.plots.style import FLOOR_COLOUR, GRID, Style, legend_below, styles, titled
+from evaluation.report.plots.canvas import drawing, fit, new_figure, saved
+from evaluation.report.plots.labels import label_points
+from evaluation.report.plots.style import FEW, FLOOR_COLOUR, GRID, Style, handles_of, styles, tip
 from evaluation.tracks import TRACKS
 from ravel.terms.schema import GENERALISATIONS
 
 __all__ = ["frame", "plot_cause_isolate"]
 
-_PANEL = 2.6
+_PANEL = 2.4
+_CROWDED = 2.9
 
 
 def plot_cause_isolate(averages: Sequence[AverageRecord], stem: Path) -> list[Path]:
@@ -23,26 +25,36 @@ def plot_cause_isolate(averages: Sequence[AverageRecord], stem: Path) -> list[Pa
     paths.
 
     `averages` are records of one scope, partition and source kind. Records without both scores are left out.
-    The dashed line joins the points that score what doing nothing scores. Up to eight methods have a colour
-    each; more have that of their family.
+    The dashed line joins the points that score what doing nothing scores. More than eight methods have their
+    names beside their points, the best first, where there is room.
     """
     panels = [g for g in GENERALISATIONS if any(r.generalisation == g for r in averages)]
     looks = styles([r.method for r in averages], TRACKS.get(INTERCHANGE).floors)
+    crowded = sum(style.colour != FLOOR_COLOUR for style in looks.values()) > FEW
+    side, columns = (_CROWDED if crowded else _PANEL), max(len(panels), 1)
     with drawing():
-        lines = -(-len(looks) // 4)
-        figure = new_figure(_PANEL * max(len(panels), 1) + 0.4, _PANEL + 0.5 + 0.14 * lines)
-        for index, generalisation in enumerate(panels):
-            axes = figure.add_subplot(1, len(panels), index + 1)
+        figure = new_figure((side + 1) * columns, side + 2)
+        for index in range(columns):
+            figure.add_subplot(1, columns, index + 1)
+        for axes, generalisation in zip(figure.axes, panels, strict=False):
             frame(axes, generalisation)
             own = {r.method: r for r in averages if r.generalisation == generalisation}
             for method in looks:
                 if method in own:
                     _point(axes, own[method], looks[method])
+        fit(figure, (side, side), columns, 1, handles_of(figure))
+        if crowded:
+            for axes, generalisation in zip(figure.axes, panels, strict=True):
+                _names(axes, [r for r in averages if r.generalisation == generalisation], looks)
         partitions = ", ".join(sorted({r.partition for r in averages}))
-        titled(figure, f"Cause against isolate of the chosen points, {partitions} pairs" if averages else "")
-        wide = (3 if len(looks) <= 6 else 2) * max(len(panels), 1)
-        legend_below(figure, columns=min(len(looks), wide) or None)
-        return saved(figure, stem)
+        return saved(
+            figure,
+            stem,
+            f"Cause against isolate of the chosen points, {partitions} pairs: up and right is "
+            "better. On the dashed line are those that score what doing nothing scores."
+            if averages
+            else "",
+        )
 
 
 def frame(axes: Any, title: str) -> None:
@@ -54,11 +66,25 @@ def frame(axes: Any, title: str) -> None:
     axes.grid(**GRID)
 
 
-def _point(axes: Any, record: AverageRecord, style: Style) -> None:
+def _scored(record: AverageRecord) -> tuple[float, float] | None:
     cause, isolate = record.value("cause"), record.value("isolate")
-    if cause is None or isolate is None:
+    return None if cause is None or isolate is None else (cause, isolate)
+
+
+def _names(axes: Any, records: Sequence[AverageRecord], looks: Mapping[str, Style]) -> None:
+    places = {r.method: place for r in records if (place := _scored(r)) is not None}
+    learned = [m for m in places if looks[m].colour != FLOOR_COLOUR]
+    best_first = sorted(learned, key=lambda method: -sum(places[method]))
+    floors = [place for method, place in places.items() if method not in learned]
+    label_points(axes, [(method, *places[method]) for method in best_first], floors)
+
+
+def _point(axes: Any, record: AverageRecord, style: Style) -> None:
+    place = _scored(record)
+    if place is None:
         return
-    axes.errorbar(
+    cause, isolate = place
+    drawn = axes.errorbar(
         cause,
         isolate,
         xerr=_bar(cause, record.interval("cause")),
@@ -69,6 +95,7 @@ def _point(axes: Any, record: AverageRecord, style: Style) -> None:
         elinewidth=0.6,
         label=record.method,
     )
+    drawn[0].set_gid(tip(f"{record.method}: cause {cause:.3f}, isolate {isolate:.3f}"))
 
 
 def _bar(value: float, interval: Interval | None) -> list[list[float]] | None:

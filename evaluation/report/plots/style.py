@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from textwrap import wrap
 from typing import Any
 
 from evaluation.records.scores import CONTROL_MARK
@@ -16,32 +16,44 @@ __all__ = [
     "GRID",
     "HELD_OUT",
     "Style",
-    "family_colour",
+    "broken",
     "handles_of",
     "legend_below",
+    "own_styles",
     "slug",
     "styles",
-    "titled",
+    "tip",
 ]
 
-# Okabe and Ito's palette: told apart with every common form of colour blindness, and in grey by its markers.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "p", "h")
-_FAMILY_COLOURS = {
-    "trained subspaces": "#0072B2",
-    "closed-form subspaces": "#D55E00",
-    "neurons and masks": "#009E73",
-    "dictionaries": "#CC79A7",
-    "other methods": "#000000",
-}
-_LETTERS_PER_INCH = 14.0
+# Okabe and Ito's palette without its yellow, which white drowns: told apart with every common form of colour
+# blindness, and in grey by the markers.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+# As many as share no divisor with the colours, so that no two of 77 methods look alike.
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "p")
+_KNOWN = (
+    *("das", "mdas", "boundless_das"),
+    *("pca", "mean_difference", "lda", "linear_probe", "inlp", "rlap", "leace"),
+    *(
+        "neurons_probe",
+        "neurons_anova",
+        "neurons_mutual_info",
+        "neurons_attribution",
+        "dbm",
+        "mdbm",
+        "pca_mdbm",
+    ),
+    *("sae", "sae_attribution", "mdbm_sae"),
+)
+"""The bundled methods: each looks the same in every figure of every run. Others follow in the order of their
+names."""
 FLOOR_COLOUR = "#767676"
 """Grey, for what learns nothing."""
 _FLOOR_MARKERS = ("1", "2", "3", "4", "+", "x")
+_MOST_COLUMNS = 6
 _CONTROL_MARKERS = ("h", "p", "<", ">", "8")
 _FLOOR_LINES = (":", "--", "-.", (0, (3, 1, 1, 1, 1, 1)))
 FEW = len(_COLOURS)
-"""As many methods can have a colour each; more are told apart by family."""
+"""As many methods share a panel; more have one per family, or their names written beside them."""
 GRID = {"linewidth": 0.3, "color": "#D0D0D0"}
 """Of grid lines."""
 HELD_OUT = {"context": "held-out templates", "entity": "held-out entities", "entity_context": "both held out"}
@@ -60,25 +72,13 @@ class Style:
     """Matplotlib's line style."""
 
 
-def styles(
-    names: Sequence[str], floors: Sequence[str], *, own_colours: bool | None = None
-) -> dict[str, Style]:
-    """Return a style per name: a colour each if there are few, otherwise that of the family with a
-    marker each; the track's floors and then controls in grey, last.
-
-    `own_colours` decides it whatever their number.
-    """
+def styles(names: Sequence[str], floors: Sequence[str]) -> dict[str, Style]:
+    """Return a colour and a marker per method, in the order of families, whatever else is drawn; the track's
+    floors and then controls in grey, last."""
     grouped = by_family(names, floors)
-    families = {f: own for f, own in grouped.items() if f not in (FLOORS, CONTROLLED)}
-    learned = [name for own in families.values() for name in own]
-    if own_colours or (own_colours is None and len(learned) <= FEW):
-        made = {name: _style(i) for i, name in enumerate(learned)}
-    else:
-        made = {
-            name: Style(family_colour(family), _MARKERS[i % len(_MARKERS)])
-            for family, own in families.items()
-            for i, name in enumerate(own)
-        }
+    learned = [n for family, own in grouped.items() if family not in (FLOORS, CONTROLLED) for n in own]
+    order = [*_KNOWN, *sorted(set(learned) - set(_KNOWN))]
+    made = {name: _style(order.index(name)) for name in learned}
     grey = {
         name: Style(
             FLOOR_COLOUR, _FLOOR_MARKERS[i % len(_FLOOR_MARKERS)], _FLOOR_LINES[i % len(_FLOOR_LINES)]
@@ -87,6 +87,11 @@ def styles(
         if name in names
     }
     return made | grey | _control_styles(grouped.get(CONTROLLED, ()))
+
+
+def own_styles(names: Sequence[str]) -> dict[str, Style]:
+    """Return a colour and a marker per name of something else than methods, such as attributes."""
+    return {name: _style(index) for index, name in enumerate(names)}
 
 
 def _control_styles(names: Sequence[str]) -> dict[str, Style]:
@@ -107,17 +112,25 @@ def _style(index: int) -> Style:
     return Style(_COLOURS[index % len(_COLOURS)], _MARKERS[index % len(_MARKERS)], line)
 
 
-def family_colour(family: str) -> str:
-    """Return a family's colour; grey for floors."""
-    return _FAMILY_COLOURS.get(family, FLOOR_COLOUR)
-
-
-def legend_below(figure: Any, *, columns: int | None = None, handles: dict[str, Any] | None = None) -> None:
-    """Put one legend under all axes, each label once."""
+def legend_below(figure: Any, *, handles: Mapping[str, Any] | None = None) -> None:
+    """Put one legend under all axes, each label once, in as many columns as have room, and make the figure
+    larger by it."""
     entries = handles_of(figure) if handles is None else handles
-    if entries:
-        wide = columns or (min(len(entries), 5) if len(entries) <= 5 or len(entries) > 9 else 3)
-        figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=wide, frameon=False)
+    for columns in range(min(len(entries), _MOST_COLUMNS), 0, -1):
+        rows = -(-len(entries) // columns)
+        legend = figure.legend(
+            entries.values(),
+            entries.keys(),
+            loc="outside lower center",
+            ncols=-(-len(entries) // rows),
+            frameon=False,
+        )
+        box = legend.get_window_extent()
+        if box.width <= figure.bbox.width or columns == 1:
+            wide, high = max(figure.bbox.width, box.width), figure.bbox.height + box.height
+            figure.set_size_inches(wide / figure.dpi, high / figure.dpi)
+            return
+        legend.remove()
 
 
 def handles_of(figure: Any) -> dict[str, Any]:
@@ -129,12 +142,19 @@ def handles_of(figure: Any) -> dict[str, Any]:
     return entries
 
 
-def titled(figure: Any, text: str) -> int:
-    """Write a title over all axes, its lines broken where the figure ends; return how many lines it has."""
-    widest = max(20, int(_LETTERS_PER_INCH * figure.get_figwidth()))
-    lines = [part for line in text.splitlines() for part in wrap(line, widest)]
-    figure.suptitle("\n".join(lines))
-    return len(lines)
+def broken(name: str, letters: int) -> str:
+    """Return a name in lines of at most so many letters, broken after `_` and blanks where that is enough."""
+    lines = [""]
+    for part in re.findall(r"[^_\s]+[_\s]*|[_\s]+", name):
+        if lines[-1] and len(lines[-1] + part.rstrip()) > letters:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(line[at : at + letters] for line in lines for at in range(0, max(len(line), 1), letters))
+
+
+def tip(text: str) -> str:
+    """Return a group's id in an SVG that the page of a run shows as text at the pointer."""
+    return f"tip:{text}"
 
 
 def slug(text: str) -> str:

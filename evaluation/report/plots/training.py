@@ -5,19 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from evaluation.report.common.families import by_family
-from evaluation.report.plots.canvas import PAGE, drawing, new_figure, saved
-from evaluation.report.plots.style import GRID, Style, legend_below, styles
+from evaluation.report.plots.canvas import drawing, fit, new_figure, saved
+from evaluation.report.plots.style import GRID, Style, handles_of, own_styles
 
-__all__ = ["TrainingLog", "plot_training", "trained"]
+__all__ = ["TrainingLog", "plot_training", "smoothed", "trained"]
 
 _MEASURES = (
     ("loss", "loss"),
     ("cause_accuracy", "cause on validation"),
     ("isolate_accuracy", "isolate on validation"),
 )
+_PANEL = (1.75, 1.1)
+_WINDOW = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,28 +42,44 @@ def trained(logs: Sequence[TrainingLog]) -> list[TrainingLog]:
     return [log for log in logs if any(row.get("phase") == "train" for row in log.rows)]
 
 
+def smoothed(values: Sequence[float]) -> list[float]:
+    """Return the means around each place over about a tenth of the curve, fewer at its ends; a short curve
+    stays what it is."""
+    reach = len(values) // (2 * _WINDOW)
+    ends = [min(reach, at, len(values) - 1 - at) for at in range(len(values))]
+    return [fmean(values[at - end : at + end + 1]) for at, end in enumerate(ends)]
+
+
 def plot_training(logs: Sequence[TrainingLog], stem: Path) -> list[Path]:
     """Draw loss, cause and isolate over the steps, a row per method and a colour per attribute; return the
     paths.
 
-    Loss is that of training, on a logarithmic scale; cause and isolate are shares of validation pairs, with a
-    filled marker at the epoch that was kept. Further seeds are drawn thinly.
+    Loss is that of training, on a logarithmic scale, smoothed over what was logged, which is drawn faintly;
+    cause and isolate are shares of validation pairs, with a filled marker at the epoch that was kept. Further
+    seeds are drawn thinly.
     """
     found = trained(logs)
     methods = [m for own in by_family([log.method for log in found], ()).values() for m in own]
-    looks = styles(sorted({log.attribute for log in found}), (), own_colours=True)
+    looks = own_styles(sorted({log.attribute for log in found}))
     with drawing():
-        figure = new_figure(PAGE, 1.35 * max(len(methods), 1) + 0.8)
+        figure = new_figure((_PANEL[0] + 1) * 3, (_PANEL[1] + 0.6) * len(methods) + 1)
         for row, method in enumerate(methods):
             own = [log for log in found if log.method == method]
             for column, (measure, name) in enumerate(_MEASURES):
                 axes = figure.add_subplot(len(methods), 3, 3 * row + column + 1)
                 _panel(axes, own, measure, looks)
-                axes.set_title(f"{method}: {name}")
+                axes.set_ylabel(name)
+                # A long name may run on over the next panel, which has none.
+                axes.set_title("" if column else method, loc="left")
                 if row + 1 == len(methods):
                     axes.set_xlabel("step")
-        legend_below(figure, columns=min(6, max(len(looks), 1)))
-        return saved(figure, stem)
+        fit(figure, _PANEL, 3, len(methods), handles_of(figure))
+        return saved(
+            figure,
+            stem,
+            "Training curves of the chosen fits. Loss is smoothed, with what was logged drawn faintly; a "
+            "filled marker is the epoch that was kept; further seeds are thin.",
+        )
 
 
 def _panel(axes: Any, logs: Sequence[TrainingLog], measure: str, looks: Mapping[str, Style]) -> None:
@@ -68,6 +87,8 @@ def _panel(axes: Any, logs: Sequence[TrainingLog], measure: str, looks: Mapping[
     axes.grid(**GRID)
     if measure == "loss":
         axes.set_yscale("log")
+        # Labels between powers of ten crowd where a loss falls little.
+        axes.yaxis.set_minor_formatter("")
     else:
         axes.set(ylim=(-0.05, 1.05), yticks=[0, 0.5, 1])
     if not any(drawn):
@@ -80,9 +101,13 @@ def _panel(axes: Any, logs: Sequence[TrainingLog], measure: str, looks: Mapping[
 def _line(axes: Any, log: TrainingLog, measure: str, style: Style, *, first: bool) -> bool:
     phase = "train" if measure == "loss" else "validation"
     rows = [row for row in log.rows if row.get("phase") == phase and measure in row and "step" in row]
+    steps, values = [row["step"] for row in rows], [row[measure] for row in rows]
+    if measure == "loss":
+        axes.plot(steps, values, color=style.colour, linewidth=0.4, alpha=0.35)
+        values = smoothed(values)
     axes.plot(
-        [row["step"] for row in rows],
-        [row[measure] for row in rows],
+        steps,
+        values,
         color=style.colour,
         linestyle=style.line,
         linewidth=1.1 if first else 0.5,

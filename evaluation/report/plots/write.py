@@ -12,9 +12,10 @@ from evaluation.records.measured import INTERCHANGE
 from evaluation.records.scores import AverageRecord, ScoreRecord
 from evaluation.report.common.families import by_family
 from evaluation.report.plots.curves import place_of, validation_records
-from evaluation.report.plots.grids import plot_layer_grid, plot_size_grid
+from evaluation.report.plots.layers import plot_layer_grid
 from evaluation.report.plots.matrices import plot_angles, plot_entanglement
 from evaluation.report.plots.points import plot_cause_isolate
+from evaluation.report.plots.sizes import plot_size_grid
 from evaluation.report.plots.style import slug
 from evaluation.report.plots.training import TrainingLog, plot_training, trained
 from evaluation.tracks import TRACKS
@@ -54,10 +55,11 @@ class PlotInputs:
 
 
 def write_plots(inputs: PlotInputs, folder: Path, names: Sequence[str] | None = None) -> list[Path]:
-    """Draw the figures of these names, by default all of `PLOTS`, as PNG and SVG; return the paths.
+    """Draw the figures of these names, by default all of `PLOTS`, as PNG, SVG and PDF, with their captions as
+    text; return the paths of the figures.
 
-    What the track has not, and what there are no records for, is left out: layers need two of them, angles
-    two parts at one site. Raises SuiteError for an unknown name.
+    What the track has not, and what there are no records for, is left out: layers and sizes need two of them,
+    angles two parts at one site. Raises SuiteError for an unknown name.
     """
     wanted = list(PLOTS) if names is None else names
     for name in wanted:

@@ -166,7 +166,7 @@ def test_table_as_json_has_every_row(finished: Path) -> None:
 
 def test_plot_writes_pictures(finished: Path, tmp_path: Path) -> None:
     paths = loaded("plot", finished, "--out", tmp_path)
-    assert {Path(path).suffix for path in paths} == {".png", ".svg"}
+    assert {Path(path).suffix for path in paths} == {".png", ".svg", ".pdf"}
     assert all(Path(path).stat().st_size > 1000 for path in paths)
 
 

@@ -75,7 +75,7 @@ def test_tables_and_figures_come_from_the_folder_alone(run: RunFolder, paths: li
     assert all(path.is_file() for path in paths)
     assert {path.stem for path in paths if path.parent == run.tables} == {"main", "attributes", "kinds"}
     assert {path.stem for path in paths if path.parent == run.plots} == {
-        *("cause_isolate", "sizes_context", "angles_trained_subspaces", "training"),
+        *("cause_isolate", "angles_trained_subspaces", "training"),
         *("entanglement_context_trained_subspaces", "entanglement_context_floors"),
     }
     assert "No answer by lda for B: no classes." in (run.tables / "main.md").read_text()
@@ -106,11 +106,10 @@ def test_the_commands_offer_every_table_and_figure(run: RunFolder, tmp_path: Pat
             shown = ravel("table", run.path, "--table", name, "--format", style)
             assert shown.exit_code == 0, shown.output
             assert "das" in shown.stdout
-    drawn = ravel("plot", run.path, "--plot", "sizes", "--out", tmp_path / "plots")
+    drawn = ravel("plot", run.path, "--plot", "training", "--out", tmp_path / "plots")
     assert drawn.exit_code == 0, drawn.output
     assert sorted(p.name for p in (tmp_path / "plots").iterdir()) == [
-        "sizes_context.png",
-        "sizes_context.svg",
+        f"training.{suffix}" for suffix in ("pdf", "png", "svg", "txt")
     ]
 
 

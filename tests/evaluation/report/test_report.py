@@ -387,9 +387,25 @@ class TestDrawings:
         for name, text in (("a", "<svg"), ("b", "<html/>"), ("layers_x", SVG)):
             (tmp_path / f"{name}.svg").write_text(text)
         drawings = read_drawings(tmp_path)
-        assert [bool(d.svg) for d in drawings] == [False, False, True]
-        assert "plots/a.svg is no SVG" in drawings[0].note
-        assert drawings[2].caption == "Scores over the layers (x)"
+        assert {d.name: bool(d.svg) for d in drawings} == {"layers_x": True, "a": False, "b": False}
+        assert "plots/a.svg is no SVG" in drawings[1].note
+        assert drawings[0].caption == "Scores over the layers (x)"
+
+    def test_the_methods_come_first_and_captions_are_those_beside_the_files(self, tmp_path: Path) -> None:
+        for name in ("angles_x", "cause_isolate_val", "cause_isolate", "training"):
+            (tmp_path / f"{name}.svg").write_text(SVG)
+        (tmp_path / "cause_isolate.txt").write_text("What it <shows>.\n")
+        drawings = read_drawings(tmp_path)
+        assert [d.name for d in drawings] == ["cause_isolate", "cause_isolate_val", "angles_x", "training"]
+        assert drawings[0].caption == "What it <shows>."
+        assert 'aria-label="What it &lt;shows&gt;."' in drawings[0].svg
+
+    def test_ink_and_paper_follow_the_theme_and_colours_stay(self) -> None:
+        svg = '<svg><g id="tip:a &lt;b&gt;: 1"><path style="fill: #ffffff; stroke: #000000"/></g>'
+        text = inline_svg(svg + '<path style="stroke: #d55e00"/></svg>', prefix="p-", label="x")
+        assert 'style="fill: var(--card); stroke: currentColor"' in text
+        assert "stroke: #d55e00" in text
+        assert '<g data-tip="a &lt;b&gt;: 1">' in text
 
 
 def test_embedded_json_can_end_nothing() -> None:
@@ -399,7 +415,9 @@ def test_embedded_json_can_end_nothing() -> None:
 
 
 def test_the_script_makes_no_markup_of_texts_and_asks_no_network() -> None:
-    script = files("evaluation.report.page").joinpath("page.js").read_text(encoding="utf-8")
+    page = files("evaluation.report.page")
+    scripts = [path.read_text(encoding="utf-8") for path in page.iterdir() if path.name.endswith(".js")]
+    script = "\n".join(scripts)
     for word in (
         "innerHTML",
         "outerHTML",
@@ -411,14 +429,14 @@ def test_the_script_makes_no_markup_of_texts_and_asks_no_network() -> None:
         "import(",
     ):
         assert word not in script
-    assert script.startswith('"use strict";')
+    assert len(scripts) == 5
 
 
 def test_assets_are_in_the_wheel() -> None:
     """Asks the build back-end for its list of files; building a wheel takes minutes."""
     hatchling = pytest.importorskip("hatchling.builders.wheel")
     listed = {f.distribution_path for f in hatchling.WheelBuilder(str(ROOT)).recurse_included_files()}
-    for name in ("page/page.css", "page/page.js", "page/html.py"):
+    for name in ("page/page.css", "page/page.js", "page/results.js", "page/html.py"):
         assert f"evaluation/report/{name}" in listed
     templates = {
         path.relative_to(ROOT).as_posix() for path in (ROOT / "evaluation").glob("report/*/templates/*")

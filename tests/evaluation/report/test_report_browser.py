@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ if CHROMIUM is None or DRIVER is None:
     warnings.warn(MISSING, stacklevel=1)
 pytestmark = pytest.mark.skipif(CHROMIUM is None or DRIVER is None, reason=MISSING)
 
-TAB, ENTER, SPACE, DOWN = "\ue004", "\ue007", " ", "\ue015"
+TAB, ENTER, SPACE, DOWN, ESCAPE = "\ue004", "\ue007", " ", "\ue015", "\ue00c"
 PHONE = {"width": 360, "height": 740, "deviceScaleFactor": 1, "mobile": True}
 
 
@@ -64,13 +65,18 @@ def numbers(browser: Browser, column: int) -> list[float]:
 
 
 def columns(browser: Browser) -> list[str]:
-    return [text.rstrip("▲▼↕") for text in browser.texts("#results-head button")]
+    """Keys of the columns, from left to right."""
+    places = browser.run(
+        "return [...document.querySelectorAll('#results-head button')].map(e => "
+        "[e.getBoundingClientRect().left, e.dataset.key])"
+    )
+    return [key for _, key in sorted(places)]
 
 
 def sort_state(browser: Browser) -> dict[str, str]:
     pairs = browser.run(
-        "return [...document.querySelectorAll('#results-head th')].map(e => "
-        "[e.firstChild.dataset.key, e.getAttribute('aria-sort')])"
+        "return [...document.querySelectorAll('#results-head button')].map(e => "
+        "[e.dataset.key, e.parentElement.getAttribute('aria-sort')])"
     )
     return dict(pairs)
 
@@ -83,39 +89,88 @@ def overflow(browser: Browser) -> int:
 
 class TestTable:
     def test_it_opens_on_means_of_test_pairs_the_best_first(self, browser: Browser) -> None:
-        assert browser.texts("#results-count") == ["10 of 60 rows"]
-        assert set(browser.texts("#results-body td em")) == {"mean"}
-        at = columns(browser).index("Disentangle") + 1
+        # Two generalisations stand side by side.
+        said = "5 of 40 rows · attribute: mean · partition: test"
+        assert browser.texts("#results-count")[0].startswith(said)
+        at = columns(browser).index("context.disentangle") + 1
         shown = numbers(browser, at)
         assert shown == sorted(shown, reverse=True)
-        assert methods(browser)[:2] == ["mdas", "mdas"]
+        assert methods(browser)[0] == "mdas"
+
+    def test_what_was_held_out_heads_groups_of_columns(self, browser: Browser) -> None:
+        assert browser.texts("#results-head .group") == ["new templates (context)", "new entities (entity)"]
+        browser.choose("#results-generalisation", "entity")
+        assert browser.texts("#results-head .group") == ["new entities (entity)"]
+        assert not any(key.startswith("context.") for key in columns(browser))
+
+    def test_a_column_that_says_the_same_everywhere_is_said_once(self, browser: Browser) -> None:
+        assert "attribute" not in columns(browser)
+        browser.choose("#results-attribute", "*")
+        assert "attribute" in columns(browser)
+        assert "attribute" not in browser.texts("#results-count")[0]
+
+    def test_columns_can_be_chosen_and_the_address_keeps_them(self, browser: Browser, address: str) -> None:
+        browser.click(".tools summary")
+        browser.click("#results-columns [name=cause]")
+        browser.click("#results-columns [name=best]")
+        keys = columns(browser)
+        assert "context.cause" not in keys
+        assert "entity.best" in keys
+        browser.open(address + browser.run("return location.hash"))
+        assert columns(browser) == keys
+
+    @pytest.mark.parametrize("style", ["csv", "latex", "markdown"])
+    def test_the_table_can_be_copied(self, browser: Browser, style: str) -> None:
+        browser.run("navigator.clipboard.writeText = (text) => { window.taken = text; }")
+        browser.click(f"[data-format={style}]")
+        browser.until(lambda: browser.texts("#results-copied")[0].startswith("Copied"))
+        found = str(browser.run("return window.taken"))
+        if style == "csv":
+            head, *rows = csv.reader(found.splitlines())
+            assert head[:2] == ["Method", "context Cause"]
+            assert [row[0] for row in rows] == methods(browser)
+            assert {len(row) for row in rows} == {len(columns(browser))}
+        elif style == "latex":
+            assert found.startswith("\\begin{tabular}{lrr")
+            assert "no\\_op & 0.000" in found
+            assert "\\&amp;" in found
+        else:
+            assert found.splitlines()[1].startswith("| --- | --- |")
+            assert len(found.splitlines()) == 2 + len(methods(browser))
+
+    def test_a_table_that_can_not_be_copied_is_shown(self, browser: Browser) -> None:
+        browser.run("navigator.clipboard.writeText = () => Promise.reject(Error('no'))")
+        browser.click("[data-format=csv]")
+        browser.until(lambda: bool(browser.run("return document.getElementById('viewer').open")))
+        assert browser.run("return document.querySelector('#viewer textarea').value").startswith("Method,")
 
     def test_the_best_is_bold_and_floors_are_set_apart(self, browser: Browser) -> None:
-        at = columns(browser).index("Disentangle") + 1
+        at = columns(browser).index("context.disentangle") + 1
         bold = browser.run(
             "return [...document.querySelectorAll(`#results-body td:nth-child(${arguments[0]}) strong`)]"
             ".map(e => e.closest('tr').querySelector('th a').textContent)",
             at,
         )
-        assert bold == ["mdas", "mdas"]
+        assert bold == ["mdas"]
         assert set(browser.texts("tr.floor th a")) == {"no_op", "full_vector"}
 
     def test_a_click_sorts_and_another_turns(self, browser: Browser) -> None:
-        at = columns(browser).index("Cause") + 1
-        browser.click("[data-key=cause]")
+        at = columns(browser).index("entity.cause") + 1
+        browser.click("[data-key='entity.cause']")
         falling = numbers(browser, at)
         assert falling == sorted(falling, reverse=True)
-        assert sort_state(browser)["cause"] == "descending"
-        browser.click("[data-key=cause]")
+        assert sort_state(browser)["entity.cause"] == "descending"
+        browser.click("[data-key='entity.cause']")
         assert numbers(browser, at) == sorted(falling)
         state = sort_state(browser)
-        assert state.pop("cause") == "ascending"
+        assert state.pop("entity.cause") == "ascending"
         assert set(state.values()) == {"none"}
 
-    def test_missing_differences_come_last_either_way(self, browser: Browser) -> None:
-        at = columns(browser).index("Minus best") + 1
+    def test_missing_differences_come_last_either_way(self, browser: Browser, address: str) -> None:
+        browser.open(f"{address}#results?columns=best")
+        at = columns(browser).index("context.best") + 1
         for _ in range(2):
-            browser.click("[data-key=best]")
+            browser.click("[data-key='context.best']")
             texts = browser.texts(f"#results-body td:nth-child({at})")
             missing = [text in ("–", "best") for text in texts]
             assert missing == sorted(missing)
@@ -124,8 +179,7 @@ class TestTable:
     def test_filters_narrow_the_rows(self, browser: Browser) -> None:
         browser.choose("#results-attribute", ATTRIBUTES[2])
         browser.choose("#results-generalisation", "entity")
-        assert browser.texts("#results-count") == ["5 of 60 rows"]
-        assert set(browser.texts("#results-body td:nth-child(2)")) == {ATTRIBUTES[2]}
+        assert browser.texts("#results-count")[0].startswith(f"5 of 40 rows · attribute: {ATTRIBUTES[2]}")
         browser.choose("#results-family", "floors")
         assert sorted(methods(browser)) == ["full_vector", "no_op"]
         browser.write("#results-find", "FULL")
@@ -133,7 +187,8 @@ class TestTable:
         browser.write("#results-find", "x")
         assert browser.texts("#results-count") == ["No row matches these filters."]
 
-    def test_adjusted_p_is_told(self, browser: Browser) -> None:
+    def test_adjusted_p_is_told(self, browser: Browser, address: str) -> None:
+        browser.open(f"{address}#results?columns=best,no_op")
         rows = browser.texts("#results-body tr")
         assert any("−0.200differs, p = 0.001" in row and row.startswith("das") for row in rows)
         assert any("−0.025tied, p = 0.400" in row and row.startswith(HOSTILE_METHOD) for row in rows)
@@ -141,11 +196,11 @@ class TestTable:
 
     def test_the_address_restores_the_table(self, browser: Browser, address: str) -> None:
         browser.choose("#results-attribute", "Country")
-        browser.click("[data-key=isolate]")
+        browser.click("[data-key='context.isolate']")
         there = browser.run("return location.hash")
         browser.open(address + there)
-        assert sort_state(browser)["isolate"] == "descending"
-        assert set(browser.texts("#results-body td:nth-child(2)")) == {"Country"}
+        assert sort_state(browser)["context.isolate"] == "descending"
+        assert "attribute: Country" in browser.texts("#results-count")[0]
 
 
 class TestPairs:
@@ -238,16 +293,14 @@ class TestReaders:
             visited.append(
                 browser.run("const e = document.activeElement; return e.id || e.dataset.key || e.tagName")
             )
-            if "results-find" in visited and "kind" in visited:
+            if visited[-1] == "context.cause":
                 break
-            if visited[-1] == "cause":
-                break
-        assert visited.index("results-attribute") < visited.index("cause")
+        assert visited.index("results-attribute") < visited.index("context.cause")
         browser.press(SPACE)
-        assert sort_state(browser)["cause"] == "descending"
+        assert sort_state(browser)["context.cause"] == "descending"
         # The header is drawn anew, the focus must be on the same button.
         browser.press(ENTER)
-        assert sort_state(browser)["cause"] == "ascending"
+        assert sort_state(browser)["context.cause"] == "ascending"
         outline = browser.run("return getComputedStyle(document.activeElement).outlineStyle")
         assert outline == "solid"
 
@@ -284,14 +337,40 @@ class TestReaders:
             "const s = document.querySelector('.scroll'); return s.scrollWidth > s.clientWidth"
         )
 
-    def test_the_dark_is_dark_and_plots_stay_on_a_light_card(self, browser: Browser, address: str) -> None:
-        light = ground(browser, "body")
+    def test_scores_stand_beside_the_method_on_a_phone(self, browser: Browser, address: str) -> None:
+        browser.cdp("Emulation.setDeviceMetricsOverride", **{**PHONE, "width": 390})
+        browser.open(address)
+        assert overflow(browser) == 0
+        edges = browser.run(
+            "return [...document.querySelectorAll('#results-body tr:first-child > *')].slice(0, 4)"
+            ".map(e => [e.getBoundingClientRect().left, e.getBoundingClientRect().right])"
+        )
+        assert all(0 <= left < right <= 390 for left, right in edges)
+        assert numbers(browser, 4)[0] == 0.825
+        # What has no room is told at a tap.
+        assert browser.run("return document.querySelector('#results-body .interval').offsetWidth") == 0
+        browser.click("#results-body td:nth-child(4)")
+        browser.until(lambda: browser.texts("#tip") == ["95 % interval 0.795 – 0.855"])
+
+    def test_the_dark_is_dark_and_plots_follow(self, browser: Browser, address: str) -> None:
+        light, ink_in_light = ground(browser, "body"), ink(browser, ".sheet text")
         browser.cdp(
             "Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark"}]
         )
         browser.open(address)
         assert sum(ground(browser, "body")) < 150 < sum(light)
-        assert ground(browser, ".sheet") == [255, 255, 255]
+        assert sum(ground(browser, ".sheet")) < 150
+        assert sum(ink_in_light) < 150 < sum(ink(browser, ".sheet text"))
+
+    def test_a_plot_opens_larger_and_goes_back(self, browser: Browser) -> None:
+        browser.run("document.querySelector('.enlarge').focus()")
+        browser.press(ENTER)
+        browser.until(lambda: bool(browser.run("return document.getElementById('viewer').open")))
+        assert browser.run("return document.querySelectorAll('#viewer svg').length") == 1
+        assert browser.run("return document.querySelector('.sheet').childElementCount") == 0
+        browser.press(ESCAPE)
+        browser.until(lambda: bool(browser.run("return document.querySelector('.sheet svg') !== null")))
+        assert browser.run("return document.activeElement.className") == "plain enlarge"
 
     @pytest.mark.parametrize("scheme", ["light", "dark"])
     def test_text_stands_out(self, browser: Browser, address: str, scheme: str) -> None:
@@ -299,7 +378,8 @@ class TestReaders:
             "Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}]
         )
         browser.open(address)
-        for css in ("body", ".lead", "#results-body small", ".right .chip", ".wrong .chip", "a", ".notes"):
+        places = ("body", ".lead", "#results-body small", ".group", ".right .chip", ".wrong .chip", "a")
+        for css in (*places, ".notes", ".sheet text", "figcaption"):
             assert contrast(ink(browser, css), ground(browser, css)) >= 4.5, css
 
     def test_motion_is_reduced_on_request(self, browser: Browser, address: str) -> None:
@@ -314,9 +394,30 @@ class TestReaders:
     def test_print_shows_no_controls(self, browser: Browser) -> None:
         browser.cdp("Emulation.setEmulatedMedia", media="print")
         script = (
-            "return [...document.querySelectorAll('.filters, nav')].map(e => getComputedStyle(e).display)"
+            "return [...document.querySelectorAll('.filters, .tools, .enlarge, nav')]"
+            ".map(e => getComputedStyle(e).display)"
         )
         assert set(browser.run(script)) == {"none"}
+
+    def test_the_table_fits_a_printed_page(self, browser: Browser) -> None:
+        browser.cdp("Emulation.setDeviceMetricsOverride", **{**PHONE, "width": 718, "mobile": False})
+        browser.cdp("Emulation.setEmulatedMedia", media="print")
+        right = browser.run("return document.getElementById('results-table').getBoundingClientRect().right")
+        assert right <= 718
+
+    def test_the_pointer_tells_what_a_point_is(self, browser: Browser, address: str, tmp_path: Path) -> None:
+        run = make_run(tmp_path / "run")
+        (run / "plots" / "cause_isolate.svg").write_text(
+            '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 90 40">'
+            '<g id="tip:mdas &lt;b&gt;: cause 0.5"><rect width="90" height="40" fill="#d55e00"/></g></svg>'
+        )
+        other = Path(address.removeprefix("file://")).with_name("tips.html")
+        browser.open(write_report(run, out=other).as_uri())
+        # The pointer moves onto the plot to press it, and the plot opens under it.
+        browser.click(".sheet rect")
+        browser.until(lambda: browser.texts("#tip") == ["mdas <b>: cause 0.5"])
+        browser.open(address)
+        browser.requests()
 
     def test_a_console_error_would_be_seen(self, shared_browser: Browser, tmp_path: Path) -> None:
         page = tmp_path / "bad.html"
@@ -334,7 +435,7 @@ def test_a_page_without_pairs_says_so(shared_browser: Browser, tmp_path: Path) -
         path.unlink()
     shared_browser.open(write_report(run).as_uri())
     assert shared_browser.texts("#pairs-count")[0].startswith("The run's folder holds no outcomes")
-    assert len(shared_browser.texts("#results-body tr")) == 2 * len(METHODS)
+    assert len(shared_browser.texts("#results-body tr")) == len(METHODS)
     assert shared_browser.log("browser") == []
 
 
