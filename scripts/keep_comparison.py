@@ -1,8 +1,10 @@
 """Copy what docs/findings.md shows from the folder of a finished comparison: nothing there is typed by hand.
 
-    python scripts/keep_comparison.py RUN NAME --out docs/figures
+    python scripts/keep_comparison.py RUN NAME --out docs/figures [--into PAGE ...]
 
-Writes NAME_main.md, NAME_attributes.md and NAME_kinds.md with the suite that gave them, and the figures.
+Writes NAME_main.md, NAME_attributes.md and NAME_kinds.md with the suite that gave them, and the figures. A
+page of --into gets the rows of a table between its markers, such as `<!-- NAME_main -->` and
+`<!-- /NAME_main -->`.
 """
 
 from __future__ import annotations
@@ -58,6 +60,18 @@ def keep(run: RunFolder, name: str, out: Path) -> None:
             write_bytes(out / f"{name}_{figure.name}", figure.read_bytes())
 
 
+def put_into(page: Path, run: RunFolder, name: str) -> None:
+    """Put the rows of each table that a page has markers for between these."""
+    content = read_text(page)
+    for table in TABLES:
+        begin, end = f"<!-- {name}_{table} -->\n", f"<!-- /{name}_{table} -->"
+        if begin in content and end in content:
+            rows = [row for row in read_text(run.tables / f"{table}.md").splitlines() if row.startswith("|")]
+            before, rest = content.split(begin, 1)
+            content = f"{before}{begin}\n" + "\n".join(rows) + f"\n\n{end}{rest.split(end, 1)[1]}"
+    write_text(page, content)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -65,8 +79,12 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("name")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--into", type=Path, action="append", default=[])
     arguments = parser.parse_args()
-    keep(RunFolder(arguments.run), arguments.name, arguments.out)
+    run = RunFolder(arguments.run)
+    keep(run, arguments.name, arguments.out)
+    for page in arguments.into:
+        put_into(page, run, arguments.name)
 
 
 if __name__ == "__main__":
