@@ -13,16 +13,18 @@ from das.engine.base.cut_rows import CutRow
 __all__ = ["CutStates", "StateCache", "StatePool"]
 
 _FIRST_SLOTS = 1024
-"""Slots of a new pool; it grows by halves."""
+"""Slots of a new pool where nobody says how many; it grows by halves."""
 
 
 class StatePool:
     """Slots that hold one vector of each of several widths; slot 0 holds zeros. Vectors that are used
     together are gathered in one step by their slots, which is what many small tensors would not allow."""
 
-    def __init__(self, widths: Sequence[int], dtype: torch.dtype, device: torch.device) -> None:
-        """`widths` are those of the columns."""
-        self.columns = [torch.zeros(_FIRST_SLOTS, width, dtype=dtype, device=device) for width in widths]
+    def __init__(
+        self, widths: Sequence[int], dtype: torch.dtype, device: torch.device, slots: int = _FIRST_SLOTS
+    ) -> None:
+        """`widths` are those of the columns; there is room for `slots` from the start."""
+        self.columns = [torch.zeros(slots, width, dtype=dtype, device=device) for width in widths]
         """A tensor [slots, width] each."""
         self.widths = list(widths)
         """Lengths of the vectors."""
@@ -85,12 +87,14 @@ class CutStates:
         streams: Sequence[int],
         dtype: torch.dtype,
         device: torch.device,
+        slots: int = _FIRST_SLOTS,
     ) -> None:
-        """`keys` and `streams` are the widths of the two pools' columns."""
+        """`keys` and `streams` are the widths of the two pools' columns; there is room for `slots` of keys
+        from the start."""
         self.cut = cut
         """Where the rows are cut: a block, and whether after it rather than inside."""
         with torch.inference_mode(False):
-            self.keys = StatePool(keys, dtype, device)
+            self.keys = StatePool(keys, dtype, device, slots)
             """Keys and values of tokens before a cut: two columns per block."""
             self.streams = StatePool(streams, dtype, device)
             """The residual stream from a cut on."""

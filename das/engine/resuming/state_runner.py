@@ -182,11 +182,8 @@ class StateRunner:
         starts = {i: min(count, most[i]) for i, count in zip(order, common, strict=True)}
         cut_rows = [CutRow(row, starts[i], len(row), len(row)) for i, row in enumerate(rows)]
         beginnings = sorted({row.prefix for row in cut_rows if row.start})
-        if not beginnings:
-            shared = None
-        else:
-            shared = self._no_states(slice(upto), 0)
-            shared.add_prefix((), 0)
+        shared = self._passing(upto, beginnings) if beginnings else None
+        if shared is not None:
             self._run_prefixes(beginnings, [(shared, range(upto))], upto, shares=False)
         for batch in self._plan([row.after for row in cut_rows], [row.start for row in cut_rows]):
             yield batch, Begun([cut_rows[i] for i in batch], shared)
@@ -201,15 +198,22 @@ class StateRunner:
         if kept is not None:
             return kept
         n_streams = 1 if cut.inside is None else 2
-        return self._cache.put(cut.key, self._no_states(slice(cut.first, None), n_streams, cut.key))
+        return self._cache.put(cut.key, self._no_states(cut.key, slice(cut.first, None), n_streams))
 
-    def _no_states(self, blocks: slice, n_streams: int, key: tuple[int, bool] = (0, False)) -> CutStates:
+    def _passing(self, upto: int, rows: Sequence[tuple[int, ...]]) -> CutStates:
+        """Return room for the keys and values of rows in the blocks before `upto`, and for an empty row."""
+        states = self._no_states((0, False), slice(upto), 0, 1 + sum(map(len, rows)))
+        states.add_prefix((), 0)
+        return states
+
+    def _no_states(self, key: tuple[int, bool], blocks: slice, n_streams: int, *slots: int) -> CutStates:
         return CutStates(
-            cut=key,
-            keys=[part for pair in self.runner.key_widths[blocks] for part in pair],
-            streams=[self._target.d_model] * n_streams,
-            dtype=self._target.dtype,
-            device=self._target.device,
+            key,
+            [part for pair in self.runner.key_widths[blocks] for part in pair],
+            [self._target.d_model] * n_streams,
+            self._target.dtype,
+            self._target.device,
+            *slots,
         )
 
     def _left(
@@ -249,11 +253,10 @@ class StateRunner:
     def _run_new(self, states: CutStates, rows: Sequence[CutRow], cut: Cut) -> None:
         """Run rows for the first time: what stands before their cuts once, and on top of it what comes after,
         up to the block of the cut."""
-        below = self._no_states(slice(cut.layer + 1), 0)
         if any(row.start == 0 for row in rows):
-            for at in (below, states):
-                at.add_prefix((), 0)
+            states.add_prefix((), 0)
         prefixes = list(dict.fromkeys(row.prefix for row in rows if row.start))
+        below = self._passing(cut.layer + 1, prefixes)
         known = [prefix for prefix in prefixes if prefix in states.prefixes]
         new = [prefix for prefix in prefixes if prefix not in states.prefixes]
         kept_below = (below, range(cut.layer + 1))
