@@ -37,6 +37,9 @@ def run(
         Path | None,
         typer.Option("--instance", help="With --preset: an instance to take in place of building it."),
     ] = None,
+    data: Annotated[
+        str | None, typer.Option("--data", help="With --preset: its facts from here, as in `ravel build`.")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder of the run; by default named after the suite.")
     ] = None,
@@ -58,7 +61,7 @@ def run(
 
     Example: ravel run suite.yaml --out city-run
     """
-    _check_sources(suite, preset, instance)
+    _check_sources(suite, preset, instance, data)
     folder = out if out is not None else Path(f"{preset or (suite and suite.stem)}-run")
     if resume and not RunFolder(folder).config.is_file():
         raise SuiteError(
@@ -68,7 +71,7 @@ def run(
         )
     if plan and preset is not None and instance is None:
         changed = settings.config(_config_of(suite, preset, instance)).model_dump(mode="json")
-        return _planned(api.plan_preset(preset, folder, changed))
+        return _planned(api.plan_preset(preset, folder, changed, data))
     config = settings.config(_config_of(suite, preset, instance))
     target = settings.target(config)
     if plan:
@@ -77,7 +80,7 @@ def run(
     stop_on_term()
     kept = f"Finished cells are kept in {folder}; the same command goes on from there."
     with keeping(kept), shown_progress() as progress:
-        summary = api.run(api.RunRequest(config, folder, target, preset), progress)
+        summary = api.run(api.RunRequest(config, folder, target, preset, data=data), progress)
     return run_result(summary, time.monotonic() - began, of_preset=preset is not None)
 
 
@@ -93,7 +96,7 @@ def _config_of(suite: Path | None, preset: str | None, instance: Path | None) ->
     return api.SuiteConfig.from_file(suite)
 
 
-def _check_sources(suite: Path | None, preset: str | None, instance: Path | None) -> None:
+def _check_sources(suite: Path | None, preset: str | None, instance: Path | None, data: str | None) -> None:
     if (suite is None) == (preset is None):
         raise SuiteError(
             expected="either the file of a suite or --preset with a name",
@@ -105,4 +108,10 @@ def _check_sources(suite: Path | None, preset: str | None, instance: Path | None
             expected="--instance together with --preset",
             came="a suite's file, which names its own instance",
             todo="change `instance` in the file",
+        )
+    if data is not None and (preset is None or instance is not None):
+        raise SuiteError(
+            expected="--data together with --preset, and no --instance",
+            came="a suite's file, which names its own data" if preset is None else "an instance",
+            todo="leave --data out, or change `build` in the file",
         )

@@ -57,6 +57,8 @@ class RunRequest:
     """With `engine`: an instance in memory; the suite's `instance` and `build` are not read."""
     methods: Registry[type[Method]] = METHODS
     """Where methods are looked up: a registry whose packages every worker can import."""
+    data: str | None = None
+    """Where the preset's facts come from, if not from where it says; as `ravel build --data` takes it."""
 
 
 def run_suite(request: RunRequest, progress: Progress = silent) -> RunSummary:
@@ -86,7 +88,8 @@ def _with_build(request: RunRequest, preset: Preset | None) -> SuiteConfig:
     """Return the suite, told how to build its instance where a preset says how and it names none."""
     config = request.config
     if preset is not None and not config.instance:
-        build = SuiteBuild(entity_type=preset.entity_type, data=preset.data, settings=preset.build)
+        data = request.data or preset.data
+        build = SuiteBuild(entity_type=preset.entity_type, data=data, settings=preset.build)
         config = config.model_copy(update={"build": build})
     if request.instance is None and bool(config.instance) == (config.build is not None):
         raise SuiteError(

@@ -110,16 +110,19 @@ def _plan_unbuilt(config: SuiteConfig, build: SuiteBuild, run: RunFolder, model:
     return _estimated(config, build, model, _shape_of(model), run)
 
 
-def plan_preset(name: str, out: Path, overrides: Mapping[str, Any] | None = None) -> RunPlan:
+def plan_preset(
+    name: str, out: Path, overrides: Mapping[str, Any] | None = None, data: str | None = None
+) -> RunPlan:
     """Return the cells and the cost of a preset; neither its model nor its data are read.
 
-    `overrides` are settings of the suite that differ from the preset's. The rate is an assumption about the
-    device, and the cache one about the instance; both are stated in the plan. Which cells a run has finished
-    already can't be told without the instance. Raises SuiteError for an unknown name and wrong settings.
+    `overrides` are settings of the suite that differ from the preset's, `data` is as in `RunRequest`. The
+    rate is an assumption about the device, and the cache one about the instance; both are stated in the plan.
+    Which cells a run has finished already can't be told without the instance. Raises SuiteError for an
+    unknown name and wrong settings.
     """
     preset = preset_named(name)
     build, config = preset.build_config(), preset.suite_config("", overrides)
-    source = SuiteBuild(entity_type=preset.entity_type, data=preset.data, settings=build.model_dump())
+    source = SuiteBuild(entity_type=preset.entity_type, data=data or preset.data, settings=build.model_dump())
     return _estimated(config, source, _Unloaded(config.model, preset.shape), preset.shape, RunFolder(out))
 
 
@@ -147,7 +150,7 @@ def _estimated(
 
 def _building(source: SuiteBuild, build: BuildConfig, seconds: float) -> str:
     """Say what a build asks, and takes at so many seconds a prompt."""
-    if source.data != BUNDLED:
+    if source.data != BUNDLED and not Path(source.data).exists():
         return "The instance is built first, which is not counted; `ravel build --plan` measures it."
     fewest, most = prompts_of_build(open_tables(source.data, source.entity_type), build)
     prompts = f"{most:,}" if fewest == most else f"{fewest:,} to {most:,}"

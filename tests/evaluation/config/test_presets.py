@@ -19,6 +19,7 @@ from evaluation.suite.forecast.build import prompts_of_build
 from evaluation.suite.forecast.cost import PairCounts, cell_passes, estimate
 from evaluation.suite.forecast.plan import plan_preset
 from evaluation.suite.grid import Cell
+from ravel.common.bundled import bundled_path
 from ravel.common.errors import SuiteError
 from ravel.entity_types import ENTITY_TYPES
 from ravel.facts.tables import read_bundled
@@ -43,6 +44,21 @@ def test_a_plan_counts_the_build_where_the_facts_are_here(tmp_path: Path) -> Non
     assert said.startswith(f"The instance is built first: {fewest:,} to {most:,} prompts, at most about ")
     elsewhere = plan_preset("gemma-2-2b-country", tmp_path / "run").build
     assert elsewhere == "The instance is built first, which is not counted; `ravel build --plan` measures it."
+    folder = str(bundled_path("city"))
+    here = plan_preset("bundled-city-all", tmp_path / "run", data=folder).build
+    assert here == said
+
+
+def test_facts_may_come_from_elsewhere_and_only_where_the_preset_builds(tmp_path: Path) -> None:
+    absent = str(tmp_path / "no-release")
+    runner = CliRunner()
+    given = ["run", "--preset", "bundled-city-all", "--data", absent, "--out", str(tmp_path / "run")]
+    read = runner.invoke(app, given)
+    assert (read.exit_code, absent in "".join(read.output.split())) == (2, True), read.output
+    both = runner.invoke(app, [*given, "--instance", absent])
+    assert both.exit_code == 2
+    assert "--data together with --preset, and no --instance" in " ".join(both.output.split())
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("name", preset_names())
