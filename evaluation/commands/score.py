@@ -41,7 +41,7 @@ class JudgingFlags:
             help="How many of an answer's first tokens are compared.",
             rich_help_panel=EXPERT,
         ),
-    ] = (3,)
+    ] = 3
     tolerance: Annotated[
         bool,
         typer.Option(
@@ -49,7 +49,7 @@ class JudgingFlags:
             help="Whether an answer that is close counts, as for latitudes.",
             rich_help_panel=EXPERT,
         ),
-    ] = (True,)
+    ] = True
     rounding: Annotated[
         str,
         typer.Option(
@@ -58,10 +58,10 @@ class JudgingFlags:
             rich_help_panel=EXPERT,
             **choices(*_ROUNDINGS),
         ),
-    ] = ("none",)
+    ] = "none"
     seed: Annotated[  # scores drew resamples once, and scripts may still name their seed
         int, typer.Option("--seed", hidden=True, help="Read and not used: no score draws anything.")
-    ] = (0,)
+    ] = 0
     allow_foreign: Annotated[
         bool,
         typer.Option(
@@ -69,7 +69,7 @@ class JudgingFlags:
             help="Score with another model or instance than it was made with.",
             rich_help_panel=EXPERT,
         ),
-    ] = (False,)
+    ] = False
 
 
 @command
