@@ -12,12 +12,13 @@ from evaluation import api
 from evaluation.commands.flags import command, one_of
 from evaluation.commands.flags.names import choices
 from evaluation.commands.printing import Result, print_table, say
-from evaluation.report.tables import RENDERERS, render
+from evaluation.report.tables import RENDERERS, render, to_compact_latex
 from ravel.terms.schema import Partition
 
 __all__ = ["plot", "table"]
 
 _TEXT = "text"
+_LOOKS = ("full", "compact")
 _TABLE_NAMES = ("main", "attributes", "kinds", "balanced", "dependence", "controls", "types", "models")
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="Folder written by ravel run or ravel demo.")]
 RunPaths = Annotated[
@@ -53,6 +54,14 @@ def table(
         ),
     ] = "main",
     partition: PartitionName = "test",
+    look: Annotated[
+        str,
+        typer.Option(
+            "--style",
+            help="LaTeX in full, or compact: the criterion alone, over both columns of a paper.",
+            **choices(*_LOOKS),
+        ),
+    ] = "full",
     model_label: Annotated[
         list[str] | None,
         typer.Option(
@@ -66,12 +75,15 @@ def table(
     """
     style = style or (_TEXT if sys.stdout.isatty() else "markdown")
     one_of("table format", style, (_TEXT, *RENDERERS))
+    one_of("style of a table", look, _LOOKS)
     kept: Partition = one_of("partition", partition, _PARTITIONS)
     made = api.table(run_paths, name, kept, model_label or ())
 
     def text() -> None:
         if style == _TEXT:
             print_table(made)
+        elif (style, look) == ("latex", "compact"):
+            typer.echo(to_compact_latex(made, run_paths[0].resolve().name), nl=False)
         else:
             typer.echo(render(made, style), nl=False)
 

@@ -20,6 +20,7 @@ from evaluation.report.tables.csv import to_csv
 from evaluation.report.tables.dependence import dependence_table
 from evaluation.report.tables.html import to_html
 from evaluation.report.tables.latex import to_latex
+from evaluation.report.tables.latex_compact import to_compact_latex
 from evaluation.report.tables.markdown import to_markdown
 from evaluation.report.tables.model import Column, Comparison, Row, Table, TableCell
 from ravel.common.errors import unknown_name
@@ -41,6 +42,7 @@ __all__ = [
     "main_table",
     "model_table",
     "render",
+    "to_compact_latex",
     "type_table",
     "write_tables",
 ]

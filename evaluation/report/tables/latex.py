@@ -7,7 +7,7 @@ from itertools import groupby
 
 from evaluation.report.tables.model import Row, Table, TableCell, blocks, shared_counts
 
-__all__ = ["escape", "to_latex"]
+__all__ = ["MARKS", "escape", "to_latex"]
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -32,7 +32,8 @@ _SPECIAL = {
     "’": "'",
     '"': r"\textquotedbl{}",
 }
-_MARKS = {"†": r"\dagger", "‡": r"\ddagger", "=": "=", "§": r"\S"}
+MARKS = {"†": r"\dagger", "‡": r"\ddagger", "=": "=", "§": r"\S"}
+"""Marks as LaTeX writes them inside formulas."""
 _LONGEST = 40
 _WIDEST = 7
 
@@ -145,7 +146,7 @@ def _value(cell: TableCell, *, shown: int | None) -> str:
         return "--"
     own_count = "" if cell.n == shown else " " + _small(f"$n={cell.n}$")
     value = rf"\textbf{{{_number(cell.value)}}}" if cell.best else _number(cell.value)
-    marks = "".join(_MARKS[mark] for mark in cell.marks)
+    marks = "".join(MARKS[mark] for mark in cell.marks)
     return f"{value}{f'$^{{{marks}}}$' if marks else ''}{own_count}"
 
 

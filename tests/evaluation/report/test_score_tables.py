@@ -46,6 +46,7 @@ from evaluation.report.tables import (
     type_table,
 )
 from evaluation.report.tables.latex import escape
+from evaluation.report.tables.latex_compact import display_name, to_compact_latex
 from evaluation.report.tables.means import averages_without_outcomes
 from evaluation.report.tables.model import TableCell
 from evaluation.report.tables.notes import refusal_notes, sites_text
@@ -595,6 +596,50 @@ def test_latex_compiles_and_fits_the_page(tmp_path: Path) -> None:
         assert run.returncode == 0, run.stdout[-3000:]
     assert "Overfull" not in run.stdout
     assert "Missing character" not in run.stdout
+
+
+@pytest.mark.parametrize("name", ["main_with_intervals", "models", "types"])
+def test_a_compact_table_has_the_criterion_alone_and_names_as_papers_write_them(name: str) -> None:
+    table = golden_tables()[name]
+    text = to_compact_latex(table, "my-run")
+    assert rf"\label{{tab:my-run-{name.removesuffix('_with_intervals')}}}" in text
+    lines = [line for line in text.splitlines() if line.startswith(("MDAS ", "No-op "))]
+    kept = sum(column.score == "disentangle" for column in table.columns)
+    assert {line.count(" & ") for line in lines} == {kept}
+    assert len(lines) == sum(row.label in ("mdas", "no_op") for row in table.rows)
+    assert text.count(r"\begin{") == text.count(r"\end{")
+    assert text.count(r"\item ") == len(table.notes)
+
+
+def test_compact_latex_compiles_in_two_columns(tmp_path: Path) -> None:
+    program, finder = shutil.which("pdflatex"), shutil.which("kpsewhich")
+    command = [str(finder), "threeparttable.sty"]
+    if (
+        program is None
+        or finder is None
+        or subprocess.run(command, capture_output=True, check=False).returncode
+    ):
+        pytest.skip("NOT TESTED that compact LaTeX compiles: no pdflatex with threeparttable")
+    body = "\n".join(to_compact_latex(table, name) for name, table in golden_tables().items())
+    paper = DOCUMENT.replace("10pt,a4paper", "10pt,a4paper,twocolumn").replace("longtable", "threeparttable")
+    (tmp_path / "paper.tex").write_text(paper % body, encoding="utf-8")
+    run = subprocess.run(
+        [program, "-interaction=nonstopmode", "-halt-on-error", "paper.tex"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout[-3000:]
+
+
+@pytest.mark.parametrize(
+    ("method", "shown"),
+    [("das", "DAS"), ("no_op", "No-op"), ("full_vector", "Full vector"), ("neurons_anova", "Neurons ANOVA")],
+)
+def test_methods_are_displayed_as_papers_write_them(method: str, shown: str) -> None:
+    assert display_name(method) == shown
 
 
 def of_another_model() -> list[ScoreRecord]:
