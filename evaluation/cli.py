@@ -19,7 +19,7 @@ from evaluation.commands.hub import pull, push
 from evaluation.commands.import_featurizer import import_featurizer
 from evaluation.commands.printing import Interrupted, say, warn
 from evaluation.commands.publish import plot, table
-from evaluation.commands.report import card, report
+from evaluation.commands.report import card, report, watch
 from evaluation.commands.run import run
 from evaluation.commands.score import score
 from evaluation.commands.submission import score_submission, submit
@@ -129,6 +129,7 @@ app.command()(run)
 app.command()(table)
 app.command()(plot)
 app.command()(report)
+app.command()(watch)
 app.command()(card)
 app.command()(verify)
 app.command()(export)
