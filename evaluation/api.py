@@ -70,6 +70,7 @@ __all__ = [
     "table",
     "unfinished_fit",
     "verify",
+    "watch",
 ]
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ if TYPE_CHECKING:
     from evaluation.judging.score import ScoreRequest
     from evaluation.report.cards import card_of as card
     from evaluation.report.frames import Run
+    from evaluation.report.live import watch_run as watch
     from evaluation.report.page import write_report as report
     from evaluation.report.publish import draw_run as plot
     from evaluation.report.tables.of_runs import table_of_runs as table
@@ -186,6 +188,7 @@ _PLACES: Mapping[str, str] = {
     "table": "evaluation.report.tables.of_runs.table_of_runs",
     "unfinished_fit": "evaluation.suite.folders.unfinished_fit",
     "verify": "evaluation.verify.folders.verify_artefact",
+    "watch": "evaluation.report.live.watch_run",
 }
 """Where each name is defined: the same as type checkers are told above, for those who call."""
 

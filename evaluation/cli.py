@@ -19,7 +19,7 @@ from evaluation.commands.hub import pull, push
 from evaluation.commands.import_featurizer import import_featurizer
 from evaluation.commands.printing import Interrupted, say, warn
 from evaluation.commands.publish import plot, table
-from evaluation.commands.report import card, report
+from evaluation.commands.report import card, report, watch
 from evaluation.commands.run import run
 from evaluation.commands.score import score
 from evaluation.commands.submission import score_submission, submit
@@ -128,6 +128,7 @@ app.add_typer(data.app, name="data", rich_help_panel=_WAY)
 app.add_typer(model.app, name="model", rich_help_panel=_WAY)
 app.command(rich_help_panel=_RESULTS)(table)
 app.command(rich_help_panel=_RESULTS)(report)
+app.command(rich_help_panel=_RESULTS)(watch)
 app.command(rich_help_panel=_RESULTS)(plot)
 app.command(rich_help_panel=_RESULTS)(diagnose)
 app.command(rich_help_panel=_RESULTS)(card)

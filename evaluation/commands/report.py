@@ -1,4 +1,4 @@
-"""`ravel report` and `card`: what a run, an instance or a featurizer is shown by."""
+"""`ravel report`, `watch` and `card`: what a run, an instance or a featurizer is shown by."""
 
 from __future__ import annotations
 
@@ -9,13 +9,11 @@ import typer
 
 from evaluation import api
 from evaluation.commands.flags import command
-from evaluation.commands.flags.of_model import (
-    ModelLabel,
-)
-from evaluation.commands.printing import Result, say
+from evaluation.commands.flags.of_model import ModelLabel
+from evaluation.commands.printing import Result, keeping, say, shown_progress
 from ravel.common.io import write_text
 
-__all__ = ["card", "report"]
+__all__ = ["card", "report", "watch"]
 
 
 @command
@@ -33,6 +31,23 @@ def report(
     Example: ravel report city-run
     """
     path = str(api.report(run_path, out=out, model_label=model_label))
+    return Result(path, lambda: say(path))
+
+
+@command
+def watch(
+    run_path: Annotated[Path, typer.Argument(metavar="RUN", help="Folder that ravel run works on.")],
+    every: Annotated[int, typer.Option("--every", min=1, help="Seconds between two pages.")] = 10,
+) -> Result:
+    """Write the page of a run anew while it goes on, from its finished cells; ends with the run.
+
+    The page, report.html in the run's folder, loads itself anew as often. Points are chosen and shown by
+    validation pairs alone until the run is finished.
+
+    Example: ravel watch city-run
+    """
+    with keeping("The run goes on."), shown_progress() as progress:
+        path = str(api.watch(run_path, every=every, progress=progress))
     return Result(path, lambda: say(path))
 
 

@@ -3,20 +3,22 @@ model and reads no file itself."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from das.sites import Site
 from evaluation.records.scores import AverageRecord, ComparisonRecord, JudgedCase, ScoreRecord
 from evaluation.scoring.clusters import clusters_of
 from evaluation.scoring.scores import FeaturizerId, score_kinds, score_outcomes
 from evaluation.scoring.selection import Point, choose_point
 from evaluation.scoring.summary import SplitContext, seed_outcomes_of, split_averages
 from evaluation.scoring.track import Track
+from ravel.common.io import canonical_json
 from ravel.instance import Instance
 from ravel.terms.schema import Generalisation, Partition, split_name
 
-__all__ = ["CellScorer", "ScoredCell"]
+__all__ = ["CellScorer", "ScoredCell", "cells_of_headers"]
 
 _SCORED: tuple[Partition, ...] = ("val", "test")
 
@@ -35,6 +37,43 @@ class ScoredCell:
     def serves(self, attribute: str) -> bool:
         """Tell whether the cell is one of an attribute's."""
         return self.attribute in ("*", attribute)
+
+
+def cells_of_headers(
+    headers: Iterable[Mapping[str, Any]],
+    entity_type: str,
+    model: str,
+    attributes: Sequence[str],
+    seeds: Sequence[int],
+) -> list[ScoredCell]:
+    """Return those of the finished cells, given by their `cell.json`, that have a featurizer, in the order of
+    a suite's attributes and seeds."""
+    scored = [
+        ScoredCell(
+            id=FeaturizerId(
+                cell=header["cell"],
+                method=header["method"],
+                entity_type=entity_type,
+                model=model,
+                site=Site.parse(header["site"]),
+                size=header["swapped"],
+                seed=header["seed"],
+            ),
+            attribute=header["attribute"],
+            point=Point(
+                Site.parse(header["site"]),
+                None if header["size"] == "*" else header["size"],
+                canonical_json(header["config"]),
+            ),
+        )
+        for header in headers
+        if "refused" not in header
+    ]
+    return sorted(scored, key=lambda cell: (_place(cell.attribute, attributes), _place(cell.id.seed, seeds)))
+
+
+def _place(value: object, known: Sequence[object]) -> int:
+    return known.index(value) if value in known else len(known)
 
 
 class CellScorer:

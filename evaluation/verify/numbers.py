@@ -8,18 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, TypeVar
 
-from das.sites import Site
 from evaluation.config.suite import SuiteConfig
 from evaluation.records.run_records import RunRecords
 from evaluation.records.scores import AverageRecord, ComparisonRecord, ScoreRecord
-from evaluation.scoring.cells import CellScorer, ScoredCell
-from evaluation.scoring.scores import FeaturizerId
-from evaluation.scoring.selection import Point
+from evaluation.scoring.cells import CellScorer, cells_of_headers
 from evaluation.tracks import track_of
 from evaluation.verify.cells import CheckedCells
 from evaluation.verify.checks.rescoring import record_problems
 from evaluation.verify.controls import ControlFolder
-from ravel.common.io import canonical_json
 from ravel.instance import Instance
 
 __all__ = ["number_problems"]
@@ -41,7 +37,8 @@ def number_problems(
     """
     attributes = config.attributes or instance.attributes
     scorer = CellScorer(
-        _scored_cells(cells, instance, config, attributes),
+        # The name of a model's folder decides nothing and is not compared.
+        cells_of_headers(cells.headers.values(), instance.entity_type, "", attributes, config.seeds),
         instance,
         track_of(config),
         attributes=attributes,
@@ -61,43 +58,6 @@ def number_problems(
         return
     yield from _differing("averages.jsonl", stated.averages or [], averages, _average_key)
     yield from _differing("comparisons.jsonl", stated.comparisons, comparisons, _comparison_key)
-
-
-def _scored_cells(
-    cells: CheckedCells, instance: Instance, config: SuiteConfig, attributes: Sequence[str]
-) -> list[ScoredCell]:
-    """Return the cells that have a featurizer, in the order of the suite's attributes and seeds."""
-    scored = [
-        ScoredCell(
-            id=FeaturizerId(
-                cell=cell,
-                method=header["method"],
-                entity_type=instance.entity_type,
-                # The name of a model's folder decides nothing and is not compared.
-                model="",
-                site=Site.parse(header["site"]),
-                size=header["swapped"],
-                seed=header["seed"],
-            ),
-            attribute=header["attribute"],
-            point=Point(
-                Site.parse(header["site"]),
-                None if header["size"] == "*" else header["size"],
-                canonical_json(header["config"]),
-            ),
-        )
-        for cell, header in cells.headers.items()
-        if "refused" not in header
-    ]
-
-    def order(cell: ScoredCell) -> tuple[int, int]:
-        return _place(cell.attribute, attributes), _place(cell.id.seed, config.seeds)
-
-    return sorted(scored, key=order)
-
-
-def _place(value: object, known: Sequence[object]) -> int:
-    return known.index(value) if value in known else len(known)
 
 
 def _unanswered(

@@ -28,12 +28,13 @@ _MAIN_DRAWING = "cause_isolate"
 _SCRIPTS = ("common.js", "plots.js", "results.js", "pairs.js", "page.js")
 
 
-def to_html(report: Report) -> str:
-    """Return the page. Its policy forbids every request and every script but its own, which is named by its
-    hash."""
+def to_html(report: Report, *, refresh: int | None = None) -> str:
+    """Return the page, which loads itself anew every `refresh` seconds if there are any. Its policy forbids
+    every request and every script but its own, which is named by its hash."""
     script = _script(report.track, report.payload["rows"])
     values = {
         "report": report,
+        "refresh": refresh,
         "policy": _policy(script),
         "style": _asset("page.css"),
         "script": script,

@@ -48,6 +48,7 @@ STAYS = {
     "tables/main.html": b"<script>",
     "tables/main.tex": b"\\input{x}",
     "plots/points.svg": b"<svg/>",
+    "plots/points.pdf": b"%PDF-1.4",
     "report.html": b"<script>",
     "notes.txt": b"mine",
     "model.pt": b"pickle",
