@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from ravel.common.errors import SuiteError
-from ravel.common.io import read_json
+from ravel.common.io import canonical_json, read_json, sha256_text
 from ravel.common.typed import check_version
 
-__all__ = ["SUITE_SCHEMA_VERSION", "read_cell_header", "read_environment", "swapped_in"]
+__all__ = ["SUITE_SCHEMA_VERSION", "cell_of", "read_cell_header", "read_environment", "swapped_in"]
 
 SUITE_SCHEMA_VERSION = 1
 """Version of what a cell's header states, and part of its id."""
@@ -39,6 +39,15 @@ def read_cell_header(path: Path) -> dict[str, Any]:
         if not isinstance(stated.get(name, {}), dict):
             raise _unfit(path, f"{name} {_shown(stated[name])}")
     return stated
+
+
+def cell_of(folder: Path) -> str:
+    """Return the id by which records name the featurizer in a folder, checked already: that of its cell where
+    it has one, or else the hash of what it is."""
+    cell_file = folder / "cell.json"
+    if cell_file.is_file():
+        return str(read_json(cell_file)["cell"])
+    return sha256_text(canonical_json(read_json(folder / "featurizer.json")))[:16]
 
 
 def swapped_in(path: Path) -> int:
