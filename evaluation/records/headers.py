@@ -8,7 +8,7 @@ from typing import Any
 
 from ravel.common.errors import SuiteError
 from ravel.common.io import canonical_json, read_json, sha256_text
-from ravel.common.typed import check_version
+from ravel.common.typed import check_version, shown
 
 __all__ = ["SUITE_SCHEMA_VERSION", "cell_of", "read_cell_header", "read_environment", "swapped_in"]
 
@@ -30,14 +30,14 @@ def read_cell_header(path: Path) -> dict[str, Any]:
         check_version(stated["suite_schema"], SUITE_SCHEMA_VERSION, what="a cell", origin=str(path))
     for name in _TEXTS:
         if not isinstance(stated.get(name, ""), str):
-            raise _unfit(path, f"{name} {_shown(stated[name])}")
+            raise _unfit(path, f"{name} {shown(stated[name])}")
     if not isinstance(stated.get("refused"), (str, type(None))):
-        raise _unfit(path, f"refused {_shown(stated['refused'])}")
+        raise _unfit(path, f"refused {shown(stated['refused'])}")
     if not _is_count(stated.get("swapped", 0)) or type(stated.get("seed", 0)) is not int:
-        raise _unfit(path, f"swapped {_shown(stated.get('swapped'))}, seed {_shown(stated.get('seed'))}")
+        raise _unfit(path, f"swapped {shown(stated.get('swapped'))}, seed {shown(stated.get('seed'))}")
     for name in ("config", "track_config"):
         if not isinstance(stated.get(name, {}), dict):
-            raise _unfit(path, f"{name} {_shown(stated[name])}")
+            raise _unfit(path, f"{name} {shown(stated[name])}")
     return stated
 
 
@@ -73,7 +73,7 @@ def read_environment(path: Path) -> dict[str, Any]:
         raise _unfit(path, "a file without a list of environments")
     for name in _FINGERPRINTS:
         if not isinstance(stated.get(name, ""), str):
-            raise _unfit(path, f"{name} {_shown(stated[name])}")
+            raise _unfit(path, f"{name} {shown(stated[name])}")
     return {**stated, "environments": environments}
 
 
@@ -87,8 +87,3 @@ def _unfit(path: Path, came: str) -> SuiteError:
         came=came,
         todo="restore the file from the run that wrote it, or remove its folder and run the suite again",
     )
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 120 else text[:117] + "..."

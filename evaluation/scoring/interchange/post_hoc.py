@@ -12,7 +12,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from evaluation.records.breakdowns import BreakdownRecord, read_breakdowns
+from evaluation.records.breakdowns import BreakdownRecord
 from evaluation.records.run_folder import RunFolder
 from evaluation.records.run_records import RunRecords
 from evaluation.records.scores import AverageRecord, Outcome, ScoreRecord, read_averages
@@ -89,7 +89,7 @@ def read_derived(run: RunRecords, track: Track[Any]) -> Derived:
     balanced, breakdowns, dependence, skew = files
     return Derived(
         balanced=tuple(read_averages(balanced)),
-        breakdowns=tuple(read_breakdowns(breakdowns)),
+        breakdowns=tuple(BreakdownRecord.read(breakdowns)),
         dependence=tuple(read_dependence(dependence)),
         skew=tuple(read_skews(skew)),
     )
