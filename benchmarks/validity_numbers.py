@@ -21,7 +21,7 @@ from evaluation.judging.tolerance import tolerance_rules
 from evaluation.records.control_checks import read_control_checks
 from evaluation.records.diagnosis import DIAGNOSTICS, read_cell_diagnoses
 from evaluation.records.measured import INTERCHANGE
-from evaluation.records.planted import ILLUSION, TRUTH, PlantedRecord, read_planted
+from evaluation.records.planted import ILLUSION, TRUTH, PlantedRecord
 from evaluation.records.run_folder import RunFolder
 from evaluation.records.scores import Outcome, ScoreRecord, read_averages, read_scores
 from evaluation.scoring.clusters import FloatArray, clusters_of
@@ -424,7 +424,7 @@ def _means(found: Sequence[Any]) -> dict[str, float]:
 
 def planted(folder: Path) -> dict[str, Any]:
     """Return the rank correlations of a scored planted run, its methods at the true size, and every fit."""
-    rows = [r for r in read_planted(folder / "planted.jsonl") if r.generalisation == "context"]
+    rows = [r for r in PlantedRecord.read(folder / "planted.jsonl") if r.generalisation == "context"]
     if not rows:
         raise SuiteError(
             expected=f"rows on held-out templates in {folder / 'planted.jsonl'}",

@@ -155,27 +155,6 @@ def import_folder(
 Reader = Callable[[ImportRequest, Site, Engine, Instance], Imported]
 
 
-def _pyvene(request: ImportRequest, site: Site, engine: Engine, instance: Instance) -> Imported:
-    target = engine.target
-    return read_pyvene(
-        request.path, width=target.width(site), layer=site.layer, part=request.part, target=target
-    )
-
-
-def _reference(request: ImportRequest, site: Site, engine: Engine, instance: Instance) -> Imported:
-    return read_ravel_reference(
-        request.path, layer=site.layer, part=request.part, orientation=request.orientation
-    )
-
-
-def _loreft(request: ImportRequest, site: Site, engine: Engine, instance: Instance) -> Imported:
-    return read_loreft(request.path, layer=site.layer, part=request.part, target=engine.target)
-
-
-def _mib(request: ImportRequest, site: Site, engine: Engine, instance: Instance) -> Imported:
-    return read_mib(request.path, width=engine.target.width(site), layer=site.layer, part=request.part)
-
-
 def _saelens(request: ImportRequest, site: Site, engine: Engine, instance: Instance) -> Imported:
     return read_saelens(
         request.path,
@@ -190,10 +169,22 @@ def _saelens(request: ImportRequest, site: Site, engine: Engine, instance: Insta
 
 
 _READERS: Mapping[str, Reader] = {
-    "pyvene": _pyvene,
-    "ravel-reference": _reference,
-    "loreft": _loreft,
-    "mib": _mib,
+    "pyvene": lambda asked, site, engine, _: read_pyvene(
+        asked.path,
+        width=engine.target.width(site),
+        layer=site.layer,
+        part=asked.part,
+        target=engine.target,
+    ),
+    "ravel-reference": lambda asked, site, _engine, _: read_ravel_reference(
+        asked.path, layer=site.layer, part=asked.part, orientation=asked.orientation
+    ),
+    "loreft": lambda asked, site, engine, _: read_loreft(
+        asked.path, layer=site.layer, part=asked.part, target=engine.target
+    ),
+    "mib": lambda asked, site, engine, _: read_mib(
+        asked.path, width=engine.target.width(site), layer=site.layer, part=asked.part
+    ),
     "saelens": _saelens,
 }
 """How each of `IMPORT_FORMATS` is read."""

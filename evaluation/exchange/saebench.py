@@ -10,12 +10,12 @@ import math
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from evaluation.records.environment import version_of
 from evaluation.records.measured import INTERCHANGE
 from evaluation.records.run_folder import RunFolder
 from evaluation.records.run_records import RunRecords
@@ -221,7 +221,7 @@ def _autoencoder(row: _Row) -> dict[str, Any]:
         **found,
         "sae_lens_id": sae_id or None,
         "sae_lens_release_id": release,
-        "sae_lens_version": _version_of_lens(),
+        "sae_lens_version": version_of("sae-lens"),
     }
 
 
@@ -233,13 +233,6 @@ def _local_config(path: Path) -> dict[str, Any] | None:
     except (SuiteError, ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
-
-
-def _version_of_lens() -> str | None:
-    try:
-        return version("sae-lens")
-    except PackageNotFoundError:
-        return None
 
 
 def _unstructured(row: _Row, instance: Instance, generalisation: Generalisation) -> dict[str, Any]:

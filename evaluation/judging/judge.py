@@ -78,7 +78,8 @@ def judge(
         for start in range(0, len(numbers), _CHUNK):
             chunk = numbers[start : start + _CHUNK]
             some = [cases[i] for i in chunk]
-            found.update(zip(chunk, map(_outcome, some, said_by(some)), strict=True))
+            for i, (unchanged, swapped) in zip(chunk, said_by(some), strict=True):
+                found[i] = Outcome.of(cases[i].pair, said_swapped=swapped, said_unchanged=unchanged)
             if progress is not None:
                 progress(len(found), len(cases))
     return [found[i] for i in range(len(cases))]
@@ -270,17 +271,3 @@ def _longer_only(choice: AnswerPair, said_unchanged: bool, said_swapped: bool) -
     if said_unchanged and said_swapped:
         return len(unchanged) >= len(swapped), len(swapped) > len(unchanged)
     return said_unchanged, said_swapped
-
-
-def _outcome(case: _Case, said: tuple[bool, bool]) -> Outcome:
-    said_unchanged, said_swapped = said
-    return Outcome(
-        pair_id=case.pair.pair_id,
-        attribute=case.pair.attribute,
-        base_template=case.pair.base_template,
-        base_entity=case.pair.base_entity,
-        source_entity=case.pair.source_entity,
-        source_kind=case.pair.source_kind,
-        said_swapped=said_swapped,
-        said_unchanged=said_unchanged,
-    )

@@ -6,7 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from das.engine.base.protocol import Engine
 from das.featurizers.base import Featurizer
+from das.featurizers.storage import FeaturizerHeader
 from evaluation.config.judging import DEFAULT_LABEL_TOKENS
 from evaluation.records.measured import INTERCHANGE
 from evaluation.records.scores import Outcome, ScoreRecord
@@ -17,7 +19,7 @@ from ravel.common.errors import SuiteError, unknown_name
 from ravel.instance import Instance
 from ravel.terms.schema import Generalisation, Partition, split_name
 
-__all__ = ["ScoreRequest", "require_pairs", "score_featurizer"]
+__all__ = ["ScoreRequest", "require_pairs", "saved_featurizer_id", "score_featurizer"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,21 @@ def _rounded(record: ScoreRecord, outcomes: Sequence[Outcome], rounding: Roundin
     rounded = scores(outcomes, record.attribute, rounding=rounding)
     measures = {n: replace(found, value=getattr(rounded, n)) for n, found in record.measures.items()}
     return replace(record, measures=measures)
+
+
+def saved_featurizer_id(
+    cell: str, header: FeaturizerHeader, size: int, instance: Instance, engine: Engine
+) -> FeaturizerId:
+    """Return how records name a saved featurizer that is judged on an instance with an engine."""
+    return FeaturizerId(
+        cell=cell,
+        method=header.method,
+        entity_type=instance.entity_type,
+        model=engine.target.name,
+        site=header.site,
+        size=size,
+        seed=header.seed,
+    )
 
 
 def require_pairs(instance: Instance, split: str) -> None:

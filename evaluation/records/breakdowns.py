@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from evaluation.records.scores import Interval
 from ravel.common.typed import Record
 from ravel.terms.schema import Generalisation, Partition
 
-__all__ = ["ALL_OTHERS", "BREAKDOWN_SCHEMA_VERSION", "PARTS", "BreakdownRecord", "Part", "read_breakdowns"]
+__all__ = ["ALL_OTHERS", "BREAKDOWN_SCHEMA_VERSION", "PARTS", "BreakdownRecord", "Part"]
 
 BREAKDOWN_SCHEMA_VERSION = 1
 ALL_OTHERS = "*"
@@ -57,8 +56,3 @@ class BreakdownRecord(Record):
     """Number of pairs in both parts and of unknown value."""
     reason: str | None
     """Why the part is empty; None if it is not."""
-
-
-def read_breakdowns(path: Path) -> list[BreakdownRecord]:
-    """Read `breakdowns.jsonl`. Raises SuiteError naming the line that does not fit."""
-    return BreakdownRecord.read(path)

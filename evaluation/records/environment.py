@@ -12,7 +12,7 @@ from typing import Any
 from ravel import __version__
 from ravel.common.registry.plugins import plugin_versions
 
-__all__ = ["describe_environment"]
+__all__ = ["describe_environment", "version_of"]
 
 _PACKAGES = (
     "torch",
@@ -68,7 +68,7 @@ def describe_environment(
             for name, value in sorted(os.environ.items())
             if name in _VARIABLES or name.startswith(_PREFIXES)
         },
-        "packages": {name: _version_of(name) for name in _PACKAGES} | plugin_versions(),
+        "packages": {name: version_of(name) or "absent" for name in _PACKAGES} | plugin_versions(),
         "device": device,
         "dtype": dtype,
         "engine": engine,
@@ -87,8 +87,9 @@ def _cpu_model() -> str:
     return names[0] if names else platform.processor() or "unknown"
 
 
-def _version_of(package: str) -> str:
+def version_of(package: str) -> str | None:
+    """Return the version of an installed package; None where it is absent."""
     try:
         return version(package)
     except PackageNotFoundError:
-        return "absent"
+        return None

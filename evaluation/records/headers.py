@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from ravel.common.errors import SuiteError
-from ravel.common.io import read_json
-from ravel.common.typed import check_version
+from ravel.common.io import canonical_json, read_json, sha256_text
+from ravel.common.typed import check_version, shown
 
-__all__ = ["SUITE_SCHEMA_VERSION", "read_cell_header", "read_environment", "swapped_in"]
+__all__ = ["SUITE_SCHEMA_VERSION", "cell_of", "read_cell_header", "read_environment", "swapped_in"]
 
 SUITE_SCHEMA_VERSION = 1
 """Version of what a cell's header states, and part of its id."""
@@ -30,15 +30,24 @@ def read_cell_header(path: Path) -> dict[str, Any]:
         check_version(stated["suite_schema"], SUITE_SCHEMA_VERSION, what="a cell", origin=str(path))
     for name in _TEXTS:
         if not isinstance(stated.get(name, ""), str):
-            raise _unfit(path, f"{name} {_shown(stated[name])}")
+            raise _unfit(path, f"{name} {shown(stated[name])}")
     if not isinstance(stated.get("refused"), (str, type(None))):
-        raise _unfit(path, f"refused {_shown(stated['refused'])}")
+        raise _unfit(path, f"refused {shown(stated['refused'])}")
     if not _is_count(stated.get("swapped", 0)) or type(stated.get("seed", 0)) is not int:
-        raise _unfit(path, f"swapped {_shown(stated.get('swapped'))}, seed {_shown(stated.get('seed'))}")
+        raise _unfit(path, f"swapped {shown(stated.get('swapped'))}, seed {shown(stated.get('seed'))}")
     for name in ("config", "track_config"):
         if not isinstance(stated.get(name, {}), dict):
-            raise _unfit(path, f"{name} {_shown(stated[name])}")
+            raise _unfit(path, f"{name} {shown(stated[name])}")
     return stated
+
+
+def cell_of(folder: Path) -> str:
+    """Return the id by which records name the featurizer in a folder, checked already: that of its cell where
+    it has one, or else the hash of what it is."""
+    cell_file = folder / "cell.json"
+    if cell_file.is_file():
+        return str(read_json(cell_file)["cell"])
+    return sha256_text(canonical_json(read_json(folder / "featurizer.json")))[:16]
 
 
 def swapped_in(path: Path) -> int:
@@ -64,7 +73,7 @@ def read_environment(path: Path) -> dict[str, Any]:
         raise _unfit(path, "a file without a list of environments")
     for name in _FINGERPRINTS:
         if not isinstance(stated.get(name, ""), str):
-            raise _unfit(path, f"{name} {_shown(stated[name])}")
+            raise _unfit(path, f"{name} {shown(stated[name])}")
     return {**stated, "environments": environments}
 
 
@@ -78,8 +87,3 @@ def _unfit(path: Path, came: str) -> SuiteError:
         came=came,
         todo="restore the file from the run that wrote it, or remove its folder and run the suite again",
     )
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 120 else text[:117] + "..."

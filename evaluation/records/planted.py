@@ -16,7 +16,6 @@ __all__ = [
     "TRUTH",
     "PlantedRecord",
     "ValidityRecord",
-    "read_planted",
     "write_planted",
 ]
 
@@ -99,11 +98,6 @@ class ValidityRecord(Record):
     """Number of methods."""
     fits: int
     """Number of fits."""
-
-
-def read_planted(path: Path) -> list[PlantedRecord]:
-    """Read `planted.jsonl`. Raises SuiteError naming the line that does not fit."""
-    return PlantedRecord.read(path)
 
 
 def write_planted(path: Path, records: Iterable[PlantedRecord | ValidityRecord]) -> None:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 
 from evaluation.records.measured import INTERCHANGE, Interval, Measured, MeasuredRecord, names_in
 from ravel.common.typed import Record
-from ravel.terms.schema import Generalisation, Partition, SourceKind
+from ravel.terms.schema import Generalisation, InterchangePair, Partition, SourceKind
 
 __all__ = [
     "CONTROL_MARK",
@@ -105,6 +105,20 @@ class Outcome(JudgedCase):
     """The answer was `if_swapped`."""
     said_unchanged: bool
     """The answer was `if_unchanged`."""
+
+    @classmethod
+    def of(cls, pair: InterchangePair, *, said_swapped: bool, said_unchanged: bool) -> Outcome:
+        """Return the outcome of a pair."""
+        return cls(
+            pair_id=pair.pair_id,
+            attribute=pair.attribute,
+            base_template=pair.base_template,
+            base_entity=pair.base_entity,
+            source_entity=pair.source_entity,
+            source_kind=pair.source_kind,
+            said_swapped=said_swapped,
+            said_unchanged=said_unchanged,
+        )
 
     def fault(self) -> str | None:
         """Return what about the verdict can't be: both answers said."""

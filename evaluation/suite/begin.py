@@ -14,8 +14,9 @@ from evaluation.suite.execution.jobs import BuildJob, DescribeJob, PrepareJob
 from evaluation.suite.execution.protocol import Executor
 from evaluation.suite.execution.retrying import result_of
 from evaluation.suite.execution.steps import Steps
-from evaluation.suite.execution.worker_info import ModelInfo, WorkerInfo
+from evaluation.suite.execution.worker_state import WorkerInfo
 from evaluation.suite.grid import Cell, check_splits, plan_cells, resolve
+from evaluation.suite.grid.model_info import ModelInfo
 from evaluation.tracks import track_of
 from ravel.common.errors import SuiteError
 from ravel.common.progress import Note, Progress
@@ -75,7 +76,8 @@ def _open_folder(
         "instance_fingerprint": instance.fingerprint,
         "model_fingerprint": context.target.fingerprint,
     }
-    orphans = _orphans(run, cells)
+    known = {cell.cell_id for cell in cells}
+    orphans = [header for header in run.finished_cells() if header.get("cell") not in known]
     # What no finished cell came from may also be taken out again: a method that failed, say.
     free = FREE if orphans else (*FREE, *GROWING)
     try:
@@ -87,14 +89,8 @@ def _open_folder(
         instance.save(run.instance)
 
 
-def _orphans(run: RunFolder, cells: Sequence[Cell]) -> list[dict[str, Any]]:
-    """Return the headers of finished cells that the plan no longer has."""
-    known = {cell.cell_id for cell in cells}
-    return [header for header in run.finished_cells() if header.get("cell") not in known]
-
-
 def _with_orphans(refusal: SuiteError, orphans: Sequence[dict[str, Any]]) -> SuiteError:
-    """Add to a refused config which finished cells it would leave behind."""
+    """Add to a refused config which finished cells, by their headers, it would leave behind."""
     if not orphans:
         return refusal
     names = [

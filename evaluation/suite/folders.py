@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from das.engine import EngineAnswerer
-from das.engine.base.protocol import Engine
 from das.featurizers.storage import FeaturizerHeader, load_featurizer
 from das.methods.registry import METHODS
 from das.models.base import TargetModel
@@ -17,13 +16,12 @@ from evaluation.config.judging import Judging
 from evaluation.config.suite import MethodSpec, SuiteConfig
 from evaluation.config.target import TargetConfig
 from evaluation.judging.recognition import check_gave_labels, note_to, recognise
-from evaluation.judging.score import ScoreRequest, score_featurizer
-from evaluation.records.headers import read_cell_header
+from evaluation.judging.score import ScoreRequest, saved_featurizer_id, score_featurizer
+from evaluation.records.headers import cell_of, read_cell_header
 from evaluation.records.lock import run_lock
 from evaluation.records.measured import INTERCHANGE
 from evaluation.records.run_folder import RunFolder
 from evaluation.records.scores import ScoreRecord
-from evaluation.scoring.scores import FeaturizerId
 from evaluation.suite.cells.context import RunContext
 from evaluation.suite.cells.fit import run_cells
 from evaluation.suite.execution.build_in_run import build_into
@@ -33,7 +31,7 @@ from ravel.asking.kept_answers import kept_folder
 from ravel.building.config import BuildConfig
 from ravel.common.errors import SuiteError
 from ravel.common.folders import check_new_folder, new_folder
-from ravel.common.io import canonical_json, read_json, remove_folder, sha256_text
+from ravel.common.io import read_json, remove_folder
 from ravel.common.progress import Counted, Progress, counting, silent
 from ravel.facts.sources import open_tables
 from ravel.instance import Instance, Manifest
@@ -112,7 +110,9 @@ def fit_folder(
         raise _left_out(f"a number of coordinates, for {method.name} needs one", "--dim")
     check_new_folder(out)
     instance = Instance.load(instance_folder)
-    _check_dim(request.size)
+    if request.size is not None and request.size < 1:
+        came = str(request.size)
+        raise SuiteError(expected="at least one coordinate", came=came, todo="choose a --dim of 1 or more")
     engine = target.open()
     recognise(engine, instance.model_fingerprint, note_to(progress))
     config = _suite_of_one(request, instance, engine.target)
@@ -151,13 +151,6 @@ def _suite_of_one(request: FitRequest, instance: Instance, target: TargetModel) 
     return resolve(config, instance, target)
 
 
-def _check_dim(size: int | None) -> None:
-    if size is not None and size < 1:
-        raise SuiteError(
-            expected="at least one coordinate", came=str(size), todo="choose a --dim of 1 or more"
-        )
-
-
 def score_folder(
     folder: Path,
     instance_folder: Path,
@@ -185,33 +178,16 @@ def score_folder(
         folder, target_fingerprint=fingerprint, allow_foreign=request.allow_foreign
     )
     engine.target.check(header.site)
+    served = instance.attributes if header.attribute == "*" else (header.attribute,)
     judging = Judging(request.label_tokens, request.tolerance, stated.get("track_config", {}))
     return score_featurizer(
         instance,
         track,
         track.judge(engine, judging),
         featurizer,
-        _featurizer_id(folder, header, featurizer.size, instance, engine),
-        replace(request, attributes=request.attributes or _own_attributes(header, instance)),
+        saved_featurizer_id(cell_of(folder), header, featurizer.size, instance, engine),
+        replace(request, attributes=request.attributes or served),
         progress=counting(progress, "pairs"),
-    )
-
-
-def _own_attributes(header: FeaturizerHeader, instance: Instance) -> tuple[str, ...]:
-    return instance.attributes if header.attribute == "*" else (header.attribute,)
-
-
-def _featurizer_id(
-    folder: Path, header: FeaturizerHeader, size: int, instance: Instance, engine: Engine
-) -> FeaturizerId:
-    return FeaturizerId(
-        cell=_cell_of(folder),
-        method=header.method,
-        entity_type=instance.entity_type,
-        model=engine.target.name,
-        site=header.site,
-        size=size,
-        seed=header.seed,
     )
 
 
@@ -219,13 +195,6 @@ def _cell_header(folder: Path) -> dict[str, Any]:
     """Return what the cell's file states where the featurizer is a run's, else nothing."""
     cell_file = folder / "cell.json"
     return read_cell_header(cell_file) if cell_file.is_file() else {}
-
-
-def _cell_of(folder: Path) -> str:
-    """Return the cell's id where the featurizer has one, or else the hash of what it is."""
-    if stated := _cell_header(folder):
-        return str(stated["cell"])
-    return sha256_text(canonical_json(read_json(folder / "featurizer.json")))[:16]
 
 
 def model_named_in(folder: Path) -> str:

@@ -152,17 +152,13 @@ def _fitted(steps: Steps, cells: Sequence[Cell], failures: Sequence[Failure]) ->
     fitted = _left(cells, failures)
     if not fitted:
         write_failures(steps.context.run.path, failures)
-        raise _nothing_left(failures)
+        raise SuiteError(
+            expected="at least one cell of the suite to come to a result",
+            came=f"{len(failures)} that failed, the first ({failures[0].label()}) with: "
+            f"{failures[0].error.rstrip('.')}",
+            todo=f"see {FAILURES} in the run, mend what it says and run the same command again",
+        )
     return fitted
-
-
-def _nothing_left(failures: Sequence[Failure]) -> SuiteError:
-    return SuiteError(
-        expected="at least one cell of the suite to come to a result",
-        came=f"{len(failures)} that failed, the first ({failures[0].label()}) with: "
-        f"{failures[0].error.rstrip('.')}",
-        todo=f"see {FAILURES} in the run, mend what it says and run the same command again",
-    )
 
 
 def _left(cells: Sequence[Cell], failures: Sequence[Failure]) -> list[Cell]:

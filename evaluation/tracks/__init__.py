@@ -33,15 +33,11 @@ def is_track(thing: object) -> bool:
         return False
 
 
-def _named(track: Track[Any]) -> str:
-    return track.name
-
-
 TRACKS: Registry[Track[Any]] = Registry(
     kind="track",
     packages=("evaluation.tracks",),
     attribute="TRACK",
-    name_of=_named,
+    name_of=lambda track: track.name,
     group="ravel.tracks",
     accepts=is_track,
 )

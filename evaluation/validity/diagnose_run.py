@@ -16,6 +16,7 @@ from das.methods.common.base import NotApplicableError
 from evaluation.config.suite import SuiteConfig
 from evaluation.config.target import TargetConfig
 from evaluation.judging.recognition import note_to, recognise
+from evaluation.judging.score import saved_featurizer_id
 from evaluation.records.diagnosis import (
     DIAGNOSTICS,
     CellDiagnoses,
@@ -29,7 +30,6 @@ from evaluation.records.run_folder import RunFolder
 from evaluation.records.run_records import RunRecords
 from evaluation.records.scores import ScoreRecord
 from evaluation.report.page import write_report
-from evaluation.scoring.scores import FeaturizerId
 from evaluation.tracks import TRACKS
 from evaluation.validity.diagnosis.diagnose import DiagnosisConfig, diagnose, settings_of
 from ravel.common.errors import SuiteError
@@ -100,7 +100,7 @@ def diagnose_folder(
         featurizer,
         instance,
         engine,
-        _featurizer_id("", header, featurizer, instance, engine),
+        saved_featurizer_id("", header, featurizer.size, instance, engine),
         target_attribute,
         config,
         shuffled=control,
@@ -129,20 +129,6 @@ def _control(folder: Path, header: FeaturizerHeader) -> Featurizer:
             todo="fit the control at the same site with the same size",
         )
     return found
-
-
-def _featurizer_id(
-    cell: str, header: FeaturizerHeader, featurizer: Featurizer, instance: Instance, engine: Engine
-) -> FeaturizerId:
-    return FeaturizerId(
-        cell=cell,
-        method=header.method,
-        entity_type=instance.entity_type,
-        model=engine.target.name,
-        site=header.site,
-        size=featurizer.size,
-        seed=header.seed,
-    )
 
 
 def diagnose_run(
@@ -260,7 +246,7 @@ class _ChosenSubspaces:
             featurizer,
             self.instance,
             self.engine,
-            _featurizer_id(cell, header, featurizer, self.instance, self.engine),
+            saved_featurizer_id(cell, header, featurizer.size, self.instance, self.engine),
             attribute,
             self.config,
             shuffled=None if control is None else load_featurizer(control)[0],

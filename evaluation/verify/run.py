@@ -8,15 +8,13 @@ comparisons.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from evaluation.config.suite import SuiteConfig
 from evaluation.records.run_folder import RunFolder
 from evaluation.records.run_records import RunRecords
-from evaluation.scoring.track import Track
 from evaluation.tracks import track_of
 from evaluation.verify.cells import CheckedCells, control_problems
-from evaluation.verify.checks.files import errors_of, json_problems, lines_problems, measured_problems
+from evaluation.verify.checks.files import errors_of, json_problems, measured_problems
 from evaluation.verify.controls import control_folders
 from evaluation.verify.numbers import number_problems
 from ravel.common.errors import SuiteError
@@ -44,7 +42,7 @@ def check_run(path: Path, instance: Instance) -> tuple[list[str], list[str]]:
     problems = json_problems(run.environment, "environment") or _fingerprint_problems(run, instance)
     for name in RUN_RECORDS:
         if (path / f"{name}.jsonl").is_file():
-            problems += _lines_problems(path / f"{name}.jsonl", name, track)
+            problems += measured_problems(path / f"{name}.jsonl", name, track)
     cells = CheckedCells(run, instance, track)
     problems += cells.problems
     for control in controls:
@@ -61,11 +59,6 @@ def check_run(path: Path, instance: Instance) -> tuple[list[str], list[str]]:
         problems += errors_of(lambda: problems.extend(numbers))
         notes.append(f"{len(records.scores)} score records")
     return problems, notes
-
-
-def _lines_problems(path: Path, name: str, track: Track[Any]) -> list[str]:
-    measured = name in ("scores", "averages", "comparisons")
-    return measured_problems(path, name, track) if measured else lines_problems(path, name)
 
 
 def _fingerprint_problems(run: RunFolder, instance: Instance) -> list[str]:

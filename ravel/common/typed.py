@@ -15,7 +15,7 @@ from typing_extensions import Self
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_jsonl
 
-__all__ = ["Record", "check_version", "typed_value", "typed_values"]
+__all__ = ["Record", "check_version", "shown", "typed_value", "typed_values"]
 
 Convert = Callable[[Any], Any]
 """Returns the value in the field's type, lists as tuples; raises _UnfitError for any other value."""
@@ -123,7 +123,7 @@ def _converted(column: _Column, value: Any, name: str, origin: str, todo: str) -
     try:
         return convert(value)
     except _UnfitError:
-        raise SuiteError(expected=f"{words} as {name!r} in {origin}", came=_shown(value), todo=todo) from None
+        raise SuiteError(expected=f"{words} as {name!r} in {origin}", came=shown(value), todo=todo) from None
 
 
 def check_version(version: Any, known: int, *, what: str, origin: str) -> None:
@@ -134,7 +134,7 @@ def check_version(version: Any, known: int, *, what: str, origin: str) -> None:
     newer = type(version) is int and version > known
     raise SuiteError(
         expected=f"{what} of schema version {known}{' or older' if known > 1 else ''} in {origin}",
-        came=f"version {_shown(version)}{', which is newer' if newer else ''}",
+        came=f"version {shown(version)}{', which is newer' if newer else ''}",
         todo="update ravel-bench, or read it with the newer ravel-bench that wrote it"
         if newer
         else "restore the file from where it was written",
@@ -236,7 +236,8 @@ def _words(hint: Any) -> str:
     return known.get(hint, "null" if hint is type(None) else "a value")
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """Return a value as an error shows it, cut where it is long."""
     text = repr(value)
     return text if len(text) <= 120 else text[:117] + "..."
 

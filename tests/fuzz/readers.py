@@ -37,7 +37,7 @@ from das.tensor_files import TensorFileError, parse_tensors
 from das.training.checkpoint import read_checkpoint
 from evaluation.config.preset import Preset
 from evaluation.config.suite import FREE, GROWING, SuiteConfig
-from evaluation.records.breakdowns import read_breakdowns
+from evaluation.records.breakdowns import BreakdownRecord
 from evaluation.records.control_checks import read_control_checks
 from evaluation.records.diagnosis import (
     read_cell_diagnoses,
@@ -47,7 +47,7 @@ from evaluation.records.diagnosis import (
 )
 from evaluation.records.headers import read_cell_header, read_environment, swapped_in
 from evaluation.records.measured import INTERCHANGE
-from evaluation.records.planted import read_planted
+from evaluation.records.planted import PlantedRecord
 from evaluation.records.run_folder import RunFolder
 from evaluation.records.run_records import RunRecords
 from evaluation.records.scores import (
@@ -458,10 +458,10 @@ READERS: tuple[Reader, ...] = (
     rows_reader("comparisons", RUN / "comparisons.jsonl", read_comparisons),
     rows_reader("refusals", RUN / "refusals.jsonl", read_refusals),
     rows_reader("control checks", RUN / "control_checks.jsonl", read_control_checks),
-    rows_reader("breakdowns", RUN / "breakdowns.jsonl", read_breakdowns),
+    rows_reader("breakdowns", RUN / "breakdowns.jsonl", BreakdownRecord.read),
     rows_reader("dependence", RUN / "dependence.jsonl", read_dependence),
     rows_reader("values", RUN / "values.jsonl", read_skews),
-    rows_reader("planted records", GOLDEN / "v2" / "planted.jsonl", read_planted),
+    rows_reader("planted records", GOLDEN / "v2" / "planted.jsonl", PlantedRecord.read),
     rows_reader("scores, version 1", GOLDEN / "v1" / "scores.jsonl", read_scores),
     Reader(
         "diagnoses of a cell",

@@ -18,11 +18,11 @@ from das.featurizers import load_featurizer
 from das.models.planted.spec import PlantedSpec, check_spec
 from das.training.checkpoint import read_checkpoint
 from evaluation.config.suite import SuiteConfig
-from evaluation.records.breakdowns import read_breakdowns
+from evaluation.records.breakdowns import BreakdownRecord
 from evaluation.records.control_checks import read_control_checks
 from evaluation.records.diagnosis import read_cell_diagnoses, read_diagnosis
 from evaluation.records.headers import read_cell_header, read_environment, swapped_in
-from evaluation.records.planted import read_planted
+from evaluation.records.planted import PlantedRecord
 from evaluation.records.run_folder import RunFolder
 from evaluation.records.scores import (
     Outcome,
@@ -51,10 +51,10 @@ ROWS: dict[str, Callable[[Path], list[Any]]] = {
     "v2/run/comparisons.jsonl": read_comparisons,
     "v2/run/refusals.jsonl": read_refusals,
     "v2/run/control_checks.jsonl": read_control_checks,
-    "v2/run/breakdowns.jsonl": read_breakdowns,
+    "v2/run/breakdowns.jsonl": BreakdownRecord.read,
     "v2/run/dependence.jsonl": read_dependence,
     "v2/run/values.jsonl": read_skews,
-    "v2/planted.jsonl": read_planted,
+    "v2/planted.jsonl": PlantedRecord.read,
     **{str(path.relative_to(GOLDEN)): Outcome.read for path in RUN.glob("cells/*/outcomes/*.jsonl")},
 }
 ADDED: dict[str, dict[str, Any]] = {
@@ -181,10 +181,10 @@ NEWER: dict[str, tuple[Path, str, Callable[[Path], Any]]] = {
     "scores": (RUN / "scores.jsonl", "schema_version", read_scores),
     "averages": (RUN / "averages.jsonl", "schema_version", read_averages),
     "comparisons": (RUN / "comparisons.jsonl", "schema_version", read_comparisons),
-    "breakdowns": (RUN / "breakdowns.jsonl", "schema_version", read_breakdowns),
+    "breakdowns": (RUN / "breakdowns.jsonl", "schema_version", BreakdownRecord.read),
     "dependence": (RUN / "dependence.jsonl", "schema_version", read_dependence),
     "values": (RUN / "values.jsonl", "schema_version", read_skews),
-    "planted": (V2 / "planted.jsonl", "schema_version", read_planted),
+    "planted": (V2 / "planted.jsonl", "schema_version", PlantedRecord.read),
     "manifest.json": (RUN / "instance", "schema_version", Instance.load),
     "featurizer.json": (V1 / "dictionary", "schema_version", load_featurizer),
     "diagnostics.json": (

@@ -43,7 +43,7 @@ _FEATURIZER = (
     rf"|outcomes/{_NAME}\.jsonl"
 )
 _CELL_FOLDER = rf"(?:controls/{_NAME}/)?cells/{_NAME}"
-# What a reader or TeX would run as a program stays at home: pages, SVG, PDF, TeX. All of it can be made again.
+# What a reader or TeX would run as a program stays at home: pages, SVG, PDF, TeX. It can be made again.
 _RUN = (
     rf"config\.yaml|environment\.json|(?:{'|'.join(RUN_RECORDS)})\.jsonl|instance/(?:{_INSTANCE}|README\.md)"
     rf"|{_CELL_FOLDER}/(?:{_FEATURIZER})|controls/{_NAME}/floors/{_NAME}\.jsonl"

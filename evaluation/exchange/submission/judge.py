@@ -13,6 +13,7 @@ from das.featurizers.storage import load_featurizer
 from das.sites import Site
 from evaluation.config.target import TargetConfig
 from evaluation.judging.recognition import check_gave_labels, note_to, recognise
+from evaluation.records.headers import cell_of
 from evaluation.records.scores import AverageRecord, JudgedCase, ScoreRecord
 from evaluation.scoring.clusters import clusters_of
 from evaluation.scoring.scores import FeaturizerId, score_kinds
@@ -21,7 +22,7 @@ from evaluation.scoring.track import Track
 from evaluation.tracks import TRACKS
 from evaluation.verify.checks.files import check_outcomes
 from evaluation.verify.checks.rescoring import differences
-from evaluation.verify.submission.check import CheckedSubmission, cell_of, check_submission
+from evaluation.verify.submission.check import CheckedSubmission, check_submission
 from evaluation.verify.submission.limits import LIMITS, Limits
 from evaluation.verify.submission.manifest import Entry, Submission
 from evaluation.verify.submission.unpack import opened

@@ -67,7 +67,7 @@ def pack_run(run_folder: Path, out: Path, info: SubmissionInfo, *, methods: Sequ
         folder = Path(made) / "submission"
         folder.mkdir()
         submission = run.write(folder, info)
-        write_bytes(out, _zipped(folder, Path(made) / "submission.zip"))
+        write_bytes(out, _zipped(folder, submission, Path(made) / "submission.zip"))
     return submission
 
 
@@ -174,11 +174,9 @@ def _chosen_methods(known: Sequence[str], wanted: Sequence[str], track: Track[An
     return chosen
 
 
-def _zipped(folder: Path, archive: Path) -> bytes:
-    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    names.sort(key=lambda name: name != MANIFEST)
+def _zipped(folder: Path, submission: Submission, archive: Path) -> bytes:
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as made:
-        for name in names:
+        for name in (MANIFEST, *submission.files):
             entry = zipfile.ZipInfo(name, date_time=_DATE)
             entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, 0o100644 << 16
             made.writestr(entry, (folder / name).read_bytes())

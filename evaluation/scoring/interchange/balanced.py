@@ -14,7 +14,7 @@ import numpy as np
 from evaluation.records.scores import AverageRecord, Outcome
 from evaluation.scoring.averages import mean_of_seeds
 from evaluation.scoring.interchange.estimates import estimates_of
-from evaluation.scoring.interchange.metrics import Answer, Scores, Share
+from evaluation.scoring.interchange.metrics import Answer, Scores, Share, mean_share
 from evaluation.scoring.interchange.strata import Strata, verdicts_of
 from evaluation.scoring.intervals import Estimate
 from evaluation.scoring.mean import mean, midpoint
@@ -57,8 +57,7 @@ def balanced_isolate_from(outcomes: Iterable[Outcome], other: str, classes: Clas
 def balanced_isolate(outcomes: Sequence[Outcome], attribute: str, classes: Classes) -> Share:
     """Isolate(A), balanced: unweighted mean of Isolate(A, A*) over every other attribute that has pairs."""
     others = sorted({outcome.attribute for outcome in outcomes} - {attribute})
-    parts = [balanced_isolate_from(outcomes, other, classes) for other in others]
-    return Share(mean([p.value for p in parts if p.value is not None]), sum(p.n for p in parts))
+    return mean_share([balanced_isolate_from(outcomes, other, classes) for other in others])
 
 
 def balanced_scores(outcomes: Sequence[Outcome], attribute: str, classes: Classes) -> Scores:

@@ -8,7 +8,7 @@ decimals first.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,9 +21,9 @@ __all__ = [
     "Scores",
     "Share",
     "cause",
-    "disentangle",
     "isolate",
     "isolate_from",
+    "mean_share",
     "scores",
     "template_accuracies",
 ]
@@ -75,7 +75,7 @@ def template_accuracies(
 
 def cause(outcomes: Iterable[Outcome], attribute: str, *, rounding: Rounding = "none") -> Share:
     """Cause(A): mean over A's templates of the share of pairs that gave the source entity's answer."""
-    return _mean_over_templates(template_accuracies(outcomes, attribute, "swapped", rounding=rounding))
+    return mean_share(template_accuracies(outcomes, attribute, "swapped", rounding=rounding).values())
 
 
 def isolate_from(outcomes: Iterable[Outcome], other: str, *, rounding: Rounding = "none") -> Share:
@@ -83,19 +83,13 @@ def isolate_from(outcomes: Iterable[Outcome], other: str, *, rounding: Rounding 
 
     `outcomes` are those of the featurizer of A; `other` is A*.
     """
-    return _mean_over_templates(template_accuracies(outcomes, other, "unchanged", rounding=rounding))
+    return mean_share(template_accuracies(outcomes, other, "unchanged", rounding=rounding).values())
 
 
 def isolate(outcomes: Sequence[Outcome], attribute: str, *, rounding: Rounding = "none") -> Share:
     """Isolate(A): unweighted mean of Isolate(A, A*) over every other attribute A* that has pairs."""
     others = sorted({outcome.attribute for outcome in outcomes} - {attribute})
-    parts = [isolate_from(outcomes, other, rounding=rounding) for other in others]
-    return Share(mean([p.value for p in parts if p.value is not None]), sum(p.n for p in parts))
-
-
-def disentangle(outcomes: Sequence[Outcome], attribute: str, *, rounding: Rounding = "none") -> float | None:
-    """Disentangle(A): the mean of Cause(A) and Isolate(A); None where one of them has no pairs."""
-    return scores(outcomes, attribute, rounding=rounding).disentangle
+    return mean_share([isolate_from(outcomes, other, rounding=rounding) for other in others])
 
 
 def scores(outcomes: Sequence[Outcome], attribute: str, *, rounding: Rounding = "none") -> Scores:
@@ -106,9 +100,9 @@ def scores(outcomes: Sequence[Outcome], attribute: str, *, rounding: Rounding = 
     return Scores(caused.value, isolated.value, both, n_cause=caused.n, n_isolate=isolated.n)
 
 
-def _mean_over_templates(accuracies: dict[str, Share]) -> Share:
-    values = [a.value for a in accuracies.values() if a.value is not None]
-    return Share(mean(values), sum(a.n for a in accuracies.values()))
+def mean_share(parts: Collection[Share]) -> Share:
+    """Return the unweighted mean of those shares that have pairs, and the number of pairs of all."""
+    return Share(mean([p.value for p in parts if p.value is not None]), sum(p.n for p in parts))
 
 
 def _rounded(value: float, rounding: Rounding) -> float:

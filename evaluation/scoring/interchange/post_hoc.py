@@ -12,7 +12,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from evaluation.records.breakdowns import BreakdownRecord, read_breakdowns
+from evaluation.records.breakdowns import BreakdownRecord
 from evaluation.records.run_folder import RunFolder
 from evaluation.records.run_records import RunRecords
 from evaluation.records.scores import AverageRecord, Outcome, ScoreRecord, read_averages
@@ -60,28 +60,9 @@ class Derived:
     """How uneven and how new values are, from the same sources."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Files:
-    """Where the records lie in the folder of a run."""
-
-    balanced: Path
-    """Balanced averages."""
-    breakdowns: Path
-    """Breakdowns of isolate."""
-    dependence: Path
-    """Dependence between attributes."""
-    skew: Path
-    """Skew and novelty of values."""
-
-    @classmethod
-    def of(cls, run: RunFolder) -> _Files:
-        """Return the paths in a run's folder."""
-        names = ("balanced", "breakdowns", "dependence", "values")
-        return cls(*(run.path / f"{name}.jsonl" for name in names))
-
-    def complete(self) -> bool:
-        """Tell whether all are there."""
-        return all(p.is_file() for p in (self.balanced, self.breakdowns, self.dependence, self.skew))
+def _files(run: RunFolder) -> list[Path]:
+    """Return where each of the four lies in the folder of a run."""
+    return [run.path / f"{name}.jsonl" for name in ("balanced", "breakdowns", "dependence", "values")]
 
 
 def write_derived(run: RunRecords, track: Track[Any]) -> Derived:
@@ -89,12 +70,11 @@ def write_derived(run: RunRecords, track: Track[Any]) -> Derived:
 
     Nothing is written for a run without an instance in its folder.
     """
-    derived, files = derive(run, track), _Files.of(run.folder)
+    derived = derive(run, track)
     if run.instance is not None:
-        write_jsonl(files.balanced, (record.to_json() for record in derived.balanced))
-        write_jsonl(files.breakdowns, (record.to_json() for record in derived.breakdowns))
-        write_jsonl(files.dependence, (record.to_json() for record in derived.dependence))
-        write_jsonl(files.skew, (record.to_json() for record in derived.skew))
+        found = (derived.balanced, derived.breakdowns, derived.dependence, derived.skew)
+        for path, records in zip(_files(run.folder), found, strict=True):
+            write_jsonl(path, (record.to_json() for record in records))
     return derived
 
 
@@ -103,14 +83,15 @@ def read_derived(run: RunRecords, track: Track[Any]) -> Derived:
 
     Raises SuiteError for a file that does not fit.
     """
-    files = _Files.of(run.folder)
-    if not files.complete():
+    files = _files(run.folder)
+    if not all(path.is_file() for path in files):
         return derive(run, track)
+    balanced, breakdowns, dependence, skew = files
     return Derived(
-        balanced=tuple(read_averages(files.balanced)),
-        breakdowns=tuple(read_breakdowns(files.breakdowns)),
-        dependence=tuple(read_dependence(files.dependence)),
-        skew=tuple(read_skews(files.skew)),
+        balanced=tuple(read_averages(balanced)),
+        breakdowns=tuple(BreakdownRecord.read(breakdowns)),
+        dependence=tuple(read_dependence(dependence)),
+        skew=tuple(read_skews(skew)),
     )
 
 
@@ -135,7 +116,8 @@ def derive(run: RunRecords, track: Track[Any]) -> Derived:
         pairs = instance.pairs(split_name(generalisation, "test"))
         seed_outcomes = _seed_outcomes(run, generalisation)
         if pairs and seed_outcomes:
-            split = _context(instance, generalisation, track)
+            entity_type, model, clusters = instance.entity_type, instance.model_name, clusters_of(pairs)
+            split = SplitContext(track, entity_type, model, generalisation, "test", clusters)
             scorer = BalancedScorer(pairs, split)
             breakdown = Breakdown(pairs, same, preferred(dependence), split)
             # Method by method, so that outcomes are read once and few are in memory at a time.
@@ -159,17 +141,6 @@ def world_of(instance: Instance, tables: Tables | None) -> tuple[tuple[Dependenc
         dependence = [*dependences(facts, "facts"), *dependence]
         skew = [*skews(facts, partitions_of_tables(tables), "facts"), *skew]
     return tuple(dependence), tuple(skew)
-
-
-def _context(instance: Instance, generalisation: Generalisation, track: Track[Any]) -> SplitContext:
-    return SplitContext(
-        track=track,
-        entity_type=instance.entity_type,
-        model=instance.model_name,
-        generalisation=generalisation,
-        partition="test",
-        clusters=clusters_of(instance.pairs(split_name(generalisation, "test"))),
-    )
 
 
 def _seed_outcomes(run: RunRecords, generalisation: Generalisation) -> list[SeedOutcomes[Outcome]]:

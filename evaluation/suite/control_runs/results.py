@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from pathlib import Path
 
 from evaluation.config.suite import SuiteConfig
 from evaluation.records.control_checks import EVERY_ATTRIBUTE, ControlCheck, is_at_floor
@@ -139,8 +138,18 @@ class _Judged:
         return [folder.read_outcomes(self.view.outcomes_of(self.split), expected, kind)]
 
     def _read_floor(self, cell: Cell) -> list[list[JudgedCase]]:
+        """Read the outcomes of a floor, a list per draw."""
         path = self.controlled.floor_file(cell, self.view, self.split)
-        return _read_draws(path, self.controlled.context.track.outcome)
+        draws: dict[int, list[JudgedCase]] = {}
+        for number, row in read_jsonl(path):
+            told = {name: value for name, value in row.items() if name != "draw"}
+            origin = f"line {number} of {path}"
+            if type(draw := row.get("draw")) is not int:
+                todo = "remove the file and run the suite again"
+                raise SuiteError(expected=f"a whole number as 'draw' on {origin}", came=repr(draw), todo=todo)
+            outcome = self.controlled.context.track.outcome.from_json(told, origin=origin)
+            draws.setdefault(draw, []).append(outcome)
+        return list(draws.values())
 
     def _ordinary(self, method: str, attributes: Iterable[str]) -> dict[str, dict[str, float | None]]:
         """Return the measures of the grid's own cells on the true cases, by measure and attribute."""
@@ -190,19 +199,6 @@ class _Judged:
             seed=controlled.seed,
             cells=tuple(cell.cell_id for cell in cells),
         )
-
-
-def _read_draws(path: Path, kind: type[JudgedCase]) -> list[list[JudgedCase]]:
-    """Read the outcomes of a floor, a list per draw."""
-    draws: dict[int, list[JudgedCase]] = {}
-    for number, row in read_jsonl(path):
-        told = {name: value for name, value in row.items() if name != "draw"}
-        origin = f"line {number} of {path}"
-        if type(draw := row.get("draw")) is not int:
-            todo = "remove the file and run the suite again"
-            raise SuiteError(expected=f"a whole number as 'draw' on {origin}", came=repr(draw), todo=todo)
-        draws.setdefault(draw, []).append(kind.from_json(told, origin=origin))
-    return list(draws.values())
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -40,16 +40,11 @@ def by_chance(inputs: ReferenceInputs) -> list[Outcome]:
     groups: dict[str, list[InterchangePair]] = {}
     for pair in inputs.judged.pairs(inputs.split):
         groups.setdefault(pair.attribute, []).append(pair)
-    found = {
-        outcome.pair_id: outcome
-        for pairs in groups.values()
-        for outcome in _better([compare.outcomes(pairs, said) for said in (reader, *_usual(pairs, compare))])
-    }
+    found: dict[str, Outcome] = {}
+    for pairs in groups.values():
+        candidates = [compare.outcomes(pairs, said) for said in (reader, *_usual(pairs, compare))]
+        found |= {outcome.pair_id: outcome for outcome in max(candidates, key=_cause)}
     return [found[pair.pair_id] for pair in inputs.judged.pairs(inputs.split)]
-
-
-def _better(candidates: Sequence[list[Outcome]]) -> list[Outcome]:
-    return max(candidates, key=_cause)
 
 
 def _cause(outcomes: Sequence[Outcome]) -> float:
@@ -87,7 +82,10 @@ class _Comparison:
 
     def outcomes(self, pairs: Sequence[InterchangePair], said: _Said) -> list[Outcome]:
         """Return the outcomes of pairs to which something is said."""
-        return [_outcome(pair, self._states(said(pair), pair)) for pair in pairs]
+        return [
+            Outcome.of(pair, said_swapped=self._states(said(pair), pair), said_unchanged=False)
+            for pair in pairs
+        ]
 
     def _states(self, said: PromptRecord | None, pair: InterchangePair) -> bool:
         if said is None:
@@ -99,16 +97,3 @@ class _Comparison:
         first = slice(self.inputs.label_tokens)
         same_text = said.label.strip() == pair.if_swapped.strip()
         return same_text or said.label_ids[first] == expected.label_ids[first]
-
-
-def _outcome(pair: InterchangePair, states: bool) -> Outcome:
-    return Outcome(
-        pair_id=pair.pair_id,
-        attribute=pair.attribute,
-        base_template=pair.base_template,
-        base_entity=pair.base_entity,
-        source_entity=pair.source_entity,
-        source_kind=pair.source_kind,
-        said_swapped=states,
-        said_unchanged=False,
-    )

@@ -17,7 +17,7 @@ from evaluation.records.scores import Outcome
 from ravel.instance import Instance
 from ravel.terms.schema import GENERALISATIONS, Generalisation
 
-__all__ = ["Control", "ReferenceInputs", "View", "registered_control"]
+__all__ = ["Control", "ReferenceInputs", "View"]
 
 Judge = Callable[[str, Featurizer | None], Sequence[Outcome]]
 
@@ -106,8 +106,3 @@ class Control(ABC):
     @abstractmethod
     def floor(self, inputs: ReferenceInputs, view: View) -> Sequence[Sequence[Outcome]]:
         """Return outcomes whose score is the floor, on the pairs of the split; of several lists, the mean."""
-
-
-def registered_control(control: Control) -> str:
-    """Return the name under which a control registers itself."""
-    return control.name

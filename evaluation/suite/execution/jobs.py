@@ -16,10 +16,10 @@ from evaluation.suite.cells.fit import judge_cell, run_cells
 from evaluation.suite.control_runs.carry_out import run_control
 from evaluation.suite.execution.build_in_run import build_in_run
 from evaluation.suite.execution.protocol import Job
-from evaluation.suite.execution.worker_info import ModelInfo, WorkerInfo
-from evaluation.suite.execution.worker_state import WorkerState
+from evaluation.suite.execution.worker_state import WorkerInfo, WorkerState
 from evaluation.suite.forecast.cache import planned_cache
 from evaluation.suite.grid import Cell
+from evaluation.suite.grid.model_info import ModelInfo
 from ravel.building.config import BuildConfig
 from ravel.common.progress import Progress, counting
 from ravel.facts.sources import open_tables

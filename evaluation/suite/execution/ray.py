@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 from evaluation.records.lock import LOCK_FILE
-from evaluation.suite.execution.protocol import Job, JobError, JobResult
+from evaluation.suite.execution.protocol import Job, JobError, JobResult, job_error
 from evaluation.suite.execution.serial import do_job
 from evaluation.suite.execution.worker import WorkerSpec, state_of, throttled, use_threads
 from evaluation.suite.execution.worker_state import WorkerState
@@ -143,8 +143,7 @@ def _do(spec: WorkerSpec, job: Job, reports: Any) -> tuple[object, JobError | No
             came=f"none on {host}",
             todo="give --out a folder on storage that all nodes share under the same path",
         )
-        parts = (missing.expected, missing.came, missing.todo)
-        return None, JobError("mistake", str(missing), parts=parts), 0.0
+        return None, job_error(missing), 0.0
     if spec.home.is_dir():
         os.chdir(spec.home)
     use_threads(spec.threads)

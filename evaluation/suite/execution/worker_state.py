@@ -3,9 +3,11 @@ use and kept."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from das.engine import EngineAnswerer
 from das.engine.base.protocol import Engine
@@ -22,7 +24,17 @@ from ravel.common.progress import Note, Progress
 from ravel.common.registry import Registry
 from ravel.instance import Instance
 
-__all__ = ["WorkerState"]
+__all__ = ["WorkerInfo", "WorkerState"]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerInfo:
+    """What a worker says of itself before the first cell."""
+
+    environment: Mapping[str, Any]
+    """An entry of `environment.json`."""
+    cache: str | None
+    """What the engine keeps, in words; None for one that keeps nothing of the kind."""
 
 
 class WorkerState:
@@ -50,8 +62,6 @@ class WorkerState:
         self._given = instance
         self._renew = renew
         self._engine: Engine | None = None
-        self._instance: Instance | None = instance if isinstance(instance, Instance) else None
-        self._config: SuiteConfig | None = None
         self._context: RunContext | None = None
         self._vectors: dict[tuple[Site, ...], RunContext] = {}
         self._note: Callable[[str], None] | None = None
@@ -72,21 +82,18 @@ class WorkerState:
             return True
         return any((path / "manifest.json").is_file() for path in (self.run.instance, self._given))
 
-    @property
+    @cached_property
     def instance(self) -> Instance:
         """The whole instance."""
-        if self._instance is None:
-            assert isinstance(self._given, Path)
-            own = self.run.instance
-            self._instance = Instance.load(own if own.is_dir() else self._given)
-        return self._instance
+        if isinstance(self._given, Instance):
+            return self._given
+        own = self.run.instance
+        return Instance.load(own if own.is_dir() else self._given)
 
-    @property
+    @cached_property
     def config(self) -> SuiteConfig:
         """The resolved suite, as the run's folder has it."""
-        if self._config is None:
-            self._config = SuiteConfig.from_file(self.run.config)
-        return self._config
+        return SuiteConfig.from_file(self.run.config)
 
     def answerer(self) -> EngineAnswerer:
         """Return the model as what answers questions of a build."""

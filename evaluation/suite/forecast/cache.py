@@ -38,7 +38,9 @@ def planned_cache(config: SuiteConfig, instance: Instance, target: TargetModel) 
         shape_of(target),
         budget=cache_bytes(config.cache_memory, target.device),
         folder=config.cache_folder,
-        limited="--cache-memory" if config.cache_memory else _default_share(str(target.device)),
+        limited="--cache-memory"
+        if config.cache_memory
+        else f"{CACHE_SHARE:.0%} of what is free on {target.device}; change it with --cache-memory",
     )
 
 
@@ -162,10 +164,6 @@ def _budget_without_model(config: SuiteConfig, weights: int) -> tuple[int, str]:
         f"{written_bytes(weights)} of weights; change it with --cache-memory"
     )
     return int(CACHE_SHARE * room), limited
-
-
-def _default_share(device: str) -> str:
-    return f"{CACHE_SHARE:.0%} of what is free on {device}; change it with --cache-memory"
 
 
 def _each(total: int, count: int) -> int:

@@ -8,7 +8,6 @@ weight and token.
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -123,12 +122,14 @@ def estimate(
     The chosen points' test pairs are counted, and so are controls of methods that are still to be fitted;
     fits that look at vectors only are not, for they take no pass.
     """
-    by_method = Counter(cell.method for cell in cells)
+    fitted = [methods.get(name) for name in dict.fromkeys(cell.method for cell in cells)]
     total = sum(cell_passes(cell, config, counts, methods=methods) for cell in cells)
     test = counts.evaluation * counts.attributes * len(config.generalisations) * _JUDGED
     chosen = sum(
-        test * len(config.seeds if methods.get(name).draws else (0,)) * _targets(name, counts, methods)
-        for name in by_method
+        test
+        * (len(config.seeds) if method.draws else 1)
+        * (counts.attributes if method.needs_attribute else 1)
+        for method in fitted
     )
     controlled = sum(
         _control_passes(control, cell, config, counts, methods)
@@ -158,10 +159,6 @@ def _control_passes(
     judged = counts.evaluation * counts.attributes * len(config.generalisations) * _JUDGED
     fitted = _fit_passes(cell, counts, methods) if control.refits else 0.0
     return fitted + 2 * judged * len(control.views)
-
-
-def _targets(name: str, counts: PairCounts, methods: Registry[type[Method]]) -> int:
-    return counts.attributes if methods.get(name).needs_attribute else 1
 
 
 def cell_passes(

@@ -34,6 +34,7 @@ from evaluation.suite.forecast.cost import (
     estimate,
 )
 from evaluation.suite.grid import Cell, check_splits, narrowed, plan_cells, resolve
+from evaluation.suite.grid.model_info import ModelInfo
 from ravel.building import BuildConfig
 from ravel.entity_types import ENTITY_TYPES
 from ravel.facts.sources import BUNDLED, open_tables
@@ -80,7 +81,8 @@ def plan_run(config: SuiteConfig, out: Path, target: TargetConfig) -> RunPlan:
     """
     run = RunFolder(out)
     if config.build is not None and not run.instance.is_dir():
-        return _plan_unbuilt(config, config.build, run, target.open().target)
+        model = target.open().target
+        return _estimated(config, config.build, model, _shape_of(model), run)
     instance = Instance.load(Path(config.instance) if config.build is None else run.instance)
     engine = target.open()
     recognise(engine, instance.model_fingerprint)
@@ -105,11 +107,6 @@ def _shape_of(model: TargetModel) -> ModelShape:
     )
 
 
-def _plan_unbuilt(config: SuiteConfig, build: SuiteBuild, run: RunFolder, model: TargetModel) -> RunPlan:
-    """Plan a suite whose instance is still to be built, with its model at hand."""
-    return _estimated(config, build, model, _shape_of(model), run)
-
-
 def plan_preset(
     name: str, out: Path, overrides: Mapping[str, Any] | None = None, data: str | None = None
 ) -> RunPlan:
@@ -123,7 +120,11 @@ def plan_preset(
     preset = preset_named(name)
     build, config = preset.build_config(), preset.suite_config("", overrides)
     source = SuiteBuild(entity_type=preset.entity_type, data=data or preset.data, settings=build.model_dump())
-    return _estimated(config, source, _Unloaded(config.model, preset.shape), preset.shape, RunFolder(out))
+    shape = preset.shape
+    target = ModelInfo(
+        config.model, "not loaded", {}, shape.layers, shape.heads, shape.width, shape.head_width
+    )
+    return _estimated(config, source, target, shape, RunFolder(out))
 
 
 def _estimated(
@@ -166,36 +167,6 @@ _GPU_FLOPS = 1e14
 """Operations a second that a current data-centre GPU sustains in bfloat16, about a third of its peak."""
 _CPU_FLOPS = 1e11
 """The same of two CPU cores in float32."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Unloaded:
-    """The shape of a model whose weights are not here, in place of a loaded one."""
-
-    name: str
-    shape: ModelShape
-
-    @property
-    def fingerprint(self) -> str:
-        return "not loaded"
-
-    @property
-    def parts(self) -> dict[str, str]:
-        return {}
-
-    @property
-    def n_layers(self) -> int:
-        return self.shape.layers
-
-    @property
-    def n_heads(self) -> int:
-        return self.shape.heads
-
-    def width(self, site: Site) -> int:
-        return self.shape.size_at(site)
-
-    def check(self, site: Site) -> None:
-        site.check(self.shape.layers, None if site.head is None else self.shape.heads)
 
 
 @dataclass(frozen=True, slots=True)

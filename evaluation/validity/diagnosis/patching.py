@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -13,6 +12,7 @@ from das.sites import Site
 from evaluation.judging.judge import InterchangeJudge
 from evaluation.records.diagnosis import PatchScore
 from evaluation.scoring.interchange.metrics import scores
+from evaluation.scoring.mean import mean
 from evaluation.validity.diagnosis.sample import LogitDifference, Sample, logit_differences
 
 __all__ = ["JudgedPatch", "Patcher", "mean_scores", "no_patch"]
@@ -89,11 +89,6 @@ class Patcher:
 
 def mean_scores(name: str, about: str, found: Sequence[PatchScore]) -> PatchScore:
     """Return the mean of several patches, number by number; None where one has none."""
-
-    def mean(values: Sequence[float | None]) -> float | None:
-        known = [value for value in values if value is not None]
-        return math.fsum(known) / len(known) if known and len(known) == len(values) else None
-
     return PatchScore(
         name,
         about,

@@ -128,17 +128,12 @@ def random_parts(width: int, size: int, draws: int, seed: int) -> list[Featurize
 
 def beside(site: Site, engine: Engine) -> Iterator[PlannedPatch]:
     """Yield the whole vector at the site, and at the same stream a layer before and after it."""
-    whole = MaskedBasis(torch.ones(engine.target.width(site)), None)
-    yield PlannedPatch("full_vector", str(site), whole, site)
-    for layer in (site.layer - 1, site.layer + 1):
+    for layer in (site.layer, site.layer - 1, site.layer + 1):
         if 0 <= layer < engine.target.n_layers:
-            other = replace(site, layer=layer)
-            yield PlannedPatch(
-                "full_vector_beside",
-                str(other),
-                MaskedBasis(torch.ones(engine.target.width(other)), None),
-                other,
-            )
+            at = replace(site, layer=layer)
+            whole = MaskedBasis(torch.ones(engine.target.width(at)), None)
+            name = "full_vector" if at == site else "full_vector_beside"
+            yield PlannedPatch(name, str(at), whole, at)
 
 
 def directions_of(rows: Tensor, size: int) -> Subspace | None:

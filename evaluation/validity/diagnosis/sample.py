@@ -12,7 +12,7 @@ from das.engine.base.protocol import Engine, ForcedPair
 from das.featurizers.base import Featurizer
 from das.methods.common.base import NotApplicableError
 from das.sites import Site
-from ravel.common.seeds import python_stream
+from ravel.common.seeds import sampled
 from ravel.instance import Instance, prompt_ids
 from ravel.terms.schema import TRAIN_SPLIT, InterchangePair, Prompt
 
@@ -92,7 +92,12 @@ def draw_sample(instance: Instance, attribute: str, split: str, *, limit: int, s
     Raises NotApplicableError if the split has no cause pair of the attribute.
     """
     pairs = instance.pairs(split)
-    causes = _some([p for p in pairs if p.attribute == attribute], limit, seed, split, attribute)
+
+    def some(name: str, most: int) -> list[InterchangePair]:
+        own = [pair for pair in pairs if pair.attribute == name]
+        return sampled(own, most, seed, "diagnosis", split, name)
+
+    causes = some(attribute, limit)
     if not causes:
         raise NotApplicableError(
             expected=f"pairs in {split} whose base asks for {attribute!r}",
@@ -103,7 +108,7 @@ def draw_sample(instance: Instance, attribute: str, split: str, *, limit: int, s
     isolates = [
         pair
         for name, share in zip(others, _shares(limit, len(others)), strict=True)
-        for pair in _some([p for p in pairs if p.attribute == name], share, seed, split, name)
+        for pair in some(name, share)
     ]
     kept = (*causes, *isolates)
     small = Instance(
@@ -113,15 +118,6 @@ def draw_sample(instance: Instance, attribute: str, split: str, *, limit: int, s
     )
     contrasts = tuple(found for pair in causes if (found := _contrast_of(instance, pair)) is not None)
     return Sample(small, split, attribute, contrasts, len(causes), len(isolates))
-
-
-def _some(
-    pairs: Sequence[InterchangePair], limit: int, seed: int, *names: str
-) -> tuple[InterchangePair, ...]:
-    if len(pairs) <= limit:
-        return tuple(pairs)
-    stream = python_stream(seed, "diagnosis", *names)
-    return tuple(pairs[index] for index in sorted(stream.sample(range(len(pairs)), limit)))
 
 
 def _shares(limit: int, parts: int) -> list[int]:
@@ -181,10 +177,7 @@ def natural_prompts(instance: Instance, *, limit: int, seed: int) -> list[Prompt
     """Return at most `limit` distinct prompts of the training pairs: what natural states are taken from."""
     ids = {prompt for pair in instance.pairs(TRAIN_SPLIT) for prompt in (pair.base, pair.source)}
     prompts = list(dict.fromkeys(instance.prompt(prompt_id).prompt for prompt_id in sorted(ids)))
-    if len(prompts) <= limit:
-        return prompts
-    stream = python_stream(seed, "diagnosis", "natural")
-    return [prompts[index] for index in sorted(stream.sample(range(len(prompts)), limit))]
+    return sampled(prompts, limit, seed, "diagnosis", "natural")
 
 
 def vectors_of(prompts: Sequence[Prompt], engine: Engine, site: Site) -> Tensor:

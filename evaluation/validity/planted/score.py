@@ -176,16 +176,13 @@ def _scored(
     world: PlantedWorld, request: PlantedRequest, out: Path, progress: Progress
 ) -> list[PlantedRecord]:
     engine = make_engine("resume", world.target)
-    instance = build_instance(world.tables, EngineAnswerer(engine), _build_config(world))
+    build = BuildConfig(
+        max_new_tokens=2, keep_entities=world.spec.entities, train_pairs=1500, evaluation_pairs=128
+    )
+    instance = build_instance(world.tables, EngineAnswerer(engine), build)
     config = planted_suite(world, request)
     run_suite(RunRequest(config, out, engine=engine, instance=instance), progress)
     return [*_truth_rows(world, instance, engine), *_rows(world, config, RunFolder(out), instance, engine)]
-
-
-def _build_config(world: PlantedWorld) -> BuildConfig:
-    return BuildConfig(
-        max_new_tokens=2, keep_entities=world.spec.entities, train_pairs=1500, evaluation_pairs=128
-    )
 
 
 def _rows(

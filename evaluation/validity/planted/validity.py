@@ -104,7 +104,9 @@ def _validity(
     known = [(r, v) for r, v in zip(records, values, strict=True) if v is not None]
     methods = sorted({record.method for record, _ in known})
     groups = _by_target(known)
-    weights = _method_counts(len(methods), RESAMPLES, numpy_stream(seed, "validity"))
+    n = len(methods)
+    drawn = numpy_stream(seed, "validity").integers(0, n, size=(RESAMPLES, n))
+    weights = np.stack([np.bincount(row, minlength=n) for row in drawn]).astype(np.float64)
     draws = np.array([_mean_correlation(groups, methods, row) for row in weights], dtype=np.float64)
     defined = draws[~np.isnan(draws)]
     interval = None
@@ -148,11 +150,6 @@ def _by_target(
         )
         for group in groups.values()
     ]
-
-
-def _method_counts(n: int, resamples: int, stream: np.random.Generator) -> NDArray[np.float64]:
-    drawn = stream.integers(0, n, size=(resamples, n))
-    return np.stack([np.bincount(row, minlength=n) for row in drawn]).astype(np.float64)
 
 
 def _mean_correlation(

@@ -60,29 +60,22 @@ class FoundOutcomes:
     """What is wrong."""
 
 
-def errors_of(check: Callable[[], object]) -> list[str]:
-    """Return the message of the SuiteError that a check raises; nothing where it raises none."""
+def errors_of(check: Callable[[], list[str] | None]) -> list[str]:
+    """Return what a check returns, or the message of the SuiteError that it raises."""
     try:
-        check()
+        return check() or []
     except SuiteError as error:
         return [str(error)]
-    return []
 
 
 def json_problems(path: Path, schema: str) -> list[str]:
     """Return what of a JSON file does not fit its schema."""
-    try:
-        return schema_problems(read_json(path), schema, origin=path.name)
-    except SuiteError as error:
-        return [str(error)]
+    return errors_of(lambda: schema_problems(read_json(path), schema, origin=path.name))
 
 
 def lines_problems(path: Path, schema: str) -> list[str]:
     """Return what of the first line that does not fit its schema is wrong."""
-    try:
-        return schema_problems_of_rows(read_jsonl(path), schema, origin=path.name)
-    except SuiteError as error:
-        return [str(error)]
+    return errors_of(lambda: schema_problems_of_rows(read_jsonl(path), schema, origin=path.name))
 
 
 _MEASURED: Mapping[str, type[MeasuredRecord]] = {
@@ -93,9 +86,9 @@ _MEASURED: Mapping[str, type[MeasuredRecord]] = {
 
 
 def measured_problems(path: Path, name: str, track: Track[Any]) -> list[str]:
-    """Return what of a file of scores, averages or comparisons is wrong: by its schema for the first track,
-    by what it measures for any other, and by the track that it names."""
-    if track.name == INTERCHANGE:
+    """Return what of a file of records is wrong, by its schema; where it holds measures of any track but the
+    first, by what it measures, and by the track that it names."""
+    if track.name == INTERCHANGE or name not in _MEASURED:
         return lines_problems(path, name)
     try:
         records = _MEASURED[name].read(path)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from evaluation.records.headers import cell_of
 from evaluation.records.measured import INTERCHANGE
 from evaluation.records.scores import JudgedCase, ScoreRecord, read_scores
 from evaluation.scoring.track import Track
@@ -28,11 +29,11 @@ from evaluation.verify.submission.manifest import Entry, Submission, read_submis
 from evaluation.verify.submission.names import MANIFEST, SCORES
 from evaluation.verify.submission.unpack import plain_files
 from ravel.common.errors import SuiteError
-from ravel.common.io import canonical_json, read_json, sha256_file, sha256_text
+from ravel.common.io import read_json, sha256_file
 from ravel.instance import Instance
 from ravel.terms.schema import GENERALISATIONS, split_name
 
-__all__ = ["CheckedSubmission", "cell_of", "check_submission"]
+__all__ = ["CheckedSubmission", "check_submission"]
 
 _MOST = 50
 """Problems that are told; a submission with more is not read any further."""
@@ -73,15 +74,6 @@ def check_submission(
     if not problems:
         claims, problems = _content_problems(folder, submission, instance)
     return CheckedSubmission(submission, claims, tuple(problems[:_MOST]), _notes(submission, claims, sizes))
-
-
-def cell_of(folder: Path) -> str:
-    """Return the id by which records name the featurizer in a folder: that of its cell where it has one, or
-    else the hash of what it is, as `ravel score` does."""
-    cell_file = folder / "cell.json"
-    if cell_file.is_file():
-        return str(read_json(cell_file)["cell"])
-    return sha256_text(canonical_json(read_json(folder / "featurizer.json")))[:16]
 
 
 def _notes(

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from outcome_world import TRACK
 
-from evaluation.records.breakdowns import ALL_OTHERS, BreakdownRecord, read_breakdowns
+from evaluation.records.breakdowns import ALL_OTHERS, BreakdownRecord
 from evaluation.records.scores import Outcome
 from evaluation.scoring.clusters import clusters_of
 from evaluation.scoring.interchange.breakdowns import Breakdown
@@ -193,8 +193,8 @@ def test_seeds_are_averaged() -> None:
 def test_records_are_read_as_they_were_written(tmp_path: Path) -> None:
     found = list(records([said([same("Country", p) for p in PAIRS])], "Country").values())
     write_jsonl(tmp_path / "b.jsonl", (record.to_json() for record in found))
-    assert read_breakdowns(tmp_path / "b.jsonl") == found
+    assert BreakdownRecord.read(tmp_path / "b.jsonl") == found
     newer = replace(found[0], schema_version=2).to_json()
     (tmp_path / "b.jsonl").write_text(json.dumps(newer) + "\n")
     with pytest.raises(SuiteError, match="schema version 1"):
-        read_breakdowns(tmp_path / "b.jsonl")
+        BreakdownRecord.read(tmp_path / "b.jsonl")

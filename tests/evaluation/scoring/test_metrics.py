@@ -13,7 +13,6 @@ from evaluation.records.scores import Outcome
 from evaluation.scoring.interchange.metrics import (
     Share,
     cause,
-    disentangle,
     isolate,
     isolate_from,
     scores,
@@ -48,7 +47,7 @@ def test_scores_by_hand() -> None:
     assert isolate_from(BY_HAND, "B") == Share(0.5, 2)
     assert isolate_from(BY_HAND, "C") == Share(0.875, 5)
     assert isolate(BY_HAND, "A") == Share(pytest.approx(11 / 16), 7)
-    assert disentangle(BY_HAND, "A") == pytest.approx((1 / 3 + 11 / 16) / 2)
+    assert scores(BY_HAND, "A").disentangle == pytest.approx((1 / 3 + 11 / 16) / 2)
 
 
 def test_the_same_outcomes_score_another_target() -> None:
@@ -85,7 +84,7 @@ def test_an_empty_score_is_none_with_count_zero() -> None:
     only_a = [o for o in BY_HAND if o.attribute == "A"]
     assert isolate(only_a, "A") == Share(None, 0)
     assert cause(only_a, "B") == Share(None, 0)
-    assert disentangle(only_a, "A") is None
+    assert scores(only_a, "A").disentangle is None
     assert scores([], "A").cause is None
 
 

@@ -15,7 +15,7 @@ from das.models.planted import PlantedTraining, PlantedWorld, load_world, plante
 from das.models.planted.world import BUNDLED_WORLD
 from das.sites import Site
 from evaluation.judging.judge import judge
-from evaluation.records.planted import TRUTH, PlantedRecord, read_planted
+from evaluation.records.planted import TRUTH, PlantedRecord
 from evaluation.scoring.interchange.metrics import scores
 from evaluation.validity.planted.score import PlantedRequest, planted_site, planted_suite, score_planted
 from evaluation.validity.planted.truth import as_subspace
@@ -114,7 +114,7 @@ class TestCommands:
 def rows(tmp_path_factory: pytest.TempPathFactory) -> list[PlantedRecord]:
     out = tmp_path_factory.mktemp("planted")
     result = score_planted(PlantedRequest(quick=True), out / "run")
-    assert read_planted(out / "run" / "planted.jsonl") == list(result.rows)
+    assert PlantedRecord.read(out / "run" / "planted.jsonl") == list(result.rows)
     again = score_planted(PlantedRequest(quick=True), out / "run")
     assert again == result
     return list(result.rows)

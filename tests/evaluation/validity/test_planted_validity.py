@@ -19,7 +19,6 @@ from evaluation.records.planted import (
     PLANTED_SCHEMA_VERSION,
     TRUTH,
     PlantedRecord,
-    read_planted,
     write_planted,
 )
 from evaluation.validity.planted.text import planted_markdown
@@ -153,13 +152,13 @@ class TestNearness:
 
 def test_rows_come_back_from_their_file(tmp_path: Path) -> None:
     write_planted(tmp_path / "planted.jsonl", ORDERED)
-    assert read_planted(tmp_path / "planted.jsonl") == ORDERED
+    assert PlantedRecord.read(tmp_path / "planted.jsonl") == ORDERED
 
 
 def test_rows_of_another_shape_are_refused(tmp_path: Path) -> None:
     (tmp_path / "planted.jsonl").write_text('{"schema_version": 1}\n')
     with pytest.raises(SuiteError, match="line 1"):
-        read_planted(tmp_path / "planted.jsonl")
+        PlantedRecord.read(tmp_path / "planted.jsonl")
 
 
 def test_the_page_shows_angles_beside_scores() -> None:

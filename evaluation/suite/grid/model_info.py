@@ -1,15 +1,14 @@
-"""What a worker tells the coordinator, which opens no model: what the model is, what numbers depend on."""
+"""What a plan must know of a target model, open or not; it holds no weights."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from das.models.base import TargetModel
 from das.sites import Site, Stream, check_offered
 
-__all__ = ["ModelInfo", "WorkerInfo"]
+__all__ = ["ModelInfo"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +54,3 @@ class ModelInfo:
         """Raise SuiteError unless the model has the site's layer and head, and its stream is offered."""
         check_offered(site, self.refusals, self.name)
         site.check(self.n_layers, None if site.head is None else self.n_heads)
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerInfo:
-    """What a worker says of itself before the first cell."""
-
-    environment: Mapping[str, Any]
-    """An entry of `environment.json`."""
-    cache: str | None
-    """What the engine keeps, in words; None for one that keeps nothing of the kind."""
