@@ -4,7 +4,8 @@
 
 Writes NAME_main.md, NAME_attributes.md and NAME_kinds.md with the suite that gave them, and the figures. A
 page of --into gets the rows of a table between its markers, such as `<!-- NAME_main -->` and
-`<!-- /NAME_main -->`.
+`<!-- /NAME_main -->`. Where a method was tuned, NAME_settings.md says what validation pairs said of each
+setting.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 from evaluation.config.suite import SuiteConfig
 from evaluation.records.run_folder import RunFolder
 from ravel.common.io import read_json, read_text, write_bytes, write_text
 
-TABLES = ("main", "attributes", "kinds")
+TABLES = ("main", "attributes", "kinds", "settings")
 FIGURES = (
     "cause_isolate",
     "layers_block_output_entity_last",
@@ -50,10 +52,48 @@ def header(run: RunFolder, name: str, table: str) -> str:
     )
 
 
+def settings_table(run: RunFolder) -> str:
+    """Return disentangle on validation pairs of held-out templates for each setting of tuned methods; an
+    empty text if none was."""
+    columns: dict[str, None] = {}
+    rows: dict[tuple[str, str], dict[str, float]] = {}
+    cells = {cell: read_json(run.cell(cell).path / "cell.json") for cell in _validated(run)}
+    for cell, score in _validated(run).items():
+        own = [c["config"] for c in cells.values() if c["method"] == cells[cell]["method"]]
+        config = cells[cell]["config"]
+        said = ", ".join(f"{k} {config[k]}" for k in config if any(o[k] != config[k] for o in own))
+        if said:
+            columns.setdefault(score["attribute"])
+            row = rows.setdefault((score["method"], said), {})
+            row[score["attribute"]] = max(score["disentangle"], row.get(score["attribute"], 0.0))
+    if not rows:
+        return ""
+    lines = ["| " + " | ".join(["method", "setting", *columns, "mean"]) + " |"]
+    lines.append("| --- | --- |" + " ---: |" * (len(columns) + 1))
+    for (method, said), row in rows.items():
+        numbers = [*(row[column] for column in columns), sum(row.values()) / len(row)]
+        lines.append(f"| {method} | {said} | " + " | ".join(f"{number:.3f}" for number in numbers) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _validated(run: RunFolder) -> dict[str, Any]:
+    """Return a cell's scores on validation pairs of held-out templates by its id."""
+    wanted = {"partition": "val", "generalisation": "context", "source_kind": "all"}
+    records = map(json.loads, read_text(run.path / "scores.jsonl").splitlines())
+    return {r["cell"]: r for r in records if all(r[key] == value for key, value in wanted.items())}
+
+
+def body_of(run: RunFolder, table: str) -> str:
+    """Return a table in Markdown."""
+    return settings_table(run) if table == "settings" else read_text(run.tables / f"{table}.md")
+
+
 def keep(run: RunFolder, name: str, out: Path) -> None:
     """Copy the tables and figures of a run."""
     for table in TABLES:
-        body = read_text(run.tables / f"{table}.md")
+        body = body_of(run, table)
+        if not body:
+            continue
         write_text(out / f"{name}_{table}.md", f"{header(run, name, table)}\n{body}")
     for figure in sorted(run.plots.glob("*.png")):
         if figure.stem in FIGURES:
@@ -66,7 +106,7 @@ def put_into(page: Path, run: RunFolder, name: str) -> None:
     for table in TABLES:
         begin, end = f"<!-- {name}_{table} -->\n", f"<!-- /{name}_{table} -->"
         if begin in content and end in content:
-            rows = [row for row in read_text(run.tables / f"{table}.md").splitlines() if row.startswith("|")]
+            rows = [row for row in body_of(run, table).splitlines() if row.startswith("|")]
             before, rest = content.split(begin, 1)
             content = f"{before}{begin}\n" + "\n".join(rows) + f"\n\n{end}{rest.split(end, 1)[1]}"
     write_text(page, content)
