@@ -48,6 +48,7 @@ __all__ = [
     "list_presets",
     "list_tracks",
     "load_featurizer",
+    "load_run",
     "model_fetch",
     "model_named_in",
     "open_spec",
@@ -92,7 +93,7 @@ if TYPE_CHECKING:
     from evaluation.exchange.submission import pack_run as submit
     from evaluation.judging.score import ScoreRequest
     from evaluation.report.cards import card_of as card
-    from evaluation.report.frames import Run
+    from evaluation.report.frames import Run, load_run
     from evaluation.report.page import write_report as report
     from evaluation.report.publish import draw_run as plot
     from evaluation.report.tables.of_runs import table_of_runs as table
@@ -164,6 +165,7 @@ _PLACES: Mapping[str, str] = {
     "list_presets": "evaluation.suite.catalogue.preset_rows",
     "list_tracks": "evaluation.suite.catalogue.track_rows",
     "load_featurizer": "das.featurizers.storage.load_featurizer",
+    "load_run": "evaluation.report.frames.load_run",
     "model_fetch": "das.models.fetching.fetch.fetch_model",
     "model_named_in": "evaluation.suite.folders.model_named_in",
     "open_spec": "das.models.planted.spec.open_spec",
