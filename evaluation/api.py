@@ -48,6 +48,7 @@ __all__ = [
     "list_presets",
     "list_tracks",
     "load_featurizer",
+    "load_run",
     "model_fetch",
     "model_named_in",
     "open_spec",
@@ -81,6 +82,7 @@ if TYPE_CHECKING:
     from das.models.planted.spec import planted_specs as planted_list
     from das.models.planted.world import make_world_folder as planted_make
     from evaluation.config.preset import preset_named
+    from evaluation.config.preset import preset_rows as list_presets
     from evaluation.config.suite import SuiteConfig
     from evaluation.config.target import TargetConfig
     from evaluation.exchange.exporting import export_folder as export
@@ -93,7 +95,7 @@ if TYPE_CHECKING:
     from evaluation.exchange.submission import pack_run as submit
     from evaluation.judging.score import ScoreRequest
     from evaluation.report.cards import card_of as card
-    from evaluation.report.frames import Run
+    from evaluation.report.frames import Run, load_run
     from evaluation.report.live import watch_run as watch
     from evaluation.report.page import write_report as report
     from evaluation.report.publish import draw_run as plot
@@ -101,7 +103,6 @@ if TYPE_CHECKING:
     from evaluation.suite.catalogue import control_rows as list_controls
     from evaluation.suite.catalogue import method_rows as list_methods
     from evaluation.suite.catalogue import model_rows as list_models
-    from evaluation.suite.catalogue import preset_rows as list_presets
     from evaluation.suite.catalogue import track_rows as list_tracks
     from evaluation.suite.demo import run_demo as demo
     from evaluation.suite.folders import FitRequest, model_named_in, unfinished_fit
@@ -163,9 +164,10 @@ _PLACES: Mapping[str, str] = {
     "list_entity_types": "ravel.facts.overview.entity_type_rows",
     "list_methods": "evaluation.suite.catalogue.method_rows",
     "list_models": "evaluation.suite.catalogue.model_rows",
-    "list_presets": "evaluation.suite.catalogue.preset_rows",
+    "list_presets": "evaluation.config.preset.preset_rows",
     "list_tracks": "evaluation.suite.catalogue.track_rows",
     "load_featurizer": "das.featurizers.storage.load_featurizer",
+    "load_run": "evaluation.report.frames.load_run",
     "model_fetch": "das.models.fetching.fetch.fetch_model",
     "model_named_in": "evaluation.suite.folders.model_named_in",
     "open_spec": "das.models.planted.spec.open_spec",

@@ -12,7 +12,7 @@ from evaluation import api
 from evaluation.commands.flags import InstanceFolder, Model, Seed, TargetFlags, command
 from evaluation.commands.flags.shared import Assignments
 from evaluation.commands.printing import Result, keeping, say, shown_progress
-from ravel.common.assignments import assigned
+from evaluation.config.assignments import assigned
 
 __all__ = ["fit"]
 

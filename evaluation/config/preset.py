@@ -15,7 +15,15 @@ from ravel.common.config import Config
 from ravel.common.errors import unknown_name
 from ravel.terms.schema import Generalisation
 
-__all__ = ["MEAN_OVER_ATTRIBUTES", "ModelShape", "Preset", "Published", "preset_named", "preset_names"]
+__all__ = [
+    "MEAN_OVER_ATTRIBUTES",
+    "ModelShape",
+    "Preset",
+    "Published",
+    "preset_named",
+    "preset_names",
+    "preset_rows",
+]
 
 _PACKAGE = "evaluation.config.presets"
 _SUFFIX = ".yaml"
@@ -123,3 +131,17 @@ def preset_named(name: str) -> Preset:
         raise unknown_name("preset", name, preset_names())
     file = resources.files(_PACKAGE) / f"{name}{_SUFFIX}"
     return Preset.from_yaml(file.read_text(encoding="utf-8"), origin=f"the preset {name!r}")
+
+
+def preset_rows() -> list[dict[str, Any]]:
+    """Return every preset with its model, how many published figures it holds, and their source."""
+    return [
+        {
+            "name": name,
+            "summary": preset.summary,
+            "model": preset.suite_config("").model,
+            "published": len(preset.published),
+            "source": preset.source,
+        }
+        for name, preset in ((name, preset_named(name)) for name in preset_names())
+    ]

@@ -84,6 +84,7 @@ class SuiteConfig(TargetSettings, InstanceSettings):
     """The grid of methods, attributes, sites, sizes and seeds that `ravel run` works through."""
 
     written_if_set: ClassVar[tuple[str, ...]] = ("keep_sites", "track", "model_label")
+    """As in `Config`."""
     model_label: str | None = None
     """What tables and pages call the model; None for its name or, of a local path, the last part of it."""
     fit_together: PositiveInt = 8

@@ -21,6 +21,7 @@ class TargetSettings(Config):
     """What is said of a target model wherever one runs, in a suite too."""
 
     written_if_set: ClassVar[tuple[str, ...]] = ("adapter", "merge_adapter")
+    """As in `Config`."""
     model: str = "bundled"
     """Target model: a hub id, a folder, a GGUF file, a name of `ravel model fetch`, or `bundled`."""
     dtype: str = "float32"

@@ -27,7 +27,7 @@ from ravel.instance import ALL_SPLITS
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Run", "outcome_columns"]
+__all__ = ["Run", "load_run", "outcome_columns"]
 
 _INTERVAL = "_interval"
 _POINT = ("cell", "method", "attribute", "site", "swapped", "seed")
@@ -124,6 +124,11 @@ class Run:
     def _repr_html_(self) -> str:
         """Return the main table, as a notebook shows it."""
         return render(table_of_runs([self.folder]), "html")
+
+
+def load_run(folder: Path | str) -> Run:
+    """Return the finished run in a folder, for a notebook. Raises SuiteError unless there is one."""
+    return Run.open(folder)
 
 
 def _frame(rows: Sequence[MeasuredRecord], blank: MeasuredRecord) -> pd.DataFrame:

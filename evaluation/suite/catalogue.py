@@ -1,5 +1,4 @@
-"""What can be named: methods, tracks, model families, controls and presets, each as plain values for a
-listing."""
+"""What can be named: methods, tracks, model families and controls, each as plain values for a listing."""
 
 from __future__ import annotations
 
@@ -8,11 +7,10 @@ from typing import Any
 from das.methods.common.base import Method
 from das.methods.registry import METHODS
 from das.models import FAMILIES
-from evaluation.config.preset import preset_named, preset_names
 from evaluation.suite.controls import CONTROLS
 from evaluation.tracks import TRACKS
 
-__all__ = ["control_rows", "method_rows", "model_rows", "preset_rows", "track_rows"]
+__all__ = ["control_rows", "method_rows", "model_rows", "track_rows"]
 
 
 def method_rows() -> list[dict[str, Any]]:
@@ -67,18 +65,4 @@ def track_rows() -> list[dict[str, Any]]:
             "settings": track.config_class().model_dump(mode="json"),
         }
         for track in TRACKS
-    ]
-
-
-def preset_rows() -> list[dict[str, Any]]:
-    """Return every preset with its model, how many published figures it holds, and their source."""
-    return [
-        {
-            "name": name,
-            "summary": preset.summary,
-            "model": preset.suite_config("").model,
-            "published": len(preset.published),
-            "source": preset.source,
-        }
-        for name, preset in ((name, preset_named(name)) for name in preset_names())
     ]

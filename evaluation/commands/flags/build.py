@@ -11,7 +11,7 @@ import typer
 from evaluation import api
 from evaluation.commands.flags.names import EXPERT, MODEL, choices, given
 from evaluation.commands.flags.shared import Assignments
-from ravel.common.assignments import assigned
+from evaluation.config.assignments import assigned
 
 __all__ = ["BuildFlags"]
 

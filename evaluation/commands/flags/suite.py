@@ -21,7 +21,7 @@ from evaluation.commands.flags.of_model import (
 )
 from evaluation.commands.flags.shared import Assignments
 from evaluation.commands.flags.target import quiet_transformers
-from ravel.common.assignments import assigned
+from evaluation.config.assignments import assigned
 
 __all__ = ["SuiteFlags"]
 

@@ -613,12 +613,8 @@ def test_a_compact_table_has_the_criterion_alone_and_names_as_papers_write_them(
 
 def test_compact_latex_compiles_in_two_columns(tmp_path: Path) -> None:
     program, finder = shutil.which("pdflatex"), shutil.which("kpsewhich")
-    command = [str(finder), "threeparttable.sty"]
-    if (
-        program is None
-        or finder is None
-        or subprocess.run(command, capture_output=True, check=False).returncode
-    ):
+    found = finder and subprocess.run([finder, "threeparttable.sty"], capture_output=True, check=False)
+    if program is None or not found or found.returncode:
         pytest.skip("NOT TESTED that compact LaTeX compiles: no pdflatex with threeparttable")
     body = "\n".join(to_compact_latex(table, name) for name, table in golden_tables().items())
     paper = DOCUMENT.replace("10pt,a4paper", "10pt,a4paper,twocolumn").replace("longtable", "threeparttable")
