@@ -25,17 +25,20 @@ def _figures_drawn_once() -> Iterator[None]:
 
     That equal records give equal figures is tested on `write_plots` itself.
     """
-    known: dict[str, list[tuple[str, bytes]]] = {}
+    known: dict[str, tuple[list[str], dict[str, bytes]]] = {}
 
     def written(inputs: PlotInputs, place: Path, names: Sequence[str] | None = None) -> list[Path]:
         key = repr((inputs, names))
         if key not in known:
             paths = write_plots(inputs, place, names)
-            known[key] = [(path.name, path.read_bytes()) for path in paths]
+            captions = {path.with_suffix(".txt") for path in paths}
+            files = [path for path in (*paths, *captions) if path.is_file()]
+            known[key] = [path.name for path in paths], {path.name: path.read_bytes() for path in files}
             return paths
-        for name, content in known[key]:
+        names_of, contents = known[key]
+        for name, content in contents.items():
             write_bytes(place / name, content)
-        return [place / name for name, _ in known[key]]
+        return [place / name for name in names_of]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(evaluation.report.publish, "write_plots", written)
