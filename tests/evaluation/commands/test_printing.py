@@ -57,7 +57,11 @@ def test_a_table_shows_values_intervals_marks_and_counts(capsys: pytest.CaptureF
     assert "A note [with] brackets." in text
 
 
-def test_wide_tables_are_not_cut_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_wide_tables_are_not_cut_where_there_is_no_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Workers of pytest have a width of their own.
+    monkeypatch.delenv("COLUMNS", raising=False)
     print_rows(["a"], [["x" * 150]])
     assert "x" * 150 in capsys.readouterr().out
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import shutil
@@ -102,8 +103,8 @@ def test_tables_have_its_columns_in_every_format(run: Path) -> None:
         text = (run / "tables" / f"main.{suffix}").read_text()
         assert all(name in text for name in MEASURES)
         assert not re.search(r"cause|isolate|disentangle", text)
-    rows = [line.split(",") for line in (run / "tables" / "main.csv").read_text().splitlines()]
-    best = {(row[4], row[6]): float(row[7]) for row in rows[1:] if row[11] == "1"}
+    rows = csv.DictReader((run / "tables" / "main.csv").read_text().splitlines())
+    best = {(row["generalisation"], row["score"]): float(row["value"]) for row in rows if row["best"] == "1"}
     learned = [record for record in read_averages(run / "averages.jsonl") if record.method in ("lda", "pca")]
     macro = [r for r in learned if (r.scope, r.partition) == ("macro", "test")]
     for generalisation in ("context", "entity"):
