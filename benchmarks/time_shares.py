@@ -30,21 +30,25 @@ from ravel.common.io import write_json
 
 KINDS = ("products", "attention", "memory", "other operations", "Python")
 _OF_KIND = {
-    "products": ("mm", "addmm", "bmm", "baddbmm", "linear", "matmul"),
-    "memory": (
-        *(
-            "copy_",
-            "cat",
-            "index_select",
-            "index_copy_",
-            "index",
-            "gather",
-            "fill_",
-            "zero_",
-            "constant_pad_nd",
-        ),
-        *("clone", "stack", "empty", "empty_strided", "embedding", "index_put_", "_index_put_impl_"),
-    ),
+    "products": {"mm", "addmm", "bmm", "baddbmm", "linear", "matmul"},
+    "memory": {
+        "copy_",
+        "clone",
+        "cat",
+        "stack",
+        "index",
+        "index_select",
+        "index_copy_",
+        "index_put_",
+        "_index_put_impl_",
+        "gather",
+        "embedding",
+        "empty",
+        "empty_strided",
+        "fill_",
+        "zero_",
+        "constant_pad_nd",
+    },
 }
 WORKS = ("completing", "filling", "training", "scoring")
 

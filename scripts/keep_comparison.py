@@ -17,7 +17,7 @@ from typing import Any
 
 from evaluation.config.suite import SuiteConfig
 from evaluation.records.run_folder import RunFolder
-from ravel.common.io import read_json, read_text, write_bytes, write_text
+from ravel.common.io import read_json, read_jsonl, read_text, write_bytes, write_text
 
 TABLES = ("main", "attributes", "kinds", "settings")
 FIGURES = (
@@ -57,8 +57,9 @@ def settings_table(run: RunFolder) -> str:
     empty text if none was."""
     columns: dict[str, None] = {}
     rows: dict[tuple[str, str], dict[str, float]] = {}
-    cells = {cell: read_json(run.cell(cell).path / "cell.json") for cell in _validated(run)}
-    for cell, score in _validated(run).items():
+    scores = _validated(run)
+    cells = {cell: read_json(run.cell(cell).path / "cell.json") for cell in scores}
+    for cell, score in scores.items():
         own = [c["config"] for c in cells.values() if c["method"] == cells[cell]["method"]]
         config = cells[cell]["config"]
         said = ", ".join(f"{k} {config[k]}" for k in config if any(o[k] != config[k] for o in own))
@@ -79,8 +80,11 @@ def settings_table(run: RunFolder) -> str:
 def _validated(run: RunFolder) -> dict[str, Any]:
     """Return a cell's scores on validation pairs of held-out templates by its id."""
     wanted = {"partition": "val", "generalisation": "context", "source_kind": "all"}
-    records = map(json.loads, read_text(run.path / "scores.jsonl").splitlines())
-    return {r["cell"]: r for r in records if all(r[key] == value for key, value in wanted.items())}
+    return {
+        r["cell"]: r
+        for _, r in read_jsonl(run.scores)
+        if all(r[key] == value for key, value in wanted.items())
+    }
 
 
 def body_of(run: RunFolder, table: str) -> str:

@@ -52,16 +52,8 @@ class Answer:
         asked = pair.attribute == self.target
         share = (number * 7 % 20) / 20
         swapped = share < cause if asked else share >= kept
-        return Outcome(
-            pair_id=pair.pair_id,
-            attribute=pair.attribute,
-            base_template=pair.base_template,
-            base_entity=pair.base_entity,
-            source_entity=pair.source_entity,
-            source_kind=pair.source_kind,
-            said_swapped=swapped,
-            said_unchanged=not swapped and (not asked or self.method == "no_op"),
-        )
+        unchanged = not swapped and (not asked or self.method == "no_op")
+        return Outcome.of(pair, said_swapped=swapped, said_unchanged=unchanged)
 
 
 def make_instance() -> Instance:

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from das.engine.base.cut_rows import CutRow
 
-__all__ = ["CutStates", "StateCache", "StatePool"]
+__all__ = ["FIRST_SLOTS", "CutStates", "StateCache", "StatePool"]
 
-_FIRST_SLOTS = 1024
+FIRST_SLOTS = 1024
 """Slots of a new pool where nobody says how many; it grows by halves."""
 
 
@@ -21,7 +21,7 @@ class StatePool:
     together are gathered in one step by their slots, which is what many small tensors would not allow."""
 
     def __init__(
-        self, widths: Sequence[int], dtype: torch.dtype, device: torch.device, slots: int = _FIRST_SLOTS
+        self, widths: Sequence[int], dtype: torch.dtype, device: torch.device, slots: int = FIRST_SLOTS
     ) -> None:
         """`widths` are those of the columns; there is room for `slots` from the start."""
         self.columns = [torch.zeros(slots, width, dtype=dtype, device=device) for width in widths]
@@ -64,7 +64,7 @@ class StatePool:
     def cut(self, used: int) -> None:
         """Give back all slots from `used` on."""
         self.used = used
-        room = max(used, _FIRST_SLOTS)
+        room = max(used, FIRST_SLOTS)
         if self.columns and len(self.columns[0]) > 2 * room:
             self.columns = [_grown(column[:used], room) for column in self.columns]
 
@@ -87,7 +87,7 @@ class CutStates:
         streams: Sequence[int],
         dtype: torch.dtype,
         device: torch.device,
-        slots: int = _FIRST_SLOTS,
+        slots: int = FIRST_SLOTS,
     ) -> None:
         """`keys` and `streams` are the widths of the two pools' columns; there is room for `slots` of keys
         from the start."""

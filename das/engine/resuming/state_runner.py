@@ -14,7 +14,7 @@ from das.engine.base.pass_limit import PassLimit
 from das.engine.completing.shared_beginnings import shared_cuts
 from das.engine.kept.disk_cache import DiskCache
 from das.engine.kept.spilled_states import SpilledStates
-from das.engine.kept.state_pool import CutStates, StateCache
+from das.engine.kept.state_pool import FIRST_SLOTS, CutStates, StateCache
 from das.engine.resuming.block_calls import CannotResumeError
 from das.engine.resuming.block_runner import BlockRunner
 from das.engine.resuming.key_values import Begun, RecordedKeyValues, ResumedKeyValues
@@ -184,7 +184,7 @@ class StateRunner:
         beginnings = sorted({row.prefix for row in cut_rows if row.start})
         shared = self._passing(upto, beginnings) if beginnings else None
         if shared is not None:
-            self._run_prefixes(beginnings, [(shared, range(upto))], upto, shares=False)
+            self._run_prefixes(beginnings, [(shared, range(upto))], shares=False)
         for batch in self._plan([row.after for row in cut_rows], [row.start for row in cut_rows]):
             yield batch, Begun([cut_rows[i] for i in batch], shared)
 
@@ -198,22 +198,24 @@ class StateRunner:
         if kept is not None:
             return kept
         n_streams = 1 if cut.inside is None else 2
-        return self._cache.put(cut.key, self._no_states(cut.key, slice(cut.first, None), n_streams))
+        return self._cache.put(cut.key, self._no_states(cut.key, slice(cut.first, None), n_streams=n_streams))
 
     def _passing(self, upto: int, rows: Sequence[tuple[int, ...]]) -> CutStates:
         """Return room for the keys and values of rows in the blocks before `upto`, and for an empty row."""
-        states = self._no_states((0, False), slice(upto), 0, 1 + sum(map(len, rows)))
+        states = self._no_states((0, False), slice(upto), slots=1 + sum(map(len, rows)))
         states.add_prefix((), 0)
         return states
 
-    def _no_states(self, key: tuple[int, bool], blocks: slice, n_streams: int, *slots: int) -> CutStates:
+    def _no_states(
+        self, key: tuple[int, bool], blocks: slice, *, n_streams: int = 0, slots: int = FIRST_SLOTS
+    ) -> CutStates:
         return CutStates(
-            key,
-            [part for pair in self.runner.key_widths[blocks] for part in pair],
-            [self._target.d_model] * n_streams,
-            self._target.dtype,
-            self._target.device,
-            *slots,
+            cut=key,
+            keys=[part for pair in self.runner.key_widths[blocks] for part in pair],
+            streams=[self._target.d_model] * n_streams,
+            dtype=self._target.dtype,
+            device=self._target.device,
+            slots=slots,
         )
 
     def _left(
@@ -263,7 +265,7 @@ class StateRunner:
         kept_above = (states, range(cut.first, self.runner.n_blocks))
         for some, keeping in ((new, [kept_below, kept_above]), (known, [kept_below])):
             if some:
-                self._run_prefixes(some, keeping, keeping[-1][1].stop)
+                self._run_prefixes(some, keeping)
         for batch in self._plan([row.after for row in rows], [row.start for row in rows]):
             self._run_suffixes(states, below, [rows[i] for i in batch], cut)
 
@@ -281,12 +283,12 @@ class StateRunner:
         self,
         prefixes: Sequence[tuple[int, ...]],
         keeping: Sequence[tuple[CutStates, range]],
-        upto: int,
         *,
         shares: bool = True,
     ) -> None:
-        """Run beginnings of rows through the blocks before `upto`; keep their keys and values of some blocks
-        in some states each."""
+        """Run beginnings of rows; keep their keys and values of some blocks in some states each. No block
+        after the last of these runs."""
+        upto = max(blocks.stop for _, blocks in keeping)
         most = [len(prefix) - 1 if shares else 0 for prefix in prefixes]
         for _, begun in self.begun(prefixes, most, upto):
             tokens, hidden, recorded = self._entering(begun)

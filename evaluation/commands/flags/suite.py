@@ -22,6 +22,7 @@ from evaluation.commands.flags.of_model import (
 from evaluation.commands.flags.shared import Assignments
 from evaluation.commands.flags.target import quiet_transformers
 from evaluation.config.assignments import assigned
+from evaluation.config.execution import EXECUTIONS
 
 __all__ = ["SuiteFlags"]
 
@@ -66,7 +67,7 @@ class SuiteFlags:
             "--execution",
             help="How cells are carried out; overrides the suite.",
             rich_help_panel=MEMORY,
-            **choices("serial", "processes", "ray"),
+            **choices(*EXECUTIONS),
         ),
     ] = None
     workers: Annotated[
