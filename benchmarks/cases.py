@@ -19,9 +19,11 @@ from public_way import AskedPair
 from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig
 
 from das.engine import EngineAnswerer, ForcedPair, make_engine
+from das.engine.selftest.selftest import proven
 from das.models import FAMILIES
 from das.models.base import TargetModel
-from das.models.load import BUNDLED, DTYPES, load_target, target_from
+from das.models.load import BUNDLED, load_target, target_from
+from das.models.placing import DTYPES
 from das.sites import Site
 from das.training.examples import cause_pairs, isolate_pairs
 from das.training.objective import TrainingPair
@@ -87,7 +89,7 @@ class Case:
     key: str
     """As in JSON."""
     target: TargetModel
-    """The model."""
+    """The model, through its self-test: that is of loading, and timed by itself."""
     site: Site
     """The middle block at the entity's last token."""
     instance: Instance
@@ -198,7 +200,7 @@ def bundled_case(
 ) -> Case:
     """Return a pretrained model with the instance in `folder`, or one of bundled facts built for it now
     (about 20 s for the bundled model)."""
-    target = load_target(model, device=device)
+    target = proven(load_target(model, device=device))
     if folder is not None:
         instance = Instance.load(folder)
     else:
@@ -230,7 +232,7 @@ def family_case(name: str, plan: Plan, *, device: str = "cpu", dtype: str = "flo
 
 
 def _random_case(key: str, name: str, config: Any, plan: Plan, *, device: str, dtype: str) -> Case:
-    target = _random_model(key, config, device, dtype)
+    target = proven(_random_model(key, config, device, dtype))
     tables = read_bundled("city")
     instance = build_instance(tables, _Oracle(tables, target), _build_config(plan))
     label = f"{name}, random weights, {target.n_layers} x {target.d_model}"

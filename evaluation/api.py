@@ -72,6 +72,7 @@ __all__ = [
     "unfinished_fit",
     "verify",
     "watch",
+    "with_dtype_of",
 ]
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ if TYPE_CHECKING:
     from evaluation.suite.catalogue import model_rows as list_models
     from evaluation.suite.catalogue import track_rows as list_tracks
     from evaluation.suite.demo import run_demo as demo
-    from evaluation.suite.folders import FitRequest, model_named_in, unfinished_fit
+    from evaluation.suite.folders import FitRequest, model_named_in, unfinished_fit, with_dtype_of
     from evaluation.suite.folders import build_folder as build
     from evaluation.suite.folders import fit_folder as fit
     from evaluation.suite.folders import score_folder as score
@@ -191,6 +192,7 @@ _PLACES: Mapping[str, str] = {
     "unfinished_fit": "evaluation.suite.folders.unfinished_fit",
     "verify": "evaluation.verify.folders.verify_artefact",
     "watch": "evaluation.report.live.watch_run",
+    "with_dtype_of": "evaluation.suite.folders.with_dtype_of",
 }
 """Where each name is defined: the same as type checkers are told above, for those who call."""
 

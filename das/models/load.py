@@ -23,20 +23,17 @@ from das.models.fetching.gguf import is_gguf
 from das.models.fetching.provenance import provenance_of
 from das.models.generic import infer_family
 from das.models.instrument import Instrument, instrument_of
+from das.models.placing import AUTO, device_named, dtype_named
 from das.models.tokenizing.tokenizers import file_of, read_tokenizer
 from das.models.wrappers import model_class
 from das.out_of_memory import memory_guard, ran_out_of_memory
 from ravel.common.bundled import bundled_path
-from ravel.common.errors import SuiteError, unknown_name
+from ravel.common.errors import SuiteError
 
-__all__ = ["AUTO", "BUNDLED", "DTYPES", "load_target", "target_from"]
+__all__ = ["AUTO", "BUNDLED", "load_target", "target_from"]
 
 BUNDLED = "bundled"
 """The name that stands for the target model shipped with the suite."""
-AUTO = "auto"
-"""The device that stands for all GPUs of the machine and, where these do not suffice, memory and disk."""
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-"""The dtypes a target can be loaded in, by the name of the flag's value."""
 
 _HOW_TO = "docs/how-to/add-a-model-family.md"
 _LAYERS = 1000
@@ -60,8 +57,8 @@ def load_target(
 
     `name_or_path` is a hub id, a local folder, a GGUF file, the short name of a model that `fetch_model`
     brought, or `bundled`. A GGUF file is made into a folder in the cache, once. Weights are read from
-    safetensors only, unless `allow_pickle`; a model's own code is run only with `trust_remote_code`. With the
-    device `auto` accelerate
+    safetensors only, unless `allow_pickle`; a model's own code is run only with `trust_remote_code`. `dtype`
+    is one of `DTYPES`, or `auto` for what is fastest on the device. With the device `auto` accelerate
     spreads the blocks over all GPUs, then main memory, then the disk, from where they are read for each pass;
     `max_memory` bounds each of these as accelerate has it, such as `{0: "20GiB", "cpu": "64GiB"}`. `adapter`
     is a folder of PEFT's that is put on the model: at work in its modules, or with `merge_adapter` added to
@@ -69,11 +66,10 @@ def load_target(
     tokenizer, missing weights, a device that is absent or full, for `auto` without accelerate, and for an
     adapter as `with_adapter` does.
     """
-    weights_dtype = _dtype_of(dtype)
     if device == AUTO:
         _need_accelerate()
-    else:
-        place = _device_of(device)
+    place = device_named(device)
+    weights_dtype = dtype_named(dtype, place)
     source = _source_of(name_or_path)
     _check_adapter(source, name_or_path)
     config = _read_config(source, name_or_path, trust_remote_code)
@@ -132,25 +128,6 @@ def target_from(
         instrument=instrument or instrument_of(model, tokenizer, folder=folder),
         folder=folder,
     )
-
-
-def _dtype_of(name: str) -> torch.dtype:
-    if name not in DTYPES:
-        raise unknown_name("dtype", name, DTYPES)
-    return DTYPES[name]
-
-
-def _device_of(name: str) -> torch.device:
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise SuiteError(
-            expected="a device of this machine, such as cpu, cuda or cuda:1, or auto for several",
-            came=f"{name!r} ({str(error).splitlines()[0]})",
-            todo="choose another --device",
-        ) from None
-    return device
 
 
 def _need_accelerate() -> None:

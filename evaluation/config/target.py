@@ -25,7 +25,8 @@ class TargetSettings(Config):
     model: str = "bundled"
     """Target model: a hub id, a folder, a GGUF file, a name of `ravel model fetch`, or `bundled`."""
     dtype: str = "float32"
-    """Dtype of the model's weights."""
+    """Dtype of the model's weights: float32, bfloat16, float16, or `auto` for that of the instance, and where
+    there is none yet for what a probe finds fastest on the device."""
     device: str = "cpu"
     """Where the model runs: one device such as `cpu` or `cuda:1`, or `auto` for all GPUs and, where these do
     not suffice, memory and disk (needs accelerate)."""

@@ -6,15 +6,16 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from das.engine import EngineAnswerer
 from das.featurizers.storage import FeaturizerHeader, load_featurizer
 from das.methods.registry import METHODS
 from das.models.base import TargetModel
+from das.models.placing import AUTO
 from evaluation.config.judging import Judging
 from evaluation.config.suite import MethodSpec, SuiteConfig
-from evaluation.config.target import TargetConfig
+from evaluation.config.target import TargetConfig, TargetSettings
 from evaluation.judging.recognition import check_gave_labels, note_to, recognise
 from evaluation.judging.score import ScoreRequest, saved_featurizer_id, score_featurizer
 from evaluation.records.headers import cell_of, read_cell_header
@@ -43,6 +44,7 @@ __all__ = [
     "model_named_in",
     "score_folder",
     "unfinished_fit",
+    "with_dtype_of",
 ]
 
 
@@ -205,5 +207,25 @@ def model_named_in(folder: Path) -> str:
     run = RunFolder(folder)
     if run.config.is_file():
         return SuiteConfig.from_file(run.config).model
+    return _manifest_in(folder).model_name
+
+
+_Settings = TypeVar("_Settings", bound=TargetSettings)
+
+
+def with_dtype_of(target: _Settings, folder: Path) -> _Settings:
+    """Return the settings with the dtype that a run or an instance was made in, if theirs is `auto`; without
+    one stated there they stay. Raises SuiteError as `model_named_in`."""
+    if target.dtype != AUTO:
+        return target
+    run = RunFolder(folder)
+    if run.config.is_file():
+        stated: str | None = SuiteConfig.from_file(run.config).dtype
+    else:
+        stated = _manifest_in(folder).instrument.get("dtype")
+    return target if stated is None else target.model_copy(update={"dtype": stated})
+
+
+def _manifest_in(folder: Path) -> Manifest:
     manifest = folder / "manifest.json"
-    return Manifest.from_json(read_json(manifest), origin=str(manifest)).model_name
+    return Manifest.from_json(read_json(manifest), origin=str(manifest))

@@ -11,6 +11,7 @@ from pathlib import Path
 from das.engine.base.protocol import Engine
 from das.methods.common.base import Method
 from das.methods.registry import METHODS
+from das.models.placing import AUTO, device_named, dtype_named
 from evaluation.config.preset import Preset, preset_named
 from evaluation.config.suite import SuiteBuild, SuiteConfig
 from evaluation.config.target import TargetConfig
@@ -25,6 +26,7 @@ from evaluation.suite.execution.serial import SerialExecutor
 from evaluation.suite.execution.steps import Steps
 from evaluation.suite.execution.worker_state import WorkerState
 from evaluation.suite.finish import RunSummary, finish
+from evaluation.suite.folders import with_dtype_of
 from evaluation.suite.grid import PROFILE, Cell, ChosenCells, narrowed
 from evaluation.suite.select import kept_sites, select, tested
 from evaluation.tracks import track_of
@@ -70,7 +72,8 @@ def run_suite(request: RunRequest, progress: Progress = silent) -> RunSummary:
     `execution.retries` says and then left out; `failures` of the summary names it.
     """
     preset = None if request.preset is None else preset_named(request.preset)
-    config, run = _with_build(request, preset), RunFolder(request.out)
+    run = RunFolder(request.out)
+    config = _in_one_dtype(_with_build(request, preset), run)
     # Before a model is loaded: a name that is unknown is found at once.
     track_of(config)
     with closing(_executor(request, config, run, progress)) as executor:
@@ -100,6 +103,18 @@ def _with_build(request: RunRequest, preset: Preset | None) -> SuiteConfig:
     return config
 
 
+def _in_one_dtype(config: SuiteConfig, run: RunFolder) -> SuiteConfig:
+    """Return the suite with its dtype settled, once for all workers and whoever goes on with the run."""
+    if run.config.is_file():
+        config = with_dtype_of(config, run.path)
+    elif config.instance:
+        config = with_dtype_of(config, Path(config.instance))
+    if config.dtype != AUTO:
+        return config
+    dtype = dtype_named(AUTO, device_named(config.device))
+    return config.model_copy(update={"dtype": str(dtype).removeprefix("torch.")})
+
+
 def _executor(request: RunRequest, config: SuiteConfig, run: RunFolder, progress: Progress) -> Executor:
     """Return what carries out the jobs; it must be closed."""
     if request.engine is None:
@@ -110,6 +125,8 @@ def _executor(request: RunRequest, config: SuiteConfig, run: RunFolder, progress
                 todo="give RunRequest an `engine` too, or name the instance's folder in the suite",
             )
         target = request.target or config.target()
+        if target.dtype == AUTO:
+            target = target.model_copy(update={"dtype": config.dtype})
         return executor_for(config, run, target, request.methods.packages, progress)
     engine, folder = request.engine, Path(config.instance) if config.instance else run.instance
     instance = folder if request.instance is None else request.instance

@@ -53,6 +53,7 @@ def built(engine: DirectEngine) -> Instance:
         entity_type="toy",
         model_name="toy",
         model_fingerprint=engine.target.fingerprint,
+        instrument=engine.target.parts,
         prompts=records.values(),
         pairs=pairs,
     )

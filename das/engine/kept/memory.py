@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from das.models.load import AUTO
+from das.models.placing import AUTO
 from ravel.common.sizes import parse_bytes, written_bytes
 
 __all__ = ["CACHE_SHARE", "cache_bytes", "default_cache_bytes", "free_bytes", "more_room"]

@@ -25,7 +25,7 @@ __all__ = [
     "TrustRemoteCode",
 ]
 
-DTYPE_NAMES = ("float32", "bfloat16", "float16")
+DTYPE_NAMES = ("float32", "bfloat16", "float16", "auto")
 """Dtypes of weights; a test holds them against what loads."""
 ENGINE_NAMES = ("resume", "direct", "reference")
 """Engines; a test holds them against those that there are."""
@@ -40,7 +40,12 @@ ModelLabel = Annotated[
 ]
 Dtype = Annotated[
     str,
-    typer.Option("--dtype", help="Of the weights.", rich_help_panel=MODEL, **choices(*DTYPE_NAMES)),
+    typer.Option(
+        "--dtype",
+        help="Of the weights; auto: the instance's, or what a probe finds fastest here.",
+        rich_help_panel=MODEL,
+        **choices(*DTYPE_NAMES),
+    ),
 ]
 Device = Annotated[
     str,

@@ -66,7 +66,8 @@ def _config(model: str | None, named_in: Path | None, flags: Mapping[str, Any]) 
         assert named_in is not None
         model = api.model_named_in(named_in)
     quiet_transformers()
-    return api.TargetConfig(model=model, **flags)
+    config = api.TargetConfig(model=model, **flags)
+    return config if named_in is None else api.with_dtype_of(config, named_in)
 
 
 def quiet_transformers() -> None:

@@ -14,7 +14,7 @@ import typer
 from typer.testing import CliRunner
 
 from das.engine import ENGINES
-from das.models.load import DTYPES
+from das.models.placing import AUTO, DTYPES
 from evaluation import api
 from evaluation.cli import app
 from evaluation.commands.flags import LoadFlags, TargetFlags, command
@@ -86,7 +86,7 @@ def test_choices_in_the_help_are_what_there_is() -> None:
     fields_of_build = api.BuildConfig.model_fields
     listed = {
         "--engine": ENGINES,
-        "--dtype": DTYPES,
+        "--dtype": [*DTYPES, AUTO],
         "--execution": get_args(ExecutionKind),
         "--selection": get_args(fields_of_build["selection"].annotation),
         "--table": [*TABLES, "types", "models"],

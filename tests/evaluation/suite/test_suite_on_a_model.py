@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from outcome_world import TRACK
 from toy_instance import built
 
@@ -17,9 +18,11 @@ from das.models.load import load_target
 from das.models.miniature import miniature
 from evaluation.config.judging import Judging
 from evaluation.config.suite import SuiteConfig
+from evaluation.config.target import TargetConfig
 from evaluation.judging.score import ScoreRequest, score_featurizer
 from evaluation.records.scores import ScoreRecord
 from evaluation.scoring.scores import FeaturizerId
+from evaluation.suite.folders import with_dtype_of
 from evaluation.suite.run import RunRequest, run_suite
 from ravel.common.errors import SuiteError
 from ravel.terms.schema import GENERALISATIONS
@@ -134,3 +137,28 @@ def test_sites_cannot_be_kept_without_full_vector() -> None:
             },
             origin="a test",
         )
+
+
+@pytest.mark.slow
+def test_auto_is_the_dtype_of_the_instance_and_the_run_keeps_it(tmp_path: Path) -> None:
+    made = miniature(FAMILIES.get("llama"))
+    made.model.to(torch.bfloat16).save_pretrained(tmp_path / "model")
+    made.tokenizer.save_pretrained(tmp_path / "model")
+    built(DirectEngine(load_target(str(tmp_path / "model"), dtype="bfloat16"))).save(tmp_path / "instance")
+    config = SuiteConfig.from_mapping(
+        {
+            "instance": str(tmp_path / "instance"),
+            "model": str(tmp_path / "model"),
+            "dtype": "auto",
+            "methods": ["random_subspace"],
+            "sites": ["block_output.0@entity_last"],
+            "sizes": [4],
+        },
+        origin="a test",
+    )
+    request = RunRequest(config, tmp_path / "run")
+    first, again = run_suite(request), run_suite(request)
+    assert SuiteConfig.from_file(tmp_path / "run" / "config.yaml").dtype == "bfloat16"
+    assert first.scores == again.scores
+    target = with_dtype_of(TargetConfig(dtype="auto"), tmp_path / "run")
+    assert target.dtype == with_dtype_of(target, tmp_path / "instance").dtype == "bfloat16"
