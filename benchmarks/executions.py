@@ -1,10 +1,12 @@
 """How much faster a suite of the bundled model is in two processes than in one, as whole commands.
 
-Run `python benchmarks/executions.py [--quick] [--runs N] [--workers N] [--json PATH]`. The instance is built
-once. Then `ravel run` is timed from its start to its end, in turn with `--execution serial`, with the same
-and one thread, and with `--execution processes`, each time in a new folder; the scores, averages,
-comparisons, outcomes and featurizers of every run must be equal to the byte. Serial uses every processor
-with torch's own threads, as it does by default; with one thread it is what one worker of the pool does alone.
+Run `python benchmarks/executions.py [--quick] [--runs N] [--workers N] [--busy N] [--json PATH]`. The instance
+is built once. Then `ravel run` is timed from its start to its end, in turn with `--execution serial`, with the
+same and one thread, and with `--execution processes`, each time in a new folder; the scores, averages,
+comparisons, outcomes and featurizers of every run must be equal to the byte. Serial uses every processor with
+torch's own threads, as it does by default; with one thread it is what one worker of the pool does alone.
+`--busy` starts processes that keep a processor each at work meanwhile, as other users of a machine do: serial
+as it is by default should then lose little beside one thread.
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -79,13 +82,25 @@ def timed(suite: Path, out: Path, way: str, workers: int) -> float:
     return time.perf_counter() - began
 
 
+@contextmanager
+def others_at_work(count: int) -> Iterator[None]:
+    """Within, so many processes compute without end."""
+    others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
+
+
 def results(run: Path) -> dict[str, bytes]:
     """Return the files of a run that must not depend on how it was carried out, by name."""
     files = [path for pattern in EQUAL for path in run.glob(pattern)]
     return {str(path.relative_to(run)): path.read_bytes() for path in files}
 
 
-def measure(*, quick: bool, runs: int, workers: int) -> dict[str, Any]:
+def measure(*, quick: bool, runs: int, workers: int, busy: int = 0) -> dict[str, Any]:
     """Return the seconds of every run and the median ratio. Raises SystemExit if two runs differ."""
     seconds: dict[str, list[float]] = {way: [] for way in WAYS}
     with tempfile.TemporaryDirectory() as name:
@@ -96,7 +111,8 @@ def measure(*, quick: bool, runs: int, workers: int) -> dict[str, Any]:
         for turn in range(runs):
             for way in WAYS:
                 out = folder / f"{way}-{turn}"
-                seconds[way].append(timed(suite, out, way, workers))
+                with others_at_work(busy):
+                    seconds[way].append(timed(suite, out, way, workers))
                 found = results(out)
                 if expected is not None and found != expected:
                     raise SystemExit(f"run {turn} with {way} gave other bytes")
@@ -110,6 +126,7 @@ def measure(*, quick: bool, runs: int, workers: int) -> dict[str, Any]:
         "environment": environment("cpu"),
         "cells": cells,
         "workers": workers,
+        "busy": busy,
         "seconds": seconds,
         "ratio": median(ratios),
         "ratios": ratios,
@@ -125,9 +142,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help="a suite of seconds: to see that it runs")
     parser.add_argument("--runs", type=int, default=3, help="runs of each way (default 3)")
     parser.add_argument("--workers", type=int, default=2, help="processes (default 2)")
+    parser.add_argument("--busy", type=int, default=0, help="other processes at work (default 0)")
     parser.add_argument("--json", type=Path, help="write the figures there")
     asked = parser.parse_args(argv)
-    found = measure(quick=asked.quick, runs=asked.runs, workers=asked.workers)
+    found = measure(quick=asked.quick, runs=asked.runs, workers=asked.workers, busy=asked.busy)
     rows = [
         [way, f"{median(found['seconds'][way]):.1f}", ", ".join(f"{s:.1f}" for s in found["seconds"][way])]
         for way in WAYS
@@ -135,6 +153,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(markdown_table(("way", "median seconds", "each run"), rows))
     ratios = f"{found['ratio']:.2f}, and {found['ratio_of_one_thread']:.2f} where serial has one thread"
     print(f"{found['cells']} cells; serial / processes with {found['workers']} workers: {ratios}")
+    slowed = median(found["seconds"]["serial"]) / median(found["seconds"]["serial, one thread"])
+    print(f"serial takes {slowed:.2f} times as long as with one thread, {asked.busy} other processes at work")
     print(f"the most that workers of one thread each could gain over serial: {found['most']:.2f}")
     if asked.json is not None:
         write_json(asked.json, found)
