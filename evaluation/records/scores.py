@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from evaluation.records.measured import INTERCHANGE, Interval, Measured, MeasuredRecord, names_in
+from ravel.common.io import sha256_text
 from ravel.common.typed import Record
 from ravel.terms.schema import Generalisation, InterchangePair, Partition, SourceKind
 
@@ -26,16 +27,19 @@ __all__ = [
     "ScoredKind",
     "control_row",
     "is_control",
+    "is_template_name",
     "read_averages",
     "read_comparisons",
     "read_refusals",
     "read_scores",
+    "template_name",
 ]
 
 SCORE_SCHEMA_VERSION = 2
 CONTROL_MARK = "~"
 """Stands between a method and the control it is under, in the names of rows: `mdas~labels_shuffled`."""
 _CONTROLLED = re.compile(rf"\w+{CONTROL_MARK}\w+")
+_TEMPLATE_NAME = re.compile(r"sha256:[0-9a-f]{16}")
 
 ScoredKind = SourceKind | Literal["all"]
 """Which pairs a score counts: those of one source kind, or all of them."""
@@ -49,6 +53,16 @@ def control_row(method: str, control: str) -> str:
 def is_control(method: str) -> bool:
     """Tell whether a row is a control: it must fail, and is never compared with the others."""
     return _CONTROLLED.fullmatch(method) is not None
+
+
+def template_name(text: str) -> str:
+    """Return what a template is called where its text is not to be told: the beginning of its SHA-256."""
+    return f"sha256:{sha256_text(text)[:16]}"
+
+
+def is_template_name(text: str) -> bool:
+    """Tell whether a text is what `template_name` returns."""
+    return _TEMPLATE_NAME.fullmatch(text) is not None
 
 
 class JudgedCase(Record):
@@ -74,6 +88,10 @@ class JudgedCase(Record):
     def fault(self) -> str | None:
         """Return what about the verdict can't be, in words; None if all is well."""
         return None
+
+    def named(self) -> dict[str, Any]:
+        """Return the outcome as plain values, with its template's name in place of its text."""
+        return {**self.to_json(), "base_template": template_name(self.base_template)}
 
     @classmethod
     def case_fields(cls, case: object) -> dict[str, Any]:

@@ -164,7 +164,7 @@ Edits = Iterator[tuple[str, Edit]]
 OTHER_OUTCOMES: dict[str, tuple[Any, ...]] = {
     "pair_id": ("another", "", 3, None),
     "attribute": ("Colour", "", None),
-    "base_template": ("%s is", 1),
+    "base_template": ("sha256:0123456789abcdef", 1),
     "base_entity": ("Nobody", None),
     "source_entity": ("Nobody", []),
     "source_kind": ("any", "attribute_free"),
@@ -243,7 +243,7 @@ def changed_scores(valid: Path) -> Edits:
 
 
 OTHER_FIELDS: Row = {
-    "schema_version": 2,
+    "schema_version": 3,
     "name": "",
     "authors": "me",
     "description": None,

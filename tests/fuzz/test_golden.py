@@ -32,6 +32,8 @@ from evaluation.records.scores import (
     read_scores,
 )
 from evaluation.verify.folders import verify_artefact
+from evaluation.verify.submission.check import check_submission
+from evaluation.verify.submission.manifest import read_submission
 from ravel.checking.dependence import read_dependence, read_skews
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_json, read_jsonl
@@ -144,6 +146,19 @@ def test_the_run_is_sound() -> None:
     assert [problem for problem in found.problems if not any(word in problem for word in known)] == []
 
 
+@pytest.mark.parametrize("version", [1, 2])
+def test_the_submission(version: int) -> None:
+    folder, instance = GOLDEN / "v4" / f"submission_{version}", Instance.load(RUN / "instance")
+    assert read_submission(folder).schema_version == version
+    for known in (instance, None):
+        found = check_submission(folder, known)
+        assert (found.problems, len(found.claims)) == ((), 4)
+    # With the instance both speak of templates by their texts.
+    outcomes = check_submission(folder, instance).outcomes.values()
+    said = {outcome.base_template for of_one in outcomes for outcome in of_one}
+    assert said == {pair.base_template for pair in instance.pairs("context_test")}
+
+
 def test_the_checkpoint() -> None:
     stated = json.loads((V2 / "checkpoint" / "checkpoint.json").read_text(encoding="utf-8"))
     found = read_checkpoint(V2 / "checkpoint", identity=stated["identity"])
@@ -186,6 +201,7 @@ NEWER: dict[str, tuple[Path, str, Callable[[Path], Any]]] = {
     "values": (RUN / "values.jsonl", "schema_version", read_skews),
     "planted": (V2 / "planted.jsonl", "schema_version", PlantedRecord.read),
     "manifest.json": (RUN / "instance", "schema_version", Instance.load),
+    "submission.json": (GOLDEN / "v4" / "submission_2", "schema_version", read_submission),
     "featurizer.json": (V1 / "dictionary", "schema_version", load_featurizer),
     "diagnostics.json": (
         next(RUN.glob("cells/*/diagnostics.json")),
@@ -222,6 +238,6 @@ def test_a_newer_version_says_to_update(name: str, fields: str, tmp_path: Path) 
 def test_golden_files_stay_small_and_are_listed() -> None:
     """A new folder needs values to compare with: an entry in this file."""
     folders = [path for path in GOLDEN.iterdir() if path.is_dir()]
-    assert {path.name for path in folders} == {"v1", "v2", "v3"}
+    assert {path.name for path in folders} == {"v1", "v2", "v3", "v4"}
     sizes = [p.stat().st_size for folder in folders for p in folder.rglob("*") if p.is_file()]
     assert sum(sizes) < 310_000 * len(folders) / 2

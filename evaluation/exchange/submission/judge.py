@@ -14,24 +14,21 @@ from das.sites import Site
 from evaluation.config.target import TargetConfig
 from evaluation.judging.recognition import check_gave_labels, note_to, recognise
 from evaluation.records.headers import cell_of
-from evaluation.records.scores import AverageRecord, JudgedCase, ScoreRecord
-from evaluation.scoring.clusters import clusters_of
+from evaluation.records.scores import AverageRecord, ScoreRecord
 from evaluation.scoring.scores import FeaturizerId, score_kinds
-from evaluation.scoring.summary import SplitContext, seed_outcomes_of, split_averages
-from evaluation.scoring.track import Track
 from evaluation.tracks import TRACKS
-from evaluation.verify.checks.files import check_outcomes
 from evaluation.verify.checks.rescoring import differences
 from evaluation.verify.submission.check import CheckedSubmission, check_submission
 from evaluation.verify.submission.limits import LIMITS, Limits
 from evaluation.verify.submission.manifest import Entry, Submission
+from evaluation.verify.submission.summing_up import Outcomes, summed_up
 from evaluation.verify.submission.unpack import opened
 from ravel.common.errors import SuiteError
 from ravel.common.folders import check_new_folder, new_folder
 from ravel.common.io import write_json, write_jsonl
 from ravel.common.progress import Counted, Progress, silent
 from ravel.instance import Instance
-from ravel.terms.schema import Generalisation, split_name
+from ravel.terms.schema import split_name
 
 __all__ = ["JudgedSubmission", "judge_submission", "score_submission"]
 
@@ -120,24 +117,21 @@ def judge_submission(
         progress(Counted("featurizers", done, len(featurizers)))
         for generalisation in submission.generalisations:
             split, site = split_name(generalisation, "test"), Site.parse(entry.site)
-            said[entry, generalisation] = judge.judge(instance, split, site, featurizer)
+            said[entry.path, split] = judge.judge(instance, split, site, featurizer)
     progress(Counted("featurizers", len(featurizers), len(featurizers)))
     cells = {entry: cell_of(folder / entry.path) for entry in submission.featurizers}
     scores = _scores(submission, cells, said)
     return JudgedSubmission(
         submission=submission,
         scores=scores,
-        averages=_averages(submission, said),
+        averages=tuple(summed_up(submission, said)[0]),
         claimed=len(checked.claims),
         differences=(
             *_claim_differences(checked.claims, scores),
-            *_outcome_differences(folder, instance, said, TRACKS.get(submission.track)),
+            *_outcome_differences(submission, checked.outcomes, said),
         ),
         notes=checked.notes,
     )
-
-
-Said = Mapping[tuple[Entry, Generalisation], Sequence[JudgedCase]]
 
 
 def _sound(checked: CheckedSubmission, path: Path) -> Submission:
@@ -165,13 +159,14 @@ def _fitting(folder: Path, entry: Entry, engine: Engine) -> Featurizer:
     return featurizer
 
 
-def _scores(submission: Submission, cells: Mapping[Entry, str], said: Said) -> tuple[ScoreRecord, ...]:
+def _scores(submission: Submission, cells: Mapping[Entry, str], said: Outcomes) -> tuple[ScoreRecord, ...]:
     return tuple(
         record
-        for (entry, generalisation), outcomes in said.items()
+        for entry in submission.featurizers
+        for generalisation in submission.generalisations
         for attribute in entry.attributes
         for record in score_kinds(
-            outcomes,
+            said[entry.path, split_name(generalisation, "test")],
             attribute,
             _featurizer_id(submission, entry, cells[entry]),
             TRACKS.get(submission.track),
@@ -193,30 +188,6 @@ def _featurizer_id(submission: Submission, entry: Entry, cell: str) -> Featurize
     )
 
 
-def _averages(submission: Submission, said: Said) -> tuple[AverageRecord, ...]:
-    chosen = {
-        (method, attribute): entries
-        for method in submission.methods
-        for attribute in submission.attributes
-        if (entries := submission.entries(method, attribute))
-    }
-    averages: list[AverageRecord] = []
-    for generalisation in submission.generalisations:
-        outcomes = {entry: said[entry, generalisation] for entry in submission.featurizers}
-        context = SplitContext(
-            track=TRACKS.get(submission.track),
-            entity_type=submission.entity_type,
-            model=submission.model_name,
-            generalisation=generalisation,
-            partition="test",
-            clusters=clusters_of(outcomes[submission.featurizers[0]]),
-        )
-        averages += split_averages(
-            seed_outcomes_of(chosen, lambda entry: entry.seed, outcomes.__getitem__), context
-        )[0]
-    return tuple(averages)
-
-
 def _claim_differences(claims: Sequence[ScoreRecord], scores: Sequence[ScoreRecord]) -> list[str]:
     ours = {(r.cell, r.attribute, r.generalisation, r.source_kind): r for r in scores}
     told = []
@@ -230,20 +201,18 @@ def _claim_differences(claims: Sequence[ScoreRecord], scores: Sequence[ScoreReco
     return told
 
 
-def _outcome_differences(folder: Path, instance: Instance, said: Said, track: Track[Any]) -> list[str]:
+def _outcome_differences(submission: Submission, claimed: Outcomes, said: Outcomes) -> list[str]:
     told = []
-    for (entry, generalisation), outcomes in said.items():
-        split = split_name(generalisation, "test")
-        path = folder / entry.outcomes(split)
-        if not path.is_file():
-            continue
-        claimed = check_outcomes(path, track.cases(instance, split), track.outcome).outcomes
-        wrong = [a.case_id for a, b in zip(claimed, outcomes, strict=True) if a != b]
-        if wrong:
-            told.append(
-                f"{entry.outcomes(split)}: the model says otherwise for {len(wrong)} of {len(outcomes)} "
-                f"{track.unit}, first {wrong[0]}"
-            )
+    for entry in submission.featurizers:
+        for split in (split_name(g, "test") for g in submission.generalisations):
+            found = said[entry.path, split]
+            stated = claimed.get((entry.path, split), found)
+            wrong = [a.case_id for a, b in zip(stated, found, strict=True) if a != b]
+            if wrong:
+                told.append(
+                    f"{entry.outcomes(split)}: the model says otherwise for {len(wrong)} of {len(found)} "
+                    f"{TRACKS.get(submission.track).unit}, first {wrong[0]}"
+                )
     return told
 
 

@@ -76,6 +76,7 @@ class _FinishedRun:
 
     def __init__(self, folder: Path, methods: Sequence[str]) -> None:
         records = RunRecords.open(folder)
+        self.records = records
         self.run = records.folder
         self.refusals = {(r.method, r.attribute): r.reason for r in records.refusals}
         self.config = SuiteConfig.from_file(self.run.config)
@@ -108,6 +109,7 @@ class _FinishedRun:
             without=tuple(self._without(list(entries.values()))),
             files={name: sha256_file(folder / name) for name in names},
             track=self.track.name,
+            build=self.instance.manifest.config,
         )
         submission.write(folder)
         found = check_submission(folder, self.instance)
@@ -115,7 +117,7 @@ class _FinishedRun:
             raise SuiteError(
                 expected="a run that gives a sound submission",
                 came="; ".join(found.problems[:3]),
-                todo=f"see `ravel verify {self.run.path}`",
+                todo=f"see `ravel verify {self.run.path}`, and leave texts of prompts out of --description",
             )
         return submission
 
@@ -144,10 +146,9 @@ class _FinishedRun:
         for name in _CELL_FILES:
             shutil.copyfile(home.path / name, folder / entry.path / name)
         for split in (split_name(g, "test") for g in self.config.generalisations):
-            if home.outcomes(split).is_file():
-                target = folder / entry.outcomes(split)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(home.outcomes(split), target)
+            outcomes = self.records.outcomes(cell, split, self.track.outcome)
+            if outcomes is not None:
+                write_jsonl(folder / entry.outcomes(split), (outcome.named() for outcome in outcomes))
 
     def _without(self, entries: Sequence[Entry]) -> Iterator[MissingFeaturizer]:
         covered = {(entry.method, attribute) for entry in entries for attribute in entry.attributes}

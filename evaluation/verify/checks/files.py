@@ -7,7 +7,7 @@ Each returns what is wrong in words; nothing is raised for what a file says.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,15 @@ from das.featurizers.base import Featurizer
 from das.featurizers.storage import FeaturizerHeader, load_featurizer
 from das.featurizers.tensor_file import check_tensor_file
 from evaluation.records.measured import INTERCHANGE, MeasuredRecord
-from evaluation.records.scores import AverageRecord, ComparisonRecord, JudgedCase, Outcome, ScoreRecord
+from evaluation.records.scores import (
+    AverageRecord,
+    ComparisonRecord,
+    JudgedCase,
+    Outcome,
+    ScoreRecord,
+    is_template_name,
+    template_name,
+)
 from evaluation.scoring.track import Track
 from ravel.common.errors import SuiteError
 from ravel.common.io import canonical_json, read_json, read_jsonl, sha256_text
@@ -149,19 +157,47 @@ def _disagreements(stated: Mapping[str, Any], header: FeaturizerHeader, size: in
             yield f"cell.json states {name} {stated.get(name)!r}, featurizer.json {value!r}"
 
 
-def check_outcomes(path: Path, cases: Sequence[object] | None, kind: type[JudgedCase]) -> FoundOutcomes:
+def check_outcomes(
+    path: Path, cases: Sequence[object] | None, kind: type[JudgedCase], *, named: bool = False
+) -> FoundOutcomes:
     """Check a file of outcomes of a kind, line by line against the cases of its split, where they are known:
-    each must be judged once, in order, as the case it is."""
+    each must be judged once, in order, as the case it is.
+
+    In a file that is `named` templates stand by name; outcomes whose cases are known get their texts back.
+    """
     try:
         rows = list(read_jsonl(path))
     except SuiteError as error:
         return FoundOutcomes((), (str(error),))
     found: list[JudgedCase] = []
     if cases is None:
-        problems = list(_problems_alone(path, rows, kind, found))
+        problems = list(_problems_alone(path, rows, kind, found)) or _unnamed(path, found, named=named)
     else:
-        problems = list(_problems_beside(path, rows, cases, kind, found))
+        fields = [kind.case_fields(case) for case in cases]
+        problems = list(_problems_beside(path, rows, [_said(f, named=named) for f in fields], kind, found))
+        if named and not problems:
+            found = [_as_cases(o, f) for o, f in zip(found, fields, strict=True)]
     return FoundOutcomes((), tuple(problems[:_MOST])) if problems else FoundOutcomes(tuple(found), ())
+
+
+_TEMPLATE = "base_template"
+
+
+def _said(case: dict[str, Any], *, named: bool) -> dict[str, Any]:
+    """Return the fields of a case as a file has them."""
+    return {**case, _TEMPLATE: template_name(case[_TEMPLATE])} if named else case
+
+
+def _as_cases(outcome: Any, case: dict[str, Any]) -> JudgedCase:
+    known: JudgedCase = replace(outcome, **{_TEMPLATE: case[_TEMPLATE]})
+    return known
+
+
+def _unnamed(path: Path, found: Sequence[JudgedCase], *, named: bool) -> list[str]:
+    """Say whether a file has the text of a template where names are due."""
+    if not named or all(is_template_name(outcome.base_template) for outcome in found):
+        return []
+    return [f"{path.name}: the text of a template where its name is due, which begins with sha256"]
 
 
 def _problems_alone(
@@ -181,7 +217,7 @@ def _problems_alone(
 def _problems_beside(
     path: Path,
     rows: Sequence[tuple[int, dict[str, Any]]],
-    cases: Sequence[object],
+    cases: Sequence[dict[str, Any]],
     kind: type[JudgedCase],
     found: list[JudgedCase],
 ) -> Iterator[str]:
@@ -190,8 +226,8 @@ def _problems_beside(
         one, many = kind.WORD, f"{len(cases)} {kind.WORD}s"
         yield f"{path.name}: {len(rows)} outcomes for {many}; each {one} must be judged once"
         return
-    for (number, row), case in zip(rows, cases, strict=True):
-        problems, expected = _row_problems(row, kind, found, origin=path.name), kind.case_fields(case)
+    for (number, row), expected in zip(rows, cases, strict=True):
+        problems = _row_problems(row, kind, found, origin=path.name)
         if not problems and kind.case_fields(found[-1]) == expected:
             continue
         yield from problems or [

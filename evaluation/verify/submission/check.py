@@ -8,7 +8,7 @@ the model can tell, whether the featurizers really give these outcomes, is told 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +27,11 @@ from evaluation.verify.checks.rescoring import differences, rescored
 from evaluation.verify.submission.limits import LIMITS, Limits
 from evaluation.verify.submission.manifest import Entry, Submission, read_submission
 from evaluation.verify.submission.names import MANIFEST, SCORES
+from evaluation.verify.submission.summing_up import Outcomes
 from evaluation.verify.submission.unpack import plain_files
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_json, sha256_file
+from ravel.common.typed import shown
 from ravel.instance import Instance
 from ravel.terms.schema import GENERALISATIONS, split_name
 
@@ -51,6 +53,8 @@ class CheckedSubmission:
     """What is wrong; empty if all is well."""
     notes: tuple[str, ...]
     """What is there."""
+    outcomes: Outcomes = field(default_factory=dict)
+    """What is claimed of each case, as far as it can be read; with the instance, templates by their texts."""
 
 
 def check_submission(
@@ -71,9 +75,11 @@ def check_submission(
         problems += _instance_problems(submission, instance)
     # Files that are not those of the manifest, or not those of the instance, are not worth reading.
     claims: tuple[ScoreRecord, ...] = ()
+    outcomes: Outcomes = {}
     if not problems:
-        claims, problems = _content_problems(folder, submission, instance)
-    return CheckedSubmission(submission, claims, tuple(problems[:_MOST]), _notes(submission, claims, sizes))
+        claims, outcomes, problems = _content_problems(folder, submission, instance)
+    notes = _notes(submission, claims, sizes)
+    return CheckedSubmission(submission, claims, tuple(problems[:_MOST]), notes, outcomes)
 
 
 def _notes(
@@ -193,8 +199,10 @@ def _text(value: str | tuple[str, ...]) -> str:
 
 def _content_problems(
     folder: Path, submission: Submission, instance: Instance | None
-) -> tuple[tuple[ScoreRecord, ...], list[str]]:
+) -> tuple[tuple[ScoreRecord, ...], Outcomes, list[str]]:
     problems: list[str] = []
+    if instance is not None and submission.names_templates:
+        problems += _quotes(folder, submission, instance)
     track = TRACKS.get(submission.track)
     outcomes: dict[tuple[str, str], tuple[JudgedCase, ...]] = {}
     for entry in submission.featurizers:
@@ -203,18 +211,38 @@ def _content_problems(
             path = folder / entry.outcomes(split)
             if path.is_file():
                 cases = None if instance is None else track.cases(instance, split)
-                found = check_outcomes(path, cases, track.outcome)
+                found = check_outcomes(path, cases, track.outcome, named=submission.names_templates)
                 own += found.problems
                 outcomes[entry.path, split] = found.outcomes
         problems += [f"{entry.path}: {problem}" for problem in own]
         if len(problems) > _MOST:
-            return (), problems
+            return (), outcomes, problems
     problems += _unlike_cases(outcomes, track)
     if problems or not (folder / SCORES).is_file():
-        return (), problems
+        return (), outcomes, problems
     claims, wrong = _claims(folder, track)
     wrong += [] if wrong else _claim_problems(folder, submission, claims, outcomes, track)
-    return claims, wrong
+    return claims, outcomes, wrong
+
+
+def _quotes(folder: Path, submission: Submission, instance: Instance) -> Iterator[str]:
+    """Say which files quote a template or a prompt of the instance; one word is no quotation."""
+    prompts = [record.prompt for record in instance.prompts()]
+    texts = sorted({text for p in prompts for text in (p.template, p.text) if " " in text.strip()})
+    for name in (MANIFEST, *submission.files):
+        said = _strings(read_json(folder / name)) if name.endswith(".json") else ()
+        quoted = next((text for whole in said for text in texts if text in whole), None)
+        if quoted is not None:
+            yield f"{name} quotes {shown(quoted)}; a submission has no text of a template or a prompt"
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from (text for entry in value.items() for text in _strings(list(entry)))
+    elif isinstance(value, list):
+        yield from (text for entry in value for text in _strings(entry))
 
 
 def _entry_problems(folder: Path, entry: Entry, submission: Submission) -> list[str]:
@@ -257,7 +285,7 @@ def _judged_otherwise(cell: Path, submission: Submission) -> list[str]:
     return [f"cell.json states other settings of judging than {MANIFEST}"]
 
 
-def _unlike_cases(outcomes: Mapping[tuple[str, str], Sequence[JudgedCase]], track: Track[Any]) -> list[str]:
+def _unlike_cases(outcomes: Outcomes, track: Track[Any]) -> list[str]:
     """Compare the cases of all files of a split with one another: all there is without the instance."""
     problems: list[str] = []
     first: dict[str, Sequence[dict[str, Any]]] = {}
@@ -292,7 +320,7 @@ def _claim_problems(
     folder: Path,
     submission: Submission,
     claims: Sequence[ScoreRecord],
-    outcomes: Mapping[tuple[str, str], tuple[JudgedCase, ...]],
+    outcomes: Outcomes,
     track: Track[Any],
 ) -> list[str]:
     entries = {cell_of(folder / entry.path): entry for entry in submission.featurizers}

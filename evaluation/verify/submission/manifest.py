@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from evaluation.verify.submission.names import MANIFEST
 from ravel.common.errors import SuiteError
 from ravel.common.io import canonical_json, read_json, sha256_text, write_json
 from ravel.common.schemas import schema_problems
+from ravel.common.typed import check_version
 from ravel.terms.schema import Generalisation
 
 __all__ = [
@@ -23,7 +24,8 @@ __all__ = [
     "read_submission",
 ]
 
-SUBMISSION_SCHEMA_VERSION = 1
+SUBMISSION_SCHEMA_VERSION = 2
+"""In version 1 outcomes had the texts of templates; since then they have their names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,14 @@ class Submission:
     """Version of this layout."""
     track: str = INTERCHANGE
     """What was asked of the featurizers; not written down where it is the first track."""
+    build: Mapping[str, Any] = field(default_factory=dict)
+    """Settings with which the instance is built again; not written down where there are none. New in version
+    2."""
+
+    @property
+    def names_templates(self) -> bool:
+        """Whether outcomes have templates by name, so that no text of a prompt is in the submission."""
+        return self.schema_version > 1
 
     @property
     def fingerprint(self) -> str:
@@ -117,6 +127,8 @@ class Submission:
 
     def _content(self) -> dict[str, Any]:
         plain = asdict(self)
+        if not self.build:
+            del plain["build"]
         if self.track == INTERCHANGE:
             del plain["track"]
             if not self.judging.settings:
@@ -129,9 +141,12 @@ class Submission:
 
 
 def read_submission(folder: Path) -> Submission:
-    """Read `submission.json`. Raises SuiteError for other fields or types than its schema has, and for a
-    fingerprint that is not that of what it says."""
+    """Read `submission.json`. Raises SuiteError for other fields or types than its schema has, for a newer
+    version, and for a fingerprint that is not that of what it says."""
     values = read_json(folder / MANIFEST)
+    if isinstance(values, dict) and "schema_version" in values:
+        version = values["schema_version"]
+        check_version(version, SUBMISSION_SCHEMA_VERSION, what="a submission", origin=MANIFEST)
     problems = schema_problems(values, "submission", origin=MANIFEST)
     if problems:
         raise _unfit("; ".join(problems))
@@ -142,7 +157,7 @@ def read_submission(folder: Path) -> Submission:
 
 
 def _submission_of(values: Mapping[str, Any]) -> Submission:
-    plain = {field.name: values[field.name] for field in fields(Submission) if field.name in values}
+    plain = {own.name: values[own.name] for own in fields(Submission) if own.name in values}
     for name in ("authors", "attributes", "generalisations", "methods"):
         plain[name] = tuple(plain[name])
     plain["judging"] = Judging(**values["judging"])

@@ -22,11 +22,12 @@ from das.featurizers import Subspace
 from das.featurizers.storage import load_featurizer, save_featurizer
 from evaluation.config.target import TargetConfig
 from evaluation.exchange.submission import SubmissionInfo, pack_run, score_submission
-from evaluation.records.scores import Outcome, read_averages, read_scores
+from evaluation.records.scores import Outcome, read_averages, read_comparisons, read_scores
 from evaluation.verify.checks.files import check_outcomes
 from evaluation.verify.checks.rescoring import rescored
 from evaluation.verify.submission.check import check_submission
 from evaluation.verify.submission.limits import LIMITS, Limits
+from evaluation.verify.submission.summing_up import summed_up
 from evaluation.verify.submission.unpack import opened
 from ravel.common.errors import SuiteError
 from ravel.instance import Instance
@@ -157,6 +158,94 @@ class TestPacking:
         found = pack_run(run, tmp_path / "out", SubmissionInfo("x"))
         assert [(gap.method, gap.attribute) for gap in found.without] == [("das", "Profession")]
         assert problems_of(tmp_path / "out", submitted.instance) == ()
+
+
+def as_of_version_1(folder: Path, instance: Instance) -> None:
+    """Make a submission what it was before templates had names."""
+    pairs = {pair.pair_id: pair for pair in instance.pairs("context_test")}
+
+    def spell(rows: list[dict[str, Any]]) -> None:
+        for row in rows:
+            row["base_template"] = pairs[row["pair_id"]].base_template
+
+    for name in edits.outcome_files(folder):
+        edits.lines(name, spell)(folder)
+    edits.manifest(lambda manifest: manifest.pop("build"))(folder)
+    edits.manifest(edits.put(schema_version=1))(folder)
+
+
+class TestTexts:
+    """No text of a template or of a prompt leaves with a submission, and nothing is lost by it."""
+
+    def test_no_file_holds_the_text_of_a_template_or_of_a_prompt(self, submitted: Submitted) -> None:
+        texts = {row["template"] for row in submitted.instance.manifest.templates}
+        texts |= {record.prompt.text for record in submitted.instance.prompts()}
+        said = {
+            path.relative_to(root).as_posix(): path.read_bytes().decode(errors="replace")
+            for root in (submitted.run, submitted.folder)
+            for path in root.rglob("*")
+            if path.is_file()
+        }
+        files = edits.files_of(submitted.folder)
+        assert [name for name in files if any(text in said[name] for text in texts)] == []
+        # The run's own files do, or nothing would have been looked for.
+        holding = {name.split("/")[-1] for name in said if any(text in said[name] for text in texts)}
+        assert holding >= {"context_test.jsonl", "prompts.jsonl", "manifest.json", "report.html"}
+
+    def test_a_text_is_refused_even_where_it_is_the_right_one(
+        self, submitted: Submitted, copy: Path, tmp_path: Path
+    ) -> None:
+        as_of_version_1(copy, submitted.instance)
+        edits.manifest(edits.put(schema_version=2))(copy)
+        assert any("base_template" in problem for problem in problems_of(copy, submitted.instance))
+        assert any("text of a template" in problem for problem in problems_of(copy, None))
+
+    def test_a_quotation_elsewhere_is_refused(self, submitted: Submitted, copy: Path, tmp_path: Path) -> None:
+        prompt = submitted.instance.prompts()[0].prompt
+        for name, text in (("description", prompt.template), ("name", f"On {prompt.text} and others")):
+            edits.manifest(edits.put(**{name: text}))(copy)
+            (problem,) = problems_of(copy, submitted.instance)
+            assert problem.startswith("submission.json quotes")
+            edits.manifest(edits.put(**{name: "Ours"}))(copy)
+        with pytest.raises(SuiteError, match=r"quotes .* leave texts of prompts out of --description"):
+            pack_run(submitted.run, tmp_path / "quoting", SubmissionInfo("x", description=prompt.template))
+        assert not (tmp_path / "quoting").exists()
+
+    def test_one_of_the_first_version_is_judged_the_same(
+        self, world: World, submitted: Submitted, copy: Path
+    ) -> None:
+        as_of_version_1(copy, submitted.instance)
+        assert [problems_of(copy, known) for known in (submitted.instance, None)] == [(), ()]
+        target = TargetConfig(model=str(world.model))
+        now, then = (score_submission(at, world.instance, target) for at in (submitted.folder, copy))
+        assert (then.sound, now.sound) == (True, True)
+        assert (then.scores, then.averages) == (now.scores, now.averages)
+
+    def test_its_outcomes_sum_up_to_what_the_run_has(self, submitted: Submitted) -> None:
+        found = check_submission(submitted.folder, submitted.instance)
+        assert found.submission is not None
+        averages, comparisons = summed_up(found.submission, found.outcomes)
+        known = [r for r in read_averages(submitted.run / "averages.jsonl") if r.partition == "test"]
+        assert sorted(map(str, averages)) == sorted(map(str, known))
+        known_comparisons = read_comparisons(submitted.run / "comparisons.jsonl")
+        assert sorted(map(str, comparisons)) == sorted(map(str, known_comparisons))
+        alone = check_submission(submitted.folder)
+        assert alone.submission is not None
+        of_names, _ = summed_up(alone.submission, alone.outcomes)
+        assert [r.value("disentangle") for r in of_names] == [r.value("disentangle") for r in averages]
+
+    def test_an_instance_that_was_built_anew_will_do(
+        self, world: World, submitted: Submitted, tmp_path: Path
+    ) -> None:
+        (tmp_path / "build.yaml").write_text(json.dumps(edits.manifest_of(submitted.folder)["build"]))
+        done = ravel(
+            *("build", "--model", world.model, "--entity-type", "invented_person", "--data", world.data),
+            *("--config", tmp_path / "build.yaml", "--out", tmp_path / "anew"),
+        )
+        assert done.exit_code == 0, done.output
+        assert score_submission(
+            submitted.folder, tmp_path / "anew", TargetConfig(model=str(world.model))
+        ).sound
 
 
 class TestTampering:
