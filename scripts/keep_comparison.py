@@ -2,22 +2,50 @@
 
     python scripts/keep_comparison.py RUN NAME --out docs/figures [--into PAGE ...]
 
-Writes NAME_main.md, NAME_attributes.md and NAME_kinds.md with the suite that gave them, and the figures. A
-page of --into gets the rows of a table between its markers, such as `<!-- NAME_main -->` and
-`<!-- /NAME_main -->`. Where a method was tuned, NAME_settings.md says what validation pairs said of each
-setting.
+RUN is the folder of a run, or a submission of one, such as those in results/. Of a submission there are the
+methods that it has, on test pairs: no settings, and no curves over layers or sizes.
+
+Writes NAME_main.md, NAME_attributes.md and NAME_kinds.md with where they are from, and the figures. A page of
+--into gets the rows of a table between its markers, such as `<!-- NAME_main -->` and `<!-- /NAME_main -->`.
+Where a method was tuned, NAME_settings.md says what validation pairs said of each setting.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evaluation.config.suite import SuiteConfig
-from evaluation.records.run_folder import RunFolder
-from ravel.common.io import read_json, read_jsonl, read_text, write_bytes, write_text
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
+
+from measuring import put_between_markers  # noqa: E402
+
+from evaluation.config.suite import SuiteConfig  # noqa: E402
+from evaluation.records.headers import cell_of  # noqa: E402
+from evaluation.records.run_folder import RunFolder  # noqa: E402
+from evaluation.records.scores import Refusal  # noqa: E402
+from evaluation.report.publish import write_publication  # noqa: E402
+from evaluation.verify.submission.check import CheckedSubmission, check_submission  # noqa: E402
+from evaluation.verify.submission.manifest import Submission  # noqa: E402
+from evaluation.verify.submission.names import MANIFEST  # noqa: E402
+from evaluation.verify.submission.summing_up import summed_up  # noqa: E402
+from evaluation.verify.submission.unpack import is_archive, opened  # noqa: E402
+from ravel.common.io import (  # noqa: E402
+    read_json,
+    read_jsonl,
+    read_text,
+    write_bytes,
+    write_jsonl,
+    write_text,
+)
+from ravel.terms.schema import split_name  # noqa: E402
 
 TABLES = ("main", "attributes", "kinds", "settings")
 FIGURES = (
@@ -29,27 +57,82 @@ FIGURES = (
 )
 
 
-def header(run: RunFolder, name: str, table: str) -> str:
-    """Say which suite, data and environment a table comes from."""
+@dataclass(frozen=True)
+class Source:
+    """What tables and figures are taken from."""
+
+    run: RunFolder
+    """A run's folder, or one with what a submission says."""
+    about: tuple[str, ...]
+    """Which suite, data and environment it is."""
+
+
+def of_run(path: Path) -> Source:
+    """Take a run as it is."""
+    run = RunFolder(path)
     config = SuiteConfig.from_file(run.config)
     environment = read_json(run.environment)
     packages = environment["environments"][-1]["packages"]
-    seeds = ", ".join(map(str, config.seeds))
-    sites, sizes = ", ".join(config.sites), ", ".join(map(str, config.sizes))
     manifest = json.loads(read_text(run.instance / "manifest.json"))
-    return "\n".join(
-        [
-            f"# {name}: {table}",
-            "",
+    return Source(
+        run,
+        (
             "Written by `scripts/keep_comparison.py` from a run of `ravel run`.",
             "",
-            f"- sites {sites}; sizes {sizes}; seeds {seeds}; engine {config.engine}",
+            f"- {_points(config.sites, config.sizes, config.seeds)}; engine {config.engine}",
             f"- instance {environment['instance_fingerprint'][:12]} of {manifest['entity_type']}, "
             f"model {config.model} ({environment['model_fingerprint'][:12]})",
             f"- torch {packages['torch']}, transformers {packages['transformers']}",
-            "",
-        ]
+        ),
     )
+
+
+def of_submission(path: Path, folder: Path) -> Source:
+    """Make of a submission the records, tables and figures that its run has, as far as it goes; `folder` gets
+    them. Raises SystemExit for one that is not sound."""
+    run = RunFolder(folder)
+    with opened(path) as unpacked:
+        checked = check_submission(unpacked)
+        if checked.submission is None or checked.problems:
+            raise SystemExit(f"{path}: {'; '.join(checked.problems)}")
+        _write_as_run(checked, checked.submission, unpacked, run)
+    write_publication(run)
+    said, entries = checked.submission, checked.submission.featurizers
+    points = [sorted({getattr(e, name) for e in entries}) for name in ("site", "size", "seed")]
+    return Source(
+        run,
+        (
+            "Written by `scripts/keep_comparison.py` from a submission.",
+            "",
+            f"- submission {said.fingerprint[:12]}: {said.name}",
+            f"- {_points(*points)}",
+            f"- instance {said.instance_fingerprint[:12]} of {said.entity_type}, "
+            f"model {said.model_name} ({said.model_fingerprint[:12]})",
+        ),
+    )
+
+
+def _points(sites: Sequence[Any], sizes: Sequence[Any], seeds: Sequence[Any]) -> str:
+    named = (("sites", sites), ("sizes", sizes), ("seeds", seeds))
+    return "; ".join(f"{what} {', '.join(map(str, values))}" for what, values in named)
+
+
+def _write_as_run(checked: CheckedSubmission, submission: Submission, unpacked: Path, run: RunFolder) -> None:
+    averages, comparisons = summed_up(submission, checked.outcomes)
+    asked = {claim.attribute for claim in checked.claims}
+    gaps = [Refusal(g.method, g.attribute, g.reason) for g in submission.without if g.attribute in asked]
+    for place, records in (
+        (run.scores, checked.claims),
+        (run.averages, averages),
+        (run.comparisons, comparisons),
+        (run.refusals, gaps),
+    ):
+        write_jsonl(place, (record.to_json() for record in records))
+    for entry in submission.featurizers:
+        cell = run.cell(cell_of(unpacked / entry.path))
+        shutil.copytree(unpacked / entry.path, cell.path)
+        for split in (split_name(g, "test") for g in submission.generalisations):
+            write_bytes(cell.outcomes(split), (unpacked / entry.outcomes(split)).read_bytes())
 
 
 def settings_table(run: RunFolder) -> str:
@@ -88,32 +171,33 @@ def _validated(run: RunFolder) -> dict[str, Any]:
 
 
 def body_of(run: RunFolder, table: str) -> str:
-    """Return a table in Markdown."""
-    return settings_table(run) if table == "settings" else read_text(run.tables / f"{table}.md")
+    """Return a table in Markdown; an empty text if there is none."""
+    if table == "settings":
+        return settings_table(run)
+    path = run.tables / f"{table}.md"
+    return read_text(path) if path.is_file() else ""
 
 
-def keep(run: RunFolder, name: str, out: Path) -> None:
-    """Copy the tables and figures of a run."""
+def keep(source: Source, name: str, out: Path) -> None:
+    """Copy the tables and figures."""
     for table in TABLES:
-        body = body_of(run, table)
-        if not body:
-            continue
-        write_text(out / f"{name}_{table}.md", f"{header(run, name, table)}\n{body}")
-    for figure in sorted(run.plots.glob("*.png")):
+        if body := body_of(source.run, table):
+            write_text(
+                out / f"{name}_{table}.md", "\n".join([f"# {name}: {table}", "", *source.about, "", body])
+            )
+    for figure in sorted(source.run.plots.glob("*.png")):
         if figure.stem in FIGURES:
             write_bytes(out / f"{name}_{figure.name}", figure.read_bytes())
 
 
 def put_into(page: Path, run: RunFolder, name: str) -> None:
     """Put the rows of each table that a page has markers for between these."""
-    content = read_text(page)
+    content, texts = read_text(page), {}
     for table in TABLES:
-        begin, end = f"<!-- {name}_{table} -->\n", f"<!-- /{name}_{table} -->"
-        if begin in content and end in content:
-            rows = [row for row in body_of(run, table).splitlines() if row.startswith("|")]
-            before, rest = content.split(begin, 1)
-            content = f"{before}{begin}\n" + "\n".join(rows) + f"\n\n{end}{rest.split(end, 1)[1]}"
-    write_text(page, content)
+        rows = [row for row in body_of(run, table).splitlines() if row.startswith("|")]
+        if rows and f"<!-- {name}_{table} -->\n" in content:
+            texts[f"{name}_{table}"] = "\n".join(rows) + "\n"
+    put_between_markers(page, texts)
 
 
 def main() -> None:
@@ -125,10 +209,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--into", type=Path, action="append", default=[])
     arguments = parser.parse_args()
-    run = RunFolder(arguments.run)
-    keep(run, arguments.name, arguments.out)
-    for page in arguments.into:
-        put_into(page, run, arguments.name)
+    submitted = is_archive(arguments.run) or (arguments.run / MANIFEST).is_file()
+    with tempfile.TemporaryDirectory() as place:
+        source = of_submission(arguments.run, Path(place)) if submitted else of_run(arguments.run)
+        keep(source, arguments.name, arguments.out)
+        for page in arguments.into:
+            put_into(page, source.run, arguments.name)
 
 
 if __name__ == "__main__":
