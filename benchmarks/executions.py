@@ -1,12 +1,12 @@
 """How much faster a suite of the bundled model is in two processes than in one, as whole commands.
 
 Run `python benchmarks/executions.py [--quick] [--runs N] [--workers N] [--busy N] [--json PATH]`. The
-instance is built once. Then `ravel run` is timed from its start to its end, in turn with `--execution serial`,
-with the same and one thread, and with `--execution processes`, each time in a new folder; the scores,
-averages, comparisons, outcomes and featurizers of every run must be equal to the byte. Serial uses every
-processor with torch's own threads, as it does by default; with one thread it is what one worker of the pool
-does alone. `--busy` starts processes that keep a processor each at work meanwhile, as other users of a machine
-do: serial as it is by default should then lose little beside one thread.
+instance is built once. Then `ravel run` is timed from its start to its end, in turn with `--execution
+serial`, with the same and one thread, and with `--execution processes`, each time in a new folder; the
+scores, averages, comparisons, outcomes and featurizers of every run must be equal to the byte. Serial
+uses every processor with torch's own threads, as it does by default; with one thread it is what one
+worker of the pool does alone. `--busy` starts processes that keep a processor each at work meanwhile, as
+other users of a machine do: serial as it is by default should then lose little beside one thread.
 """
 
 from __future__ import annotations
