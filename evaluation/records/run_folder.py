@@ -101,61 +101,28 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         """The run's root."""
-
-    @property
-    def config(self) -> Path:
+        self.config = path / "config.yaml"
         """The resolved suite."""
-        return self.path / "config.yaml"
-
-    @property
-    def environment(self) -> Path:
+        self.environment = path / "environment.json"
         """Fingerprints and environments."""
-        return self.path / "environment.json"
-
-    @property
-    def instance(self) -> Path:
+        self.instance = path / "instance"
         """A copy of the instance."""
-        return self.path / "instance"
-
-    @property
-    def scores(self) -> Path:
+        self.scores = path / "scores.jsonl"
         """Score records."""
-        return self.path / "scores.jsonl"
-
-    @property
-    def averages(self) -> Path:
+        self.averages = path / "averages.jsonl"
         """Average records."""
-        return self.path / "averages.jsonl"
-
-    @property
-    def comparisons(self) -> Path:
+        self.comparisons = path / "comparisons.jsonl"
         """Comparison records."""
-        return self.path / "comparisons.jsonl"
-
-    @property
-    def refusals(self) -> Path:
+        self.refusals = path / "refusals.jsonl"
         """Refusal records."""
-        return self.path / "refusals.jsonl"
-
-    @property
-    def page(self) -> Path:
+        self.page = path / "report.html"
         """The page of a finished run."""
-        return self.path / "report.html"
-
-    @property
-    def shared(self) -> Path:
+        self.shared = path / "shared"
         """Folder of what several fits share."""
-        return self.path / "shared"
-
-    @property
-    def tables(self) -> Path:
+        self.tables = path / "tables"
         """Folder of rendered tables."""
-        return self.path / "tables"
-
-    @property
-    def plots(self) -> Path:
+        self.plots = path / "plots"
         """Folder of plots."""
-        return self.path / "plots"
 
     def cell(self, cell_id: str) -> CellFolder:
         """Return the folder of a cell, which need not exist."""

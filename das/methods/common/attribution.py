@@ -4,27 +4,25 @@ knows pairs, an engine and a featurizer with a mask; not what is done with the n
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Literal, final
 
 import torch
 from pydantic import NonNegativeFloat, PositiveInt
 from torch import Tensor
 
-from das.engine.base.protocol import Engine, ForcedPair
+from das.engine.base.protocol import Engine
 from das.featurizers.base import Featurizer
 from das.methods.common.base import Problem
+from das.methods.common.contrast import ContrastPair, Probe, contrast_of, slopes_of
 from das.methods.common.tasks import require_cause_pairs
 from das.sites import Site
 from ravel.common.config import Config
 from ravel.common.seeds import sampled
 from ravel.instance import Instance
-from ravel.terms.schema import TRAIN_SPLIT, InterchangePair
+from ravel.terms.schema import TRAIN_SPLIT
 
 __all__ = [
     "AttributionConfig",
-    "AttributionPair",
-    "answer_difference",
     "attribution_pairs",
     "feature_attribution",
     "pair_attributions",
@@ -46,18 +44,6 @@ class AttributionConfig(Config):
     """Most training pairs of each other attribute."""
     attribution_batch: PositiveInt = 128
     """Pairs in one call of the engine; it changes no result beyond rounding."""
-
-
-@dataclass(frozen=True, slots=True)
-class AttributionPair:
-    """A pair with its two answers told apart at the first token in which they differ."""
-
-    forced: ForcedPair
-    """Base, source, and the tokens that both answers share, followed by the source answer's next one."""
-    swapped_id: int
-    """The source answer's token there."""
-    unchanged_id: int
-    """The base's own answer's token there."""
 
 
 def feature_attribution(
@@ -104,17 +90,17 @@ def feature_attribution(
 
 def attribution_pairs(
     instance: Instance, attribute: str, *, limit: int, seed: int, split: str = TRAIN_SPLIT
-) -> list[AttributionPair]:
+) -> list[ContrastPair]:
     """Return at most `limit` pairs of `split` whose base asks for `attribute`, in the instance's order. A
     larger population is sampled without replacement. Pairs of which one answer only continues the other are
     passed over: no token tells them apart."""
     asking = [pair for pair in instance.pairs(split) if pair.attribute == attribute]
-    told = [made for pair in asking if (made := _told_apart(instance, pair)) is not None]
+    told = [made for pair in asking if (made := contrast_of(instance, pair)) is not None]
     return sampled(told, limit, seed, "attribution", split, attribute)
 
 
 def pair_attributions(
-    pairs: Sequence[AttributionPair],
+    pairs: Sequence[ContrastPair],
     engine: Engine,
     site: Site,
     featurizer: Featurizer,
@@ -130,23 +116,8 @@ def pair_attributions(
     ]
 
 
-def answer_difference(
-    pairs: Sequence[AttributionPair], engine: Engine, site: Site, featurizer: Featurizer | None
-) -> Tensor:
-    """Return the logit of the source's answer minus the base's, where both first differ, [n_pairs]."""
-    logits = engine.interchange_logits([pair.forced for pair in pairs], site, featurizer)
-    rows = torch.arange(len(pairs), device=logits.device)
-
-    def ids(values: list[int]) -> Tensor:
-        return torch.tensor(values, device=logits.device)
-
-    asked = logits[rows, ids([len(pair.forced.label_ids) - 1 for pair in pairs])]
-    swapped, unchanged = ids([p.swapped_id for p in pairs]), ids([p.unchanged_id for p in pairs])
-    return asked[rows, swapped] - asked[rows, unchanged]
-
-
 def _batch_attributions(
-    pairs: Sequence[AttributionPair],
+    pairs: Sequence[ContrastPair],
     engine: Engine,
     site: Site,
     featurizer: Featurizer,
@@ -161,21 +132,16 @@ def _batch_attributions(
 
 
 def _slopes(
-    pairs: Sequence[AttributionPair], engine: Engine, site: Site, featurizer: Featurizer, share: float
+    pairs: Sequence[ContrastPair], engine: Engine, site: Site, featurizer: Featurizer, share: float
 ) -> Tensor:
     """Return the derivative of each pair's difference in its own mask, where all of it is `share`."""
-    probe = _PairMasks(featurizer, share)
-    with torch.enable_grad():
-        total = answer_difference(pairs, engine, site, probe).sum()
-        # A pair's difference depends on its own row only, so the sum's gradient is each row's own.
-        # A pass that ran out of memory and was done again leaves a leaf that nothing came of.
-        slopes = torch.autograd.grad(total, probe.leaves, allow_unused=True)
+    slopes = slopes_of(pairs, engine, site, _PairMasks(featurizer, share))
     used = [slope for slope in slopes if slope is not None]
     return torch.cat([slope.reshape(-1, slope.shape[-1]) for slope in used]).double().cpu()
 
 
 @final
-class _PairMasks(Featurizer):
+class _PairMasks(Probe):
     """Another featurizer with a mask of its own for each pair, all entries equal, kept for their gradients.
     It lives as long as one call of an engine and is never saved."""
 
@@ -185,7 +151,6 @@ class _PairMasks(Featurizer):
         super().__init__()
         self.inner = inner
         self.keeps_error = inner.keeps_error
-        self.leaves: list[Tensor] = []
         self._share = share
         self._shape: tuple[int, ...] = ()
 
@@ -211,20 +176,3 @@ class _PairMasks(Featurizer):
         leaf = torch.full(self._shape, self._share, device=device, requires_grad=True)
         self.leaves.append(leaf)
         return leaf
-
-
-def _told_apart(instance: Instance, pair: InterchangePair) -> AttributionPair | None:
-    base, swapped = instance.prompt(pair.base), instance.prompt(pair.swapped)
-    both = list(zip(swapped.label_ids, base.label_ids, strict=False))
-    place = next((place for place, (new, old) in enumerate(both) if new != old), None)
-    if place is None:
-        return None
-    return AttributionPair(
-        forced=ForcedPair(
-            base=base.prompt,
-            source=instance.prompt(pair.source).prompt,
-            label_ids=swapped.label_ids[: place + 1],
-        ),
-        swapped_id=swapped.label_ids[place],
-        unchanged_id=base.label_ids[place],
-    )

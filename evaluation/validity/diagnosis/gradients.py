@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from das.engine.base.protocol import Engine
-from das.featurizers.base import Featurizer
+from das.methods.common.contrast import ContrastPair, Probe, slopes_of
 from das.sites import Site
-from evaluation.validity.diagnosis.sample import ContrastPair
 
 __all__ = ["gradient_rows", "leading_rows"]
 
@@ -41,16 +40,7 @@ def leading_rows(rows: Tensor, energy: float) -> Tensor:
 
 def _batch_rows(pairs: Sequence[ContrastPair], engine: Engine, site: Site) -> Tensor:
     probe = _Slopes(engine.target.width(site))
-    with torch.enable_grad():
-        logits = engine.interchange_logits([pair.asked() for pair in pairs], site, probe)
-        rows = torch.arange(len(pairs))
-        asked = logits[rows, [len(pair.forced) - 1 for pair in pairs]]
-        swapped = asked[rows, [pair.swapped_id for pair in pairs]]
-        unchanged = asked[rows, [pair.unchanged_id for pair in pairs]]
-        # A pair's difference depends on its own row only, so the sum's gradient is each row's own.
-        # A pass that ran out of memory and was done again leaves a leaf that nothing came of.
-        slopes = torch.autograd.grad((swapped - unchanged).sum(), probe.leaves, allow_unused=True)
-    both = zip(slopes, probe.changes, strict=True)
+    both = zip(slopes_of(pairs, engine, site, probe), probe.changes, strict=True)
     return torch.cat([_per_unit(s, c) for s, c in both if s is not None]).double().cpu()
 
 
@@ -61,7 +51,7 @@ def _per_unit(slope: Tensor, change: Tensor) -> Tensor:
 
 
 @final
-class _Slopes(Featurizer):
+class _Slopes(Probe):
     """Swaps nothing, by a mask of its own for each pair and neuron that is kept for its gradient.
 
     It lives as long as one call of an engine and is never saved.
@@ -71,7 +61,6 @@ class _Slopes(Featurizer):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.leaves: list[Tensor] = []
         self.changes: list[Tensor] = []
         self._width = width
         self._seen: list[Tensor] = []

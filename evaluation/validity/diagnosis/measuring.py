@@ -20,12 +20,12 @@ from das.engine.base.protocol import Engine
 from das.featurizers.base import Featurizer
 from das.featurizers.masked import MaskedBasis
 from das.methods.common.base import NotApplicableError
+from das.methods.common.contrast import ContrastPair
 from evaluation.records.diagnosis import Measure
 from evaluation.validity.diagnosis.gradients import leading_rows
 from evaluation.validity.diagnosis.patching import JudgedPatch, Patcher
 from evaluation.validity.diagnosis.plan import GRADIENT, READER_ENERGY, SiteReaders
 from evaluation.validity.diagnosis.sample import (
-    ContrastPair,
     LogitDifference,
     logit_differences,
     natural_prompts,
@@ -117,8 +117,8 @@ def _natural(found: MeasureInputs) -> list[Measure]:
     patcher = found.patcher
     engine, site, pairs = patcher.judge.engine, patcher.site, patcher.sample.contrast_pairs
     natural = vectors_of(natural_prompts(found.instance, limit=found.limit, seed=found.seed), engine, site)
-    base = vectors_of([pair.base for pair in pairs], engine, site)
-    source = vectors_of([pair.source for pair in pairs], engine, site)
+    base = vectors_of([pair.forced.base for pair in pairs], engine, site)
+    source = vectors_of([pair.forced.source for pair in pairs], engine, site)
     states = [_patched(featurizer, base, source) for featurizer in (found.featurizer, *found.draws)]
     return [
         *_variance(found.basis, natural),
@@ -240,8 +240,8 @@ def _ranges(found: MeasureInputs) -> NaturalRanges:
     """Record ranges in natural runs of both answers of every pair, and of training prompts."""
     pairs = found.patcher.sample.contrast_pairs
     others = natural_prompts(found.instance, limit=found.limit, seed=found.seed)
-    prompts = [*(pair.swapped for pair in pairs), *(pair.base for pair in pairs), *others]
-    labels = [*(pair.forced for pair in pairs)] * 2 + [()] * len(others)
+    prompts = [*(pair.swapped for pair in pairs), *(pair.forced.base for pair in pairs), *others]
+    labels = [*(pair.forced.label_ids for pair in pairs)] * 2 + [()] * len(others)
     return NaturalRanges.record(found.patcher.judge.engine.target, found.patcher.site, prompts, labels)
 
 

@@ -18,9 +18,9 @@ from das.featurizers.orthonormal import retract
 from das.featurizers.subspace import Subspace
 from das.methods.common.alignment import random_columns
 from das.methods.common.base import NotApplicableError
+from das.methods.common.contrast import ContrastPair
 from das.sites import Site
 from evaluation.validity.diagnosis.gradients import gradient_rows, leading_rows
-from evaluation.validity.diagnosis.sample import ContrastPair
 from ravel.common.seeds import derive_seed
 
 __all__ = [

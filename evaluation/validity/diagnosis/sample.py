@@ -8,16 +8,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from das.engine.base.protocol import Engine, ForcedPair
+from das.engine.base.protocol import Engine
 from das.featurizers.base import Featurizer
 from das.methods.common.base import NotApplicableError
+from das.methods.common.contrast import ContrastPair, answer_logits, contrast_of
 from das.sites import Site
 from ravel.common.seeds import sampled
 from ravel.instance import Instance, prompt_ids
 from ravel.terms.schema import TRAIN_SPLIT, InterchangePair, Prompt
 
 __all__ = [
-    "ContrastPair",
     "LogitDifference",
     "Sample",
     "draw_sample",
@@ -28,32 +28,6 @@ __all__ = [
 
 _BATCH = 32
 """Pairs whose logits over the whole vocabulary are held at once."""
-
-
-@dataclass(frozen=True, slots=True)
-class ContrastPair:
-    """A cause pair with the first token by which its two answers differ."""
-
-    base: Prompt
-    """The prompt that is answered."""
-    source: Prompt
-    """The prompt whose vector is brought in."""
-    swapped: Prompt
-    """The base's template about the source's entity: what a natural run is asked."""
-    forced: tuple[int, ...]
-    """What both answers begin with, and the source answer's next token."""
-    unchanged_id: int
-    """The base answer's token there."""
-    swapped_id: int
-    """The source answer's token there."""
-
-    def asked(self) -> ForcedPair:
-        """Return the pair as engines take it."""
-        return ForcedPair(self.base, self.source, self.forced)
-
-    def natural(self) -> ForcedPair:
-        """Return the natural run of the source's entity under the base's template."""
-        return ForcedPair(self.swapped, self.swapped, self.forced)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,29 +90,13 @@ def draw_sample(instance: Instance, attribute: str, split: str, *, limit: int, s
         prompts={prompt_id: instance.prompt(prompt_id) for prompt_id in sorted(prompt_ids(kept))},
         pairs={split: kept},
     )
-    contrasts = tuple(found for pair in causes if (found := _contrast_of(instance, pair)) is not None)
+    contrasts = tuple(found for pair in causes if (found := contrast_of(instance, pair)) is not None)
     return Sample(small, split, attribute, contrasts, len(causes), len(isolates))
 
 
 def _shares(limit: int, parts: int) -> list[int]:
     """Return how many of `limit` pairs each part gets, at least one, the first ones one more."""
     return [max(1, limit // parts + (place < limit % parts)) for place in range(parts)]
-
-
-def _contrast_of(instance: Instance, pair: InterchangePair) -> ContrastPair | None:
-    base, swapped = instance.prompt(pair.base), instance.prompt(pair.swapped)
-    both = list(zip(base.label_ids, swapped.label_ids, strict=False))
-    place = next((place for place, (old, new) in enumerate(both) if old != new), None)
-    if place is None:
-        return None
-    return ContrastPair(
-        base=base.prompt,
-        source=instance.prompt(pair.source).prompt,
-        swapped=swapped.prompt,
-        forced=swapped.label_ids[: place + 1],
-        unchanged_id=base.label_ids[place],
-        swapped_id=swapped.label_ids[place],
-    )
 
 
 def logit_differences(
@@ -157,7 +115,7 @@ def logit_differences(
     with torch.inference_mode():
         for start in range(0, len(pairs), _BATCH):
             some = pairs[start : start + _BATCH]
-            forced = [pair.natural() if natural else pair.asked() for pair in some]
+            forced = [pair.natural() if natural else pair.forced for pair in some]
             logits = engine.interchange_logits(forced, site, featurizer)
             parts.append(_read(some, logits))
     if not parts:
@@ -166,10 +124,7 @@ def logit_differences(
 
 
 def _read(pairs: Sequence[ContrastPair], logits: Tensor) -> tuple[Tensor, Tensor]:
-    rows = torch.arange(len(pairs))
-    asked = logits[rows, [len(pair.forced) - 1 for pair in pairs]].double().cpu()
-    unchanged = asked[rows, [pair.unchanged_id for pair in pairs]]
-    swapped = asked[rows, [pair.swapped_id for pair in pairs]]
+    asked, unchanged, swapped = (part.double().cpu() for part in answer_logits(pairs, logits))
     return unchanged - swapped, (swapped - asked.logsumexp(dim=1)).exp()
 
 

@@ -20,13 +20,12 @@ from das.featurizers.orthonormal import deviation
 from das.featurizers.subspace import Subspace
 from das.methods.common.attribution import (
     AttributionConfig,
-    AttributionPair,
-    answer_difference,
     attribution_pairs,
     feature_attribution,
     pair_attributions,
 )
 from das.methods.common.base import Method, Problem
+from das.methods.common.contrast import ContrastPair, answer_difference
 from das.methods.masks._masks import CauseMaskConfig, MixedMaskConfig
 from das.methods.masks.dbm import Dbm
 from das.methods.masks.mdbm import Mdbm
@@ -201,7 +200,7 @@ def test_the_price_of_width_decides_the_size() -> None:
 # --- attribution
 
 
-def _slopes_by_hand(world: PlantedWorld, pairs: list[AttributionPair]) -> Tensor:
+def _slopes_by_hand(world: PlantedWorld, pairs: list[ContrastPair]) -> Tensor:
     """Unrotated, the difference is linear: its slope in coordinate j is 2 (new - old codeword)_j."""
     rows = torch.zeros(len(pairs), WIDTH)
     for row, pair in zip(rows, pairs, strict=True):
@@ -288,7 +287,7 @@ def test_rankings_are_nested_and_made_once() -> None:
 # --- attribution on a model that is not linear
 
 
-def _name_pairs() -> list[AttributionPair]:
+def _name_pairs() -> list[ContrastPair]:
     """Pairs of unequal lengths, so that an engine puts them in an order of its own."""
 
     def prompt(name: str, template: str) -> Prompt:
@@ -298,10 +297,11 @@ def _name_pairs() -> list[AttributionPair]:
     names = ["Bora", "Kimlin", "Uralt", "Zosk", "Borask", "Kimt"]
     templates = ["%s is in", "look, %s lies in", "all of them say that %s is found in"]
     return [
-        AttributionPair(
+        ContrastPair(
             ForcedPair(
                 prompt(base, templates[i % 3]), prompt(source, templates[0]), (20, 30 + i)[: 1 + i % 2]
             ),
+            swapped=prompt(source, templates[i % 3]),
             swapped_id=20 + 7 * i,
             unchanged_id=40 - 3 * i,
         )
