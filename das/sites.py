@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol, get_args
 
-from ravel.common.errors import SuiteError, unknown_name
+from ravel.common.errors import SuiteError, one_of
 
 __all__ = [
     "POSITIONS",
@@ -18,8 +18,6 @@ __all__ = [
     "SiteSpace",
     "Stream",
     "check_offered",
-    "position_named",
-    "stream_named",
 ]
 
 Stream = Literal["block_output", "attention_output", "mlp_output", "head_output"]
@@ -27,22 +25,6 @@ Position = Literal["entity_last", "prompt_last"]
 STREAMS: tuple[Stream, ...] = get_args(Stream)
 POSITIONS: tuple[Position, ...] = get_args(Position)
 _GRAMMAR = re.compile(r"(?P<stream>\w+)\.(?P<layer>\d+)(?:\.(?P<head>\d+))?@(?P<position>\w+)")
-
-
-def stream_named(text: str) -> Stream:
-    """Return the stream of this name. Raises SuiteError with near misses for another."""
-    for stream in STREAMS:
-        if stream == text:
-            return stream
-    raise unknown_name("stream", text, STREAMS)
-
-
-def position_named(text: str) -> Position:
-    """Return the position of this name. Raises SuiteError with near misses for another."""
-    for position in POSITIONS:
-        if position == text:
-            return position
-    raise unknown_name("position", text, POSITIONS)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -88,8 +70,8 @@ class Site:
             )
         return cls(
             layer=int(match["layer"]),
-            stream=stream_named(match["stream"]),
-            position=position_named(match["position"]),
+            stream=one_of("stream", match["stream"], STREAMS),
+            position=one_of("position", match["position"], POSITIONS),
             head=None if match["head"] is None else int(match["head"]),
         )
 
@@ -131,32 +113,25 @@ class SiteSpace(Protocol):
     @property
     def name(self) -> str:
         """As the user calls it."""
-        ...
 
     @property
     def fingerprint(self) -> str:
         """Equal for equal models."""
-        ...
 
     @property
     def parts(self) -> Mapping[str, str]:
         """What that fingerprint is made of, by name; empty where no model is loaded."""
-        ...
 
     @property
     def n_layers(self) -> int:
         """Number of blocks."""
-        ...
 
     @property
     def n_heads(self) -> int:
         """Attention heads of a block."""
-        ...
 
     def width(self, site: Site) -> int:
         """Return the length of the vector at a site."""
-        ...
 
     def check(self, site: Site) -> None:
         """Raise SuiteError unless the site is there."""
-        ...

@@ -102,17 +102,14 @@ class NaturalStates:
         distances: Tensor = whitened.norm(dim=0)
         return distances
 
-    def neighbours(self, states: Tensor, k: int = 5, *, exclude_self: bool = False) -> Tensor:
+    def neighbours(self, states: Tensor, k: int = 5) -> Tensor:
         """Return the mean distance of each state [m, d] to its k nearest natural states, [m], relative.
 
-        The unit is the median of the same distance over held-out natural states.
-
-        With `exclude_self` a natural state at distance 0 is left out, once: for states that are themselves
-        among the natural ones. 1 is the distance that natural states keep. Raises SuiteError for k below 1 or
-        above the number of natural states.
+        The unit is the median of the same distance over held-out natural states: 1 is the distance that
+        natural states keep. Raises SuiteError for k below 1 or above the number of natural states.
         """
-        unit = float(self._nearest(self.held_out, k, exclude_self=False).median())
-        return self._nearest(_rows(states, len(self.mean)), k, exclude_self=exclude_self) / max(unit, 1e-30)
+        unit = float(self._nearest(self.held_out, k).median())
+        return self._nearest(_rows(states, len(self.mean)), k) / max(unit, 1e-30)
 
     def mahalanobis_percentiles(self, states: Tensor) -> Tensor:
         """Return for each state [m, d] the percentage of held-out natural states nearer to the mean, [m].
@@ -124,8 +121,8 @@ class NaturalStates:
         Ties count half."""
         return _percentiles(self.neighbours(states, k), self.neighbours(self.held_out, k))
 
-    def _nearest(self, states: Tensor, k: int, *, exclude_self: bool) -> Tensor:
-        most = len(self.vectors) - exclude_self
+    def _nearest(self, states: Tensor, k: int) -> Tensor:
+        most = len(self.vectors)
         if not 1 <= k <= most:
             raise SuiteError(
                 expected=f"a number of neighbours from 1 to {most}",
@@ -135,11 +132,7 @@ class NaturalStates:
         means = []
         for rows in states.split(_BLOCK):
             distances = torch.cdist(rows, self.vectors, compute_mode="donot_use_mm_for_euclid_dist")
-            nearest = distances.topk(k + exclude_self, largest=False).values
-            if exclude_self:
-                itself = nearest[:, :1] == 0
-                nearest = torch.where(itself, nearest[:, 1:], nearest[:, :-1])
-            means.append(nearest.mean(dim=1))
+            means.append(distances.topk(k, largest=False).values.mean(dim=1))
         return torch.cat(means) if means else states.new_zeros(0)
 
 
@@ -152,14 +145,10 @@ def _percentiles(values: Tensor, reference: Tensor) -> Tensor:
 
 def _shrunk(centred: Tensor) -> tuple[Tensor, float]:
     """Return the shrunk covariance of centred rows [n, d] and the weight of the unit matrix in it."""
-    n, d = centred.shape
-    sample = centred.mT @ centred / n
-    level = sample.diagonal().mean()
-    # In the lemmas' norm, |A|^2 = tr(A A^T) / d. Sum over rows of |x x^T - S|^2 = sum |x|^4 - n |S|^2.
-    spread = float((sample.square().sum() - d * level.square()) / d)
-    noise = float((centred.square().sum(dim=1).square().sum() / n - sample.square().sum()) / (n * d))
-    weight = min(1.0, max(0.0, noise / spread)) if spread > 0 else 1.0
-    return (1 - weight) * sample + weight * level * torch.eye(d, dtype=sample.dtype), weight
+    from sklearn.covariance import ledoit_wolf
+
+    covariance, shrinkage = ledoit_wolf(centred.numpy(), assume_centered=True)
+    return torch.from_numpy(covariance), float(shrinkage)
 
 
 def _rows(vectors: Tensor, width: int) -> Tensor:

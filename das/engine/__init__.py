@@ -11,7 +11,7 @@ from das.engine.engines.resume import ResumeEngine
 from das.engine.selftest.engine_check import check_engine
 from das.engine.selftest.selftest import proven
 from das.models.base import TargetModel
-from ravel.common.errors import unknown_name
+from ravel.common.errors import one_of
 
 __all__ = ["ENGINES", "DirectEngine", "Engine", "EngineAnswerer", "ForcedPair", "ResumeEngine", "make_engine"]
 
@@ -38,8 +38,7 @@ def make_engine(
     goes to `cache_folder`, or is computed again where that is None. Raises SuiteError for a folder that
     another model or version wrote.
     """
-    if name not in ENGINES:
-        raise unknown_name("engine", name, ENGINES)
+    one_of("engine", name, ENGINES)
     if target.refused is None and (target.family.inferred or prove):
         target = proven(target)
     if target.family.inferred and name == "reference":

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from das.featurizers.base import Featurizer
-from ravel.common.errors import SuiteError, unknown_name
+from ravel.common.errors import SuiteError, one_of
 
 __all__ = ["DICTIONARY_TENSORS", "Activation", "ActivationKind", "Dictionary"]
 
@@ -32,8 +32,7 @@ class Activation:
     2407.14435)."""
 
     def __post_init__(self) -> None:
-        if self.kind not in get_args(ActivationKind):
-            raise unknown_name("activation", self.kind, get_args(ActivationKind))
+        one_of("activation", self.kind, get_args(ActivationKind))
         if (self.k is not None) != (self.kind == "top_k") or (self.k is not None and self.k < 1):
             raise SuiteError(
                 expected="k of at least 1 for top_k, and no k for any other activation",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from das.sites import Site, SiteSpace, position_named, stream_named
-from ravel.common.errors import SuiteError
+from das.sites import POSITIONS, STREAMS, Site, SiteSpace
+from ravel.common.errors import SuiteError, one_of
 
 __all__ = ["expand_sites"]
 
@@ -30,7 +30,8 @@ def _sites(pattern: str, target: SiteSpace) -> list[Site]:
     match = _PATTERN.fullmatch(pattern)
     if match is None:
         raise _malformed(pattern)
-    stream, position = stream_named(match["stream"]), position_named(match["position"])
+    stream = one_of("stream", match["stream"], STREAMS)
+    position = one_of("position", match["position"], POSITIONS)
     layers = _indices(match["layers"], target.n_layers, pattern)
     heads: Sequence[int | None] = [None]
     if match["heads"] is not None:

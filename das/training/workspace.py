@@ -19,16 +19,13 @@ class Workspace(Protocol):
 
     def log(self, row: dict[str, float | int | str]) -> None:
         """Append one row to the training log, which starts empty: a resumed fit repeats its earlier rows."""
-        ...
 
     def progress(self, done: int, total: int) -> None:
         """Report that `done` of `total` steps are finished."""
-        ...
 
     def shared(self, key: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
         """Return the tensors that `make` makes, or made earlier for another fit with the same key, which must
         name all that determines them (`das.methods.common.alignment.shared_key`)."""
-        ...
 
 
 class SilentWorkspace:

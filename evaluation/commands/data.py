@@ -8,10 +8,11 @@ from typing import Annotated
 import typer
 
 from evaluation import api
-from evaluation.commands.flags import Data, command, one_of
+from evaluation.commands.flags import Data, command
 from evaluation.commands.flags.names import choices
 from evaluation.commands.printing import Result, say
 from evaluation.commands.printing.facts import print_type, print_types
+from ravel.common.errors import one_of
 from ravel.facts.overview import TABLE_FORMATS
 from ravel.facts.sources import BUNDLED
 

@@ -10,10 +10,11 @@ from typing import Annotated
 import typer
 
 from evaluation import api
-from evaluation.commands.flags import LoadFlags, command, one_of
+from evaluation.commands.flags import LoadFlags, command
 from evaluation.commands.flags.names import choices
 from evaluation.commands.printing import Result, say
 from evaluation.exchange.formats import EXPORT_FORMATS, SAEBENCH
+from ravel.common.errors import one_of
 from ravel.terms.schema import GENERALISATIONS
 
 __all__ = ["export"]

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from evaluation import api
-from evaluation.commands.flags import command, one_of
+from evaluation.commands.flags import command
 from evaluation.commands.printing import Result, keeping, say, shown_progress
+from ravel.common.errors import one_of
 from ravel.common.sizes import parse_bytes
 
 if TYPE_CHECKING:

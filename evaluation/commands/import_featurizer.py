@@ -10,11 +10,11 @@ from typing import Annotated, Literal
 import typer
 
 from evaluation import api
-from evaluation.commands.flags import InstanceFolder, LoadFlags, Model, command, one_of
+from evaluation.commands.flags import InstanceFolder, LoadFlags, Model, command
 from evaluation.commands.flags.names import choices
 from evaluation.commands.printing import Result, say
 from evaluation.exchange.formats import IMPORT_FORMATS
-from ravel.common.errors import SuiteError
+from ravel.common.errors import SuiteError, one_of
 
 __all__ = ["import_featurizer"]
 

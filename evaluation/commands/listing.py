@@ -8,8 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from evaluation import api
-from evaluation.commands.flags import command, one_of
+from evaluation.commands.flags import command
 from evaluation.commands.printing import Result, print_rows, say
+from ravel.common.errors import one_of
 
 __all__ = ["app"]
 

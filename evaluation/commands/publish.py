@@ -9,10 +9,11 @@ from typing import Annotated, Literal
 import typer
 
 from evaluation import api
-from evaluation.commands.flags import command, one_of
+from evaluation.commands.flags import command
 from evaluation.commands.flags.names import choices
 from evaluation.commands.printing import Result, print_table, say
 from evaluation.report.tables import RENDERERS, render, to_compact_latex
+from ravel.common.errors import one_of
 from ravel.terms.schema import Partition
 
 __all__ = ["plot", "table"]

@@ -63,12 +63,8 @@ def run(
     """
     _check_sources(suite, preset, instance, data)
     folder = out if out is not None else Path(f"{preset or (suite and suite.stem)}-run")
-    if resume and not RunFolder(folder).config.is_file():
-        raise SuiteError(
-            expected=f"a run in {folder}",
-            came="a folder without config.yaml or none",
-            todo="leave --resume out to begin one",
-        )
+    if resume:
+        RunFolder(folder).require("leave --resume out to begin one")
     if plan and preset is not None and instance is None:
         changed = settings.config(_config_of(suite, preset, instance)).model_dump(mode="json")
         return _planned(api.plan_preset(preset, folder, changed, data))

@@ -16,12 +16,12 @@ from evaluation.commands.flags import (
     Split,
     TargetFlags,
     command,
-    one_of,
 )
 from evaluation.commands.flags.names import EXPERT, choices
 from evaluation.commands.printing import Result, keeping, shown_progress
 from evaluation.commands.printing.scores import print_scores
 from evaluation.scoring.interchange.metrics import Rounding
+from ravel.common.errors import one_of
 from ravel.terms.schema import GENERALISATIONS, PARTITIONS
 
 __all__ = ["score"]

@@ -12,7 +12,7 @@ from das.sites import Site
 from evaluation.config.suite import MethodSpec, SuiteConfig
 from ravel.building import BuildConfig
 from ravel.common.config import Config
-from ravel.common.errors import unknown_name
+from ravel.common.errors import one_of
 from ravel.terms.schema import Generalisation
 
 __all__ = [
@@ -127,8 +127,7 @@ def preset_names() -> list[str]:
 
 def preset_named(name: str) -> Preset:
     """Return a preset. Raises SuiteError with near misses for an unknown name."""
-    if name not in preset_names():
-        raise unknown_name("preset", name, preset_names())
+    one_of("preset", name, preset_names())
     file = resources.files(_PACKAGE) / f"{name}{_SUFFIX}"
     return Preset.from_yaml(file.read_text(encoding="utf-8"), origin=f"the preset {name!r}")
 

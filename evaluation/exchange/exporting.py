@@ -13,7 +13,7 @@ from das.interop.pyvene_export import export_pyvene
 from das.models.base import TargetModel
 from evaluation.config.target import TargetConfig
 from evaluation.judging.recognition import known_by
-from ravel.common.errors import SuiteError, unknown_name
+from ravel.common.errors import SuiteError, one_of
 from ravel.common.folders import check_new_folder, new_folder
 from ravel.common.io import write_json
 
@@ -45,8 +45,7 @@ def export_folder(
     damaged folder, a model that the featurizer was not made with (unless `allow_foreign`), and what the form
     can't express.
     """
-    if style not in _WRITERS:
-        raise unknown_name("export format", style, _WRITERS)
+    one_of("export format", style, _WRITERS)
     check_new_folder(out)
     stated = load_featurizer(path)[1].target_fingerprint
     model = known_by(target.open().target, stated)

@@ -31,7 +31,7 @@ from das.sites import Site
 from evaluation.config.target import TargetConfig
 from evaluation.exchange.formats import IMPORT_FORMATS
 from evaluation.judging.recognition import check_gave_labels, known_by
-from ravel.common.errors import SuiteError, unknown_name
+from ravel.common.errors import SuiteError, one_of
 from ravel.common.folders import check_new_folder, new_folder
 from ravel.common.io import sha256_file, write_json
 from ravel.instance import Instance
@@ -124,8 +124,7 @@ def import_folder(
     check_new_folder(out)
     site = Site.parse(request.site)
     instance = Instance.load(instance_folder)
-    if request.attribute not in instance.attributes:
-        raise unknown_name("target attribute of the instance", request.attribute, instance.attributes)
+    one_of("target attribute of the instance", request.attribute, instance.attributes)
     said: list[str] = []
     engine = target.open()
     model = known_by(engine.target, instance.model_fingerprint, said.append)
@@ -191,8 +190,7 @@ _READERS: Mapping[str, Reader] = {
 
 
 def _read(request: ImportRequest, site: Site, engine: Engine, instance: Instance) -> Imported:
-    if request.style not in _READERS:
-        raise unknown_name("import format", request.style, _READERS)
+    one_of("import format", request.style, _READERS)
     plain = {field.name: field.default for field in fields(request)}
     for style, form in IMPORT_FORMATS.items():
         for setting in form.settings if style != request.style else ():

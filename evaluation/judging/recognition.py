@@ -27,17 +27,14 @@ class Labelled(Protocol):
     @property
     def model_name(self) -> str:
         """Name of the model that gave the labels."""
-        ...
 
     @property
     def model_fingerprint(self) -> str:
         """Fingerprint of that model."""
-        ...
 
     @property
     def instrument(self) -> Mapping[str, str]:
         """Its parts, where the instance says them; else empty."""
-        ...
 
 
 def known_by(target: TargetModel, fingerprint: str, say: Callable[[str], None] | None = None) -> TargetModel:

@@ -15,7 +15,7 @@ from evaluation.records.scores import Outcome, ScoreRecord
 from evaluation.scoring.interchange.metrics import Rounding, scores
 from evaluation.scoring.scores import FeaturizerId, score_outcomes
 from evaluation.scoring.track import Judge, Track
-from ravel.common.errors import SuiteError, unknown_name
+from ravel.common.errors import SuiteError, one_of
 from ravel.instance import Instance
 from ravel.terms.schema import Generalisation, Partition, split_name
 
@@ -62,10 +62,7 @@ def score_featurizer(
             todo="leave --rounding out",
         )
     for attribute in request.attributes:
-        if attribute not in instance.attributes:
-            raise unknown_name(
-                f"attribute of this {instance.entity_type} instance", attribute, instance.attributes
-            )
+        one_of(f"attribute of this {instance.entity_type} instance", attribute, instance.attributes)
     split = split_name(request.generalisation, request.partition)
     require_pairs(instance, split)
     outcomes = judge.judge(instance, split, featurizer_id.site, featurizer, progress)

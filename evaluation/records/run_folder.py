@@ -128,6 +128,13 @@ class RunFolder:
         """Return the folder of a cell, which need not exist."""
         return CellFolder(self.path / "cells" / cell_id)
 
+    def require(self, todo: str) -> None:
+        """Raise SuiteError, which says what to do, unless a run was begun in the folder."""
+        if not self.config.is_file():
+            raise SuiteError(
+                expected=f"a run in {self.path}", came="a folder without config.yaml or none", todo=todo
+            )
+
     def finished_cells(self) -> list[dict[str, Any]]:
         """Return the header of every finished cell, by id; a header that can't be read is left out."""
         found = []

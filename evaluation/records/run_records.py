@@ -51,12 +51,7 @@ class RunRecords:
     def open(cls, path: Path) -> RunRecords:
         """Return the records of a finished run. Raises SuiteError unless there is one in the folder."""
         folder = RunFolder(path)
-        if not folder.config.is_file():
-            raise SuiteError(
-                expected=f"a run in {path}",
-                came="a folder without config.yaml or none",
-                todo="give the folder of a run",
-            )
+        folder.require("give the folder of a run")
         if not folder.scores.is_file():
             raise SuiteError(
                 expected=f"{folder.scores.name} in {path}",

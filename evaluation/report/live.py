@@ -32,12 +32,7 @@ def watch_run(
     The page loads itself anew as often. Raises SuiteError unless a run was begun in the folder.
     """
     run, said = RunFolder(path), -1
-    if not run.config.is_file():
-        raise SuiteError(
-            expected=f"a run in {path}",
-            came="a folder without config.yaml or none",
-            todo="start it: ravel run SUITE.yaml --out FOLDER",
-        )
+    run.require("start it: ravel run SUITE.yaml --out FOLDER")
     while not run.scores.is_file():
         headers = run.finished_cells()
         if len(headers) != said:

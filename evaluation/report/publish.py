@@ -114,19 +114,7 @@ def _entanglement(run: RunRecords) -> list[EntanglementRecord]:
         outcomes = run.outcomes(cell, split, Outcome)
         if outcomes is None:
             continue
-        one = group[0]
-        found = entanglement_records(
-            outcomes,
-            one.attribute,
-            method=one.method,
-            entity_type=one.entity_type,
-            model=one.model,
-            site=one.site,
-            size=one.size,
-            seed=one.seed,
-            generalisation=one.generalisation,
-            partition=one.partition,
-        )
+        found = entanglement_records(outcomes, group[0])
         records += [replace(record, swapped=other.attribute) for other in group for record in found]
     return sorted(records, key=lambda r: (r.method, r.generalisation, r.swapped, r.asked, r.seed))
 

@@ -27,17 +27,14 @@ class Clustered(Protocol):
     @property
     def attribute(self) -> str:
         """What the base template asks for."""
-        ...
 
     @property
     def base_template(self) -> str:
         """A cluster within its attribute."""
-        ...
 
     @property
     def base_entity(self) -> str:
         """A cluster over the whole split."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,11 +35,9 @@ class Judge(Protocol):
     @property
     def engine(self) -> Engine:
         """Runs the model."""
-        ...
 
     def on(self, engine: Engine) -> Judge:
         """Return what judges by the same rules with another engine."""
-        ...
 
     def judge(
         self,
@@ -51,7 +49,6 @@ class Judge(Protocol):
     ) -> Sequence[Any]:
         """Return an outcome for each of the track's cases of a split, in their order; `None` is no featurizer
         at all."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

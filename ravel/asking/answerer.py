@@ -35,17 +35,14 @@ class Answerer(Protocol):
     @property
     def name(self) -> str:
         """The target model as its user named it."""
-        ...
 
     @property
     def fingerprint(self) -> str:
         """Equal for equal models, whatever their folder."""
-        ...
 
     @property
     def instrument(self) -> Mapping[str, str]:
         """What that fingerprint is made of, by name; empty where nobody can say."""
-        ...
 
     def complete(
         self, prompts: Sequence[Prompt], max_new_tokens: int, decided: Decided | None = None
@@ -54,15 +51,12 @@ class Answerer(Protocol):
 
         A completion may stop where `decided` says so; an answerer may also ignore it.
         """
-        ...
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """Return the text of generated tokens."""
-        ...
 
     def offsets(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
         """Return each token's [start, end) in characters; special tokens have (0, 0)."""
-        ...
 
 
 @runtime_checkable
@@ -78,7 +72,6 @@ class ResumingAnswerer(Protocol):
     ) -> list[Completion]:
         """Continue each prompt behind the new token ids that it has already, which are part of the completion
         and of `max_new_tokens`; otherwise as `Answerer.complete`."""
-        ...
 
 
 @runtime_checkable
@@ -89,7 +82,6 @@ class PacedAnswerer(Protocol):
     def per_call(self) -> int:
         """Prompts of one call at most; it depends on the model alone, for answers may depend on who is asked
         together."""
-        ...
 
 
 def per_call(answerer: Answerer) -> int:

@@ -21,15 +21,12 @@ class FramingAnswerer(Protocol):
 
     def in_chat(self, texts: Sequence[str]) -> list[str]:
         """Return each text as the chat template renders it. Raises SuiteError if there is none."""
-        ...
 
     def own_start(self, text: str) -> str:
         """Return the special tokens that the text has in front and the tokenizer would put there too."""
-        ...
 
     def put_before(self, text: str) -> str:
         """Return the special tokens that the tokenizer puts before this text."""
-        ...
 
 
 def framed(templates: Sequence[Template], answerer: Answerer, *, every: bool) -> tuple[Template, ...]:

@@ -9,7 +9,7 @@ from typing import TypeVar
 from ravel.asking.knowledge import Stop
 from ravel.asking.prompts import glues_letters
 from ravel.building.config import BuildConfig
-from ravel.common.errors import unknown_name
+from ravel.common.errors import one_of
 from ravel.facts.tables import Tables
 from ravel.terms.mentions import same_text
 from ravel.terms.schema import (
@@ -49,10 +49,7 @@ def chosen_attributes(tables: Tables, config: BuildConfig) -> tuple[str, ...]:
     """Return the attributes to ask for, in the type's order. Raises SuiteError for an unusable one."""
     usable = tables.attributes()
     for name in config.attributes or ():
-        if name not in usable:
-            raise unknown_name(
-                f"attribute of {tables.entity_type.name} with templates and values", name, usable
-            )
+        one_of(f"attribute of {tables.entity_type.name} with templates and values", name, usable)
     return tuple(name for name in usable if config.attributes is None or name in config.attributes)
 
 

@@ -15,7 +15,7 @@ from typing import TypeVar
 from ravel.asking.answerer import Answerer, complete_in_chunks
 from ravel.asking.labelling import Cell, Labeller, cell_of, unanswered, with_position
 from ravel.asking.labels import distinct_within
-from ravel.common.errors import SuiteError, unknown_name
+from ravel.common.errors import SuiteError, one_of
 from ravel.common.progress import Progress, silent
 from ravel.facts.tables import Tables
 from ravel.instance import ALL_SPLITS, Instance
@@ -47,8 +47,7 @@ def instance_from_release_pairs(
     Raises SuiteError for an unknown split, template or entity (with the file), or if no pair is left.
     """
     for split in files:
-        if split not in ALL_SPLITS:
-            raise unknown_name("split", split, ALL_SPLITS)
+        one_of("split", split, ALL_SPLITS)
     cells = _Cells(tables)
     rows = {
         split: [_row(cells, pair, path) for pair in import_release_pairs(path)]
@@ -118,8 +117,7 @@ class _Cells:
 
 
 def _known(name: str, known: Mapping[str, T], kind: str) -> T:
-    if name not in known:
-        raise unknown_name(kind, name, known)
+    one_of(kind, name, known)
     return known[name]
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import TypeVar
 
-__all__ = ["StorageError", "SuiteError", "near_misses", "unknown_name"]
+__all__ = ["StorageError", "SuiteError", "near_misses", "one_of", "unknown_name"]
+
+Name = TypeVar("Name", bound=str)
 
 _CLAUSE = 2000
 """Characters of a clause at most."""
@@ -55,3 +58,12 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> SuiteError:
         came=f"{name!r}",
         todo=f"{hint}known: {', '.join(names) if names else 'none'}",
     )
+
+
+def one_of(kind: str, name: str, known: Iterable[Name]) -> Name:
+    """Return the known name that equals `name`. Raises SuiteError with near misses if there is none."""
+    names = list(known)
+    for candidate in names:
+        if candidate == name:
+            return candidate
+    raise unknown_name(kind, name, names)

@@ -53,7 +53,6 @@ class Progress(Protocol):
 
     def __call__(self, event: Event, /) -> None:
         """Take one event."""
-        ...
 
 
 def silent(event: Event) -> None:

@@ -11,7 +11,7 @@ from jsonschema.exceptions import ValidationError
 from jsonschema.validators import extend
 
 from ravel.common.bundled import bundled_schemas
-from ravel.common.errors import unknown_name
+from ravel.common.errors import one_of
 from ravel.common.io import read_json
 
 __all__ = ["SCHEMA_SUFFIX", "schema_named", "schema_names", "schema_problems", "schema_problems_of_rows"]
@@ -33,8 +33,7 @@ def schema_names() -> list[str]:
 def schema_named(name: str) -> dict[str, Any]:
     """Return a schema. Raises SuiteError with near misses if there is none of this name."""
     path = bundled_schemas() / f"{name}{SCHEMA_SUFFIX}"
-    if name not in schema_names():
-        raise unknown_name("schema", name, schema_names())
+    one_of("schema", name, schema_names())
     schema: dict[str, Any] = read_json(path)
     return schema
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ravel.common.errors import unknown_name
+from ravel.common.errors import one_of
 from ravel.common.folders import new_folder
 from ravel.entity_types import ENTITY_TYPES
 from ravel.facts.release import write_release
@@ -75,7 +75,6 @@ def _counts(partitions: Sequence[str]) -> dict[str, int]:
 def export_tables(tables: Tables, style: str, out: Path) -> None:
     """Write tables as a new folder in one of `TABLE_FORMATS`, wholly or not at all. Raises SuiteError for an
     unknown format and where no new folder can be made."""
-    if style not in TABLE_FORMATS:
-        raise unknown_name("export format", style, TABLE_FORMATS)
+    one_of("export format", style, TABLE_FORMATS)
     with new_folder(out) as staging:
         TABLE_FORMATS[style](tables, staging)

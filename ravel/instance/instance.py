@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ravel.common.errors import SuiteError, unknown_name
+from ravel.common.errors import SuiteError, one_of
 from ravel.common.facts_table import facts_table
 from ravel.common.folders import new_folder
 from ravel.common.io import (
@@ -107,8 +107,7 @@ class Instance:
 
     def pairs(self, split: str) -> tuple[InterchangePair, ...]:
         """Return a split's pairs, perhaps none. Raises SuiteError if it is withheld or unknown."""
-        if split not in ALL_SPLITS:
-            raise unknown_name("split", split, ALL_SPLITS)
+        one_of("split", split, ALL_SPLITS)
         if split in self._withheld:
             raise SuiteError(
                 expected="a split that selection may read",
@@ -335,8 +334,7 @@ def _checked_pairs(
     pairs: Mapping[str, Sequence[InterchangePair]], prompts: Mapping[str, PromptRecord]
 ) -> dict[str, tuple[InterchangePair, ...]]:
     for name in pairs:
-        if name not in ALL_SPLITS:
-            raise unknown_name("split", name, ALL_SPLITS)
+        one_of("split", name, ALL_SPLITS)
     for name, found in pairs.items():
         for number, pair in enumerate(found, start=1):
             pair_from_row(pair_row(pair), prompts, origin=f"pair {number} of {name}")

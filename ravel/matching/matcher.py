@@ -22,11 +22,9 @@ class Matcher(Protocol):
     @property
     def tolerance(self) -> bool:
         """True if several distinct answers can count as right by being close to the value."""
-        ...
 
     def matches(self, continuation: str, value: str, *, mode: MatchMode = "strict") -> bool:
         """Return whether `continuation`, the text after the prompt, states `value`; a blank one never is."""
-        ...
 
 
 @runtime_checkable
@@ -36,7 +34,6 @@ class Measuring(Protocol):
     def distance(self, continuation: str, value: str) -> float | None:
         """Return how far what the continuation states, in strict mode, is from the value; None if one of them
         can't be measured."""
-        ...
 
 
 @runtime_checkable
@@ -47,7 +44,6 @@ class Settling(Protocol):
     def settled(self, continuation: str, value: str, *, mode: MatchMode = "strict") -> bool | None:
         """Return what `matches` says to every text that begins with `continuation`, this one included, or
         None if they may differ or if it can't tell."""
-        ...
 
 
 def settled_verdict(

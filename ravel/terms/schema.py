@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from ravel.common.errors import unknown_name
+from ravel.common.errors import one_of
 from ravel.matching import Matcher
 
 __all__ = [
@@ -90,8 +90,7 @@ class EntityType:
     def attribute(self, name: str) -> Attribute:
         """Return the attribute called `name`. Raises SuiteError with near misses."""
         by_name = {attribute.name: attribute for attribute in self.attributes}
-        if name not in by_name:
-            raise unknown_name(f"attribute of {self.name}", name, by_name)
+        one_of(f"attribute of {self.name}", name, by_name)
         return by_name[name]
 
 

@@ -52,6 +52,7 @@ LATE_IMPORTS = {
     "evaluation.suite.execution.worker": {
         "scipy": "takes a fifth of a second, and only a process whose threads are limited needs it first"
     },
+    "das.diagnostics.natural": {"sklearn": "takes most of a second, and only distances need it"},
     **{
         f"das.methods.{method}": {
             "sklearn": "takes most of a second, and every run imports the methods that it does not use too"
@@ -96,7 +97,7 @@ EDGES = {
         *("das.models.planted.training", "das.models.planted.words"),
     },
     "concept_erasure": {"das.methods.closed_form.leace"},
-    "matplotlib": {"evaluation.report.plots.canvas"},
+    "matplotlib": {"evaluation.report.plots.canvas", "evaluation.report.plots.labels"},
     "datasets": {"ravel.instance.instance", "ravel.facts.release_hub"},
     "huggingface_hub": {"das.hub", "das.models.fetching.hub", "evaluation.exchange.hub.client"},
     "pandas": {"ravel.instance.instance", "evaluation.report.frames"},

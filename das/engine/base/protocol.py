@@ -82,7 +82,6 @@ class Engine(Protocol):
     def collect(self, prompts: Sequence[Prompt], sites: Sequence[Site]) -> dict[Site, Tensor]:
         """Return the vectors at each site, [n_prompts, width] in float32, in the order of `prompts`; no
         gradient. The width is the target's at that site."""
-        ...
 
     def complete(
         self,
@@ -94,7 +93,6 @@ class Engine(Protocol):
         """Continue each prompt greedily, in order. A completion may stop where `decided` says so, called with
         a prompt's place and its new token ids so far; an engine may ignore it. `begun` are new token ids that
         each prompt has already: they are gone on from, and count among the completion's."""
-        ...
 
     def interchange_logits(
         self, pairs: Sequence[ForcedPair], site: Site, featurizer: Featurizer | None
@@ -105,19 +103,16 @@ class Engine(Protocol):
         end. With `featurizer=None` nothing is changed. Gradients flow to the featurizer's parameters only,
         where autograd is on.
         """
-        ...
 
     def forced_labels(self, groups: Sequence[FeaturizedPairs], site: Site) -> list[ForcedLabels]:
         """Return how the labels of each group fare under its own featurizer, in order, as they would for the
         group alone. Gradients flow as in `interchange_logits`."""
-        ...
 
     def predicts(
         self, choices: Sequence[AnswerPair], site: Site, featurizer: Featurizer | None
     ) -> list[tuple[bool, bool]]:
         """Return for both answers whether, forced, each of their tokens is the likeliest at its place: just
         then a greedy continuation begins with the answer. No gradient."""
-        ...
 
     def complete_swapped(
         self,
@@ -129,23 +124,18 @@ class Engine(Protocol):
     ) -> list[Completion]:
         """Continue each base greedily, in order, after the interchange at the site's position in the base;
         new tokens are not interchanged. `decided` as in `complete`. No gradient."""
-        ...
 
     def tokens_after(self, pairs: Sequence[ForcedPair], site: Site) -> list[int]:
         """Return for each pair how many tokens its base has from the site on, label included."""
-        ...
 
     def shrink(self, came: str) -> None:
         """Let go of kept states and halve the passes to come, because memory did not suffice for a way back,
         as `came` says. No result depends on it. Raises SuiteError where nothing is left to halve."""
-        ...
 
     def suited_threads(self) -> AbstractContextManager[None]:
         """Return a block for what is computed beside the engine's own calls, such as a way back: torch then
         uses as many processor threads as are fastest just now. No result depends on it."""
-        ...
 
     def prefill(self, pairs: Sequence[ForcedPair], site: Site) -> None:
         """Run now, in large batches, what all these pairs will need again and again, as far as there is room
         to keep it; no result depends on it."""
-        ...

@@ -28,7 +28,6 @@ class KeyValues(Protocol):
     def update(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Take a block's new keys and values [rows, heads, tokens, width]; return all that its tokens may
         look at, [rows, heads, keys, width]."""
-        ...
 
 
 class _Kept(Cache):  # type: ignore[misc]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from das.engine.base.protocol import Engine
 from das.methods.common.base import Method, Problem, Workspace
-from ravel.common.errors import SuiteError, unknown_name
+from ravel.common.errors import SuiteError, one_of
 from ravel.common.io import canonical_json, sha256_text
 from ravel.common.seeds import derive_seed
 
@@ -39,12 +39,8 @@ def check_size(problem: Problem, engine: Engine) -> None:
 
 def check_attribute(problem: Problem) -> None:
     """Raise SuiteError with near misses unless the instance has the target attribute."""
-    if problem.attribute not in problem.instance.attributes:
-        raise unknown_name(
-            f"attribute of this {problem.instance.entity_type} instance",
-            problem.attribute,
-            problem.instance.attributes,
-        )
+    instance = problem.instance
+    one_of(f"attribute of this {instance.entity_type} instance", problem.attribute, instance.attributes)
 
 
 def fit_seed(method: Method, problem: Problem) -> int:

@@ -88,15 +88,13 @@ def feature_attribution(
     return (cause - config.leak_weight * leak).float()
 
 
-def attribution_pairs(
-    instance: Instance, attribute: str, *, limit: int, seed: int, split: str = TRAIN_SPLIT
-) -> list[ContrastPair]:
-    """Return at most `limit` pairs of `split` whose base asks for `attribute`, in the instance's order. A
+def attribution_pairs(instance: Instance, attribute: str, *, limit: int, seed: int) -> list[ContrastPair]:
+    """Return at most `limit` training pairs whose base asks for `attribute`, in the instance's order. A
     larger population is sampled without replacement. Pairs of which one answer only continues the other are
     passed over: no token tells them apart."""
-    asking = [pair for pair in instance.pairs(split) if pair.attribute == attribute]
+    asking = [pair for pair in instance.pairs(TRAIN_SPLIT) if pair.attribute == attribute]
     told = [made for pair in asking if (made := contrast_of(instance, pair)) is not None]
-    return sampled(told, limit, seed, "attribution", split, attribute)
+    return sampled(told, limit, seed, "attribution", TRAIN_SPLIT, attribute)
 
 
 def pair_attributions(

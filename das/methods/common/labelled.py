@@ -112,13 +112,13 @@ def labelled_vectors(problem: Problem, engine: Engine, *, limit: int, seed: int 
 
 
 def validation_vectors(
-    problem: Problem, engine: Engine, classes: Sequence[str], *, limit: int, seed: int = 0
+    problem: Problem, engine: Engine, classes: Sequence[str], *, limit: int
 ) -> LabelledVectors:
     """Return at most `limit` validation vectors of held-out templates or entities, for known classes only.
     May be empty."""
     values = entity_values(problem.instance, problem.attribute, _VALIDATION_SPLITS)
     records = [r for r in validation_prompts(problem.instance) if values.get(r.prompt.entity) in classes]
-    records = sampled(records, limit, seed, _STREAM)
+    records = sampled(records, limit, 0, _STREAM)
     return _labelled(problem, engine, records, values, tuple(classes))
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, PositiveInt
 
 from ravel.common.config import Config
-from ravel.common.errors import SuiteError, unknown_name
+from ravel.common.errors import SuiteError, one_of, unknown_name
 
 __all__ = [
     "HiddenPathway",
@@ -110,8 +110,7 @@ class PlantedSpec(Config):
 
     def coordinates(self, attribute: str) -> tuple[int, ...]:
         """Return the coordinates that hold an attribute, sorted. Raises SuiteError with near misses."""
-        if attribute not in self.attributes:
-            raise unknown_name(f"attribute of the world {self.name}", attribute, self.attributes)
+        one_of(f"attribute of the world {self.name}", attribute, self.attributes)
         owned = (self.variables[name].coordinates for name in self.attributes[attribute])
         return tuple(sorted(coordinate for block in owned for coordinate in block))
 
@@ -247,8 +246,7 @@ def planted_specs() -> Mapping[str, PlantedSpec]:
 
 def planted_spec(name: str) -> PlantedSpec:
     """Return a known world. Raises SuiteError with near misses."""
-    if name not in _SPECS:
-        raise unknown_name("planted world", name, _SPECS)
+    one_of("planted world", name, _SPECS)
     return _SPECS[name]
 
 

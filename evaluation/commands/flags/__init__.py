@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from evaluation.commands.flags.command import command
-from evaluation.commands.flags.names import given, one_of
+from evaluation.commands.flags.names import given
 from evaluation.commands.flags.shared import Data, InstanceFolder, Model, PartitionName, Seed, Split
 from evaluation.commands.flags.target import LoadFlags, TargetFlags, quiet_transformers
 
@@ -18,6 +18,5 @@ __all__ = [
     "TargetFlags",
     "command",
     "given",
-    "one_of",
     "quiet_transformers",
 ]

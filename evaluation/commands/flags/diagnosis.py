@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from evaluation import api
-from evaluation.commands.flags.names import one_of
 from evaluation.commands.flags.shared import PartitionName, Seed, Split
+from ravel.common.errors import one_of
 from ravel.terms.schema import GENERALISATIONS, PARTITIONS
 
 __all__ = ["DiagnosisFlags"]

@@ -1,33 +1,20 @@
-"""What was given: a name of a known list, or the flags that are not left out; how help shows the names."""
+"""The flags that are not left out, and how help shows the names of a known list."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import Any
 
-from ravel.common.errors import unknown_name
-
-__all__ = ["EXPERT", "MEMORY", "MODEL", "choices", "given", "one_of"]
+__all__ = ["EXPERT", "MEMORY", "MODEL", "choices", "given"]
 
 MODEL, MEMORY, EXPERT = "Model", "Memory and speed", "Expert"
 """Panels of the help beside that of common flags."""
-
-T = TypeVar("T", bound=str)
-
-
-def one_of(kind: str, name: str, known: Iterable[T]) -> T:
-    """Return the known name equal to `name`. Raises SuiteError with near misses if there is none."""
-    names = list(known)
-    for candidate in names:
-        if candidate == name:
-            return candidate
-    raise unknown_name(kind, name, names)
 
 
 def choices(*known: str) -> dict[str, Any]:
     """Return what `typer.Option` takes so that help and the shell's completion list these names.
 
-    They are not checked here: `one_of`, or the config they go into, names near misses.
+    They are not checked here: `ravel.common.errors.one_of`, or the config they go into, names near misses.
     """
     return {
         "metavar": f"[{' | '.join(known)}]",

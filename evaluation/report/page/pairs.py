@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -44,14 +45,14 @@ def browser_of(
         return None
     most = _most_pairs(len(cells), len(judged))
     shown = {split: _thinned(instance.pairs(split), most) for split in judged}
-    texts = _Texts(instance)
+    texts = _Texts()
     return {
         "splits": [
             _split(split, instance, shown[split], found, texts, attributes) for split, found in judged.items()
         ],
-        "prompts": texts.prompts,
-        "labels": texts.labels,
-        "asked": texts.asked,
+        "prompts": [_marked(instance.prompt(prompt_id)) for prompt_id in texts.prompts],
+        "labels": list(texts.labels),
+        "asked": list(texts.asked),
         "kinds": list(SOURCE_KINDS),
         "cells": [list(cell) for cell in sorted({(r.method, r.attribute, r.seed, r.cell) for r in chosen})],
     }
@@ -80,38 +81,17 @@ def _thinned(pairs: Sequence[InterchangePair], most: int) -> list[InterchangePai
     return [pairs[position] for position in sorted(kept)]
 
 
+@dataclass(frozen=True, slots=True)
 class _Texts:
-    """Prompts, labels and attributes by index, each once."""
+    """Ids of prompts, labels and attributes, each with its place among those that were asked for."""
 
-    def __init__(self, instance: Instance) -> None:
-        self.prompts: list[list[Any]] = []
-        self.labels: list[str] = []
-        self.asked: list[str] = []
-        self._instance = instance
-        self._index: dict[tuple[str, str], int] = {}
+    prompts: dict[str, int] = field(default_factory=dict)
+    labels: dict[str, int] = field(default_factory=dict)
+    asked: dict[str, int] = field(default_factory=dict)
 
-    def prompt(self, prompt_id: str) -> int:
-        """Return the index of a prompt's text and span."""
-        key = ("prompt", prompt_id)
-        if key not in self._index:
-            self._index[key] = len(self.prompts)
-            self.prompts.append(_marked(self._instance.prompt(prompt_id)))
-        return self._index[key]
 
-    def label(self, text: str) -> int:
-        """Return the index of a label."""
-        return self._of("label", text, self.labels)
-
-    def attribute(self, name: str) -> int:
-        """Return the index of what a base asks for."""
-        return self._of("attribute", name, self.asked)
-
-    def _of(self, kind: str, text: str, kept: list[str]) -> int:
-        key = (kind, text)
-        if key not in self._index:
-            self._index[key] = len(kept)
-            kept.append(text)
-        return self._index[key]
+def _place(kept: dict[str, int], name: str) -> int:
+    return kept.setdefault(name, len(kept))
 
 
 def _marked(record: PromptRecord) -> list[Any]:
@@ -144,12 +124,12 @@ def _split(
 def _pair(pair: InterchangePair, texts: _Texts) -> list[Any]:
     return [
         pair.pair_id,
-        texts.attribute(pair.attribute),
+        _place(texts.asked, pair.attribute),
         SOURCE_KINDS.index(pair.source_kind),
-        texts.prompt(pair.base),
-        texts.prompt(pair.source),
-        texts.label(pair.if_swapped),
-        texts.label(pair.if_unchanged),
+        _place(texts.prompts, pair.base),
+        _place(texts.prompts, pair.source),
+        _place(texts.labels, pair.if_swapped),
+        _place(texts.labels, pair.if_unchanged),
     ]
 
 

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from itertools import product
 from typing import Any
 
+from matplotlib.transforms import Bbox
+
 __all__ = ["label_points"]
 
 _SIZE = 5.5
@@ -15,7 +17,6 @@ _NEAR = _DISTANCES[1]
 _REACH = 3.0
 _ACROSS = {1: "left", 0: "center", -1: "right"}
 _UP = {1: "bottom", 0: "center", -1: "top"}
-_Box = tuple[float, float, float, float]
 
 
 def label_points(
@@ -26,7 +27,7 @@ def label_points(
     wanted = list(points)
     dots = axes.transData.transform([*avoid, *((x, y) for _, x, y in wanted)]) if wanted else []
     reach = _REACH * axes.figure.dpi / 72
-    taken: list[_Box] = [(x - reach, y - reach, x + reach, y + reach) for x, y in dots]
+    taken: list[Bbox] = [Bbox.from_extents(x - reach, y - reach, x + reach, y + reach) for x, y in dots]
     for text, x, y in wanted:
         label = axes.annotate(text, (x, y), (0, 0), textcoords="offset points", fontsize=_SIZE)
         label.set_bbox({"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.2})
@@ -39,23 +40,16 @@ def label_points(
             axes.annotate("", (x, y), found, textcoords="offset points", arrowprops=line).set_in_layout(False)
 
 
-def _moved(axes: Any, label: Any, taken: list[_Box]) -> tuple[float, float] | None:
+def _moved(axes: Any, label: Any, taken: list[Bbox]) -> tuple[float, float] | None:
     """Put a label to the nearest free place, which is then taken; return the place, or None if there is
     none."""
     for distance, (right, up) in product(_DISTANCES, _DIRECTIONS):
         place = (right * distance, up * distance)
         label.set_position(place)
         label.set(ha=_ACROSS[right], va=_UP[up])
-        box: _Box = tuple(label.get_window_extent().extents)
-        if _holds(axes.bbox.extents, box) and not any(_touch(box, other) for other in taken):
+        box = label.get_window_extent()
+        inside = axes.bbox.fully_contains(*box.min) and axes.bbox.fully_contains(*box.max)
+        if inside and not any(box.fully_overlaps(other) for other in taken):
             taken.append(box)
             return place
     return None
-
-
-def _holds(outer: Sequence[float], box: _Box) -> bool:
-    return outer[0] < box[0] and outer[1] < box[1] and box[2] < outer[2] and box[3] < outer[3]
-
-
-def _touch(one: _Box, other: _Box) -> bool:
-    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]

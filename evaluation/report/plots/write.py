@@ -19,7 +19,7 @@ from evaluation.report.plots.sizes import plot_size_grid
 from evaluation.report.plots.style import slug
 from evaluation.report.plots.training import TrainingLog, plot_training, trained
 from evaluation.tracks import TRACKS
-from ravel.common.errors import unknown_name
+from ravel.common.errors import one_of
 from ravel.terms.schema import GENERALISATIONS
 
 if TYPE_CHECKING:
@@ -63,8 +63,7 @@ def write_plots(inputs: PlotInputs, folder: Path, names: Sequence[str] | None = 
     """
     wanted = list(PLOTS) if names is None else names
     for name in wanted:
-        if name not in PLOTS:
-            raise unknown_name("plot", name, PLOTS)
+        one_of("plot", name, PLOTS)
     return [path for name in wanted if name in inputs.track.plots for path in PLOTS[name](inputs, folder)]
 
 

@@ -6,30 +6,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from evaluation.records.overlaps import EntanglementRecord
-from evaluation.records.scores import Outcome
+from evaluation.records.scores import Outcome, ScoreRecord
 from evaluation.scoring.interchange.metrics import cause, isolate_from
-from ravel.terms.schema import Generalisation, Partition
 
 __all__ = ["entanglement_records"]
 
 
-def entanglement_records(
-    outcomes: Sequence[Outcome],
-    swapped: str,
-    *,
-    method: str,
-    entity_type: str,
-    model: str,
-    site: str,
-    size: int,
-    seed: int,
-    generalisation: Generalisation,
-    partition: Partition,
-) -> list[EntanglementRecord]:
+def entanglement_records(outcomes: Sequence[Outcome], scored: ScoreRecord) -> list[EntanglementRecord]:
     """Return a record per attribute that the outcomes ask for, sorted, the swapped one among them.
 
-    `outcomes` are those of the featurizer of `swapped` on all pairs of one split. Shares are averaged as the
-    scores are, so that the diagonal's `took` is cause and the mean of the others' `kept` is isolate.
+    `outcomes` are those of the featurizer of `scored`, which names it, on all pairs of one split. Shares are
+    averaged as the scores are, so that the diagonal's `took` is cause and the mean of the others' `kept` is
+    isolate.
     """
     records = []
     for asked in sorted({outcome.attribute for outcome in outcomes}):
@@ -38,15 +26,15 @@ def entanglement_records(
         assert kept.value is not None
         assert took.value is not None
         record = EntanglementRecord(
-            method=method,
-            entity_type=entity_type,
-            model=model,
-            site=site,
-            size=size,
-            seed=seed,
-            generalisation=generalisation,
-            partition=partition,
-            swapped=swapped,
+            method=scored.method,
+            entity_type=scored.entity_type,
+            model=scored.model,
+            site=scored.site,
+            size=scored.size,
+            seed=scored.seed,
+            generalisation=scored.generalisation,
+            partition=scored.partition,
+            swapped=scored.attribute,
             asked=asked,
             kept=kept.value,
             took=took.value,

@@ -7,24 +7,20 @@ without them.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from das.engine.base.labels import ForcedLabels
-from das.engine.base.protocol import AnswerPair, Engine, FeaturizedPairs, ForcedPair, PromptPair
-from das.featurizers.base import Featurizer
-from das.models.base import TargetModel
+from das.engine.base.protocol import Engine
 from das.sites import Site
-from ravel.asking.answerer import Decided
 from ravel.common.errors import SuiteError
 from ravel.common.io import canonical_json, sha256_text, write_with
 from ravel.instance import Instance, prompt_ids
-from ravel.terms.schema import Completion, Prompt
+from ravel.terms.schema import Prompt
 
 __all__ = ["StoredVectors", "collect_vectors"]
 
@@ -37,10 +33,6 @@ class StoredVectors:
 
     def __init__(self, engine: Engine, prompts: Sequence[Prompt], vectors: Mapping[Site, Tensor]) -> None:
         """`vectors` holds [n_prompts, width] per site, in the order of `prompts`; results are its rows."""
-        self.name = engine.name
-        """The engine's own name: the vectors are its own."""
-        self.target: TargetModel = engine.target
-        """The model that is run."""
         self._engine = engine
         self._vectors = dict(vectors)
         self._rows = {prompt: row for row, prompt in enumerate(prompts)}
@@ -52,58 +44,9 @@ class StoredVectors:
             return self._engine.collect(prompts, sites)
         return {site: self._vectors[site][rows] for site in sites}
 
-    def complete(
-        self,
-        prompts: Sequence[Prompt],
-        max_new_tokens: int,
-        decided: Decided | None = None,
-        begun: Sequence[tuple[int, ...]] | None = None,
-    ) -> list[Completion]:
-        """Pass on to the engine."""
-        return self._engine.complete(prompts, max_new_tokens, decided, begun)
-
-    def interchange_logits(
-        self, pairs: Sequence[ForcedPair], site: Site, featurizer: Featurizer | None
-    ) -> Tensor:
-        """Pass on to the engine."""
-        return self._engine.interchange_logits(pairs, site, featurizer)
-
-    def forced_labels(self, groups: Sequence[FeaturizedPairs], site: Site) -> list[ForcedLabels]:
-        """Pass on to the engine."""
-        return self._engine.forced_labels(groups, site)
-
-    def predicts(
-        self, choices: Sequence[AnswerPair], site: Site, featurizer: Featurizer | None
-    ) -> list[tuple[bool, bool]]:
-        """Pass on to the engine."""
-        return self._engine.predicts(choices, site, featurizer)
-
-    def complete_swapped(
-        self,
-        pairs: Sequence[PromptPair],
-        site: Site,
-        featurizer: Featurizer | None,
-        max_new_tokens: int,
-        decided: Decided | None = None,
-    ) -> list[Completion]:
-        """Pass on to the engine."""
-        return self._engine.complete_swapped(pairs, site, featurizer, max_new_tokens, decided)
-
-    def shrink(self, came: str) -> None:
-        """Pass on to the engine."""
-        self._engine.shrink(came)
-
-    def suited_threads(self) -> AbstractContextManager[None]:
-        """Pass on to the engine."""
-        return self._engine.suited_threads()
-
-    def prefill(self, pairs: Sequence[ForcedPair], site: Site) -> None:
-        """Pass on to the engine."""
-        self._engine.prefill(pairs, site)
-
-    def tokens_after(self, pairs: Sequence[ForcedPair], site: Site) -> list[int]:
-        """Pass on to the engine."""
-        return self._engine.tokens_after(pairs, site)
+    def __getattr__(self, name: str) -> Any:
+        """Return what the engine has of this name."""
+        return getattr(self._engine, name)
 
 
 def collect_vectors(
@@ -112,7 +55,7 @@ def collect_vectors(
     sites: Sequence[Site],
     folder: Path,
     progress: Callable[[int, int], None] | None = None,
-) -> StoredVectors:
+) -> Engine:
     """Return the engine with every training and validation prompt read at every site, in as few passes as the
     engine needs; a site that `folder` has already is not read again.
 
@@ -128,7 +71,7 @@ def collect_vectors(
         for site, vectors in _collected(engine, prompts, missing, progress).items():
             _write(paths[site], vectors)
     found = {site: _required(path, shapes[site]) for site, path in paths.items()}
-    return StoredVectors(engine, prompts, found)
+    return cast("Engine", StoredVectors(engine, prompts, found))
 
 
 def _prompts(instance: Instance) -> list[Prompt]:

@@ -23,29 +23,23 @@ class Job(Protocol):
     @property
     def stage(self) -> str:
         """What is done, in one word; as records of failures have it."""
-        ...
 
     @property
     def site(self) -> Site | None:
         """Where most of its work is: a worker that has kept that site's states is given it first."""
-        ...
 
     @property
     def cells(self) -> tuple[Cell, ...]:
         """The cells whose results it makes."""
-        ...
 
     def label(self) -> str:
         """Name the job for people."""
-        ...
 
     def apart(self) -> Sequence[Job]:
         """Return jobs of one cell each that do the same together; none where it can't be divided."""
-        ...
 
     def work(self, state: WorkerState, progress: Progress) -> object:
         """Do it, writing results into the run's folder; return what the coordinator must know."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,16 +88,13 @@ class Executor(Protocol):
 
     def submit(self, job: Job) -> None:
         """Take a job in hand, now or when there is room."""
-        ...
 
     def next(self) -> JobResult:
         """Wait until a job has ended, and return it; each submitted job is returned once. An interruption
         comes through as KeyboardInterrupt."""
-        ...
 
     def close(self) -> None:
         """End the workers. What they were doing is left as it is: it can be gone on with."""
-        ...
 
 
 def job_error(error: Exception) -> JobError:

@@ -125,10 +125,7 @@ def _of_cells(failed: Sequence[Failed]) -> list[Failure]:
     return [
         replace(
             _failure(failure, cell.cell_id, cell.seed),
-            method=cell.method,
-            attribute=cell.attribute or "*",
-            site=str(cell.site),
-            size="*" if cell.size is None else cell.size,
+            **{name: cell.stated()[name] for name in ("method", "attribute", "site", "size")},
         )
         for failure in failed
         for cell in failure.job.cells

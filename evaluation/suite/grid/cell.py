@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -41,6 +42,17 @@ class Cell:
     def serves(self, attribute: str) -> bool:
         """Tell whether this cell's outcomes score this target."""
         return self.attribute is None or self.attribute == attribute
+
+    def stated(self) -> dict[str, Any]:
+        """Return what was asked for as files state it, `*` for what follows from the method."""
+        return {
+            "method": self.method,
+            "config": json.loads(self.setting),
+            "attribute": self.attribute or "*",
+            "site": str(self.site),
+            "size": "*" if self.size is None else self.size,
+            "seed": self.seed,
+        }
 
     def label(self) -> str:
         """Name the cell for people."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -102,8 +103,6 @@ def _cells_of(
     setting = canonical_json(spec.config)
     shared = {
         "suite_schema": SUITE_SCHEMA_VERSION,
-        "method": spec.name,
-        "config": spec.config,
         "label_tokens": config.label_tokens,
         "tolerance": config.tolerance,
         **config.track.stated(),
@@ -111,13 +110,8 @@ def _cells_of(
         "instance_fingerprint": instance.fingerprint,
     }
     for attribute, site, size, seed in _points(spec, method, config, sites, target):
-        own = {
-            "attribute": attribute or "*",
-            "site": str(site),
-            "size": "*" if size is None else size,
-            "seed": seed,
-        }
-        yield Cell(id_of({**shared, **own}), spec.name, setting, attribute, site, size, seed)
+        cell = Cell("", spec.name, setting, attribute, site, size, seed)
+        yield replace(cell, cell_id=id_of({**shared, **cell.stated()}))
 
 
 def _points(

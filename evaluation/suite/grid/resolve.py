@@ -14,7 +14,7 @@ from evaluation.judging.recognition import Labelled
 from evaluation.scoring.track import Track
 from evaluation.suite.controls import CONTROLS
 from evaluation.tracks import track_of
-from ravel.common.errors import SuiteError, unknown_name
+from ravel.common.errors import SuiteError, one_of
 from ravel.common.registry import Registry
 from ravel.terms.schema import GENERALISATIONS
 
@@ -31,17 +31,14 @@ class PlannedOn(Labelled, Protocol):
     @property
     def entity_type(self) -> str:
         """The entity type."""
-        ...
 
     @property
     def attributes(self) -> tuple[str, ...]:
         """The attributes that pairs ask for."""
-        ...
 
     @property
     def fingerprint(self) -> str:
         """Fingerprint of the content."""
-        ...
 
 
 def resolve(
@@ -95,10 +92,7 @@ def _resolved_method(spec: MethodSpec, methods: Registry[type[Method]]) -> Metho
 def _attributes(config: SuiteConfig, instance: PlannedOn) -> tuple[str, ...]:
     wanted = instance.attributes if config.attributes is None else _unique(config.attributes)
     for attribute in wanted:
-        if attribute not in instance.attributes:
-            raise unknown_name(
-                f"attribute of this {instance.entity_type} instance", attribute, instance.attributes
-            )
+        one_of(f"attribute of this {instance.entity_type} instance", attribute, instance.attributes)
     if not wanted:
         raise SuiteError(
             expected="at least one target attribute",
@@ -128,8 +122,7 @@ def _control_methods(
     """Return the controlled methods; what was left open stays open where there are no controls."""
     if config.control_methods is not None:
         for name in config.control_methods:
-            if name not in listed:
-                raise unknown_name("method of this suite to be controlled", name, listed)
+            one_of("method of this suite to be controlled", name, listed)
         return _unique(config.control_methods)
     if not config.controls:
         return None

@@ -31,7 +31,7 @@ from evaluation.validity.diagnosis.plan import (
 )
 from evaluation.validity.diagnosis.sample import draw_sample
 from ravel.common.config import Config
-from ravel.common.errors import unknown_name
+from ravel.common.errors import one_of
 from ravel.instance import Instance
 from ravel.terms.schema import TRAIN_SPLIT, Generalisation, Partition, split_name
 
@@ -168,10 +168,7 @@ def _require(
     """Raise SuiteError for what can't be diagnosed."""
     subspace_of(featurizer)
     engine.target.check(featurizer_id.site)
-    if attribute not in instance.attributes:
-        raise unknown_name(
-            f"attribute of this {instance.entity_type} instance", attribute, instance.attributes
-        )
+    one_of(f"attribute of this {instance.entity_type} instance", attribute, instance.attributes)
     require_pairs(instance, split_name(config.generalisation, config.partition))
 
 

@@ -8,7 +8,7 @@ from outcome_world import noisy, outcome, rectangle
 
 from das.featurizers import Subspace
 from evaluation.records.overlaps import EntanglementRecord
-from evaluation.records.scores import Outcome
+from evaluation.records.scores import Outcome, ScoreRecord
 from evaluation.report.angles import FittedPart, angle_records
 from evaluation.scoring.interchange.entanglement import entanglement_records
 from evaluation.scoring.interchange.metrics import scores
@@ -16,18 +16,22 @@ from evaluation.scoring.interchange.metrics import scores
 
 def records(outcomes: list[Outcome], swapped: str) -> list[EntanglementRecord]:
     """The records of a featurizer of `swapped`, on the context test split."""
-    return entanglement_records(
-        outcomes,
-        swapped,
-        generalisation="context",
-        partition="test",
+    scored = ScoreRecord(
+        schema_version=2,
+        cell="c",
         method="mdas",
         entity_type="city",
+        attribute=swapped,
         model="m",
         site="s",
         size=4,
         seed=0,
+        generalisation="context",
+        partition="test",
+        measures={},
+        chosen=True,
     )
+    return entanglement_records(outcomes, scored)
 
 
 def test_shares_by_hand_are_means_over_templates() -> None:
