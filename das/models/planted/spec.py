@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib.resources import files
 from itertools import combinations
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt
 
 from ravel.common.config import Config
-from ravel.common.errors import SuiteError, one_of, unknown_name
+from ravel.common.errors import SuiteError, one_of
+from ravel.common.strict_yaml import parse_yaml
 
 __all__ = [
     "HiddenPathway",
@@ -160,8 +163,8 @@ def _check_variables(spec: PlantedSpec) -> None:
                 "declare the variable, or take it out",
             )
     pathway = spec.hidden_pathway
-    if pathway is not None and pathway.variable not in spec.variables:
-        raise unknown_name(f"variable of the world {spec.name}", pathway.variable, spec.variables)
+    if pathway is not None:
+        one_of(f"variable of the world {spec.name}", pathway.variable, spec.variables)
 
 
 def _blocks(spec: PlantedSpec) -> Iterator[tuple[str, tuple[int, ...]]]:
@@ -239,15 +242,22 @@ def _refused(spec: PlantedSpec, expected: str, came: str, todo: str) -> SuiteErr
     return SuiteError(expected=f"in the planted world {spec.name!r}, {expected}", came=came, todo=todo)
 
 
+@cache
 def planted_specs() -> Mapping[str, PlantedSpec]:
     """Return the worlds that the suite knows by name; each passes `check_spec`."""
-    return _SPECS
+    file = files("das.models.planted") / "worlds.yaml"
+    worlds = parse_yaml(file.read_text(encoding="utf-8"))
+    return MappingProxyType(
+        {
+            name: PlantedSpec.from_mapping({"name": name, **settings}, origin=file.name)
+            for name, settings in worlds.items()
+        }
+    )
 
 
 def planted_spec(name: str) -> PlantedSpec:
     """Return a known world. Raises SuiteError with near misses."""
-    one_of("planted world", name, _SPECS)
-    return _SPECS[name]
+    return planted_specs()[one_of("planted world", name, planted_specs())]
 
 
 def open_spec(name_or_file: str, *, seed: int | None = None, rotated: bool | None = None) -> PlantedSpec:
@@ -260,71 +270,3 @@ def open_spec(name_or_file: str, *, seed: int | None = None, rotated: bool | Non
     spec = spec.model_copy(update=changes)
     check_spec(spec)
     return spec
-
-
-def _variables(names: tuple[str, ...], values: int, size: int) -> dict[str, Variable]:
-    """One variable for each name, in lower case, with blocks one after the other."""
-    return {
-        name.lower(): Variable(values=values, coordinates=tuple(range(i * size, (i + 1) * size)))
-        for i, name in enumerate(names)
-    }
-
-
-def _own(names: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
-    """One variable for each attribute, of its name in lower case."""
-    return {name: (name.lower(),) for name in names}
-
-
-def _small(name: str, layout: Layout, **settings: Any) -> PlantedSpec:
-    return PlantedSpec(name=name, layout=layout, width=32, inner=64, **settings)
-
-
-_THREE = ("Hue", "Shape", "Sound")
-_FOUR, _FIVE = (*_THREE, "Scent"), (*_THREE, "Scent", "Season")
-_THREE_SMALL = _variables(_THREE, 6, 2)
-
-_KNOWN = (
-    _small("small-disjoint", "disjoint", variables=_THREE_SMALL, attributes=_own(_THREE)),
-    _small(
-        "small-shared",
-        "shared",
-        variables={name: _THREE_SMALL[name] for name in ("hue", "shape")},
-        attributes={"Hue": ("hue",), "Flag": ("hue",), "Shape": ("shape",)},
-    ),
-    _small(
-        "small-overlapping",
-        "overlapping",
-        variables=_variables(("first", "middle", "last", "shape"), 3, 2),
-        attributes={"Clan": ("first", "middle"), "Rank": ("middle", "last"), "Shape": ("shape",)},
-    ),
-    _small(
-        "small-hidden",
-        "disjoint",
-        variables=_THREE_SMALL,
-        attributes=_own(_THREE),
-        hidden_pathway=HiddenPathway(variable="hue", echo=(6, 7), dormant=(8, 9)),
-    ),
-    PlantedSpec(
-        name="medium-disjoint",
-        layout="disjoint",
-        width=64,
-        inner=128,
-        variables=_variables(_FOUR, 8, 3),
-        attributes=_own(_FOUR),
-        training=PlantedTraining(steps=3000, lr=4e-3),
-    ),
-    PlantedSpec(
-        name="large-disjoint",
-        layout="disjoint",
-        width=128,
-        inner=256,
-        layers=5,
-        planted_layers=(2, 3),
-        heads=8,
-        variables=_variables(_FIVE, 10, 4),
-        attributes=_own(_FIVE),
-        entities=320,
-        training=PlantedTraining(steps=3000, lr=3e-3),
-    ),
-)
-_SPECS: Mapping[str, PlantedSpec] = MappingProxyType({spec.name: spec for spec in _KNOWN})
