@@ -22,6 +22,7 @@ from evaluation.scoring.interchange.entanglement import entanglement_records
 from evaluation.scoring.interchange.post_hoc import read_derived, write_derived
 from evaluation.tracks import TRACKS
 from ravel.common.errors import SuiteError, unknown_name
+from ravel.common.groups import grouped
 from ravel.common.io import read_jsonl, write_jsonl
 from ravel.terms.schema import split_name
 
@@ -105,10 +106,7 @@ def plot_inputs(run: RunFolder, names: Sequence[str] | None = None) -> PlotInput
 
 def _entanglement(run: RunRecords) -> list[EntanglementRecord]:
     """Read each cell's outcomes once; a cell may be the chosen one of several attributes."""
-    served: dict[tuple[str, str], list[ScoreRecord]] = {}
-    for record in run.chosen():
-        split = split_name(record.generalisation, record.partition)
-        served.setdefault((record.cell, split), []).append(record)
+    served = grouped(run.chosen(), lambda r: (r.cell, split_name(r.generalisation, r.partition)))
     records: list[EntanglementRecord] = []
     for (cell, split), group in served.items():
         outcomes = run.outcomes(cell, split, Outcome)
@@ -120,11 +118,8 @@ def _entanglement(run: RunRecords) -> list[EntanglementRecord]:
 
 
 def _logs(run: RunFolder, chosen: Sequence[ScoreRecord]) -> list[TrainingLog]:
-    served: dict[str, list[ScoreRecord]] = {}
-    for record in chosen:
-        served.setdefault(record.cell, []).append(record)
     logs = []
-    for cell, records in sorted(served.items()):
+    for cell, records in sorted(grouped(chosen, lambda record: record.cell).items()):
         path, attributes = run.cell(cell).train_log, {record.attribute for record in records}
         if path.is_file():
             rows = tuple(_log_row(row, f"{path}, line {line}") for line, row in read_jsonl(path))

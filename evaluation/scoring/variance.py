@@ -45,6 +45,7 @@ import numpy as np
 from scipy.special import stdtrit
 
 from evaluation.scoring.clusters import Clusters, Counts, FloatArray, IntArray
+from ravel.common.groups import grouped
 
 __all__ = ["Contributions", "Spread", "contributions_of", "mean_spread", "minus_spread"]
 
@@ -179,10 +180,7 @@ def contributions_of(
 
 def mean_spread(parts: Sequence[Spread]) -> Spread:
     """Return the spread of the mean of scores, from theirs; scores of one split keep what they share."""
-    by_clusters: dict[Clusters, list[Contributions]] = {}
-    for part in parts:
-        for split in part.splits:
-            by_clusters.setdefault(split.clusters, []).append(split)
+    by_clusters = grouped((split for part in parts for split in part.splits), lambda split: split.clusters)
     means = tuple(_summed(group, 1 / len(parts)) for group in by_clusters.values())
     return Spread(means, signed=any(part.signed for part in parts))
 

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ravel.asking.knowledge import Answers, Questioner, askable
+from ravel.common.groups import evenly_spread
 from ravel.terms.partitions import share_out
 from ravel.terms.schema import PARTITIONS, EntityFacts, Template
 
@@ -105,7 +106,7 @@ def _sample(entities: Sequence[EntityFacts]) -> list[int]:
     for partition in PARTITIONS:
         own = [i for i, facts in enumerate(entities) if facts.partition == partition]
         size = min(_SAMPLE, math.ceil(_SAMPLED_SHARE * len(own)))
-        found += [own[place * len(own) // size] for place in range(size)]
+        found += evenly_spread(own, size)
     return sorted(found)
 
 

@@ -10,6 +10,7 @@ from ravel.asking.knowledge import Stop
 from ravel.asking.prompts import glues_letters
 from ravel.building.config import BuildConfig
 from ravel.common.errors import one_of
+from ravel.common.groups import evenly_spread
 from ravel.facts.tables import Tables
 from ravel.terms.mentions import same_text
 from ravel.terms.schema import (
@@ -58,7 +59,7 @@ def candidates_of(tables: Tables, attributes: Sequence[str], config: BuildConfig
     entities = [
         facts
         for partition in PARTITIONS
-        for facts in _spread([f for f in tables.entities if f.partition == partition], config.max_entities)
+        for facts in _some([f for f in tables.entities if f.partition == partition], config.max_entities)
     ]
     chosen = [t for t in tables.templates if t.attribute is None or t.attribute in attributes]
     usable = [template for template in chosen if not glues_letters(template)]
@@ -100,8 +101,5 @@ def stop_of(candidates: Candidates, config: BuildConfig) -> Stop:
     return "judged" if min(1, entities) * min(1, templates) < _FEW_KEPT else "labelled"
 
 
-def _spread(entities: Sequence[EntityFacts], most: int | None) -> Sequence[EntityFacts]:
-    """Return at most that many, at even distances: data is often in the order of the alphabet."""
-    if most is None or most >= len(entities):
-        return entities
-    return [entities[place * len(entities) // most] for place in range(most)]
+def _some(entities: Sequence[EntityFacts], most: int | None) -> Sequence[EntityFacts]:
+    return entities if most is None else evenly_spread(entities, most)

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from ravel.asking.labelling import Cell
 from ravel.building.cells import LabelledCell
 from ravel.building.config import BuildConfig
-from ravel.instance.rows import PromptRecord, source_kind_of
+from ravel.common.groups import grouped
+from ravel.instance.rows import source_kind_of
 from ravel.pairing.pairs import DrawRules, Question, Sources, draw_pairs, interleave
 from ravel.terms.mentions import mentions
 from ravel.terms.partitions import SplitPlan
@@ -54,21 +55,17 @@ def _belongs(cell: Cell, plan: SplitPlan) -> bool:
 
 def _barred(cells: Sequence[Cell]) -> dict[str, frozenset[str]]:
     """Return, for each entity that a template names outside its slot, the prompts of such templates."""
-    prompts: dict[str, list[str]] = {}
-    for cell in cells:
-        prompts.setdefault(cell.template.text, []).append(cell.prompt_id)
+    by_text = grouped(cells, lambda cell: cell.template.text)
     barred = {
-        entity: frozenset(i for text, ids in prompts.items() if mentions(text, entity) for i in ids)
+        entity: frozenset(c.prompt_id for text, own in by_text.items() if mentions(text, entity) for c in own)
         for entity in {cell.facts.entity: None for cell in cells}
     }
     return {entity: ids for entity, ids in barred.items() if ids}
 
 
 def _questions(here: Sequence[LabelledCell], attribute: str) -> list[Question]:
-    by_template: dict[str, list[PromptRecord]] = {}
-    for known in here:
-        if known.cell.template.attribute == attribute:
-            by_template.setdefault(known.cell.template.text, []).append(known.record)
+    own = [known.record for known in here if known.cell.template.attribute == attribute]
+    by_template = grouped(own, lambda record: record.prompt.template)
     return [Question(template, tuple(records)) for template, records in by_template.items()]
 
 

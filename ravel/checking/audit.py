@@ -16,6 +16,7 @@ from ravel.checking.audit_report import (
 )
 from ravel.checking.dependence import dependences
 from ravel.checking.values import values_of_tables
+from ravel.common.groups import grouped
 from ravel.facts.tables import Tables
 from ravel.terms.mentions import same_text
 from ravel.terms.schema import SLOT, Partition, Template
@@ -155,10 +156,7 @@ def _near_duplicate_values(tables: Tables) -> Iterator[NearDuplicates]:
 
 
 def _groups(texts: Iterable[str], key: Callable[[str], Hashable]) -> list[tuple[str, ...]]:
-    by_key: dict[Hashable, set[str]] = defaultdict(set)
-    for text in texts:
-        by_key[key(text)].add(text)
-    return sorted(tuple(sorted(group)) for group in by_key.values() if len(group) > 1)
+    return sorted(tuple(sorted(group)) for group in grouped(set(texts), key).values() if len(group) > 1)
 
 
 def _bare(value: str) -> str:
@@ -184,10 +182,7 @@ def _held_twice(tables: Tables) -> Iterator[NearDuplicates]:
         "template": [(template.text, template.partition) for template in tables.templates],
     }
     for what, placed in rows.items():
-        groups: dict[str, list[tuple[str, Partition]]] = defaultdict(list)
-        for text, partition in placed:
-            groups[same_text(text)].append((text, partition))
-        for group in groups.values():
+        for group in grouped(placed, lambda one: same_text(one[0])).values():
             if len({partition for _, partition in group}) > 1:
                 yield NearDuplicates(what, tuple(sorted({text for text, _ in group})))
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+from ravel.common.groups import grouped
 from ravel.instance import Instance
 from ravel.terms.mentions import mentions, same_letters, same_text
 from ravel.terms.partitions import SPLIT_PLANS
@@ -267,10 +267,7 @@ def _repeats(
     unit="entities",
 )
 def _near_spellings(view: InstanceView) -> tuple[int, Hits]:
-    groups: dict[str, list[str]] = defaultdict(list)
-    for entity in view.entities:
-        groups[same_letters(entity)].append(entity)
-    alike = [group for group in groups.values() if len(group) > 1]
+    alike = [group for group in grouped(view.entities, same_letters).values() if len(group) > 1]
     return len(view.entities), (
         Hit("all splits", " / ".join(map(repr, group))) for group in alike for _ in group
     )

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ravel.asking.labels import distinct_within
+from ravel.common.groups import grouped
 from ravel.common.seeds import numpy_stream
 from ravel.instance.rows import PromptRecord, pair_of
 from ravel.terms.mentions import same_text
@@ -198,10 +199,8 @@ class _Remaining:
 
 def _one_name(records: Sequence[PromptRecord]) -> list[list[int]]:
     """Return, for each record, which records have its entity, in whatever case; itself among them."""
-    groups: dict[str, list[int]] = {}
     names = [same_text(record.prompt.entity) for record in records]
-    for index, name in enumerate(names):
-        groups.setdefault(name, []).append(index)
+    groups = grouped(range(len(names)), names.__getitem__)
     return [groups[name] for name in names]
 
 

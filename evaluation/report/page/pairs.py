@@ -10,11 +10,12 @@ from typing import Any
 from evaluation.records.run_folder import RunFolder
 from evaluation.records.scores import ScoreRecord
 from ravel.common.errors import SuiteError
+from ravel.common.groups import evenly_spread, grouped
 from ravel.common.io import read_jsonl
 from ravel.instance import Instance, PromptRecord
 from ravel.terms.schema import SOURCE_KINDS, TRAIN_SPLIT, InterchangePair
 
-__all__ = ["MOST_PAIRS", "browser_of", "evenly_spaced"]
+__all__ = ["MOST_PAIRS", "browser_of"]
 
 MOST_PAIRS = 1000
 """Pairs of one split on the page at most."""
@@ -58,13 +59,6 @@ def browser_of(
     }
 
 
-def evenly_spaced(total: int, most: int) -> list[int]:
-    """Return at most `most` different positions from 0 to `total - 1`, evenly spaced, in order."""
-    if total <= most:
-        return list(range(total))
-    return [position * total // most for position in range(most)]
-
-
 def _most_pairs(n_cells: int, n_splits: int) -> int:
     return max(1, min(MOST_PAIRS, _BYTES // (n_splits * (n_cells + _BYTES_OF_A_PAIR))))
 
@@ -73,11 +67,9 @@ def _thinned(pairs: Sequence[InterchangePair], most: int) -> list[InterchangePai
     """Keep evenly spaced pairs of every attribute and source kind: their order may be a cycle."""
     if len(pairs) <= most:
         return list(pairs)
-    groups: dict[tuple[str, str], list[int]] = {}
-    for position, pair in enumerate(pairs):
-        groups.setdefault((pair.attribute, pair.source_kind), []).append(position)
+    groups = grouped(range(len(pairs)), lambda place: (pairs[place].attribute, pairs[place].source_kind))
     share = max(1, most // len(groups))
-    kept = {own[i] for own in groups.values() for i in evenly_spaced(len(own), share)}
+    kept = [place for own in groups.values() for place in evenly_spread(own, share)]
     return [pairs[position] for position in sorted(kept)]
 
 

@@ -12,6 +12,7 @@ from evaluation.report.tables.marks import compared
 from evaluation.report.tables.model import Comparison, Row, TableCell
 from evaluation.report.tables.rows import Block, block_rows, leading, score_columns
 from evaluation.scoring.track import Track
+from ravel.common.groups import grouped
 from ravel.terms.schema import GENERALISATIONS, PARTITIONS, SOURCE_KINDS
 
 __all__ = ["KINDS", "MEAN", "ReportRow", "rows_of"]
@@ -68,10 +69,7 @@ def rows_of(
     track: Track[Any],
 ) -> list[ReportRow]:
     """Return a row per average record, with its marks; attributes, then splits, then methods in order."""
-    blocks: dict[tuple[str, str, str], list[AverageRecord]] = {}
-    for record in averages:
-        attribute = MEAN if record.scope == "macro" else record.attributes[0]
-        blocks.setdefault((attribute, record.partition, record.source_kind), []).append(record)
+    blocks = grouped(averages, lambda r: (_attribute(r), r.partition, r.source_kind))
     make = _RowMaker(chosen, comparisons, track)
     rows = [row for key, records in blocks.items() for row in make.rows(key[0], records)]
     # Methods keep the order that they have in their block.
@@ -115,6 +113,10 @@ class _RowMaker:
             against_best=compared(record.method, None if leader is None else leader.label, known, split),
             against_baseline=compared(record.method, self.track.baseline, known, split),
         )
+
+
+def _attribute(record: AverageRecord) -> str:
+    return MEAN if record.scope == "macro" else record.attributes[0]
 
 
 def _order(row: ReportRow) -> tuple[str, int, int, int]:

@@ -13,6 +13,7 @@ from typing import Any
 from das.sites import Site
 from evaluation.records.scores import ScoreRecord
 from evaluation.scoring.track import Track
+from ravel.common.groups import grouped
 from ravel.terms.schema import Generalisation
 
 __all__ = [
@@ -130,9 +131,7 @@ def _of_best_size(
     def mean_of(own: Sequence[ScoreRecord]) -> float:
         return fmean(r.value(measure) or 0.0 for r in own)
 
-    points: dict[tuple[str, int], list[ScoreRecord]] = {}
-    for record in records:
-        points.setdefault((record.site, record.size), []).append(record)
+    points = grouped(records, lambda record: (record.site, record.size))
     best = max(points.values(), key=lambda own: track.merit(measure, mean_of(own)))
     own = [r for r in best if r.generalisation == generalisation]
     return mean_of(own) if own else None

@@ -38,6 +38,7 @@ from ravel.checking.values import (
     values_of_instance,
     values_of_tables,
 )
+from ravel.common.groups import grouped
 from ravel.common.io import write_jsonl
 from ravel.facts.tables import Tables
 from ravel.instance import Instance
@@ -145,10 +146,9 @@ def world_of(instance: Instance, tables: Tables | None) -> tuple[tuple[Dependenc
 
 def _seed_outcomes(run: RunRecords, generalisation: Generalisation) -> list[SeedOutcomes[Outcome]]:
     split = split_name(generalisation, "test")
-    chosen: dict[tuple[str, str], list[ScoreRecord]] = {}
-    for record in sorted(run.chosen(), key=lambda record: (record.method, record.attribute, record.seed)):
-        if record.generalisation == generalisation:
-            chosen.setdefault((record.method, record.attribute), []).append(record)
+    own = [record for record in run.chosen() if record.generalisation == generalisation]
+    ordered = sorted(own, key=lambda record: (record.method, record.attribute, record.seed))
+    chosen = grouped(ordered, lambda record: (record.method, record.attribute))
 
     def path(record: ScoreRecord) -> Path:
         return run.folder.cell(record.cell).outcomes(split)

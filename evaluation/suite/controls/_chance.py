@@ -10,6 +10,7 @@ from evaluation.records.scores import Outcome
 from evaluation.scoring.interchange.metrics import cause
 from evaluation.suite.controls._derived import Answers
 from evaluation.suite.controls.base import ReferenceInputs
+from ravel.common.groups import grouped
 from ravel.instance import PromptRecord
 from ravel.terms.schema import TRAIN_SPLIT, InterchangePair
 
@@ -37,11 +38,8 @@ def by_chance(inputs: ReferenceInputs) -> list[Outcome]:
     def reader(pair: InterchangePair) -> PromptRecord | None:
         return answers.of_entity(pair.attribute, pair.source_entity, pair.base_template)
 
-    groups: dict[str, list[InterchangePair]] = {}
-    for pair in inputs.judged.pairs(inputs.split):
-        groups.setdefault(pair.attribute, []).append(pair)
     found: dict[str, Outcome] = {}
-    for pairs in groups.values():
+    for pairs in grouped(inputs.judged.pairs(inputs.split), lambda pair: pair.attribute).values():
         candidates = [compare.outcomes(pairs, said) for said in (reader, *_usual(pairs, compare))]
         found |= {outcome.pair_id: outcome for outcome in max(candidates, key=_cause)}
     return [found[pair.pair_id] for pair in inputs.judged.pairs(inputs.split)]

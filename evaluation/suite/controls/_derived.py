@@ -10,6 +10,7 @@ from itertools import chain
 
 from ravel.asking.labels import distinct_within
 from ravel.asking.prompts import fill
+from ravel.common.groups import grouped
 from ravel.common.seeds import derive_seed, python_stream
 from ravel.instance import Instance, PromptRecord, prompt_ids
 from ravel.terms.schema import InterchangePair, Template
@@ -61,7 +62,7 @@ def shuffled_answers(instance: Instance, seed: int, label_tokens: int) -> Instan
     prompts = {record.prompt_id: record for record in instance.prompts()}
     pairs: _Pairs = {}
     for split in instance.splits():
-        for template, group in _grouped(instance.pairs(split), lambda pair: pair.base_template).items():
+        for template, group in grouped(instance.pairs(split), lambda pair: pair.base_template).items():
             stream_seed = derive_seed(seed, "shuffled answers", split, template)
             labels = [(prompts[pair.base], prompts[pair.swapped]) for pair in group]
 
@@ -116,7 +117,7 @@ def replaced_sources(instance: Instance, seed: int) -> Instance:
     prompts = {record.prompt_id: record for record in instance.prompts()}
     pairs: _Pairs = {}
     for split in instance.splits():
-        for key, group in _grouped(instance.pairs(split), _attribute_and_kind).items():
+        for key, group in grouped(instance.pairs(split), _attribute_and_kind).items():
 
             def foreign(pair: int, donor: int, group: Sequence[InterchangePair] = group) -> bool:
                 return group[donor].source_entity not in (group[pair].base_entity, group[pair].source_entity)
@@ -163,11 +164,7 @@ def _donors(instance: Instance, seed: int) -> dict[tuple[str, str], str]:
 
 
 def _held_out_together(splits: Iterable[str]) -> dict[str, list[str]]:
-    groups: dict[str, list[str]] = {}
-    for split in splits:
-        own = split.rsplit("_", 1)[1] if split.startswith("entity") else "train"
-        groups.setdefault(own, []).append(split)
-    return groups
+    return grouped(splits, lambda split: split.rsplit("_", 1)[1] if split.startswith("entity") else "train")
 
 
 def _donated(
@@ -203,15 +200,6 @@ def _deranged(count: int, allowed: Allowed, seed: int) -> list[int | None]:
                 taken[place], taken[other] = taken[other], taken[place]
                 break
     return [taken[place] if fits(place, taken[place]) else None for place in range(count)]
-
-
-def _grouped(
-    pairs: Sequence[InterchangePair], key: Callable[[InterchangePair], str]
-) -> dict[str, list[InterchangePair]]:
-    groups: dict[str, list[InterchangePair]] = {}
-    for pair in pairs:
-        groups.setdefault(key(pair), []).append(pair)
-    return groups
 
 
 def _distinct(unchanged: PromptRecord, swapped: PromptRecord, label_tokens: int) -> bool:

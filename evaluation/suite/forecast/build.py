@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -24,6 +22,7 @@ from ravel.asking.prompts import fill
 from ravel.asking.staged_selection import fewest_questions
 from ravel.building.candidates import Candidates, candidates_of, chosen_attributes, stop_of
 from ravel.building.config import BuildConfig
+from ravel.common.groups import evenly_spread
 from ravel.common.progress import Counted, Progress, silent
 from ravel.common.sizes import peak_bytes
 from ravel.facts.sources import open_tables
@@ -32,8 +31,6 @@ from ravel.terms.partitions import asked_together, share_out
 from ravel.terms.schema import Partition
 
 __all__ = ["BuildPlan", "plan_build", "plan_build_on", "prompts_of_build"]
-
-T = TypeVar("T")
 
 _PROBE_SECONDS = 3.0
 """A probe that took so long is enough."""
@@ -195,8 +192,8 @@ def _probe(questioner: Questioner, candidates: Candidates, config: BuildConfig, 
     stop, size = stop_of(candidates, config), _FIRST_PROBE
     while True:
         # A build asks a template about everyone, and runs what these prompts begin with once.
-        templates = _spread(candidates.asking, max(2, size // _PROBED_TOGETHER))
-        entities = _spread(candidates.entities, math.ceil(size / len(templates)))
+        templates = evenly_spread(candidates.asking, max(2, size // _PROBED_TOGETHER))
+        entities = evenly_spread(candidates.entities, math.ceil(size / len(templates)))
         began = time.perf_counter()
         answers = questioner.ask(templates, entities, stop=stop)
         took = max(time.perf_counter() - began, 1e-9)
@@ -208,12 +205,6 @@ def _probe(questioner: Questioner, candidates: Candidates, config: BuildConfig, 
         size = max(2 * size, min(16 * size, round(1.2 * size * enough / took)))
 
 
-def _spread(found: Sequence[T], most: int) -> list[T]:
-    """Return at most that many, at even distances."""
-    size = min(most, len(found))
-    return [found[place * len(found) // size] for place in range(size)]
-
-
 def _new_tokens(answers: Answers) -> float:
     counts = [len(answer.token_ids) for row in answers.completions for answer in row if answer is not None]
     return float(np.mean(counts)) if counts else 0.0
@@ -221,14 +212,16 @@ def _new_tokens(answers: Answers) -> float:
 
 def _mean_tokens(candidates: Candidates, answerer: EngineAnswerer) -> float:
     size = math.isqrt(_MEASURED_TEXTS)
-    templates, entities = _spread(candidates.asking, size), _spread(candidates.entities, size)
+    templates, entities = evenly_spread(candidates.asking, size), evenly_spread(candidates.entities, size)
     texts = [fill(template, facts.entity).text for template in templates for facts in entities]
     return float(np.mean([len(offsets) for offsets in answerer.offsets(texts)]))
 
 
 def _seconds_alone(questioner: Questioner, candidates: Candidates) -> float:
     began = time.perf_counter()
-    questioner.ask(_spread(candidates.asking, 1), _spread(candidates.entities, 1), stop="labelled")
+    questioner.ask(
+        evenly_spread(candidates.asking, 1), evenly_spread(candidates.entities, 1), stop="labelled"
+    )
     return time.perf_counter() - began
 
 

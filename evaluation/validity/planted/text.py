@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from evaluation.records.planted import ILLUSION, TRUTH, PlantedRecord, ValidityRecord
+from ravel.common.groups import grouped
 from ravel.terms.schema import GENERALISATIONS, Generalisation
 
 __all__ = ["planted_markdown", "validity_table", "worlds_table"]
@@ -49,9 +50,7 @@ def validity_table(found: Sequence[ValidityRecord]) -> str:
 
 def worlds_table(rows: Sequence[PlantedRecord]) -> str:
     """Return the rows of one world and generalisation as a Markdown table, best similarity first."""
-    groups: dict[tuple[str, str, int | None], list[PlantedRecord]] = {}
-    for record in rows:
-        groups.setdefault((record.method, record.setting, record.asked), []).append(record)
+    groups = grouped(rows, lambda record: (record.method, record.setting, record.asked))
     ordered = sorted(groups.items(), key=lambda item: (-fmean(r.similarity for r in item[1]), item[0][:2]))
     return "\n".join([_HEAD, *(_line(method, group) for (method, _, _), group in ordered)])
 
@@ -59,12 +58,11 @@ def worlds_table(rows: Sequence[PlantedRecord]) -> str:
 def _worlds(
     rows: Sequence[PlantedRecord], generalisation: Generalisation
 ) -> list[tuple[str, list[PlantedRecord]]]:
-    groups: dict[str, list[PlantedRecord]] = {}
-    for record in rows:
-        if record.generalisation == generalisation:
-            turned = "rotated" if record.rotated else "not rotated"
-            groups.setdefault(f"{record.world} ({record.layout}, {turned})", []).append(record)
-    return list(groups.items())
+    def title(record: PlantedRecord) -> str:
+        return f"{record.world} ({record.layout}, {'rotated' if record.rotated else 'not rotated'})"
+
+    own = [record for record in rows if record.generalisation == generalisation]
+    return list(grouped(own, title).items())
 
 
 def _line(method: str, group: Sequence[PlantedRecord]) -> str:

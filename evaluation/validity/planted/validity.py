@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.records.planted import ILLUSION, PLANTED_SCHEMA_VERSION, TRUTH, PlantedRecord, ValidityRecord
+from ravel.common.groups import grouped
 from ravel.common.seeds import numpy_stream
 from ravel.terms.schema import GENERALISATIONS, SOURCE_KINDS, SourceKind
 
 __all__ = ["VARIANTS", "score_variants", "spearman", "validity"]
 
 Variant = Callable[[PlantedRecord], float | None]
-Key = tuple[str, str]
 
 RESAMPLES = 1000
 _FLOOR = "random_subspace"
@@ -139,9 +139,7 @@ def _by_target(
     known: Sequence[tuple[PlantedRecord, float]],
 ) -> list[tuple[list[str], NDArray[np.float64], NDArray[np.float64]]]:
     """Return methods, scores and similarities of the fits of each target."""
-    groups: dict[Key, list[tuple[PlantedRecord, float]]] = {}
-    for record, value in known:
-        groups.setdefault((_world(record), record.attribute), []).append((record, value))
+    groups = grouped(known, lambda one: (_world(one[0]), one[0].attribute))
     return [
         (
             [record.method for record, _ in group],

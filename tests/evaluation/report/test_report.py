@@ -8,7 +8,6 @@ import shutil
 from collections.abc import Sequence
 from html.parser import HTMLParser
 from importlib.resources import files
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -32,7 +31,6 @@ from evaluation.report.page import pairs as pairs_module
 from evaluation.report.page import read_report, write_report
 from evaluation.report.page.drawings import inline_svg, read_drawings
 from evaluation.report.page.html import embedded_json
-from evaluation.report.page.pairs import evenly_spaced
 from evaluation.report.page.rows import MEAN, rows_of
 from evaluation.report.page.verdicts import headline_of, verdicts_of
 from evaluation.report.tables import main_table
@@ -339,14 +337,6 @@ class TestPairs:
         assert all(len(letters) == len(split["pairs"]) for letters in split["answers"].values())
         ids = [pair[0] for pair in split["pairs"]]
         assert ids == sorted(ids)
-
-    @pytest.mark.parametrize(("total", "most"), [(0, 3), (3, 3), (10, 3), (960, 1), (1001, 1000)])
-    def test_evenly_spaced(self, total: int, most: int) -> None:
-        found = evenly_spaced(total, most)
-        assert len(found) == len(set(found)) == min(total, most)
-        assert all(0 <= position < total for position in found)
-        gaps = {b - a for a, b in pairwise(found)}
-        assert not gaps or max(gaps) - min(gaps) <= 1
 
     def test_many_cells_leave_room_for_fewer_pairs(self) -> None:
         assert pairs_module._most_pairs(150, 6) == pairs_module.MOST_PAIRS
