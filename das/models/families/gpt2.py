@@ -9,8 +9,14 @@ from das.models.base import ModelFamily, layers_at, part
 __all__ = ["FAMILY"]
 
 
-def _miniature() -> GPT2Config:
-    return GPT2Config(
+FAMILY = ModelFamily(
+    name="gpt2",
+    model_types=("gpt2",),
+    blocks=layers_at("transformer.h"),
+    attention=part("attn"),
+    mlp=part("mlp"),
+    projection=part("attn.c_proj"),
+    miniature=lambda: GPT2Config(
         vocab_size=128,
         n_positions=128,
         n_embd=32,
@@ -22,15 +28,5 @@ def _miniature() -> GPT2Config:
         attn_pdrop=0.0,
         bos_token_id=1,
         eos_token_id=2,
-    )
-
-
-FAMILY = ModelFamily(
-    name="gpt2",
-    model_types=("gpt2",),
-    blocks=layers_at("transformer.h"),
-    attention=part("attn"),
-    mlp=part("mlp"),
-    projection=part("attn.c_proj"),
-    miniature=_miniature,
+    ),
 )

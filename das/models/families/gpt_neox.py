@@ -9,8 +9,14 @@ from das.models.base import ModelFamily, layers_at, part
 __all__ = ["FAMILY"]
 
 
-def _miniature() -> GPTNeoXConfig:
-    return GPTNeoXConfig(
+FAMILY = ModelFamily(
+    name="gpt_neox",
+    model_types=("gpt_neox",),
+    blocks=layers_at("gpt_neox.layers"),
+    attention=part("attention"),
+    mlp=part("mlp"),
+    projection=part("attention.dense"),
+    miniature=lambda: GPTNeoXConfig(
         vocab_size=128,
         max_position_embeddings=128,
         hidden_size=32,
@@ -20,15 +26,5 @@ def _miniature() -> GPTNeoXConfig:
         initializer_range=0.2,
         bos_token_id=1,
         eos_token_id=2,
-    )
-
-
-FAMILY = ModelFamily(
-    name="gpt_neox",
-    model_types=("gpt_neox",),
-    blocks=layers_at("gpt_neox.layers"),
-    attention=part("attention"),
-    mlp=part("mlp"),
-    projection=part("attention.dense"),
-    miniature=_miniature,
+    ),
 )

@@ -9,8 +9,14 @@ from das.models.base import ModelFamily, layers_at, part
 __all__ = ["FAMILY"]
 
 
-def _miniature() -> GPTJConfig:
-    return GPTJConfig(
+FAMILY = ModelFamily(
+    name="gptj",
+    model_types=("gptj",),
+    blocks=layers_at("transformer.h"),
+    attention=part("attn"),
+    mlp=part("mlp"),
+    projection=part("attn.out_proj"),
+    miniature=lambda: GPTJConfig(
         vocab_size=128,
         n_positions=128,
         n_embd=32,
@@ -20,15 +26,5 @@ def _miniature() -> GPTJConfig:
         initializer_range=0.2,
         bos_token_id=1,
         eos_token_id=2,
-    )
-
-
-FAMILY = ModelFamily(
-    name="gptj",
-    model_types=("gptj",),
-    blocks=layers_at("transformer.h"),
-    attention=part("attn"),
-    mlp=part("mlp"),
-    projection=part("attn.out_proj"),
-    miniature=_miniature,
+    ),
 )

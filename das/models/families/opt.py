@@ -9,23 +9,6 @@ from das.models.base import ModelFamily, layers_at, part
 __all__ = ["FAMILY"]
 
 
-def _miniature() -> OPTConfig:
-    return OPTConfig(
-        vocab_size=128,
-        max_position_embeddings=128,
-        hidden_size=32,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        ffn_dim=48,
-        word_embed_proj_dim=24,
-        dropout=0.0,
-        init_std=0.2,
-        pad_token_id=2,
-        bos_token_id=1,
-        eos_token_id=2,
-    )
-
-
 FAMILY = ModelFamily(
     name="opt",
     model_types=("opt",),
@@ -38,5 +21,18 @@ FAMILY = ModelFamily(
         "mlp_output": "the MLP's last layer returns all tokens of all rows in one axis, where pyvene looks "
         "for the tokens of each row"
     },
-    miniature=_miniature,
+    miniature=lambda: OPTConfig(
+        vocab_size=128,
+        max_position_embeddings=128,
+        hidden_size=32,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        ffn_dim=48,
+        word_embed_proj_dim=24,
+        dropout=0.0,
+        init_std=0.2,
+        pad_token_id=2,
+        bos_token_id=1,
+        eos_token_id=2,
+    ),
 )
