@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from functools import lru_cache
 from pathlib import Path
 from types import UnionType
 from typing import Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
 
+from pydantic import ConfigDict, TypeAdapter
 from typing_extensions import Self
 
 from ravel.common.errors import SuiteError
@@ -17,16 +19,8 @@ from ravel.common.io import read_jsonl
 
 __all__ = ["Record", "check_version", "shown", "typed_value", "typed_values"]
 
-Convert = Callable[[Any], Any]
-"""Returns the value in the field's type, lists as tuples; raises _UnfitError for any other value."""
-
-
-_Column = tuple[str, frozenset[type], Convert]
+_Column = tuple[str, frozenset[type], "TypeAdapter[Any]"]
 """A field's type in words, the types that need no further look, and how other values are read."""
-
-
-class _UnfitError(Exception):
-    """A value that is not of the type."""
 
 
 class Record:
@@ -95,7 +89,7 @@ class Record:
 
 
 def typed_values(
-    record: type[Any], values: Mapping[str, Any], *, origin: str, todo: str, but: Sequence[str] = ()
+    record: type[Any], values: Mapping[str, Any], *, origin: str, todo: str, but: tuple[str, ...] = ()
 ) -> dict[str, Any]:
     """Return the values of a dataclass's fields, read from JSON or YAML, in the fields' types.
 
@@ -104,9 +98,9 @@ def typed_values(
     naming `origin` and the first field whose value is of another type.
     """
     converted = dict(values)
-    columns: Mapping[str, _Column] = _columns(record)  # type: ignore[arg-type]  # a class is hashable
+    columns: Mapping[str, _Column] = _columns(record, but)  # type: ignore[arg-type]  # a class is hashable
     for name, column in columns.items():
-        if name in converted and name not in but:
+        if name in converted:
             converted[name] = _converted(column, converted[name], name, origin, todo)
     return converted
 
@@ -117,12 +111,13 @@ def typed_value(hint: Any, value: Any, name: str, *, origin: str, todo: str) -> 
 
 
 def _converted(column: _Column, value: Any, name: str, origin: str, todo: str) -> Any:
-    words, plain, convert = column
+    words, plain, adapter = column
     if type(value) in plain:
         return value
     try:
-        return convert(value)
-    except _UnfitError:
+        # As JSON, in which a list may be read as a tuple and all else must be of the very type.
+        return adapter.validate_json(json.dumps(value))
+    except ValueError:
         raise SuiteError(expected=f"{words} as {name!r} in {origin}", came=shown(value), todo=todo) from None
 
 
@@ -142,82 +137,21 @@ def check_version(version: Any, known: int, *, what: str, origin: str) -> None:
 
 
 @lru_cache(maxsize=64)
-def _columns(record: type[Any]) -> dict[str, _Column]:
+def _columns(record: type[Any], but: tuple[str, ...]) -> dict[str, _Column]:
     hints = get_type_hints(record)
-    return {field.name: _column_of(hints[field.name]) for field in fields(record)}
+    return {field.name: _column_of(hints[field.name]) for field in fields(record) if field.name not in but}
 
 
 @lru_cache(maxsize=64)
 def _column_of(hint: Any) -> _Column:
-    return _words(hint), frozenset(_plain(hint)), _converter(hint)
+    adapter = TypeAdapter(hint, config=ConfigDict(strict=True, allow_inf_nan=False))
+    return _words(hint), frozenset(_plain(hint)), adapter
 
 
 def _plain(hint: Any) -> set[type]:
     if get_origin(hint) in (Union, UnionType):
         return set().union(*(_plain(option) for option in get_args(hint)))
     return {hint} if hint in (str, int, bool, type(None)) else set()
-
-
-def _converter(hint: Any) -> Convert:
-    origin, inner = get_origin(hint), get_args(hint)
-    if hint is Any:
-        return lambda value: value
-    if origin in (Union, UnionType):
-        return _first_of([_converter(option) for option in inner])
-    if origin is Literal:
-        return lambda value: value if isinstance(value, str) and value in inner else _unfit()
-    if origin is tuple:
-        return _tuple_of(inner)
-    if origin is not None and issubclass(origin, Mapping):
-        return _mapping_of(_converter(inner[1]))
-    if origin is not None and issubclass(origin, Sequence):
-        return _list_of(_converter(inner[0]))
-    if hint is float:
-        return lambda value: value if type(value) in (int, float) and math.isfinite(value) else _unfit()
-    return lambda value: value if type(value) is hint else _unfit()
-
-
-def _first_of(options: Sequence[Convert]) -> Convert:
-    def convert(value: Any) -> Any:
-        for option in options:
-            try:
-                return option(value)
-            except _UnfitError:
-                continue
-        return _unfit()
-
-    return convert
-
-
-def _tuple_of(inner: tuple[Any, ...]) -> Convert:
-    if inner[-1] is Ellipsis:
-        each = _converter(inner[0])
-        return lambda value: tuple(map(each, value)) if isinstance(value, (list, tuple)) else _unfit()
-    parts = [_converter(part) for part in inner]
-
-    def convert(value: Any) -> Any:
-        if not isinstance(value, (list, tuple)) or len(value) != len(parts):
-            return _unfit()
-        return tuple(part(entry) for part, entry in zip(parts, value, strict=True))
-
-    return convert
-
-
-def _list_of(each: Convert) -> Convert:
-    return lambda value: [each(entry) for entry in value] if isinstance(value, (list, tuple)) else _unfit()
-
-
-def _mapping_of(each: Convert) -> Convert:
-    def convert(value: Any) -> Any:
-        if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
-            return _unfit()
-        return {name: each(entry) for name, entry in value.items()}
-
-    return convert
-
-
-def _unfit() -> Any:
-    raise _UnfitError
 
 
 def _words(hint: Any) -> str:
