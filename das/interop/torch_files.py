@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ravel.common.errors import SuiteError
-from ravel.common.io import read_json, write_bytes
+from ravel.common.io import read_bytes, read_json, write_bytes
 
 __all__ = [
     "names_of",
@@ -43,11 +43,7 @@ def unfit(expected: str, came: str, todo: str = "restore the file from where it 
 def read_torch_file(path: Path) -> Any:
     """Return the plain values and tensors of a file of torch.save, on the CPU, with `weights_only`: none of a
     file's code runs. Raises SuiteError for an absent or damaged file, or one that names any other class."""
-    try:
-        content = path.read_bytes()
-    except (OSError, ValueError) as error:
-        came = getattr(error, "strerror", None) or "a path that can't be"
-        raise SuiteError(expected=f"a readable file at {path}", came=came, todo="check the path") from None
+    content = read_bytes(path)
     try:
         with warnings.catch_warnings():
             # Of protocols and storages of old files; what can't be read ends in the error below.
