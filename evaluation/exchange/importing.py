@@ -8,7 +8,6 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from das.engine.base.protocol import Engine
 from das.featurizers.storage import FeaturizerHeader, save_featurizer
@@ -72,31 +71,22 @@ class ImportRequest:
     """Take an autoencoder although it does not hold on this model's vectors (saelens)."""
 
 
-def read_saelens(
-    folder: Path,
-    site: Site,
-    target: TargetModel,
-    latents: tuple[int, ...],
-    *,
-    vectors: Callable[[], Tensor],
-    keeps_error: bool = True,
-    other_model: bool = False,
-    accept_unfit: bool = False,
-) -> Imported:
+def read_saelens(request: ImportRequest, site: Site, engine: Engine, instance: Instance) -> Imported:
     """Return a local sae-lens autoencoder that swaps the given latents whole.
 
-    The folder holds `cfg.json` and `sae_weights.safetensors`; `vectors` returns vectors of the model at the
-    site, [n, d_model], on which it is measured. Raises SuiteError for files that are absent or damaged, an
-    autoencoder that does not fit the site or, unless `accept_unfit`, does not hold on the vectors, no
-    latents, and latents that it does not have.
+    The folder holds `cfg.json` and `sae_weights.safetensors`; the autoencoder is measured on vectors of the
+    instance's prompts. Raises SuiteError for files that are absent or damaged, an autoencoder that does not
+    fit the site or, unless `accept_unfit`, does not hold on the vectors, no latents, and latents that it does
+    not have.
     """
+    folder, latents = request.path, request.latents
     if not folder.is_dir():
         raise SuiteError(
             expected=f"a folder with cfg.json and sae_weights.safetensors at {folder}",
             came="a file" if folder.exists() else "nothing there",
             todo="save the autoencoder with sae-lens's save_model",
         )
-    loaded = load_pretrained(str(folder.absolute()), site, target, other_model=other_model)
+    loaded = load_pretrained(str(folder.absolute()), site, engine.target, other_model=request.other_model)
     dictionary = loaded.dictionary
     wrong = [place for place in latents if not 0 <= place < dictionary.n_features]
     if not latents or wrong or len(set(latents)) != len(latents):
@@ -105,9 +95,9 @@ def read_saelens(
             came=", ".join(map(str, wrong or latents)) or "none",
             todo="name them with --latents 3,17,200; the method `sae` of ravel fit chooses them by itself",
         )
-    own = vectors()
-    notes = check_fit(loaded, measured(loaded, own), own, accept_unfit=accept_unfit)
-    made = chosen(dictionary, torch.tensor(latents), keeps_error=keeps_error)
+    own = plain_vectors(instance, engine, site, limit=_MEASURED_VECTORS)
+    notes = check_fit(loaded, measured(loaded, own), own, accept_unfit=request.accept_unfit)
+    made = chosen(dictionary, torch.tensor(latents), keeps_error=request.keeps_error)
     note = f"Latents {', '.join(map(str, latents))} of {dictionary.n_features} are swapped."
     return Imported(made, f"a {dictionary.activation} autoencoder of sae-lens", notes=(note, *notes))
 
@@ -154,19 +144,6 @@ def import_folder(
 Reader = Callable[[ImportRequest, Site, Engine, Instance], Imported]
 
 
-def _saelens(request: ImportRequest, site: Site, engine: Engine, instance: Instance) -> Imported:
-    return read_saelens(
-        request.path,
-        site,
-        engine.target,
-        request.latents,
-        vectors=lambda: plain_vectors(instance, engine, site, limit=_MEASURED_VECTORS),
-        keeps_error=request.keeps_error,
-        other_model=request.other_model,
-        accept_unfit=request.accept_unfit,
-    )
-
-
 _READERS: Mapping[str, Reader] = {
     "pyvene": lambda asked, site, engine, _: read_pyvene(
         asked.path,
@@ -184,7 +161,7 @@ _READERS: Mapping[str, Reader] = {
     "mib": lambda asked, site, engine, _: read_mib(
         asked.path, width=engine.target.width(site), layer=site.layer, part=asked.part
     ),
-    "saelens": _saelens,
+    "saelens": read_saelens,
 }
 """How each of `IMPORT_FORMATS` is read."""
 
