@@ -22,8 +22,8 @@ from evaluation.scoring.interchange.entanglement import entanglement_records
 from evaluation.scoring.interchange.post_hoc import read_derived, write_derived
 from evaluation.tracks import TRACKS
 from ravel.common.errors import SuiteError, unknown_name
-from ravel.common.groups import grouped
 from ravel.common.io import read_jsonl, write_jsonl
+from ravel.common.seeds import grouped
 from ravel.terms.schema import split_name
 
 __all__ = ["draw_run", "plot_inputs", "publish_plots", "publish_tables", "write_publication"]

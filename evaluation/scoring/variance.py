@@ -45,7 +45,7 @@ import numpy as np
 from scipy.special import stdtrit
 
 from evaluation.scoring.clusters import Clusters, Counts, FloatArray, IntArray
-from ravel.common.groups import grouped
+from ravel.common.seeds import grouped
 
 __all__ = ["Contributions", "Spread", "contributions_of", "mean_spread", "minus_spread"]
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ravel.asking.knowledge import Answers, Questioner, askable
-from ravel.common.groups import evenly_spread
+from ravel.common.seeds import evenly_spread
 from ravel.terms.partitions import share_out
 from ravel.terms.schema import PARTITIONS, EntityFacts, Template
 

@@ -10,7 +10,7 @@ from ravel.asking.knowledge import Stop
 from ravel.asking.prompts import glues_letters
 from ravel.building.config import BuildConfig
 from ravel.common.errors import one_of
-from ravel.common.groups import evenly_spread
+from ravel.common.seeds import evenly_spread
 from ravel.facts.tables import Tables
 from ravel.terms.mentions import same_text
 from ravel.terms.schema import (

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ravel.asking.labelling import Cell
 from ravel.building.cells import LabelledCell
 from ravel.building.config import BuildConfig
-from ravel.common.groups import grouped
+from ravel.common.seeds import grouped
 from ravel.instance.rows import source_kind_of
 from ravel.pairing.pairs import DrawRules, Question, Sources, draw_pairs, interleave
 from ravel.terms.mentions import mentions

@@ -16,7 +16,7 @@ from ravel.checking.audit_report import (
 )
 from ravel.checking.dependence import dependences
 from ravel.checking.values import values_of_tables
-from ravel.common.groups import grouped
+from ravel.common.seeds import grouped
 from ravel.facts.tables import Tables
 from ravel.terms.mentions import same_text
 from ravel.terms.schema import SLOT, Partition, Template

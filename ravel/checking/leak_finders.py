@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-from ravel.common.groups import grouped
+from ravel.common.seeds import grouped
 from ravel.instance import Instance
 from ravel.terms.mentions import mentions, same_letters, same_text
 from ravel.terms.partitions import SPLIT_PLANS

@@ -1,17 +1,19 @@
-"""Named random streams from one seed: no global seeding, and no stream disturbs another."""
+"""Named random streams from one seed: no global seeding, and no stream disturbs another. And what is taken
+of a population: some by lot, some from all over, all of it in groups."""
 
 from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import TypeVar
 
 import numpy as np
 
-__all__ = ["derive_seed", "numpy_stream", "python_stream", "sampled"]
+__all__ = ["derive_seed", "evenly_spread", "grouped", "numpy_stream", "python_stream", "sampled"]
 
 T = TypeVar("T")
+K = TypeVar("K", bound=Hashable)
 
 
 def derive_seed(seed: int, *names: str) -> int:
@@ -36,3 +38,18 @@ def sampled(population: Sequence[T], limit: int, seed: int, *names: str) -> list
         return list(population)
     chosen = python_stream(seed, *names).sample(range(len(population)), limit)
     return [population[index] for index in sorted(chosen)]
+
+
+def evenly_spread(members: Sequence[T], most: int) -> list[T]:
+    """Return at most `most` of the members, in their order: from all over, not the first ones."""
+    if len(members) <= most:
+        return list(members)
+    return [members[place * len(members) // most] for place in range(most)]
+
+
+def grouped(members: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
+    """Return the members by their keys; keys and the members of each stand in the order they came in."""
+    groups: dict[K, list[T]] = {}
+    for member in members:
+        groups.setdefault(key(member), []).append(member)
+    return groups

@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ravel.asking.labels import distinct_within
-from ravel.common.groups import grouped
-from ravel.common.seeds import numpy_stream
+from ravel.common.seeds import grouped, numpy_stream
 from ravel.instance.rows import PromptRecord, pair_of
 from ravel.terms.mentions import same_text
 from ravel.terms.schema import SOURCE_KINDS, InterchangePair, SourceKind

@@ -10,8 +10,8 @@ from typing import Any
 from evaluation.records.run_folder import RunFolder
 from evaluation.records.scores import ScoreRecord
 from ravel.common.errors import SuiteError
-from ravel.common.groups import evenly_spread, grouped
 from ravel.common.io import read_jsonl
+from ravel.common.seeds import evenly_spread, grouped
 from ravel.instance import Instance, PromptRecord
 from ravel.terms.schema import SOURCE_KINDS, TRAIN_SPLIT, InterchangePair
 

@@ -12,7 +12,7 @@ from evaluation.report.tables.marks import compared
 from evaluation.report.tables.model import Comparison, Row, TableCell
 from evaluation.report.tables.rows import Block, block_rows, leading, score_columns
 from evaluation.scoring.track import Track
-from ravel.common.groups import grouped
+from ravel.common.seeds import grouped
 from ravel.terms.schema import GENERALISATIONS, PARTITIONS, SOURCE_KINDS
 
 __all__ = ["KINDS", "MEAN", "ReportRow", "rows_of"]

@@ -13,7 +13,7 @@ from typing import Any
 from das.sites import Site
 from evaluation.records.scores import ScoreRecord
 from evaluation.scoring.track import Track
-from ravel.common.groups import grouped
+from ravel.common.seeds import grouped
 from ravel.terms.schema import Generalisation
 
 __all__ = [

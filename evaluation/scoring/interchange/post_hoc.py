@@ -38,8 +38,8 @@ from ravel.checking.values import (
     values_of_instance,
     values_of_tables,
 )
-from ravel.common.groups import grouped
 from ravel.common.io import write_jsonl
+from ravel.common.seeds import grouped
 from ravel.facts.tables import Tables
 from ravel.instance import Instance
 from ravel.terms.schema import GENERALISATIONS, Generalisation, split_name

@@ -10,7 +10,7 @@ from evaluation.records.scores import Outcome
 from evaluation.scoring.interchange.metrics import cause
 from evaluation.suite.controls._derived import Answers
 from evaluation.suite.controls.base import ReferenceInputs
-from ravel.common.groups import grouped
+from ravel.common.seeds import grouped
 from ravel.instance import PromptRecord
 from ravel.terms.schema import TRAIN_SPLIT, InterchangePair
 

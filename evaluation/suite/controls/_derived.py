@@ -10,8 +10,7 @@ from itertools import chain
 
 from ravel.asking.labels import distinct_within
 from ravel.asking.prompts import fill
-from ravel.common.groups import grouped
-from ravel.common.seeds import derive_seed, python_stream
+from ravel.common.seeds import derive_seed, grouped, python_stream
 from ravel.instance import Instance, PromptRecord, prompt_ids
 from ravel.terms.schema import InterchangePair, Template
 

@@ -22,8 +22,8 @@ from ravel.asking.prompts import fill
 from ravel.asking.staged_selection import fewest_questions
 from ravel.building.candidates import Candidates, candidates_of, chosen_attributes, stop_of
 from ravel.building.config import BuildConfig
-from ravel.common.groups import evenly_spread
 from ravel.common.progress import Counted, Progress, silent
+from ravel.common.seeds import evenly_spread
 from ravel.common.sizes import peak_bytes
 from ravel.facts.sources import open_tables
 from ravel.facts.tables import Tables

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from evaluation.records.planted import ILLUSION, TRUTH, PlantedRecord, ValidityRecord
-from ravel.common.groups import grouped
+from ravel.common.seeds import grouped
 from ravel.terms.schema import GENERALISATIONS, Generalisation
 
 __all__ = ["planted_markdown", "validity_table", "worlds_table"]

@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.records.planted import ILLUSION, PLANTED_SCHEMA_VERSION, TRUTH, PlantedRecord, ValidityRecord
-from ravel.common.groups import grouped
-from ravel.common.seeds import numpy_stream
+from ravel.common.seeds import grouped, numpy_stream
 from ravel.terms.schema import GENERALISATIONS, SOURCE_KINDS, SourceKind
 
 __all__ = ["VARIANTS", "score_variants", "spearman", "validity"]

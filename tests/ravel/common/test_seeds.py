@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from ravel.common.groups import evenly_spread, grouped
+from ravel.common.seeds import evenly_spread, grouped
 
 
 def test_groups_and_their_members_keep_their_order() -> None:
