@@ -43,6 +43,7 @@ __all__ = [
     "leak_rows",
     "list_controls",
     "list_entity_types",
+    "list_method_lines",
     "list_methods",
     "list_models",
     "list_presets",
@@ -102,6 +103,7 @@ if TYPE_CHECKING:
     from evaluation.report.publish import draw_run as plot
     from evaluation.report.tables.of_runs import table_of_runs as table
     from evaluation.suite.catalogue import control_rows as list_controls
+    from evaluation.suite.catalogue import method_lines as list_method_lines
     from evaluation.suite.catalogue import method_rows as list_methods
     from evaluation.suite.catalogue import model_rows as list_models
     from evaluation.suite.catalogue import track_rows as list_tracks
@@ -163,6 +165,7 @@ _PLACES: Mapping[str, str] = {
     "leak_rows": "evaluation.verify.folders.leak_rows",
     "list_controls": "evaluation.suite.catalogue.control_rows",
     "list_entity_types": "ravel.facts.overview.entity_type_rows",
+    "list_method_lines": "evaluation.suite.catalogue.method_lines",
     "list_methods": "evaluation.suite.catalogue.method_rows",
     "list_models": "evaluation.suite.catalogue.model_rows",
     "list_presets": "evaluation.config.preset.preset_rows",

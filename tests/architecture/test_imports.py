@@ -32,6 +32,13 @@ LATE_IMPORTS = {
     "ravel.facts.release_hub": {"datasets": "takes seconds, and only the hub reader needs it"},
     "das.models.adapters": {"peft": "an optional extra, and only those with an adapter need it"},
     "das.models.fetching.gguf": {"gguf": "an optional extra, and only those who read such a file need it"},
+    "das.methods.registry": {
+        "das.methods.common.base": "loads torch, and a listing reads names without loading methods"
+    },
+    "das.models": {"das.models.base": "loads torch, and what a file says of a model is read without it"},
+    "evaluation.suite.catalogue": {
+        "evaluation.suite.controls": "loads torch, and only the listing of controls needs it"
+    },
     "das.engine": {"das.engine.engines.reference": "pyvene takes seconds, and only the oracle needs it"},
     "evaluation.report.angles": {
         "das.featurizers.storage": "torch takes seconds, and only the figure of angles needs it",
@@ -122,6 +129,15 @@ EDGES = {
 
 NEED_TORCH = {"evaluation.report.angles", "evaluation.report.cards", "evaluation.report.publish"}
 """Modules of torch-free rooms that load featurizers: figures and cards are made of them."""
+QUICK_COMMANDS = (
+    *("--help", "list", "list methods", "list presets", "list entity-types", "list methods mdsa"),
+    *("planted list", "data list"),
+)
+"""Commands that only look something up, or help with a mistake: they answer at once."""
+MOST_MODULES = 700
+"""What a quick command may load, of our own and others': 610 of them take half a second."""
+SLOW = ("scipy", "torch", "transformers", "pandas", "sklearn", "matplotlib", "numpy", "datasets", "jinja2")
+"""What takes a tenth of a second or more to load."""
 TORCH_FREE_ROOMS = (
     *("evaluation.config", "evaluation.records", "evaluation.scoring", "evaluation.tracks"),
     "evaluation.report",
@@ -135,6 +151,9 @@ TORCH_FREE = (
     "evaluation.validity.diagnosis",
     "evaluation.validity.diagnosis.checks",
     "evaluation.commands.diagnose",
+    "evaluation.suite.catalogue",
+    "das.methods.registry",
+    "das.models.planted.spec",
     "evaluation.validity.planted.text",
     "evaluation.validity.planted.validity",
     "evaluation.commands.planted",
@@ -243,6 +262,20 @@ def test_the_command_line_starts_without_what_takes_long() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.split() == []
+
+
+@pytest.mark.parametrize("command", QUICK_COMMANDS)
+def test_what_only_looks_up_loads_little(command: str) -> None:
+    """Modules are counted, for a clock says what else the machine does."""
+    code = (
+        "import sys\nfrom evaluation.cli import main\n"
+        f"try:\n    main({command.split()!r})\nexcept SystemExit:\n    pass\n"
+        "print(*sys.modules, file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, capture_output=True, text=True)
+    loaded = done.stderr.splitlines()[-1].split()
+    assert set(SLOW) & set(loaded) == set()
+    assert len(loaded) < MOST_MODULES
 
 
 def test_registries_find_their_members_without_torch_in_ravel() -> None:

@@ -12,10 +12,12 @@ from typing import Generic, TypeVar, cast
 from ravel.common.errors import SuiteError, unknown_name
 from ravel.common.registry.plugins import (
     PluginMember,
+    are_plugged_in,
     members_of_entry_points,
     members_of_files,
     plugin_files,
 )
+from ravel.common.registry.stated import stated_in
 
 __all__ = ["Registry"]
 
@@ -66,6 +68,16 @@ class Registry(Generic[T]):
     def names(self) -> list[str]:
         """Return every registered name, sorted."""
         return sorted(self._members())
+
+    def stated(self, *fields: str) -> list[dict[str, str]]:
+        """Return name and these class attributes, which are texts, of every member, sorted by name. Our own
+        members are not imported for it, unless there are plugins, with which they must go together. Raises
+        ValueError for a module of ours that does not state one in plain text."""
+        if self.group is not None and are_plugged_in(self.group):
+            return [{field: getattr(member, field) for field in ("name", *fields)} for member in self]
+        files = (file for package in self.packages for file in _files_of(package))
+        rows = (stated_in(file, self.attribute, ("name", *fields)) for file in files)
+        return sorted((row for row in rows if row is not None), key=lambda row: row["name"])
 
     def __iter__(self) -> Iterator[T]:
         return iter(self._members()[name] for name in self.names())
@@ -135,3 +147,8 @@ def _modules_of(package: str) -> list[str]:
     home = importlib.import_module(package)
     modules = pkgutil.iter_modules(home.__path__)
     return [f"{package}.{m.name}" for m in modules if not m.name.startswith("_")]
+
+
+def _files_of(package: str) -> list[Path]:
+    home = importlib.import_module(package)
+    return [file for place in home.__path__ for file in Path(place).glob("*.py") if file.name[0] != "_"]
