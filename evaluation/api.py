@@ -29,9 +29,11 @@ __all__ = [
     "build",
     "card",
     "data_audit",
+    "data_check",
     "data_export",
     "data_import",
     "data_list",
+    "data_new",
     "data_show",
     "demo",
     "diagnose",
@@ -130,6 +132,8 @@ if TYPE_CHECKING:
     from ravel.facts.overview import entity_type_rows as list_entity_types
     from ravel.facts.overview import export_tables as data_export
     from ravel.facts.overview import export_tables as data_import
+    from ravel.facts.own_check import check_facts as data_check
+    from ravel.facts.own_facts import start_facts as data_new
     from ravel.facts.sources import open_tables
     from ravel.instance import Instance
 
@@ -151,9 +155,11 @@ _PLACES: Mapping[str, str] = {
     "build": "evaluation.suite.folders.build_folder",
     "card": "evaluation.report.cards.card_of",
     "data_audit": "ravel.checking.audit.audit_tables",
+    "data_check": "ravel.facts.own_check.check_facts",
     "data_export": "ravel.facts.overview.export_tables",
     "data_import": "ravel.facts.overview.export_tables",
     "data_list": "ravel.facts.overview.entity_type_rows",
+    "data_new": "ravel.facts.own_facts.start_facts",
     "data_show": "ravel.facts.overview.describe_tables",
     "demo": "evaluation.suite.demo.run_demo",
     "diagnose": "evaluation.validity.diagnose_run.diagnose_folder",

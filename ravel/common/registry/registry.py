@@ -19,7 +19,7 @@ from ravel.common.registry.plugins import (
 )
 from ravel.common.registry.stated import stated_in
 
-__all__ = ["Registry"]
+__all__ = ["Registry", "is_plugin_name"]
 
 T = TypeVar("T")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
@@ -134,13 +134,18 @@ class Registry(Generic[T]):
             )
         thing = cast("T", plugin.thing)
         name: object = self._name_of(thing)
-        if not isinstance(name, str) or not _NAME.fullmatch(name):
+        if not isinstance(name, str) or not is_plugin_name(name):
             raise SuiteError(
                 expected=f"a {self.kind} whose name has letters, digits, '_' and '-' only, in {plugin.home}",
                 came=repr(name),
                 todo="choose another name",
             )
         return name, thing
+
+
+def is_plugin_name(name: object) -> bool:
+    """Tell whether a member from outside may be called so."""
+    return isinstance(name, str) and _NAME.fullmatch(name) is not None
 
 
 def _modules_of(package: str) -> list[str]:
