@@ -8,15 +8,12 @@ import sys
 import pytest
 from source_tree import ROOT, Import, imports, modules, package_of
 
-LAYERS = ("ravel", "das", "evaluation")
+LAYERS = ("ravel", "das", "evaluation", "ravel_bench")
 
 LATE_IMPORTS = {
     "ravel.instance.instance": {
         "datasets": "takes seconds, and only those who ask for a Dataset need it",
         "pandas": "takes a second, and only those who ask for a table need it",
-    },
-    "evaluation.commands.flags.target": {
-        "transformers": "takes seconds, and only commands with a model need it silent"
     },
     "evaluation.commands.printing.runs": {
         "evaluation.report.page": "loads scipy, and only a run that has ended has a headline"
@@ -27,6 +24,10 @@ LATE_IMPORTS = {
     "evaluation.config.target": {
         "das.models.load": "loads torch, and a target is often named where none is loaded",
         "das.engine": "loads torch, and a target is often named where none is loaded",
+    },
+    "ravel_bench.bars": {
+        "tqdm": "prints a warning where a notebook lacks its widgets, and only who waits needs bars",
+        "ravel.common.progress": "the one import that users write loads nothing before it is used",
     },
     "evaluation.report.frames": {"pandas": "takes a second, and only those who ask for a frame need it"},
     "ravel.facts.release_hub": {"datasets": "takes seconds, and only the hub reader needs it"},
@@ -97,7 +98,6 @@ EDGES = {
             "das.engine.completing.cached_model",
             "das.engine.completing.growing_cache",
             "das.engine.engines.reference",
-            "evaluation.commands.flags.target",
         ),
         *(f"das.models.families.{family}" for family in MODEL_FAMILIES),
         *("das.models.planted.training", "das.models.planted.words"),
@@ -107,6 +107,7 @@ EDGES = {
     "datasets": {"ravel.instance.instance", "ravel.facts.release_hub"},
     "huggingface_hub": {"das.hub", "das.models.fetching.hub", "evaluation.exchange.hub.client"},
     "pandas": {"ravel.instance.instance", "evaluation.report.frames"},
+    "tqdm": {"das.models.fetching.hub", "ravel_bench.bars"},
     "jinja2": {"evaluation.report.common.templates"},
     "markupsafe": {"evaluation.report.common.templates"},
     "typer": {"evaluation.cli"},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from evaluation.commands.flags.command import command
 from evaluation.commands.flags.names import given, one_of
 from evaluation.commands.flags.shared import Data, InstanceFolder, Model, PartitionName, Seed, Split
-from evaluation.commands.flags.target import LoadFlags, TargetFlags, quiet_transformers
+from evaluation.commands.flags.target import LoadFlags, TargetFlags
 
 __all__ = [
     "Data",
@@ -19,5 +19,4 @@ __all__ = [
     "command",
     "given",
     "one_of",
-    "quiet_transformers",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -194,3 +195,15 @@ def test_a_setting_that_does_not_fit_is_refused_in_words(assignment: str, said: 
 def test_zero_is_given_and_a_switch_left_off_is_not() -> None:
     flags = {"zero": 0, "empty": [], "off": False, "on": True, "none": None, "share": 0.0}
     assert given(flags) == {"zero": 0, "on": True, "share": 0.0}
+
+
+def test_verbose_lets_the_library_speak_and_only_for_so_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TRANSFORMERS_VERBOSITY", raising=False)
+    with speaking(quiet=False, verbose=True):
+        assert os.environ["TRANSFORMERS_VERBOSITY"] == "info"
+    with speaking(quiet=False, verbose=False):
+        assert "TRANSFORMERS_VERBOSITY" not in os.environ
+    monkeypatch.setenv("TRANSFORMERS_VERBOSITY", "error")
+    with speaking(quiet=False, verbose=True):
+        assert os.environ["TRANSFORMERS_VERBOSITY"] == "error"
+    assert os.environ["TRANSFORMERS_VERBOSITY"] == "error"
