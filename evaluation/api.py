@@ -52,6 +52,7 @@ __all__ = [
     "list_tracks",
     "load_featurizer",
     "load_run",
+    "logged_run",
     "model_fetch",
     "model_named_in",
     "open_spec",
@@ -94,6 +95,7 @@ if TYPE_CHECKING:
     from evaluation.exchange.hub.push import push_folder as push
     from evaluation.exchange.importing import ImportRequest
     from evaluation.exchange.importing import import_folder as import_featurizer
+    from evaluation.exchange.logged import logged_run
     from evaluation.exchange.saebench import export_saebench
     from evaluation.exchange.submission import SubmissionInfo, score_submission
     from evaluation.exchange.submission import pack_run as submit
@@ -178,6 +180,7 @@ _PLACES: Mapping[str, str] = {
     "list_tracks": "evaluation.suite.catalogue.track_rows",
     "load_featurizer": "das.featurizers.storage.load_featurizer",
     "load_run": "evaluation.report.frames.load_run",
+    "logged_run": "evaluation.exchange.logged.logged_run",
     "model_fetch": "das.models.fetching.fetch.fetch_model",
     "model_named_in": "evaluation.suite.folders.model_named_in",
     "open_spec": "das.models.planted.spec.open_spec",

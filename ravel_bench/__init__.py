@@ -95,18 +95,20 @@ def run(
     out: Path | str,
     *,
     model: str | TargetConfig | None = None,
+    log: str | None = None,
     progress: Progress | None = None,
 ) -> Run:
     """Run a suite in a folder, or go on with it there, and return the finished run. `suite` is a config, the
-    path of its file (`.yaml`), or the name of a preset; `model` is by default the suite's. Raises SuiteError
-    as `evaluation.api.run` does."""
+    path of its file (`.yaml`), or the name of a preset; `model` is by default the suite's;
+    `log` names a tracker, as `ravel run --log`. Raises SuiteError as `evaluation.api.run` does."""
     preset = suite if isinstance(suite, str) and not suite.endswith((".yaml", ".yml")) else None
     if preset is not None:
         config = api.preset_named(preset).suite_config("")
     else:
         config = api.SuiteConfig.from_file(Path(suite)) if isinstance(suite, (str, Path)) else suite
     target = None if model is None else _target(model)
-    with shown_bars(progress) as told:
+    suite_json = config.model_dump(mode="json")
+    with shown_bars(progress) as shown, api.logged_run(log, Path(out), suite_json, shown) as told:
         api.run(api.RunRequest(config, Path(out), target, preset), told)
     return api.load_run(out)
 

@@ -24,6 +24,7 @@ from evaluation.commands.flags.suite import SuiteFlags
 from evaluation.commands.printing import Result, shown_progress
 from evaluation.commands.printing.loudness import speaking
 from evaluation.config.execution import ExecutionKind
+from evaluation.exchange.trackers import TRACKERS
 from evaluation.report.tables import RENDERERS
 from evaluation.report.tables.of_runs import TABLES
 from ravel.common.errors import SuiteError
@@ -89,6 +90,7 @@ def test_choices_in_the_help_are_what_there_is() -> None:
         "--engine": ENGINES,
         "--dtype": [*DTYPES, AUTO],
         "--execution": get_args(ExecutionKind),
+        "--log": TRACKERS.names(),
         "--selection": get_args(fields_of_build["selection"].annotation),
         "--table": [*TABLES, "types", "models"],
         "--format": ["text", *RENDERERS],
