@@ -18,6 +18,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from outcome_world import TRACK, average_record, changed, score_record
 
@@ -45,6 +46,7 @@ from evaluation.report.tables import (
     render,
     type_table,
 )
+from evaluation.report.tables.csv import HEADER
 from evaluation.report.tables.latex import escape
 from evaluation.report.tables.latex_compact import display_name, to_compact_latex
 from evaluation.report.tables.means import averages_without_outcomes
@@ -717,7 +719,16 @@ def test_isolate_by_dependence_shows_all_asked_attributes_together() -> None:
 def test_all_files_are_written(tmp_path: Path) -> None:
     paths: Sequence[Path] = publish_tables(saved(tmp_path / "a", scores()))
     assert sorted(path.name for path in paths) == sorted(p.name for p in (tmp_path / "a/tables").iterdir())
-    assert len(paths) == 2 * len(RENDERERS)
+    assert len(paths) == 2 * (len(RENDERERS) + 1)
+    main = pd.read_parquet(tmp_path / "a/tables/main.parquet")
+    of_csv = pd.read_csv(
+        tmp_path / "a/tables/main.csv", keep_default_na=False, dtype={"seed": str, "size": str}
+    )
+    assert list(main.columns) == list(of_csv.columns) == list(HEADER)
+    assert list(main["method"]) == list(of_csv["method"])
+    assert main["value"].dtype == "float64"
+    assert main["best"].dtype == bool
+    assert [repr(value) for value in main["value"].dropna()] == [str(v) for v in of_csv["value"] if v != ""]
     run = saved(tmp_path / "b", by_kind())
     write_jsonl(run.averages, (record.to_json() for record in averages()))
     write_jsonl(run.comparisons, (record.to_json() for record in comparisons()))
