@@ -44,6 +44,7 @@ __all__ = [
     "model_table",
     "render",
     "to_compact_latex",
+    "to_latex",
     "type_table",
     "write_tables",
 ]
