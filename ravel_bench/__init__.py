@@ -114,10 +114,12 @@ def run(
 
 
 def _target(model: str | TargetConfig | None, instance: Path | str | None = None) -> TargetConfig:
+    """Return how the model is opened: of an instance, in the dtype that it was built in."""
     if model is None:
         assert instance is not None
         model = api.model_named_in(Path(instance))
-    return api.TargetConfig(model=model) if isinstance(model, str) else model
+    config = api.TargetConfig(model=model) if isinstance(model, str) else model
+    return config if instance is None else api.with_dtype_of(config, Path(instance))
 
 
 if not TYPE_CHECKING:
