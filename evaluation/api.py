@@ -29,9 +29,11 @@ __all__ = [
     "build",
     "card",
     "data_audit",
+    "data_check",
     "data_export",
     "data_import",
     "data_list",
+    "data_new",
     "data_show",
     "demo",
     "diagnose",
@@ -43,12 +45,14 @@ __all__ = [
     "leak_rows",
     "list_controls",
     "list_entity_types",
+    "list_method_lines",
     "list_methods",
     "list_models",
     "list_presets",
     "list_tracks",
     "load_featurizer",
     "load_run",
+    "logged_run",
     "model_fetch",
     "model_named_in",
     "open_spec",
@@ -91,6 +95,7 @@ if TYPE_CHECKING:
     from evaluation.exchange.hub.push import push_folder as push
     from evaluation.exchange.importing import ImportRequest
     from evaluation.exchange.importing import import_folder as import_featurizer
+    from evaluation.exchange.logged import logged_run
     from evaluation.exchange.saebench import export_saebench
     from evaluation.exchange.submission import SubmissionInfo, score_submission
     from evaluation.exchange.submission import pack_run as submit
@@ -102,6 +107,7 @@ if TYPE_CHECKING:
     from evaluation.report.publish import draw_run as plot
     from evaluation.report.tables.of_runs import table_of_runs as table
     from evaluation.suite.catalogue import control_rows as list_controls
+    from evaluation.suite.catalogue import method_lines as list_method_lines
     from evaluation.suite.catalogue import method_rows as list_methods
     from evaluation.suite.catalogue import model_rows as list_models
     from evaluation.suite.catalogue import track_rows as list_tracks
@@ -128,6 +134,8 @@ if TYPE_CHECKING:
     from ravel.facts.overview import entity_type_rows as list_entity_types
     from ravel.facts.overview import export_tables as data_export
     from ravel.facts.overview import export_tables as data_import
+    from ravel.facts.own_check import check_facts as data_check
+    from ravel.facts.own_facts import start_facts as data_new
     from ravel.facts.sources import open_tables
     from ravel.instance import Instance
 
@@ -149,9 +157,11 @@ _PLACES: Mapping[str, str] = {
     "build": "evaluation.suite.folders.build_folder",
     "card": "evaluation.report.cards.card_of",
     "data_audit": "ravel.checking.audit.audit_tables",
+    "data_check": "ravel.facts.own_check.check_facts",
     "data_export": "ravel.facts.overview.export_tables",
     "data_import": "ravel.facts.overview.export_tables",
     "data_list": "ravel.facts.overview.entity_type_rows",
+    "data_new": "ravel.facts.own_facts.start_facts",
     "data_show": "ravel.facts.overview.describe_tables",
     "demo": "evaluation.suite.demo.run_demo",
     "diagnose": "evaluation.validity.diagnose_run.diagnose_folder",
@@ -163,12 +173,14 @@ _PLACES: Mapping[str, str] = {
     "leak_rows": "evaluation.verify.folders.leak_rows",
     "list_controls": "evaluation.suite.catalogue.control_rows",
     "list_entity_types": "ravel.facts.overview.entity_type_rows",
+    "list_method_lines": "evaluation.suite.catalogue.method_lines",
     "list_methods": "evaluation.suite.catalogue.method_rows",
     "list_models": "evaluation.suite.catalogue.model_rows",
     "list_presets": "evaluation.config.preset.preset_rows",
     "list_tracks": "evaluation.suite.catalogue.track_rows",
     "load_featurizer": "das.featurizers.storage.load_featurizer",
     "load_run": "evaluation.report.frames.load_run",
+    "logged_run": "evaluation.exchange.logged.logged_run",
     "model_fetch": "das.models.fetching.fetch.fetch_model",
     "model_named_in": "evaluation.suite.folders.model_named_in",
     "open_spec": "das.models.planted.spec.open_spec",

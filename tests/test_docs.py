@@ -57,7 +57,6 @@ PAGES = sorted(
 HOW_TOS = ROOT / "docs" / "how-to"
 PLANTED = HOW_TOS / "planted-worlds.md"
 NEW_IN_RECIPES = (
-    "ravel/entity_types/river.py",
     "das/models/families/starcoder2.py",
     "data/river/",
     "das/methods/closed_form/top_variance.py",

@@ -96,7 +96,7 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 
 def test_importing_it_loads_nothing_that_takes_long() -> None:
     code = (
-        "import sys, evaluation.api\n"
+        "import sys, evaluation.api, ravel_bench\n"
         "slow = {'torch', 'numpy', 'pandas', 'pydantic', 'transformers', 'das', 'ravel'} & set(sys.modules)\n"
         "assert not slow, slow"
     )
@@ -135,7 +135,11 @@ def test_what_goes_into_them_can_be_imported() -> None:
 
 
 def test_each_package_says_that_it_is_typed() -> None:
-    assert [name for name in ("ravel", "das", "evaluation") if not (ROOT / name / "py.typed").is_file()] == []
+    assert [
+        name
+        for name in ("ravel", "das", "evaluation", "ravel_bench")
+        if not (ROOT / name / "py.typed").is_file()
+    ] == []
 
 
 def raised(call: Callable[[], object]) -> str:

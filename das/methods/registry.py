@@ -1,9 +1,20 @@
 """Every method: those of the suite, found in the folders of their families, and those of plugins."""
 
-from das.methods.common.base import Method, is_method, registered_name
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from ravel.common.registry import Registry
 
-__all__ = ["METHODS", "methods_in"]
+if TYPE_CHECKING:
+    from das.methods.common.base import Method
+
+__all__ = ["METHODS", "methods_in", "registered_name"]
+
+
+def registered_name(method: type[Method]) -> str:
+    """Return the name under which a method class registers itself."""
+    return method.name
 
 
 def methods_in(packages: tuple[str, ...]) -> Registry[type[Method]]:
@@ -14,8 +25,14 @@ def methods_in(packages: tuple[str, ...]) -> Registry[type[Method]]:
         attribute="METHOD",
         name_of=registered_name,
         group="ravel.methods",
-        accepts=is_method,
+        accepts=_is_method,
     )
+
+
+def _is_method(thing: object) -> bool:
+    from das.methods.common.base import is_method
+
+    return is_method(thing)
 
 
 METHODS: Registry[type[Method]] = methods_in(

@@ -3,7 +3,8 @@ it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import AutoConfig
-from transformers.utils import is_peft_available
+from transformers.utils import is_peft_available, logging
 
 from das.models import FAMILIES
 from das.models.adapters import unwrapped, with_adapter
@@ -268,14 +269,15 @@ def _read_weights(
     spread: Mapping[str, Any],
 ) -> nn.Module:
     try:
-        model, report = model_class(config).from_pretrained(
-            source,
-            dtype=dtype,
-            trust_remote_code=trust_remote_code,
-            use_safetensors=None if allow_pickle else True,
-            output_loading_info=True,
-            **spread,
-        )
+        with _without_bars():
+            model, report = model_class(config).from_pretrained(
+                source,
+                dtype=dtype,
+                trust_remote_code=trust_remote_code,
+                use_safetensors=None if allow_pickle else True,
+                output_loading_info=True,
+                **spread,
+            )
     except MemoryError:
         raise
     except Exception as error:
@@ -291,6 +293,20 @@ def _read_weights(
         )
     loaded: nn.Module = model
     return loaded
+
+
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """Keep the library's bars from running through those of whoever loads, unless it is told to say more than
+    warnings, as by TRANSFORMERS_VERBOSITY=info."""
+    if not logging.is_progress_bar_enabled() or logging.get_verbosity() <= logging.INFO:
+        yield
+        return
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.enable_progress_bar()
 
 
 def _unused_quantisation(name: str, config: Any, error: Exception) -> SuiteError | None:

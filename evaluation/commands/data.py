@@ -10,6 +10,7 @@ import typer
 from evaluation import api
 from evaluation.commands.flags import Data, command
 from evaluation.commands.flags.names import choices
+from evaluation.commands.own_facts import check, new
 from evaluation.commands.printing import Result, say
 from evaluation.commands.printing.facts import print_type, print_types
 from ravel.common.errors import one_of
@@ -18,7 +19,7 @@ from ravel.facts.sources import BUNDLED
 
 __all__ = ["app"]
 
-app = typer.Typer(no_args_is_help=True, help="Facts and templates: list, show, audit, import, export.")
+app = typer.Typer(no_args_is_help=True, help="Facts and templates: list, show, audit, begin your own.")
 
 TypeName = Annotated[str, typer.Argument(metavar="TYPE", help="An entity type, as in `ravel data list`.")]
 Out = Annotated[Path, typer.Option("--out", help="A new folder.")]
@@ -93,6 +94,10 @@ def export(
     """
     one_of("export format", style, TABLE_FORMATS)
     return _written(data, name, style, out)
+
+
+app.command("new")(new)
+app.command("check")(check)
 
 
 def _written(source: str, entity_type: str, style: str, out: Path) -> Result:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from evaluation import api
-from evaluation.commands.flags import command, quiet_transformers
+from evaluation.commands.flags import command
 from evaluation.commands.printing import Result, keeping, say, shown_progress
 from evaluation.commands.printing.run_warnings import warnings_of
 from evaluation.commands.printing.runs import print_run, run_json
@@ -29,7 +29,6 @@ def demo(
 
     Example: ravel demo --out my-demo
     """
-    quiet_transformers()
     kept = f"What is finished is kept in {out}; the same command goes on from there."
     with keeping(kept), shown_progress() as progress:
         summary = api.demo(out, quick=quick, progress=progress)

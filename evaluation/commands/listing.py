@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
@@ -18,7 +19,7 @@ app = typer.Typer(
     no_args_is_help=True, help="What can be named: methods, tracks, models, entity types, controls, presets."
 )
 
-
+_Rows = Sequence[Mapping[str, Any]]
 _Name = Annotated[str | None, typer.Argument(metavar="[NAME]", help="Show all that is known of this one.")]
 
 
@@ -29,6 +30,10 @@ def methods(name: _Name = None) -> Result:
 
     Example: ravel list methods mdas
     """
+    lines = api.list_method_lines()
+    if name is None:
+        return replace(_listed("method", lines, None), json=api.list_methods)
+    one_of("method", name, [line["name"] for line in lines])
     return _listed("method", api.list_methods(), name)
 
 
@@ -86,7 +91,7 @@ def presets(name: _Name = None) -> Result:
     return _listed("preset", api.list_presets(), name)
 
 
-def _listed(kind: str, rows: list[dict[str, Any]], name: str | None, *, summary: str = "summary") -> Result:
+def _listed(kind: str, rows: _Rows, name: str | None, *, summary: str = "summary") -> Result:
     """Return the listing of all, a line each, or all that is known of one."""
     if name is None:
         lines = [[row["name"], row[summary]] for row in rows]
@@ -95,7 +100,7 @@ def _listed(kind: str, rows: list[dict[str, Any]], name: str | None, *, summary:
     return Result(found, lambda: say("\n".join(_described(found))))
 
 
-def _described(row: dict[str, Any]) -> Iterator[str]:
+def _described(row: Mapping[str, Any]) -> Iterator[str]:
     """Yield a line per value; a mapping has one per entry."""
     for key, value in row.items():
         label = key.replace("_", " ")

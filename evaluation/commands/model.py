@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from evaluation import api
-from evaluation.commands.flags import command, quiet_transformers
+from evaluation.commands.flags import command
 from evaluation.commands.printing import Result, keeping, say, shown_progress
 
 __all__ = ["app"]
@@ -46,7 +46,6 @@ def fetch(
 
     Example: ravel model fetch smollm2-135m
     """
-    quiet_transformers()
     with keeping("No model was made; start the same command again."), shown_progress() as progress:
         fetched = api.model_fetch(source, out, progress=progress)
 

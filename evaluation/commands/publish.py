@@ -12,7 +12,7 @@ from evaluation import api
 from evaluation.commands.flags import command
 from evaluation.commands.flags.names import choices
 from evaluation.commands.printing import Result, print_table, say
-from evaluation.report.tables import RENDERERS, render, to_compact_latex
+from evaluation.report.tables import RENDERERS, render, to_compact_latex, to_latex
 from ravel.common.errors import one_of
 from ravel.terms.schema import Partition
 
@@ -59,7 +59,7 @@ def table(
         str,
         typer.Option(
             "--style",
-            help="LaTeX in full, or compact: the criterion alone, over both columns of a paper.",
+            help="LaTeX in full, or compact: the criterion alone; both over both columns of a paper.",
             **choices(*_LOOKS),
         ),
     ] = "full",
@@ -83,8 +83,9 @@ def table(
     def text() -> None:
         if style == _TEXT:
             print_table(made)
-        elif (style, look) == ("latex", "compact"):
-            typer.echo(to_compact_latex(made, run_paths[0].resolve().name), nl=False)
+        elif style == "latex":
+            written = to_compact_latex if look == "compact" else to_latex
+            typer.echo(written(made, run_paths[0].resolve().name), nl=False)
         else:
             typer.echo(render(made, style), nl=False)
 

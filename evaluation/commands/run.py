@@ -10,6 +10,7 @@ import typer
 
 from evaluation import api
 from evaluation.commands.flags import command
+from evaluation.commands.flags.shared import Log
 from evaluation.commands.flags.suite import SuiteFlags
 from evaluation.commands.printing import Result, keeping, shown_progress
 from evaluation.commands.printing.plans import plan_json, print_plan
@@ -52,6 +53,7 @@ def run(
             "--resume", help="Insist that the folder holds this run already; it goes on either way."
         ),
     ] = False,
+    log: Log = None,
     settings: SuiteFlags,
 ) -> Result:
     """Run a grid of methods, attributes, sites, sizes and seeds; go on with it where it was stopped.
@@ -75,7 +77,8 @@ def run(
     began = time.monotonic()
     stop_on_term()
     kept = f"Finished cells are kept in {folder}; the same command goes on from there."
-    with keeping(kept), shown_progress() as progress:
+    suite_json = config.model_dump(mode="json")
+    with keeping(kept), shown_progress() as shown, api.logged_run(log, folder, suite_json, shown) as progress:
         summary = api.run(api.RunRequest(config, folder, target, preset, data=data), progress)
     return run_result(summary, time.monotonic() - began, of_preset=preset is not None)
 

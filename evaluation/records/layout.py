@@ -36,7 +36,7 @@ LAYOUT: tuple[tuple[str, str], ...] = (
     ("control_checks.jsonl", "controls that must fail, each score against its floor; only with controls"),
     (
         "tables/",
-        "main, attributes, kinds, balanced, dependence, each as .md, .csv, .tex, .html; "
+        "main, attributes, kinds, balanced, dependence, each as .md, .csv, .parquet, .tex, .html; "
         "controls, if there are any",
     ),
     ("plots/", "figures as .png, .svg and .pdf, captions as .txt, and the numbers behind the heat maps"),

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from das.methods.common.base import Method
 from das.methods.registry import METHODS
 from das.models import FAMILIES
-from evaluation.suite.controls import CONTROLS
 from evaluation.tracks import TRACKS
 
-__all__ = ["control_rows", "method_rows", "model_rows", "track_rows"]
+if TYPE_CHECKING:
+    from das.methods.common.base import Method
+
+__all__ = ["control_rows", "method_lines", "method_rows", "model_rows", "track_rows"]
+
+
+def method_lines() -> list[dict[str, str]]:
+    """Return every method with name and summary only, for which no torch is loaded unless a plugin asks."""
+    return METHODS.stated("summary")
 
 
 def method_rows() -> list[dict[str, Any]]:
@@ -42,6 +48,8 @@ def model_rows() -> list[dict[str, Any]]:
 
 def control_rows() -> list[dict[str, Any]]:
     """Return every control with what it takes away, whether it fits again, and where its floors lie."""
+    from evaluation.suite.controls import CONTROLS
+
     return [
         {
             "name": control.name,

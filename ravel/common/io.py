@@ -17,7 +17,9 @@ __all__ = [
     "append_text",
     "canonical_json",
     "foreign_json",
+    "json_of_line",
     "make_folder",
+    "numbered_lines",
     "read_bytes",
     "read_json",
     "read_jsonl",
@@ -113,18 +115,28 @@ def read_json(path: Path) -> Any:
 def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield (line number, object) for each line of a JSON Lines file, read strictly as `parse_json` does.
     Raises SuiteError naming the line that is not one JSON object; a blank one is none."""
+    for number, line in numbered_lines(path):
+        yield number, json_of_line(path, number, line)
+
+
+def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield (line number, text) for each line of a file. Raises SuiteError as `read_text` does."""
     lines = read_text(path).split("\n")
     if lines and lines[-1] == "":
         lines.pop()
-    for number, line in enumerate(lines, start=1):
-        try:
-            value = parse_json(line)
-        except JsonError as error:
-            at = "" if error.column is None else f" at column {error.column}"
-            raise _bad_line(path, number, f"{error}{at}") from None
-        if not isinstance(value, dict):
-            raise _bad_line(path, number, f"a {type(value).__name__}")
-        yield number, value
+    yield from enumerate(lines, start=1)
+
+
+def json_of_line(path: Path, number: int, line: str) -> dict[str, Any]:
+    """Return the object on a line of a JSON Lines file. Raises SuiteError naming the line if it is none."""
+    try:
+        value = parse_json(line)
+    except JsonError as error:
+        at = "" if error.column is None else f" at column {error.column}"
+        raise _bad_line(path, number, f"{error}{at}") from None
+    if not isinstance(value, dict):
+        raise _bad_line(path, number, f"a {type(value).__name__}")
+    return value
 
 
 def _bad_line(path: Path, number: int, came: str) -> SuiteError:

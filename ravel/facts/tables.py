@@ -27,9 +27,11 @@ __all__ = [
     "checked_facts",
     "checked_partition",
     "checked_template",
+    "facts_row",
     "read_bundled",
     "read_tables",
     "tables_from",
+    "template_row",
     "write_tables",
 ]
 
@@ -128,8 +130,8 @@ def read_tables(folder: Path, entity_type: EntityType) -> Tables:
     """Read the JSON Lines folder of a type. Raises SuiteError with file and line for what is out of order."""
     return tables_from(
         entity_type,
-        [_facts_row(row, where, entity_type) for row, where in _rows(folder / ENTITIES_FILE)],
-        [_template_row(row, where, entity_type) for row, where in _rows(folder / TEMPLATES_FILE)],
+        [facts_row(row, where, entity_type) for row, where in _rows(folder / ENTITIES_FILE)],
+        [template_row(row, where, entity_type) for row, where in _rows(folder / TEMPLATES_FILE)],
     )
 
 
@@ -257,12 +259,14 @@ def _rows(path: Path) -> Iterable[tuple[dict[str, Any], str]]:
     return ((row, f"line {number} of {path}") for number, row in read_jsonl(path))
 
 
-def _facts_row(row: dict[str, Any], where: str, entity_type: EntityType) -> Located[EntityFacts]:
+def facts_row(row: dict[str, Any], where: str, entity_type: EntityType) -> Located[EntityFacts]:
+    """Return what a line of `entities.jsonl` says. Raises SuiteError naming `where`, as `checked_facts`."""
     _check_keys(row, ("entity", "partition", "values"), where)
     return checked_facts(row["entity"], row["partition"], row["values"], entity_type=entity_type, where=where)
 
 
-def _template_row(row: dict[str, Any], where: str, entity_type: EntityType) -> Located[Template]:
+def template_row(row: dict[str, Any], where: str, entity_type: EntityType) -> Located[Template]:
+    """Return what a line of `templates.jsonl` says. Raises SuiteError as `checked_template` does."""
     needed = {name: value for name, value in row.items() if name != "chat"}
     _check_keys(needed, ("attribute", "entity", "partition", "template"), where)
     return checked_template(

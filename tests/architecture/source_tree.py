@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("ravel", "das", "evaluation")
+PACKAGES = ("ravel", "das", "evaluation", "ravel_bench")
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Import:
 
 @cache
 def modules() -> tuple[Module, ...]:
-    """Return every module of the three packages."""
+    """Return every module of the four packages."""
     found = []
     for package in PACKAGES:
         for path in sorted((ROOT / package).rglob("*.py")):

@@ -8,15 +8,12 @@ import sys
 import pytest
 from source_tree import ROOT, Import, imports, modules, package_of
 
-LAYERS = ("ravel", "das", "evaluation")
+LAYERS = ("ravel", "das", "evaluation", "ravel_bench")
 
 LATE_IMPORTS = {
     "ravel.instance.instance": {
         "datasets": "takes seconds, and only those who ask for a Dataset need it",
         "pandas": "takes a second, and only those who ask for a table need it",
-    },
-    "evaluation.commands.flags.target": {
-        "transformers": "takes seconds, and only commands with a model need it silent"
     },
     "evaluation.commands.printing.runs": {
         "evaluation.report.page": "loads scipy, and only a run that has ended has a headline"
@@ -28,10 +25,22 @@ LATE_IMPORTS = {
         "das.models.load": "loads torch, and a target is often named where none is loaded",
         "das.engine": "loads torch, and a target is often named where none is loaded",
     },
+    "ravel_bench.bars": {
+        "tqdm": "prints a warning where a notebook lacks its widgets, and only who waits needs bars",
+        "ravel.common.progress": "the one import that users write loads nothing before it is used",
+    },
+    "evaluation.report.tables.parquet": {"pandas": "takes a second, and only a run that has ended needs it"},
     "evaluation.report.frames": {"pandas": "takes a second, and only those who ask for a frame need it"},
     "ravel.facts.release_hub": {"datasets": "takes seconds, and only the hub reader needs it"},
     "das.models.adapters": {"peft": "an optional extra, and only those with an adapter need it"},
     "das.models.fetching.gguf": {"gguf": "an optional extra, and only those who read such a file need it"},
+    "das.methods.registry": {
+        "das.methods.common.base": "loads torch, and a listing reads names without loading methods"
+    },
+    "das.models": {"das.models.base": "loads torch, and what a file says of a model is read without it"},
+    "evaluation.suite.catalogue": {
+        "evaluation.suite.controls": "loads torch, and only the listing of controls needs it"
+    },
     "das.engine": {"das.engine.engines.reference": "pyvene takes seconds, and only the oracle needs it"},
     "evaluation.report.angles": {
         "das.featurizers.storage": "torch takes seconds, and only the figure of angles needs it",
@@ -91,7 +100,6 @@ EDGES = {
             "das.engine.completing.cached_model",
             "das.engine.completing.growing_cache",
             "das.engine.engines.reference",
-            "evaluation.commands.flags.target",
         ),
         *(f"das.models.families.{family}" for family in MODEL_FAMILIES),
         *("das.models.planted.training", "das.models.planted.words"),
@@ -100,7 +108,8 @@ EDGES = {
     "matplotlib": {"evaluation.report.plots.canvas", "evaluation.report.plots.labels"},
     "datasets": {"ravel.instance.instance", "ravel.facts.release_hub"},
     "huggingface_hub": {"das.hub", "das.models.fetching.hub", "evaluation.exchange.hub.client"},
-    "pandas": {"ravel.instance.instance", "evaluation.report.frames"},
+    "pandas": {"ravel.instance.instance", "evaluation.report.frames", "evaluation.report.tables.parquet"},
+    "tqdm": {"das.models.fetching.hub", "ravel_bench.bars"},
     "jinja2": {"evaluation.report.common.templates"},
     "markupsafe": {"evaluation.report.common.templates"},
     "typer": {"evaluation.cli"},
@@ -123,6 +132,15 @@ EDGES = {
 
 NEED_TORCH = {"evaluation.report.angles", "evaluation.report.cards", "evaluation.report.publish"}
 """Modules of torch-free rooms that load featurizers: figures and cards are made of them."""
+QUICK_COMMANDS = (
+    *("--help", "list", "list methods", "list presets", "list entity-types", "list methods mdsa"),
+    *("planted list", "data list"),
+)
+"""Commands that only look something up, or help with a mistake: they answer at once."""
+MOST_MODULES = 700
+"""What a quick command may load, of our own and others': 610 of them take half a second."""
+SLOW = ("scipy", "torch", "transformers", "pandas", "sklearn", "matplotlib", "numpy", "datasets", "jinja2")
+"""What takes a tenth of a second or more to load."""
 TORCH_FREE_ROOMS = (
     *("evaluation.config", "evaluation.records", "evaluation.scoring", "evaluation.tracks"),
     "evaluation.report",
@@ -136,6 +154,9 @@ TORCH_FREE = (
     "evaluation.validity.diagnosis",
     "evaluation.validity.diagnosis.checks",
     "evaluation.commands.diagnose",
+    "evaluation.suite.catalogue",
+    "das.methods.registry",
+    "das.models.planted.spec",
     "evaluation.validity.planted.text",
     "evaluation.validity.planted.validity",
     "evaluation.commands.planted",
@@ -244,6 +265,20 @@ def test_the_command_line_starts_without_what_takes_long() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.split() == []
+
+
+@pytest.mark.parametrize("command", QUICK_COMMANDS)
+def test_what_only_looks_up_loads_little(command: str) -> None:
+    """Modules are counted, for a clock says what else the machine does."""
+    code = (
+        "import sys\nfrom evaluation.cli import main\n"
+        f"try:\n    main({command.split()!r})\nexcept SystemExit:\n    pass\n"
+        "print(*sys.modules, file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, capture_output=True, text=True)
+    loaded = done.stderr.splitlines()[-1].split()
+    assert set(SLOW) & set(loaded) == set()
+    assert len(loaded) < MOST_MODULES
 
 
 def test_registries_find_their_members_without_torch_in_ravel() -> None:

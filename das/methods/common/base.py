@@ -127,8 +127,3 @@ def is_method(thing: object) -> bool:
         and not isabstract(thing)
         and all(hasattr(thing, name) for name in declared)
     )
-
-
-def registered_name(method: type[Method]) -> str:
-    """Return the name under which a method class registers itself."""
-    return method.name

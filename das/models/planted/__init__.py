@@ -2,6 +2,8 @@
 by interchange intervention training (Geiger et al. 2022, arXiv 2112.00826) on invented facts, then turned by
 a random rotation that is folded into the weights. A world is such a model with its facts and truth."""
 
+from typing import TYPE_CHECKING
+
 from das.models.planted.spec import (
     HiddenPathway,
     PlantedSpec,
@@ -12,15 +14,29 @@ from das.models.planted.spec import (
     planted_spec,
     planted_specs,
 )
-from das.models.planted.world import (
-    BUNDLED_WORLD,
-    PlantedWorld,
-    load_world,
-    make_world,
-    make_world_folder,
-    planted_tables,
-    save_world,
-)
+from ravel.common.registry.late import late_names
+
+if TYPE_CHECKING:
+    from das.models.planted.world import (
+        BUNDLED_WORLD,
+        PlantedWorld,
+        load_world,
+        make_world,
+        make_world_folder,
+        planted_tables,
+        save_world,
+    )
+else:
+    # Specifications are read without torch; a world takes it.
+    __getattr__ = late_names(
+        __name__,
+        {
+            "das.models.planted.world": (
+                *("BUNDLED_WORLD", "PlantedWorld", "load_world", "make_world", "make_world_folder"),
+                *("planted_tables", "save_world"),
+            )
+        },
+    )
 
 __all__ = [
     "BUNDLED_WORLD",

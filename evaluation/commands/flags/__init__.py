@@ -5,7 +5,7 @@ from __future__ import annotations
 from evaluation.commands.flags.command import command
 from evaluation.commands.flags.names import given
 from evaluation.commands.flags.shared import Data, InstanceFolder, Model, PartitionName, Seed, Split
-from evaluation.commands.flags.target import LoadFlags, TargetFlags, quiet_transformers
+from evaluation.commands.flags.target import LoadFlags, TargetFlags
 
 __all__ = [
     "Data",
@@ -18,5 +18,4 @@ __all__ = [
     "TargetFlags",
     "command",
     "given",
-    "quiet_transformers",
 ]

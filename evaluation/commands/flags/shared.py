@@ -11,15 +11,19 @@ from evaluation.commands.flags.names import EXPERT, choices
 from ravel.terms.schema import GENERALISATIONS
 
 __all__ = [
+    "LOG_NAMES",
     "Assignments",
     "Data",
     "InstanceFolder",
+    "Log",
     "Model",
     "PartitionName",
     "Seed",
     "Split",
 ]
 
+LOG_NAMES = ("tensorboard", "trackio", "wandb")
+"""Trackers; a test holds them against those that there are."""
 
 Assignments = Annotated[
     list[str] | None,
@@ -49,4 +53,10 @@ Data = Annotated[
 Split = Annotated[str, typer.Option("--split", help="What is held out.", **choices(*GENERALISATIONS))]
 PartitionName = Annotated[
     str, typer.Option("--partition", help="Which pairs count.", **choices("val", "test"))
+]
+Log = Annotated[
+    str | None,
+    typer.Option(
+        "--log", help="Tell training curves and scores to a tracker besides.", **choices(*LOG_NAMES)
+    ),
 ]

@@ -20,7 +20,6 @@ from evaluation.commands.flags.of_model import (
     TrustRemoteCode,
 )
 from evaluation.commands.flags.shared import Assignments
-from evaluation.commands.flags.target import quiet_transformers
 from evaluation.config.assignments import assigned
 from evaluation.config.execution import EXECUTIONS
 
@@ -113,6 +112,5 @@ class SuiteFlags:
 
     def target(self, config: api.SuiteConfig) -> api.TargetConfig:
         """Return the target that a suite names, opened with the trust that was given."""
-        quiet_transformers()
         trust = {"trust_remote_code": self.trust_remote_code, "allow_pickle": self.allow_pickle}
         return config.target().model_copy(update=trust)

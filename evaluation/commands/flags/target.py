@@ -20,9 +20,8 @@ from evaluation.commands.flags.of_model import (
     MergeAdapter,
     TrustRemoteCode,
 )
-from evaluation.commands.printing.loudness import is_verbose
 
-__all__ = ["LoadFlags", "TargetFlags", "quiet_transformers"]
+__all__ = ["LoadFlags", "TargetFlags"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +64,5 @@ def _config(model: str | None, named_in: Path | None, flags: Mapping[str, Any]) 
     if model is None:
         assert named_in is not None
         model = api.model_named_in(named_in)
-    quiet_transformers()
     config = api.TargetConfig(model=model, **flags)
     return config if named_in is None else api.with_dtype_of(config, named_in)
-
-
-def quiet_transformers() -> None:
-    """Switch off the library's own bars for reading weights, which run through ours; with -v they stay."""
-    if is_verbose():
-        return
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -10,15 +11,22 @@ __all__ = ["is_quiet", "is_verbose", "speaking"]
 
 _QUIET: ContextVar[bool] = ContextVar("quiet", default=False)
 _VERBOSE: ContextVar[bool] = ContextVar("verbose", default=False)
+_LIBRARY = "TRANSFORMERS_VERBOSITY"
 
 
 @contextmanager
 def speaking(*, quiet: bool, verbose: bool) -> Iterator[None]:
     """Let the block say less, or more, than usual."""
     tokens = (_QUIET.set(quiet), _VERBOSE.set(verbose))
+    # Read by the library when it is loaded, here and in workers.
+    said = os.environ.get(_LIBRARY)
+    if verbose:
+        os.environ[_LIBRARY] = said or "info"
     try:
         yield
     finally:
+        if verbose and said is None:
+            del os.environ[_LIBRARY]
         _QUIET.reset(tokens[0])
         _VERBOSE.reset(tokens[1])
 

@@ -18,7 +18,7 @@ class Result:
     """What a command found, and what a script is told of it."""
 
     json: Any
-    """What `--json` prints."""
+    """What `--json` prints, or a function that finds it, if that takes more than the text needs."""
     text: Callable[[], None]
     """Prints the summary that people read."""
     by_line: bool = False
@@ -30,13 +30,17 @@ class Result:
 
     def print(self, *, as_json: bool) -> None:
         """Print it one way or the other, then the warnings; raise `typer.Exit` unless the exit code is 0."""
-        if not as_json:
-            self.text()
-        elif self.by_line:
-            print_json_lines(self.json)
+        if as_json:
+            self._print_json(self.json() if callable(self.json) else self.json)
         else:
-            print_json(self.json)
+            self.text()
         for paragraph in self.warnings:
             warn(paragraph)
         if self.exit_code:
             raise typer.Exit(self.exit_code)
+
+    def _print_json(self, found: Any) -> None:
+        if self.by_line:
+            print_json_lines(found)
+        else:
+            print_json(found)

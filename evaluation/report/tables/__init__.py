@@ -23,8 +23,9 @@ from evaluation.report.tables.latex import to_latex
 from evaluation.report.tables.latex_compact import to_compact_latex
 from evaluation.report.tables.markdown import to_markdown
 from evaluation.report.tables.model import Column, Comparison, Row, Table, TableCell
+from evaluation.report.tables.parquet import to_parquet
 from ravel.common.errors import unknown_name
-from ravel.common.io import write_text
+from ravel.common.io import write_bytes, write_text
 
 __all__ = [
     "RENDERERS",
@@ -43,6 +44,7 @@ __all__ = [
     "model_table",
     "render",
     "to_compact_latex",
+    "to_latex",
     "type_table",
     "write_tables",
 ]
@@ -62,10 +64,12 @@ def render(table: Table, style: str) -> str:
 
 
 def write_tables(tables: Sequence[Table], folder: Path) -> list[Path]:
-    """Write tables in every style; return the paths."""
+    """Write tables in every style, and as Parquet; return the paths."""
     paths = []
     for table in tables:
         for style, suffix in _SUFFIXES.items():
             paths.append(folder / f"{table.name}{suffix}")
             write_text(paths[-1], render(table, style))
+        paths.append(folder / f"{table.name}.parquet")
+        write_bytes(paths[-1], to_parquet(table))
     return paths

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from evaluation.report.tables.model import Comparison, Table
 
-__all__ = ["HEADER", "to_csv"]
+__all__ = ["HEADER", "long_rows", "to_csv"]
 
 HEADER = (
     "table",
@@ -46,37 +46,39 @@ def to_csv(table: Table) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(HEADER)
-    for row in table.rows:
-        for column, cell in zip(table.columns, row.cells, strict=True):
-            low, high = cell.interval or (None, None)
-            subject = [_text(column.group), _text(column.entity_type), column.score]
-            names = [
-                table.name,
-                _text(row.place.model),
-                _text(row.block),
-                _text(row.label),
-                int(row.floor),
-                *subject,
-            ]
-            numbers = [_number(cell.value), _number(low), _number(high), cell.n]
-            flags = [int(cell.best), int(cell.below_no_op), int(cell.fewer)]
-            versus = [*_versus(cell.vs_best), *_versus(cell.vs_no_op)]
-            places = [_several(row.place.sites), _several(row.place.sizes), _several(row.place.seeds)]
-            writer.writerow([*names, *numbers, *flags, *versus, *places, _text(row.detail)])
+    writer.writerows([_cell(value) for value in values] for values in long_rows(table))
     return text.getvalue()
 
 
+def long_rows(table: Table) -> Iterator[tuple[str | float | int | bool | None, ...]]:
+    """Yield the values of each line under `HEADER`, as they are."""
+    for row in table.rows:
+        for column, cell in zip(table.columns, row.cells, strict=True):
+            low, high = cell.interval or (None, None)
+            yield (
+                *(table.name, row.place.model, row.block, row.label, row.floor),
+                *(column.group, column.entity_type, column.score, cell.value, low, high, cell.n),
+                *(cell.best, cell.below_no_op, cell.fewer),
+                *_versus(cell.vs_best),
+                *_versus(cell.vs_no_op),
+                *(_several(row.place.sites), _several(row.place.sizes), _several(row.place.seeds)),
+                row.detail,
+            )
+
+
 def _several(values: Sequence[object]) -> str:
-    return _text(" ".join(map(str, values)))
+    return " ".join(map(str, values))
 
 
-def _text(text: str) -> str:
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+def _versus(found: Comparison | None) -> tuple[str, float | None]:
+    return ("", None) if found is None else (found.relation, found.p)
 
 
-def _versus(found: Comparison | None) -> tuple[str, str]:
-    return ("", "") if found is None else (found.relation, _number(found.p))
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else repr(value)
+def _cell(value: str | float | int | bool | None) -> str | int:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return repr(value)
+    if isinstance(value, str):
+        return f"'{value}" if value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
+    return int(value)

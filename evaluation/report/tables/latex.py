@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from itertools import groupby
 
 from evaluation.report.tables.model import Row, Table, TableCell, blocks, shared_counts
 
-__all__ = ["MARKS", "escape", "to_latex"]
+__all__ = ["MARKS", "display_name", "escape", "labelled", "over_the_page", "table_notes", "to_latex"]
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -34,6 +35,8 @@ _SPECIAL = {
 }
 MARKS = {"†": r"\dagger", "‡": r"\ddagger", "=": "=", "§": r"\S"}
 """Marks as LaTeX writes them inside formulas."""
+_SHORT = {"das", "mdas", "dbm", "mdbm", "pca", "lda", "sae", "inlp", "rlap", "leace", "anova"}
+_NAMES = {"no_op": "No-op", "mdbm_sae": "MDBM on SAE", "rlap": "R-LACE", "pca_mdbm": "MDBM on PCA"}
 _LONGEST = 40
 _WIDEST = 7
 
@@ -44,9 +47,18 @@ def escape(text: str) -> str:
     return "".join(_SPECIAL.get(character, character) for character in " ".join(text.splitlines()))
 
 
-def to_latex(table: Table) -> str:
-    """Return a `table` environment that needs only the booktabs package or, with more lines than a page
-    holds, a `longtable`, which needs that package too.
+def display_name(method: str) -> str:
+    """Return a method's name as papers write it: `no_op` is No-op, `mdas` MDAS, `full_vector` Full vector."""
+    if method in _NAMES:
+        return _NAMES[method]
+    words = [word.upper() if word in _SHORT else word for word in method.split("_")]
+    return " ".join([words[0][:1].upper() + words[0][1:], *words[1:]])
+
+
+def to_latex(table: Table, label: str = "") -> str:
+    """Return a `table*`, over both columns of a paper that has two, which needs the packages booktabs and
+    threeparttable or, with more lines than a page holds, a `longtable`, which needs booktabs and longtable
+    and one column. `label` tells apart the tables of several runs.
 
     Each block begins with the numbers of cases; each row has its values and, where there are intervals, a
     second line with them; best in bold, floors in italics. Many columns are set in a smaller type.
@@ -54,44 +66,55 @@ def to_latex(table: Table) -> str:
     labels = 2 if table.block_header else 1
     body = [line for rows in blocks(table) for line in _block(rows, labels)]
     whole = _long if len(body) > _LONGEST else _floating
-    return "\n".join(whole(table, labels, body)) + "\n"
+    return "\n".join(whole(table, label, labels, body)) + "\n"
 
 
-def _floating(table: Table, labels: int, body: list[str]) -> list[str]:
+def labelled(table: Table, label: str) -> str:
+    """Return what a paper refers to the table by; a folder may have a name that TeX would not read."""
+    plain = re.sub(r"[^A-Za-z0-9_.-]+", "-", label)
+    return rf"\label{{tab:{plain}{'-' * bool(plain)}{table.name}}}"
+
+
+def table_notes(table: Table) -> list[str]:
+    """Return the notes as threeparttable sets them, in the width of the table."""
+    items = [rf"\item {escape(note)}" for note in table.notes]
+    return [r"\begin{tablenotes}[flushleft]\footnotesize", *items, r"\end{tablenotes}"] if items else []
+
+
+def over_the_page(spec: str, lines: Sequence[str]) -> list[str]:
+    """Return lines between rules as wide as the text, for notes are set in the width of their table."""
+    begin = rf"\begin{{tabular*}}{{\textwidth}}{{@{{\extracolsep{{\fill}}}}{spec}}}"
+    return [begin, r"\toprule", *lines, r"\bottomrule", r"\end{tabular*}"]
+
+
+def _floating(table: Table, label: str, labels: int, body: list[str]) -> list[str]:
     return [
-        "% needs \\usepackage{booktabs}",
-        r"\begin{table}[t]",
+        "% needs \\usepackage{booktabs,threeparttable}",
+        r"\begin{table*}[t]",
         rf"\centering{_type(table)}",
-        *_caption(table),
-        rf"\begin{{tabular}}{{{_spec(table, labels)}}}",
-        r"\toprule",
-        *_header(table, labels),
-        *body,
-        r"\bottomrule",
-        r"\end{tabular}",
-        *_notes(table),
-        r"\end{table}",
+        r"\begin{threeparttable}",
+        rf"\caption{{{escape(table.title)}.}}",
+        labelled(table, label),
+        *over_the_page(_spec(table, labels), [*_header(table, labels), *body]),
+        *table_notes(table),
+        r"\end{threeparttable}",
+        r"\end{table*}",
     ]
 
 
-def _long(table: Table, labels: int, body: list[str]) -> list[str]:
+def _long(table: Table, label: str, labels: int, body: list[str]) -> list[str]:
     head = [r"\toprule", *_header(table, labels)]
-    caption, label = _caption(table)
     return [
         "% needs \\usepackage{booktabs,longtable}",
         rf"\begingroup{_type(table)}",
         rf"\begin{{longtable}}{{{_spec(table, labels)}}}",
-        rf"{caption}{label}\\",
+        rf"\caption{{{escape(table.title)}.}}{labelled(table, label)}\\",
         *(*head, r"\endfirsthead", *head, r"\endhead", r"\bottomrule", r"\endfoot"),
         *body,
         r"\end{longtable}",
-        *_notes(table),
+        *(rf"\par\footnotesize {escape(note)}" for note in table.notes),
         r"\endgroup",
     ]
-
-
-def _caption(table: Table) -> tuple[str, str]:
-    return rf"\caption{{{escape(table.title)}.}}", rf"\label{{tab:{table.name}}}"
 
 
 def _type(table: Table) -> str:
@@ -104,10 +127,6 @@ def _spec(table: Table, labels: int) -> str:
     return "l" * labels + "c" * len(table.columns)
 
 
-def _notes(table: Table) -> list[str]:
-    return [rf"\par\footnotesize {escape(note)}" for note in table.notes]
-
-
 def _header(table: Table, labels: int) -> list[str]:
     groups, rules, at = [""] * labels, "", labels + 1
     for name, members in groupby(table.columns, key=lambda column: column.group):
@@ -115,7 +134,7 @@ def _header(table: Table, labels: int) -> list[str]:
         groups.append(rf"\multicolumn{{{width}}}{{c}}{{{escape(name)}}}")
         rules += rf"\cmidrule(lr){{{at}-{at + width - 1}}}"
         at += width
-    names = [escape(table.block_header)] * (labels - 1) + ["method"]
+    names = [escape(table.block_header)] * (labels - 1) + ["Method"]
     return [_line(groups), rules, _line([*names, *(escape(column.name) for column in table.columns)])]
 
 
@@ -133,7 +152,7 @@ def _block(rows: Sequence[Row], labels: int) -> list[str]:
 
 
 def _row(row: Row, counts: list[int | None], indent: list[str]) -> list[str]:
-    label = escape(row.label)
+    label = escape(display_name(row.label))
     values = [_value(cell, shown=n) for cell, n in zip(row.cells, counts, strict=True)]
     lines = [_line([*indent, rf"\textit{{{label}}}" if row.floor else label, *values])]
     if any(cell.interval is not None for cell in row.cells):

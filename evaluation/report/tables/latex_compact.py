@@ -4,21 +4,10 @@ from __future__ import annotations
 
 from itertools import groupby
 
-from evaluation.report.tables.latex import MARKS, escape
+from evaluation.report.tables.latex import MARKS, display_name, escape, labelled, over_the_page, table_notes
 from evaluation.report.tables.model import Column, Row, Table, TableCell, blocks
 
-__all__ = ["display_name", "to_compact_latex"]
-
-_SHORT = {"das", "mdas", "dbm", "mdbm", "pca", "lda", "sae", "inlp", "rlap", "leace", "anova"}
-_NAMES = {"no_op": "No-op", "mdbm_sae": "MDBM on SAE", "rlap": "R-LACE", "pca_mdbm": "MDBM on PCA"}
-
-
-def display_name(method: str) -> str:
-    """Return a method's name as papers write it: `no_op` is No-op, `mdas` MDAS, `full_vector` Full vector."""
-    if method in _NAMES:
-        return _NAMES[method]
-    words = [word.upper() if word in _SHORT else word for word in method.split("_")]
-    return " ".join([words[0][:1].upper() + words[0][1:], *words[1:]])
+__all__ = ["to_compact_latex"]
 
 
 def to_compact_latex(table: Table, label: str = "") -> str:
@@ -29,22 +18,16 @@ def to_compact_latex(table: Table, label: str = "") -> str:
     """
     shown = _shown(table)
     groups = [(name, len(list(own))) for name, own in groupby(shown, key=lambda at: table.columns[at].group)]
+    body = [line for rows in blocks(table) for line in _block(rows, shown)]
     return "\n".join(
         [
             "% needs \\usepackage{booktabs,threeparttable}",
             r"\begin{table*}[t]",
             r"\centering\small",
             r"\begin{threeparttable}",
-            rf"\caption{{{escape(table.title)}.}}\label{{tab:{label}{'-' * bool(label)}{table.name}}}",
-            rf"\begin{{tabular}}{{l{'c' * len(shown)}}}",
-            r"\toprule",
-            *_header(table, shown, groups),
-            *(line for rows in blocks(table) for line in _block(rows, shown)),
-            r"\bottomrule",
-            r"\end{tabular}",
-            r"\begin{tablenotes}[flushleft]\footnotesize",
-            *(rf"\item {escape(note)}" for note in table.notes),
-            r"\end{tablenotes}",
+            rf"\caption{{{escape(table.title)}.}}{labelled(table, label)}",
+            *over_the_page(f"l{'c' * len(shown)}", [*_header(table, shown, groups), *body]),
+            *table_notes(table),
             r"\end{threeparttable}",
             r"\end{table*}",
             "",

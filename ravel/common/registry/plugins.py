@@ -20,6 +20,7 @@ from ravel.common.io import sha256_file, sha256_text
 __all__ = [
     "PLUGINS_VARIABLE",
     "PluginMember",
+    "are_plugged_in",
     "members_of_entry_points",
     "members_of_files",
     "plugin_files",
@@ -84,6 +85,11 @@ def plugin_versions() -> dict[str, str]:
         if any(point.group.startswith(_GROUPS) for point in distribution.entry_points)
     }
     return packages | {file.name: f"sha256:{sha256_file(file)}" for file in plugin_files() if file.is_file()}
+
+
+def are_plugged_in(group: str) -> bool:
+    """Tell whether any plugin file, or entry point of a group, may have members for a registry."""
+    return bool(plugin_files()) or bool(entry_points(group=group))
 
 
 def members_of_entry_points(group: str, attribute: str) -> Iterator[PluginMember]:

@@ -12,12 +12,14 @@ from typing import Generic, TypeVar, cast
 from ravel.common.errors import SuiteError, unknown_name
 from ravel.common.registry.plugins import (
     PluginMember,
+    are_plugged_in,
     members_of_entry_points,
     members_of_files,
     plugin_files,
 )
+from ravel.common.registry.stated import stated_in
 
-__all__ = ["Registry"]
+__all__ = ["Registry", "is_plugin_name"]
 
 T = TypeVar("T")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
@@ -66,6 +68,16 @@ class Registry(Generic[T]):
     def names(self) -> list[str]:
         """Return every registered name, sorted."""
         return sorted(self._members())
+
+    def stated(self, *fields: str) -> list[dict[str, str]]:
+        """Return name and these class attributes, which are texts, of every member, sorted by name. Our own
+        members are not imported for it, unless there are plugins, with which they must go together. Raises
+        ValueError for a module of ours that does not state one in plain text."""
+        if self.group is not None and are_plugged_in(self.group):
+            return [{field: getattr(member, field) for field in ("name", *fields)} for member in self]
+        files = (file for package in self.packages for file in _files_of(package))
+        rows = (stated_in(file, self.attribute, ("name", *fields)) for file in files)
+        return sorted((row for row in rows if row is not None), key=lambda row: row["name"])
 
     def __iter__(self) -> Iterator[T]:
         return iter(self._members()[name] for name in self.names())
@@ -122,7 +134,7 @@ class Registry(Generic[T]):
             )
         thing = cast("T", plugin.thing)
         name: object = self._name_of(thing)
-        if not isinstance(name, str) or not _NAME.fullmatch(name):
+        if not isinstance(name, str) or not is_plugin_name(name):
             raise SuiteError(
                 expected=f"a {self.kind} whose name has letters, digits, '_' and '-' only, in {plugin.home}",
                 came=repr(name),
@@ -131,7 +143,17 @@ class Registry(Generic[T]):
         return name, thing
 
 
+def is_plugin_name(name: object) -> bool:
+    """Tell whether a member from outside may be called so."""
+    return isinstance(name, str) and _NAME.fullmatch(name) is not None
+
+
 def _modules_of(package: str) -> list[str]:
     home = importlib.import_module(package)
     modules = pkgutil.iter_modules(home.__path__)
     return [f"{package}.{m.name}" for m in modules if not m.name.startswith("_")]
+
+
+def _files_of(package: str) -> list[Path]:
+    home = importlib.import_module(package)
+    return [file for place in home.__path__ for file in Path(place).glob("*.py") if file.name[0] != "_"]

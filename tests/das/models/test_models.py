@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from transformers import AutoConfig, GPT2Config
+from transformers.utils import logging
 
 from das.models import FAMILIES, TargetModel
 from das.models.expansion import expand_sites
@@ -346,3 +347,22 @@ def test_the_character_tokenizer_has_a_token_per_character() -> None:
     table = character_tokenizer()("a%b", return_offsets_mapping=True)
     assert table["offset_mapping"] == [(0, 0), (0, 1), (1, 2), (2, 3)]
     assert len(character_tokenizer(add_bos=False)("a%b")["input_ids"]) == 3
+
+
+def test_the_librarys_bars_stay_away_unless_it_is_told_to_speak(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging, "_tqdm_active", True)
+    made = miniature(FAMILIES.get("llama"), seed=0)
+    made.model.save_pretrained(tmp_path)
+    made.tokenizer.save_pretrained(tmp_path)
+    load_target(str(tmp_path))
+    assert "Loading weights" not in capsys.readouterr().err
+    assert logging.is_progress_bar_enabled()
+    before = logging.get_verbosity()
+    logging.set_verbosity_info()
+    try:
+        load_target(str(tmp_path))
+    finally:
+        logging.set_verbosity(before)
+    assert "Loading weights" in capsys.readouterr().err

@@ -14,6 +14,7 @@ from cli_world import SITE, World, build_args, fit_args, ravel, score_args, suit
 
 import evaluation.suite.cells.fit
 import evaluation.suite.execution.build_in_run
+from evaluation import api
 from evaluation.records.scores import read_scores
 from evaluation.suite.cells.fit import run_cells
 from ravel.common.errors import SuiteError
@@ -268,3 +269,8 @@ def test_an_error_is_one_paragraph() -> None:
     error = SuiteError(expected="a line", came="a\nb", todo="nothing")
     assert "\n" in str(error)
     assert ravel("data", "show", "ci\nty").stderr.count("\n") == 1
+
+
+def test_the_quick_listing_of_methods_says_what_the_whole_one_does() -> None:
+    whole = [{key: row[key] for key in ("name", "summary")} for row in api.list_methods()]
+    assert api.list_method_lines() == whole

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -23,6 +24,7 @@ from evaluation.commands.flags.suite import SuiteFlags
 from evaluation.commands.printing import Result, shown_progress
 from evaluation.commands.printing.loudness import speaking
 from evaluation.config.execution import ExecutionKind
+from evaluation.exchange.trackers import TRACKERS
 from evaluation.report.tables import RENDERERS
 from evaluation.report.tables.of_runs import TABLES
 from ravel.common.errors import SuiteError
@@ -88,6 +90,7 @@ def test_choices_in_the_help_are_what_there_is() -> None:
         "--engine": ENGINES,
         "--dtype": [*DTYPES, AUTO],
         "--execution": get_args(ExecutionKind),
+        "--log": TRACKERS.names(),
         "--selection": get_args(fields_of_build["selection"].annotation),
         "--table": [*TABLES, "types", "models"],
         "--format": ["text", *RENDERERS],
@@ -194,3 +197,15 @@ def test_a_setting_that_does_not_fit_is_refused_in_words(assignment: str, said: 
 def test_zero_is_given_and_a_switch_left_off_is_not() -> None:
     flags = {"zero": 0, "empty": [], "off": False, "on": True, "none": None, "share": 0.0}
     assert given(flags) == {"zero": 0, "on": True, "share": 0.0}
+
+
+def test_verbose_lets_the_library_speak_and_only_for_so_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TRANSFORMERS_VERBOSITY", raising=False)
+    with speaking(quiet=False, verbose=True):
+        assert os.environ["TRANSFORMERS_VERBOSITY"] == "info"
+    with speaking(quiet=False, verbose=False):
+        assert "TRANSFORMERS_VERBOSITY" not in os.environ
+    monkeypatch.setenv("TRANSFORMERS_VERBOSITY", "error")
+    with speaking(quiet=False, verbose=True):
+        assert os.environ["TRANSFORMERS_VERBOSITY"] == "error"
+    assert os.environ["TRANSFORMERS_VERBOSITY"] == "error"

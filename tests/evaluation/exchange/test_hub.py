@@ -113,7 +113,7 @@ def repo_type(kind: str) -> str:
 
 def stays(name: str) -> bool:
     """Whether a file of a finished run is one that should not go up."""
-    return name in STAYS or name.startswith("shared/") or name.endswith((".svg", ".tex", ".html"))
+    return name in STAYS or name.startswith("shared/") or name.endswith((".svg", ".tex", ".html", ".parquet"))
 
 
 def sent(folder: Path) -> dict[str, bytes]:

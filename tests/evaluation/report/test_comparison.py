@@ -21,9 +21,9 @@ from das.methods.common.base import (
     NotApplicableError,
     Problem,
     Workspace,
-    registered_name,
 )
 from das.methods.common.labelled import entity_values, labelled_vectors, validation_vectors
+from das.methods.registry import registered_name
 from das.sites import Site
 from evaluation.config.suite import SuiteConfig
 from evaluation.records.scores import read_refusals

@@ -18,6 +18,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from outcome_world import TRACK, average_record, changed, score_record
 
@@ -43,10 +44,12 @@ from evaluation.report.tables import (
     main_table,
     model_table,
     render,
+    to_latex,
     type_table,
 )
-from evaluation.report.tables.latex import escape
-from evaluation.report.tables.latex_compact import display_name, to_compact_latex
+from evaluation.report.tables.csv import HEADER
+from evaluation.report.tables.latex import display_name, escape
+from evaluation.report.tables.latex_compact import to_compact_latex
 from evaluation.report.tables.means import averages_without_outcomes
 from evaluation.report.tables.model import TableCell
 from evaluation.report.tables.notes import refusal_notes, sites_text
@@ -535,7 +538,7 @@ def test_markdown_keeps_odd_names_in_their_cells() -> None:
 
 def test_latex_is_balanced_and_escaped() -> None:
     text = render(attribute_table(scores()), "latex")
-    assert text.count(r"\begin{") == text.count(r"\end{") == 2
+    assert text.count(r"\begin{") == text.count(r"\end{") == 4
     assert text.count("{") - text.count("}") == 0
     body = re.search(r"\\midrule(.*)\\bottomrule", text, re.DOTALL)
     assert body is not None
@@ -556,15 +559,15 @@ def test_long_tables_in_latex_break_over_pages() -> None:
     many = [score_record(method=f"m{i}", partition="test", chosen=True) for i in range(60)]
     text = render(main_table(many), "latex")
     assert r"\begin{longtable}" in text
-    assert r"\begin{table}" not in text
-    assert r"\begin{table}" in render(main_table(many[:5]), "latex")
+    assert r"\begin{table*}" not in text
+    assert r"\begin{table*}" in render(main_table(many[:5]), "latex")
 
 
 DOCUMENT = r"""\documentclass[10pt,a4paper]{article}
 \usepackage[T1]{fontenc}
 \usepackage[utf8]{inputenc}
 \usepackage[margin=2.2cm]{geometry}
-\usepackage{booktabs,longtable}
+\usepackage{booktabs,longtable,threeparttable}
 \begin{document}
 %s
 \end{document}
@@ -574,7 +577,7 @@ DOCUMENT = r"""\documentclass[10pt,a4paper]{article}
 def test_latex_compiles_and_fits_the_page(tmp_path: Path) -> None:
     program = shutil.which("pdflatex")
     if program is None:
-        pytest.skip("NOT TESTED that the LaTeX tables compile: no pdflatex (apt: texlive-latex-recommended)")
+        pytest.skip("NOT TESTED that the LaTeX tables compile: no pdflatex (apt: texlive-latex-extra)")
     odd = [score_record(method=m, attribute="A_B & 5%", partition="test", chosen=True) for m in (ODD, "mdas")]
     third = [
         replace(record, generalisation="entity_context")
@@ -611,13 +614,17 @@ def test_a_compact_table_has_the_criterion_alone_and_names_as_papers_write_them(
     assert text.count(r"\item ") == len(table.notes)
 
 
-def test_compact_latex_compiles_in_two_columns(tmp_path: Path) -> None:
+def test_latex_compiles_in_two_columns(tmp_path: Path) -> None:
     program, finder = shutil.which("pdflatex"), shutil.which("kpsewhich")
     found = finder and subprocess.run([finder, "threeparttable.sty"], capture_output=True, check=False)
     if program is None or not found or found.returncode:
-        pytest.skip("NOT TESTED that compact LaTeX compiles: no pdflatex with threeparttable")
-    body = "\n".join(to_compact_latex(table, name) for name, table in golden_tables().items())
-    paper = DOCUMENT.replace("10pt,a4paper", "10pt,a4paper,twocolumn").replace("longtable", "threeparttable")
+        pytest.skip("NOT TESTED that LaTeX compiles in two columns: no pdflatex with threeparttable")
+    shown = golden_tables().items()
+    styles = (to_compact_latex, to_latex)
+    written = [style(table, f"{name} % of") for name, table in shown for style in styles]
+    # What is longer than a page breaks over pages, and in one column only.
+    body = "\n\\clearpage\n".join(text for text in written if "longtable" not in text)
+    paper = DOCUMENT.replace("10pt,a4paper", "10pt,a4paper,twocolumn")
     (tmp_path / "paper.tex").write_text(paper % body, encoding="utf-8")
     run = subprocess.run(
         [program, "-interaction=nonstopmode", "-halt-on-error", "paper.tex"],
@@ -628,6 +635,7 @@ def test_compact_latex_compiles_in_two_columns(tmp_path: Path) -> None:
         check=False,
     )
     assert run.returncode == 0, run.stdout[-3000:]
+    assert "Overfull" not in run.stdout
 
 
 @pytest.mark.parametrize(
@@ -717,7 +725,16 @@ def test_isolate_by_dependence_shows_all_asked_attributes_together() -> None:
 def test_all_files_are_written(tmp_path: Path) -> None:
     paths: Sequence[Path] = publish_tables(saved(tmp_path / "a", scores()))
     assert sorted(path.name for path in paths) == sorted(p.name for p in (tmp_path / "a/tables").iterdir())
-    assert len(paths) == 2 * len(RENDERERS)
+    assert len(paths) == 2 * (len(RENDERERS) + 1)
+    main = pd.read_parquet(tmp_path / "a/tables/main.parquet")
+    of_csv = pd.read_csv(
+        tmp_path / "a/tables/main.csv", keep_default_na=False, dtype={"seed": str, "size": str}
+    )
+    assert list(main.columns) == list(of_csv.columns) == list(HEADER)
+    assert list(main["method"]) == list(of_csv["method"])
+    assert main["value"].dtype == "float64"
+    assert main["best"].dtype == bool
+    assert [repr(value) for value in main["value"].dropna()] == [str(v) for v in of_csv["value"] if v != ""]
     run = saved(tmp_path / "b", by_kind())
     write_jsonl(run.averages, (record.to_json() for record in averages()))
     write_jsonl(run.comparisons, (record.to_json() for record in comparisons()))

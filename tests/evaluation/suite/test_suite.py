@@ -16,8 +16,8 @@ from torch import Tensor
 from das.engine.base.protocol import Engine, ForcedPair
 from das.featurizers.base import Featurizer
 from das.featurizers.masked import MaskedBasis
-from das.methods.common.base import Method, MethodConfig, Problem, Workspace, registered_name
-from das.methods.registry import METHODS
+from das.methods.common.base import Method, MethodConfig, Problem, Workspace
+from das.methods.registry import METHODS, registered_name
 from das.sites import Site
 from evaluation.config.suite import SuiteConfig
 from evaluation.records.scores import (

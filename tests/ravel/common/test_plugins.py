@@ -13,6 +13,7 @@ import pytest
 from ravel.common.errors import SuiteError
 from ravel.common.registry import Registry
 from ravel.common.registry.plugins import PLUGINS_VARIABLE, plugin_files, plugin_versions, plugins_named
+from ravel.common.registry.stated import stated_in
 
 GROUP = "ravel.toys"
 TOY = "from types import SimpleNamespace\nMETHOD = SimpleNamespace(name={name!r})\n"
@@ -34,6 +35,40 @@ def registry(group: str | None = GROUP) -> Registry[Named]:
         group=group,
         accepts=lambda thing: hasattr(thing, "name"),
     )
+
+
+STATED = "class Toy:\n    name = 'b_toy'\n    summary = 'Of a file'\n\n\nMETHOD = Toy\n"
+
+
+def test_what_members_state_is_read_without_importing_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "toy_package" / "__init__.py", "")
+    write(tmp_path / "toy_package" / "whole.py", STATED)
+    write(tmp_path / "toy_package" / "_private.py", STATED)
+    write(tmp_path / "toy_package" / "nothing.py", "raise ValueError\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    toys = Registry(
+        kind="toy",
+        packages=("toy_package",),
+        attribute="METHOD",
+        name_of=lambda toy: toy.name,
+        group=GROUP,
+        accepts=lambda thing: True,
+    )
+    assert toys.stated("summary") == [{"name": "b_toy", "summary": "Of a file"}]
+    assert "toy_package.whole" not in sys.modules
+    (tmp_path / "toy_package" / "nothing.py").unlink()
+    other = write(tmp_path / "other.py", STATED.replace("b_toy", "a_toy"))
+    with plugins_named([other]):
+        assert [row["name"] for row in toys.stated("summary")] == ["a_toy", "b_toy"]
+
+
+@pytest.mark.parametrize("line", ["", "    name = 'b' + 'toy'\n"])
+def test_a_member_that_does_not_state_its_name_is_a_fault_of_ours(tmp_path: Path, line: str) -> None:
+    file = write(tmp_path / "toy.py", f"class Toy:\n    summary = 'Of a file'\n{line}\n\nMETHOD = Toy\n")
+    with pytest.raises(ValueError, match="plain texts"):
+        stated_in(file, "METHOD", ("name", "summary"))
 
 
 @pytest.fixture(autouse=True)
