@@ -38,6 +38,11 @@ class NotApplicableError(SuiteError):
 class MethodConfig(Config):
     """Settings of a method: none, unless a subclass has some."""
 
+    @property
+    def asked_pairs(self) -> int | None:
+        """Pairs that go through the model and back in one fit, where the settings alone say how many."""
+        return None
+
 
 Settings = TypeVar("Settings", bound=MethodConfig, default=MethodConfig, covariant=True)
 """What a method's settings are."""

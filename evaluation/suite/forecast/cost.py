@@ -174,6 +174,8 @@ def _fit_passes(cell: Cell, counts: PairCounts, methods: Registry[type[Method]])
     settings = method.config_class.from_yaml(cell.setting, origin=f"cell {cell.cell_id}")
     if not method.needs_pairs:
         return 0.0
+    if settings.asked_pairs is not None:
+        return _TRAINED * settings.asked_pairs
     causes = min(counts.train, int(getattr(settings, "cause_pairs", counts.train)))
     pairs = causes + (counts.attributes - 1) * _isolates_each(settings, causes, counts)
     if not isinstance(settings, TrainingConfig):

@@ -1,0 +1,301 @@
+"""Emulators of all attributes at one site, and the subspaces that are fitted on them; asks the model where
+those lead. It decides neither rounds nor budgets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import final
+
+import torch
+from torch import Tensor, optim
+
+from das.engine.base.backward import add_gradients
+from das.engine.base.protocol import Engine, FeaturizedPairs, ForcedPair
+from das.featurizers.base import Featurizer
+from das.featurizers.subspace import Subspace
+from das.methods.common.alignment import random_columns
+from das.methods.common.base import Problem
+from das.methods.common.labelled import training_prompts
+from das.methods.trained._emulator import AnswerTokens, Asked, Emulator, Labels, Teaching, teach
+from das.sites import Site
+from das.training.schedules import learning_rate_at
+from das.training.trainable import TrainableSubspace
+from ravel.common.seeds import derive_seed
+from ravel.instance import Instance
+from ravel.terms.schema import TRAIN_SPLIT
+
+__all__ = ["Emulation", "FitSettings", "slopes_at"]
+
+_ISOLATE_SHARE = 1.25
+"""Isolate pairs of all other attributes by cause pairs, as the reference has them (25,000 by 20,000)."""
+_WARM_UP = 0.05
+_TOGETHER = 64
+"""Pairs that the model is asked in one go."""
+
+
+@dataclass(frozen=True, slots=True)
+class FitSettings:
+    """How a subspace is fitted on emulators."""
+
+    steps: int
+    """Optimiser steps."""
+    learning_rate: float
+    """Peak rate of AdamW."""
+    batch_size: int
+    """Pairs of a step."""
+
+    def rate_at(self, step: int) -> float:
+        """Return the rate of a step: a short warm-up, then a cosine."""
+        return learning_rate_at(
+            step,
+            peak=self.learning_rate,
+            total_steps=self.steps,
+            warmup_fraction=_WARM_UP,
+            schedule="cosine",
+        )
+
+
+@dataclass
+class _Questions:
+    """The training pairs that ask for one attribute, and what is known of the answers."""
+
+    keeping: list[ForcedPair]
+    """The pairs with the bases' own labels forced."""
+    swapping: list[ForcedPair]
+    """The same with the labels if swapped."""
+    bases: Tensor
+    """Rows of the bases' vectors, [n]."""
+    sources: Tensor
+    """Rows of the sources' vectors, [n]."""
+    answers: AnswerTokens
+    """The tokens of all labels."""
+    kept: Labels
+    """The bases' own labels."""
+    swapped: Labels
+    """The labels if swapped."""
+    natural: tuple[Tensor, Labels]
+    """Vectors of training prompts that ask for the attribute, with what is said of them."""
+    asked: list[Asked] = field(default_factory=list)
+    """What the model was asked."""
+
+    def labels(self, *, cause: bool) -> Labels:
+        """Return the labels of cause pairs, or of isolate pairs."""
+        return self.swapped if cause else self.kept
+
+
+class Emulation:
+    """The state of one emulation: questions, emulators, subspaces."""
+
+    def __init__(self, problem: Problem, engine: Engine, label_tokens: int, hidden: int) -> None:
+        """Read the vectors of all training prompts at the problem's site. `label_tokens` bounds labels."""
+        self._engine, self._site, self._hidden = engine, problem.site, hidden
+        self._seed = derive_seed(problem.seed, "emulation", str(problem.site), str(problem.size))
+        self._stream = torch.Generator().manual_seed(self._seed)
+        records = training_prompts(problem.instance)
+        self._vectors = engine.collect([r.prompt for r in records], [problem.site])[problem.site].cpu()
+        rows = {record.prompt_id: row for row, record in enumerate(records)}
+        self._questions = {
+            attribute: found
+            for attribute in problem.instance.attributes
+            if (found := _questions(problem.instance, attribute, rows, self._vectors, label_tokens))
+            is not None
+        }
+        width = self._vectors.shape[1]
+        self.columns: dict[str, Tensor] = {
+            attribute: random_columns(width, problem.size, derive_seed(self._seed, attribute))
+            for attribute in self._questions
+        }
+        """Columns of each attribute's subspace, [width, size]; random ones at first."""
+
+    def refit(self, teaching: Teaching, fitting: FitSettings) -> None:
+        """Teach all emulators anew with what is known by now, and fit all subspaces on them."""
+        emulators = {attribute: self._taught(attribute, teaching) for attribute in self._questions}
+        self.columns = self._fitted(emulators, fitting)
+
+    def ask(self, queries: int) -> None:
+        """Ask the model, for each attribute's subspace, half of the queries about the attribute itself and
+        the other half, in equal parts, about the others."""
+        others = max(1, len(self._questions) - 1)
+        for target, columns in self.columns.items():
+            for attribute, questions in self._questions.items():
+                share = queries // 2 if attribute == target else queries // (2 * others)
+                chosen = torch.randperm(len(questions.keeping), generator=self._stream)[:share]
+                if len(chosen):
+                    questions.asked.append(self._answered(questions, chosen, columns, attribute == target))
+
+    def _taught(self, attribute: str, teaching: Teaching) -> Emulator:
+        questions = self._questions[attribute]
+        stream = torch.Generator().manual_seed(derive_seed(self._seed, "emulator", attribute))
+        emulator = Emulator(questions.answers, self._vectors, self._hidden, stream)
+        asked = Asked.joined(questions.asked) if questions.asked else None
+        teach(emulator, questions.natural, asked, teaching, stream)
+        return emulator.requires_grad_(False)
+
+    def _fitted(self, emulators: dict[str, Emulator], fitting: FitSettings) -> dict[str, Tensor]:
+        """Return the columns of all subspaces, fitted side by side: none learns anything of another."""
+        moving = {target: self._start(target) for target in self._questions}
+        parameters = [p for trainable in moving.values() for p in trainable.parameters()]
+        optimiser = optim.AdamW(parameters, lr=fitting.learning_rate, weight_decay=0.0)
+        stream = torch.Generator().manual_seed(derive_seed(self._seed, "order"))
+        for step in range(fitting.steps):
+            for group in optimiser.param_groups:
+                group["lr"] = fitting.rate_at(step)
+            optimiser.zero_grad(set_to_none=True)
+            now = {target: trainable.current() for target, trainable in moving.items()}
+            self._loss(emulators, now, fitting.batch_size, stream).backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            for trainable in moving.values():
+                trainable.after_step((step + 1) / fitting.steps)
+        return {target: trainable.finished().basis for target, trainable in moving.items()}
+
+    def _start(self, target: str) -> TrainableSubspace:
+        width, size = self.columns[target].shape
+        return TrainableSubspace(random_columns(width, size, derive_seed(self._seed, target)))
+
+    def _loss(
+        self,
+        emulators: dict[str, Emulator],
+        featurizers: dict[str, Subspace],
+        batch_size: int,
+        stream: torch.Generator,
+    ) -> Tensor:
+        """Return the sum over targets of the pooled objective of MDAS on a batch of pairs, by the emulators:
+        what all targets ask of one emulator goes through it together."""
+        parts: dict[str, list[tuple[Tensor, Labels]]] = {attribute: [] for attribute in self._questions}
+        for target, featurizer in featurizers.items():
+            rows = self._drawn(target, batch_size, stream)
+            bases, sources = (
+                self._vectors[torch.cat([getattr(self._questions[a], name)[r] for a, r in rows.items()])]
+                for name in ("bases", "sources")
+            )
+            swapped = featurizer.interchange(bases, sources).split([len(r) for r in rows.values()])
+            for (attribute, chosen), vectors in zip(rows.items(), swapped, strict=True):
+                labels = self._questions[attribute].labels(cause=attribute == target)
+                parts[attribute].append((vectors, labels.at(chosen)))
+        found = [
+            emulators[attribute].cross_entropy(
+                torch.cat([vectors for vectors, _ in asked]), Labels.joined([labels for _, labels in asked])
+            )
+            for attribute, asked in parts.items()
+        ]
+        return torch.cat(found).mean() * len(featurizers)
+
+    def _drawn(self, target: str, batch_size: int, stream: torch.Generator) -> dict[str, Tensor]:
+        """Return which pairs of each attribute are taken for a target."""
+        causes = max(1, round(batch_size / (1 + _ISOLATE_SHARE)))
+        each = max(1, round(_ISOLATE_SHARE * causes / max(1, len(self._questions) - 1)))
+        return {
+            attribute: torch.randint(
+                0, len(questions.keeping), (causes if attribute == target else each,), generator=stream
+            )
+            for attribute, questions in self._questions.items()
+        }
+
+    def _answered(self, questions: _Questions, chosen: Tensor, columns: Tensor, cause: bool) -> Asked:
+        forced = questions.swapping if cause else questions.keeping
+        pairs = [forced[i] for i in chosen.tolist()]
+        base, source = self._vectors[questions.bases[chosen]], self._vectors[questions.sources[chosen]]
+        subspace = Subspace(columns)
+        found, slopes = slopes_at(pairs, self._engine, self._site, subspace, source - base)
+        labels = questions.labels(cause=cause).at(chosen)
+        return Asked(subspace.interchange(base, source), labels, found, slopes)
+
+
+def _questions(
+    instance: Instance, attribute: str, rows: dict[str, int], vectors: Tensor, label_tokens: int
+) -> _Questions | None:
+    """Return the questions about an attribute, or None if no training pair asks for it."""
+    pairs = [pair for pair in instance.pairs(TRAIN_SPLIT) if pair.attribute == attribute]
+    if not pairs:
+        return None
+    records = [r for r in training_prompts(instance) if r.prompt.attribute == attribute and r.label_ids]
+    answers = AnswerTokens([record.label_ids[:label_tokens] for record in records])
+
+    def forced(answering: Sequence[str]) -> list[ForcedPair]:
+        return [
+            ForcedPair(
+                instance.prompt(pair.base).prompt,
+                instance.prompt(pair.source).prompt,
+                instance.prompt(prompt_id).label_ids[:label_tokens],
+            )
+            for pair, prompt_id in zip(pairs, answering, strict=True)
+        ]
+
+    keeping, swapping = forced([pair.base for pair in pairs]), forced([pair.swapped for pair in pairs])
+    natural = torch.tensor([rows[record.prompt_id] for record in records])
+    return _Questions(
+        keeping=keeping,
+        swapping=swapping,
+        bases=torch.tensor([rows[pair.base] for pair in pairs]),
+        sources=torch.tensor([rows[pair.source] for pair in pairs]),
+        answers=answers,
+        kept=answers.laid_out([pair.label_ids for pair in keeping]),
+        swapped=answers.laid_out([pair.label_ids for pair in swapping]),
+        natural=(vectors[natural], answers.laid_out([r.label_ids[:label_tokens] for r in records])),
+    )
+
+
+def slopes_at(
+    pairs: Sequence[ForcedPair], engine: Engine, site: Site, featurizer: Featurizer, differences: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the cross entropy of each pair's label, [n], and its gradient in the swapped vector, [n, width],
+    on the CPU. `differences` [n, width] are the sources' vectors less the bases'; where one is zero there is
+    nothing to swap, and its slope is 0."""
+    found: list[Tensor] = []
+    slopes: list[Tensor] = []
+    for start in range(0, len(pairs), _TOGETHER):
+        shifts = [
+            torch.zeros_like(d).to(engine.target.device).requires_grad_()
+            for d in differences[start:][:_TOGETHER]
+        ]
+        groups = [
+            FeaturizedPairs([pair], _Shifted(featurizer, difference, shift).to(engine.target.device))
+            for pair, difference, shift in zip(
+                pairs[start : start + _TOGETHER], differences[start:], shifts, strict=False
+            )
+        ]
+        with torch.enable_grad():
+            judged = partial(engine.forced_labels, groups, site)
+            answers = judged()
+            found.extend(answer.cross_entropy.detach().cpu() for answer in answers)
+            ones = [torch.ones_like(answer.cross_entropy) for answer in answers]
+            add_gradients(engine, answers, ones, shifts, judged)
+        slopes.extend(torch.zeros_like(s) if s.grad is None else s.grad for s in shifts)
+    return torch.cat(found), torch.stack(slopes).cpu()
+
+
+@final
+class _Shifted(Featurizer):
+    """A featurizer for one pair, whose swapped vector is moved by `shift` besides, which is 0: its gradient
+    is the slope at the swapped vector. It lives as long as one call of an engine and is never saved."""
+
+    kind = "shifted"
+
+    def __init__(self, inner: Featurizer, difference: Tensor, shift: Tensor) -> None:
+        super().__init__()
+        self.inner, self.shift = inner, shift
+        self.keeps_error = inner.keeps_error
+        self.register_buffer("reader", difference / difference.pow(2).sum().clamp_min(1e-30))
+
+    reader: Tensor
+    """What the difference of source and base is 1 along."""
+
+    @property
+    def width(self) -> int:
+        return self.inner.width
+
+    @property
+    def size(self) -> int:
+        return self.inner.size
+
+    def encode(self, vectors: Tensor) -> Tensor:
+        return torch.cat([self.inner.encode(vectors), (vectors @ self.reader)[..., None]], dim=-1)
+
+    def decode(self, features: Tensor) -> Tensor:
+        return self.inner.decode(features[..., :-1]) + features[..., -1:] * self.shift
+
+    def mask(self) -> Tensor:
+        mask = self.inner.mask()
+        return torch.cat([mask, mask.new_ones(1)])
