@@ -4,9 +4,9 @@
         [--plot PATH]
 
 Every attribute of city is fitted at the middle layer in each setting and judged on validation pairs of
-held-out templates and of held-out entities; no test pair is read. A pass is a pair that goes through the
-model and back; passes and seconds are of all attributes together. All fits share an engine that has filled its
-states before, so that seconds are those of learning. One thread.
+held-out templates and of held-out entities; no test pair is read. A pass is a pair that goes through
+the model and back; passes and seconds are of all attributes together. All fits share an engine that has
+filled its states before, so that seconds are those of learning. One thread.
 """
 
 from __future__ import annotations
