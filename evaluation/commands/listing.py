@@ -15,9 +15,8 @@ from ravel.common.errors import one_of
 
 __all__ = ["app"]
 
-app = typer.Typer(
-    no_args_is_help=True, help="What can be named: methods, tracks, models, entity types, controls, presets."
-)
+_HELP = "What can be named: methods, tracks, models, entity types, controls, presets."
+app = typer.Typer(no_args_is_help=True, help=_HELP)
 
 _Rows = Sequence[Mapping[str, Any]]
 _Name = Annotated[str | None, typer.Argument(metavar="[NAME]", help="Show all that is known of this one.")]
@@ -55,8 +54,8 @@ def models() -> Result:
     Example: ravel list models
     """
     rows = api.list_models()
-    headers = ["family", "model types"]
-    return Result(rows, lambda: print_rows(headers, [[r["name"], _text(r["model_types"])] for r in rows]))
+    lines = [[row["name"], _text(row["model_types"])] for row in rows]
+    return Result(rows, lambda: print_rows(["family", "model types"], lines))
 
 
 @app.command("entity-types")

@@ -6,9 +6,10 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 __all__ = ["derive_seed", "evenly_spread", "grouped", "numpy_stream", "python_stream", "sampled"]
 
@@ -29,6 +30,8 @@ def python_stream(seed: int, *names: str) -> random.Random:
 
 def numpy_stream(seed: int, *names: str) -> np.random.Generator:
     """Return a numpy generator of its own for this purpose."""
+    import numpy as np
+
     return np.random.default_rng(derive_seed(seed, *names))
 
 

@@ -15,6 +15,7 @@ LATE_IMPORTS = {
         "datasets": "takes seconds, and only those who ask for a Dataset need it",
         "pandas": "takes a second, and only those who ask for a table need it",
     },
+    "ravel.common.seeds": {"numpy": "commands that only look up group rows, and draw nothing"},
     "evaluation.commands.printing.runs": {
         "evaluation.report.page": "loads scipy, and only a run that has ended has a headline"
     },
