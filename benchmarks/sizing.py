@@ -197,6 +197,8 @@ def sum_up(run: MadeUpRun, *, plots: bool = True) -> dict[str, float]:
         finishing.finish(run.cells, chosen, context, run.config, ControlResults())
         whole = seconds["choice"] + time.process_time() - began
     seconds["averages"] -= seconds["comparisons"]
+    if not plots:
+        del seconds["plots"]
     seconds["records"] = whole - sum(seconds.values())
     return {**seconds, "all": whole}
 
