@@ -142,7 +142,7 @@ def forced_shorter(pair: AskedPair) -> ForcedPair:
     return ForcedPair(pair.base, pair.source, min(pair.unchanged, pair.swapped, key=len))
 
 
-class _Oracle:
+class Oracle:
     """Answers with the values of the tables, in the tokens of a model that need not know them."""
 
     def __init__(self, tables: Tables, target: TargetModel) -> None:
@@ -234,7 +234,7 @@ def family_case(name: str, plan: Plan, *, device: str = "cpu", dtype: str = "flo
 def _random_case(key: str, name: str, config: Any, plan: Plan, *, device: str, dtype: str) -> Case:
     target = proven(_random_model(key, config, device, dtype))
     tables = read_bundled("city")
-    instance = build_instance(tables, _Oracle(tables, target), _build_config(plan))
+    instance = build_instance(tables, Oracle(tables, target), _build_config(plan))
     label = f"{name}, random weights, {target.n_layers} x {target.d_model}"
     return Case(label, key, target, Site(target.n_layers // 2), instance, plan)
 

@@ -45,6 +45,8 @@ class RunRecords:
     def __init__(self, folder: RunFolder, model_name: Callable[[str], str] | None = None) -> None:
         self.folder = folder
         """Where they lie."""
+        self.as_written = self if model_name is None else RunRecords(folder)
+        """The same with the model called as the files call it; scores and instance are read once for both."""
         self._model_name = model_name
 
     @classmethod
@@ -63,7 +65,8 @@ class RunRecords:
     @cached_property
     def scores(self) -> list[ScoreRecord]:
         """All of `scores.jsonl`."""
-        return self._named(read_scores(self.folder.scores))
+        written = self.as_written
+        return self._named(read_scores(self.folder.scores) if written is self else written.scores)
 
     def _named(self, records: list[OfModel]) -> list[OfModel]:
         if self._model_name is None:
@@ -104,6 +107,8 @@ class RunRecords:
     @cached_property
     def instance(self) -> Instance | None:
         """The run's instance; None where its folder holds none."""
+        if self.as_written is not self:
+            return self.as_written.instance
         return Instance.load(self.folder.instance) if self.folder.instance.is_dir() else None
 
     def chosen(

@@ -6,11 +6,16 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeVar
+
+from typing_extensions import Self
 
 from evaluation.records.measured import INTERCHANGE, Interval, Measured, MeasuredRecord, names_in
-from ravel.common.io import sha256_text
+from ravel.common.errors import SuiteError
+from ravel.common.io import numbered_lines, sha256_text
+from ravel.common.strict_json import JsonError, parse_json
 from ravel.common.typed import Record
 from ravel.terms.schema import Generalisation, InterchangePair, Partition, SourceKind
 
@@ -38,6 +43,8 @@ __all__ = [
 SCORE_SCHEMA_VERSION = 2
 CONTROL_MARK = "~"
 """Stands between a method and the control it is under, in the names of rows: `mdas~labels_shuffled`."""
+_KNOWN_LINES = 1 << 16
+"""Lines of outcomes that are remembered: a large run's pairs with each verdict, in about 60 MiB."""
 _CONTROLLED = re.compile(rf"\w+{CONTROL_MARK}\w+")
 _TEMPLATE_NAME = re.compile(r"sha256:[0-9a-f]{16}")
 
@@ -63,6 +70,9 @@ def template_name(text: str) -> str:
 def is_template_name(text: str) -> bool:
     """Tell whether a text is what `template_name` returns."""
     return _TEMPLATE_NAME.fullmatch(text) is not None
+
+
+Case = TypeVar("Case", bound="JudgedCase")
 
 
 class JudgedCase(Record):
@@ -94,10 +104,25 @@ class JudgedCase(Record):
         return {**self.to_json(), "base_template": template_name(self.base_template)}
 
     @classmethod
+    def read(cls, path: Path) -> list[Self]:
+        """Read a file as `Record.read` does. The cells of a run judge the same cases, so that equal lines are
+        read once and are one object."""
+        try:
+            return [_case_of(cls, line) for _, line in numbered_lines(path)]
+        except (JsonError, SuiteError):
+            # Only the plain way knows which line it is.
+            return super().read(path)
+
+    @classmethod
     def case_fields(cls, case: object) -> dict[str, Any]:
         """Return the fields of a case, or of an outcome, without the verdict's."""
         names = (field.name for field in fields(cls))  # type: ignore[arg-type]  # every subclass is a dataclass
         return {name: getattr(case, name) for name in names if name not in cls.VERDICT}
+
+
+@lru_cache(maxsize=_KNOWN_LINES)
+def _case_of(kind: type[Case], line: str) -> Case:
+    return kind.from_json(parse_json(line), origin="a line of outcomes")
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,39 +29,45 @@ from ravel.terms.schema import split_name
 __all__ = ["draw_run", "plot_inputs", "publish_plots", "publish_tables", "write_publication"]
 
 
-def write_publication(run: RunFolder) -> list[Path]:
-    """Write all tables and figures of a run whose records are written; return the paths.
+def write_publication(run: RunFolder, records: RunRecords | None = None) -> list[Path]:
+    """Write all tables and figures of a run whose records are written; return the paths. `records` are those
+    of `shown_records(run)`, where they are at hand.
 
     Reads `scores.jsonl` and what else there is of `averages.jsonl`, `comparisons.jsonl`, `refusals.jsonl` and
     the chosen cells. Equal folders give equal files.
     """
-    return [*publish_tables(run), *publish_plots(run)]
+    records = shown_records(run) if records is None else records
+    return [*publish_tables(run, records), *publish_plots(run, records=records)]
 
 
-def publish_tables(run: RunFolder) -> list[Path]:
-    """Write the tables of a run into its `tables/`; return the paths.
+def publish_tables(run: RunFolder, records: RunRecords | None = None) -> list[Path]:
+    """Write the tables of a run into its `tables/`; return the paths. `records` as in `write_publication`.
 
     The numbers behind those of balanced scores and of dependence go into the run's folder, as JSON Lines.
     """
-    records = RunRecords(run)
-    derived = write_derived(records, TRACKS.get(records.track))
-    return write_tables(tables_of_run(shown_records(run), derived), run.tables)
+    records = shown_records(run) if records is None else records
+    # Its numbers name the model as the run's files do, its tables as it is to be called.
+    derived = write_derived(records.as_written, TRACKS.get(records.track))
+    return write_tables(tables_of_run(records, derived), run.tables)
 
 
 def publish_plots(
-    run: RunFolder, folder: Path | None = None, names: Sequence[str] | None = None
+    run: RunFolder,
+    folder: Path | None = None,
+    names: Sequence[str] | None = None,
+    records: RunRecords | None = None,
 ) -> list[Path]:
     """Write the figures of these names (by default all) that the run's track has into `folder` (by default
     the run's `plots/`).
 
     The numbers behind the heat maps go beside them, as `entanglement.jsonl` and `angles.jsonl`. Returns the
-    paths of the figures; raises SuiteError for an unknown name.
+    paths of the figures; raises SuiteError for an unknown name. `records` as in `write_publication`.
     """
     place = run.plots if folder is None else folder
-    inputs = plot_inputs(run, names)
-    for name, records in (("entanglement", inputs.entanglement), ("angles", inputs.angles)):
-        if records:
-            write_jsonl(place / f"{name}.jsonl", (record.to_json() for record in records))
+    inputs = plot_inputs(run, names, records)
+    for name, behind in (("entanglement", inputs.entanglement), ("angles", inputs.angles)):
+        if behind:
+            write_jsonl(place / f"{name}.jsonl", (record.to_json() for record in behind))
     return write_plots(inputs, place, names)
 
 
@@ -85,9 +91,12 @@ def draw_run(run_path: Path, out: Path | None = None, names: Sequence[str] | Non
     return paths
 
 
-def plot_inputs(run: RunFolder, names: Sequence[str] | None = None) -> PlotInputs:
-    """Read from a run what the figures of these names (by default all) are drawn from."""
-    records = shown_records(run)
+def plot_inputs(
+    run: RunFolder, names: Sequence[str] | None = None, records: RunRecords | None = None
+) -> PlotInputs:
+    """Read from a run what the figures of these names (by default all) are drawn from. `records` as in
+    `write_publication`."""
+    records = shown_records(run) if records is None else records
     track = TRACKS.get(records.track)
     wanted = set(track.plots if names is None else names) & set(track.plots)
     chosen = records.chosen()

@@ -110,7 +110,7 @@ class CellScorer:
             for attribute in self._served(cell):
                 key = (cell.id.method, attribute)
                 candidates.setdefault(key, {}).setdefault(cell.point, [])
-        for record in self.validation_scores():
+        for record in self.validation_scores(intervals=False):
             candidates[record.method, record.attribute][self._cells[record.cell].point].append(record)
         points = {
             key: choose_point(found, self._track, by=self._track.criterion_of(key[0]))
@@ -118,13 +118,14 @@ class CellScorer:
         }
         return {(method, a): self._at(method, a, point) for (method, a), point in points.items()}
 
-    def validation_scores(self) -> list[ScoreRecord]:
-        """Return the score records of all cells on validation pairs; no test pair is read."""
+    def validation_scores(self, *, intervals: bool = True) -> list[ScoreRecord]:
+        """Return the score records of all cells on validation pairs, with intervals or, for a choice,
+        without; no test pair is read."""
         return [
             record
             for cell in self._cells.values()
             for generalisation in self._generalisations
-            for record in self._records(cell, generalisation, "val", ())
+            for record in self._records(cell, generalisation, "val", (), intervals=intervals)
         ]
 
     def scores(self, choice: Mapping[tuple[str, str], Sequence[str]]) -> list[ScoreRecord]:
@@ -196,6 +197,8 @@ class CellScorer:
         generalisation: Generalisation,
         partition: Partition,
         chosen: Collection[tuple[str, str]],
+        *,
+        intervals: bool = True,
     ) -> Iterator[ScoreRecord]:
         """Yield the records of one cell on one split, per attribute that it serves; none without cases."""
         split = split_name(generalisation, partition)
@@ -208,7 +211,13 @@ class CellScorer:
             if own and partition == "test":
                 yield from score_kinds(*found, generalisation=generalisation, partition=partition)
             else:
-                yield score_outcomes(*found, generalisation=generalisation, partition=partition, chosen=own)
+                yield score_outcomes(
+                    *found,
+                    generalisation=generalisation,
+                    partition=partition,
+                    chosen=own,
+                    intervals=intervals,
+                )
 
 
 def _order(record: ScoreRecord) -> tuple[str, str, str, int, int, str, str, str, str]:

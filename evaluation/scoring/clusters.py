@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -53,18 +54,14 @@ class Clusters:
 
     def columns(self) -> dict[str, IntArray]:
         """Return the columns of each attribute's templates, attributes sorted."""
-        columns: dict[str, list[int]] = {}
-        for column, (attribute, _) in enumerate(self.templates):
-            columns.setdefault(attribute, []).append(column)
-        return {name: np.array(columns[name]) for name in sorted(columns)}
+        return dict(_columns(self))
 
     def cells(self, pairs: Sequence[Clustered]) -> IntArray:
         """Return where each pair is counted, `row * n_templates + column`, [n_pairs].
 
         Raises SuiteError for a pair of another cluster.
         """
-        row = {entity: i for i, entity in enumerate(self.entities)}
-        column = {template: i for i, template in enumerate(self.templates)}
+        row, column = _places(self)
         try:
             cells = [row[p.base_entity] * len(column) + column[p.attribute, p.base_template] for p in pairs]
         except KeyError as error:
@@ -79,6 +76,24 @@ class Clusters:
         """Return the number of pairs, or the sum of their weights, [n_entities, n_templates]."""
         size = self.shape[0] * self.shape[1]
         return np.bincount(cells, weights, minlength=size).astype(np.float64).reshape(self.shape)
+
+
+# The scores of a whole grid are counted on the clusters of a few splits.
+@lru_cache(maxsize=64)
+def _columns(clusters: Clusters) -> dict[str, IntArray]:
+    columns: dict[str, list[int]] = {}
+    for column, (attribute, _) in enumerate(clusters.templates):
+        columns.setdefault(attribute, []).append(column)
+    found = {name: np.array(columns[name]) for name in sorted(columns)}
+    for places in found.values():
+        places.setflags(write=False)
+    return found
+
+
+@lru_cache(maxsize=64)
+def _places(clusters: Clusters) -> tuple[dict[str, int], dict[tuple[str, str], int]]:
+    entities, templates = enumerate(clusters.entities), enumerate(clusters.templates)
+    return {entity: row for row, entity in entities}, {template: column for column, template in templates}
 
 
 @dataclass(frozen=True, slots=True)

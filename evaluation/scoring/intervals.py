@@ -71,9 +71,12 @@ def difference(first: Estimates, second: Estimates) -> dict[str, Estimate]:
     return {name: _minus(one, second[name]) for name, one in first.items()}
 
 
-def measured(estimates: Estimates, *, counted: bool = True) -> dict[str, Measured]:
-    """Return measures as records hold them, with their counts or without."""
-    return {name: Measured(e.value, e.interval, e.n if counted else None) for name, e in estimates.items()}
+def measured(estimates: Estimates, *, counted: bool = True, intervals: bool = True) -> dict[str, Measured]:
+    """Return measures as records hold them, with their counts and intervals or without."""
+    return {
+        name: Measured(e.value, e.interval if intervals else None, e.n if counted else None)
+        for name, e in estimates.items()
+    }
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:

@@ -48,9 +48,10 @@ def score_outcomes(
     partition: Partition,
     chosen: bool = False,
     source_kind: ScoredKind = "all",
+    intervals: bool = True,
 ) -> ScoreRecord:
     """Score one target attribute on the outcomes of a split, judged already. Only outcomes of `source_kind`
-    count."""
+    count. What is only compared needs no `intervals`, which take most of the time."""
     scored = track.estimate(of_kind(outcomes, source_kind), attribute, clusters_of(outcomes))
     return ScoreRecord(
         schema_version=SCORE_SCHEMA_VERSION,
@@ -64,7 +65,7 @@ def score_outcomes(
         seed=featurizer_id.seed,
         generalisation=generalisation,
         partition=partition,
-        measures=measured(scored),
+        measures=measured(scored, intervals=intervals),
         chosen=chosen,
         source_kind=source_kind,
         track=track.name,

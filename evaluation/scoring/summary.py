@@ -169,10 +169,21 @@ def comparison_records(estimates: Sequence[MethodEstimate], split: SplitContext)
     """Return the paired difference of the macro averages for every two methods, over the attributes both
     count; p-values are adjusted for all of them together."""
     records = []
+    means: dict[tuple[str, tuple[str, ...]], Estimates] = {}
+
+    def mean_over(estimate: MethodEstimate, attributes: tuple[str, ...]) -> Estimates:
+        # Most pairs of methods share all attributes, so that a method's mean over them is asked for often.
+        key = (estimate.method, attributes)
+        if key not in means:
+            own = {a: estimate.attributes[a] for a in attributes}
+            means[key] = average_attributes(own, split.track.criterion).mean
+        return means[key]
+
     for first, second in combinations(sorted(estimates, key=lambda s: s.method), 2):
-        shared = sorted(set(first.macro.attributes) & set(second.macro.attributes))
+        shared = tuple(sorted(set(first.macro.attributes) & set(second.macro.attributes)))
         if shared:
-            records.append(_comparison(first, second, tuple(shared), split))
+            minus = difference(mean_over(first, shared), mean_over(second, shared))
+            records.append(_comparison(first.method, second.method, shared, minus, split))
     adjusted = holm([record.p for record in records])
     return [replace(record, p_adjusted=value) for record, value in zip(records, adjusted, strict=True)]
 
@@ -202,15 +213,13 @@ def _average(
 
 
 def _comparison(
-    first: MethodEstimate, second: MethodEstimate, attributes: tuple[str, ...], split: SplitContext
+    first: str, second: str, attributes: tuple[str, ...], minus: Estimates, split: SplitContext
 ) -> ComparisonRecord:
     tested = split.track.criterion
-    of_both = [{a: s.attributes[a] for a in attributes} for s in (first, second)]
-    minus = difference(*(average_attributes(own, tested).mean for own in of_both))
     return ComparisonRecord(
         schema_version=SCORE_SCHEMA_VERSION,
-        first=first.method,
-        second=second.method,
+        first=first,
+        second=second,
         entity_type=split.entity_type,
         model=split.model,
         attributes=attributes,

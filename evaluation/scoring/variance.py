@@ -40,6 +40,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from scipy.special import stdtrit
@@ -47,7 +48,7 @@ from scipy.special import stdtrit
 from evaluation.scoring.clusters import Clusters, Counts, FloatArray, IntArray
 from ravel.common.seeds import grouped
 
-__all__ = ["Contributions", "Spread", "contributions_of", "mean_spread", "minus_spread"]
+__all__ = ["Contributions", "Deviations", "Spread", "contributions_of", "mean_spread", "minus_spread"]
 
 _LEAST_P = 1e-12
 
@@ -71,6 +72,46 @@ class Contributions:
 
 
 @dataclass(frozen=True, slots=True)
+class Deviations:
+    """What `Contributions` are made of, whatever the weights of attributes."""
+
+    clusters: Clusters
+    """Base entities are the rows, templates the columns."""
+    used: Mapping[str, IntArray]
+    """By attribute, the columns of its templates that have pairs; only attributes that have one."""
+    within: FloatArray
+    """By how many pairs more than others an entity is right under a template, [n_entities, n_templates]."""
+    between: FloatArray
+    """By how much a template is right more often than others of its attribute, [n_templates]."""
+    pairs: FloatArray
+    """Pairs of each template, [n_templates]."""
+
+    @classmethod
+    def of(cls, clusters: Clusters, counts: Counts) -> Deviations:
+        """Return those of outcomes that were counted."""
+        of_template = counts.pairs.sum(axis=0)
+        accuracy = counts.right.sum(axis=0) / np.maximum(of_template, 1)
+        used, between = {}, np.zeros_like(of_template)
+        for attribute, columns in clusters.columns().items():
+            some = columns[of_template[columns] > 0]
+            if len(some):
+                used[attribute] = some
+                between[some] = accuracy[some] - accuracy[some].mean()
+        return cls(clusters, used, counts.right - accuracy * counts.pairs, between, of_template)
+
+    def weighted(self, attribute_weights: Mapping[str, float]) -> Contributions:
+        """Return what they add to a mean over attributes with these weights, as `contributions_of` does."""
+        shares, some = np.zeros_like(self.pairs), np.maximum(self.pairs, 1)
+        for attribute, columns in self.used.items():
+            if attribute in attribute_weights:
+                shares[columns] = attribute_weights[attribute] / len(columns)
+        weights = shares / np.where(self.pairs > 0, self.pairs, 1)
+        # Residuals of a mean that was estimated are too small by this much.
+        widened = weights * np.sqrt(some / np.maximum(self.pairs - 1, 1))
+        return Contributions(self.clusters, self.within * widened, shares * self.between, weights, self.pairs)
+
+
+@dataclass(frozen=True, slots=True)
 class _Parts:
     fixed: float
     """The variance with these templates."""
@@ -82,6 +123,8 @@ class _Parts:
     """The same, if they differed by their entities only."""
     templates_df: float
     """Degrees of freedom of `seen`."""
+    weight: float
+    """The mean weight of a pair."""
 
     def reach(self, beyond: float) -> float:
         """How far the score may be from the truth, further on either side with chance `beyond`."""
@@ -103,12 +146,13 @@ class Spread:
     def limits(self, score: float, level: float) -> tuple[float, float]:
         """Return the ends of the interval around a score; they hold the score, and are in [0, 1] unless it
         is a difference."""
-        reach = self._parts().reach((1 - level) / 2)
+        parts = self._parts()
+        reach = parts.reach((1 - level) / 2)
         if self.signed:
             return score - reach, score + reach
         # As many independent pairs would be as uncertain; where all pairs agree, those that there are.
         varied = max(0.0, score * (1 - score))
-        each = reach**2 / (varied + 2 * self._average_weight())
+        each = reach**2 / (varied + 2 * parts.weight)
         middle = score + each / 2
         half = math.sqrt(each * varied + each**2 / 4)
         low, high = (middle - half) / (1 + each), (middle + half) / (1 + each)
@@ -133,13 +177,12 @@ class Spread:
         for split in self.splits:
             own, df = _fixed(split)
             fixed, of_fixed = fixed + own, of_fixed + own**2 / df
-            for columns in split.clusters.columns().values():
-                used = columns[split.weights[columns] > 0]
-                if len(used) > 1:
-                    seen.append(_seen(split, used))
-                    expected.append(_expected(split, used))
-                    freedom.append(len(used) - 1)
-        added = (1 if self.signed else 2) * self._average_weight() ** 2
+            for of_attribute in _of_attributes(split):
+                seen.append(of_attribute.seen)
+                expected.append(of_attribute.expected)
+                freedom.append(of_attribute.templates - 1)
+        weight = self._average_weight()
+        added = (1 if self.signed else 2) * weight**2
         # Differences of floats of this size are no excess.
         total = sum(seen) if sum(seen) > 1e-12 * fixed else 0.0
         return _Parts(
@@ -148,6 +191,7 @@ class Spread:
             seen=total,
             expected=sum(expected),
             templates_df=max(1.0, min(_satterthwaite(seen, freedom), _satterthwaite(expected, freedom))),
+            weight=weight,
         )
 
     def _average_weight(self) -> float:
@@ -162,20 +206,7 @@ def contributions_of(
 
     Attributes without a weight don't count, nor do templates without pairs.
     """
-    pairs, right = counts.pairs, counts.right
-    of_template = pairs.sum(axis=0)
-    some = np.maximum(of_template, 1)
-    accuracy = right.sum(axis=0) / some
-    weights, between = np.zeros_like(of_template), np.zeros_like(of_template)
-    for attribute, columns in clusters.columns().items():
-        used = columns[of_template[columns] > 0]
-        if len(used) and attribute in attribute_weights:
-            share = attribute_weights[attribute] / len(used)
-            weights[used] = share / of_template[used]
-            between[used] = share * (accuracy[used] - accuracy[used].mean())
-    # Residuals of a mean that was estimated are too small by this much.
-    widened = weights * np.sqrt(some / np.maximum(of_template - 1, 1))
-    return Contributions(clusters, (right - accuracy * pairs) * widened, between, weights, of_template)
+    return Deviations.of(clusters, counts).weighted(attribute_weights)
 
 
 def mean_spread(parts: Sequence[Spread]) -> Spread:
@@ -191,6 +222,7 @@ def minus_spread(first: Spread, second: Spread) -> Spread:
     return Spread(splits, signed=True)
 
 
+@lru_cache(maxsize=4096)
 def _exceeded(share: float, df: float) -> float:
     """Return the value that a variable of Student's t exceeds with chance `share`."""
     return -float(stdtrit(df, share))
@@ -225,17 +257,40 @@ def _fixed(split: Contributions) -> tuple[float, float]:
     return total * number / max(number - 1, 1), 2 * total**2 / float(np.sum(squares**2))
 
 
-def _seen(split: Contributions, columns: IntArray) -> float:
-    """The variance of a mean of these templates, from how much they differ."""
-    number = len(columns)
-    return number / (number - 1) * float(np.sum(split.between[columns] ** 2))
-
-
-def _expected(split: Contributions, columns: IntArray) -> float:
+@dataclass(frozen=True, slots=True)
+class _OfAttribute:
+    templates: int
+    """Number of templates that count."""
+    seen: float
+    """The variance of their mean, from how much they differ."""
+    expected: float
     """The same, if they differed by their entities only."""
-    number, within = len(columns), split.within[:, columns]
-    apart = float(np.sum(within**2)) - float(np.sum(within.sum(axis=1) ** 2)) / number
-    return number / (number - 1) * max(0.0, apart)
+
+
+def _of_attributes(split: Contributions) -> list[_OfAttribute]:
+    """Return the variances of the attributes with several templates that count, in the order of `columns`."""
+    found: dict[int, _OfAttribute] = {}
+    for places, columns in _alike(split.clusters, (split.weights > 0).tobytes()):
+        number = columns.shape[1]
+        factor = number / (number - 1)
+        within = np.ascontiguousarray(split.within.T[columns])
+        squares = np.sum((within**2).reshape(len(columns), -1), axis=1)
+        apart = squares - np.sum(within.sum(axis=1) ** 2, axis=1) / number
+        seen = factor * np.sum(split.between[columns] ** 2, axis=1)
+        expected = factor * np.maximum(0.0, apart)
+        for place, one, other in zip(places, seen.tolist(), expected.tolist(), strict=True):
+            found[place] = _OfAttribute(number, one, other)
+    return [found[place] for place in sorted(found)]
+
+
+@lru_cache(maxsize=256)
+def _alike(clusters: Clusters, counts: bytes) -> list[tuple[list[int], IntArray]]:
+    """Return attributes with as many templates that count, several each: their places among all attributes,
+    and the columns, [n_attributes, n_templates]. They are summed together."""
+    counted = np.frombuffer(counts, dtype=bool)
+    own = enumerate(columns[counted[columns]] for columns in clusters.columns().values())
+    groups = grouped(((p, c) for p, c in own if len(c) > 1), lambda member: len(member[1]))
+    return [([p for p, _ in group], np.array([c for _, c in group])) for group in groups.values()]
 
 
 def _satterthwaite(parts: Sequence[float], freedom: Sequence[int]) -> float:

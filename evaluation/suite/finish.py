@@ -11,6 +11,7 @@ from evaluation.records.control_checks import CONTROL_CHECKS, ControlCheck
 from evaluation.records.failures import Failure, failure_refusals, write_failures
 from evaluation.records.run_folder import RunFolder
 from evaluation.records.scores import AverageRecord, ComparisonRecord, Refusal, ScoreRecord
+from evaluation.report.common.shown_models import shown_records
 from evaluation.report.page import write_report
 from evaluation.report.publish import write_publication
 from evaluation.suite.cells.context import RunContext
@@ -88,8 +89,10 @@ def _write(summary: RunSummary) -> None:
     write_failures(run.path, summary.failures)
     # Last, for its presence says that a run is finished.
     write_jsonl(run.scores, (record.to_json() for record in summary.scores))
-    write_publication(run)
-    write_report(run.path)
+    # One for all that is published, so that each file is read once.
+    records = shown_records(run)
+    write_publication(run, records)
+    write_report(run.path, records=records)
 
 
 def _refusals(

@@ -36,7 +36,7 @@ def kept_sites(cells: Sequence[Cell], context: RunContext, config: SuiteConfig) 
     track = context.track
     measure = track.criterion_of(PROFILE)
     values: dict[Site, list[float]] = {}
-    for record in scorer_of(cells, context, config).validation_scores():
+    for record in scorer_of(cells, context, config).validation_scores(intervals=False):
         if (value := record.value(measure)) is not None:
             values.setdefault(Site.parse(record.site), []).append(value)
     means = {site: sum(found) / len(found) for site, found in values.items()}

@@ -19,8 +19,8 @@ from ravel.common.io import read_jsonl
 
 __all__ = ["Record", "check_version", "shown", "typed_value", "typed_values"]
 
-_Column = tuple[str, frozenset[type], "TypeAdapter[Any]"]
-"""A field's type in words, the types that need no further look, and how other values are read."""
+_Column = tuple[str, frozenset[type], frozenset[str], "TypeAdapter[Any]"]
+"""A field's type in words, types and texts that need no further look, and how other values are read."""
 
 
 class Record:
@@ -111,8 +111,10 @@ def typed_value(hint: Any, value: Any, name: str, *, origin: str, todo: str) -> 
 
 
 def _converted(column: _Column, value: Any, name: str, origin: str, todo: str) -> Any:
-    words, plain, adapter = column
-    if type(value) in plain:
+    words, plain, texts, adapter = column
+    kind = type(value)
+    # Most values of a file are of these, and the adapter takes far longer.
+    if (kind in plain and (kind is not float or math.isfinite(value))) or (kind is str and value in texts):
         return value
     try:
         # As JSON, in which a list may be read as a tuple and all else must be of the very type.
@@ -145,13 +147,19 @@ def _columns(record: type[Any], but: tuple[str, ...]) -> dict[str, _Column]:
 @lru_cache(maxsize=64)
 def _column_of(hint: Any) -> _Column:
     adapter = TypeAdapter(hint, config=ConfigDict(strict=True, allow_inf_nan=False))
-    return _words(hint), frozenset(_plain(hint)), adapter
+    return _words(hint), frozenset(_plain(hint)), frozenset(_texts(hint)), adapter
 
 
 def _plain(hint: Any) -> set[type]:
     if get_origin(hint) in (Union, UnionType):
         return set().union(*(_plain(option) for option in get_args(hint)))
-    return {hint} if hint in (str, int, bool, type(None)) else set()
+    return {hint} if hint in (str, int, bool, float, type(None)) else set()
+
+
+def _texts(hint: Any) -> set[str]:
+    if get_origin(hint) in (Union, UnionType):
+        return set().union(*(_texts(option) for option in get_args(hint)))
+    return {text for text in get_args(hint) if type(text) is str} if get_origin(hint) is Literal else set()
 
 
 def _words(hint: Any) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import executions
 import pytest
 from reliability import FIGURES, cost_table, fuzzed_table, refused_table, survived_table
-from sizing import PRESETS, sizing_table
+from sizing import PRESETS, STEPS, made_up_run, sizing_table, sum_up, summing_table
 
 ROOT = Path(__file__).resolve().parents[2]
 COUNTS = {"injected": 9, "survived": 9, "cells_lost": 0, "cells_doubled": 0}
@@ -36,6 +36,21 @@ def test_the_sizing_table_is_what_the_plan_says_today() -> None:
     page = (ROOT / "docs" / "how-to" / "run-on-several-machines.md").read_text(encoding="utf-8")
     assert sizing_table() in page
     assert all(f"`{name}`" in page for name in PRESETS)
+
+
+@pytest.mark.slow
+def test_a_made_up_run_is_summed_up_as_a_fitted_one_is(tmp_path: Path) -> None:
+    run = made_up_run(tmp_path / "run", 6)
+    first = sum_up(run)
+    names = ("scores.jsonl", "averages.jsonl", "comparisons.jsonl", "tables/main.md", "report.html")
+    written = {name: (tmp_path / "run" / name).read_bytes() for name in names}
+    assert all(written.values())
+    sum_up(made_up_run(tmp_path / "run", 6))
+    assert written == {name: (tmp_path / "run" / name).read_bytes() for name in names}
+    assert first.keys() == {"choice", *STEPS, "records", "all"}
+    assert first["all"] == pytest.approx(sum(s for step, s in first.items() if step != "all"))
+    table = summing_table({"cells": 6, "processor": "x", "seconds": first}, {"seconds": first})
+    assert "| step | seconds before | seconds |" in table
 
 
 def test_the_page_shows_the_figures_that_were_kept() -> None:

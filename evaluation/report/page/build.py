@@ -77,10 +77,10 @@ class Report:
     """Controls that must fail, each against its floor; empty where none was run."""
 
 
-def read_report(folder: Path, model_label: str | None = None) -> Report:
-    """Read a run, its model called by a label if there is one. Raises SuiteError unless it is a run and has
-    scores; other absent files are left out."""
-    records = shown_run(folder, model_label)
+def read_report(folder: Path, model_label: str | None = None, records: RunRecords | None = None) -> Report:
+    """Read a run, its model called by a label if there is one; from `records` instead where they are at hand.
+    Raises SuiteError unless it is a run and has scores; other absent files are left out."""
+    records = shown_run(folder, model_label) if records is None else records
     run, chosen, instance = records.folder, _chosen(records), records.instance
     # Controls have a block of their own: they are no contenders, and their pairs may be others.
     track = TRACKS.get(records.track)

@@ -19,8 +19,10 @@ from evaluation.scoring.interchange.strata import Strata, verdicts_of
 from evaluation.scoring.intervals import Estimate
 from evaluation.scoring.mean import mean, midpoint
 from evaluation.scoring.summary import SeedOutcomes, SplitContext, average_records, estimate_methods_by
+from evaluation.scoring.variance import Spread
 from ravel.checking.values import normalised
 from ravel.common.errors import SuiteError
+from ravel.common.seeds import grouped
 from ravel.terms.schema import InterchangePair
 
 __all__ = [
@@ -56,8 +58,9 @@ def balanced_isolate_from(outcomes: Iterable[Outcome], other: str, classes: Clas
 
 def balanced_isolate(outcomes: Sequence[Outcome], attribute: str, classes: Classes) -> Share:
     """Isolate(A), balanced: unweighted mean of Isolate(A, A*) over every other attribute that has pairs."""
-    others = sorted({outcome.attribute for outcome in outcomes} - {attribute})
-    return mean_share([balanced_isolate_from(outcomes, other, classes) for other in others])
+    asked = grouped(outcomes, lambda outcome: outcome.attribute)
+    others = sorted(asked.keys() - {attribute})
+    return mean_share([balanced_isolate_from(asked[other], other, classes) for other in others])
 
 
 def balanced_scores(outcomes: Sequence[Outcome], attribute: str, classes: Classes) -> Scores:
@@ -95,8 +98,8 @@ class BalancedScorer:
         """Score one target on the outcomes, with what the intervals come from."""
         point, said = balanced_scores(outcomes, attribute, self._classes), verdicts_of(outcomes, self._ids)
         right = np.where([pair.attribute == attribute for pair in self._pairs], said.swapped, said.unchanged)
-        strata, asked = self._sorted(attribute), {pair.attribute for pair in self._pairs}
-        return estimates_of(point, lambda weights: strata.spread(right, weights), attribute, asked)
+        apart, asked = self._sorted(attribute).deviations(right), {pair.attribute for pair in self._pairs}
+        return estimates_of(point, lambda weights: Spread((apart.weighted(weights),)), attribute, asked)
 
     def _sorted(self, target: str) -> Strata:
         """Return the pairs in the classes of what is expected for this target."""

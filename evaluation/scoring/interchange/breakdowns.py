@@ -81,6 +81,7 @@ class Breakdown:
         self._split = split
         self._stays: dict[str, list[bool | None]] = {}
         self._cuts: dict[tuple[str, Part], _Cut] = {}
+        self._places: dict[_Wanted, tuple[IntArray, IntArray]] = {}
 
     def records(self, chosen: SeedOutcomes[Outcome]) -> list[BreakdownRecord]:
         """Return the records of one method and target: isolate where an attribute's value stays the same
@@ -102,8 +103,11 @@ class Breakdown:
     def _record(
         self, chosen: SeedOutcomes[Outcome], seeds: Sequence[_Seed], wanted: _Wanted
     ) -> BreakdownRecord:
-        counted = self._isolate_pairs(wanted)
-        inside = np.intersect1d(counted, self._cut(wanted.by, wanted.part).members)
+        if wanted not in self._places:
+            counted = self._isolate_pairs(wanted)
+            inside = np.intersect1d(counted, self._cut(wanted.by, wanted.part).members)
+            self._places[wanted] = counted, inside
+        counted, inside = self._places[wanted]
         value, ends = self._isolate(seeds, wanted, inside) if len(inside) else (None, None)
         return BreakdownRecord(
             schema_version=BREAKDOWN_SCHEMA_VERSION,

@@ -8,18 +8,39 @@ import numpy as np
 
 from evaluation.records.scores import Outcome
 from evaluation.scoring.clusters import Clusters, Counts
-from evaluation.scoring.interchange.metrics import Scores, scores
+from evaluation.scoring.interchange.metrics import Scores, Share, mean_share
 from evaluation.scoring.intervals import Estimate
-from evaluation.scoring.variance import Spread, contributions_of
+from evaluation.scoring.mean import mean, midpoint
+from evaluation.scoring.variance import Deviations, Spread
 
-__all__ = ["attribute_weights", "count", "estimate_counts", "estimate_scores", "estimates_of"]
+__all__ = [
+    "attribute_weights",
+    "count",
+    "estimate_counts",
+    "estimate_scores",
+    "estimates_of",
+    "scores_of_counts",
+]
 
 
 def estimate_scores(outcomes: Sequence[Outcome], attribute: str, clusters: Clusters) -> dict[str, Estimate]:
     """Score target `attribute` on the outcomes. Raises SuiteError for an outcome of another cluster."""
-    return estimate_counts(
-        count(outcomes, attribute, clusters), scores(outcomes, attribute), attribute, clusters
-    )
+    counts = count(outcomes, attribute, clusters)
+    return estimate_counts(counts, scores_of_counts(counts, attribute, clusters), attribute, clusters)
+
+
+def scores_of_counts(counts: Counts, attribute: str, clusters: Clusters) -> Scores:
+    """Return to the last bit what `metrics.scores` does of the outcomes that were counted for a target."""
+    pairs, right = counts.pairs.sum(axis=0), counts.right.sum(axis=0)
+    shares = {}
+    for name, columns in clusters.columns().items():
+        used = columns[pairs[columns] > 0]
+        if len(used):
+            shares[name] = Share(mean((right[used] / pairs[used]).tolist()), int(pairs[used].sum()))
+    caused = shares.pop(attribute, Share(None, 0))
+    isolated = mean_share(shares.values())
+    both = midpoint(caused.value, isolated.value)
+    return Scores(caused.value, isolated.value, both, n_cause=caused.n, n_isolate=isolated.n)
 
 
 def estimate_counts(counts: Counts, point: Scores, attribute: str, clusters: Clusters) -> dict[str, Estimate]:
@@ -27,8 +48,10 @@ def estimate_counts(counts: Counts, point: Scores, attribute: str, clusters: Clu
     of_template = counts.pairs.sum(axis=0)
     asked = {name for name, columns in clusters.columns().items() if of_template[columns].any()}
 
+    apart = Deviations.of(clusters, counts)
+
     def spread(weights: Mapping[str, float]) -> Spread:
-        return Spread((contributions_of(clusters, counts, weights),))
+        return Spread((apart.weighted(weights),))
 
     return estimates_of(point, spread, attribute, asked)
 

@@ -14,6 +14,7 @@ from typing import Literal
 
 from evaluation.records.scores import Outcome
 from evaluation.scoring.mean import mean, midpoint
+from ravel.common.seeds import grouped
 
 __all__ = [
     "Answer",
@@ -88,8 +89,9 @@ def isolate_from(outcomes: Iterable[Outcome], other: str, *, rounding: Rounding 
 
 def isolate(outcomes: Sequence[Outcome], attribute: str, *, rounding: Rounding = "none") -> Share:
     """Isolate(A): unweighted mean of Isolate(A, A*) over every other attribute A* that has pairs."""
-    others = sorted({outcome.attribute for outcome in outcomes} - {attribute})
-    return mean_share([isolate_from(outcomes, other, rounding=rounding) for other in others])
+    asked = grouped(outcomes, lambda outcome: outcome.attribute)
+    others = sorted(asked.keys() - {attribute})
+    return mean_share([isolate_from(asked[other], other, rounding=rounding) for other in others])
 
 
 def scores(outcomes: Sequence[Outcome], attribute: str, *, rounding: Rounding = "none") -> Scores:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from evaluation.records.scores import Outcome
 from evaluation.scoring.clusters import Clustered, Clusters, Counts, FloatArray, IntArray
-from evaluation.scoring.variance import Spread, contributions_of
+from evaluation.scoring.variance import Deviations, Spread
 from ravel.common.errors import SuiteError
 
 __all__ = ["BoolArray", "Strata", "Verdicts", "verdicts_of"]
@@ -66,8 +66,12 @@ class Strata:
 
         `right` says of each pair, in the order they were given, whether it was answered right, [n_pairs].
         """
+        return Spread((self.deviations(right).weighted(attributes),))
+
+    def deviations(self, right: BoolArray) -> Deviations:
+        """Return what the spread with any weights is made of."""
         hits = self._clusters.counted(self._cells, self._weights * right)
-        return Spread((contributions_of(self._clusters, Counts(self._pairs, hits), attributes),))
+        return Deviations.of(self._clusters, Counts(self._pairs, hits))
 
 
 def _equal_classes(columns: IntArray, classes: Sequence[str], n_columns: int) -> FloatArray:

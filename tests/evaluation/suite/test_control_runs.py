@@ -89,8 +89,8 @@ def content(folder: Path) -> dict[str, bytes]:
 @pytest.fixture
 def _unpublished(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out tables, figures and page, which take most of the time of a small run."""
-    monkeypatch.setattr("evaluation.suite.finish.write_publication", lambda run: [])
-    monkeypatch.setattr("evaluation.suite.finish.write_report", lambda folder: folder)
+    monkeypatch.setattr("evaluation.suite.finish.write_publication", lambda run, records: [])
+    monkeypatch.setattr("evaluation.suite.finish.write_report", lambda folder, records: folder)
 
 
 unpublished = pytest.mark.usefixtures("_unpublished")
