@@ -108,7 +108,10 @@ class JudgedCase(Record):
         """Read a file as `Record.read` does. The cells of a run judge the same cases, so that equal lines are
         read once and are one object."""
         try:
-            return [_case_of(cls, line) for _, line in numbered_lines(path)]
+            return [
+                _case_of(cls, line)  # type: ignore[arg-type]  # mypy takes no class for a Hashable
+                for _, line in numbered_lines(path)
+            ]
         except (JsonError, SuiteError):
             # Only the plain way knows which line it is.
             return super().read(path)
