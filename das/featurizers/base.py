@@ -16,7 +16,7 @@ __all__ = ["Featurizer"]
 class Featurizer(nn.Module, ABC):
     """A change of coordinates `encode`, its way back `decode`, and a `mask` over the coordinates.
 
-    Subclasses are final: `Subspace`, `MaskedBasis`, `Dictionary`. All arithmetic is in float32, and tensors
+    Subclasses are final: `Subspace`, `MaskedBasis`, `Dictionary` and, of any of them, `Complement`. All arithmetic is in float32, and tensors
     are kept contiguous: another memory layout rounds differently, and a saved featurizer must swap as before,
     to the bit.
     """
