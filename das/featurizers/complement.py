@@ -14,8 +14,8 @@ __all__ = ["Complement"]
 
 @final
 class Complement(Featurizer):
-    """Swaps what `inner` does not: the weight of each of its coordinates becomes 1 minus that weight, and what
-    its encoder loses (the rest of the space for a subspace, the error of an autoencoder) comes from the
+    """Swaps what `inner` does not: the weight of each of its coordinates becomes 1 minus that weight, and
+    what its encoder loses (the rest of the space for a subspace, the error of an autoencoder) comes from the
     source.
 
     So it gives what `inner` gives with base and source exchanged, unless `inner` drops what it loses. Of an
@@ -44,7 +44,8 @@ class Complement(Featurizer):
     def decode(self, features: Tensor) -> Tensor:
         """Return the vectors with these coordinates: [..., n_features + d_model] to [..., d_model]."""
         own, lost = features.split((features.shape[-1] - self.width, self.width), dim=-1)
-        return self.inner.decode(own) + lost
+        vectors: Tensor = self.inner.decode(own) + lost
+        return vectors
 
     def mask(self) -> Tensor:
         """Return 1 minus the weights of `inner`, then ones: [n_features + d_model]."""

@@ -15,7 +15,7 @@ from evaluation.report.tables.build import (
     model_table,
     type_table,
 )
-from evaluation.report.tables.controls import control_table
+from evaluation.report.tables.controls import control_table, necessity_table
 from evaluation.report.tables.csv import to_csv
 from evaluation.report.tables.dependence import dependence_table
 from evaluation.report.tables.html import to_html
@@ -24,6 +24,7 @@ from evaluation.report.tables.latex_compact import to_compact_latex
 from evaluation.report.tables.markdown import to_markdown
 from evaluation.report.tables.model import Column, Comparison, Row, Table, TableCell
 from evaluation.report.tables.parquet import to_parquet
+from evaluation.report.tables.seeds import seed_table
 from ravel.common.errors import unknown_name
 from ravel.common.io import write_bytes, write_text
 
@@ -42,7 +43,9 @@ __all__ = [
     "kind_table",
     "main_table",
     "model_table",
+    "necessity_table",
     "render",
+    "seed_table",
     "to_compact_latex",
     "to_latex",
     "type_table",
