@@ -124,7 +124,7 @@ def _beside(
 ) -> Iterator[tuple[str, Table]]:
     checks, tables = records.control_checks, track.tables
     if NECESSITY in tables and any(check.measure == NECESSITY for check in checks):
-        yield "Cause and necessity: does the part carry it alone?", necessity_table(checks, averages)
+        yield "Cause and necessity: does the part carry it alone?", necessity_table(checks, averages, track)
     if "seeds" in tables and has_seeds(records.scores):
         yield "The spread over fits", seed_table(records.scores, averages, track)
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 from evaluation.records.control_checks import EVERY_ATTRIBUTE, NECESSITY, ControlCheck
 from evaluation.records.scores import AverageRecord, control_row
 from evaluation.report.tables.model import Column, Place, Row, Table, TableCell
+from evaluation.report.tables.notes import mark_notes
 from evaluation.report.tables.rows import MEAN
+from evaluation.scoring.track import Track
 from ravel.common.errors import SuiteError
 from ravel.terms.schema import GENERALISATIONS, Generalisation
 
@@ -93,17 +97,20 @@ def _floors(checks: Sequence[ControlCheck]) -> list[str]:
 
 
 def _optional(checks: Sequence[ControlCheck]) -> list[str]:
-    named = dict.fromkeys(f"{c.control}, {c.judged} ({c.generalisation})" for c in checks if not c.required)
-    if not named:
-        return []
-    return [f"Shown beside the floor, where nothing says that they must be at it: {', '.join(named)}."]
+    free = [c for c in checks if not c.required and c.measure != NECESSITY]
+    named = dict.fromkeys(f"{c.control}, {c.judged} ({c.generalisation})" for c in free)
+    said = [f"Shown beside the floor, where nothing says that they must be at it: {', '.join(named)}."]
+    necessity = "Necessity is to be above its floor: the table of necessity has it beside cause."
+    return [*(said if named else []), *([necessity] if any(c.measure == NECESSITY for c in checks) else [])]
 
 
-def necessity_table(checks: Sequence[ControlCheck], averages: Sequence[AverageRecord]) -> Table:
+def necessity_table(
+    checks: Sequence[ControlCheck], averages: Sequence[AverageRecord], track: Track[Any]
+) -> Table:
     """Return cause beside necessity: the mean over attributes, then each of them, a row per method.
 
-    `averages` are those of the run, on test pairs of all kinds of source; a cause that is not among them is
-    left out. Raises SuiteError if the checks have no necessity.
+    `averages` are those of the run; a cause that is not among them is left out. A mean over fewer attributes
+    than other rows have is marked. Raises SuiteError if the checks have no necessity.
     """
     own = [check for check in checks if check.measure == NECESSITY]
     if not own:
@@ -112,12 +119,14 @@ def necessity_table(checks: Sequence[ControlCheck], averages: Sequence[AverageRe
             came="none, for the run has no control that swaps everything but the found part",
             todo="run the suite with --controls complement",
         )
-    known = [r for r in averages if (r.partition, r.source_kind) == ("test", "all")]
+    methods = {check.method for check in own}
+    known = [r for r in averages if (r.partition, r.source_kind) == ("test", "all") and r.method in methods]
     causes = {(r.method, r.attributes if r.scope == "attribute" else (), r.generalisation): r for r in known}
     rows: dict[tuple[str, str], dict[Generalisation, ControlCheck]] = {}
     for check in sorted(own, key=lambda c: (c.attribute != EVERY_ATTRIBUTE, c.attribute)):
         rows.setdefault((check.attribute, check.method), {})[check.generalisation] = check
     present = [g for g in GENERALISATIONS if any(check.generalisation == g for check in own)]
+    made = [_necessity_row(*key, found, causes, present, track) for key, found in rows.items()]
     return Table(
         name="necessity",
         title="Cause and necessity, test pairs",
@@ -125,8 +134,8 @@ def necessity_table(checks: Sequence[ControlCheck], averages: Sequence[AverageRe
         columns=tuple(
             Column(g, n, _measure(n)) for g in present for n in ("cause", NECESSITY, "all swapped")
         ),
-        rows=tuple(_necessity_row(*key, found, causes, present) for key, found in rows.items()),
-        notes=(*_CARRIES, _fits_note(own, known)),
+        rows=tuple(made),
+        notes=(*mark_notes(made, track, compared=False), *_CARRIES, _fits_note(own, known)),
     )
 
 
@@ -136,31 +145,34 @@ def _necessity_row(
     found: Mapping[Generalisation, ControlCheck],
     causes: Mapping[tuple[str, tuple[str, ...], Generalisation], AverageRecord],
     present: Sequence[Generalisation],
+    track: Track[Any],
 ) -> Row:
-    every = attribute == EVERY_ATTRIBUTE
+    every, place = attribute == EVERY_ATTRIBUTE, _place(list(found.values()))
+    most = max((len(record.attributes) for record in causes.values()), default=0)
     cells: list[TableCell] = []
     for g in present:
-        record = causes.get((method, () if every else (attribute,), g))
-        check = found.get(g)
-        if record is None:
-            cells.append(TableCell())
-        else:
-            cells.append(TableCell(record.value("cause"), record.interval("cause"), record.n("cause")))
+        cause, check = causes.get((method, () if every else (attribute,), g)), found.get(g)
+        scored = [TableCell()] if cause is None else [_cause(cause)]
         # The score, then its floor.
-        cells += [TableCell()] * 2 if check is None else _cells(check)[1:3]
-    block, checks = MEAN if every else attribute, list(found.values())
-    detail = f"size {', '.join(map(str, _place(checks).sizes))}"
-    return Row(block, method, detail, False, tuple(cells), _place(checks))
+        scored += [TableCell()] * 2 if check is None else _cells(check)[1:3]
+        fewer = every and cause is not None and len(cause.attributes) < most
+        cells += [replace(cell, fewer=fewer) for cell in scored]
+    detail = f"size {', '.join(map(str, place.sizes))}"
+    block = MEAN if every else attribute
+    return Row(block, method, detail, track.set_apart(method), tuple(cells), place)
+
+
+def _cause(record: AverageRecord) -> TableCell:
+    return TableCell(record.value("cause"), record.interval("cause"), record.n("cause"))
 
 
 def _fits_note(checks: Sequence[ControlCheck], averages: Sequence[AverageRecord]) -> str:
     """Say what the intervals are of, and of which fits the numbers are."""
     intervals = "In brackets: 95 % intervals over entities and templates, not over fits."
-    controlled = {check.method for check in checks}
-    seeds = sorted({seed for r in averages if r.method in controlled for seed in r.seeds})
+    seeds = sorted({seed for record in averages for seed in record.seeds})
     if len(seeds) < 2:
         return intervals
-    ours = ", ".join(sorted({str(check.seed) for check in checks}))
+    ours = _listed(sorted({check.seed for check in checks}))
     return (
         f"{intervals} Necessity is of the fits with seed {ours}, cause the mean over seeds {_listed(seeds)}."
     )

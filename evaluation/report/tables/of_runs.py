@@ -155,7 +155,7 @@ def _controls(run: _Run) -> Table:
 
 def _necessity(run: _Run) -> Table:
     known = run.records
-    table = necessity_table(known.control_checks, known.averages or ())
+    table = necessity_table(known.control_checks, known.averages or (), TRACKS.get(known.track))
     return _with_model(table, known.scores[0].model if known.scores else "")
 
 

@@ -4,11 +4,13 @@ templates; it knows no outcomes."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from statistics import fmean, stdev
 from typing import Any
 
 from evaluation.records.scores import AverageRecord, ScoreRecord
 from evaluation.report.tables.model import Column, Row, Table, TableCell
+from evaluation.report.tables.notes import mark_notes
 from evaluation.report.tables.rows import detail_of, ordered_methods, place_of
 from evaluation.scoring.track import Track
 from ravel.common.errors import SuiteError
@@ -46,10 +48,11 @@ def seed_table(scores: Sequence[ScoreRecord], averages: Sequence[AverageRecord],
         if (r.scope, r.partition, r.source_kind) == ("macro", "test", "all") and r.method in several
     }
     present = [g for g in GENERALISATIONS if any(key[1] == g for key in means)]
+    most = max((len(record.attributes) for record in means.values()), default=0)
     rows = [
-        _row(measure, [means.get((method, g)) for g in present], [p for p in points if p.method == method])
+        _row(measure, [means.get((m, g)) for g in present], [p for p in points if p.method == m], most, track)
         for measure in track.names
-        for method in ordered_methods(several, track)
+        for m in ordered_methods(several, track)
     ]
     return Table(
         name="seeds",
@@ -58,6 +61,7 @@ def seed_table(scores: Sequence[ScoreRecord], averages: Sequence[AverageRecord],
         columns=tuple(Column(g, name, name.replace(" ", "_")) for g in present for name in _NAMES),
         rows=tuple(rows),
         notes=(
+            *mark_notes(rows, track, compared=False),
             "mean: over fits, a seed each. In brackets: its 95 % interval over entities and templates, for "
             "the fits at hand.",
             "sd, lowest and highest: over the fits, on the same cases, each a mean over attributes. They are "
@@ -78,10 +82,21 @@ def _seeds(points: Sequence[ScoreRecord]) -> dict[str, set[int]]:
     }
 
 
-def _row(measure: str, means: Sequence[AverageRecord | None], points: Sequence[ScoreRecord]) -> Row:
-    cells = [cell for mean in means for cell in _cells(measure, mean, points)]
-    method = points[0].method
-    return Row(measure, method, detail_of(points), False, tuple(cells), place_of(points, points[0].model))
+def _row(
+    measure: str,
+    means: Sequence[AverageRecord | None],
+    points: Sequence[ScoreRecord],
+    most: int,
+    track: Track[Any],
+) -> Row:
+    """Return a row; `most` is the number of attributes behind the means of those that have all."""
+    method, place = points[0].method, place_of(points, points[0].model)
+    cells = [
+        replace(cell, fewer=mean is not None and len(mean.attributes) < most)
+        for mean in means
+        for cell in _cells(measure, mean, points)
+    ]
+    return Row(measure, method, detail_of(points), track.set_apart(method), tuple(cells), place)
 
 
 def _cells(measure: str, mean: AverageRecord | None, points: Sequence[ScoreRecord]) -> list[TableCell]:

@@ -152,7 +152,7 @@ def test_a_part_that_alone_carries_its_attribute_is_necessary(finished: RunSumma
 
 
 def test_necessity_stands_beside_cause(finished: RunSummary) -> None:
-    table = necessity_table(finished.controls, finished.averages)
+    table = necessity_table(finished.controls, finished.averages, TRACK)
     assert [column.name for column in table.columns] == ["cause", "necessity", "all swapped"]
     assert [(row.block, row.label) for row in table.rows] == [("mean", "mdas"), ("A", "mdas"), ("B", "mdas")]
     check = means(finished)["complement", "all but the part"]
@@ -170,7 +170,7 @@ def test_necessity_stands_beside_cause(finished: RunSummary) -> None:
     )
     assert "Cause and necessity" in (finished.folder / "report.html").read_text("utf-8")
     with pytest.raises(SuiteError, match="run the suite with --controls complement"):
-        necessity_table([c for c in finished.controls if c.measure == "cause"], finished.averages)
+        necessity_table([c for c in finished.controls if c.measure == "cause"], finished.averages, TRACK)
 
 
 def test_checks_are_written_with_a_line_per_attribute_and_one_for_the_mean(finished: RunSummary) -> None:
@@ -377,8 +377,9 @@ def test_a_necessity_is_said_whether_it_is_above_its_floor_or_not() -> None:
 
 def test_the_table_of_necessity_says_which_fits_its_numbers_are_of() -> None:
     check = check_of(control="complement", measure=NECESSITY, required=False)
-    table = necessity_table([check], [average_record(seeds=(0, 1))])
+    table = necessity_table([check], [average_record(seeds=(0, 1))], TRACK)
     assert table.rows[0].cells[0].value == 0.75
+    assert not any(cell.fewer for cell in table.rows[0].cells)
     assert table.notes[-1].endswith("of the fits with seed 0, cause the mean over seeds 0, 1.")
 
 
@@ -428,7 +429,7 @@ def test_cells_of_controls_have_ids_of_their_own_and_those_of_the_grid_keep_thei
     ids = {cell.cell_id for cell in made}
     assert len(ids) == len(made)
     assert not ids & {cell.cell_id for cell in plans[0]}
-    assert made[0].label().startswith("mdas~labels_shuffled A ")
+    assert made[0].label().startswith("mdas~complement A ")
 
 
 @unpublished
