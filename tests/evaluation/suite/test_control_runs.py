@@ -237,7 +237,11 @@ def test_a_finished_run_is_only_read(finished: RunSummary) -> None:
 def test_a_run_with_controls_is_sound(finished: RunSummary) -> None:
     # The planted pairs are drawn by hand, and some stand twice; cells and scores must hold.
     problems = verify_artefact(finished.folder).problems
-    assert [p for p in problems if p.startswith(("cell", "scores", "config", "environment"))] == []
+    assert [
+        p
+        for p in problems
+        if p.startswith(("cell", "control", "scores", "averages", "config", "environment"))
+    ] == []
 
 
 def test_rows_are_set_apart_and_never_the_best(finished: RunSummary) -> None:
