@@ -29,10 +29,9 @@ from evaluation.report.page.pairs import browser_of
 from evaluation.report.page.rows import KINDS, MEAN, ReportRow, rows_of
 from evaluation.report.page.verdicts import Verdict, headline_of, verdicts_of
 from evaluation.report.tables import Table, necessity_table, seed_table
-from evaluation.report.tables.means import averages_without_outcomes
+from evaluation.report.tables.means import averages_without_outcomes, has_seeds
 from evaluation.report.tables.model import Comparison, TableCell
 from evaluation.report.tables.notes import not_covered, nothing_note
-from evaluation.report.tables.seeds import has_seeds
 from evaluation.scoring.track import Track
 from evaluation.tracks import TRACKS
 from ravel.common.errors import SuiteError

@@ -24,9 +24,8 @@ from evaluation.report.tables.build import (
 )
 from evaluation.report.tables.controls import control_table, necessity_table
 from evaluation.report.tables.dependence import dependence_table
-from evaluation.report.tables.means import averages_without_outcomes
+from evaluation.report.tables.means import averages_without_outcomes, has_seeds, seed_table
 from evaluation.report.tables.model import Table
-from evaluation.report.tables.seeds import has_seeds, seed_table
 from evaluation.scoring.interchange.post_hoc import Derived, read_derived
 from evaluation.tracks import TRACKS
 from ravel.common.errors import SuiteError, unknown_name

@@ -44,17 +44,16 @@ from evaluation.report.tables import (
     main_table,
     model_table,
     render,
-    to_latex,
     seed_table,
+    to_latex,
     type_table,
 )
 from evaluation.report.tables.csv import HEADER
 from evaluation.report.tables.latex import display_name, escape
 from evaluation.report.tables.latex_compact import to_compact_latex
-from evaluation.report.tables.means import averages_without_outcomes
+from evaluation.report.tables.means import averages_without_outcomes, has_seeds
 from evaluation.report.tables.model import TableCell
 from evaluation.report.tables.notes import refusal_notes, sites_text
-from evaluation.report.tables.seeds import has_seeds
 from ravel.common.errors import SuiteError
 from ravel.common.io import write_jsonl
 
@@ -744,6 +743,9 @@ def test_the_spread_over_fits_stands_beside_the_interval() -> None:
         "not over fits (the table of seeds has their spread)" in note
         for note in main_table(fits, [mean]).notes
     )
+    # A seed of which one attribute failed is no fit to compare.
+    kept = [record for record in fits if (record.seed, record.attribute) != (2, "Language")]
+    assert seed_table(kept, [mean], TRACK).rows[0].cells[3].value == pytest.approx(0.7)
     lone = [record for record in fits if record.seed == 0]
     assert not has_seeds(lone)
     with pytest.raises(SuiteError, match="a method with several seeds"):
