@@ -11,7 +11,7 @@ from evaluation.scoring.clusters import Clusters, Counts
 from evaluation.scoring.interchange.metrics import Scores, Share, isolate_from, mean_share
 from evaluation.scoring.intervals import Estimate
 from evaluation.scoring.mean import mean, midpoint
-from evaluation.scoring.variance import Deviations, Spread
+from evaluation.scoring.variance import Deviations, Spread, contributions_of
 
 __all__ = [
     "attribute_weights",
