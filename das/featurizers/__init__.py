@@ -1,6 +1,7 @@
 """Featurizers: coordinates of a vector and a choice among them."""
 
 from das.featurizers.base import Featurizer
+from das.featurizers.complement import Complement
 from das.featurizers.dictionary import Activation, Dictionary
 from das.featurizers.masked import MaskedBasis
 from das.featurizers.orthonormal import retract
@@ -9,6 +10,7 @@ from das.featurizers.subspace import Subspace
 
 __all__ = [
     "Activation",
+    "Complement",
     "Dictionary",
     "Featurizer",
     "FeaturizerHeader",

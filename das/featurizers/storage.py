@@ -13,6 +13,7 @@ from safetensors.torch import save as write_tensors
 from torch import Tensor
 
 from das.featurizers.base import Featurizer
+from das.featurizers.complement import Complement
 from das.featurizers.dictionary import DICTIONARY_TENSORS, Activation, Dictionary
 from das.featurizers.masked import MaskedBasis
 from das.featurizers.subspace import Subspace
@@ -62,7 +63,14 @@ class FeaturizerHeader:
 
 def save_featurizer(featurizer: Featurizer, folder: Path, header: FeaturizerHeader) -> None:
     """Write the two files of a featurizer into `folder`; equal ones give equal bytes. The header is written
-    last. Raises SuiteError where the folder can't be written to, or a number is not finite."""
+    last. Raises SuiteError for a `Complement`, where the folder can't be written to, or a number is not
+    finite."""
+    if isinstance(featurizer, Complement):
+        raise SuiteError(
+            expected="a featurizer that was found, to be saved",
+            came=f"the complement of a {featurizer.inner.kind}",
+            todo="save the one it is the complement of",
+        )
     # Two buffers may be one tensor, as where an autoencoder's centre is its decoder's bias; both are kept.
     buffers = sorted(featurizer.named_buffers(remove_duplicate=False))
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in buffers}

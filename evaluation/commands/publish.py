@@ -20,7 +20,10 @@ __all__ = ["plot", "table"]
 
 _TEXT = "text"
 _LOOKS = ("full", "compact")
-_TABLE_NAMES = ("main", "attributes", "kinds", "balanced", "dependence", "controls", "types", "models")
+_TABLE_NAMES = (
+    *("main", "attributes", "kinds", "balanced", "dependence"),
+    *("controls", "necessity", "seeds", "types", "models"),
+)
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="Folder written by ravel run or ravel demo.")]
 RunPaths = Annotated[
     list[Path], typer.Argument(metavar="RUN...", help="Folders written by ravel run or ravel demo.")
@@ -49,8 +52,9 @@ def table(
             "--table",
             help="main: the average over attributes; attributes: each of them; kinds: by source kind; "
             "balanced: class-balanced scores; dependence: isolate where values stay and where they change; "
-            "controls: controls against their floors; types: entity types, models: models, each from a run "
-            "of its own.",
+            "controls: controls against their floors; necessity: cause beside what stays when all else is "
+            "swapped; seeds: the spread over fits; types: entity types, models: models, each from a run of "
+            "its own.",
             **choices(*_TABLE_NAMES),
         ),
     ] = "main",

@@ -11,8 +11,10 @@ from ravel.common.typed import Record
 from ravel.terms.schema import Generalisation
 
 __all__ = [
+    "COMPLEMENT",
     "CONTROL_CHECKS",
     "EVERY_ATTRIBUTE",
+    "NECESSITY",
     "ControlCheck",
     "control_sentences",
     "control_summary",
@@ -22,6 +24,10 @@ __all__ = [
 
 CONTROL_CHECKS = "control_checks.jsonl"
 """Name of the file in the folder of a run."""
+COMPLEMENT = "complement"
+"""The control that swaps all but what was found."""
+NECESSITY = "necessity"
+"""Its measure: the share of the target's pairs that keep the base's answer."""
 EVERY_ATTRIBUTE = "*"
 """Stands for the mean over attributes."""
 
@@ -44,7 +50,8 @@ class ControlCheck(Record):
     judged: str
     """What is judged, in words: a control may be looked at in several ways."""
     measure: str
-    """`cause` or `isolate`."""
+    """`cause`, `isolate` or, under `complement`, `necessity`: the share of the target's pairs that keep the
+    base's answer."""
     score: float | None
     """The score under the control; None without pairs."""
     score_interval: Interval | None
@@ -81,6 +88,17 @@ class ControlCheck(Record):
         """True if the score must be at its floor and is above it."""
         return self.required and self.at_floor is False
 
+    @property
+    def verdict(self) -> str:
+        """Where the score is, in words."""
+        if self.at_floor is None:
+            return "without pairs"
+        if self.measure == NECESSITY:
+            return "no more than its floor" if self.at_floor else "above its floor, as it should be"
+        if self.at_floor:
+            return "at its floor"
+        return "ABOVE ITS FLOOR" if self.required else "above it, which it may be"
+
 
 def is_at_floor(difference: float | None, interval: Interval | None) -> bool | None:
     """Return whether a score is at its floor: the 95 % interval of score minus floor contains 0 or lies below
@@ -112,7 +130,7 @@ def control_sentences(checks: Sequence[ControlCheck]) -> list[str]:
 
 def control_summary(checks: Sequence[ControlCheck]) -> list[str]:
     """Return the result in a few sentences: how many scores that must be at their floor are, which are not,
-    and which need not be and are above it. Empty without checks."""
+    which need not be and are above it, and each necessity. Empty without checks."""
     held = [check for check in checks if check.required and check.at_floor is not None]
     above = [check for check in held if check.failed_to_fail]
     if not checks:
@@ -120,7 +138,8 @@ def control_summary(checks: Sequence[ControlCheck]) -> list[str]:
     said = [f"Controls: {len(held) - len(above)} of {len(held)} scores that must be at their floor are."]
     said += [_sentence(check) for check in above]
     means = [check for check in checks if check.attribute == EVERY_ATTRIBUTE]
-    return [*said, *(_sentence(c) for c in means if not c.required and c.at_floor is False)]
+    shown = [c for c in means if not c.required and (c.at_floor is False or c.measure == NECESSITY)]
+    return [*said, *map(_sentence, shown)]
 
 
 def _sentence(check: ControlCheck) -> str:
@@ -129,12 +148,10 @@ def _sentence(check: ControlCheck) -> str:
     name = f"{row}, {attribute}{check.generalisation}, {check.judged}"
     if check.score is None or check.floor is None:
         return f"{name}: no pairs."
-    above = "ABOVE ITS FLOOR" if check.required else "above it, which it may be"
-    verdict = "at its floor" if check.at_floor else above
     ordinary = "" if check.ordinary is None else f"; without the control {check.ordinary:.3f}"
     return (
         f"{name}: {check.measure} {check.score:.3f}{_ends(check.score_interval)} against "
-        f"{check.floor:.3f}, {verdict}{ordinary}."
+        f"{check.floor:.3f}, {check.verdict}{ordinary}."
     )
 
 

@@ -37,7 +37,7 @@ LAYOUT: tuple[tuple[str, str], ...] = (
     (
         "tables/",
         "main, attributes, kinds, balanced, dependence, each as .md, .csv, .parquet, .tex, .html; "
-        "controls, if there are any",
+        "controls, if there are any, necessity, if it was measured, and seeds, if there are several",
     ),
     ("plots/", "figures as .png, .svg and .pdf, captions as .txt, and the numbers behind the heat maps"),
     ("report.html", "one page with all of it, which opens offline"),

@@ -121,7 +121,7 @@ class Track(ABC, Generic[Case]):
     """What there must be to choose a point by, in words."""
     kinds: ClassVar[tuple[SourceKind, ...]] = ()
     """Kinds of source that chosen points are also scored by; none where outcomes have no `source_kind`."""
-    tables: ClassVar[tuple[str, ...]] = ("main", "attributes", "types")
+    tables: ClassVar[tuple[str, ...]] = ("main", "attributes", "seeds", "types")
     """The tables that its runs have."""
     plots: ClassVar[tuple[str, ...]] = ("layers", "angles", "training")
     """The figures that its runs have."""

@@ -3,12 +3,12 @@ score."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evaluation.records.control_checks import ControlCheck
+from evaluation.records.control_checks import NECESSITY, ControlCheck
 from evaluation.records.failures import failure_notes
 from evaluation.records.run_folder import RunFolder
 from evaluation.records.run_records import RunRecords
@@ -28,9 +28,10 @@ from evaluation.report.page.drawings import Drawing, read_drawings
 from evaluation.report.page.pairs import browser_of
 from evaluation.report.page.rows import KINDS, MEAN, ReportRow, rows_of
 from evaluation.report.page.verdicts import Verdict, headline_of, verdicts_of
-from evaluation.report.tables.means import averages_without_outcomes
+from evaluation.report.tables import Table, necessity_table, seed_table
+from evaluation.report.tables.means import averages_without_outcomes, has_seeds
 from evaluation.report.tables.model import Comparison, TableCell
-from evaluation.report.tables.notes import nothing_note
+from evaluation.report.tables.notes import not_covered, nothing_note
 from evaluation.scoring.track import Track
 from evaluation.tracks import TRACKS
 from ravel.common.errors import SuiteError
@@ -75,6 +76,8 @@ class Report:
     """How far chosen subspaces can be trusted; empty where none was diagnosed."""
     controls: tuple[ControlCheck, ...]
     """Controls that must fail, each against its floor; empty where none was run."""
+    beside: tuple[tuple[str, Table], ...]
+    """Tables beside the scores, with what their summaries say: cause and necessity, the spread over fits."""
 
 
 def read_report(folder: Path, model_label: str | None = None, records: RunRecords | None = None) -> Report:
@@ -111,7 +114,18 @@ def read_report(folder: Path, model_label: str | None = None, records: RunRecord
         dependence=dependence_block(records, averages, track),
         diagnostics=read_block(run, chosen),
         controls=tuple(records.control_checks),
+        beside=tuple(_beside(records, averages, track)),
     )
+
+
+def _beside(
+    records: RunRecords, averages: Sequence[AverageRecord], track: Track[Any]
+) -> Iterator[tuple[str, Table]]:
+    checks, tables = records.control_checks, track.tables
+    if NECESSITY in tables and any(check.measure == NECESSITY for check in checks):
+        yield "Cause and necessity: does the part carry it alone?", necessity_table(checks, averages, track)
+    if "seeds" in tables and has_seeds(records.scores):
+        yield "The spread over fits", seed_table(records.scores, averages, track)
 
 
 def headline(
@@ -274,7 +288,8 @@ def _notes(
         ),
         (
             True,
-            "Below each score: its 95 % interval, with entities and templates as clusters."
+            "Below each score: its 95 % interval, with entities and templates as clusters, "
+            f"{not_covered(len({seed for row in rows for seed in row.record.seeds}))}."
             if any(row.record.interval(track.criterion) is not None for row in rows)
             else "No intervals: the outcomes they are drawn from were not at hand.",
         ),

@@ -15,13 +15,14 @@ from evaluation.report.tables.build import (
     model_table,
     type_table,
 )
-from evaluation.report.tables.controls import control_table
+from evaluation.report.tables.controls import control_table, necessity_table
 from evaluation.report.tables.csv import to_csv
 from evaluation.report.tables.dependence import dependence_table
 from evaluation.report.tables.html import to_html
 from evaluation.report.tables.latex import to_latex
 from evaluation.report.tables.latex_compact import to_compact_latex
 from evaluation.report.tables.markdown import to_markdown
+from evaluation.report.tables.means import seed_table
 from evaluation.report.tables.model import Column, Comparison, Row, Table, TableCell
 from evaluation.report.tables.parquet import to_parquet
 from ravel.common.errors import unknown_name
@@ -42,7 +43,9 @@ __all__ = [
     "kind_table",
     "main_table",
     "model_table",
+    "necessity_table",
     "render",
+    "seed_table",
     "to_compact_latex",
     "to_latex",
     "type_table",

@@ -1,21 +1,33 @@
-"""The table of controls: each score against its floor; it works out no floor."""
+"""The tables of controls: each score against its floor, and cause beside necessity; they work out nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
-from evaluation.records.control_checks import EVERY_ATTRIBUTE, ControlCheck
-from evaluation.records.scores import control_row
+from evaluation.records.control_checks import EVERY_ATTRIBUTE, NECESSITY, ControlCheck
+from evaluation.records.scores import AverageRecord, control_row
 from evaluation.report.tables.model import Column, Place, Row, Table, TableCell
+from evaluation.report.tables.notes import mark_notes
+from evaluation.report.tables.rows import MEAN
+from evaluation.scoring.track import Track
 from ravel.common.errors import SuiteError
-from ravel.terms.schema import GENERALISATIONS
+from ravel.terms.schema import GENERALISATIONS, Generalisation
 
-__all__ = ["control_table"]
+__all__ = ["control_table", "necessity_table"]
 
 _NAMES = ("without", "score", "floor", "score - floor")
 _RULE = (
     "A control is at its floor if the 95 % interval of its score minus the floor, on the same pairs, "
     "contains 0 or lies below it. In brackets: 95 % intervals."
+)
+_CARRIES = (
+    "cause: share of the target's pairs that give the source's answer when the found part is swapped. "
+    "necessity: share of them that keep the base's answer when everything but the part is swapped. all "
+    "swapped: the same when the whole vector is.",
+    "High cause with a necessity near that of all swapped: the part suffices, and the model reads the same "
+    "from elsewhere too.",
 )
 
 
@@ -56,14 +68,16 @@ def _measure(name: str) -> str:
 
 def _row(block: str, label: str, found: dict[str, ControlCheck], present: Sequence[str]) -> Row:
     cells = [cell for g in present for cell in _cells(found.get(g))]
-    detail = "; ".join(f"{g} {_verdict(found[g])}" for g in present if g in found)
-    known = list(found.values())
-    place = Place(
-        sites=tuple(sorted({site for check in known for site in check.sites})),
-        sizes=tuple(sorted({size for check in known for size in check.sizes})),
-        seeds=tuple(sorted({check.seed for check in known})),
+    detail = "; ".join(f"{g} {found[g].verdict}" for g in present if g in found)
+    return Row(block, label, detail, True, tuple(cells), _place(list(found.values())))
+
+
+def _place(checks: Sequence[ControlCheck]) -> Place:
+    return Place(
+        sites=tuple(sorted({site for check in checks for site in check.sites})),
+        sizes=tuple(sorted({size for check in checks for size in check.sizes})),
+        seeds=tuple(sorted({check.seed for check in checks})),
     )
-    return Row(block, label, detail, True, tuple(cells), place)
 
 
 def _cells(check: ControlCheck | None) -> list[TableCell]:
@@ -77,21 +91,92 @@ def _cells(check: ControlCheck | None) -> list[TableCell]:
     ]
 
 
-def _verdict(check: ControlCheck) -> str:
-    if check.at_floor is None:
-        return "without pairs"
-    if check.at_floor:
-        return "at its floor"
-    return "ABOVE ITS FLOOR" if check.required else "above it (need not be at it)"
-
-
 def _floors(checks: Sequence[ControlCheck]) -> list[str]:
     said = dict.fromkeys((f"{c.control}, {c.judged}", c.floor_is) for c in checks)
     return [f"Floor of {name}: {floor}." for name, floor in said]
 
 
 def _optional(checks: Sequence[ControlCheck]) -> list[str]:
-    named = dict.fromkeys(f"{c.control}, {c.judged} ({c.generalisation})" for c in checks if not c.required)
-    if not named:
-        return []
-    return [f"Shown beside the floor, where nothing says that they must be at it: {', '.join(named)}."]
+    free = [c for c in checks if not c.required and c.measure != NECESSITY]
+    named = dict.fromkeys(f"{c.control}, {c.judged} ({c.generalisation})" for c in free)
+    said = [f"Shown beside the floor, where nothing says that they must be at it: {', '.join(named)}."]
+    necessity = "Necessity is to be above its floor: the table of necessity has it beside cause."
+    return [*(said if named else []), *([necessity] if any(c.measure == NECESSITY for c in checks) else [])]
+
+
+def necessity_table(
+    checks: Sequence[ControlCheck], averages: Sequence[AverageRecord], track: Track[Any]
+) -> Table:
+    """Return cause beside necessity: the mean over attributes, then each of them, a row per method.
+
+    `averages` are those of the run; a cause that is not among them is left out. A mean over fewer attributes
+    than other rows have is marked. Raises SuiteError if the checks have no necessity.
+    """
+    own = [check for check in checks if check.measure == NECESSITY]
+    if not own:
+        raise SuiteError(
+            expected="checks of necessity to make a table of",
+            came="none, for the run has no control that swaps everything but the found part",
+            todo="run the suite with --controls complement",
+        )
+    methods = {check.method for check in own}
+    known = [r for r in averages if (r.partition, r.source_kind) == ("test", "all") and r.method in methods]
+    causes = {(r.method, r.attributes if r.scope == "attribute" else (), r.generalisation): r for r in known}
+    rows: dict[tuple[str, str], dict[Generalisation, ControlCheck]] = {}
+    for check in sorted(own, key=lambda c: (c.attribute != EVERY_ATTRIBUTE, c.attribute)):
+        rows.setdefault((check.attribute, check.method), {})[check.generalisation] = check
+    present = [g for g in GENERALISATIONS if any(check.generalisation == g for check in own)]
+    made = [_necessity_row(*key, found, causes, present, track) for key, found in rows.items()]
+    return Table(
+        name="necessity",
+        title="Cause and necessity, test pairs",
+        block_header="attribute",
+        columns=tuple(
+            Column(g, n, _measure(n)) for g in present for n in ("cause", NECESSITY, "all swapped")
+        ),
+        rows=tuple(made),
+        notes=(*mark_notes(made, track, compared=False), *_CARRIES, _fits_note(own, known)),
+    )
+
+
+def _necessity_row(
+    attribute: str,
+    method: str,
+    found: Mapping[Generalisation, ControlCheck],
+    causes: Mapping[tuple[str, tuple[str, ...], Generalisation], AverageRecord],
+    present: Sequence[Generalisation],
+    track: Track[Any],
+) -> Row:
+    every, place = attribute == EVERY_ATTRIBUTE, _place(list(found.values()))
+    most = max((len(record.attributes) for record in causes.values()), default=0)
+    cells: list[TableCell] = []
+    for g in present:
+        cause, check = causes.get((method, () if every else (attribute,), g)), found.get(g)
+        scored = [TableCell()] if cause is None else [_cause(cause)]
+        # The score, then its floor.
+        scored += [TableCell()] * 2 if check is None else _cells(check)[1:3]
+        fewer = every and cause is not None and len(cause.attributes) < most
+        cells += [replace(cell, fewer=fewer) for cell in scored]
+    detail = f"size {', '.join(map(str, place.sizes))}"
+    block = MEAN if every else attribute
+    return Row(block, method, detail, track.set_apart(method), tuple(cells), place)
+
+
+def _cause(record: AverageRecord) -> TableCell:
+    return TableCell(record.value("cause"), record.interval("cause"), record.n("cause"))
+
+
+def _fits_note(checks: Sequence[ControlCheck], averages: Sequence[AverageRecord]) -> str:
+    """Say what the intervals are of, and of which fits the numbers are."""
+    intervals = "In brackets: 95 % intervals over entities and templates, not over fits."
+    seeds = sorted({seed for record in averages for seed in record.seeds})
+    if len(seeds) < 2:
+        return intervals
+    ours = _listed(sorted({check.seed for check in checks}))
+    return (
+        f"{intervals} Necessity is of the fits with seed {ours}, cause the mean over seeds {_listed(seeds)}."
+    )
+
+
+def _listed(seeds: Sequence[int]) -> str:
+    return ", ".join(map(str, seeds))

@@ -18,6 +18,7 @@ __all__ = [
     "floor_note",
     "macro_notes",
     "mark_notes",
+    "not_covered",
     "nothing_note",
     "refusal_notes",
     "run_notes",
@@ -52,7 +53,7 @@ def run_notes(
     return [
         f"Scores on {partition} {track.unit}; site and size were chosen on validation {track.unit}. "
         f"{held_out}.",
-        _interval_note(averages, track.criterion),
+        _interval_note(averages, track.criterion, len(seeds)),
         f"Sites: {sites}. Seeds: {', '.join(map(str, seeds))}.",
     ]
 
@@ -137,12 +138,19 @@ def sites_text(sites: Iterable[str]) -> str:
     )
 
 
-def _interval_note(records: Sequence[AverageRecord], criterion: str) -> str:
+def not_covered(n_seeds: int) -> str:
+    """Say what intervals do not cover, as a clause."""
+    there = "the table of seeds has their spread" if n_seeds > 1 else "there is one of each"
+    return f"not over fits ({there})"
+
+
+def _interval_note(records: Sequence[AverageRecord], criterion: str, n_seeds: int) -> str:
     has = [r.interval(criterion) is not None for r in records if r.value(criterion) is not None]
     if not any(has):
         return "No intervals: the outcomes they are drawn from were not at hand."
     rest = "" if all(has) else " Where none is given, the outcomes were not at hand."
-    return f"In brackets: 95 % intervals, with entities and templates as clusters.{rest}"
+    said = "In brackets: 95 % intervals, with entities and templates as clusters"
+    return f"{said}, {not_covered(n_seeds)}.{rest}"
 
 
 def _listed(names: Sequence[str]) -> str:

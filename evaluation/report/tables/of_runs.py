@@ -9,6 +9,7 @@ from itertools import zip_longest
 from pathlib import Path
 from types import MappingProxyType
 
+from evaluation.records.control_checks import NECESSITY
 from evaluation.records.failures import Failure, failure_notes
 from evaluation.records.run_records import RunRecords
 from evaluation.report.common.shown_models import shown_run
@@ -21,8 +22,9 @@ from evaluation.report.tables.build import (
     model_table,
     type_table,
 )
-from evaluation.report.tables.controls import control_table
+from evaluation.report.tables.controls import control_table, necessity_table
 from evaluation.report.tables.dependence import dependence_table
+from evaluation.report.tables.means import averages_without_outcomes, has_seeds, seed_table
 from evaluation.report.tables.model import Table
 from evaluation.scoring.interchange.post_hoc import Derived, read_derived
 from evaluation.tracks import TRACKS
@@ -86,14 +88,16 @@ def table_of_runs(
 
 def tables_of_run(records: RunRecords, derived: Derived) -> list[Table]:
     """Return the tables of a run's test records that its track has: main, per attribute and, where there are
-    records for them, per source kind, class-balanced, by dependence, and of controls. Each says which cells
-    failed."""
+    records for them, per source kind, class-balanced, by dependence, of controls, of necessity and of seeds.
+    Each says which cells failed."""
     tables = TRACKS.get(records.track).tables
     has = {
         "kinds": any(r.source_kind != "all" for r in records.chosen(source_kind=None)),
         "balanced": bool(derived.balanced),
         "dependence": bool(derived.breakdowns),
         "controls": bool(records.control_checks),
+        "necessity": any(check.measure == NECESSITY for check in records.control_checks),
+        "seeds": has_seeds(records.scores),
     }
     run = _Run(records, lambda: derived)
     return [
@@ -148,6 +152,19 @@ def _controls(run: _Run) -> Table:
     return _with_model(control_table(known.control_checks), known.scores[0].model if known.scores else "")
 
 
+def _necessity(run: _Run) -> Table:
+    known = run.records
+    table = necessity_table(known.control_checks, known.averages or (), TRACKS.get(known.track))
+    return _with_model(table, known.scores[0].model if known.scores else "")
+
+
+def _seeds(run: _Run) -> Table:
+    known = run.records
+    track = TRACKS.get(known.track)
+    averages = known.averages or averages_without_outcomes(known.chosen(), track.criterion)
+    return seed_table(known.scores, averages, track)
+
+
 def _check_partition(name: str, partition: Partition) -> None:
     if name in _TEST_ONLY and partition != "test":
         raise SuiteError(
@@ -185,7 +202,7 @@ def _model_table(runs: Sequence[RunRecords], partition: Partition) -> Table:
 _OF_SEVERAL: Mapping[str, Callable[[Sequence[RunRecords], Partition], Table]] = MappingProxyType(
     {"types": _type_table, "models": _model_table}
 )
-_TEST_ONLY = ("balanced", "dependence", "controls")
+_TEST_ONLY = ("balanced", "dependence", "controls", "necessity", "seeds")
 TABLES: Mapping[str, Callable[[_Run], Table]] = MappingProxyType(
     {
         "main": _main,
@@ -194,6 +211,8 @@ TABLES: Mapping[str, Callable[[_Run], Table]] = MappingProxyType(
         "balanced": _balanced,
         "dependence": _dependence,
         "controls": _controls,
+        "necessity": _necessity,
+        "seeds": _seeds,
     }
 )
 """The tables of a single run, by name, in the order in which they are published."""

@@ -8,15 +8,16 @@ import numpy as np
 
 from evaluation.records.scores import Outcome
 from evaluation.scoring.clusters import Clusters, Counts
-from evaluation.scoring.interchange.metrics import Scores, Share, mean_share
+from evaluation.scoring.interchange.metrics import Scores, Share, isolate_from, mean_share
 from evaluation.scoring.intervals import Estimate
 from evaluation.scoring.mean import mean, midpoint
-from evaluation.scoring.variance import Deviations, Spread
+from evaluation.scoring.variance import Deviations, Spread, contributions_of
 
 __all__ = [
     "attribute_weights",
     "count",
     "estimate_counts",
+    "estimate_kept",
     "estimate_scores",
     "estimates_of",
     "scores_of_counts",
@@ -41,6 +42,19 @@ def scores_of_counts(counts: Counts, attribute: str, clusters: Clusters) -> Scor
     isolated = mean_share(shares.values())
     both = midpoint(caused.value, isolated.value)
     return Scores(caused.value, isolated.value, both, n_cause=caused.n, n_isolate=isolated.n)
+
+
+def estimate_kept(outcomes: Sequence[Outcome], attribute: str, clusters: Clusters) -> Estimate:
+    """Return the share of an attribute's own pairs that keep the base's answer, a mean over its templates as
+    cause is. Raises SuiteError for an outcome of another cluster."""
+    own = [outcome for outcome in outcomes if outcome.attribute == attribute]
+    share = isolate_from(own, attribute)
+    if not own:
+        return Estimate(None, 0)
+    cells = clusters.cells(own)
+    kept = np.array([outcome.said_unchanged for outcome in own], dtype=bool)
+    counts = Counts(clusters.counted(cells), clusters.counted(cells[kept]))
+    return Estimate(share.value, share.n, Spread((contributions_of(clusters, counts, {attribute: 1.0}),)))
 
 
 def estimate_counts(counts: Counts, point: Scores, attribute: str, clusters: Clusters) -> dict[str, Estimate]:

@@ -159,9 +159,9 @@ def _judge(
 
 
 def _featurizer(controlled: ControlledPoints, ordinary: Cell, cell: Cell) -> Featurizer:
-    if controlled.control.refits:
-        return load_featurizer(controlled.run.cell(cell.cell_id).path)[0]
-    return load_featurizer(controlled.context.run.cell(ordinary.cell_id).path)[0]
+    control, grid = controlled.control, controlled.context.run
+    folder = controlled.run.cell(cell.cell_id) if control.refits else grid.cell(ordinary.cell_id)
+    return control.judged_with(load_featurizer(folder.path)[0])
 
 
 def _said(

@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from typing import Any
 
 from evaluation.config.suite import SuiteConfig
-from evaluation.records.control_checks import EVERY_ATTRIBUTE, ControlCheck, is_at_floor
+from evaluation.records.control_checks import EVERY_ATTRIBUTE, NECESSITY, ControlCheck, is_at_floor
 from evaluation.records.scores import AverageRecord, JudgedCase, Refusal, control_row
-from evaluation.scoring.clusters import clusters_of
+from evaluation.scoring.averages import check_same_cases, mean_of_seeds
+from evaluation.scoring.clusters import Clusters, clusters_of
+from evaluation.scoring.interchange.estimates import estimate_kept
 from evaluation.scoring.intervals import Estimates, difference
 from evaluation.scoring.summary import (
     MethodEstimate,
     SeedOutcomes,
     SplitContext,
     average_records,
-    estimate_methods,
+    estimate_methods_by,
 )
 from evaluation.suite.cells.context import RunContext
 from evaluation.suite.cells.finished import cell_outcomes
@@ -96,17 +99,48 @@ class _Judged:
 
     def estimates(self) -> list[MethodEstimate]:
         """Return the scores of each method under the control."""
-        return estimate_methods(self._seed_outcomes(self._read), self.split_context)
+        return self._estimates(self._read)
 
     def averages(self, estimates: Sequence[MethodEstimate]) -> list[AverageRecord]:
         """Return the rows among the methods, if this view is the row."""
-        name = self.controlled.control.name
-        rows = [replace(estimate, method=control_row(estimate.method, name)) for estimate in estimates]
+        rows = [self._row(estimate) for estimate in estimates]
         return average_records(rows, self.split_context) if self.view.is_row else []
+
+    def _row(self, estimate: MethodEstimate) -> MethodEstimate:
+        """Return a method's scores under the name of its row, with the measures that all rows have."""
+        names = self.split_context.track.names
+
+        def own(found: Estimates) -> Estimates:
+            return {name: found[name] for name in names}
+
+        return replace(
+            estimate,
+            method=control_row(estimate.method, self.controlled.control.name),
+            attributes={attribute: own(found) for attribute, found in estimate.attributes.items()},
+            macro=replace(estimate.macro, mean=own(estimate.macro.mean)),
+        )
+
+    def _estimates(self, read: Callable[[Cell], Sequence[Sequence[JudgedCase]]]) -> list[MethodEstimate]:
+        criterion = self.split_context.track.criterion
+        return estimate_methods_by(self._of_seeds, self._seed_outcomes(read), criterion)
+
+    def _of_seeds(self, found: SeedOutcomes[Any]) -> Estimates:
+        first, *others = by_seed = found.read()
+        for other in others:
+            check_same_cases(first, other)
+        clusters = self.split_context.clusters
+        return mean_of_seeds([self._measured(outcomes, found.attribute, clusters) for outcomes in by_seed])
+
+    def _measured(self, outcomes: Sequence[Any], attribute: str, clusters: Clusters) -> Estimates:
+        """Return the track's measures of some outcomes, and what else the view measures."""
+        found = self.split_context.track.estimate(outcomes, attribute, clusters)
+        if NECESSITY in self.view.measures:
+            found[NECESSITY] = estimate_kept(outcomes, attribute, clusters)
+        return found
 
     def checks(self, estimates: Sequence[MethodEstimate]) -> Iterator[ControlCheck]:
         """Hold every score against its floor: per attribute, and the mean over them."""
-        floors = estimate_methods(self._seed_outcomes(self._read_floor), self.split_context)
+        floors = self._estimates(self._read_floor)
         for estimate, floor in zip(estimates, floors, strict=True):
             ordinary = self._ordinary(estimate.method, estimate.attributes)
             counted = estimate.macro.attributes
@@ -157,7 +191,7 @@ class _Judged:
         found = {}
         for attribute in attributes:
             outcomes = cell_outcomes(points[method, attribute], context, self.split)
-            found[attribute] = context.track.estimate(outcomes, attribute, clusters_of(outcomes))
+            found[attribute] = self._measured(outcomes, attribute, clusters_of(outcomes))
         return {m: {a: one[m].value for a, one in found.items()} for m in self.view.measures}
 
     def _check(

@@ -99,6 +99,10 @@ class Control(ABC):
         """Return the instance whose pairs are judged."""
         return instance
 
+    def judged_with(self, featurizer: Featurizer) -> Featurizer:
+        """Return what is swapped in place of a found featurizer."""
+        return featurizer
+
     def target(self, target: TargetModel, seed: int) -> TargetModel:
         """Return the model that fits and judgements run on."""
         return target

@@ -25,7 +25,8 @@ class UntrainedModel(Control):
     views: ClassVar[tuple[View, ...]] = (
         View(
             "untrained model",
-            "how often that model says the answers when nothing is swapped",
+            "how often that model, whose weights are random, says the answers when nothing is swapped; "
+            "chance or less",
             measures=("cause", "isolate"),
         ),
     )

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from das.featurizers import (
     Activation,
+    Complement,
     Dictionary,
     Featurizer,
     FeaturizerHeader,
@@ -135,6 +137,69 @@ def test_linear_swaps_are_idempotent_and_leave_the_complement(kind: str, seed: i
     torch.testing.assert_close(
         complement, base - featurizer.decode(featurizer.mask() * featurizer.encode(base)), rtol=0, atol=1e-5
     )
+
+
+@pytest.mark.parametrize("kind", EVERY)
+@settings(max_examples=15, deadline=None)
+@given(seed=seeds)
+def test_a_complement_swaps_what_its_featurizer_leaves(kind: str, seed: int) -> None:
+    base, source = normal(seed, 3, D), normal(seed + 1, 3, D)
+    featurizer = EVERY[kind](seed)
+    complement = Complement(featurizer)
+    close = partial(torch.testing.assert_close, rtol=1e-5, atol=1e-4)
+    close(complement.interchange(base, source), featurizer.interchange(source, base))
+    close(Complement(complement).interchange(base, source), featurizer.interchange(base, source))
+    assert torch.equal(complement.interchange(base, base), base)
+    if kind in LINEAR:
+        # What the one brings and what the other brings is all that there is to bring.
+        both = complement.interchange(base, source) + featurizer.interchange(base, source)
+        close(both, base + source)
+
+
+@pytest.mark.parametrize("rotated", [False, True])
+def test_the_complement_of_nothing_is_everything_and_the_reverse(rotated: bool) -> None:
+    base, source = normal(0, 3, D), normal(1, 3, D)
+    kind = "rotated" if rotated else "neurons"
+    nothing, everything = EMPTY[kind](2), FULL[kind](2)
+    torch.testing.assert_close(
+        Complement(nothing).interchange(base, source), everything.interchange(base, source)
+    )
+    torch.testing.assert_close(Complement(everything).interchange(base, source), base)
+
+
+def test_complements_by_hand() -> None:
+    base, source = torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[10.0, 20.0, 30.0]])
+    first = Subspace(torch.tensor([[1.0], [0.0], [0.0]]))
+    assert Complement(first).interchange(base, source).tolist() == [[1.0, 20.0, 30.0]]
+    # Read along the first coordinate alone, written along the diagonal: (I - P)(9, 18, 27) = (0, 9, 27).
+    readers, writers = torch.tensor([[1.0], [0.0], [0.0]]), torch.tensor([[1.0], [1.0], [0.0]])
+    oblique = Complement(Subspace.oblique(readers, writers)).interchange(base, source)
+    torch.testing.assert_close(oblique, torch.tensor([[1.0, 11.0, 30.0]]))
+    # A quarter of the second neuron comes with the featurizer, three quarters with its complement.
+    soft = Complement(MaskedBasis(torch.tensor([1.0, 0.25, 0.0])))
+    assert soft.interchange(base, source).tolist() == [[1.0, 15.5, 30.0]]
+    assert (soft.width, soft.keeps_error) == (3, True)
+
+
+def test_the_complement_of_a_dictionary_brings_the_other_features_and_the_error() -> None:
+    # Two features that read and write the first two coordinates; of the third nothing is encoded.
+    lossy = Dictionary(
+        encoder=torch.eye(3)[:, :2],
+        encoder_bias=torch.zeros(2),
+        decoder=torch.eye(3)[:2],
+        decoder_bias=torch.zeros(3),
+        mask=torch.tensor([1.0, 0.0]),
+        activation=Activation("relu"),
+    )
+    base, source = torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[10.0, 20.0, 30.0]])
+    assert lossy.interchange(base, source).tolist() == [[10.0, 2.0, 3.0]]
+    assert Complement(lossy).interchange(base, source).tolist() == [[1.0, 20.0, 30.0]]
+
+
+def test_a_complement_is_not_saved(tmp_path: Path) -> None:
+    with pytest.raises(SuiteError, match="the complement of a subspace"):
+        save_featurizer(Complement(Subspace(torch.eye(D)[:, :K])), tmp_path, HEADER)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("kind", EVERY)

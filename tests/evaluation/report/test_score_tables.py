@@ -44,13 +44,14 @@ from evaluation.report.tables import (
     main_table,
     model_table,
     render,
+    seed_table,
     to_latex,
     type_table,
 )
 from evaluation.report.tables.csv import HEADER
 from evaluation.report.tables.latex import display_name, escape
 from evaluation.report.tables.latex_compact import to_compact_latex
-from evaluation.report.tables.means import averages_without_outcomes
+from evaluation.report.tables.means import averages_without_outcomes, has_seeds
 from evaluation.report.tables.model import TableCell
 from evaluation.report.tables.notes import refusal_notes, sites_text
 from ravel.common.errors import SuiteError
@@ -720,6 +721,35 @@ def test_isolate_by_dependence_shows_all_asked_attributes_together() -> None:
     assert "No pairs for Country: Country, context same: " in table.notes[-1]
     with pytest.raises(SuiteError, match="isolate by dependence to make a table of"):
         dependence_table(scores(), [breakdown("mdas", "Country", "same", 0.5, "Language")])
+
+
+def test_the_spread_over_fits_stands_beside_the_interval() -> None:
+    # Means over two attributes: seed 0 has (.5 + .7) / 2 = .6, seed 1 .7 and seed 2 .8; their sd is .1.
+    told = {0: (0.5, 0.7), 1: (0.8, 0.6), 2: (0.9, 0.7)}
+    fits = [
+        score_record(method=method, attribute=a, seed=seed, cause=cause, partition="test", chosen=True)
+        for method, seeds in (("mdas", (0, 1, 2)), ("no_op", (0,)))
+        for seed in seeds
+        for a, cause in zip(("Country", "Language"), told[seed], strict=True)
+    ]
+    mean = average_record(seeds=(0, 1, 2), cause=0.7, cause_interval=(0.65, 0.75))
+    table = seed_table(fits, [mean], TRACK)
+    assert [(row.block, row.label) for row in table.rows] == [(n, "mdas") for n in TRACK.names]
+    cells = table.rows[0].cells
+    assert [c.value for c in cells] == pytest.approx([0.7, 0.1, 0.6, 0.8])
+    assert [c.interval for c in cells] == [(0.65, 0.75), None, None, None]
+    assert "no part of the interval" in table.notes[1]
+    assert any(
+        "not over fits (the table of seeds has their spread)" in note
+        for note in main_table(fits, [mean]).notes
+    )
+    # A seed of which one attribute failed is no fit to compare.
+    kept = [record for record in fits if (record.seed, record.attribute) != (2, "Language")]
+    assert seed_table(kept, [mean], TRACK).rows[0].cells[3].value == pytest.approx(0.7)
+    lone = [record for record in fits if record.seed == 0]
+    assert not has_seeds(lone)
+    with pytest.raises(SuiteError, match="a method with several seeds"):
+        seed_table(lone, [mean], TRACK)
 
 
 def test_all_files_are_written(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import pytest
 from outcome_world import constant, estimated, noisy, outcome, rectangle
@@ -10,7 +11,7 @@ from scipy import stats
 
 from evaluation.records.scores import Outcome
 from evaluation.scoring.clusters import clusters_of
-from evaluation.scoring.interchange.estimates import estimate_scores
+from evaluation.scoring.interchange.estimates import estimate_kept, estimate_scores
 from evaluation.scoring.interchange.metrics import scores
 from evaluation.scoring.intervals import Estimate, difference
 from ravel.common.errors import SuiteError
@@ -77,6 +78,27 @@ def test_without_pairs_there_is_no_interval() -> None:
     assert found["cause"].interval is not None
     assert (found["isolate"].interval, found["disentangle"].interval) == (None, None)
     assert estimated([])["cause"].interval is None
+
+
+def test_what_a_target_keeps_by_hand() -> None:
+    # Template A1 keeps 3 of 4, A2 keeps 1 of 2: (3/4 + 1/2) / 2 = 5/8. What B keeps counts for nothing.
+    told = {"A1": "unchanged unchanged swapped unchanged", "A2": "neither unchanged", "B1": "swapped"}
+    outcomes = [
+        outcome(template[0], template, f"e{entity}", said)
+        for template, answers in told.items()
+        for entity, said in enumerate(answers.split())
+    ]
+    found = estimate_kept(outcomes, "A", clusters_of(outcomes))
+    assert (found.value, found.n) == (5 / 8, 6)
+    nothing = estimate_kept(outcomes, "C", clusters_of(outcomes))
+    assert (nothing.value, nothing.n, nothing.interval) == (None, 0, None)
+
+
+def test_what_a_target_keeps_has_the_interval_that_cause_would_have() -> None:
+    outcomes = rectangle(noisy("B", cause=0.5, isolate=0.7, seed=3))
+    exchanged = [replace(o, said_swapped=o.said_unchanged, said_unchanged=o.said_swapped) for o in outcomes]
+    kept, cause = estimate_kept(outcomes, "A", clusters_of(outcomes)), estimated(exchanged)["cause"]
+    assert (kept.value, kept.n, kept.interval) == (cause.value, cause.n, cause.interval)
 
 
 def test_a_single_pair_says_little() -> None:

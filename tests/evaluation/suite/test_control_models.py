@@ -16,7 +16,7 @@ from evaluation.config.suite import SuiteConfig
 from evaluation.records.control_checks import EVERY_ATTRIBUTE
 from evaluation.suite.run import RunRequest, run_suite
 
-CONTROLS = ("labels_shuffled", "other_source", "untrained_model", "values_permuted")
+CONTROLS = ("complement", "labels_shuffled", "other_source", "untrained_model", "values_permuted")
 
 
 def test_an_untrained_model_has_the_shape_and_other_weights(small_target: TargetModel) -> None:
@@ -38,8 +38,8 @@ def test_controls_from_the_command_line(world: World, tmp_path: Path) -> None:
     suite.write_text(suite_text(world, generalisations=["context"]))
     planned = ravel("run", suite, "--out", out, "--controls", "all", "--plan")
     assert planned.exit_code == 0, planned.output
-    # Four controls of das, on two attributes.
-    assert "and 8 cells of controls" in planned.output
+    # Five controls of das, on two attributes.
+    assert "and 10 cells of controls" in planned.output
     done = ravel("run", suite, "--out", out, "--controls", "all")
     assert done.exit_code == 0, done.output
     assert "scores that must be at their floor" in done.output
@@ -51,6 +51,7 @@ def test_controls_from_the_command_line(world: World, tmp_path: Path) -> None:
     assert "das~other_source" in ravel("table", out).output.replace("\\", "")
     printed = ravel("table", out, "--table", "controls").output.replace("\\", "")
     assert "other_source, other sources: cause" in printed
+    assert "all swapped" in ravel("table", out, "--table", "necessity").output
     wrong = ravel("run", suite, "--out", out, "--controls", "other_sources")
     assert wrong.exit_code == 2
     assert "other_source" in wrong.output

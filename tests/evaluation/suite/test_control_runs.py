@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from outcome_world import TRACK
+from outcome_world import TRACK, average_record
 from planted_world import SITE, PlantedWorld
 from torch import Tensor
 
@@ -19,6 +19,7 @@ from evaluation.config.suite import SuiteConfig
 from evaluation.records.control_checks import (
     CONTROL_CHECKS,
     EVERY_ATTRIBUTE,
+    NECESSITY,
     ControlCheck,
     control_sentences,
     control_summary,
@@ -29,7 +30,8 @@ from evaluation.records.scores import control_row, is_control
 from evaluation.report.common.families import CONTROLLED, by_family, family_of
 from evaluation.report.page import write_report
 from evaluation.report.tables import main_table, render
-from evaluation.report.tables.controls import control_table
+from evaluation.report.tables.controls import control_table, necessity_table
+from evaluation.report.tables.of_runs import table_of_runs
 from evaluation.suite.controls import CONTROLS
 from evaluation.suite.grid import control_cell, plan_cells, resolve
 from evaluation.suite.run import RunRequest, RunSummary, run_suite
@@ -39,8 +41,9 @@ from ravel.common.io import read_json
 
 WORLD = PlantedWorld(0, n_entities=120)
 INSTANCE = WORLD.instance(n_pairs=200, n_held_out=120)
+OWN = ("mdas", "macro", "test", "all")
 QUICK = {"epochs": 2, "learning_rate": 0.05, "validation_pairs": 40}
-WITHOUT_A_MODEL = ("labels_shuffled", "other_source", "values_permuted")
+WITHOUT_A_MODEL = ("complement", "labels_shuffled", "other_source", "values_permuted")
 
 
 def config(**changes: Any) -> SuiteConfig:
@@ -118,12 +121,15 @@ def means(summary: RunSummary) -> dict[tuple[str, str], ControlCheck]:
 def test_controls_are_at_their_floors_and_the_method_is_not(finished: RunSummary) -> None:
     found = means(finished)
     assert set(found) == {
+        ("complement", "all but the part"),
         ("labels_shuffled", "shuffled answers"),
         ("labels_shuffled", "true answers"),
         ("other_source", "other sources"),
         ("values_permuted", "permuted values"),
     }
     for (_, judged), check in found.items():
+        if check.measure == NECESSITY:
+            continue
         assert check.ordinary is not None
         assert check.ordinary > 0.8
         assert check.floor is not None
@@ -131,6 +137,40 @@ def test_controls_are_at_their_floors_and_the_method_is_not(finished: RunSummary
             # Four values, of which a swap never brings the base's own: a third by chance.
             assert 0.2 < check.floor < 0.5
             assert check.at_floor, judged
+
+
+def test_a_part_that_alone_carries_its_attribute_is_necessary(finished: RunSummary) -> None:
+    check = means(finished)["complement", "all but the part"]
+    assert (check.measure, check.required, check.at_floor) == (NECESSITY, False, False)
+    assert check.score is not None
+    # What is planted is nowhere else; a swap of the whole vector keeps nothing of the base's.
+    assert check.score > 0.8
+    assert check.floor == 0.0
+    # As many pairs as cause has, and the same ones.
+    (cause,) = [r for r in finished.averages if (r.method, r.scope, r.partition, r.source_kind) == OWN]
+    assert check.n == cause.n("cause")
+
+
+def test_necessity_stands_beside_cause(finished: RunSummary) -> None:
+    table = necessity_table(finished.controls, finished.averages, TRACK)
+    assert [column.name for column in table.columns] == ["cause", "necessity", "all swapped"]
+    assert [(row.block, row.label) for row in table.rows] == [("mean", "mdas"), ("A", "mdas"), ("B", "mdas")]
+    check = means(finished)["complement", "all but the part"]
+    (record,) = [r for r in finished.averages if (r.method, r.scope, r.partition, r.source_kind) == OWN]
+    first = table.rows[0].cells
+    assert [cell.value for cell in first] == [record.value("cause"), check.score, check.floor]
+    assert [cell.interval for cell in first] == [
+        record.interval("cause"),
+        check.score_interval,
+        check.floor_interval,
+    ]
+    assert "over entities and templates, not over fits" in table.notes[-1]
+    assert (finished.folder / "tables" / "necessity.md").read_text("utf-8") == render(
+        table_of_runs([finished.folder], "necessity"), "markdown"
+    )
+    assert "Cause and necessity" in (finished.folder / "report.html").read_text("utf-8")
+    with pytest.raises(SuiteError, match="run the suite with --controls complement"):
+        necessity_table([c for c in finished.controls if c.measure == "cause"], finished.averages, TRACK)
 
 
 def test_checks_are_written_with_a_line_per_attribute_and_one_for_the_mean(finished: RunSummary) -> None:
@@ -197,14 +237,18 @@ def test_a_finished_run_is_only_read(finished: RunSummary) -> None:
 def test_a_run_with_controls_is_sound(finished: RunSummary) -> None:
     # The planted pairs are drawn by hand, and some stand twice; cells and scores must hold.
     problems = verify_artefact(finished.folder).problems
-    assert [p for p in problems if p.startswith(("cell", "scores", "config", "environment"))] == []
+    assert [
+        p
+        for p in problems
+        if p.startswith(("cell", "control", "scores", "averages", "config", "environment"))
+    ] == []
 
 
 def test_rows_are_set_apart_and_never_the_best(finished: RunSummary) -> None:
     table = main_table(finished.scores, finished.averages, comparisons=finished.comparisons)
     controls = [row for row in table.rows if is_control(row.label)]
     assert [row.label for row in controls] == [control_row("mdas", name) for name in WITHOUT_A_MODEL]
-    assert table.rows[-3:] == tuple(controls)
+    assert table.rows[-4:] == tuple(controls)
     for row in controls:
         assert row.floor
         assert not any(cell.best or cell.vs_best or cell.vs_no_op for cell in row.cells)
@@ -327,6 +371,22 @@ def test_sentences_name_what_does_not_fail() -> None:
     assert control_summary([]) == []
 
 
+def test_a_necessity_is_said_whether_it_is_above_its_floor_or_not() -> None:
+    carrier = check_of(control="complement", measure=NECESSITY, score=0.9, at_floor=False, required=False)
+    other = check_of(control="complement", measure=NECESSITY, at_floor=True, required=False)
+    assert "against 0.125, above its floor, as it should be" in control_summary([carrier])[1]
+    assert "against 0.125, no more than its floor" in control_summary([other])[1]
+    assert not carrier.failed_to_fail
+
+
+def test_the_table_of_necessity_says_which_fits_its_numbers_are_of() -> None:
+    check = check_of(control="complement", measure=NECESSITY, required=False)
+    table = necessity_table([check], [average_record(seeds=(0, 1))], TRACK)
+    assert table.rows[0].cells[0].value == 0.75
+    assert not any(cell.fewer for cell in table.rows[0].cells)
+    assert table.notes[-1].endswith("of the fits with seed 0, cause the mean over seeds 0, 1.")
+
+
 def test_a_foreign_row_is_refused_with_its_place(tmp_path: Path) -> None:
     path = tmp_path / CONTROL_CHECKS
     path.write_text('{"control": "other_source"}\n')
@@ -373,7 +433,7 @@ def test_cells_of_controls_have_ids_of_their_own_and_those_of_the_grid_keep_thei
     ids = {cell.cell_id for cell in made}
     assert len(ids) == len(made)
     assert not ids & {cell.cell_id for cell in plans[0]}
-    assert made[0].label().startswith("mdas~labels_shuffled A ")
+    assert made[0].label().startswith("mdas~complement A ")
 
 
 @unpublished
