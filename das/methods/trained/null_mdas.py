@@ -124,7 +124,8 @@ def null_space(columns: Tensor) -> Tensor:
     0. Columns of length one count; directions in which they differ by rounding only do not."""
     with one_thread():
         axes, singular, _ = torch.linalg.svd(columns.double(), full_matrices=True)
-    return axes[:, int((singular > _ROUNDING).sum()) :].float().contiguous()
+    rest: Tensor = axes[:, int((singular > _ROUNDING).sum()) :]
+    return rest.float().contiguous()
 
 
 METHOD = NullMdas
