@@ -13,13 +13,20 @@ from das.featurizers.base import Featurizer
 from das.training.trainable import Trainable
 from ravel.common.config import Config
 
-__all__ = ["MaskConfig", "TemperatureSchedule", "TrainableMask", "mask_margin", "temperature_at"]
+__all__ = [
+    "HardeningConfig",
+    "MaskConfig",
+    "TemperatureSchedule",
+    "TrainableMask",
+    "mask_margin",
+    "temperature_at",
+]
 
 TemperatureSchedule = Literal["linear", "geometric"]
 
 
-class MaskConfig(Config):
-    """How a trained mask hardens, and what each feature costs."""
+class HardeningConfig(Config):
+    """How a trained mask hardens."""
 
     temperature_start: PositiveFloat = 1.0
     """Temperature of the sigmoid before the first step."""
@@ -29,6 +36,21 @@ class MaskConfig(Config):
     """Between the two: `linear` (reference), or `geometric`, which falls by equal factors."""
     anneal_fraction: float = Field(default=1.0, gt=0.0, le=1.0)
     """Share of all steps over which the temperature goes from start to end (reference: 1)."""
+
+    def temperature(self, done: float) -> float:
+        """Return the temperature once the share `done` of all steps is finished."""
+        return temperature_at(
+            done,
+            start=self.temperature_start,
+            end=self.temperature_end,
+            schedule=self.temperature_schedule,
+            anneal_fraction=self.anneal_fraction,
+        )
+
+
+class MaskConfig(HardeningConfig):
+    """How a trained mask hardens, and what each feature costs."""
+
     l1_penalty: NonNegativeFloat = 3e-3
     """What one feature that is on adds to the loss, in nats: the factor of the sum of the soft mask
     (reference: 1e-3 for some thousands of neurons)."""
@@ -90,15 +112,7 @@ class TrainableMask(Trainable):
 
     def after_step(self, done: float) -> None:
         """Lower the temperature to that of the finished share."""
-        self.temperature.fill_(
-            temperature_at(
-                done,
-                start=self._config.temperature_start,
-                end=self._config.temperature_end,
-                schedule=self._config.temperature_schedule,
-                anneal_fraction=self._config.anneal_fraction,
-            )
-        )
+        self.temperature.fill_(self._config.temperature(done))
 
     def finished(self) -> Featurizer:
         """Return the featurizer with the hard mask, on the CPU."""

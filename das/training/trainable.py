@@ -48,13 +48,22 @@ class TrainableSubspace(Trainable):
     of a free matrix.
     """
 
-    def __init__(self, start: Tensor) -> None:
+    within: Tensor | None
+    """Orthonormal columns [d_model, n] whose span is not left, of which `weight` [n, size] is a combination;
+    None: the whole space."""
+
+    def __init__(self, start: Tensor, within: Tensor | None = None) -> None:
+        """Start at the columns that `start` [d_model, size] is retracted to, after a projection to the span
+        of `within`."""
         super().__init__()
-        self.weight = nn.Parameter(retract(start.detach().float()).contiguous())
+        self.register_buffer("within", None if within is None else within.detach().float().contiguous())
+        free = start.detach().float() if within is None else within.detach().float().mT @ start.float()
+        self.weight = nn.Parameter(retract(free).contiguous())
 
     def current(self) -> Subspace:
         """Return the subspace spanned by the columns; gradients flow to `weight`."""
-        return Subspace(retract(self.weight))
+        columns = retract(self.weight)
+        return Subspace(columns if self.within is None else self.within @ columns)
 
     def penalty(self) -> Tensor:
         """Return 0: a subspace of fixed size needs no penalty."""
@@ -67,4 +76,5 @@ class TrainableSubspace(Trainable):
 
     def finished(self) -> Subspace:
         """Return the subspace as it stands, on the CPU."""
-        return Subspace(self.weight.detach().cpu().clone(memory_format=torch.contiguous_format))
+        columns = self.weight.detach() if self.within is None else self.within @ self.weight.detach()
+        return Subspace(columns.cpu().clone(memory_format=torch.contiguous_format))

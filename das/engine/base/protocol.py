@@ -10,6 +10,7 @@ from typing import Protocol
 from torch import Tensor
 
 from das.engine.base.labels import ForcedLabels
+from das.engine.base.soft_labels import SoftLabel
 from das.featurizers.base import Featurizer
 from das.models.base import TargetModel
 from das.sites import Site
@@ -35,6 +36,8 @@ class ForcedPair(PromptPair):
 
     label_ids: tuple[int, ...]
     """Token ids put after the base prompt; at least one."""
+    soft: SoftLabel | None = None
+    """What is wanted at each of their places instead, if not just they."""
 
 
 @dataclass(frozen=True, slots=True)

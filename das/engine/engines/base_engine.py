@@ -75,6 +75,7 @@ class BaseEngine(ABC):
             forced_labels(
                 self.interchange_logits(group.pairs, site, group.featurizer),
                 [pair.label_ids for pair in group.pairs],
+                [pair.soft for pair in group.pairs],
             )
             for group in groups
         ]

@@ -208,7 +208,8 @@ class DirectEngine(BaseEngine):
         correct = torch.zeros(len(group.pairs), dtype=torch.bool, device=self.target.device)
 
         def judged(batch: list[int], logits: Tensor) -> Tensor:
-            labels = forced_labels(logits, [group.pairs[i].label_ids for i in batch])
+            some = [group.pairs[i] for i in batch]
+            labels = forced_labels(logits, [pair.label_ids for pair in some], [pair.soft for pair in some])
             correct[torch.tensor(batch, device=correct.device)] = labels.correct.to(correct.device)
             return labels.cross_entropy
 

@@ -124,7 +124,7 @@ class ResumeEngine(DirectEngine):
         correct = torch.zeros(len(pairs), dtype=torch.bool, device=self.target.device)
 
         def judged(batch: list[int], logits: Tensor) -> Tensor:
-            labels = packed_labels(logits, [pairs[i].label_ids for i in batch])
+            labels = _judged(logits, [pairs[i] for i in batch])
             correct[torch.tensor(batch, device=correct.device)] = labels.correct.to(correct.device)
             return labels.cross_entropy
 
@@ -135,9 +135,8 @@ class ResumeEngine(DirectEngine):
     def _at_once(self, groups: Sequence[FeaturizedPairs], site: Site) -> list[ForcedLabels]:
         """Judge all groups with the graph of all passes kept."""
         packed = self._resumed.label_logits(groups, site)
-        labels = [[pair.label_ids for pair in group.pairs] for group in groups]
-        parts = packed.split([sum(map(len, of_group)) for of_group in labels])
-        return [packed_labels(part, ids) for part, ids in zip(parts, labels, strict=True)]
+        parts = packed.split([sum(len(pair.label_ids) for pair in group.pairs) for group in groups])
+        return [_judged(part, group.pairs) for part, group in zip(parts, groups, strict=True)]
 
     def predicts(
         self, choices: Sequence[AnswerPair], site: Site, featurizer: Featurizer | None
@@ -256,6 +255,10 @@ class ResumeEngine(DirectEngine):
             read, of_rows = partial(self._runner.read, begun), [beginnings[i] for i in places]
             found |= captured_vectors(self.target, of_rows, [keys[i] for i in places], read, shifts)
         return found
+
+
+def _judged(logits: Tensor, pairs: Sequence[ForcedPair]) -> ForcedLabels:
+    return packed_labels(logits, [pair.label_ids for pair in pairs], [pair.soft for pair in pairs])
 
 
 def _forced(pairs: Sequence[ForcedPair]) -> list[tuple[Prompt, int]]:

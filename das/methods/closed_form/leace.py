@@ -35,11 +35,12 @@ class Leace(ClassDirections[LeaceConfig]):
 
     With W = Sigma_xx^(-1/2) and U the left singular vectors of W Sigma_xz (z: one-hot classes), the erased
     part of a vector is `W^+ U U^T W x`; here it is swapped instead of removed: read along W U, written along
-    W^+ U. At full rank, one column less than there are classes, removing it leaves equal class means, so
-    that no linear classifier beats the majority. A smaller `size` keeps the leading singular vectors and the
-    guarantee only for them. Departures: vectors are standardised first, which changes nothing without
-    shrinkage (the optimum is the same in all units); the package's limit on the trace of the covariance is
-    off, for it mixes the projection with another.
+    W^+ U, an oblique projection that takes the whole covariance with the classes along. At full rank, one
+    column less than there are classes, removing it leaves equal class means, so that no linear classifier
+    beats the majority. A smaller `size` keeps the leading singular vectors and the guarantee only for them.
+    Departures: vectors are standardised first, which changes nothing without shrinkage (the optimum is the
+    same in all units); the package's limit on the trace of the covariance is off, for it mixes the projection
+    with another.
     """
 
     name = "leace"

@@ -19,7 +19,7 @@ from das.threads import one_thread
 from das.training.together import Training
 from ravel.common.seeds import derive_seed
 
-__all__ = ["METHOD", "PcaMdbm", "PcaMdbmConfig", "principal_basis"]
+__all__ = ["METHOD", "PcaMdbm", "PcaMdbmConfig", "principal_basis", "shared_basis"]
 
 
 class PcaMdbmConfig(MixedMaskConfig):
@@ -48,7 +48,8 @@ class PcaMdbm(TrainedMethod[PcaMdbmConfig]):
         """Train a `MaskedBasis` of components with a hard mask, which may be empty. Raises SuiteError for an
         unknown attribute or layer, and a target or others without training pairs."""
         engine.target.check(problem.site)
-        basis = self._basis(problem, engine, workspace).to(engine.target.device)
+        basis = shared_basis(problem, engine, workspace, limit=self.config.basis_vectors)
+        basis = basis.to(engine.target.device)
         task = mixed_task(self, problem, engine)
 
         def make(mask: Tensor) -> Featurizer:
@@ -56,16 +57,18 @@ class PcaMdbm(TrainedMethod[PcaMdbmConfig]):
 
         return (yield from train_mask(task, engine, workspace, self.config, make=make, n_features=len(basis)))
 
-    def _basis(self, problem: Problem, engine: Engine, workspace: Workspace) -> Tensor:
-        limit, site = self.config.basis_vectors, problem.site
-        seed = derive_seed(problem.seed, self.name, str(site))
 
-        def make() -> dict[str, Tensor]:
-            vectors = plain_vectors(problem.instance, engine, site, limit=limit, seed=seed)
-            return {"basis": principal_basis(vectors)}
+def shared_basis(problem: Problem, engine: Engine, workspace: Workspace, *, limit: int) -> Tensor:
+    """Return the principal components [width, width] of at most `limit` training vectors of a site, made once
+    for all methods, attributes and sizes."""
+    seed = derive_seed(problem.seed, PcaMdbm.name, str(problem.site))
 
-        key = shared_key("principal_basis", problem, engine, seed=seed, limit=limit)
-        return workspace.shared(key, make)["basis"]
+    def make() -> dict[str, Tensor]:
+        vectors = plain_vectors(problem.instance, engine, problem.site, limit=limit, seed=seed)
+        return {"basis": principal_basis(vectors)}
+
+    key = shared_key("principal_basis", problem, engine, seed=seed, limit=limit)
+    return workspace.shared(key, make)["basis"]
 
 
 def principal_basis(vectors: Tensor) -> Tensor:

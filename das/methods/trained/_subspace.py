@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from abc import abstractmethod
 
+from torch import Tensor
+
 from das.engine.base.protocol import Engine
 from das.featurizers.base import Featurizer
 from das.methods.common.alignment import check_attribute, check_size, random_columns
@@ -12,7 +14,7 @@ from das.methods.common.tasks import PairsSettings
 from das.training.config import TrainingTask
 from das.training.loop import training
 from das.training.together import Training
-from das.training.trainable import TrainableSubspace
+from das.training.trainable import Trainable, TrainableSubspace
 from ravel.common.seeds import derive_seed
 
 __all__ = ["TrainedSubspace"]
@@ -34,5 +36,9 @@ class TrainedSubspace(TrainedMethod[PairsSettings]):
         task = self.task(problem, engine)
         seed = derive_seed(task.seed, "start")
         start = random_columns(engine.target.width(problem.site), problem.size, seed)
-        trainable = TrainableSubspace(start).to(engine.target.device)
+        trainable = self.trainable(start, problem, engine, workspace).to(engine.target.device)
         return (yield from training(trainable, task, engine, workspace, self.config))
+
+    def trainable(self, start: Tensor, problem: Problem, engine: Engine, workspace: Workspace) -> Trainable:
+        """Return what is trained, from columns `start` [d_model, size]."""
+        return TrainableSubspace(start)

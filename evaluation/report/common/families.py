@@ -16,11 +16,13 @@ CONTROLLED = "controls"
 """Rows of methods under a control, whatever the method."""
 FAMILIES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        "trained subspaces": ("das", "mdas", "boundless_das"),
+        "trained subspaces": (
+            *("das", "mdas", "boundless_das", "soft_mdas", "null_mdas", "counterfactual_latent"),
+        ),
         "closed-form subspaces": (
             *("pca", "mean_difference", "lda", "linear_probe", "inlp", "rlap", "leace"),
         ),
-        "neurons and masks": ("neurons_", "dbm", "mdbm", "pca_mdbm"),
+        "neurons and masks": ("neurons_", "dbm", "mdbm", "pca_mdbm", "budget_mask"),
         "dictionaries": ("sae", "mdbm_sae"),
         OTHER: (),
         FLOORS: (),

@@ -43,6 +43,7 @@ _KNOWN = (
         "pca_mdbm",
     ),
     *("sae", "sae_attribution", "mdbm_sae"),
+    *("soft_mdas", "null_mdas", "counterfactual_latent", "budget_mask"),
 )
 """The bundled methods: each looks the same in every figure of every run. Others follow in the order of their
 names."""

@@ -55,6 +55,7 @@ _GENERALISATIONS: tuple[Generalisation, ...] = ("context", "entity")
 _TRAINED = {"epochs": 10, "learning_rate": 0.03, "validation_pairs": 0}
 _MASK_EPOCHS = 20
 _LABELLED = ("pca", "mean_difference", "lda", "linear_probe", "inlp", "rlap", "leace")
+_VARIANTS = ("soft_mdas", "null_mdas", "counterfactual_latent")
 _NEURONS = ("neurons_probe", "neurons_anova", "neurons_mutual_info", "neurons_attribution")
 
 
@@ -135,6 +136,8 @@ def _method_specs(request: PlantedRequest) -> list[MethodSpec]:
         return found
     found.append(MethodSpec(name="boundless_das", config=dict(trained)))
     found.append(MethodSpec(name="pca_mdbm", config={**masks, "l1_penalty": 0.01}))
+    found += [MethodSpec(name=name, config=dict(trained)) for name in _VARIANTS]
+    found.append(MethodSpec(name="budget_mask", config=dict(masks)))
     listed = {spec.name for spec in found}
     return found + [MethodSpec(name=name) for name in (*_LABELLED, *_NEURONS) if name not in listed]
 

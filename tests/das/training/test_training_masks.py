@@ -25,9 +25,10 @@ from das.methods.common.base import Problem
 from das.methods.common.tasks import mixed_pairs, require_isolate_pairs
 from das.sites import Site
 from das.training.boundary import BoundaryConfig, TrainableBoundary, boundary_mask
+from das.training.budget import TrainableBudget, budget_gate, drawn_size, leading_mask
 from das.training.config import TrainingConfig, TrainingTask
 from das.training.loop import train_featurizer
-from das.training.masks import MaskConfig, TrainableMask, mask_margin, temperature_at
+from das.training.masks import HardeningConfig, MaskConfig, TrainableMask, mask_margin, temperature_at
 from das.training.objective import LossWeights
 from das.training.trainable import Trainable
 from das.training.workspace import SilentWorkspace
@@ -258,10 +259,11 @@ def instance(world: PlantedWorld) -> Instance:
 MAKERS: list[Callable[[], Trainable]] = [
     lambda: TrainableMask(MaskedBasis, WIDTH, MaskConfig(temperature_schedule="geometric")),
     lambda: TrainableBoundary(random_columns(WIDTH, WIDTH, 3), BoundaryConfig()),
+    lambda: TrainableBudget(MaskedBasis, WIDTH, HardeningConfig(), 0),
 ]
 
 
-@pytest.mark.parametrize("make", MAKERS, ids=["mask", "boundary"])
+@pytest.mark.parametrize("make", MAKERS, ids=["mask", "boundary", "budget"])
 @pytest.mark.parametrize("fail_at", [12, 30])
 def test_an_interrupted_fit_resumes_to_the_same_bytes(
     make: Callable[[], Trainable], world: PlantedWorld, instance: Instance, tmp_path: Path, fail_at: int
@@ -299,3 +301,31 @@ def test_the_mixture_keeps_a_quarter_unless_told(instance: Instance) -> None:
     assert counts(40, 0) == (40, 0)
     with pytest.raises(SuiteError, match="attributes other than 'A'; got an instance with none"):
         require_isolate_pairs(problem, [])
+
+
+# --- gates of a given size
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 7])
+@pytest.mark.parametrize("spread", [0.0, 1.0, 30.0])
+def test_a_gate_sums_to_its_size(size: int, spread: float) -> None:
+    scores = spread * torch.randn(7, generator=torch.Generator().manual_seed(1))
+    gate = budget_gate(scores, size)
+    assert float(gate.sum()) == pytest.approx(size, abs=1e-5)
+
+
+def test_what_one_score_gains_the_others_lose() -> None:
+    scores = torch.tensor([0.3, -1.0, 2.0, 0.5], dtype=torch.float64, requires_grad=True)
+    torch.autograd.gradcheck(lambda s: budget_gate(s, 2), scores)
+    (slope,) = torch.autograd.grad(budget_gate(scores, 2).sum(), scores)
+    assert float(slope.abs().max()) < 1e-9
+
+
+def test_sizes_are_drawn_evenly_by_their_logarithm() -> None:
+    sizes = [drawn_size(64, 0, step) for step in range(2000)]
+    assert (min(sizes), max(sizes)) == (1, 63)
+    assert sum(size < 8 for size in sizes) == pytest.approx(1000, abs=100)
+
+
+def test_of_equal_scores_the_first_lead() -> None:
+    assert leading_mask(torch.tensor([1.0, 2.0, 1.0, 1.0]), 2).tolist() == [1, 1, 0, 0]

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from das.engine.base.labels import forced_labels, is_likeliest, packed_labels
+from das.engine.base.soft_labels import divergences, soft_labels
 
 Ids = tuple[int, ...]
 
@@ -90,3 +91,41 @@ def test_likeliest_of_a_large_vocabulary() -> None:
     logits[1, 123_457] = 1.0
     rows, ids = torch.tensor([0, 0, 1, 1]), torch.tensor([299_999, 299_998, 123_457, 123_456])
     assert is_likeliest(logits, rows, ids).tolist() == [False, True, True, False]
+
+
+# --- distributions in place of labels
+
+
+def _logits(*shape: int) -> Tensor:
+    return (3 * torch.randn(*shape, generator=torch.Generator().manual_seed(0))).requires_grad_()
+
+
+@pytest.mark.parametrize("named", [1, 3, 7, 20])
+def test_a_one_hot_distribution_is_a_forced_label(named: int) -> None:
+    logits, labels = _logits(4, 2, 7), [(1, 2), (3,), (4, 0), (6, 6)]
+    soft = [soft_labels(torch.eye(7)[list(label)] * 1e4, named, "cross_entropy") for label in labels]
+    hard, mixed = forced_labels(logits, labels), forced_labels(logits, labels, [soft[0], None, *soft[2:]])
+    torch.testing.assert_close(mixed.cross_entropy, hard.cross_entropy)
+    assert torch.equal(mixed.correct, hard.correct)
+    slopes = [torch.autograd.grad(one.cross_entropy.sum(), logits)[0] for one in (hard, mixed)]
+    torch.testing.assert_close(*slopes)
+
+
+def test_divergences_by_hand() -> None:
+    q, p = torch.tensor([[0.5, 0.25, 0.125, 0.125]]), torch.tensor([[0.25, 0.25, 0.25, 0.25]])
+    soft = {kind: soft_labels(q.log(), 2, kind) for kind in ("cross_entropy", "jensen_shannon")}
+    found = {kind: float(divergences(p.log(), [label])) for kind, label in soft.items()}
+    # The two others count as one: (1/2, 1/4, 1/4) is wanted and (1/4, 1/4, 1/2) said.
+    assert found["cross_entropy"] == pytest.approx(1.75 * math.log(2))
+    middle = [0.375, 0.25, 0.375]
+    relative = sum(a * math.log(a / m) for a, m in zip((0.5, 0.25, 0.25), middle, strict=True))
+    assert found["jensen_shannon"] == pytest.approx(relative)
+
+
+def test_jensen_shannon_is_nothing_between_equals_and_at_most_a_bit() -> None:
+    logits = _logits(5, 9)
+    same = divergences(logits, [soft_labels(logits.detach(), 4, "jensen_shannon")])
+    torch.testing.assert_close(same, torch.zeros(5), atol=1e-6, rtol=0)
+    far = divergences(logits, [soft_labels(-1e3 * logits.detach(), 4, "jensen_shannon")])
+    assert bool((far <= math.log(2) + 1e-6).all())
+    assert bool(torch.autograd.grad(far.sum(), logits)[0].isfinite().all())
