@@ -7,8 +7,6 @@ from typing import Any
 import numpy as np
 import torch
 
-__all__ = ["describe_numerics"]
-
 
 def describe_numerics() -> dict[str, Any]:
     """Return how torch and numpy compute in this process: equal as long as nothing could change a number."""

@@ -22,8 +22,6 @@ from huggingface_hub.errors import HTTPError as _HTTPError  # type: ignore[attr-
 
 from ravel.common.errors import SuiteError
 
-__all__ = ["hub_address", "in_words"]
-
 _TRUE = ("1", "ON", "YES", "TRUE")
 
 

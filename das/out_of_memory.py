@@ -9,8 +9,6 @@ import torch
 
 from ravel.common.errors import SuiteError
 
-__all__ = ["MemoryShortageError", "in_words", "memory_guard", "ran_out_of_memory"]
-
 _PHRASES = (
     "out of memory",
     "not enough memory",

@@ -10,16 +10,6 @@ from typing import Literal, Protocol, get_args
 
 from ravel.common.errors import SuiteError, one_of
 
-__all__ = [
-    "POSITIONS",
-    "STREAMS",
-    "Position",
-    "Site",
-    "SiteSpace",
-    "Stream",
-    "check_offered",
-]
-
 Stream = Literal["block_output", "attention_output", "mlp_output", "head_output"]
 Position = Literal["entity_last", "prompt_last"]
 STREAMS: tuple[Stream, ...] = get_args(Stream)

@@ -6,8 +6,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor
 
-__all__ = ["TensorFileError", "parse_tensors"]
-
 _UNREADABLE = (
     *(SafetensorError, ValueError, KeyError, TypeError, AttributeError),
     *(RuntimeError, OverflowError, MemoryError),

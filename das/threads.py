@@ -9,8 +9,6 @@ from contextlib import AbstractContextManager, contextmanager
 import torch
 from torch.nn import functional
 
-__all__ = ["SuitedThreads", "one_thread", "seconds_with", "using_threads"]
-
 _EVERY = 20.0
 """Seconds for which a choice holds: a look takes a fraction of a second."""
 _LOOK = 0.06

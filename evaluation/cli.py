@@ -28,8 +28,6 @@ from ravel import __version__
 from ravel.common.errors import SuiteError
 from ravel.common.registry.plugins import plugins_named
 
-__all__ = ["app", "main"]
-
 _USER_ERROR = 2
 _INTERRUPTED = 130
 _OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")

@@ -16,8 +16,6 @@ from das.featurizers.masked import MaskedBasis
 from das.featurizers.subspace import Subspace
 from ravel.common.errors import SuiteError
 
-__all__ = ["Agreement", "agreement", "subspace_of"]
-
 
 @dataclass(frozen=True, slots=True)
 class Agreement:

@@ -9,8 +9,6 @@ from torch import Tensor
 from das.featurizers.base import Featurizer
 from ravel.common.errors import SuiteError
 
-__all__ = ["LinearPatch"]
-
 
 @final
 class LinearPatch(Featurizer):

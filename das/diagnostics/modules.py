@@ -9,8 +9,6 @@ from torch import Tensor, nn
 from das.methods.common.base import NotApplicableError
 from das.models.base import TargetModel
 
-__all__ = ["check_plain", "linear_layers", "mlp_output", "norms", "weight_of"]
-
 
 def linear_layers(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """Yield the names and modules of all linear layers in a module, itself included, in order. A linear layer

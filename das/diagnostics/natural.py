@@ -10,8 +10,6 @@ from torch import Tensor
 from das.diagnostics.share import Share, wide_basis
 from ravel.common.errors import SuiteError
 
-__all__ = ["NaturalStates", "dormant_share", "variance_share"]
-
 _BLOCK = 1024
 """Rows whose distances to all natural states are held at once."""
 

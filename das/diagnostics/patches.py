@@ -15,20 +15,6 @@ from das.featurizers.orthonormal import retract
 from das.featurizers.subspace import Subspace
 from ravel.common.errors import SuiteError
 
-__all__ = [
-    "PART_TOLERANCE",
-    "PATCHES",
-    "TOLERANCE",
-    "Parts",
-    "energy_tolerance",
-    "linear_effects",
-    "null_share",
-    "patches",
-    "row_space",
-    "soft_null_share",
-    "split",
-]
-
 TOLERANCE = 1e-6
 """Singular values of a reader at or below this share of its largest count as zero."""
 PART_TOLERANCE = 1e-4

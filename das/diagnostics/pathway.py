@@ -23,8 +23,6 @@ from das.sites import Site
 from ravel.common.errors import SuiteError
 from ravel.terms.schema import Completion, Prompt
 
-__all__ = ["TAIL", "NaturalRanges", "PathwayContribution", "clamped", "hidden_pathway_contribution"]
-
 TAIL = 0.001
 """Share of natural values left outside a unit's range on each side: ranges are [0.1 %, 99.9 %]."""
 _BATCH_TOKENS = 16_384

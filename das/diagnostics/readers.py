@@ -16,8 +16,6 @@ from das.methods.common.base import NotApplicableError
 from das.models.base import Place, TargetModel
 from das.sites import Site
 
-__all__ = ["MOST_ROWS", "Reader", "next_readers", "unembedding_rows"]
-
 MOST_ROWS = 32_768
 """A linear layer with more outputs is given by the triangular factor of its QR decomposition."""
 _PROBE_TOKENS = 7

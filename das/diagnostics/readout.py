@@ -9,8 +9,6 @@ from das.diagnostics.share import Share, wide_basis
 from das.methods.common.coordinates import fixed_signs
 from ravel.common.errors import SuiteError
 
-__all__ = ["readout_share", "top_directions"]
-
 
 def readout_share(basis: Tensor, directions: Tensor) -> Share:
     """Return the share of a basis [d, k] in the span of given directions [n, d]: |Q^T B|^2 / k.

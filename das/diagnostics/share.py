@@ -9,8 +9,6 @@ from torch import Tensor
 from das.featurizers.orthonormal import check_orthonormal
 from ravel.common.errors import SuiteError
 
-__all__ = ["Share", "wide_basis"]
-
 
 @dataclass(frozen=True, slots=True)
 class Share:

@@ -10,8 +10,6 @@ from torch import Tensor, nn
 
 from ravel.common.facts_table import facts_table
 
-__all__ = ["Featurizer"]
-
 
 class Featurizer(nn.Module, ABC):
     """A change of coordinates `encode`, its way back `decode`, and a `mask` over the coordinates.

@@ -9,8 +9,6 @@ from torch import Tensor
 
 from das.featurizers.base import Featurizer
 
-__all__ = ["Complement"]
-
 
 @final
 class Complement(Featurizer):

@@ -11,8 +11,6 @@ from torch import Tensor
 from das.featurizers.base import Featurizer
 from ravel.common.errors import SuiteError, one_of
 
-__all__ = ["DICTIONARY_TENSORS", "Activation", "ActivationKind", "Dictionary"]
-
 ActivationKind = Literal["relu", "top_k", "jump_relu"]
 DICTIONARY_TENSORS = ("encoder", "encoder_bias", "decoder", "decoder_bias", "centre")
 """Tensors of every dictionary besides its mask."""

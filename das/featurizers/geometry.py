@@ -11,8 +11,6 @@ from das.featurizers.masked import MaskedBasis
 from das.featurizers.subspace import Subspace
 from ravel.common.errors import SuiteError
 
-__all__ = ["overlap", "principal_cosines", "written_directions"]
-
 _RANK_TOLERANCE = 1e-6
 """Singular values below this share of the largest count as zero."""
 

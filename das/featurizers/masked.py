@@ -11,8 +11,6 @@ from das.featurizers.base import Featurizer
 from das.featurizers.orthonormal import check_orthonormal
 from ravel.common.errors import SuiteError
 
-__all__ = ["MaskedBasis"]
-
 
 @final
 class MaskedBasis(Featurizer):

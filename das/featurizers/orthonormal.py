@@ -8,8 +8,6 @@ from torch import Tensor
 from das.threads import one_thread
 from ravel.common.errors import SuiteError
 
-__all__ = ["TOLERANCE", "check_orthonormal", "deviation", "retract"]
-
 TOLERANCE = 1e-5
 """Largest deviation of an entry of Q^T Q from the identity's that still counts as orthonormal, in float32."""
 

@@ -24,8 +24,6 @@ from ravel.common.facts_table import facts_table
 from ravel.common.io import read_bytes, read_json, write_bytes, write_json
 from ravel.common.typed import check_version, typed_values
 
-__all__ = ["FEATURIZER_SCHEMA_VERSION", "FeaturizerHeader", "load_featurizer", "save_featurizer"]
-
 FEATURIZER_SCHEMA_VERSION = 1
 
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)

@@ -12,8 +12,6 @@ from das.featurizers.orthonormal import check_orthonormal
 from das.threads import one_thread
 from ravel.common.errors import SuiteError
 
-__all__ = ["READER_TOLERANCE", "Subspace"]
-
 READER_TOLERANCE = 1e-4
 """Largest error of `reader^T basis` against the unit matrix, relative to the longest reader column."""
 

@@ -8,8 +8,6 @@ from typing import Any
 from ravel.common.errors import SuiteError
 from ravel.common.strict_json import parse_json
 
-__all__ = ["MAX_HEADER_BYTES", "check_tensor_file"]
-
 MAX_HEADER_BYTES = 64 * 1024
 """A featurizer's header has a few hundred bytes."""
 _LENGTH = 8

@@ -13,8 +13,6 @@ from das.interop.torch_files import names_of
 from das.sites import Position, Site, Stream
 from ravel.common.errors import SuiteError
 
-__all__ = ["Imported", "StatedPlace", "check_place", "first_columns", "one_part"]
-
 Part = TypeVar("Part")
 
 

@@ -18,8 +18,6 @@ from das.interop.torch_files import names_of, plain_state, plain_tensor, read_to
 from das.models.base import TargetModel
 from ravel.common.errors import SuiteError
 
-__all__ = ["read_loreft"]
-
 _KINDS = ("LoreftIntervention",)
 
 

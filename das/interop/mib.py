@@ -28,8 +28,6 @@ from das.sites import Position, Site, Stream
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_json, write_text
 
-__all__ = ["export_mib", "read_mib", "unit_name"]
-
 _TOKENS: dict[Position, str] = {"entity_last": "entity_last_token", "prompt_last": "last_token"}
 _UNIT = re.compile(
     r"(?P<kind>ResidualStream|AttentionHead)\(Layer[:-](?P<layer>-?\d{1,6}),"

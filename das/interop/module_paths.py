@@ -13,8 +13,6 @@ from das.models.base import TargetModel
 from das.sites import Stream
 from ravel.common.errors import SuiteError
 
-__all__ = ["ModulePath", "place_of_path"]
-
 _INDEX = re.compile(r"\[(\d{1,6})\]")
 
 

@@ -14,8 +14,6 @@ from das.models.base import TargetModel
 from das.sites import Stream
 from ravel.common.errors import SuiteError
 
-__all__ = ["CONFIG", "Listed", "listed_interventions", "place_of"]
-
 CONFIG = "config.json"
 _STREAMS: Mapping[str, Stream] = {
     "block_output": "block_output",

@@ -28,7 +28,6 @@ with contextlib.redirect_stdout(io.StringIO()):
     from pyvene.models.intervenable_modelcard import type_to_module_mapping
     from pyvene.models.modeling_utils import get_dimension_by_component
 
-__all__ = ["export_pyvene"]
 
 _SATURATED = 200.0
 """A logit whose sigmoid is exactly 0 or 1 in float32."""

@@ -22,8 +22,6 @@ from das.interop.torch_files import names_of, plain_state, plain_tensor, read_to
 from das.models.base import TargetModel
 from ravel.common.errors import SuiteError
 
-__all__ = ["read_pyvene"]
-
 
 def read_pyvene(
     folder: Path,

@@ -19,8 +19,6 @@ from das.interop.rotations import Orientation, columns_of, stored_weight
 from das.interop.torch_files import plain_state, plain_tensor, read_torch_file, unfit
 from das.sites import Stream
 
-__all__ = ["read_ravel_reference"]
-
 _KEY = re.compile(r"layer[._](\d{1,6})[._]comp[._](\w+?)[._]unit")
 _WEIGHTS = ("weight", "parametrizations.weight.original")
 _ONLY = "weights"

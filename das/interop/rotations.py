@@ -15,15 +15,6 @@ from das.featurizers.orthonormal import TOLERANCE, deviation, retract
 from das.interop.torch_files import plain_tensor
 from ravel.common.errors import SuiteError
 
-__all__ = [
-    "ROUNDED",
-    "Columns",
-    "Orientation",
-    "columns_of",
-    "parametrised_state",
-    "stored_weight",
-]
-
 Orientation = Literal["auto", "rows", "columns"]
 ROUNDED = 1e-2
 """Largest deviation of Q^T Q from the identity that passes for rounding in half precision."""

@@ -14,16 +14,6 @@ from torch import Tensor
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_bytes, read_json, write_bytes
 
-__all__ = [
-    "names_of",
-    "plain_state",
-    "plain_tensor",
-    "read_settings",
-    "read_torch_file",
-    "unfit",
-    "write_torch_file",
-]
-
 _SHOWN = 6
 """Most names of a foreign file in one message."""
 

@@ -9,8 +9,6 @@ from ravel.common.registry import Registry
 if TYPE_CHECKING:
     from das.methods.common.base import Method
 
-__all__ = ["METHODS", "methods_in", "registered_name"]
-
 
 def registered_name(method: type[Method]) -> str:
     """Return the name under which a method class registers itself."""

@@ -12,8 +12,6 @@ from typing import Any
 from das.models.fetching.catalogue import NAMED
 from ravel.common.errors import SuiteError
 
-__all__ = ["unwrapped", "with_adapter"]
-
 _CONFIG = "adapter_config.json"
 _WEIGHTS = "adapter_model.safetensors"
 _MISSING = "missing adapter keys"

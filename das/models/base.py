@@ -15,8 +15,6 @@ from das.models.configs import longest_row, number_in, text_config, turning_poin
 from das.models.instrument import Instrument, end_ids_of, sampled_fingerprint
 from das.sites import STREAMS, Site, Stream, check_offered
 
-__all__ = ["ModelFamily", "Place", "TargetModel", "layers_at", "llama_shaped", "part"]
-
 
 def part(path: str) -> Callable[[nn.Module], nn.Module]:
     """Return a function from a block to its part at a dotted path, such as `self_attn.o_proj`."""

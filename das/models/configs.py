@@ -6,8 +6,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-__all__ = ["longest_row", "number_in", "quantisation_config", "text_config", "turning_points", "windows"]
-
 _LIMITS = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length", "n_ctx")
 """Names under which configs say how many tokens a row may have."""
 

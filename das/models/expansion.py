@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from das.sites import POSITIONS, STREAMS, Site, SiteSpace
 from ravel.common.errors import SuiteError, one_of
 
-__all__ = ["expand_sites"]
-
 _INDICES = r"\*|\d+(?:-\d+)?"
 _PATTERN = re.compile(
     rf"(?P<stream>\w+)\.(?P<layers>{_INDICES})(?:\.(?P<heads>{_INDICES}))?@(?P<position>\w+)"

@@ -12,8 +12,6 @@ from das.models.configs import number_in, text_config
 from das.sites import Stream
 from ravel.common.errors import SuiteError
 
-__all__ = ["infer_family"]
-
 _ATTENTIONS = ("attn", "attention")
 """Found in the name or the class of an attention, in small letters."""
 _NO_ATTENTIONS = ("norm", "ln_", "dropout", "linear_attn")

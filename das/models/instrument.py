@@ -22,8 +22,6 @@ from das.models.weights import kept_hash, update_with_samples
 from ravel.common.errors import SuiteError
 from ravel.common.io import canonical_json, foreign_json, sha256_text
 
-__all__ = ["Instrument", "end_ids_of", "instrument_of", "sampled_fingerprint"]
-
 _NONE = "none"
 _NOT_IDENTITY = {
     "_name_or_path",

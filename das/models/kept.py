@@ -13,8 +13,6 @@ from typing import Any
 from ravel.common.errors import SuiteError
 from ravel.common.io import canonical_json, read_json, sha256_text, write_json
 
-__all__ = ["files_of", "read", "write"]
-
 _FILE = ".ravel-kept.json"
 _SMALLEST = 64 * 2**20
 """Bytes of a folder from which on keeping pays; the bundled model is smaller, so its folder stays clean."""

@@ -14,8 +14,6 @@ from das.models.load import target_from
 from das.models.wrappers import model_class
 from ravel.common.seeds import derive_seed
 
-__all__ = ["SPECIALS", "character_tokenizer", "fast_tokenizer", "miniature", "random_target"]
-
 SPECIALS = ("<unk>", "<bos>", "<eos>")
 """Ids 0 to 2 of every tokenizer that is made on the spot."""
 _CHARACTERS = string.ascii_letters + string.digits + string.punctuation + " \n"

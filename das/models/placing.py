@@ -12,8 +12,6 @@ from torch.nn import functional
 
 from ravel.common.errors import SuiteError, unknown_name
 
-__all__ = ["AUTO", "DTYPES", "device_named", "dtype_named", "suited_dtype"]
-
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 """The dtypes a target can be loaded in, by the name of the flag's value."""
 AUTO = "auto"

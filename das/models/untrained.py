@@ -11,8 +11,6 @@ from das.models.load import target_from
 from ravel.common.errors import SuiteError
 from ravel.common.seeds import derive_seed
 
-__all__ = ["untrained"]
-
 
 def untrained(target: TargetModel, seed: int = 0) -> TargetModel:
     """Return a target of the same class, config, device and dtype with freshly drawn weights; equal seeds

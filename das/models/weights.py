@@ -14,8 +14,6 @@ from torch import Tensor, nn
 
 from das.models import kept
 
-__all__ = ["all_bytes_hash", "kept_hash", "update_with_samples"]
-
 _SAMPLES = 64
 """Values of each tensor that entered the fingerprint of earlier releases, evenly spaced."""
 _THREADS = 8

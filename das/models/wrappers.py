@@ -6,8 +6,6 @@ from typing import Any
 
 from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
-__all__ = ["model_class"]
-
 
 def model_class(config: Any) -> Any:
     """Return the class of transformers that makes a model of this config: that of causal language models,

@@ -6,8 +6,6 @@ import math
 import random
 from collections.abc import Sequence
 
-__all__ = ["batches"]
-
 _POOL = 16
 """Batches that are sorted by length together: enough to leave little padding, few enough to stay mixed."""
 

@@ -13,8 +13,6 @@ from das.training.masks import TemperatureSchedule, temperature_at
 from das.training.trainable import Trainable
 from ravel.common.config import Config
 
-__all__ = ["BoundaryConfig", "TrainableBoundary", "boundary_mask"]
-
 
 class BoundaryConfig(Config):
     """How a learned number of coordinates begins, hardens, and what it costs."""

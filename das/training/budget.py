@@ -13,8 +13,6 @@ from das.training.masks import HardeningConfig
 from das.training.trainable import Trainable
 from ravel.common.seeds import python_stream
 
-__all__ = ["TrainableBudget", "budget_gate", "drawn_size", "leading_mask"]
-
 _HALVINGS = 60
 """Bisections of the offset: as many as float64 has places."""
 

@@ -13,16 +13,6 @@ from das.tensor_files import TensorFileError, parse_tensors
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_bytes, read_json, remove_file, sha256_file, write_bytes, write_json
 
-__all__ = [
-    "optimiser_tensors",
-    "read_checkpoint",
-    "restore_optimiser",
-    "take_prefix",
-    "unusable_checkpoint",
-    "with_prefix",
-    "write_checkpoint",
-]
-
 _HEADER = "checkpoint.json"
 _WEIGHTS = "checkpoint-{number:04d}.safetensors"
 _ALL_WEIGHTS = "checkpoint-*.safetensors"

@@ -12,8 +12,6 @@ from das.training.objective import LossWeights, TrainingPair
 from das.training.schedules import ScheduleName
 from ravel.common.config import Config
 
-__all__ = ["TrainingConfig", "TrainingTask"]
-
 
 class TrainingConfig(Config):
     """Settings of every trained method; reference values are those of the RAVEL repository's demos."""

@@ -8,8 +8,6 @@ from ravel.common.seeds import sampled
 from ravel.instance import Instance
 from ravel.terms.schema import InterchangePair
 
-__all__ = ["cause_pairs", "isolate_pairs"]
-
 
 def cause_pairs(
     instance: Instance, attribute: str, split: str, *, limit: int, seed: int, label_tokens: int

@@ -34,8 +34,6 @@ from das.training.workspace import Workspace
 from ravel.common.errors import SuiteError
 from ravel.common.seeds import python_stream
 
-__all__ = ["train_featurizer", "training"]
-
 _CHECKPOINT_SECONDS = 60.0
 """Seconds after which a step ends in a checkpoint though its epoch goes on."""
 

@@ -13,15 +13,6 @@ from das.featurizers.base import Featurizer
 from das.training.trainable import Trainable
 from ravel.common.config import Config
 
-__all__ = [
-    "HardeningConfig",
-    "MaskConfig",
-    "TemperatureSchedule",
-    "TrainableMask",
-    "mask_margin",
-    "temperature_at",
-]
-
 TemperatureSchedule = Literal["linear", "geometric"]
 
 

@@ -10,8 +10,6 @@ from torch import Tensor
 
 from das.engine.base.protocol import ForcedPair
 
-__all__ = ["LossWeights", "PairKind", "TrainingPair", "pooled_loss"]
-
 PairKind = Literal["cause", "isolate"]
 
 

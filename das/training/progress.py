@@ -12,8 +12,6 @@ from das.training.checkpoint import unusable_checkpoint
 from das.training.objective import TrainingPair
 from ravel.common.typed import typed_values
 
-__all__ = ["Counters", "Tally", "counters_from", "counters_to"]
-
 
 @dataclass(slots=True)
 class Counters:

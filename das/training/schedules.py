@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-__all__ = ["ScheduleName", "learning_rate_at", "warmup_steps"]
-
 ScheduleName = Literal["constant", "linear", "cosine"]
 
 

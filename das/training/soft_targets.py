@@ -14,8 +14,6 @@ from das.training.objective import TrainingPair
 from ravel.instance import Instance
 from ravel.terms.schema import Prompt
 
-__all__ = ["with_soft_labels"]
-
 _AT_ONCE = 64
 """Prompts of which the logits are held at once."""
 

@@ -15,8 +15,6 @@ from das.engine.base.labels import ForcedLabels
 from das.engine.base.protocol import Engine, FeaturizedPairs
 from das.sites import Site
 
-__all__ = ["JudgeRequest", "Training", "train_together"]
-
 
 @dataclass(frozen=True, slots=True)
 class JudgeRequest:

@@ -11,8 +11,6 @@ from das.featurizers.base import Featurizer
 from das.featurizers.orthonormal import retract
 from das.featurizers.subspace import Subspace
 
-__all__ = ["Trainable", "TrainableSubspace"]
-
 
 class Trainable(nn.Module, ABC):
     """A featurizer that still moves: free parameters, and a way from them to a `Featurizer`. Everything that

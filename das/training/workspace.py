@@ -8,8 +8,6 @@ from typing import Protocol
 
 from torch import Tensor
 
-__all__ = ["SilentWorkspace", "Workspace"]
-
 
 class Workspace(Protocol):
     """Where a running fit reports and checkpoints; both may do nothing."""

@@ -17,8 +17,6 @@ from ravel.asking.kept_answers import kept_folder
 from ravel.facts.sources import BUNDLED
 from ravel.instance import instance_warnings
 
-__all__ = ["build"]
-
 
 @command
 def build(

@@ -17,8 +17,6 @@ from ravel.common.errors import one_of
 from ravel.facts.overview import TABLE_FORMATS
 from ravel.facts.sources import BUNDLED
 
-__all__ = ["app"]
-
 app = typer.Typer(no_args_is_help=True, help="Facts and templates: list, show, audit, begin your own.")
 
 TypeName = Annotated[str, typer.Argument(metavar="TYPE", help="An entity type, as in `ravel data list`.")]

@@ -13,8 +13,6 @@ from evaluation.commands.printing import Result, keeping, say, shown_progress
 from evaluation.commands.printing.run_warnings import warnings_of
 from evaluation.commands.printing.runs import print_run, run_json
 
-__all__ = ["demo"]
-
 
 @command
 def demo(

@@ -19,8 +19,6 @@ from ravel.common.errors import SuiteError
 if TYPE_CHECKING:
     from evaluation.config.target import TargetConfig
 
-__all__ = ["diagnose"]
-
 
 @command
 def diagnose(

@@ -17,8 +17,6 @@ from evaluation.exchange.formats import EXPORT_FORMATS, SAEBENCH
 from ravel.common.errors import one_of
 from ravel.terms.schema import GENERALISATIONS
 
-__all__ = ["export"]
-
 
 @command
 def export(

@@ -14,8 +14,6 @@ from evaluation.commands.flags.shared import Assignments
 from evaluation.commands.printing import Result, keeping, say, shown_progress
 from evaluation.config.assignments import assigned
 
-__all__ = ["fit"]
-
 
 @command
 def fit(

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from evaluation.exchange.hub.pull import Pulled
     from evaluation.exchange.hub.push import Pushed
 
-__all__ = ["pull", "push"]
 
 _REPO_TYPES: tuple[Literal["dataset", "model"], ...] = ("dataset", "model")
 

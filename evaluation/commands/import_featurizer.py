@@ -16,8 +16,6 @@ from evaluation.commands.printing import Result, say
 from evaluation.exchange.formats import IMPORT_FORMATS
 from ravel.common.errors import SuiteError, one_of
 
-__all__ = ["import_featurizer"]
-
 _ORIENTATIONS: tuple[Literal["auto", "rows", "columns"], ...] = ("auto", "rows", "columns")
 
 

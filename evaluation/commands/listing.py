@@ -13,8 +13,6 @@ from evaluation.commands.flags import command
 from evaluation.commands.printing import Result, print_rows, say
 from ravel.common.errors import one_of
 
-__all__ = ["app"]
-
 _HELP = "What can be named: methods, tracks, models, entity types, controls, presets."
 app = typer.Typer(no_args_is_help=True, help=_HELP)
 

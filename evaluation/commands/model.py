@@ -12,8 +12,6 @@ from evaluation import api
 from evaluation.commands.flags import command
 from evaluation.commands.printing import Result, keeping, say, shown_progress
 
-__all__ = ["app"]
-
 app = typer.Typer(no_args_is_help=True, help="Models from a hub, a package index or a GGUF file.")
 
 

@@ -13,8 +13,6 @@ from evaluation.commands.flags import command
 from evaluation.commands.printing import Result, say
 from ravel.terms.schema import PARTITIONS
 
-__all__ = ["check", "new"]
-
 _PROBLEMS = 2
 
 

@@ -14,8 +14,6 @@ from evaluation.commands.printing import Result, keeping, print_rows, say, shown
 from evaluation.validity.planted.text import planted_markdown
 from ravel.common.progress import counting
 
-__all__ = ["app"]
-
 app = typer.Typer(no_args_is_help=True, help="Models in which the true subspace of each attribute is known.")
 
 

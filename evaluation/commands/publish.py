@@ -16,8 +16,6 @@ from evaluation.report.tables import RENDERERS, render, to_compact_latex, to_lat
 from ravel.common.errors import one_of
 from ravel.terms.schema import Partition
 
-__all__ = ["plot", "table"]
-
 _TEXT = "text"
 _LOOKS = ("full", "compact")
 _TABLE_NAMES = (

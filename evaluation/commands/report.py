@@ -13,8 +13,6 @@ from evaluation.commands.flags.of_model import ModelLabel
 from evaluation.commands.printing import Result, keeping, say, shown_progress
 from ravel.common.io import write_text
 
-__all__ = ["card", "report", "watch"]
-
 
 @command
 def report(

@@ -22,8 +22,6 @@ from ravel.common.signals import stop_on_term
 if TYPE_CHECKING:
     from evaluation.suite.forecast.plan import RunPlan
 
-__all__ = ["run"]
-
 
 @command
 def run(

@@ -24,8 +24,6 @@ from evaluation.scoring.interchange.metrics import Rounding
 from ravel.common.errors import one_of
 from ravel.terms.schema import GENERALISATIONS, PARTITIONS
 
-__all__ = ["score"]
-
 _ROUNDINGS: tuple[Rounding, ...] = get_args(Rounding)
 
 

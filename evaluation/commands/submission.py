@@ -12,8 +12,6 @@ from evaluation.commands.flags import InstanceFolder, TargetFlags, command
 from evaluation.commands.printing import Result, keeping, say, shown_progress
 from evaluation.commands.printing.scores import print_judged
 
-__all__ = ["score_submission", "submit"]
-
 _PROBLEMS = 2
 
 

@@ -12,8 +12,6 @@ from evaluation import api
 from evaluation.commands.flags import command
 from evaluation.commands.printing import Result, print_rows, say
 
-__all__ = ["verify"]
-
 _PROBLEMS = 2
 
 

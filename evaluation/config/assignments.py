@@ -9,8 +9,6 @@ from ravel.common.config import Config
 from ravel.common.errors import SuiteError
 from ravel.common.strict_yaml import YamlError, parse_yaml
 
-__all__ = ["assigned"]
-
 AnyConfig = TypeVar("AnyConfig", bound=Config)
 
 

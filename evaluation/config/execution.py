@@ -11,8 +11,6 @@ from ravel.common.config import Config
 from ravel.common.errors import unknown_name
 from ravel.common.sizes import MemorySize
 
-__all__ = ["EXECUTIONS", "ExecutionConfig", "ExecutionKind"]
-
 ExecutionKind = Literal["serial", "processes", "ray"]
 EXECUTIONS: tuple[ExecutionKind, ...] = ("serial", "processes", "ray")
 """Names of the ways, as on the command line."""

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["DEFAULT_LABEL_TOKENS", "Judging"]
-
 DEFAULT_LABEL_TOKENS = 3
 """Enough to tell most answers apart; an answer's later tokens are not compared."""
 

@@ -15,16 +15,6 @@ from ravel.common.config import Config
 from ravel.common.errors import one_of
 from ravel.terms.schema import Generalisation
 
-__all__ = [
-    "MEAN_OVER_ATTRIBUTES",
-    "ModelShape",
-    "Preset",
-    "Published",
-    "preset_named",
-    "preset_names",
-    "preset_rows",
-]
-
 _PACKAGE = "evaluation.config.presets"
 _SUFFIX = ".yaml"
 MEAN_OVER_ATTRIBUTES = "mean over attributes"

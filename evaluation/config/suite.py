@@ -13,15 +13,6 @@ from evaluation.config.target import TargetConfig, TargetSettings
 from ravel.common.config import Config
 from ravel.terms.schema import GENERALISATIONS, Generalisation
 
-__all__ = [
-    "FREE",
-    "GROWING",
-    "MethodSpec",
-    "SuiteBuild",
-    "SuiteConfig",
-    "TrackSpec",
-]
-
 GROWING = ("methods", "attributes", "sites", "sizes", "seeds", "generalisations")
 """Settings to which a later config of the same run may add entries: that adds cells and changes none."""
 FREE = (

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from das.engine.base.protocol import Engine
     from das.models.base import TargetModel
 
-__all__ = ["TargetConfig", "TargetSettings"]
-
 
 class TargetSettings(Config):
     """What is said of a target model wherever one runs, in a suite too."""

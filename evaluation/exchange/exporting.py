@@ -17,8 +17,6 @@ from ravel.common.errors import SuiteError, one_of
 from ravel.common.folders import check_new_folder, new_folder
 from ravel.common.io import write_json
 
-__all__ = ["Exported", "export_folder"]
-
 _NOTE = "ravel_export.json"
 _MIB_VARIABLES = ("Country", "Continent", "Language")
 _MIB_MODELS = ("Gemma2ForCausalLM", "LlamaForCausalLM")

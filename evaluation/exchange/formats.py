@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["EXPORT_FORMATS", "IMPORT_FORMATS", "SAEBENCH", "ImportFormat"]
-
 
 @dataclass(frozen=True, slots=True)
 class ImportFormat:

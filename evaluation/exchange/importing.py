@@ -35,8 +35,6 @@ from ravel.common.folders import check_new_folder, new_folder
 from ravel.common.io import sha256_file, write_json
 from ravel.instance import Instance
 
-__all__ = ["NOTE_FILE", "ImportRequest", "import_folder", "read_saelens"]
-
 NOTE_FILE = "imported.json"
 """Where a featurizer came from, beside it."""
 _MEASURED_VECTORS = 512

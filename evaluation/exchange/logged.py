@@ -15,8 +15,6 @@ from ravel.common.errors import SuiteError
 from ravel.common.io import read_jsonl
 from ravel.common.progress import Event, Finished, Note, Progress
 
-__all__ = ["logged_run"]
-
 _NO_MEASURES = {"step", "seed"}
 
 

@@ -27,8 +27,6 @@ from ravel.common.io import canonical_json, read_json, read_text, write_json
 from ravel.instance import Instance
 from ravel.terms.schema import Generalisation, split_name
 
-__all__ = ["SAEBENCH_TYPE", "export_saebench", "saebench_results"]
-
 SAEBENCH_TYPE = "ravel"
 """SAEBench's name of the evaluation."""
 _PREFIX = "lens:"

@@ -24,8 +24,6 @@ from ravel.common.errors import SuiteError
 from ravel.instance import Instance
 from ravel.terms.schema import InterchangePair, Prompt
 
-__all__ = ["InterchangeJudge", "NaturalAnswers", "judge"]
-
 _CHUNK = 1024
 """Pairs between two reports of progress."""
 _ANSWER_TOKENS = 8

@@ -13,8 +13,6 @@ from das.sites import SiteSpace
 from ravel.common.errors import SuiteError
 from ravel.common.progress import Note, Progress
 
-__all__ = ["Labelled", "check_gave_labels", "known_by", "note_to", "recognise"]
-
 _NOTE = (
     "{name} is known here by the fingerprint of an earlier release, which covers its config and samples of "
     "its weights, not its tokenizer, chat template or attention; build it again to have all checked."

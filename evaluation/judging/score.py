@@ -19,8 +19,6 @@ from ravel.common.errors import SuiteError, one_of
 from ravel.instance import Instance
 from ravel.terms.schema import Generalisation, Partition, split_name
 
-__all__ = ["ScoreRequest", "require_pairs", "saved_featurizer_id", "score_featurizer"]
-
 
 @dataclass(frozen=True, slots=True)
 class ScoreRequest:

@@ -10,8 +10,6 @@ from ravel.asking.labels import extract_label, label_is_settled
 from ravel.entity_types import ENTITY_TYPES
 from ravel.matching import Matcher, Measuring, NumberWithin
 
-__all__ = ["ToleranceRule", "tolerance_rules"]
-
 _EXACT = -1.0
 """Nearer than any number: the label itself, word for word."""
 

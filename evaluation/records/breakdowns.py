@@ -9,8 +9,6 @@ from evaluation.records.scores import Interval
 from ravel.common.typed import Record
 from ravel.terms.schema import Generalisation, Partition
 
-__all__ = ["ALL_OTHERS", "BREAKDOWN_SCHEMA_VERSION", "PARTS", "BreakdownRecord", "Part"]
-
 BREAKDOWN_SCHEMA_VERSION = 1
 ALL_OTHERS = "*"
 """In place of the asked attribute: the mean over all attributes but the target."""

@@ -10,18 +10,6 @@ from evaluation.records.scores import Interval, control_row
 from ravel.common.typed import Record
 from ravel.terms.schema import Generalisation
 
-__all__ = [
-    "COMPLEMENT",
-    "CONTROL_CHECKS",
-    "EVERY_ATTRIBUTE",
-    "NECESSITY",
-    "ControlCheck",
-    "control_sentences",
-    "control_summary",
-    "is_at_floor",
-    "read_control_checks",
-]
-
 CONTROL_CHECKS = "control_checks.jsonl"
 """Name of the file in the folder of a run."""
 COMPLEMENT = "complement"

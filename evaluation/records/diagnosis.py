@@ -12,22 +12,6 @@ from ravel.common.io import read_json, write_json
 from ravel.common.typed import Record, check_version
 from ravel.terms.schema import Generalisation, Partition
 
-__all__ = [
-    "DIAGNOSIS_SCHEMA_VERSION",
-    "DIAGNOSTICS",
-    "CellDiagnoses",
-    "Check",
-    "CheckResult",
-    "Diagnosis",
-    "Measure",
-    "PatchScore",
-    "Undiagnosed",
-    "read_cell_diagnoses",
-    "read_diagnosis",
-    "write_cell_diagnoses",
-    "write_diagnosis",
-]
-
 DIAGNOSIS_SCHEMA_VERSION = 1
 DIAGNOSTICS = "diagnostics.json"
 """Name of the diagnoses in the folder of a run's cell."""

@@ -12,8 +12,6 @@ from typing import Any
 from ravel import __version__
 from ravel.common.registry.plugins import plugin_versions
 
-__all__ = ["describe_environment", "version_of"]
-
 _PACKAGES = (
     "torch",
     "transformers",

@@ -11,8 +11,6 @@ from evaluation.records.scores import Refusal
 from ravel.common.io import remove_file, write_jsonl
 from ravel.common.typed import Record
 
-__all__ = ["FAILURES", "Failure", "failure_notes", "failure_refusals", "read_failures", "write_failures"]
-
 FAILURES = "failures.jsonl"
 """The file in the folder of a run; absent where nothing failed."""
 _NAMED = 5

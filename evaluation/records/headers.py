@@ -10,8 +10,6 @@ from ravel.common.errors import SuiteError
 from ravel.common.io import canonical_json, read_json, sha256_text
 from ravel.common.typed import check_version, shown
 
-__all__ = ["SUITE_SCHEMA_VERSION", "cell_of", "read_cell_header", "read_environment", "swapped_in"]
-
 SUITE_SCHEMA_VERSION = 1
 """Version of what a cell's header states, and part of its id."""
 _TEXTS = ("method", "attribute", "site", "track", "model_fingerprint", "instance_fingerprint")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["LAYOUT", "is_laid_out", "layout_lines"]
-
 LAYOUT: tuple[tuple[str, str], ...] = (
     ("config.yaml", "the resolved suite"),
     ("environment.json", "fingerprints, and every environment that worked on the folder"),

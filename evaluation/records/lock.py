@@ -14,8 +14,6 @@ from pathlib import Path
 from ravel.common.errors import StorageError, SuiteError
 from ravel.common.io import make_folder
 
-__all__ = ["LOCK_FILE", "run_lock"]
-
 LOCK_FILE = ".lock"
 """Name of the file that is locked; it is there while a process works on the folder, and after a kill."""
 

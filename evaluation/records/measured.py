@@ -12,8 +12,6 @@ from typing_extensions import Self
 from ravel.common.errors import SuiteError
 from ravel.common.typed import Record, typed_value
 
-__all__ = ["INTERCHANGE", "Interval", "Measured", "MeasuredRecord", "names_in"]
-
 Interval = tuple[float, float]
 INTERCHANGE = "interchange"
 """The track of records that name none: the first there was."""

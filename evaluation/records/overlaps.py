@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from ravel.common.typed import Record
 from ravel.terms.schema import Generalisation, Partition
 
-__all__ = ["AngleRecord", "EntanglementRecord"]
-
 
 @dataclass(frozen=True, slots=True)
 class EntanglementRecord(Record):

@@ -10,15 +10,6 @@ from ravel.common.io import write_jsonl
 from ravel.common.typed import Record
 from ravel.terms.schema import Generalisation
 
-__all__ = [
-    "ILLUSION",
-    "PLANTED_SCHEMA_VERSION",
-    "TRUTH",
-    "PlantedRecord",
-    "ValidityRecord",
-    "write_planted",
-]
-
 PLANTED_SCHEMA_VERSION = 1
 TRUTH = "truth"
 """Row of the true subspace itself: what can be reached in this world."""

@@ -29,8 +29,6 @@ from ravel.common.io import (
     write_text,
 )
 
-__all__ = ["CellFolder", "RunFolder"]
-
 Case = TypeVar("Case", bound=JudgedCase)
 
 

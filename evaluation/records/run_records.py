@@ -29,8 +29,6 @@ from ravel.common.errors import SuiteError
 from ravel.instance import Instance
 from ravel.terms.schema import Partition
 
-__all__ = ["RunRecords"]
-
 Case = TypeVar("Case", bound=JudgedCase)
 OfModel = TypeVar("OfModel", ScoreRecord, AverageRecord, ComparisonRecord)
 

@@ -16,8 +16,6 @@ from evaluation.records.overlaps import AngleRecord
 if TYPE_CHECKING:
     from das.featurizers.base import Featurizer
 
-__all__ = ["FittedPart", "angle_records", "read_parts"]
-
 
 @dataclass(frozen=True, slots=True)
 class FittedPart:

@@ -27,7 +27,6 @@ from ravel.instance import ALL_SPLITS
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Run", "load_run", "outcome_columns"]
 
 _INTERVAL = "_interval"
 _POINT = ("cell", "method", "attribute", "site", "swapped", "seed")

@@ -20,8 +20,6 @@ from ravel.common.io import write_jsonl, write_text
 from ravel.common.progress import Note, Progress, silent
 from ravel.instance import Instance
 
-__all__ = ["live_records", "watch_run"]
-
 
 def watch_run(
     path: Path, *, every: int = 10, progress: Progress = silent, wait: Callable[[float], None] = time.sleep

@@ -26,8 +26,6 @@ from ravel.common.io import read_jsonl, write_jsonl
 from ravel.common.seeds import grouped
 from ravel.terms.schema import split_name
 
-__all__ = ["draw_run", "plot_inputs", "publish_plots", "publish_tables", "write_publication"]
-
 
 def write_publication(run: RunFolder, records: RunRecords | None = None) -> list[Path]:
     """Write all tables and figures of a run whose records are written; return the paths. `records` are those

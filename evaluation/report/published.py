@@ -9,8 +9,6 @@ from evaluation.config.preset import MEAN_OVER_ATTRIBUTES, SCORES, Preset, Publi
 from evaluation.records.scores import AverageRecord, ScoreRecord
 from evaluation.scoring.mean import mean
 
-__all__ = ["PublishedRow", "beside_published", "published_markdown"]
-
 _HEADER = ("method", "attribute", "split", "point", "score", "published", "ours", "at", "on", "within")
 
 

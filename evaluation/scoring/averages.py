@@ -16,14 +16,6 @@ from evaluation.scoring.intervals import Estimate, Estimates, mean_of
 from evaluation.scoring.track import Track
 from ravel.common.errors import SuiteError
 
-__all__ = [
-    "Macro",
-    "average_attributes",
-    "check_same_cases",
-    "mean_of_seeds",
-    "mean_over_seeds",
-]
-
 OutcomesBySeed = Sequence[Sequence[JudgedCase]]
 """The outcomes of one target attribute's featurizer, one list per seed, all on the same cases."""
 

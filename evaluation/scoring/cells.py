@@ -18,8 +18,6 @@ from ravel.common.io import canonical_json
 from ravel.instance import Instance
 from ravel.terms.schema import Generalisation, Partition, split_name
 
-__all__ = ["CellScorer", "ScoredCell", "cells_of_headers"]
-
 _SCORED: tuple[Partition, ...] = ("val", "test")
 
 

@@ -16,8 +16,6 @@ from numpy.typing import NDArray
 
 from ravel.common.errors import SuiteError
 
-__all__ = ["Clustered", "Clusters", "Counts", "FloatArray", "IntArray", "clusters_of"]
-
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 

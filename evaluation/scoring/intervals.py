@@ -15,8 +15,6 @@ from evaluation.records.measured import Interval, Measured
 from evaluation.scoring.mean import mean
 from evaluation.scoring.variance import Spread, mean_spread, minus_spread
 
-__all__ = ["LEVEL", "Estimate", "Estimates", "difference", "holm", "mean_of", "measured"]
-
 LEVEL = 0.95
 
 

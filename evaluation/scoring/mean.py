@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-__all__ = ["mean", "midpoint"]
-
 
 def mean(values: Sequence[float | None]) -> float | None:
     """Return the mean of scores; None if one is missing, or there is none."""

@@ -13,8 +13,6 @@ from evaluation.scoring.intervals import measured
 from evaluation.scoring.track import Track
 from ravel.terms.schema import Generalisation, Partition
 
-__all__ = ["FeaturizerId", "of_kind", "score_kinds", "score_outcomes"]
-
 Case = TypeVar("Case", bound=JudgedCase)
 
 

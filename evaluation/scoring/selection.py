@@ -12,8 +12,6 @@ from evaluation.scoring.mean import mean
 from evaluation.scoring.track import Track
 from ravel.common.errors import SuiteError
 
-__all__ = ["Point", "choose_point", "validation_score"]
-
 
 @dataclass(frozen=True, slots=True)
 class Point:

@@ -22,18 +22,6 @@ from evaluation.scoring.scores import of_kind
 from evaluation.scoring.track import Track
 from ravel.terms.schema import Generalisation, Partition
 
-__all__ = [
-    "MethodEstimate",
-    "SeedOutcomes",
-    "SplitContext",
-    "average_records",
-    "comparison_records",
-    "estimate_methods",
-    "estimate_methods_by",
-    "seed_outcomes_of",
-    "split_averages",
-]
-
 Cell = TypeVar("Cell")
 Case = TypeVar("Case", bound=JudgedCase)
 

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from ravel.instance import Instance
     from ravel.terms.schema import SourceKind
 
-__all__ = ["Judge", "Measure", "Reference", "Track", "TrackConfig"]
 
 Case = TypeVar("Case", bound=JudgedCase)
 

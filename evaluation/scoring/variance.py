@@ -48,8 +48,6 @@ from scipy.special import stdtrit
 from evaluation.scoring.clusters import Clusters, Counts, FloatArray, IntArray
 from ravel.common.seeds import grouped
 
-__all__ = ["Contributions", "Deviations", "Spread", "contributions_of", "mean_spread", "minus_spread"]
-
 _LEAST_P = 1e-12
 
 

@@ -23,8 +23,6 @@ from ravel.common.progress import Note, Progress
 from ravel.common.registry import Registry
 from ravel.instance import Instance
 
-__all__ = ["begin_run"]
-
 _NAMED_ORPHANS = 5
 
 

@@ -11,8 +11,6 @@ from evaluation.tracks import TRACKS
 if TYPE_CHECKING:
     from das.methods.common.base import Method
 
-__all__ = ["control_rows", "method_lines", "method_rows", "model_rows", "track_rows"]
-
 
 def method_lines() -> list[dict[str, str]]:
     """Return every method with name and summary only, for which no torch is loaded unless a plugin asks."""

@@ -19,8 +19,6 @@ from ravel.building.config import BuildConfig
 from ravel.common.progress import Progress, silent
 from ravel.facts.tables import Tables, read_bundled
 
-__all__ = ["DEMO", "QUICK", "DemoPlan", "run_demo", "run_demo_on"]
-
 
 @dataclass(frozen=True, slots=True)
 class DemoPlan:

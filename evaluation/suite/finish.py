@@ -21,8 +21,6 @@ from evaluation.suite.grid import Cell, ChosenCells
 from evaluation.suite.select import scorer_of
 from ravel.common.io import remove_file, write_jsonl
 
-__all__ = ["RunSummary", "finish"]
-
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:

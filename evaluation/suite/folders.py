@@ -37,16 +37,6 @@ from ravel.common.progress import Counted, Progress, counting, silent
 from ravel.facts.sources import open_tables
 from ravel.instance import Instance, Manifest
 
-__all__ = [
-    "FitRequest",
-    "build_folder",
-    "fit_folder",
-    "model_named_in",
-    "score_folder",
-    "unfinished_fit",
-    "with_dtype_of",
-]
-
 
 def build_folder(
     data: str,

@@ -15,8 +15,6 @@ from evaluation.suite.cells.finished import cell_outcomes, cell_refusal, featuri
 from evaluation.suite.grid import PROFILE, Cell, ChosenCells
 from ravel.common.errors import SuiteError
 
-__all__ = ["kept_sites", "scorer_of", "select", "tested"]
-
 
 def select(cells: Sequence[Cell], context: RunContext, config: SuiteConfig) -> ChosenCells:
     """Choose site, size and setting per method and attribute by validation scores; all seeds of that point

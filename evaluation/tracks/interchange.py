@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from das.engine.base.protocol import Engine
     from evaluation.judging.judge import InterchangeJudge
 
-__all__ = ["TRACK", "Interchange"]
-
 
 class Interchange(Track[Outcome]):
     """Cause, isolate and disentangle of interchange pairs (RAVEL, Huang et al. 2024, arXiv 2402.17700)."""

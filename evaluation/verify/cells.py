@@ -25,8 +25,6 @@ from evaluation.verify.controls import ControlFolder
 from ravel.common.io import read_json
 from ravel.instance import Instance
 
-__all__ = ["CheckedCells", "control_problems"]
-
 _KEPT = 200
 """Files of outcomes that are kept in memory: each serves several scores, and a large run has many."""
 

@@ -26,8 +26,6 @@ from ravel.common.io import read_json
 from ravel.instance import Instance
 from ravel.terms.schema import Generalisation, split_name
 
-__all__ = ["ControlFolder", "control_folders"]
-
 
 @dataclass
 class ControlFolder:

@@ -16,8 +16,6 @@ from ravel.checking.leaks import LEAK_CHECKS, Leak, find_leaks
 from ravel.common.errors import SuiteError
 from ravel.instance import Instance, verify_instance
 
-__all__ = ["MARKS", "Kind", "Verification", "leak_rows", "verify_artefact"]
-
 Kind = Literal["instance", "featurizer", "run", "submission"]
 
 MARKS: Mapping[str, Kind] = {

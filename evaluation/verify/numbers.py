@@ -18,8 +18,6 @@ from evaluation.verify.checks.rescoring import record_problems
 from evaluation.verify.controls import ControlFolder
 from ravel.instance import Instance
 
-__all__ = ["number_problems"]
-
 Record = TypeVar("Record", ScoreRecord, AverageRecord, ComparisonRecord)
 Key = tuple[Any, ...]
 

@@ -21,8 +21,6 @@ from ravel.common.errors import SuiteError
 from ravel.common.io import read_json
 from ravel.instance import Instance
 
-__all__ = ["RUN_RECORDS", "check_run"]
-
 RUN_RECORDS = (
     *("scores", "averages", "comparisons", "balanced", "breakdowns", "dependence", "values", "refusals"),
     *("control_checks", "failures"),

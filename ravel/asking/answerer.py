@@ -9,17 +9,6 @@ from typing import Protocol, runtime_checkable
 from ravel.common.progress import Counted, Progress
 from ravel.terms.schema import Completion, Prompt
 
-__all__ = [
-    "Answerer",
-    "Decided",
-    "PacedAnswerer",
-    "ResumingAnswerer",
-    "StopNotes",
-    "complete",
-    "complete_in_chunks",
-    "per_call",
-]
-
 Decided = Callable[[int, tuple[int, ...]], bool]
 """Called with a prompt's place and all of its new token ids so far; True if nothing is asked that more tokens
 could change. It must not depend on when or how often it is called."""

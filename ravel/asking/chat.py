@@ -12,8 +12,6 @@ from ravel.asking.answerer import Answerer
 from ravel.common.errors import SuiteError
 from ravel.terms.schema import SLOT, Template
 
-__all__ = ["FramingAnswerer", "framed", "framing", "start_counts", "start_notes"]
-
 
 @runtime_checkable
 class FramingAnswerer(Protocol):

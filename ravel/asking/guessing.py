@@ -15,8 +15,6 @@ import numpy as np
 
 from ravel.asking.knowledge import Answers, Questioner
 
-__all__ = ["Fit", "all_guessed", "fits_of"]
-
 _ERRORS = 2.0
 """Standard errors that answers must fit their own entity better by."""
 _ERRORS_OF_ONE = 3.0

@@ -26,8 +26,6 @@ from ravel.common.progress import Note, Progress
 from ravel.common.strict_json import JsonError, parse_json
 from ravel.terms.schema import Completion, Prompt
 
-__all__ = ["KeptAnswers", "kept_folder"]
-
 _SUFFIX = ".jsonl"
 
 

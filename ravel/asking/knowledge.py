@@ -21,8 +21,6 @@ from ravel.matching import MatchMode, NumberWithin, settled_verdict
 from ravel.terms.partitions import asked_together
 from ravel.terms.schema import Completion, EntityFacts, EntityType, Template
 
-__all__ = ["Answers", "Kept", "Questioner", "Stop", "askable"]
-
 Stop = Literal["never", "labelled", "judged"]
 """When an answer may stop: at its end only, as soon as its verdict and its label can't change any more, or
 as soon as its verdict can't."""

@@ -19,8 +19,6 @@ from ravel.terms.schema import (
     Template,
 )
 
-__all__ = ["best_entities", "keep_above", "keep_best", "knowledge_of"]
-
 
 def keep_best(
     answers: Answers,

@@ -17,8 +17,6 @@ from ravel.instance.rows import PromptRecord
 from ravel.matching import NumberWithin
 from ravel.terms.schema import Completion, EntityFacts, EntityType, Prompt, Template
 
-__all__ = ["Cell", "Labeller", "cell_of", "unanswered", "with_position"]
-
 # Prompts per call of the tokenizer, between two reports of progress.
 _CHUNK = 4096
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-__all__ = ["distinct_within", "extract_label", "label_is_settled", "label_tokens_of"]
-
 # What may stand before an answer's first word without ending it: blanks, line ends and one opening quote.
 _OPENING = re.compile(r"\s*\"?\s*")
 _ENDINGS = re.compile(r"\"|\n|[.,;]+(?=\s|\"|$)| \(| and\b")

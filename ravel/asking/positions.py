@@ -6,8 +6,6 @@ from collections.abc import Sequence
 
 from ravel.common.errors import SuiteError
 
-__all__ = ["PositionError", "last_token_of"]
-
 
 class PositionError(SuiteError):
     """The entity has no last token of its own: none ends where it ends, or one runs on past its end."""

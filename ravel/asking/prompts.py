@@ -5,8 +5,6 @@ from __future__ import annotations
 from ravel.common.errors import SuiteError
 from ravel.terms.schema import SLOT, Prompt, Template
 
-__all__ = ["fill", "glues_letters"]
-
 
 def fill(template: Template, entity: str) -> Prompt:
     """Return the prompt with `entity` in the slot; its span is the slot's own place, not an earlier mention.

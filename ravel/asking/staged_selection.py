@@ -21,8 +21,6 @@ from ravel.common.seeds import evenly_spread
 from ravel.terms.partitions import share_out
 from ravel.terms.schema import PARTITIONS, EntityFacts, Template
 
-__all__ = ["Staged", "ask_in_stages", "fewest_questions"]
-
 _SAMPLE = 24
 """Entities of a partition that every template is asked about, at most."""
 _SAMPLED_SHARE = 0.25

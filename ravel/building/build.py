@@ -43,8 +43,6 @@ from ravel.terms.mentions import mentions
 from ravel.terms.partitions import SPLIT_PLANS
 from ravel.terms.schema import TRAIN_SPLIT, InterchangePair
 
-__all__ = ["build_instance"]
-
 
 def build_instance(
     tables: Tables, answerer: Answerer, config: BuildConfig | None = None, progress: Progress | None = None

@@ -19,9 +19,6 @@ from ravel.terms.schema import (
     Template,
 )
 
-__all__ = ["Candidates", "candidates_of", "chosen_attributes", "stop_of"]
-
-
 # A label takes about half as long again as a verdict, and an answer that is asked again all of it.
 _FEW_KEPT = 0.3
 

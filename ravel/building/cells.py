@@ -11,8 +11,6 @@ from ravel.instance.rows import PromptRecord
 from ravel.terms.partitions import asked_together
 from ravel.terms.schema import Completion
 
-__all__ = ["AnsweredCell", "LabelledCell", "answered_cells", "free_cells"]
-
 
 @dataclass(frozen=True, slots=True)
 class AnsweredCell:

@@ -18,9 +18,6 @@ from ravel.terms.schema import (
     SourceKind,
 )
 
-__all__ = ["BuildConfig", "SourceShares"]
-
-
 Share = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 

@@ -10,8 +10,6 @@ from ravel.building.cells import AnsweredCell
 from ravel.common.progress import Counted, Progress
 from ravel.common.seeds import numpy_stream
 
-__all__ = ["label_flips"]
-
 
 def label_flips(
     answered: Sequence[AnsweredCell],

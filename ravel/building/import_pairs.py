@@ -23,8 +23,6 @@ from ravel.instance.release_pairs import ReleasePair, import_release_pairs
 from ravel.instance.rows import PromptRecord, pair_of, prompt_ids, source_kind_of
 from ravel.terms.schema import InterchangePair
 
-__all__ = ["instance_from_release_pairs"]
-
 T = TypeVar("T")
 
 

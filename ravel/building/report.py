@@ -12,22 +12,6 @@ from ravel.common.errors import SuiteError
 from ravel.facts.tables import Tables
 from ravel.terms.schema import PARTITIONS, SOURCE_KINDS, TRAIN_SPLIT, EntityFacts, InterchangePair
 
-__all__ = [
-    "LEAST_ACCURACY",
-    "SOUND_ACCURACY",
-    "GuessesError",
-    "NothingLeftError",
-    "by_partition",
-    "entity_counts",
-    "kept_accuracy",
-    "pair_counts",
-    "refuse_guesses",
-    "refuse_ignorance",
-    "refuse_no_pairs",
-    "template_counts",
-    "warnings_of",
-]
-
 LEAST_ACCURACY = 0.3
 """Below this share of right answers among those kept, labels are guesses: the build is refused."""
 SOUND_ACCURACY = 0.8

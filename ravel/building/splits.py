@@ -14,8 +14,6 @@ from ravel.terms.mentions import mentions
 from ravel.terms.partitions import SplitPlan
 from ravel.terms.schema import SOURCE_KINDS, TRAIN_SPLIT, InterchangePair, SourceKind
 
-__all__ = ["pairs_of_split"]
-
 
 def pairs_of_split(
     plan: SplitPlan,

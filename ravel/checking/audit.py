@@ -21,8 +21,6 @@ from ravel.facts.tables import Tables
 from ravel.terms.mentions import same_text
 from ravel.terms.schema import SLOT, Partition, Template
 
-__all__ = ["audit_tables"]
-
 _MISREADINGS = ("mac_roman", "cp1252", "latin-1")
 
 

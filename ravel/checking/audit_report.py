@@ -8,15 +8,6 @@ from typing import Any
 
 from ravel.checking.dependence import Dependence
 
-__all__ = [
-    "AttributeFreeTexts",
-    "AttributeTemplates",
-    "AttributeValues",
-    "AuditReport",
-    "NearDuplicates",
-    "PartitionCounts",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class PartitionCounts:

@@ -13,21 +13,6 @@ from ravel.checking.values import Values
 from ravel.common.typed import Record
 from ravel.terms.schema import Partition
 
-__all__ = [
-    "BOUND_REDUCTION",
-    "BOUND_SHARE",
-    "DEPENDENCE_SCHEMA_VERSION",
-    "Dependence",
-    "Skew",
-    "ValueSource",
-    "bound_attributes",
-    "dependences",
-    "preferred",
-    "read_dependence",
-    "read_skews",
-    "skews",
-]
-
 DEPENDENCE_SCHEMA_VERSION = 1
 _MEND = "remove the file; it is made again from the instance"
 BOUND_SHARE, BOUND_REDUCTION = 0.8, 0.5

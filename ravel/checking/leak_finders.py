@@ -13,8 +13,6 @@ from ravel.terms.mentions import mentions, same_letters, same_text
 from ravel.terms.partitions import SPLIT_PLANS
 from ravel.terms.schema import TRAIN_SPLIT, InterchangePair, Prompt
 
-__all__ = ["LEAK_CHECKS", "InstanceView", "LeakCheck", "Severity"]
-
 Severity = Literal["error", "note"]
 
 

@@ -11,17 +11,6 @@ from ravel.facts.tables import Tables, read_bundled
 from ravel.instance import Instance
 from ravel.terms.schema import Partition
 
-__all__ = [
-    "SameValue",
-    "Values",
-    "bundled_facts",
-    "normalised",
-    "partitions_of_instance",
-    "partitions_of_tables",
-    "values_of_instance",
-    "values_of_tables",
-]
-
 Values = Mapping[str, Mapping[str, str]]
 """{attribute: {entity: value}}, without blanks."""
 

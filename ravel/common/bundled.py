@@ -6,8 +6,6 @@ from pathlib import Path
 
 from ravel.common.errors import SuiteError
 
-__all__ = ["bundled_path", "bundled_schemas"]
-
 
 def bundled_path(*parts: str) -> Path:
     """Return the path of a shipped file, as `bundled_path("city")`. Raises SuiteError if not installed."""

@@ -12,8 +12,6 @@ from ravel.common.errors import SuiteError, near_misses
 from ravel.common.io import read_text
 from ravel.common.strict_yaml import YamlError, parse_yaml, to_yaml
 
-__all__ = ["Config"]
-
 
 class Config(BaseModel):
     """A frozen group of settings. `from_yaml(to_yaml(c)) == c` holds for each subclass (a test checks it)."""

@@ -23,17 +23,6 @@ from pathlib import Path
 
 from ravel.common.signals import uninterrupted
 
-__all__ = [
-    "DISK",
-    "Disk",
-    "make_folders",
-    "move_folder",
-    "new_part_folder",
-    "process_mark",
-    "remove_parts",
-    "write_file",
-]
-
 _PART = ".part"
 _MARKED = re.compile(r"^\..+\.(?P<host>[0-9a-f]{8})-(?P<pid>\d+)-(?P<start>\d+)\.[A-Za-z0-9_]+\.part$")
 _PARTS_KEPT = 86_400.0

@@ -6,8 +6,6 @@ import difflib
 from collections.abc import Iterable
 from typing import TypeVar
 
-__all__ = ["StorageError", "SuiteError", "near_misses", "one_of", "unknown_name"]
-
 Name = TypeVar("Name", bound=str)
 
 _CLAUSE = 2000

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from html import escape
 
-__all__ = ["facts_table"]
-
 
 def facts_table(title: str, facts: Mapping[str, object]) -> str:
     """Return a table with a title and a row per fact, all text escaped; there is no style and no script."""

@@ -11,8 +11,6 @@ from ravel.common import durable
 from ravel.common.errors import SuiteError
 from ravel.common.io import make_folder, writing
 
-__all__ = ["check_new_folder", "new_folder"]
-
 
 def check_new_folder(folder: Path) -> None:
     """Raise SuiteError unless a folder can be made at `folder`; nothing is written. An empty folder that is

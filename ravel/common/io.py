@@ -13,30 +13,6 @@ from ravel.common import durable
 from ravel.common.errors import StorageError, SuiteError
 from ravel.common.strict_json import JsonError, parse_json
 
-__all__ = [
-    "append_text",
-    "canonical_json",
-    "foreign_json",
-    "json_of_line",
-    "make_folder",
-    "numbered_lines",
-    "read_bytes",
-    "read_json",
-    "read_jsonl",
-    "read_text",
-    "remove_file",
-    "remove_folder",
-    "sha256_file",
-    "sha256_text",
-    "sync_file",
-    "write_bytes",
-    "write_json",
-    "write_jsonl",
-    "write_text",
-    "write_with",
-    "writing",
-]
-
 
 def canonical_json(value: Any) -> str:
     """Return `value` as one line of JSON with sorted keys: equal values give equal text. NaN is refused."""

@@ -6,8 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
-__all__ = ["Counted", "Event", "Finished", "Note", "Progress", "counting", "silent"]
-
 
 @dataclass(frozen=True, slots=True)
 class Counted:

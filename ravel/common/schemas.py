@@ -14,8 +14,6 @@ from ravel.common.bundled import bundled_schemas
 from ravel.common.errors import one_of
 from ravel.common.io import read_json
 
-__all__ = ["SCHEMA_SUFFIX", "schema_named", "schema_names", "schema_problems", "schema_problems_of_rows"]
-
 SCHEMA_SUFFIX = ".schema.json"
 _SHOWN = 100
 """Letters of a value that an error message shows."""

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["derive_seed", "evenly_spread", "grouped", "numpy_stream", "python_stream", "sampled"]
 
 T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)

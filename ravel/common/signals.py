@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
-__all__ = ["stop_on_term", "uninterrupted"]
-
 _STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 

@@ -12,9 +12,6 @@ from pydantic import BeforeValidator
 
 from ravel.common.errors import SuiteError
 
-__all__ = ["MemorySize", "parse_bytes", "peak_bytes", "written_bytes"]
-
-
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
 

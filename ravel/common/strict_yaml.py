@@ -9,8 +9,6 @@ from typing import Any
 
 import yaml
 
-__all__ = ["YamlError", "parse_yaml", "to_yaml"]
-
 _DEPTH = 64
 """Lists and mappings inside each other at most."""
 _NODES = 100_000

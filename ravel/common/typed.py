@@ -17,8 +17,6 @@ from typing_extensions import Self
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_jsonl
 
-__all__ = ["Record", "check_version", "shown", "typed_value", "typed_values"]
-
 _Column = tuple[str, frozenset[type], frozenset[str], "TypeAdapter[Any]"]
 """A field's type in words, types and texts that need no further look, and how other values are read."""
 

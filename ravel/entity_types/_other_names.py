@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["CONTINENTS", "COUNTRIES", "GENDERS", "LANGUAGES"]
-
 COUNTRIES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Bosnia and Herzegovina", ("Bosnia", "Bosnia & Herzegovina", "Bosnia-Herzegovina")),
     ("Cape Verde", ("Cabo Verde",)),

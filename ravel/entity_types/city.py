@@ -6,8 +6,6 @@ from ravel.entity_types._other_names import CONTINENTS, COUNTRIES, LANGUAGES
 from ravel.matching import Aliases, AnyOf, NumberWithin, UtcOffset
 from ravel.terms.schema import Attribute, EntityType
 
-__all__ = ["ENTITY_TYPE"]
-
 # Winter in the north, where most cities are, so that most offsets are those of standard time.
 OFFSETS_AT = date(2024, 1, 15)
 

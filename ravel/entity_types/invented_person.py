@@ -3,8 +3,6 @@
 from ravel.matching import Prefix
 from ravel.terms.schema import Attribute, EntityType
 
-__all__ = ["ENTITY_TYPE"]
-
 ENTITY_TYPE = EntityType(
     name="invented_person",
     attributes=(

@@ -4,8 +4,6 @@ from ravel.entity_types._other_names import COUNTRIES, GENDERS
 from ravel.matching import Aliases, AnyOf, Prefix
 from ravel.terms.schema import Attribute, EntityType
 
-__all__ = ["ENTITY_TYPE"]
-
 _FIELDS = (
     ("Economics", ("Economic Sciences", "Economic Science", "Economy")),
     ("Medicine", ("Physiology", "Physiology or Medicine")),

@@ -4,8 +4,6 @@ from ravel.entity_types._other_names import GENDERS
 from ravel.matching import Aliases, Prefix
 from ravel.terms.schema import Attribute, EntityType
 
-__all__ = ["ENTITY_TYPE"]
-
 _INDUSTRIES = (
     ("IT", ("information technology",)),
     ("automobile", ("automotive",)),

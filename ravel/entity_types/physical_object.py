@@ -3,8 +3,6 @@
 from ravel.matching import Aliases
 from ravel.terms.schema import Attribute, EntityType
 
-__all__ = ["ENTITY_TYPE"]
-
 _THING = (
     "non-living thing",
     "non-living things",

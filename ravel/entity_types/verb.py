@@ -3,8 +3,6 @@
 from ravel.matching import AnyOf, Prefix
 from ravel.terms.schema import Attribute, EntityType
 
-__all__ = ["ENTITY_TYPE"]
-
 # Answers end where the limit on new tokens cuts them: long definitions and rare signs seldom come out whole.
 _DEFINITION = AnyOf(Prefix(min_length=12, skip=("to",)))
 _PRONUNCIATION = AnyOf(Prefix(min_length=4, whole_words=False))

@@ -12,8 +12,6 @@ from ravel.common.errors import SuiteError, unknown_name
 from ravel.common.io import read_text
 from ravel.terms.mentions import same_text
 
-__all__ = ["CsvRows", "read_csv_rows"]
-
 _SEPARATORS = (",", ";", "\t")
 _MOST_TOLD = 20
 _FEWEST_ROWS = 3

@@ -13,8 +13,6 @@ from ravel.facts.release import write_release
 from ravel.facts.tables import Tables, read_bundled, write_tables
 from ravel.terms.schema import PARTITIONS, EntityType
 
-__all__ = ["TABLE_FORMATS", "describe_tables", "entity_type_rows", "export_tables"]
-
 TABLE_FORMATS: Mapping[str, Callable[[Tables, Path], None]] = {
     "release": write_release,
     "jsonl": write_tables,

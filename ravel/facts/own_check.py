@@ -27,8 +27,6 @@ from ravel.facts.tables import (
 from ravel.terms.mentions import mentions, same_text
 from ravel.terms.schema import PARTITIONS, SLOT, EntityFacts, EntityType, Template
 
-__all__ = ["CheckedFacts", "check_facts"]
-
 T = TypeVar("T")
 _Reader = Callable[[dict[str, Any], str, EntityType], Located[T]]
 _Parts = Callable[[dict[str, Any], str, EntityType], list[Callable[[], object]]]

@@ -18,8 +18,6 @@ from ravel.facts.tables import Located, Tables, tables_from, write_tables
 from ravel.matching import Matcher, NumberWithin, Prefix
 from ravel.terms.schema import Attribute, EntityFacts, EntityType, Partition, Template
 
-__all__ = ["NO_LICENCE", "StartedFacts", "skeletons", "start_facts"]
-
 NO_LICENCE = "not stated yet"
 """What a declaration says of its licence until its author does."""
 _ASKING: Mapping[Partition, Sequence[str]] = {

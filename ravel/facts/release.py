@@ -21,8 +21,6 @@ from ravel.facts.release_source import SourceFile, archive_files, folder_files
 from ravel.facts.tables import Located, Tables, checked_facts, checked_template, tables_from
 from ravel.terms.schema import EntityFacts, EntityType, Template
 
-__all__ = ["read_release", "release_files", "write_release"]
-
 
 @dataclass(frozen=True, slots=True)
 class ReleaseFiles:

@@ -10,8 +10,6 @@ from ravel.common.errors import SuiteError
 from ravel.facts.tables import Located, Tables, checked_facts, checked_template, tables_from
 from ravel.terms.schema import PARTITIONS, EntityFacts, EntityType, Template
 
-__all__ = ["HUB_ID", "HubLoader", "load_from_hub", "read_hub"]
-
 HUB_ID = "hij/ravel"
 """The release on the Hugging Face hub; it holds cities only."""
 

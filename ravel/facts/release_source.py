@@ -13,8 +13,6 @@ from ravel.common.errors import SuiteError
 from ravel.common.io import read_bytes
 from ravel.common.strict_json import JsonError, parse_json
 
-__all__ = ["SourceFile", "archive_files", "folder_files"]
-
 MEMBER_LIMIT = 64 << 20
 """Largest file an archive may hold, in bytes; the largest of the release has 0.65 MB."""
 

@@ -9,8 +9,6 @@ from ravel.entity_types import ENTITY_TYPES
 from ravel.facts.release import read_release
 from ravel.facts.tables import ENTITIES_FILE, Tables, read_bundled, read_tables
 
-__all__ = ["BUNDLED", "open_tables"]
-
 BUNDLED = "bundled"
 """The word that stands for the tables shipped with the suite."""
 _SPREADSHEETS = (".csv", ".tsv", ".xlsx", ".ods")

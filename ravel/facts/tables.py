@@ -21,20 +21,6 @@ from ravel.common.io import make_folder, read_json, read_jsonl, sha256_file, wri
 from ravel.entity_types import ENTITY_TYPES
 from ravel.terms.schema import PARTITIONS, SLOT, EntityFacts, EntityType, Partition, Template
 
-__all__ = [
-    "Located",
-    "Tables",
-    "checked_facts",
-    "checked_partition",
-    "checked_template",
-    "facts_row",
-    "read_bundled",
-    "read_tables",
-    "tables_from",
-    "template_row",
-    "write_tables",
-]
-
 T = TypeVar("T")
 U = TypeVar("U")
 

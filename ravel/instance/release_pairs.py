@@ -10,8 +10,6 @@ from typing import Any
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_jsonl, write_jsonl
 
-__all__ = ["ReleasePair", "import_release_pairs", "write_release_pairs"]
-
 
 @dataclass(frozen=True, slots=True)
 class ReleasePair:

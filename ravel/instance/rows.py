@@ -15,20 +15,6 @@ from ravel.common.io import canonical_json, sha256_text
 from ravel.common.typed import check_version, typed_values
 from ravel.terms.schema import SOURCE_KINDS, InterchangePair, Prompt, SourceKind
 
-__all__ = [
-    "INSTANCE_SCHEMA_VERSION",
-    "PAIR_FIELDS",
-    "Manifest",
-    "PromptRecord",
-    "by_prompt_id",
-    "instance_warnings",
-    "pair_from_row",
-    "pair_of",
-    "pair_row",
-    "prompt_ids",
-    "source_kind_of",
-]
-
 INSTANCE_SCHEMA_VERSION = 2
 """In version 1 attribute-free prompts had labels, which nothing read; since then these are empty."""
 PAIR_FIELDS = tuple(field.name for field in fields(InterchangePair))

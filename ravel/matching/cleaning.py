@@ -9,17 +9,6 @@ from functools import lru_cache
 
 from ravel.matching.matcher import MatchMode
 
-__all__ = [
-    "begins_settled",
-    "begins_with",
-    "cleaned",
-    "ends_word",
-    "is_cut",
-    "unchanging",
-    "unfinished_dropped",
-    "without_leading",
-]
-
 _OPENING = " \t\r\n\f\v\xa0\"'`“”‘’([{*/"
 _ENDINGS = re.compile(r"[\"“”\r\n]")
 _JOINERS = "-_/\u2010\u2011"

@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal, Protocol, runtime_checkable
 
-__all__ = ["MatchMode", "Matcher", "Measuring", "Settling", "any_settled", "settled_verdict"]
-
 MatchMode = Literal["strict", "reference"]
 
 

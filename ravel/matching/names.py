@@ -19,8 +19,6 @@ from ravel.matching.cleaning import (
 from ravel.matching.matcher import Matcher, MatchMode, any_settled, settled_verdict
 from ravel.matching.reference import reference_cleaned, reference_prefix, reference_settled
 
-__all__ = ["Aliases", "AnyOf", "Prefix"]
-
 _SHORTEST_PREFIX = 2
 
 

@@ -9,8 +9,6 @@ from ravel.matching.cleaning import cleaned, is_cut, unchanging
 from ravel.matching.matcher import MatchMode
 from ravel.matching.reference import reference_cleaned
 
-__all__ = ["NumberWithin"]
-
 _GROWING_NUMBER = re.compile(r"(?P<sign>[-+])?\s*(?P<digits>\d*)(?P<rest>.*)", re.DOTALL)
 _MORE_OF_A_NUMBER = re.compile(r"[\s°ºdnsew]|\.(?!\D)")
 

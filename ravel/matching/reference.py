@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from ravel.matching.cleaning import unfinished_dropped
 
-__all__ = ["reference_cleaned", "reference_prefix", "reference_settled"]
-
 _EXCEPTIONS = ("united states", "united kingdom", "south korea", "north america", "mandarin")
 
 

@@ -12,8 +12,6 @@ from ravel.matching.cleaning import begins_settled, begins_with, cleaned, is_cut
 from ravel.matching.matcher import MatchMode
 from ravel.matching.reference import reference_prefix
 
-__all__ = ["UtcOffset"]
-
 _OFFSET = re.compile(
     r"(?:(?:utc|gmt)(?:/(?:utc|gmt))?)?\s*(?P<sign>[-+±])?\s*(?P<hours>\d{1,2})(?:(?::?(?P<minutes>[0-5]\d))|(?P<part>\.\d+))?(?![\d/])"
 )

@@ -15,8 +15,6 @@ from ravel.instance.rows import PromptRecord, pair_of
 from ravel.terms.mentions import same_text
 from ravel.terms.schema import SOURCE_KINDS, InterchangePair, SourceKind
 
-__all__ = ["DrawRules", "Question", "Sources", "draw_pairs", "interleave"]
-
 Sources = Mapping[SourceKind, Mapping[str, Sequence[str]]]
 """For each source kind and entity, the ids of the prompts that may bring this entity in."""
 

@@ -7,8 +7,6 @@ import unicodedata
 
 from ravel.terms.schema import SLOT
 
-__all__ = ["mentions", "same_letters", "same_text"]
-
 
 def same_text(text: str) -> str:
     """Return what spellings that differ in case, blanks or Unicode form only share: `Fig`, `fig`."""

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 from ravel.terms.schema import PARTITIONS, TRAIN_SPLIT, Partition, split_name
 
-__all__ = ["SPLIT_PLANS", "SplitPlan", "asked_together", "share_out"]
-
 
 @dataclass(frozen=True, slots=True)
 class SplitPlan:

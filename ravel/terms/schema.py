@@ -16,26 +16,6 @@ from typing import Literal, get_args
 from ravel.common.errors import one_of
 from ravel.matching import Matcher
 
-__all__ = [
-    "GENERALISATIONS",
-    "PARTITIONS",
-    "SLOT",
-    "SOURCE_KINDS",
-    "TRAIN_SPLIT",
-    "Attribute",
-    "Completion",
-    "EntityFacts",
-    "EntityType",
-    "Generalisation",
-    "InterchangePair",
-    "Partition",
-    "Prompt",
-    "SourceKind",
-    "Template",
-    "evaluation_splits",
-    "split_name",
-]
-
 Partition = Literal["train", "val", "test"]
 Generalisation = Literal["context", "entity", "entity_context"]
 SourceKind = Literal["same_attribute", "other_attribute", "attribute_free"]

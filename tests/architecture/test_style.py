@@ -64,6 +64,31 @@ def _undescribed(node: ast.ClassDef) -> Iterator[str]:
                 yield statement.target.id
 
 
+def test_names_are_listed_only_where_some_come_from_elsewhere() -> None:
+    """What a module defines without an underscore is what it offers; `__all__` would say it again."""
+    wrong = []
+    for module in modules():
+        listed = {name for node in module.tree.body for name in _listed(node)}
+        defined = {name for node in module.tree.body for name in _defined(node)}
+        if listed and listed <= defined and not module.is_package:
+            wrong.append(module.name)
+    assert wrong == []
+
+
+def _listed(node: ast.stmt) -> list[str]:
+    if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+        return list(ast.literal_eval(node.value))
+    return []
+
+
+def _defined(node: ast.stmt) -> Iterator[str]:
+    if isinstance(node, Definition):
+        yield node.name
+    elif isinstance(node, ast.Assign | ast.AnnAssign):
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        yield from (name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name))
+
+
 def test_only_the_command_line_prints() -> None:
     wrong = [
         f"{module.name}, line {node.lineno}"

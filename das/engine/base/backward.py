@@ -12,8 +12,6 @@ from das.engine.base.labels import ForcedLabels
 from das.engine.base.protocol import Engine
 from das.out_of_memory import in_words, ran_out_of_memory
 
-__all__ = ["add_gradients"]
-
 
 def add_gradients(
     engine: Engine,

@@ -15,16 +15,6 @@ from ravel.asking.positions import last_token_of
 from ravel.common.errors import SuiteError
 from ravel.terms.schema import Prompt
 
-__all__ = [
-    "Encoded",
-    "PaddedRows",
-    "PaddingSide",
-    "PromptEncoder",
-    "pad_rows",
-    "plan_batches",
-    "repeated_start",
-]
-
 PaddingSide = Literal["left", "right"]
 
 

@@ -10,8 +10,6 @@ from das.models.base import TargetModel
 from das.sites import Site
 from ravel.common.errors import SuiteError
 
-__all__ = ["check_featurizer", "check_pairs", "check_row_lengths", "check_sites"]
-
 
 def check_sites(sites: Sequence[Site], target: TargetModel) -> None:
     """Raise SuiteError unless the target has every site."""

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 from das.models.base import Place
 
-__all__ = ["Cut", "CutRow"]
-
 
 @dataclass(frozen=True, slots=True)
 class CutRow:

@@ -12,8 +12,6 @@ from torch.utils.hooks import RemovableHandle
 
 from das.models.base import Place
 
-__all__ = ["captured", "clipped", "gathered", "preserved", "rewritten"]
-
 _HOOK_TABLES = (
     "_forward_hooks",
     "_forward_hooks_with_kwargs",

@@ -11,8 +11,6 @@ from torch.nn import functional
 
 from das.engine.base.soft_labels import SoftLabel, divergences
 
-__all__ = ["ForcedLabels", "forced_labels", "is_likeliest", "likeliest", "packed_labels"]
-
 
 @dataclass(frozen=True, slots=True)
 class ForcedLabels:

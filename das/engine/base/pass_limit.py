@@ -13,8 +13,6 @@ from torch import Tensor
 
 from das.out_of_memory import MemoryShortageError, in_words, ran_out_of_memory
 
-__all__ = ["PassLimit", "recomputed"]
-
 T = TypeVar("T")
 
 Plan = Callable[[Sequence[int]], list[list[int]]]

@@ -17,8 +17,6 @@ from das.sites import Site
 from ravel.asking.answerer import Decided
 from ravel.terms.schema import Completion, Prompt
 
-__all__ = ["AnswerPair", "Engine", "FeaturizedPairs", "ForcedPair", "PromptPair", "SwappedPrompts"]
-
 
 @dataclass(frozen=True, slots=True)
 class PromptPair:

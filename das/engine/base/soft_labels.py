@@ -9,8 +9,6 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-__all__ = ["Divergence", "SoftLabel", "coarse", "divergences", "soft_labels"]
-
 Divergence = Literal["cross_entropy", "jensen_shannon"]
 _NOTHING = -1e4
 """Log probability of no token at all: finite, so that nothing times it is nothing."""

@@ -7,8 +7,6 @@ from typing import Any
 
 from das.engine.base.batch import PromptEncoder, repeated_start
 
-__all__ = ["token_rows"]
-
 
 def token_rows(tokenizer: Any, encoder: PromptEncoder, texts: Sequence[str]) -> list[tuple[int, ...]]:
     """Return the token ids of each text as `encoder` gives them, several times faster: without offsets, and

@@ -17,8 +17,6 @@ from das.engine.completing.growing_cache import BufferPool, GrowingLayer, put_be
 from das.engine.completing.shared_beginnings import Row
 from das.models.base import TargetModel
 
-__all__ = ["CachedModel", "RunningRows"]
-
 
 @dataclass(slots=True)
 class RunningRows:

@@ -18,8 +18,6 @@ from das.engine.completing.shared_run import Bounds, SharedRun
 from das.models.base import TargetModel
 from das.out_of_memory import ran_out_of_memory
 
-__all__ = ["Completer"]
-
 _SHARERS = 8
 """With fewer rows behind it, to run a shared beginning on its own and copy what it leaves costs too much."""
 _CALL_TOKENS = 2048

@@ -9,8 +9,6 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import DynamicLayer
 
-__all__ = ["BufferPool", "GrowingLayer", "put_before"]
-
 
 class BufferPool:
     """Memory that is used again: fresh pages cost more than what is written to them."""

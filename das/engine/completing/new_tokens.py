@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 
-__all__ = ["NewTokens", "Settled"]
-
 Settled = Callable[[int, tuple[int, ...]], bool]
 """Called with a row's place and all of its new token ids so far; True ends the row there."""
 

@@ -14,8 +14,6 @@ from das.engine.completing.new_tokens import NewTokens
 from das.models.base import TargetModel
 from das.out_of_memory import ran_out_of_memory
 
-__all__ = ["GrowingRows", "close_logits", "grow_greedily", "grows_truly"]
-
 # How far logits of the same row on two ways may lie apart, relative to the largest.
 _TOLERANCES = {torch.float64: 1e-4, torch.float32: 1e-3}
 _COARSE = 5e-2

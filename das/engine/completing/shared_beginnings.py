@@ -6,8 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-__all__ = ["ALIKE", "Row", "plan_behind_beginnings", "shared_cuts"]
-
 Row = tuple[int, ...]
 """Token ids."""
 ALIKE = 5

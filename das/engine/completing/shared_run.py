@@ -12,8 +12,6 @@ from das.engine.completing.cached_model import CachedModel, RunningRows
 from das.engine.completing.new_tokens import NewTokens
 from das.engine.completing.shared_beginnings import ALIKE, Row, plan_behind_beginnings, shared_cuts
 
-__all__ = ["Bounds", "SharedRun"]
-
 _SPARE = 4
 """New tokens for which there is room from the start."""
 _TOO_FEW = 0.25

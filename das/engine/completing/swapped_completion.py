@@ -18,8 +18,6 @@ from das.featurizers.base import Featurizer
 from das.models.base import TargetModel
 from das.sites import Site
 
-__all__ = ["SwappedRow", "complete_swapped_rows"]
-
 _COMPACT = 0.5
 """Copying the keys and values of the rows that go on pays once half of the rows are done."""
 

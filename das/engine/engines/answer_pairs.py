@@ -11,8 +11,6 @@ from torch import Tensor
 from das.engine.base.labels import is_likeliest
 from das.engine.base.protocol import AnswerPair
 
-__all__ = ["predicted_answers"]
-
 Logits = Callable[[Tensor], Tensor]
 """From vectors [n, d_model] to logits [n, vocabulary]."""
 

@@ -12,9 +12,6 @@ from ravel.asking.answerer import Decided
 from ravel.common.errors import SuiteError
 from ravel.terms.schema import Completion, Prompt
 
-__all__ = ["EngineAnswerer"]
-
-
 _MOST_PER_CALL = 1024
 _LEAST_PER_CALL = 32
 """Fewer leave nothing that many rows begin with."""

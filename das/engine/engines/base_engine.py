@@ -30,8 +30,6 @@ from das.sites import Site
 from ravel.asking.answerer import Decided
 from ravel.terms.schema import Completion
 
-__all__ = ["BaseEngine", "batches_of", "listen"]
-
 _LOG = logging.getLogger("das.engine")
 
 

@@ -30,8 +30,6 @@ from das.sites import Site
 from ravel.asking.answerer import Decided
 from ravel.terms.schema import Completion, Prompt
 
-__all__ = ["Change", "DirectEngine"]
-
 Change = Callable[[Tensor], Tensor]
 """From the vectors at a site, [rows, width], to those that take their place."""
 

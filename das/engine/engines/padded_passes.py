@@ -13,8 +13,6 @@ from das.engine.base.hooks import gathered
 from das.engine.base.protocol import ForcedPair
 from das.models.base import TargetModel
 
-__all__ = ["PaddedPasses"]
-
 
 class PaddedPasses:
     """Runs padded rows through a target model; its output is projected where it is asked for only."""

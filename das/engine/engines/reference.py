@@ -31,8 +31,6 @@ with contextlib.redirect_stdout(io.StringIO()):
     import pyvene
     from pyvene.models.intervenable_modelcard import type_to_module_mapping
 
-__all__ = ["PYVENE_NAMES", "ReferenceEngine"]
-
 
 PYVENE_NAMES = {
     "block_output": "block_output",

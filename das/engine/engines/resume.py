@@ -31,8 +31,6 @@ from das.sites import Site
 from das.threads import SuitedThreads
 from ravel.terms.schema import Completion, Prompt
 
-__all__ = ["ResumeEngine"]
-
 _LOG = logging.getLogger(__name__)
 
 

@@ -21,8 +21,6 @@ from das.models.base import TargetModel
 from das.sites import Site
 from ravel.terms.schema import Prompt
 
-__all__ = ["ResumedPasses"]
-
 _CALL_TOKENS = 192
 """Tokens whose run costs as much as a pass costs anyway, on a small model; it changes speed only."""
 _LOGITS = 2**25

@@ -16,8 +16,6 @@ from das.models.base import TargetModel
 from das.sites import Site
 from ravel.terms.schema import Prompt
 
-__all__ = ["Rows", "SourceVectors", "captured_vectors"]
-
 Rows = list[tuple[int, ...]]
 """Token ids."""
 

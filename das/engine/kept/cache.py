@@ -9,8 +9,6 @@ from torch import Tensor
 
 from das.sites import Site, Stream
 
-__all__ = ["SourceKey", "VectorCache"]
-
 
 class SourceKey(NamedTuple):
     """What a vector depends on besides the model: a text and a place in it."""

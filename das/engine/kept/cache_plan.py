@@ -12,19 +12,6 @@ from das.models.configs import number_in
 from das.sites import Position, Site
 from ravel.common.sizes import written_bytes
 
-__all__ = [
-    "CachePlan",
-    "CacheShape",
-    "Placement",
-    "SiteStates",
-    "StateCounts",
-    "first_block",
-    "plan_cache",
-    "shape_of",
-    "site_states",
-]
-
-
 Placement = Literal["memory", "spill", "recompute"]
 """Where states are kept: all in memory; what does not fit in a folder; what does not fit is made again."""
 _NAMED = 8

@@ -31,8 +31,6 @@ from ravel.common.errors import SuiteError
 from ravel.common.io import canonical_json, make_folder, read_json, sha256_text, write_json
 from ravel.common.sizes import written_bytes
 
-__all__ = ["SPILL_SCHEMA_VERSION", "DiskCache", "model_identity"]
-
 SPILL_SCHEMA_VERSION = 1
 """Version of the folder's layout; another one is refused."""
 

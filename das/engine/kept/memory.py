@@ -11,8 +11,6 @@ import torch
 from das.models.placing import AUTO
 from ravel.common.sizes import parse_bytes, written_bytes
 
-__all__ = ["CACHE_SHARE", "cache_bytes", "default_cache_bytes", "free_bytes", "more_room"]
-
 CACHE_SHARE = 0.25
 """Share of free memory that kept states may take where nothing else is said."""
 

@@ -9,8 +9,6 @@ from das.engine.kept.disk_cache import DiskCache
 from das.engine.kept.state_file import key_of
 from das.engine.kept.state_pool import CutStates
 
-__all__ = ["SpilledStates"]
-
 
 class SpilledStates:
     """What did not fit into memory, in a folder."""

@@ -12,8 +12,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-__all__ = ["StatePlace", "checksum_of", "key_of", "packed_states", "places_in", "states_name"]
-
 _DIGEST = hashlib.sha256().digest_size
 
 

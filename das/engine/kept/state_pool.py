@@ -10,8 +10,6 @@ from torch import Tensor
 
 from das.engine.base.cut_rows import CutRow
 
-__all__ = ["FIRST_SLOTS", "CutStates", "StateCache", "StatePool"]
-
 FIRST_SLOTS = 1024
 """Slots of a new pool where nobody says how many; it grows by halves."""
 

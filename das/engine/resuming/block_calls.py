@@ -11,8 +11,6 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache
 
-__all__ = ["BlockCall", "CannotResumeError", "named_arguments", "understood_calls"]
-
 
 class CannotResumeError(Exception):
     """A model whose blocks can't be called one by one; its text says why."""

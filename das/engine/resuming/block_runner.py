@@ -14,8 +14,6 @@ from das.engine.resuming.block_calls import BlockCall, CannotResumeError, named_
 from das.engine.resuming.tokens import Tokens
 from das.models.base import TargetModel
 
-__all__ = ["BlockRunner", "KeyValues"]
-
 _PROBE = 64
 """Tokens of the first probe; it changes the time of the first call only."""
 _FEWEST = 16

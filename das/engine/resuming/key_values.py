@@ -13,8 +13,6 @@ from das.engine.base.cut_rows import CutRow
 from das.engine.kept.state_pool import CutStates
 from das.engine.resuming.layout import Layout
 
-__all__ = ["Begun", "RecordedKeyValues", "ResumedKeyValues"]
-
 
 @dataclass(frozen=True, slots=True)
 class Begun:

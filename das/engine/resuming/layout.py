@@ -11,8 +11,6 @@ from torch import Tensor
 from das.engine.base.cut_rows import CutRow
 from das.engine.resuming.tokens import Tokens
 
-__all__ = ["Layout", "Slots", "lay_out", "padded_keys", "padded_width", "plan_passes"]
-
 _LANES = 16
 """Keys are padded to a multiple of this: attention adds up so many numbers side by side."""
 _TILE = 32

@@ -23,8 +23,6 @@ from das.engine.resuming.tokens import Tokens
 from das.models.base import Place, TargetModel
 from das.out_of_memory import memory_guard
 
-__all__ = ["StateRunner"]
-
 _LOG = logging.getLogger(__name__)
 
 _EXACT, _ROUGH = 1e-3, 0.1

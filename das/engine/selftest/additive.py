@@ -13,8 +13,6 @@ from das.models.base import Place, TargetModel
 from das.models.configs import quantisation_config
 from das.sites import Site
 
-__all__ = ["BlockTerms", "adds_as_is", "block_terms", "made_up_rows", "tolerance"]
-
 _TOKENS = 6
 """Tokens of each of the two made-up rows."""
 

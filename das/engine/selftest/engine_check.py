@@ -20,8 +20,6 @@ from das.models.configs import quantisation_config, windows
 from das.sites import Site
 from ravel.terms.schema import Prompt
 
-__all__ = ["LoneAnswer", "answers_alone", "check_engine", "reading_laws"]
-
 _TEXTS = ("It is", "So the city of")
 """Two short texts of different lengths: what is padded, batched or resumed shows in two rows."""
 _LABEL_TOKENS = (3, 2, 1)

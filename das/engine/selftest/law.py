@@ -9,8 +9,6 @@ from torch import Tensor
 from das.sites import Stream
 from ravel.common.errors import SuiteError
 
-__all__ = ["FAILURES", "BrokenLawError", "Law", "difference", "first_line", "how_to_declare"]
-
 _HOW_TO = "docs/how-to/add-a-model-family.md"
 FAILURES = (TypeError, ValueError, RuntimeError, AttributeError, LookupError)
 """How a stranger's model fails where a part is not what it is taken for."""

@@ -16,8 +16,6 @@ from das.models.base import TargetModel
 from das.out_of_memory import ran_out_of_memory
 from das.sites import Site, Stream
 
-__all__ = ["StreamLaws"]
-
 
 @dataclass(frozen=True, slots=True)
 class _Question:

@@ -18,8 +18,6 @@ from das.models.base import Place, TargetModel
 from das.out_of_memory import ran_out_of_memory
 from das.sites import Site, Stream
 
-__all__ = ["Came", "Probe", "Put", "Trial", "run_trials", "site_of"]
-
 
 @dataclass(frozen=True, slots=True)
 class Put:

@@ -21,8 +21,6 @@ from das.out_of_memory import MemoryShortageError, memory_guard, ran_out_of_memo
 from das.sites import STREAMS, Stream
 from ravel.common.errors import SuiteError
 
-__all__ = ["SelfTest", "proven", "self_test"]
-
 _VERSION = 2
 """Counts up when the laws change, so that kept verdicts are made anew."""
 

@@ -9,8 +9,6 @@ from das.featurizers.base import Featurizer
 from das.featurizers.masked import MaskedBasis
 from das.methods.common.base import Method, Problem, Workspace
 
-__all__ = ["METHOD", "FullVector"]
-
 
 class FullVector(Method):
     """Swaps every coordinate: what can be brought at this site at all, and everything else with it."""

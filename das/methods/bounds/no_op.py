@@ -9,8 +9,6 @@ from das.featurizers.base import Featurizer
 from das.featurizers.masked import MaskedBasis
 from das.methods.common.base import Method, Problem, Workspace
 
-__all__ = ["METHOD", "NoOp"]
-
 
 class NoOp(Method):
     """Swaps no coordinate. A score below this row's is worse than doing nothing."""

@@ -10,8 +10,6 @@ from das.methods.common.alignment import check_size, fit_seed, random_columns
 from das.methods.common.base import Method, Problem, Workspace
 from ravel.common.seeds import derive_seed
 
-__all__ = ["METHOD", "RandomSubspace"]
-
 
 class RandomSubspace(Method):
     """Swaps a subspace drawn uniformly from all of its size: the span of Gaussian columns."""

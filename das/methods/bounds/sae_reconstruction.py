@@ -9,8 +9,6 @@ from das.featurizers.base import Featurizer
 from das.methods.common.base import Method, Problem, Workspace
 from das.methods.dictionaries._dictionaries import DictionaryConfig, site_dictionary
 
-__all__ = ["METHOD", "SaeReconstruction"]
-
 
 class SaeReconstruction(Method[DictionaryConfig]):
     """Puts `decode(encode(base))` in place of the base, whatever the source. Its cause should be near 0; what

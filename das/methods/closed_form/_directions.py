@@ -14,8 +14,6 @@ from das.methods.common.alignment import shared_by_sizes
 from das.methods.common.base import FromClasses, MethodConfig, Problem, Settings, Workspace
 from das.methods.common.coordinates import leading_subspace
 
-__all__ = ["ClassDirections", "ClassifierConfig"]
-
 
 class ClassifierConfig(MethodConfig):
     """Settings of a method that reads a classifier."""

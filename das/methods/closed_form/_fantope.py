@@ -10,8 +10,6 @@ from das.methods.common.base import MethodConfig
 from das.methods.common.coordinates import fixed_signs
 from das.threads import one_thread
 
-__all__ = ["ErasureGame", "RlapConfig", "clipped_spectrum", "fantope_projection", "leading"]
-
 _START_SCALE = 0.1
 
 

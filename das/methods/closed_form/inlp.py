@@ -17,8 +17,6 @@ from das.methods.common.coordinates import Units, fixed_signs, units_of
 from das.methods.common.labelled import LabelledVectors, labelled_vectors, validation_vectors
 from das.methods.common.probe import correct, fit_l2, majority, row_space
 
-__all__ = ["METHOD", "Inlp", "InlpConfig"]
-
 
 class InlpConfig(ClassifierConfig):
     """Settings of inlp."""

@@ -22,8 +22,6 @@ from das.methods.common.coordinates import (
 from das.methods.common.labelled import LabelledVectors, labelled_vectors
 from das.threads import one_thread
 
-__all__ = ["METHOD", "Lda", "LdaConfig"]
-
 _SMALLEST_SPREAD = 1e-6
 """Least variance within classes, as a share of the mean variance of a coordinate: where classes have none at
 all, Fisher's ratio would be infinite."""

@@ -17,8 +17,6 @@ from das.methods.common.coordinates import (
 )
 from das.methods.common.labelled import LabelledVectors, labelled_vectors
 
-__all__ = ["METHOD", "Leace", "LeaceConfig"]
-
 
 class LeaceConfig(MethodConfig):
     """Settings of leace."""

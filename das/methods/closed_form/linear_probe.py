@@ -14,8 +14,6 @@ from das.methods.common.coordinates import units_of
 from das.methods.common.labelled import LabelledVectors, labelled_vectors, validation_vectors
 from das.methods.common.probe import correct, fit_l2, majority, row_space
 
-__all__ = ["METHOD", "LinearProbe"]
-
 
 class LinearProbe(ClassDirections[ClassifierConfig]):
     """Swaps what a multinomial logistic regression of the target reads: the row space of its weights.

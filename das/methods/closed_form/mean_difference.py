@@ -19,8 +19,6 @@ from das.methods.common.coordinates import (
 from das.methods.common.labelled import LabelledVectors, labelled_vectors
 from das.threads import one_thread
 
-__all__ = ["METHOD", "MeanDifference", "MeanDifferenceConfig"]
-
 
 class MeanDifferenceConfig(MethodConfig):
     """Settings of mean_difference."""

@@ -19,8 +19,6 @@ from das.methods.common.coordinates import leading_subspace, principal_coordinat
 from das.methods.common.labelled import labelled_vectors, plain_vectors
 from das.methods.common.probe import fit_sparse_margins
 
-__all__ = ["METHOD", "Pca", "PcaConfig"]
-
 _SVC_ITERATIONS = 5000
 
 

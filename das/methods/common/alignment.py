@@ -14,16 +14,6 @@ from ravel.common.errors import SuiteError, one_of
 from ravel.common.io import canonical_json, sha256_text
 from ravel.common.seeds import derive_seed
 
-__all__ = [
-    "check_attribute",
-    "check_size",
-    "fit_identity",
-    "fit_seed",
-    "random_columns",
-    "shared_by_sizes",
-    "shared_key",
-]
-
 
 def check_size(problem: Problem, engine: Engine) -> None:
     """Raise SuiteError unless the model has the site's layer and 1 <= size <= its width."""

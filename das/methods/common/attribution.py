@@ -21,13 +21,6 @@ from ravel.common.seeds import sampled
 from ravel.instance import Instance
 from ravel.terms.schema import TRAIN_SPLIT
 
-__all__ = [
-    "AttributionConfig",
-    "attribution_pairs",
-    "feature_attribution",
-    "pair_attributions",
-]
-
 
 class AttributionConfig(Config):
     """How features are attributed."""

@@ -15,8 +15,6 @@ from das.sites import Site
 from ravel.instance import Instance
 from ravel.terms.schema import InterchangePair, Prompt
 
-__all__ = ["ContrastPair", "Probe", "answer_difference", "answer_logits", "contrast_of", "slopes_of"]
-
 
 @dataclass(frozen=True, slots=True)
 class ContrastPair:

@@ -13,21 +13,6 @@ from das.featurizers.subspace import Subspace
 from das.methods.common.base import NotApplicableError
 from das.threads import one_thread
 
-__all__ = [
-    "TOLERANCE",
-    "Coordinates",
-    "Units",
-    "class_means",
-    "class_shares",
-    "fixed_signs",
-    "leading_subspace",
-    "one_hot",
-    "principal_coordinates",
-    "require_rank",
-    "significant",
-    "units_of",
-]
-
 TOLERANCE = 1e-6
 """Singular values below this share of the largest count as zero: what float32 rounding of vectors leaves."""
 

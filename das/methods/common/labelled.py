@@ -19,16 +19,6 @@ from ravel.common.seeds import sampled
 from ravel.instance import Instance, PromptRecord
 from ravel.terms.schema import TRAIN_SPLIT
 
-__all__ = [
-    "LabelledVectors",
-    "entity_values",
-    "labelled_vectors",
-    "plain_vectors",
-    "training_prompts",
-    "validation_prompts",
-    "validation_vectors",
-]
-
 _VALIDATION_SPLITS = ("context_val", "entity_val")
 _STREAM = "labelled vectors"
 _FEWEST_ENTITIES = 2

@@ -14,17 +14,6 @@ from torch import Tensor
 from das.methods.common.coordinates import fixed_signs, one_hot, significant
 from das.threads import one_thread
 
-__all__ = [
-    "Probe",
-    "correct",
-    "cross_entropy",
-    "fit_l1",
-    "fit_l2",
-    "fit_sparse_margins",
-    "majority",
-    "row_space",
-]
-
 _L2_TOLERANCE = 1e-4
 """Largest entry of the gradient of the mean loss at which an L2 fit counts as converged."""
 _L1_TOLERANCE = 1e-4

@@ -18,17 +18,6 @@ from das.training.objective import LossWeights, TrainingPair
 from ravel.common.errors import SuiteError
 from ravel.terms.schema import TRAIN_SPLIT
 
-__all__ = [
-    "CausePairsConfig",
-    "MixedPairsConfig",
-    "PairsSettings",
-    "cause_task",
-    "mixed_pairs",
-    "mixed_task",
-    "require_cause_pairs",
-    "require_isolate_pairs",
-]
-
 _VALIDATION_SPLIT = "context_val"
 
 

@@ -17,13 +17,6 @@ from das.methods.common.base import NotApplicableError
 from das.training.schedules import learning_rate_at
 from ravel.common.config import Config
 
-__all__ = [
-    "AutoencoderConfig",
-    "DictionaryMetrics",
-    "dictionary_metrics",
-    "train_dictionary",
-]
-
 _WARMUP = 0.05
 """Share of the steps over which the learning rate rises."""
 _SPARSITY_RAMP = 0.25

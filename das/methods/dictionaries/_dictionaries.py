@@ -30,18 +30,6 @@ from ravel.common.errors import SuiteError
 from ravel.common.io import sha256_file
 from ravel.common.seeds import derive_seed, sampled
 
-__all__ = [
-    "ChoosesLatents",
-    "DictionaryConfig",
-    "RanksLatents",
-    "SwappingConfig",
-    "chosen",
-    "dictionary_identity",
-    "held_out_vectors",
-    "log_latents",
-    "site_dictionary",
-]
-
 _UNKNOWN_LATENTS = 1 << 24
 """More latents than any dictionary has: what is said of one that is not yet here."""
 

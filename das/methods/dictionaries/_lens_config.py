@@ -11,8 +11,6 @@ from das.featurizers.dictionary import ActivationKind
 from das.sites import Stream
 from ravel.common.errors import SuiteError
 
-__all__ = ["HOOKS", "KINDS", "LensConfig", "check_form", "describe", "site_of_hook"]
-
 KINDS: dict[str, ActivationKind] = {"standard": "relu", "topk": "top_k", "jumprelu": "jump_relu"}
 """Architectures by sae-lens's names, with the suite's."""
 HOOKS: dict[str, Stream] = {

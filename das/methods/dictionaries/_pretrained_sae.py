@@ -21,14 +21,6 @@ from das.tensor_files import TensorFileError, parse_tensors
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_bytes, read_json
 
-__all__ = [
-    "Pretrained",
-    "dictionary_of",
-    "latents_of_pretrained",
-    "load_pretrained",
-    "without_mean",
-]
-
 _CONFIG = "cfg.json"
 _WEIGHTS = "sae_weights.safetensors"
 _INSTALL = "install it with `pip install 'ravel-bench[sae]'`, or name a local folder with cfg.json"

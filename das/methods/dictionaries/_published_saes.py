@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Published", "plain_name", "published_as", "published_in"]
-
 _SAME_MODEL = {"gpt2-small": "gpt2", "pythia-70m-v0": "pythia-70m"}
 """TransformerLens's names of models that the hub calls otherwise."""
 

@@ -9,8 +9,6 @@ from das.methods.dictionaries._autoencoder import DictionaryMetrics, dictionary_
 from das.methods.dictionaries._pretrained_sae import Pretrained, without_mean
 from das.methods.dictionaries._published_saes import Published
 
-__all__ = ["LEAST_EXPLAINED", "check_fit", "fault_of_fit", "measured"]
-
 LEAST_EXPLAINED = 0.3
 """Explained variance below which a dictionary is not that of the vectors, where none was published. Low,
 because vectors of one kind of token vary less, and otherwise, than those of running text."""

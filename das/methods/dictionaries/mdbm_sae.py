@@ -18,8 +18,6 @@ from das.methods.dictionaries._dictionaries import (
 from das.methods.masks._masks import MixedMaskConfig, train_mask
 from das.training.together import Training
 
-__all__ = ["METHOD", "MdbmSae", "MdbmSaeConfig"]
-
 
 class MdbmSaeConfig(MixedMaskConfig, SwappingConfig):
     """Settings of mdbm_sae: those of mdbm, and the dictionary's."""

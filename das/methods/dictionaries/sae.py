@@ -15,8 +15,6 @@ from das.methods.common.labelled import LabelledVectors, labelled_vectors
 from das.methods.common.probe import fit_sparse_margins
 from das.methods.dictionaries._dictionaries import RanksLatents, SwappingConfig
 
-__all__ = ["METHOD", "Sae", "SaeConfig", "latents_by_l1"]
-
 _ALMOST_NOTHING = 1e-8
 """Weights of the classifier below this, per unit of a latent's root mean square, count as 0."""
 

@@ -11,8 +11,6 @@ from das.methods.common.attribution import AttributionConfig, feature_attributio
 from das.methods.common.base import Problem, Workspace
 from das.methods.dictionaries._dictionaries import RanksLatents, SwappingConfig
 
-__all__ = ["METHOD", "SaeAttribution", "SaeAttributionConfig"]
-
 
 class SaeAttributionConfig(AttributionConfig, SwappingConfig):
     """Settings of sae_attribution."""

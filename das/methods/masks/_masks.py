@@ -19,8 +19,6 @@ from das.training.loop import training
 from das.training.masks import MaskConfig, TrainableMask, mask_margin
 from das.training.together import Training
 
-__all__ = ["CauseMaskConfig", "MixedMaskConfig", "NeuronMask", "train_mask"]
-
 
 class CauseMaskConfig(MaskConfig, CausePairsConfig):
     """Settings of a mask that is trained on the cause pairs of its target. By default the last epoch is kept:

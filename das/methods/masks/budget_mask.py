@@ -19,8 +19,6 @@ from das.training.budget import TrainableBudget, leading_mask
 from das.training.loop import train_featurizer
 from das.training.masks import HardeningConfig
 
-__all__ = ["METHOD", "BudgetMask", "BudgetMaskConfig"]
-
 
 class BudgetMaskConfig(HardeningConfig, MixedPairsConfig):
     """Settings of budget_mask. By default the last epoch is kept, as for every mask."""

@@ -8,8 +8,6 @@ from das.methods.common.tasks import cause_task
 from das.methods.masks._masks import CauseMaskConfig, NeuronMask
 from das.training.config import TrainingTask
 
-__all__ = ["METHOD", "Dbm"]
-
 
 class Dbm(NeuronMask[CauseMaskConfig]):
     """Differential binary masking (De Cao et al. 2020, arXiv 2004.14992) over the neurons of one site.

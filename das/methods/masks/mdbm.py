@@ -8,8 +8,6 @@ from das.methods.common.tasks import mixed_task
 from das.methods.masks._masks import MixedMaskConfig, NeuronMask
 from das.training.config import TrainingTask
 
-__all__ = ["METHOD", "Mdbm"]
-
 
 class Mdbm(NeuronMask[MixedMaskConfig]):
     """Multi-task differential binary masking over the neurons of one site, the MDBM row of RAVEL. The mask of

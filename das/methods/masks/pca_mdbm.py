@@ -19,8 +19,6 @@ from das.threads import one_thread
 from das.training.together import Training
 from ravel.common.seeds import derive_seed
 
-__all__ = ["METHOD", "PcaMdbm", "PcaMdbmConfig", "principal_basis", "shared_basis"]
-
 
 class PcaMdbmConfig(MixedMaskConfig):
     """Settings of pca_mdbm."""

@@ -15,8 +15,6 @@ from das.featurizers.masked import MaskedBasis
 from das.methods.common.alignment import shared_by_sizes
 from das.methods.common.base import FromClasses, Problem, Settings, Workspace
 
-__all__ = ["Figures", "RankedNeurons", "chosen_neurons", "ranking"]
-
 Figures = dict[str, float]
 
 

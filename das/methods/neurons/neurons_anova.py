@@ -14,8 +14,6 @@ from das.methods.common.coordinates import TOLERANCE, class_means, one_hot, unit
 from das.methods.common.labelled import LabelledVectors, labelled_vectors
 from das.methods.neurons._ranking import Figures, RankedNeurons, ranking
 
-__all__ = ["METHOD", "NeuronsAnova", "NeuronsAnovaConfig"]
-
 
 class NeuronsAnovaConfig(MethodConfig):
     """Settings of neurons_anova."""

@@ -13,8 +13,6 @@ from das.methods.common.base import Method, MethodConfig, Problem, Workspace
 from das.methods.neurons._ranking import chosen_neurons
 from ravel.common.seeds import derive_seed
 
-__all__ = ["METHOD", "NeuronsAttribution", "NeuronsAttributionConfig"]
-
 
 class NeuronsAttributionConfig(AttributionConfig, MethodConfig):
     """Settings of neurons_attribution."""

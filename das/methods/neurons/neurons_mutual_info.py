@@ -16,8 +16,6 @@ from das.methods.common.coordinates import units_of
 from das.methods.common.labelled import LabelledVectors, labelled_vectors
 from das.methods.neurons._ranking import Figures, RankedNeurons, ranking
 
-__all__ = ["METHOD", "NeuronsMutualInfo", "NeuronsMutualInfoConfig"]
-
 _SAME = 4
 """Decimals, in standard deviations, to which vectors that count as equal agree."""
 _NEARER = 1 - 1e-6

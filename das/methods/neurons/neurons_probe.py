@@ -16,8 +16,6 @@ from das.methods.common.labelled import LabelledVectors, labelled_vectors, valid
 from das.methods.common.probe import Probe, correct, fit_l1, fit_l2, majority
 from das.methods.neurons._ranking import Figures, RankedNeurons, ranking
 
-__all__ = ["METHOD", "NeuronsProbe", "NeuronsProbeConfig"]
-
 
 class NeuronsProbeConfig(MethodConfig):
     """Settings of neurons_probe."""

@@ -26,8 +26,6 @@ from ravel.common.seeds import derive_seed
 from ravel.instance import Instance
 from ravel.terms.schema import TRAIN_SPLIT
 
-__all__ = ["Emulation", "FitSettings", "slopes_at"]
-
 _ISOLATE_SHARE = 1.25
 """Isolate pairs of all other attributes by cause pairs, as the reference has them (25,000 by 20,000)."""
 _WARM_UP = 0.05

@@ -13,8 +13,6 @@ from torch.nn import functional
 
 from das.training.schedules import learning_rate_at
 
-__all__ = ["AnswerTokens", "Asked", "Emulator", "Label", "Labels", "Teaching", "teach"]
-
 Label = tuple[int, ...]
 """Token ids of an answer, as far as it is forced."""
 

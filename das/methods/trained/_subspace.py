@@ -17,8 +17,6 @@ from das.training.together import Training
 from das.training.trainable import Trainable, TrainableSubspace
 from ravel.common.seeds import derive_seed
 
-__all__ = ["TrainedSubspace"]
-
 
 class TrainedSubspace(TrainedMethod[PairsSettings]):
     """Trains orthonormal columns, from random ones, on the pairs of a task."""

@@ -15,8 +15,6 @@ from das.training.together import Training
 from das.training.workspace import Workspace
 from ravel.common.seeds import derive_seed
 
-__all__ = ["METHOD", "BoundlessDas", "BoundlessDasConfig"]
-
 
 class BoundlessDasConfig(BoundaryConfig, MixedPairsConfig):
     """Settings of boundless DAS. By default the last epoch is kept: before the temperature has come down, the

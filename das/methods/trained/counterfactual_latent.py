@@ -21,8 +21,6 @@ from das.training.trainable import Trainable, TrainableSubspace
 from ravel.common.seeds import derive_seed, sampled
 from ravel.terms.schema import TRAIN_SPLIT, InterchangePair
 
-__all__ = ["METHOD", "CounterfactualLatent", "CounterfactualLatentConfig", "NaturalStates", "natural_states"]
-
 
 class CounterfactualLatentConfig(MixedPairsConfig):
     """Settings of counterfactual_latent."""

@@ -8,8 +8,6 @@ from das.methods.common.tasks import CausePairsConfig, cause_task
 from das.methods.trained._subspace import TrainedSubspace
 from das.training.config import TrainingTask
 
-__all__ = ["METHOD", "Das"]
-
 
 class Das(TrainedSubspace[CausePairsConfig]):
     """Distributed alignment search (Geiger et al. 2024, arXiv 2303.02536) at one site, for one attribute.

@@ -18,8 +18,6 @@ from das.methods.trained._emulator import Teaching
 from das.threads import one_thread
 from ravel.terms.schema import TRAIN_SPLIT
 
-__all__ = ["METHOD", "EmulatedMdas", "EmulatedMdasConfig"]
-
 _LOOKING = 1 / 3
 """Share of the steps that a round takes whose subspaces only say where to ask."""
 

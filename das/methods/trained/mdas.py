@@ -8,8 +8,6 @@ from das.methods.common.tasks import MixedPairsConfig, mixed_task
 from das.methods.trained._subspace import TrainedSubspace
 from das.training.config import TrainingTask
 
-__all__ = ["METHOD", "Mdas"]
-
 
 class Mdas(TrainedSubspace[MixedPairsConfig]):
     """Multi-task distributed alignment search (Huang et al. 2024, arXiv 2402.17700, section 4) at one site.

@@ -19,8 +19,6 @@ from das.threads import one_thread
 from das.training.config import TrainingTask
 from das.training.trainable import Trainable, TrainableSubspace
 
-__all__ = ["METHOD", "NullMdas", "NullMdasConfig", "null_space"]
-
 _ROUNDING = 1e-4
 """Singular values below this are what float32 leaves of directions that several attributes share."""
 

@@ -14,8 +14,6 @@ from das.methods.trained._subspace import TrainedSubspace
 from das.training.config import TrainingTask
 from das.training.soft_targets import with_soft_labels
 
-__all__ = ["METHOD", "SoftMdas", "SoftMdasConfig"]
-
 
 class SoftMdasConfig(MixedPairsConfig):
     """Settings of soft_mdas."""

@@ -4,8 +4,6 @@ from transformers import Gemma2Config
 
 from das.models.base import llama_shaped
 
-__all__ = ["FAMILY"]
-
 FAMILY = llama_shaped(
     "gemma2",
     Gemma2Config,

@@ -4,8 +4,6 @@ from transformers import Gemma3TextConfig
 
 from das.models.base import llama_shaped
 
-__all__ = ["FAMILY"]
-
 FAMILY = llama_shaped(
     "gemma3",
     Gemma3TextConfig,

@@ -6,9 +6,6 @@ from transformers import GPT2Config
 
 from das.models.base import ModelFamily, layers_at, part
 
-__all__ = ["FAMILY"]
-
-
 FAMILY = ModelFamily(
     name="gpt2",
     model_types=("gpt2",),

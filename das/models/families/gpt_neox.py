@@ -6,9 +6,6 @@ from transformers import GPTNeoXConfig
 
 from das.models.base import ModelFamily, layers_at, part
 
-__all__ = ["FAMILY"]
-
-
 FAMILY = ModelFamily(
     name="gpt_neox",
     model_types=("gpt_neox",),

@@ -6,9 +6,6 @@ from transformers import GPTJConfig
 
 from das.models.base import ModelFamily, layers_at, part
 
-__all__ = ["FAMILY"]
-
-
 FAMILY = ModelFamily(
     name="gptj",
     model_types=("gptj",),

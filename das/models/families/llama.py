@@ -4,6 +4,4 @@ from transformers import LlamaConfig
 
 from das.models.base import llama_shaped
 
-__all__ = ["FAMILY"]
-
 FAMILY = llama_shaped("llama", LlamaConfig)

@@ -4,7 +4,5 @@ from transformers import MistralConfig
 
 from das.models.base import llama_shaped
 
-__all__ = ["FAMILY"]
-
 # Two tokens more than in the windows of others, so that the last block still reads the entity.
 FAMILY = llama_shaped("mistral", MistralConfig, head_dim=12, sliding_window=5)

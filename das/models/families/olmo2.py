@@ -4,6 +4,4 @@ from transformers import Olmo2Config
 
 from das.models.base import llama_shaped
 
-__all__ = ["FAMILY"]
-
 FAMILY = llama_shaped("olmo2", Olmo2Config, pad_token_id=2)

@@ -6,9 +6,6 @@ from transformers import OPTConfig
 
 from das.models.base import ModelFamily, layers_at, part
 
-__all__ = ["FAMILY"]
-
-
 FAMILY = ModelFamily(
     name="opt",
     model_types=("opt",),

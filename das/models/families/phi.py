@@ -4,6 +4,4 @@ from transformers import PhiConfig
 
 from das.models.base import llama_shaped
 
-__all__ = ["FAMILY"]
-
 FAMILY = llama_shaped("phi", PhiConfig, projection="self_attn.dense", qk_layernorm=True)

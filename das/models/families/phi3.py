@@ -4,8 +4,6 @@ from transformers import Phi3Config
 
 from das.models.base import llama_shaped
 
-__all__ = ["FAMILY"]
-
 FAMILY = llama_shaped(
     "phi3",
     Phi3Config,

@@ -4,8 +4,6 @@ from transformers import Qwen2Config
 
 from das.models.base import llama_shaped
 
-__all__ = ["FAMILY"]
-
 FAMILY = llama_shaped(
     "qwen2",
     Qwen2Config,

@@ -4,8 +4,6 @@ from transformers import Qwen3Config
 
 from das.models.base import llama_shaped
 
-__all__ = ["FAMILY"]
-
 FAMILY = llama_shaped(
     "qwen3",
     Qwen3Config,

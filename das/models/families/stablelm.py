@@ -4,8 +4,6 @@ from transformers import StableLmConfig
 
 from das.models.base import llama_shaped
 
-__all__ = ["FAMILY"]
-
 FAMILY = llama_shaped(
     "stablelm",
     StableLmConfig,

@@ -9,8 +9,6 @@ from das.models.fetching.places import model_folder
 from das.models.fetching.provenance import provenance_of
 from ravel.common.errors import SuiteError
 
-__all__ = ["cached_model", "gguf_name", "in_cache"]
-
 
 def in_cache(name: str, sha256: str) -> Path | None:
     """Return the cache's folder of a model made of a file with this hash, or None if it is not there or

@@ -23,8 +23,6 @@ from das.out_of_memory import memory_guard
 from ravel.common.errors import StorageError, SuiteError
 from ravel.common.progress import Note, Progress
 
-__all__ = ["BYTES_OF_A_VALUE", "convert", "made_with"]
-
 BYTES_OF_A_VALUE = 4
 """Weights are written in float32: whatever a GGUF file stores, a scale of 16 bits times a few bits more, is a
 float32 to the last bit or nearly so, while bfloat16 keeps 8 bits of it. A folder in float32 is also what the

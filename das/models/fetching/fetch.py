@@ -19,8 +19,6 @@ from ravel.common.folders import check_new_folder
 from ravel.common.io import remove_folder, sha256_text
 from ravel.common.progress import Note, Progress, silent
 
-__all__ = ["FetchedModel", "fetch_model"]
-
 _LOADABLE = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "LICENSE*", "NOTICE*", "USE_POLICY*")
 """Files of a repository that loading needs, and those that say what one may do with it."""
 

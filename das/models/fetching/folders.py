@@ -18,8 +18,6 @@ from ravel.common.folders import new_folder
 from ravel.common.io import make_folder, remove_folder, sha256_file
 from ravel.common.progress import Note, Progress, silent
 
-__all__ = ["alone", "converted", "copied", "make_folder_of"]
-
 
 def converted(
     path: Path,

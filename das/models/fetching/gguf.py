@@ -13,8 +13,6 @@ from transformers.integrations.gguf import read_gguf_metadata
 
 from ravel.common.errors import SuiteError
 
-__all__ = ["ROTARY_FACTORS", "GgufHead", "is_gguf", "read_head", "unread"]
-
 ROTARY_FACTORS = "rope_freqs.weight"
 """The tensor by whose values rotary frequencies are divided, one for each pair of coordinates."""
 _MAGIC = b"GGUF"

@@ -14,8 +14,6 @@ from tqdm import tqdm
 from das.hub import hub_address, in_words
 from ravel.common.progress import Counted, Progress
 
-__all__ = ["HubModel", "bring_files", "look_up"]
-
 _SECONDS = 5.0
 """How long the hub may take for its first word, before the package index is asked or the user told."""
 

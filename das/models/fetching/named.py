@@ -12,8 +12,6 @@ from ravel.common.errors import StorageError, SuiteError
 from ravel.common.io import remove_folder, sha256_file
 from ravel.common.progress import Note, Progress
 
-__all__ = ["BroughtFile", "bring_named"]
-
 
 class BroughtFile:
     """A model's GGUF file among the downloads, and where it came from."""

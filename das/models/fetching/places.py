@@ -9,8 +9,6 @@ from pathlib import Path
 from ravel.common.errors import StorageError
 from ravel.common.sizes import written_bytes
 
-__all__ = ["CACHE_VARIABLE", "cache_folder", "downloads_folder", "model_folder", "need_room"]
-
 CACHE_VARIABLE = "RAVEL_CACHE"
 """Environment variable that names the cache."""
 _SPARE = 64 * 2**20

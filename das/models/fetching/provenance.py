@@ -10,8 +10,6 @@ from typing import Any, ClassVar
 from ravel.common.io import read_json, write_json
 from ravel.common.typed import Record, check_version
 
-__all__ = ["PROVENANCE", "Provenance", "provenance_of"]
-
 PROVENANCE = "ravel-provenance.json"
 """Name of the file in a model's folder."""
 

@@ -18,8 +18,6 @@ from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 from das.models.fetching.gguf import ROTARY_FACTORS, GgufHead, unread
 from ravel.common.errors import SuiteError
 
-__all__ = ["config_of"]
-
 _GEMMA = ("gemma2", "gemma3")
 _LARGEST_GEMMA = {"gemma2": 46, "gemma3": 62}
 """Blocks of the one size (27B) whose queries are scaled by the share of a head in the width."""

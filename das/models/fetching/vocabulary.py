@@ -17,8 +17,6 @@ from das.models.fetching.gguf import GgufHead, unread
 from das.models.tokenizing.probes import ids_of
 from ravel.common.errors import SuiteError
 
-__all__ = ["vocabulary_of"]
-
 _AS_GPT2 = {
     *("gpt-2", "phi-2", "mpt", "olmo", "jais", "trillion", "granite-docling", "exaone4", "gigachat"),
     *("a.x-4.0", "mellum", "modern-bert"),

@@ -15,8 +15,6 @@ from ravel.common.errors import SuiteError
 from ravel.common.io import make_folder, remove_file, sha256_file, write_bytes, write_with
 from ravel.common.progress import Progress, counting
 
-__all__ = ["UnreachableError", "bring_wheels", "join_parts", "lay_documents"]
-
 _RAW_PROGRESS = (24, 1)
 """Release of pip from which on it counts bytes in lines that a program can read."""
 _BLOCK = 1 << 20

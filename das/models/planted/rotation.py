@@ -7,8 +7,6 @@ from torch import Tensor
 
 from das.models.planted.training import PlantedModel
 
-__all__ = ["random_rotation", "rotate"]
-
 
 def random_rotation(width: int, seed: int) -> Tensor:
     """Return a uniformly random orthogonal matrix, [width, width] in float64."""

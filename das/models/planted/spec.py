@@ -16,18 +16,6 @@ from ravel.common.config import Config
 from ravel.common.errors import SuiteError, one_of
 from ravel.common.strict_yaml import parse_yaml
 
-__all__ = [
-    "HiddenPathway",
-    "Layout",
-    "PlantedSpec",
-    "PlantedTraining",
-    "Variable",
-    "check_spec",
-    "open_spec",
-    "planted_spec",
-    "planted_specs",
-]
-
 Layout = Literal["disjoint", "shared", "overlapping"]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Coordinate = Annotated[int, Field(ge=0)]

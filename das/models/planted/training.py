@@ -18,8 +18,6 @@ from ravel.asking.prompts import fill
 from ravel.common.seeds import derive_seed
 from ravel.facts.tables import Tables
 
-__all__ = ["PlantedModel", "train_planted"]
-
 PlantedModel: TypeAlias = Any
 """A `LlamaForCausalLM`; transformers declares no types."""
 Report = Callable[[int, int], None]

@@ -16,8 +16,6 @@ from ravel.facts.tables import Located, Tables, tables_from
 from ravel.matching import Prefix
 from ravel.terms.schema import SLOT, Attribute, EntityFacts, EntityType, Partition, Template
 
-__all__ = ["planted_facts", "planted_tables", "value_words", "word_tokenizer"]
-
 _ONSETS = ("b", "d", "f", "g", "k", "l", "m", "n", "p", "r", "s", "t", "v", "z")
 _VOWELS = ("a", "e", "i", "o", "u")
 _ASKING = (

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["PROBES", "SPECIAL_PROBE", "ids_of"]
-
 PROBES: tuple[str, ...] = (
     "Rome is the capital of Italy.",
     " Rome",

@@ -13,8 +13,6 @@ from transformers.utils import cached_file
 from das.models.tokenizing.probes import PROBES, ids_of
 from ravel.common.errors import SuiteError
 
-__all__ = ["file_of", "read_tokenizer"]
-
 # transformers 5 rebuilds a tokenizer by the config's model type or class, with that family's own
 # pre-tokenizer and rule for special tokens, even where the file says another; that silently changes ids.
 _PLAIN_BACKENDS = {"TokenizersBackend", "PreTrainedTokenizerFast"}

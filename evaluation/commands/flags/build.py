@@ -13,8 +13,6 @@ from evaluation.commands.flags.names import EXPERT, MODEL, choices, given
 from evaluation.commands.flags.shared import Assignments
 from evaluation.config.assignments import assigned
 
-__all__ = ["BuildFlags"]
-
 _OF_NO_BUILD = ("config", "assignments")
 
 

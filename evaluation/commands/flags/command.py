@@ -14,8 +14,6 @@ import typer
 from evaluation.commands.printing import Result
 from evaluation.commands.printing.loudness import speaking
 
-__all__ = ["command"]
-
 _OUTPUT = {
     "quiet": (("--quiet", "-q"), "Say nothing of progress: only the result, and warnings."),
     "verbose": (("--verbose", "-v"), "Say every step as a line, and what libraries say."),

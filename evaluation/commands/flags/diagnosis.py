@@ -13,8 +13,6 @@ from evaluation.commands.flags.shared import PartitionName, Seed, Split
 from ravel.common.errors import one_of
 from ravel.terms.schema import GENERALISATIONS, PARTITIONS
 
-__all__ = ["DiagnosisFlags"]
-
 
 @dataclass(frozen=True, slots=True)
 class DiagnosisFlags:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["EXPERT", "MEMORY", "MODEL", "choices", "given"]
-
 MODEL, MEMORY, EXPERT = "Model", "Memory and speed", "Expert"
 """Panels of the help beside that of common flags."""
 

@@ -9,22 +9,6 @@ import typer
 
 from evaluation.commands.flags.names import MEMORY, MODEL, choices
 
-__all__ = [
-    "DTYPE_NAMES",
-    "ENGINE_NAMES",
-    "Adapter",
-    "AllowPickle",
-    "BatchTokens",
-    "CacheFolder",
-    "CacheMemory",
-    "Device",
-    "Dtype",
-    "EngineName",
-    "MergeAdapter",
-    "ModelLabel",
-    "TrustRemoteCode",
-]
-
 DTYPE_NAMES = ("float32", "bfloat16", "float16", "auto")
 """Dtypes of weights; a test holds them against what loads."""
 ENGINE_NAMES = ("resume", "direct", "reference")

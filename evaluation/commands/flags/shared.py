@@ -10,18 +10,6 @@ import typer
 from evaluation.commands.flags.names import EXPERT, choices
 from ravel.terms.schema import GENERALISATIONS
 
-__all__ = [
-    "LOG_NAMES",
-    "Assignments",
-    "Data",
-    "InstanceFolder",
-    "Log",
-    "Model",
-    "PartitionName",
-    "Seed",
-    "Split",
-]
-
 LOG_NAMES = ("tensorboard", "trackio", "wandb")
 """Trackers; a test holds them against those that there are."""
 

@@ -23,8 +23,6 @@ from evaluation.commands.flags.shared import Assignments
 from evaluation.config.assignments import assigned
 from evaluation.config.execution import EXECUTIONS
 
-__all__ = ["SuiteFlags"]
-
 _OF_EXECUTION = ("workers", "threads", "retries")
 _OF_NO_SUITE = ("assignments", "execution", *_OF_EXECUTION, "trust_remote_code", "allow_pickle")
 

@@ -21,8 +21,6 @@ from evaluation.commands.flags.of_model import (
     TrustRemoteCode,
 )
 
-__all__ = ["LoadFlags", "TargetFlags"]
-
 
 @dataclass(frozen=True, slots=True)
 class TargetFlags:

@@ -10,8 +10,6 @@ from evaluation.commands.printing.text import print_notes, print_rows
 from evaluation.report.tables.marks import LEVEL
 from evaluation.report.tables.model import Column, Comparison, Table
 
-__all__ = ["print_comparisons"]
-
 _INDENT = "  "
 _LISTED = 30
 """Comparisons that are printed one by one; the marks of the table say as much of more methods."""

@@ -13,8 +13,6 @@ from evaluation.records.diagnosis import Diagnosis, Undiagnosed
 if TYPE_CHECKING:
     from evaluation.validity.diagnose_run import RunRow
 
-__all__ = ["print_diagnosis", "print_run_rows", "run_row_json"]
-
 
 def run_row_json(row: RunRow) -> dict[str, object]:
     """Return what `--json` prints of a diagnosed point of a run."""

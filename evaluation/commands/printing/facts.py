@@ -9,8 +9,6 @@ from evaluation.commands.printing.lines import say
 from evaluation.commands.printing.text import print_rows
 from ravel.terms.schema import PARTITIONS
 
-__all__ = ["print_type", "print_types"]
-
 
 def print_types(types: Sequence[Mapping[str, Any]]) -> None:
     """Print a row per type: how much of it is bundled, and its attributes."""

@@ -11,8 +11,6 @@ from ravel.asking.chat import start_notes
 if TYPE_CHECKING:
     from ravel.instance import Instance
 
-__all__ = ["instance_json", "print_instance"]
-
 
 def instance_json(instance: Instance, out: Path) -> dict[str, Any]:
     """Return what `--json` prints of the instance in `out`."""

@@ -9,8 +9,6 @@ from typing import Any
 
 import typer
 
-__all__ = ["Interrupted", "keeping", "print_json", "print_json_lines", "say", "warn"]
-
 
 class Interrupted(Exception):  # noqa: N818 - like KeyboardInterrupt, it is no error
     """The user pressed Ctrl-C in a command that can say what is kept."""

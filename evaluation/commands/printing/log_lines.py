@@ -12,8 +12,6 @@ import typer
 
 from ravel.common.progress import Counted, Event, Finished, Note
 
-__all__ = ["CellPace", "LogLines"]
-
 _SECONDS_BETWEEN_LINES = 15.0
 _SECONDS_BETWEEN_BEATS = 5.0
 _SILENT_BEATS = 5

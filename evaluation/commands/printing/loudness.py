@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-__all__ = ["is_quiet", "is_verbose", "speaking"]
-
 _QUIET: ContextVar[bool] = ContextVar("quiet", default=False)
 _VERBOSE: ContextVar[bool] = ContextVar("verbose", default=False)
 _LIBRARY = "TRANSFORMERS_VERBOSITY"

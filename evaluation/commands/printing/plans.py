@@ -12,7 +12,6 @@ from evaluation.commands.printing.text import print_notes, print_rows
 if TYPE_CHECKING:
     from evaluation.suite.forecast.plan import PlannedCell, RunPlan
 
-__all__ = ["plan_json", "print_plan"]
 
 _LISTED = 60
 """Cells up to which a plan lists each; a longer one is summed up per method."""

@@ -14,8 +14,6 @@ from evaluation.commands.printing.loudness import is_quiet, is_verbose
 from ravel.common.progress import Counted, Event, Note, silent
 from ravel.common.progress import Progress as Report
 
-__all__ = ["shown_progress"]
-
 _PART = " "
 """Names the bar of parts; no stage is called so."""
 

@@ -10,8 +10,6 @@ import typer
 
 from evaluation.commands.printing.lines import print_json, print_json_lines, warn
 
-__all__ = ["Result"]
-
 
 @dataclass(frozen=True, slots=True)
 class Result:

@@ -12,7 +12,6 @@ from ravel.instance import Manifest, instance_warnings
 if TYPE_CHECKING:
     from evaluation.suite.run import RunSummary
 
-__all__ = ["warnings_of"]
 
 _NAMED_FAILURES = 5
 

@@ -20,7 +20,6 @@ from ravel.common.sizes import peak_bytes
 if TYPE_CHECKING:
     from evaluation.suite.run import RunSummary
 
-__all__ = ["print_run", "run_json", "run_result"]
 
 _FAILED = 1
 

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from evaluation.exchange.submission import JudgedSubmission
     from evaluation.records.scores import ScoreRecord
 
-__all__ = ["print_judged", "print_scores"]
-
 
 def print_scores(records: Sequence[ScoreRecord]) -> None:
     """Print a row per target attribute and measure, and each criterion beside what doing nothing scores."""

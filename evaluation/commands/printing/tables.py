@@ -11,8 +11,6 @@ from rich.table import Table as RichTable
 from evaluation.commands.printing.text import empty_table, print_notes, terminal, width_of
 from evaluation.report.tables.model import BEST, Row, Table, TableCell, blocks, shared_counts
 
-__all__ = ["print_table"]
-
 
 def print_table(table: Table) -> None:
     """Print a table of scores: a line of values and a line of intervals per row, then what its signs mean.

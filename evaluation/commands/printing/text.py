@@ -11,8 +11,6 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table as RichTable
 
-__all__ = ["empty_table", "print_notes", "print_rows", "terminal", "width_of"]
-
 _WIDE = 220
 """Where there is no terminal nothing has to fit into one."""
 _INDENT = "  "

@@ -36,8 +36,6 @@ from ravel import __version__
 from ravel.common.errors import SuiteError
 from ravel.common.progress import Counted, Progress
 
-__all__ = ["DEFAULT_BRANCH", "REPO_TYPES", "HubFile", "RepoType", "Repository"]
-
 RepoType = Literal["dataset", "model"]
 REPO_TYPES: tuple[RepoType, ...] = ("dataset", "model")
 """The types of repository that are used: featurizers are models, all else is data."""

@@ -17,20 +17,6 @@ from ravel.common.errors import SuiteError
 from ravel.common.io import sha256_text
 from ravel.instance import ALL_SPLITS
 
-__all__ = [
-    "CARD",
-    "FolderFiles",
-    "TravellingFile",
-    "admitted",
-    "files_of",
-    "fingerprint_of",
-    "kind_of_names",
-    "measured",
-    "named",
-    "travels",
-    "with_article",
-]
-
 CARD = "README.md"
 """The card, which hubs show; it may lie in any of our folders."""
 _PLUMBING = ".gitattributes"

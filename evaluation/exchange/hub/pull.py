@@ -21,8 +21,6 @@ from ravel.common.folders import check_new_folder, new_folder
 from ravel.common.progress import Progress, silent
 from ravel.common.sizes import written_bytes
 
-__all__ = ["DEFAULT_MAX_BYTES", "Pulled", "pull_folder"]
-
 DEFAULT_MAX_BYTES = 4 * 2**30
 """How much a repository may hold to be pulled without being asked for."""
 

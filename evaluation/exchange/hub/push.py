@@ -21,8 +21,6 @@ from evaluation.verify.folders import Kind, verify_artefact
 from ravel import __version__
 from ravel.common.errors import SuiteError
 
-__all__ = ["Pushed", "push_folder"]
-
 
 @dataclass(frozen=True, slots=True)
 class Pushed:

@@ -30,8 +30,6 @@ from ravel.common.progress import Counted, Progress, silent
 from ravel.instance import Instance
 from ravel.terms.schema import split_name
 
-__all__ = ["JudgedSubmission", "judge_submission", "score_submission"]
-
 
 @dataclass(frozen=True, slots=True)
 class JudgedSubmission:

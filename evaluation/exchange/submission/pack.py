@@ -25,8 +25,6 @@ from ravel.common.io import sha256_file, write_bytes, write_jsonl
 from ravel.instance import Instance
 from ravel.terms.schema import split_name
 
-__all__ = ["SubmissionInfo", "pack_run"]
-
 _CELL_FILES = ("cell.json", "featurizer.json", "featurizer.safetensors")
 _DATE = (1980, 1, 1, 0, 0, 0)
 """Equal submissions give equal archives."""

@@ -10,8 +10,6 @@ from typing import Any, Protocol
 
 from ravel.common.errors import SuiteError
 
-__all__ = ["Tracker", "Writer"]
-
 
 class Writer(Protocol):
     """One logged run."""

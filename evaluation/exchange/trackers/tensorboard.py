@@ -9,8 +9,6 @@ from typing import Any
 from evaluation.exchange.trackers.base import Tracker
 from ravel.common.io import canonical_json
 
-__all__ = ["TRACKER"]
-
 
 class _TensorBoard:
     def __init__(self, writer: Any) -> None:

@@ -8,8 +8,6 @@ from typing import Any
 
 from evaluation.exchange.trackers.base import Tracker
 
-__all__ = ["TRACKER"]
-
 
 class _Wandb:
     def __init__(self, run: Any) -> None:

@@ -16,8 +16,6 @@ from evaluation.tracks import TRACKS
 if TYPE_CHECKING:
     from das.featurizers.storage import FeaturizerHeader
 
-__all__ = ["featurizer_card"]
-
 
 def featurizer_card(folder: Path, scores: Sequence[ScoreRecord] | None = None) -> str:
     """Return the card of a featurizer: what it swaps, where, for which model, how it scored, how to load it.

@@ -15,8 +15,6 @@ from ravel.entity_types import ENTITY_TYPES
 from ravel.instance import Instance
 from ravel.terms.schema import SOURCE_KINDS, TRAIN_SPLIT
 
-__all__ = ["instance_card"]
-
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
 

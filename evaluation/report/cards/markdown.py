@@ -9,8 +9,6 @@ from typing import Any
 from evaluation.report.common.templates import filled
 from ravel.common.strict_yaml import to_yaml
 
-__all__ = ["data_meta", "filled_card", "one_line", "tags", "yaml"]
-
 
 def filled_card(name: str, meta: Mapping[str, Any], values: Mapping[str, Any]) -> str:
     """Return the card that a template makes of its front matter and its values."""

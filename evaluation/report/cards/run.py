@@ -13,8 +13,6 @@ from evaluation.report.tables.markdown import to_markdown
 from evaluation.tracks import track_of
 from ravel.instance import Instance
 
-__all__ = ["run_card"]
-
 
 def run_card(folder: Path) -> str:
     """Return the data card of a run: what was compared on which instance, its main table, how to read it.

@@ -7,8 +7,6 @@ from types import MappingProxyType
 
 from evaluation.records.scores import is_control
 
-__all__ = ["CONTROLLED", "FAMILIES", "FLOORS", "OTHER", "by_family", "family_of"]
-
 OTHER = "other methods"
 FLOORS = "floors"
 """The reference rows of a track, whatever they are."""

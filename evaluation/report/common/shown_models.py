@@ -13,8 +13,6 @@ from evaluation.records.scores import AverageRecord, ComparisonRecord, ScoreReco
 from ravel.common.io import read_text
 from ravel.common.strict_yaml import YamlError, parse_yaml
 
-__all__ = ["called", "shown_records", "shown_run"]
-
 _LABEL = "model_label"
 OfModel = TypeVar("OfModel", ScoreRecord, AverageRecord, ComparisonRecord)
 

@@ -13,8 +13,6 @@ from markupsafe import Markup
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-__all__ = ["filled"]
-
 
 def filled(
     package: str, template: str, values: Mapping[str, Any], escape: Callable[[str], str] = html.escape

@@ -39,8 +39,6 @@ from ravel.common.io import read_text
 from ravel.instance import Instance, instance_warnings
 from ravel.terms.schema import GENERALISATIONS, PARTITIONS
 
-__all__ = ["Report", "headline", "read_report"]
-
 
 @dataclass(frozen=True, slots=True)
 class Report:

@@ -13,8 +13,6 @@ from evaluation.scoring.interchange.post_hoc import Derived, read_derived
 from evaluation.scoring.track import Track
 from ravel.checking.dependence import BOUND_REDUCTION, BOUND_SHARE, Dependence, Skew, preferred
 
-__all__ = ["SOURCES", "DependenceBlock", "bound_sentences", "dependence_block", "skew_grid"]
-
 SOURCES = {
     "facts": "all facts that are bundled for this type",
     "labels": "the model's labels for the entities of this instance, as the facts are not at hand",

@@ -16,8 +16,6 @@ from evaluation.records.diagnosis import (
 from evaluation.records.run_folder import RunFolder
 from evaluation.records.scores import ScoreRecord
 
-__all__ = ["DiagnosticsBlock", "diagnosis_grids", "read_block"]
-
 _CHECKS = ("check", "result", "value", "passes at", "finding")
 _PATCHES = ("patch", "of", "size", "cause", "isolate", "disentangle", "FLDD", "reach", "note")
 _MEASURES = ("measure", "value", "note")

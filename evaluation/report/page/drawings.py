@@ -11,8 +11,6 @@ from xml.etree import ElementTree
 
 from ravel.common.io import read_text
 
-__all__ = ["Drawing", "inline_svg", "read_drawings"]
-
 _MOST_BYTES = 2_000_000
 """What all drawings may take together; further ones are named only."""
 _ELEMENTS = frozenset(

@@ -20,8 +20,6 @@ from evaluation.report.tables.controls import control_table
 from evaluation.report.tables.html import to_html as table_html
 from evaluation.scoring.track import Track
 
-__all__ = ["embedded_json", "to_html"]
-
 _PACKAGE = "evaluation.report.page"
 _MAIN_DRAWING = "cause_isolate"
 """The plot that stands beside the verdicts."""

@@ -17,8 +17,6 @@ from ravel.common.strict_json import JsonError, parse_json
 from ravel.instance import Instance, PromptRecord
 from ravel.terms.schema import SOURCE_KINDS, TRAIN_SPLIT, InterchangePair
 
-__all__ = ["MOST_PAIRS", "browser_of"]
-
 MOST_PAIRS = 1000
 """Pairs of one split on the page at most."""
 _BYTES = 5_500_000

@@ -15,8 +15,6 @@ from evaluation.scoring.track import Track
 from ravel.common.seeds import grouped
 from ravel.terms.schema import GENERALISATIONS, PARTITIONS, SOURCE_KINDS
 
-__all__ = ["KINDS", "MEAN", "ReportRow", "rows_of"]
-
 MEAN = ""
 """Stands for the mean over attributes where an attribute would stand."""
 KINDS: tuple[ScoredKind, ...] = ("all", *SOURCE_KINDS)

@@ -11,8 +11,6 @@ from evaluation.report.page.rows import MEAN, ReportRow
 from evaluation.scoring.track import Track
 from ravel.terms.schema import GENERALISATIONS, Generalisation
 
-__all__ = ["HELD_OUT", "Verdict", "headline_of", "verdicts_of"]
-
 HELD_OUT: dict[Generalisation, str] = {
     "context": "New templates",
     "entity": "New entities",

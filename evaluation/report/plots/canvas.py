@@ -19,8 +19,6 @@ from matplotlib.figure import Figure
 from evaluation.report.plots.style import legend_below
 from ravel.common.io import write_bytes, write_text
 
-__all__ = ["COLUMN", "PAGE", "drawing", "fit", "new_figure", "saved"]
-
 COLUMN, PAGE = 3.4, 7.0
 """Widths of figures in inches: one column of a paper, and both."""
 _SETTINGS = {

@@ -16,16 +16,6 @@ from evaluation.scoring.track import Track
 from ravel.common.seeds import grouped
 from ravel.terms.schema import Generalisation
 
-__all__ = [
-    "CurvePoint",
-    "SizeCurve",
-    "layer_curve",
-    "place_of",
-    "size_curve",
-    "validation_records",
-    "worth_fitting",
-]
-
 _WORTH, _NOTHING = 0.8, 0.05
 
 

@@ -8,8 +8,6 @@ from typing import Any
 
 from matplotlib.transforms import Bbox
 
-__all__ = ["label_points"]
-
 _SIZE = 5.5
 _DISTANCES = (5.0, 8.0, 13.0, 19.0)
 _DIRECTIONS = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1))

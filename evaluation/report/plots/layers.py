@@ -17,8 +17,6 @@ from evaluation.report.plots.style import FEW, GRID, Style, handles_of, styles, 
 from evaluation.scoring.track import Track
 from ravel.terms.schema import GENERALISATIONS, Generalisation
 
-__all__ = ["plot_layer_grid"]
-
 _PANEL = (1.75, 1.3)
 _MOST_TICKS = 9
 _BAND = "#E8EEF4"

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from evaluation.records.overlaps import AngleRecord, EntanglementRecord
     from ravel.checking.dependence import Dependence
 
-__all__ = ["plot_angles", "plot_entanglement"]
 
 _MAP = "Blues"
 _DARK = 0.55

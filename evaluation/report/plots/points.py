@@ -14,8 +14,6 @@ from evaluation.report.plots.style import FEW, FLOOR_COLOUR, GRID, Style, handle
 from evaluation.tracks import TRACKS
 from ravel.terms.schema import GENERALISATIONS
 
-__all__ = ["frame", "plot_cause_isolate"]
-
 _PANEL = 2.4
 _CROWDED = 2.9
 

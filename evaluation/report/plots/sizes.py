@@ -25,8 +25,6 @@ from evaluation.report.plots.style import (
 from evaluation.tracks import TRACKS
 from ravel.terms.schema import Generalisation
 
-__all__ = ["plot_size_grid"]
-
 _FAINT = "#DADADA"
 _LETTERS_PER_INCH = 15
 _CHOSEN = "chosen on validation"

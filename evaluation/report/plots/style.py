@@ -10,21 +10,6 @@ from typing import Any
 from evaluation.records.scores import CONTROL_MARK
 from evaluation.report.common.families import CONTROLLED, FLOORS, by_family
 
-__all__ = [
-    "FEW",
-    "FLOOR_COLOUR",
-    "GRID",
-    "HELD_OUT",
-    "Style",
-    "broken",
-    "handles_of",
-    "legend_below",
-    "own_styles",
-    "slug",
-    "styles",
-    "tip",
-]
-
 # Okabe and Ito's palette without its yellow, which white drowns: told apart with every common form of colour
 # blindness, and in grey by the markers.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")

@@ -12,8 +12,6 @@ from evaluation.report.common.families import by_family
 from evaluation.report.plots.canvas import drawing, fit, new_figure, saved
 from evaluation.report.plots.style import GRID, Style, handles_of, own_styles
 
-__all__ = ["TrainingLog", "plot_training", "smoothed", "trained"]
-
 _MEASURES = (
     ("loss", "loss"),
     ("cause_accuracy", "cause on validation"),

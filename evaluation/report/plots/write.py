@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from evaluation.scoring.track import Track
     from ravel.checking.dependence import Dependence
 
-__all__ = ["PLOTS", "PlotInputs", "write_plots"]
-
 
 def _interchange() -> Track[Any]:
     return TRACKS.get(INTERCHANGE)

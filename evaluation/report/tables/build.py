@@ -24,16 +24,6 @@ from evaluation.tracks import TRACKS
 from ravel.common.errors import SuiteError
 from ravel.terms.schema import SOURCE_KINDS, Partition
 
-__all__ = [
-    "ModelScores",
-    "attribute_table",
-    "balanced_table",
-    "kind_table",
-    "main_table",
-    "model_table",
-    "type_table",
-]
-
 _Scope = Literal["macro", "attribute"]
 
 

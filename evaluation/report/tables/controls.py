@@ -15,8 +15,6 @@ from evaluation.scoring.track import Track
 from ravel.common.errors import SuiteError
 from ravel.terms.schema import GENERALISATIONS, Generalisation
 
-__all__ = ["control_table", "necessity_table"]
-
 _NAMES = ("without", "score", "floor", "score - floor")
 _RULE = (
     "A control is at its floor if the 95 % interval of its score minus the floor, on the same pairs, "

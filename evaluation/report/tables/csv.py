@@ -8,8 +8,6 @@ from collections.abc import Iterator, Sequence
 
 from evaluation.report.tables.model import Comparison, Table
 
-__all__ = ["HEADER", "long_rows", "to_csv"]
-
 HEADER = (
     "table",
     "model",

@@ -17,8 +17,6 @@ from ravel.checking.dependence import BOUND_REDUCTION, BOUND_SHARE
 from ravel.common.errors import SuiteError
 from ravel.terms.schema import GENERALISATIONS
 
-__all__ = ["dependence_table"]
-
 
 def dependence_table(scores: Sequence[ScoreRecord], breakdowns: Sequence[BreakdownRecord]) -> Table:
     """Return the table method x generalisation x part of isolate, a block per target and attribute that stays

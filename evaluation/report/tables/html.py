@@ -8,8 +8,6 @@ from itertools import groupby
 from evaluation.report.common.templates import filled
 from evaluation.report.tables.model import BELOW, DIFFERS, FEWER, TIED, Table, blocks, shared_counts
 
-__all__ = ["to_html"]
-
 _MEANINGS = {
     BELOW: "below doing nothing",
     TIED: "not shown to differ from the best",

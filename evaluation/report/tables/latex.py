@@ -8,8 +8,6 @@ from itertools import groupby
 
 from evaluation.report.tables.model import Row, Table, TableCell, blocks, shared_counts
 
-__all__ = ["MARKS", "display_name", "escape", "labelled", "over_the_page", "table_notes", "to_latex"]
-
 _SPECIAL = {
     "\\": r"\textbackslash{}",
     "{": r"\{",

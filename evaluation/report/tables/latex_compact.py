@@ -7,8 +7,6 @@ from itertools import groupby
 from evaluation.report.tables.latex import MARKS, display_name, escape, labelled, over_the_page, table_notes
 from evaluation.report.tables.model import Column, Row, Table, TableCell, blocks
 
-__all__ = ["to_compact_latex"]
-
 
 def to_compact_latex(table: Table, label: str = "") -> str:
     """Return a `table*` over both columns that needs the packages booktabs and threeparttable.

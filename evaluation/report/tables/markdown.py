@@ -7,8 +7,6 @@ from collections.abc import Sequence
 
 from evaluation.report.tables.model import Row, Table, TableCell, blocks, shared_counts
 
-__all__ = ["to_markdown"]
-
 _SPECIAL = re.compile(r"[\\|_*`<>\[\]#~$]")
 
 

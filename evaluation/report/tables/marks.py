@@ -12,8 +12,6 @@ from evaluation.report.tables.model import Column, Comparison, Relation, Row, Ta
 from evaluation.scoring.track import Track
 from ravel.terms.schema import Partition
 
-__all__ = ["LEVEL", "compared", "with_marks"]
-
 LEVEL = 0.05
 """Adjusted p-values below it count as a difference."""
 

@@ -19,8 +19,6 @@ from ravel.common.errors import SuiteError
 from ravel.common.seeds import grouped
 from ravel.terms.schema import GENERALISATIONS
 
-__all__ = ["averages_without_outcomes", "has_seeds", "seed_table"]
-
 _NAMES = ("mean", "sd of fits", "lowest fit", "highest fit")
 
 

@@ -10,23 +10,6 @@ from typing import Any, Literal
 
 from evaluation.records.scores import Interval, is_control
 
-__all__ = [
-    "BELOW",
-    "BEST",
-    "DIFFERS",
-    "FEWER",
-    "TIED",
-    "Column",
-    "Comparison",
-    "Place",
-    "Relation",
-    "Row",
-    "Table",
-    "TableCell",
-    "blocks",
-    "shared_counts",
-]
-
 BEST, BELOW, TIED, DIFFERS, FEWER = "*", "†", "=", "‡", "§"
 """Marks: the best of its column, where nothing can be bold; beyond what doing nothing scores; not different
 from the best; different from the baseline; a mean over fewer parts."""

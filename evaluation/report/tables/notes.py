@@ -13,18 +13,6 @@ from evaluation.scoring.track import Track
 from evaluation.tracks import TRACKS
 from ravel.terms.schema import GENERALISATIONS, Partition
 
-__all__ = [
-    "beside_nothing",
-    "floor_note",
-    "macro_notes",
-    "mark_notes",
-    "not_covered",
-    "nothing_note",
-    "refusal_notes",
-    "run_notes",
-    "sites_text",
-]
-
 _PLURALS = {"context": "templates", "entity": "entities", "entity_context": "entities and templates"}
 _LAYER = re.compile(r"(?P<before>\D*)(?P<layer>\d+)(?P<after>.*)")
 

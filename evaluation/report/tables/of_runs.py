@@ -31,8 +31,6 @@ from evaluation.tracks import TRACKS
 from ravel.common.errors import SuiteError, unknown_name
 from ravel.terms.schema import Partition
 
-__all__ = ["TABLES", "table_of_runs", "tables_of_run"]
-
 
 @dataclass(frozen=True, slots=True)
 class _Run:

@@ -7,8 +7,6 @@ import io
 from evaluation.report.tables.csv import HEADER, long_rows
 from evaluation.report.tables.model import Table
 
-__all__ = ["to_parquet"]
-
 _TYPES = {
     **dict.fromkeys(("value", "low", "high", "vs_best_p", "vs_no_op_p"), "float64"),
     **dict.fromkeys(("floor", "best", "below_no_op", "fewer"), "bool"),

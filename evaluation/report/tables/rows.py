@@ -16,18 +16,6 @@ from evaluation.scoring.mean import mean
 from evaluation.scoring.track import Track
 from ravel.terms.schema import GENERALISATIONS
 
-__all__ = [
-    "MEAN",
-    "Block",
-    "block_rows",
-    "detail_of",
-    "leading",
-    "ordered_methods",
-    "place_of",
-    "score_columns",
-    "type_columns",
-]
-
 MEAN = "mean"
 """Name of a column, or a block, that is a mean over the others."""
 _Split = tuple[str, str]

@@ -25,16 +25,6 @@ from ravel.common.errors import SuiteError
 from ravel.common.seeds import grouped
 from ravel.terms.schema import InterchangePair
 
-__all__ = [
-    "BalancedScorer",
-    "Classes",
-    "balanced_cause",
-    "balanced_isolate",
-    "balanced_isolate_from",
-    "balanced_scores",
-    "classes_of",
-]
-
 Classes = Mapping[str, tuple[str, str]]
 """{pair id: (class of `if_swapped`, class of `if_unchanged`)}"""
 

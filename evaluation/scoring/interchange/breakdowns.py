@@ -24,8 +24,6 @@ from ravel.checking.dependence import Dependence, bound_attributes
 from ravel.checking.values import SameValue
 from ravel.terms.schema import InterchangePair
 
-__all__ = ["Breakdown"]
-
 
 @dataclass(frozen=True, slots=True)
 class _Seed:

@@ -9,8 +9,6 @@ from evaluation.records.overlaps import EntanglementRecord
 from evaluation.records.scores import Outcome, ScoreRecord
 from evaluation.scoring.interchange.metrics import cause, isolate_from
 
-__all__ = ["entanglement_records"]
-
 
 def entanglement_records(outcomes: Sequence[Outcome], scored: ScoreRecord) -> list[EntanglementRecord]:
     """Return a record per attribute that the outcomes ask for, sorted, the swapped one among them.

@@ -13,16 +13,6 @@ from evaluation.scoring.intervals import Estimate
 from evaluation.scoring.mean import mean, midpoint
 from evaluation.scoring.variance import Deviations, Spread, contributions_of
 
-__all__ = [
-    "attribute_weights",
-    "count",
-    "estimate_counts",
-    "estimate_kept",
-    "estimate_scores",
-    "estimates_of",
-    "scores_of_counts",
-]
-
 
 def estimate_scores(outcomes: Sequence[Outcome], attribute: str, clusters: Clusters) -> dict[str, Estimate]:
     """Score target `attribute` on the outcomes. Raises SuiteError for an outcome of another cluster."""

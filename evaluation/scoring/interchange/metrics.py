@@ -16,19 +16,6 @@ from evaluation.records.scores import Outcome
 from evaluation.scoring.mean import mean, midpoint
 from ravel.common.seeds import grouped
 
-__all__ = [
-    "Answer",
-    "Rounding",
-    "Scores",
-    "Share",
-    "cause",
-    "isolate",
-    "isolate_from",
-    "mean_share",
-    "scores",
-    "template_accuracies",
-]
-
 Answer = Literal["swapped", "unchanged"]
 Rounding = Literal["none", "reference"]
 

@@ -44,8 +44,6 @@ from ravel.facts.tables import Tables
 from ravel.instance import Instance
 from ravel.terms.schema import GENERALISATIONS, Generalisation, split_name
 
-__all__ = ["Derived", "derive", "read_derived", "world_of", "write_derived"]
-
 
 @dataclass(frozen=True, slots=True)
 class Derived:

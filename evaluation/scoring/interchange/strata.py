@@ -14,8 +14,6 @@ from evaluation.scoring.clusters import Clustered, Clusters, Counts, FloatArray,
 from evaluation.scoring.variance import Deviations, Spread
 from ravel.common.errors import SuiteError
 
-__all__ = ["BoolArray", "Strata", "Verdicts", "verdicts_of"]
-
 BoolArray = NDArray[np.bool_]
 
 

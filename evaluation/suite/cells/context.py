@@ -15,8 +15,6 @@ from evaluation.scoring.track import Judge, Track
 from ravel.common.registry import Registry
 from ravel.instance import Instance
 
-__all__ = ["RunContext"]
-
 
 @dataclass(frozen=True, slots=True)
 class RunContext:

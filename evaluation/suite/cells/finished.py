@@ -10,8 +10,6 @@ from evaluation.scoring.scores import FeaturizerId
 from evaluation.suite.cells.context import RunContext
 from evaluation.suite.grid import Cell
 
-__all__ = ["cell_outcomes", "cell_refusal", "featurizer_id_of"]
-
 
 def cell_refusal(cell: Cell, context: RunContext) -> str | None:
     """Return why a finished cell's method had no answer, or None if it had one."""

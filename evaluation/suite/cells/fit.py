@@ -23,8 +23,6 @@ from evaluation.suite.cells.workspace import FolderWorkspace
 from evaluation.suite.grid import Cell
 from ravel.common.progress import Progress, counting
 
-__all__ = ["describe_cell", "groups_of", "judge_cell", "run_cells"]
-
 
 def groups_of(cells: Sequence[Cell], context: RunContext, most: int) -> list[list[Cell]]:
     """Return the cells in groups to be fitted side by side: trainings at one site, all others alone."""

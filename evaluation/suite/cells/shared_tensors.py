@@ -14,8 +14,6 @@ from das.tensor_files import TensorFileError, parse_tensors
 from ravel.common.io import read_bytes, write_bytes
 from ravel.common.strict_json import JsonError, parse_json
 
-__all__ = ["SharedTensors"]
-
 _DIGEST = "tensors_sha256"
 
 

@@ -22,8 +22,6 @@ from ravel.common.io import canonical_json, sha256_text, write_with
 from ravel.instance import Instance, prompt_ids
 from ravel.terms.schema import Prompt
 
-__all__ = ["StoredVectors", "collect_vectors"]
-
 _CHUNK = 2048
 """Prompts per call of the engine: what is between two reports of progress, and what is in memory at once."""
 

@@ -12,8 +12,6 @@ from evaluation.suite.cells.shared_tensors import SharedTensors
 from ravel.common.io import append_text, canonical_json, make_folder, write_text
 from ravel.common.progress import Counted, Progress
 
-__all__ = ["FolderWorkspace"]
-
 
 class FolderWorkspace:
     """A fit's workspace on disk: checkpoints in `checkpoint/`, log rows in `train_log.jsonl`."""

@@ -28,8 +28,6 @@ from ravel.common.progress import Counted, Progress, counting
 from ravel.common.sizes import parse_bytes
 from ravel.terms.schema import split_name
 
-__all__ = ["run_control"]
-
 
 def run_control(
     name: str,

@@ -19,8 +19,6 @@ from evaluation.suite.grid import Cell, ChosenCells, control_cell
 from ravel.instance import Instance
 from ravel.terms.schema import Generalisation, split_name
 
-__all__ = ["ControlledPoints", "controlled_points"]
-
 _FOLDER = "controls"
 
 

@@ -30,8 +30,6 @@ from ravel.common.errors import SuiteError
 from ravel.common.io import read_jsonl
 from ravel.terms.schema import Generalisation, split_name
 
-__all__ = ["ControlResults", "control_results"]
-
 
 @dataclass(frozen=True, slots=True)
 class ControlResults:

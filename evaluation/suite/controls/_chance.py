@@ -14,8 +14,6 @@ from ravel.common.seeds import grouped
 from ravel.instance import PromptRecord
 from ravel.terms.schema import TRAIN_SPLIT, InterchangePair
 
-__all__ = ["CHANCE", "by_chance"]
-
 CHANCE = "how often the source's true answer, or the usual one of training pairs, is the expected one"
 """What `by_chance` returns, as a clause."""
 _TRAINING_PAIRS = 256

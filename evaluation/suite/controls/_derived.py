@@ -14,8 +14,6 @@ from ravel.common.seeds import derive_seed, grouped, python_stream
 from ravel.instance import Instance, PromptRecord, prompt_ids
 from ravel.terms.schema import InterchangePair, Template
 
-__all__ = ["Answers", "permuted_values", "replaced_sources", "shuffled_answers"]
-
 Allowed = Callable[[int, int], bool]
 _Pairs = dict[str, list[InterchangePair]]
 

@@ -17,8 +17,6 @@ from evaluation.records.scores import Outcome
 from ravel.instance import Instance
 from ravel.terms.schema import GENERALISATIONS, Generalisation
 
-__all__ = ["Control", "ReferenceInputs", "View"]
-
 Judge = Callable[[str, Featurizer | None], Sequence[Outcome]]
 
 

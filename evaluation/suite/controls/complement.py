@@ -14,8 +14,6 @@ from evaluation.records.control_checks import COMPLEMENT, NECESSITY
 from evaluation.records.scores import Outcome
 from evaluation.suite.controls.base import Control, ReferenceInputs, View
 
-__all__ = ["CONTROL", "OthersSwapped"]
-
 
 class OthersSwapped(Control):
     """The complement of the ordinary row's featurizer is swapped: source into base, all but the found part.

@@ -18,8 +18,6 @@ from evaluation.suite.controls.base import Control, ReferenceInputs, View
 from ravel.common.seeds import derive_seed
 from ravel.instance import Instance
 
-__all__ = ["CONTROL", "LabelsShuffled"]
-
 _DRAWS = 3
 """Random subspaces whose mean is the floor: one alone may be lucky, which no resample of pairs shows."""
 

@@ -11,8 +11,6 @@ from evaluation.suite.controls._derived import replaced_sources
 from evaluation.suite.controls.base import Control, ReferenceInputs, View
 from ravel.instance import Instance
 
-__all__ = ["CONTROL", "OtherSource"]
-
 
 class OtherSource(Control):
     """The featurizer of the ordinary row, given vectors of another random entity; the answers are kept."""

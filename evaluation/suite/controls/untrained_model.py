@@ -10,8 +10,6 @@ from das.models.untrained import untrained
 from evaluation.records.scores import Outcome
 from evaluation.suite.controls.base import Control, ReferenceInputs, View
 
-__all__ = ["CONTROL", "UntrainedModel"]
-
 
 class UntrainedModel(Control):
     """Fitted and judged on a model of the same architecture with random weights, with the instance's answers.

@@ -13,8 +13,6 @@ from evaluation.suite.controls._derived import permuted_values
 from evaluation.suite.controls.base import Control, ReferenceInputs, View
 from ravel.instance import Instance
 
-__all__ = ["CONTROL", "ValuesPermuted"]
-
 
 class ValuesPermuted(Control):
     """Each entity has another one's values, in training and evaluation pairs alike.

@@ -22,8 +22,6 @@ from ravel.common.progress import Note, Progress, silent
 from ravel.facts.tables import Tables
 from ravel.instance import Instance, instance_warnings
 
-__all__ = ["build_in_run", "build_into"]
-
 _AFTER_ANSWERS = (
     *("allow_ignorance", "flip_sample", "train_pairs", "evaluation_pairs", "source_shares"),
     *("label_smoothing", "label_tokens"),

@@ -24,8 +24,6 @@ from ravel.common.errors import SuiteError
 from ravel.common.progress import Progress
 from ravel.common.sizes import parse_bytes
 
-__all__ = ["available_processors", "executor_for", "gpus_of_workers", "worker_count"]
-
 
 def available_processors() -> int:
     """Return how many processors this process may use."""

@@ -24,8 +24,6 @@ from ravel.building.config import BuildConfig
 from ravel.common.progress import Progress, counting
 from ravel.facts.sources import open_tables
 
-__all__ = ["BuildJob", "CollectJob", "ControlJob", "DescribeJob", "FitJob", "JudgeJob", "PrepareJob"]
-
 
 @dataclass(frozen=True, slots=True)
 class _Named:

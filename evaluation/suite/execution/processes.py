@@ -23,8 +23,6 @@ from evaluation.suite.execution.protocol import Job, JobError, JobResult
 from evaluation.suite.execution.worker import SharedModel, WorkerSpec, serve
 from ravel.common.progress import Progress
 
-__all__ = ["ProcessExecutor", "WorkerSlot", "shared_model"]
-
 _SECONDS_TO_END = 10.0
 """How long a worker may take to finish the write in hand before it is killed."""
 _SHARED_MEMORY = Path("/dev/shm")

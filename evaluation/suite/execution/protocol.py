@@ -14,8 +14,6 @@ from evaluation.suite.grid import Cell
 from ravel.common.errors import StorageError, SuiteError
 from ravel.common.progress import Progress
 
-__all__ = ["Executor", "Job", "JobError", "JobResult", "job_error"]
-
 
 class Job(Protocol):
     """One piece of a run. Its result is a function of the run's folder and of what it says itself."""

@@ -21,8 +21,6 @@ from ravel.common.errors import SuiteError
 from ravel.common.progress import Event, Progress
 from ravel.common.registry.plugins import PLUGINS_VARIABLE, plugin_files
 
-__all__ = ["RayExecutor"]
-
 _SECONDS_BETWEEN_LOOKS = 0.5
 
 

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from evaluation.suite.execution.protocol import Executor, Job, JobError, JobResult
 from ravel.common.progress import Note, Progress
 
-__all__ = ["Failed", "carry_out", "result_of"]
-
 
 @dataclass(frozen=True, slots=True)
 class Failed:

@@ -9,8 +9,6 @@ from evaluation.suite.execution.protocol import Job, JobResult, job_error
 from evaluation.suite.execution.worker_state import WorkerState
 from ravel.common.progress import Progress
 
-__all__ = ["SerialExecutor", "do_job"]
-
 
 class SerialExecutor:
     """Does a job when its end is waited for."""

@@ -21,8 +21,6 @@ from evaluation.suite.grid import Cell, ChosenCells
 from ravel.common.progress import Counted, Finished, Progress
 from ravel.terms.schema import split_name
 
-__all__ = ["Steps"]
-
 
 @dataclass(frozen=True, slots=True)
 class Steps:

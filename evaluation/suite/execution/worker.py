@@ -30,16 +30,6 @@ from evaluation.suite.execution.worker_state import WorkerState
 from ravel.common.progress import Counted, Event, Progress
 from ravel.common.signals import stop_on_term
 
-__all__ = [
-    "SharedModel",
-    "WorkerSpec",
-    "keeps_no_history",
-    "serve",
-    "state_of",
-    "throttled",
-    "use_threads",
-]
-
 _SECONDS_BETWEEN_REPORTS = 0.25
 
 

@@ -24,8 +24,6 @@ from ravel.common.progress import Note, Progress
 from ravel.common.registry import Registry
 from ravel.instance import Instance
 
-__all__ = ["WorkerInfo", "WorkerState"]
-
 
 @dataclass(frozen=True, slots=True)
 class WorkerInfo:

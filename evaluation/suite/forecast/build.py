@@ -30,8 +30,6 @@ from ravel.facts.tables import Tables
 from ravel.terms.partitions import asked_together, share_out
 from ravel.terms.schema import Partition
 
-__all__ = ["BuildPlan", "plan_build", "plan_build_on", "prompts_of_build"]
-
 _PROBE_SECONDS = 3.0
 """A probe that took so long is enough."""
 _FIRST_PROBE = 16

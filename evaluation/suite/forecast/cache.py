@@ -18,8 +18,6 @@ from ravel.common.sizes import parse_bytes, written_bytes
 from ravel.instance import Instance
 from ravel.terms.schema import PARTITIONS, TRAIN_SPLIT, InterchangePair, split_name
 
-__all__ = ["count_states", "estimate_states", "planned_cache", "preset_cache"]
-
 _TOKENS_BEFORE: dict[Position, int] = {"entity_last": 20, "prompt_last": 28}
 """Tokens before a site, roughly, where no prompt can be counted."""
 _TOKENS_FROM: dict[Position, int] = {"entity_last": 12, "prompt_last": 4}

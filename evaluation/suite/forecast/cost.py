@@ -20,17 +20,6 @@ from evaluation.suite.controls import CONTROLS
 from evaluation.suite.grid import Cell
 from ravel.common.registry import Registry
 
-__all__ = [
-    "TOKENS_OF_A_PAIR",
-    "Estimate",
-    "PairCounts",
-    "cell_passes",
-    "control_cells",
-    "duration",
-    "estimate",
-    "weight_bytes",
-]
-
 _JUDGED = 1.4
 """Passes per judged pair: the second answer is forced only where the first leaves it open."""
 _TRAINED = 3.0

@@ -41,8 +41,6 @@ from ravel.facts.sources import BUNDLED, open_tables
 from ravel.instance import Instance
 from ravel.terms.schema import TRAIN_SPLIT
 
-__all__ = ["PlannedCell", "RunPlan", "measured_rate", "plan_preset", "plan_run"]
-
 
 @dataclass(frozen=True, slots=True)
 class PlannedCell:

@@ -11,9 +11,6 @@ from das.sites import Site
 from evaluation.records.scores import control_row
 from ravel.common.io import canonical_json, sha256_text
 
-__all__ = ["Cell", "ChosenCells", "control_cell", "id_of"]
-
-
 CONTROL_SCHEMA_VERSION = 1
 """Goes into the ids of controlled cells; a change of what a control does raises it."""
 

@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from das.models.base import TargetModel
 from das.sites import Site, Stream, check_offered
 
-__all__ = ["ModelInfo"]
-
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:

@@ -23,8 +23,6 @@ from ravel.common.registry import Registry
 from ravel.instance import Instance
 from ravel.terms.schema import split_name
 
-__all__ = ["PROFILE", "check_splits", "narrowed", "plan_cells"]
-
 PROFILE = "full_vector"
 """The method by which sites are kept: it brings along all that is at a site."""
 

@@ -18,9 +18,6 @@ from ravel.common.errors import SuiteError, one_of
 from ravel.common.registry import Registry
 from ravel.terms.schema import GENERALISATIONS
 
-__all__ = ["ALL_CONTROLS", "PlannedOn", "resolve"]
-
-
 ALL_CONTROLS = "all"
 """Stands for every control in a suite's list."""
 

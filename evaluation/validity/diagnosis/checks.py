@@ -12,8 +12,6 @@ from typing import Literal
 
 from evaluation.records.diagnosis import Check, Measure, PatchScore
 
-__all__ = ["NORMALISATION", "THRESHOLDS", "Threshold", "checks_of", "verdict_of"]
-
 NORMALISATION = (
     "row and null parts are orthonormalised (normalised); un-normalised parts stand beside them, uncounted"
 )

@@ -35,8 +35,6 @@ from ravel.common.errors import one_of
 from ravel.instance import Instance
 from ravel.terms.schema import TRAIN_SPLIT, Generalisation, Partition, split_name
 
-__all__ = ["DiagnosisConfig", "diagnose", "settings_of"]
-
 Report = Callable[[int, int], None]
 
 

@@ -12,8 +12,6 @@ from das.engine.base.protocol import Engine
 from das.methods.common.contrast import ContrastPair, Probe, slopes_of
 from das.sites import Site
 
-__all__ = ["gradient_rows", "leading_rows"]
-
 _BATCH = 32
 
 

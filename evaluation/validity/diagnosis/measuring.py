@@ -34,8 +34,6 @@ from evaluation.validity.diagnosis.sample import (
 from ravel.common.errors import SuiteError
 from ravel.instance import Instance
 
-__all__ = ["MeasureInputs", "answer_rows", "measures_of"]
-
 BEYOND = 99.0
 """Percentile of natural states beyond which a patched one counts as far out."""
 LOUDER = 0.05

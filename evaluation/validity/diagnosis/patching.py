@@ -15,8 +15,6 @@ from evaluation.scoring.interchange.metrics import scores
 from evaluation.scoring.mean import mean
 from evaluation.validity.diagnosis.sample import LogitDifference, Sample, logit_differences
 
-__all__ = ["JudgedPatch", "Patcher", "mean_scores", "no_patch"]
-
 
 @dataclass(frozen=True, slots=True)
 class JudgedPatch:

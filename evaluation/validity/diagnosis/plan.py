@@ -23,19 +23,6 @@ from das.sites import Site
 from evaluation.validity.diagnosis.gradients import gradient_rows, leading_rows
 from ravel.common.seeds import derive_seed
 
-__all__ = [
-    "GRADIENT",
-    "READER_ENERGY",
-    "PlannedPatch",
-    "SiteReaders",
-    "beside",
-    "directions_of",
-    "orthogonal",
-    "parts_of",
-    "random_parts",
-    "readers_of",
-]
-
 READER_ENERGY = 0.01
 """Share of a reader's squared singular values that counts as unseen. Readers of real models have full rank,
 so that nothing at all would be in the null space."""

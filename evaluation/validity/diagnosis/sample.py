@@ -17,15 +17,6 @@ from ravel.common.seeds import sampled
 from ravel.instance import Instance, prompt_ids
 from ravel.terms.schema import TRAIN_SPLIT, InterchangePair, Prompt
 
-__all__ = [
-    "LogitDifference",
-    "Sample",
-    "draw_sample",
-    "logit_differences",
-    "natural_prompts",
-    "vectors_of",
-]
-
 _BATCH = 32
 """Pairs whose logits over the whole vocabulary are held at once."""
 

@@ -41,8 +41,6 @@ from ravel.common.progress import Progress, counting, silent
 from ravel.instance import Instance
 from ravel.terms.schema import SOURCE_KINDS, Generalisation, split_name
 
-__all__ = ["BUNDLED_TWICE", "PlantedRequest", "PlantedResult", "planted_suite", "score_planted"]
-
 AXES = "@axes"
 """Ending of a world's name that undoes its rotation."""
 BUNDLED_TWICE = (BUNDLED_WORLD, f"{BUNDLED_WORLD}{AXES}")

@@ -9,8 +9,6 @@ from evaluation.records.planted import ILLUSION, TRUTH, PlantedRecord, ValidityR
 from ravel.common.seeds import grouped
 from ravel.terms.schema import GENERALISATIONS, Generalisation
 
-__all__ = ["planted_markdown", "validity_table", "worlds_table"]
-
 _HEAD = (
     "| method | size | similarity | largest angle | cause | isolate | disentangle |\n"
     "|---|---|---|---|---|---|---|"

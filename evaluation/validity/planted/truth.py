@@ -12,8 +12,6 @@ from das.featurizers.base import Featurizer
 from das.featurizers.geometry import principal_cosines, written_directions
 from das.featurizers.subspace import Subspace
 
-__all__ = ["Nearness", "as_subspace", "nearness"]
-
 
 @dataclass(frozen=True, slots=True)
 class Nearness:

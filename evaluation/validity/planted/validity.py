@@ -12,8 +12,6 @@ from evaluation.records.planted import ILLUSION, PLANTED_SCHEMA_VERSION, TRUTH, 
 from ravel.common.seeds import grouped, numpy_stream
 from ravel.terms.schema import GENERALISATIONS, SOURCE_KINDS, SourceKind
 
-__all__ = ["VARIANTS", "score_variants", "spearman", "validity"]
-
 Variant = Callable[[PlantedRecord], float | None]
 
 RESAMPLES = 1000

@@ -29,18 +29,6 @@ from ravel.common.errors import SuiteError
 from ravel.common.io import canonical_json, read_json, read_jsonl, sha256_text
 from ravel.common.schemas import schema_problems, schema_problems_of_rows
 
-__all__ = [
-    "FoundFeaturizer",
-    "FoundOutcomes",
-    "check_cell_file",
-    "check_featurizer",
-    "check_outcomes",
-    "errors_of",
-    "json_problems",
-    "lines_problems",
-    "measured_problems",
-]
-
 _NOT_HASHED = ("cell", "swapped", "refused", "batches")
 _MOST = 5
 """Problems of one file that are named."""

@@ -20,8 +20,6 @@ from evaluation.records.scores import (
 from evaluation.scoring.scores import FeaturizerId, score_outcomes
 from evaluation.scoring.track import Track
 
-__all__ = ["differences", "record_problems", "rescored"]
-
 _RELATIVE = 1e-9
 _ABSOLUTE = 1e-12
 _NAMES = ("model",)

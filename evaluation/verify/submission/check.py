@@ -35,8 +35,6 @@ from ravel.common.typed import shown
 from ravel.instance import Instance
 from ravel.terms.schema import GENERALISATIONS, split_name
 
-__all__ = ["CheckedSubmission", "check_submission"]
-
 _MOST = 50
 """Problems that are told; a submission with more is not read any further."""
 

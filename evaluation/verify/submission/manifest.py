@@ -16,14 +16,6 @@ from ravel.common.schemas import schema_problems
 from ravel.common.typed import check_version
 from ravel.terms.schema import Generalisation
 
-__all__ = [
-    "SUBMISSION_SCHEMA_VERSION",
-    "Entry",
-    "MissingFeaturizer",
-    "Submission",
-    "read_submission",
-]
-
 SUBMISSION_SCHEMA_VERSION = 2
 """In version 1 outcomes had the texts of templates; since then they have their names."""
 

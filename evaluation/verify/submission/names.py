@@ -8,16 +8,6 @@ from collections.abc import Iterable
 from evaluation.verify.submission.limits import Limits
 from ravel.common.errors import SuiteError
 
-__all__ = [
-    "ARCHIVE_ENDINGS",
-    "MANIFEST",
-    "SCORES",
-    "check_names",
-    "refused",
-    "unsafe",
-    "without_wrapping_folder",
-]
-
 MANIFEST = "submission.json"
 SCORES = "scores.jsonl"
 _LAYOUT = re.compile(

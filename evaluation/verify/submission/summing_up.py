@@ -11,8 +11,6 @@ from evaluation.tracks import TRACKS
 from evaluation.verify.submission.manifest import Submission
 from ravel.terms.schema import split_name
 
-__all__ = ["Outcomes", "summed_up"]
-
 Outcomes = Mapping[tuple[str, str], Sequence[JudgedCase]]
 """What was said of each case, by the path of a featurizer and the name of a split."""
 

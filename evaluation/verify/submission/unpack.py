@@ -22,8 +22,6 @@ from evaluation.verify.submission.limits import LIMITS, Limits
 from evaluation.verify.submission.names import check_names, refused, unsafe, without_wrapping_folder
 from ravel.common.errors import SuiteError
 
-__all__ = ["is_archive", "is_zip_name", "opened", "plain_files"]
-
 _BLOCK = 1 << 16
 _DAMAGE = (
     *(zipfile.BadZipFile, zlib.error, struct.error),

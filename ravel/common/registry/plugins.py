@@ -17,17 +17,6 @@ from types import ModuleType
 from ravel.common.errors import SuiteError
 from ravel.common.io import sha256_file, sha256_text
 
-__all__ = [
-    "PLUGINS_VARIABLE",
-    "PluginMember",
-    "are_plugged_in",
-    "members_of_entry_points",
-    "members_of_files",
-    "plugin_files",
-    "plugin_versions",
-    "plugins_named",
-]
-
 PLUGINS_VARIABLE = "RAVEL_PLUGINS"
 """Environment variable with the absolute paths of plugin files, parted as in PATH."""
 _GROUPS = "ravel."

@@ -19,8 +19,6 @@ from ravel.common.registry.plugins import (
 )
 from ravel.common.registry.stated import stated_in
 
-__all__ = ["Registry", "is_plugin_name"]
-
 T = TypeVar("T")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 """What names of plugins may be: they stand in file names, tables and settings."""

@@ -6,8 +6,6 @@ import ast
 from collections.abc import Sequence
 from pathlib import Path
 
-__all__ = ["stated_in"]
-
 
 def stated_in(file: Path, attribute: str, fields: Sequence[str]) -> dict[str, str] | None:
     """Return the texts that the class bound to `attribute` in a file gives to these fields in its own body,

@@ -297,4 +297,4 @@ class TestCommands:
     @pytest.mark.parametrize("name", ["balanced", "kinds", "controls"])
     def test_a_table_it_has_not_is_refused(self, name: str, run: Path) -> None:
         done = ravel("table", run, "--table", name)
-        assert (done.exit_code, "main, attributes, types" in done.stderr) == (2, True)
+        assert (done.exit_code, "main, attributes, seeds, types" in done.stderr) == (2, True)
