@@ -159,7 +159,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if asked.json is not None:
         write_json(asked.json, {"environment": environment("cpu"), "rows": rows})
     if asked.plot is not None:
-        draw(rows, asked.plot)
+        draw(rows, asked.plot.with_suffix(""))
     if asked.doc is not None:
         put_between_markers(asked.doc, {"frontier": table})
 
