@@ -11,6 +11,8 @@ from torch.nn import functional
 
 _EVERY = 20.0
 """Seconds for which a choice holds: a look takes a fraction of a second."""
+_FIRST = 2.0
+"""Seconds of work before the first look: what is done sooner would wait longer for the look than it gains."""
 _LOOK = 0.06
 """Seconds of products with each number of threads: other processes get turns of a few milliseconds."""
 _WORTH = 1.1
@@ -88,7 +90,9 @@ class SuitedThreads:
             yield
             return
         now = self._clock()
-        if self._looked_at is None or now - self._looked_at >= _EVERY:
+        if self._looked_at is None:
+            self._looked_at = now + _FIRST - _EVERY
+        if now - self._looked_at >= _EVERY:
             self._look(most)
             self._looked_at = now
         self._within = True

@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ravel.common.progress import Event, Progress
 
-__all__ = ["shown_bars"]
-
 
 @contextmanager
 def shown_bars(progress: Progress | None = None) -> Iterator[Progress]:

@@ -44,7 +44,8 @@ def test_a_made_up_run_is_summed_up_as_a_fitted_one_is(tmp_path: Path) -> None:
     first = sum_up(run)
     names = ("scores.jsonl", "averages.jsonl", "comparisons.jsonl", "tables/main.md", "report.html")
     written = {name: (tmp_path / "run" / name).read_bytes() for name in names}
-    assert all(written.values())
+    # The first cells of the grid are of one method, with nothing to compare it with.
+    assert all(text for name, text in written.items() if name != "comparisons.jsonl")
     sum_up(made_up_run(tmp_path / "run", 6))
     assert written == {name: (tmp_path / "run" / name).read_bytes() for name in names}
     assert first.keys() == {"choice", *STEPS, "records", "all"}

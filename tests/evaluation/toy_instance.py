@@ -27,8 +27,9 @@ def splits() -> Iterator[tuple[str, tuple[str, ...], tuple[str, ...]]]:
         yield f"entity_context_{part}", ENTITIES[part], WORDINGS[part]
 
 
-def built(engine: DirectEngine) -> Instance:
-    """Every pair of entities whose answers differ, the model's own first two tokens as labels."""
+def built(engine: DirectEngine, *, stated: bool = False) -> Instance:
+    """Every pair of entities whose answers differ, the model's own first two tokens as labels; `stated` says
+    which instrument gave them, as builds do."""
     records: dict[tuple[str, str], PromptRecord] = {}
 
     def record(template: str, entity: str, attribute: str) -> PromptRecord:
@@ -53,7 +54,7 @@ def built(engine: DirectEngine) -> Instance:
         entity_type="toy",
         model_name="toy",
         model_fingerprint=engine.target.fingerprint,
-        instrument=engine.target.parts,
+        instrument=engine.target.parts if stated else None,
         prompts=records.values(),
         pairs=pairs,
     )

@@ -144,7 +144,8 @@ def test_auto_is_the_dtype_of_the_instance_and_the_run_keeps_it(tmp_path: Path) 
     made = miniature(FAMILIES.get("llama"))
     made.model.to(torch.bfloat16).save_pretrained(tmp_path / "model")
     made.tokenizer.save_pretrained(tmp_path / "model")
-    built(DirectEngine(load_target(str(tmp_path / "model"), dtype="bfloat16"))).save(tmp_path / "instance")
+    engine = DirectEngine(load_target(str(tmp_path / "model"), dtype="bfloat16"))
+    built(engine, stated=True).save(tmp_path / "instance")
     config = SuiteConfig.from_mapping(
         {
             "instance": str(tmp_path / "instance"),
