@@ -16,7 +16,7 @@ def cause_pairs(
     in the instance's order; more are sampled by (`seed`, split, attribute)."""
     asking = [pair for pair in instance.pairs(split) if pair.attribute == attribute]
     kept = sampled(asking, limit, seed, "cause", split, attribute)
-    return [_forced(instance, pair, "cause", label_tokens) for pair in kept]
+    return [training_pair(instance, pair, "cause", label_tokens) for pair in kept]
 
 
 def isolate_pairs(
@@ -35,10 +35,13 @@ def isolate_pairs(
         for other, of_other in by_attribute.items()
         for pair in sampled(of_other, limit_each, seed, "isolate", split, other)
     ]
-    return [_forced(instance, pair, "isolate", label_tokens) for pair in kept]
+    return [training_pair(instance, pair, "isolate", label_tokens) for pair in kept]
 
 
-def _forced(instance: Instance, pair: InterchangePair, kind: PairKind, label_tokens: int) -> TrainingPair:
+def training_pair(
+    instance: Instance, pair: InterchangePair, kind: PairKind, label_tokens: int
+) -> TrainingPair:
+    """Return a pair forced to at most `label_tokens` of the answer that its kind wants."""
     answering = instance.prompt(pair.swapped if kind == "cause" else pair.base)
     forced = ForcedPair(
         base=instance.prompt(pair.base).prompt,

@@ -75,12 +75,11 @@ class _Log:
             self._progress(Note(f"--log {self._tracker} ends here: {type(error).__name__}: {reason}"))
 
     def _tell_cells(self, writer: Writer) -> None:
-        for header in self._run.finished_cells():
+        for header in self._run.finished_cells(known=self._told):
             cell = header["cell"]
-            if cell not in self._told:
-                self._told.add(cell)
-                for step, values in _curve(self._run.cell(cell).train_log):
-                    writer.curve(_called(header), step, values)
+            self._told.add(cell)
+            for step, values in _curve(self._run.cell(cell).train_log):
+                writer.curve(_called(header), step, values)
 
 
 def _called(header: Mapping[str, Any]) -> str:

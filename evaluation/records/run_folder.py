@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -133,10 +133,13 @@ class RunFolder:
                 expected=f"a run in {self.path}", came="a folder without config.yaml or none", todo=todo
             )
 
-    def finished_cells(self) -> list[dict[str, Any]]:
-        """Return the header of every finished cell, by id; a header that can't be read is left out."""
+    def finished_cells(self, known: Container[str] = ()) -> list[dict[str, Any]]:
+        """Return the header of every finished cell that is not `known`, by id; a header that can't be read is
+        left out."""
         found = []
         for header in sorted(self.path.glob("cells/*/cell.json")):
+            if header.parent.name in known:
+                continue
             try:
                 found.append(read_cell_header(header))
             except SuiteError:

@@ -3,7 +3,7 @@ those lead. It decides neither rounds nor budgets."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import final
@@ -20,6 +20,8 @@ from das.methods.common.base import Problem
 from das.methods.common.labelled import training_prompts
 from das.methods.trained._emulator import AnswerTokens, Asked, Emulator, Labels, Teaching, teach
 from das.sites import Site
+from das.training.examples import training_pair
+from das.training.objective import PairKind
 from das.training.schedules import learning_rate_at
 from das.training.trainable import TrainableSubspace
 from ravel.common.seeds import derive_seed
@@ -94,18 +96,14 @@ class Emulation:
         records = training_prompts(problem.instance)
         self._vectors = engine.collect([r.prompt for r in records], [problem.site])[problem.site].cpu()
         rows = {record.prompt_id: row for row, record in enumerate(records)}
-        self._questions = {
-            attribute: found
+        self._shape = (self._vectors.shape[1], problem.size)
+        found = {
+            attribute: _questions(problem.instance, attribute, rows, self._vectors, label_tokens)
             for attribute in problem.instance.attributes
-            if (found := _questions(problem.instance, attribute, rows, self._vectors, label_tokens))
-            is not None
         }
-        width = self._vectors.shape[1]
-        self.columns: dict[str, Tensor] = {
-            attribute: random_columns(width, problem.size, derive_seed(self._seed, attribute))
-            for attribute in self._questions
-        }
-        """Columns of each attribute's subspace, [width, size]; random ones at first."""
+        self._questions = {attribute: asking for attribute, asking in found.items() if asking is not None}
+        self.columns: dict[str, Tensor] = {}
+        """Columns of each attribute's subspace, [width, size], once they were fitted."""
 
     def refit(self, teaching: Teaching, fitting: FitSettings) -> None:
         """Teach all emulators anew with what is known by now, and fit all subspaces on them."""
@@ -133,7 +131,10 @@ class Emulation:
 
     def _fitted(self, emulators: dict[str, Emulator], fitting: FitSettings) -> dict[str, Tensor]:
         """Return the columns of all subspaces, fitted side by side: none learns anything of another."""
-        moving = {target: self._start(target) for target in self._questions}
+        moving = {
+            target: TrainableSubspace(random_columns(*self._shape, seed=derive_seed(self._seed, target)))
+            for target in self._questions
+        }
         parameters = [p for trainable in moving.values() for p in trainable.parameters()]
         optimiser = optim.AdamW(parameters, lr=fitting.learning_rate, weight_decay=0.0)
         stream = torch.Generator().manual_seed(derive_seed(self._seed, "order"))
@@ -147,10 +148,6 @@ class Emulation:
             for trainable in moving.values():
                 trainable.after_step((step + 1) / fitting.steps)
         return {target: trainable.finished().basis for target, trainable in moving.items()}
-
-    def _start(self, target: str) -> TrainableSubspace:
-        width, size = self.columns[target].shape
-        return TrainableSubspace(random_columns(width, size, derive_seed(self._seed, target)))
 
     def _loss(
         self,
@@ -202,26 +199,25 @@ class Emulation:
 
 
 def _questions(
-    instance: Instance, attribute: str, rows: dict[str, int], vectors: Tensor, label_tokens: int
+    instance: Instance,
+    attribute: str,
+    rows: Mapping[str, int],
+    vectors: Tensor,
+    label_tokens: int,
 ) -> _Questions | None:
-    """Return the questions about an attribute, or None if no training pair asks for it."""
+    """Return the questions about an attribute, or None if no training pair asks for it. `rows` says where
+    each training prompt's vector stands."""
     pairs = [pair for pair in instance.pairs(TRAIN_SPLIT) if pair.attribute == attribute]
     if not pairs:
         return None
-    records = [r for r in training_prompts(instance) if r.prompt.attribute == attribute and r.label_ids]
-    answers = AnswerTokens([record.label_ids[:label_tokens] for record in records])
+    records = [r for r in map(instance.prompt, rows) if r.prompt.attribute == attribute and r.label_ids]
+    said = [record.label_ids[:label_tokens] for record in records]
+    answers = AnswerTokens(said)
 
-    def forced(answering: Sequence[str]) -> list[ForcedPair]:
-        return [
-            ForcedPair(
-                instance.prompt(pair.base).prompt,
-                instance.prompt(pair.source).prompt,
-                instance.prompt(prompt_id).label_ids[:label_tokens],
-            )
-            for pair, prompt_id in zip(pairs, answering, strict=True)
-        ]
+    def forced(kind: PairKind) -> list[ForcedPair]:
+        return [training_pair(instance, pair, kind, label_tokens).forced for pair in pairs]
 
-    keeping, swapping = forced([pair.base for pair in pairs]), forced([pair.swapped for pair in pairs])
+    keeping, swapping = forced("isolate"), forced("cause")
     natural = torch.tensor([rows[record.prompt_id] for record in records])
     return _Questions(
         keeping=keeping,
@@ -231,7 +227,7 @@ def _questions(
         answers=answers,
         kept=answers.laid_out([pair.label_ids for pair in keeping]),
         swapped=answers.laid_out([pair.label_ids for pair in swapping]),
-        natural=(vectors[natural], answers.laid_out([r.label_ids[:label_tokens] for r in records])),
+        natural=(vectors[natural], answers.laid_out(said)),
     )
 
 
@@ -243,16 +239,13 @@ def slopes_at(
     nothing to swap, and its slope is 0."""
     found: list[Tensor] = []
     slopes: list[Tensor] = []
+    device = engine.target.device
     for start in range(0, len(pairs), _TOGETHER):
-        shifts = [
-            torch.zeros_like(d).to(engine.target.device).requires_grad_()
-            for d in differences[start:][:_TOGETHER]
-        ]
+        chunk = slice(start, start + _TOGETHER)
+        shifts = [torch.zeros_like(each, device=device, requires_grad=True) for each in differences[chunk]]
         groups = [
-            FeaturizedPairs([pair], _Shifted(featurizer, difference, shift).to(engine.target.device))
-            for pair, difference, shift in zip(
-                pairs[start : start + _TOGETHER], differences[start:], shifts, strict=False
-            )
+            FeaturizedPairs([pair], _Shifted(featurizer, difference, shift).to(device))
+            for pair, difference, shift in zip(pairs[chunk], differences[chunk], shifts, strict=True)
         ]
         with torch.enable_grad():
             judged = partial(engine.forced_labels, groups, site)
