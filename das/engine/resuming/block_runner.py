@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from typing import Any, Protocol
 
 import torch
@@ -13,6 +13,7 @@ from transformers.cache_utils import Cache, DynamicCache
 from das.engine.resuming.block_calls import BlockCall, CannotResumeError, named_arguments, understood_calls
 from das.engine.resuming.tokens import Tokens
 from das.models.base import TargetModel
+from das.models.replacing import replaced
 
 _PROBE = 64
 """Tokens of the first probe; it changes the time of the first call only."""
@@ -96,7 +97,7 @@ class BlockRunner:
             entering.append(next(iter(named_arguments(inner, args, kwargs).values())))
             raise _EnoughError
 
-        with _replaced(self.blocks[0], first), suppress(_EnoughError):
+        with replaced(self.blocks[0], first), suppress(_EnoughError):
             self._forward(ids, tokens.positions)
         return entering[0]
 
@@ -151,7 +152,7 @@ class BlockRunner:
         nowhere = torch.zeros(1, len(hidden), dtype=torch.long, device=hidden.device)
         with ExitStack() as stack:
             for block in self.blocks:
-                stack.enter_context(_replaced(block, passed))
+                stack.enter_context(replaced(block, passed))
             logits: Tensor = self._forward(nowhere, nowhere).logits[0]
         return (logits[:-few] if few > 0 else logits).float()
 
@@ -180,7 +181,7 @@ class BlockRunner:
         cache = DynamicCache()
         with ExitStack() as stack:
             for block in self.blocks:
-                stack.enter_context(_replaced(block, watching(block)))
+                stack.enter_context(replaced(block, watching(block)))
             self._target.model(input_ids=ids, past_key_values=cache, use_cache=True)
         self._key_widths = [
             (layer.keys.shape[1] * layer.keys.shape[3], layer.values.shape[1] * layer.values.shape[3])
@@ -204,17 +205,3 @@ class _Stopping:
     def update(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         self._memory.update(layer, keys, values)
         raise _EnoughError
-
-
-@contextmanager
-def _replaced(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
-    """Within, the module's forward is another; hooks on the module still run."""
-    own = vars(module).get("forward")
-    module.forward = forward
-    try:
-        yield
-    finally:
-        if own is None:
-            del module.forward
-        else:
-            module.forward = own

@@ -212,11 +212,11 @@ def _slopes_by_hand(world: PlantedWorld, pairs: list[ContrastPair]) -> Tensor:
     return rows
 
 
-@pytest.mark.parametrize("estimator", ["gradient", "integrated"])
-def test_attributions_by_hand(estimator: str) -> None:
+@pytest.mark.parametrize("gradient", ["plain", "integrated"])
+def test_attributions_by_hand(gradient: str) -> None:
     world, instance = _world(0, False)
     pairs = attribution_pairs(instance, "A", limit=40, seed=0)
-    config = AttributionConfig(estimator=estimator, steps=3, attribution_batch=16)  # type: ignore[arg-type]
+    config = AttributionConfig(gradient=gradient, steps=3, attribution_batch=16)  # type: ignore[arg-type]
     featurizer = MaskedBasis(torch.zeros(WIDTH))
     batches = pair_attributions(pairs, world, SITE, featurizer, config=config)
     assert [len(batch) for batch in batches] == [16, 16, 8]
@@ -332,7 +332,7 @@ def test_integrated_gradients_are_complete() -> None:
     # Rows come back in the engine's order; the multiset of sums does not depend on it.
     change = (full - none).double().sort().values
     errors = [
-        float((_sums(engine, estimator="integrated", steps=steps).sort().values - change).abs().max())
+        float((_sums(engine, gradient="integrated", steps=steps).sort().values - change).abs().max())
         for steps in (2, 32)
     ]
     scale = float(change.abs().max())
