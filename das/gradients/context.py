@@ -12,6 +12,7 @@ from torch import nn
 from das.gradients.rules import PLAIN, BackwardRules
 from das.gradients.watching import AttentionWatch, MlpWatch, NormWatch, Running, Watch, Watched
 from das.models.base import TargetModel
+from das.models.parts import norms
 from das.models.replacing import replaced
 from ravel.common.errors import SuiteError
 
@@ -49,18 +50,14 @@ def _watches(target: TargetModel, rules: BackwardRules) -> Iterator[tuple[nn.Mod
     blocks = target.family.blocks(target.model)
     if rules.frozen_norms:
         for block in blocks:
-            if not any(map(_is_norm, block.modules())):
+            if not any(norms(block)):
                 raise _not_found(target, block, "a norm", "which has none")
-        yield from ((module, NormWatch) for module in target.model.modules() if _is_norm(module))
+        yield from ((module, NormWatch) for _, module in norms(target.model))
     for block in blocks:
         if rules.in_attention:
             yield _part(target, block, target.family.attention, "an attention"), AttentionWatch
         if rules.shared_credit:
             yield _part(target, block, target.family.mlp, "an MLP"), MlpWatch
-
-
-def _is_norm(module: nn.Module) -> bool:
-    return "norm" in type(module).__name__.lower() and not any(True for _ in module.children())
 
 
 def _part(

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import TargetMaker
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
@@ -22,6 +21,7 @@ from das.models.generic import infer_family
 from das.models.miniature import miniature
 from ravel.common.errors import SuiteError
 
+TargetMaker = Callable[[str], TargetModel]
 RULES = {
     "temperature": BackwardRules(temperature=2.0),
     "norms": BackwardRules(frozen_norms=True),

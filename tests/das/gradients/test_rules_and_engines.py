@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
-from conftest import PromptMaker, TargetMaker
-from resume_cases import SOME_SITES, logits_and_gradient, make_pairs
+from resume_cases import SOME_SITES, PromptMaker, logits_and_gradient, make_pairs
 from torch import Tensor
 
 from das.engine import Engine, make_engine
@@ -15,6 +16,8 @@ from das.gradients.rules import GIM, PLAIN, BackwardRules
 from das.models import FAMILIES
 from das.models.base import TargetModel
 from das.sites import Site
+
+TargetMaker = Callable[[str], TargetModel]
 
 
 def _ruled(
