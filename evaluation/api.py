@@ -22,6 +22,8 @@ __all__ = [
     "Run",
     "RunRequest",
     "ScoreRequest",
+    "ShareConfig",
+    "ShareRequest",
     "SubmissionInfo",
     "SuiteConfig",
     "SuiteError",
@@ -71,6 +73,7 @@ __all__ = [
     "run",
     "score",
     "score_submission",
+    "share",
     "submit",
     "table",
     "unfinished_fit",
@@ -105,6 +108,8 @@ if TYPE_CHECKING:
     from evaluation.report.live import watch_run as watch
     from evaluation.report.page import write_report as report
     from evaluation.report.publish import draw_run as plot
+    from evaluation.report.share import ShareConfig, ShareRequest
+    from evaluation.report.share import population_share as share
     from evaluation.report.tables.of_runs import table_of_runs as table
     from evaluation.suite.catalogue import control_rows as list_controls
     from evaluation.suite.catalogue import method_lines as list_method_lines
@@ -150,6 +155,8 @@ _PLACES: Mapping[str, str] = {
     "Run": "evaluation.report.frames.Run",
     "RunRequest": "evaluation.suite.run.RunRequest",
     "ScoreRequest": "evaluation.judging.score.ScoreRequest",
+    "ShareConfig": "evaluation.report.share.ShareConfig",
+    "ShareRequest": "evaluation.report.share.ShareRequest",
     "SubmissionInfo": "evaluation.exchange.submission.SubmissionInfo",
     "SuiteConfig": "evaluation.config.suite.SuiteConfig",
     "SuiteError": "ravel.common.errors.SuiteError",
@@ -199,6 +206,7 @@ _PLACES: Mapping[str, str] = {
     "run": "evaluation.suite.run.run_suite",
     "score": "evaluation.suite.folders.score_folder",
     "score_submission": "evaluation.exchange.submission.score_submission",
+    "share": "evaluation.report.share.population_share",
     "submit": "evaluation.exchange.submission.pack_run",
     "table": "evaluation.report.tables.of_runs.table_of_runs",
     "unfinished_fit": "evaluation.suite.folders.unfinished_fit",

@@ -22,6 +22,7 @@ from evaluation.commands.publish import plot, table
 from evaluation.commands.report import card, report, watch
 from evaluation.commands.run import run
 from evaluation.commands.score import score
+from evaluation.commands.share import share
 from evaluation.commands.submission import score_submission, submit
 from evaluation.commands.verify import verify
 from ravel import __version__
@@ -134,6 +135,7 @@ app.command(rich_help_panel=_RESULTS)(verify)
 app.command(rich_help_panel=_OTHERS)(export)
 app.command("import", rich_help_panel=_OTHERS)(import_featurizer)
 app.command(rich_help_panel=_OTHERS)(submit)
+app.command(rich_help_panel=_MORE)(share)
 app.command("score-submission", rich_help_panel=_OTHERS)(score_submission)
 app.command(rich_help_panel=_OTHERS)(push)
 app.command(rich_help_panel=_OTHERS)(pull)
