@@ -147,10 +147,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     tables["share-speed"] = speed_table(found["speed"])
     for table in tables.values():
         print(table)
-    if asked.json is not None:
-        write_json(asked.json, found)
     if asked.plot is not None:
         draw({name: found[name] for name in WORLDS}, asked.plot.with_suffix(""))
+    if asked.json is not None:
+        for name in WORLDS:
+            found[name] = [{k: v for k, v in row.items() if k != "estimates"} for row in found[name]]
+        write_json(asked.json, found)
     if asked.doc is not None:
         put_between_markers(asked.doc, tables)
 
