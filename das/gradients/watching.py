@@ -23,6 +23,7 @@ from das.gradients.rules import BackwardRules
 from ravel.common.errors import SuiteError
 
 _ROOTS = {"sqrt", "rsqrt"}
+_POWERS = {"pow", "__pow__"}
 _PRODUCTS = {"matmul", "__matmul__", "bmm"}
 _FACTORS = {"mul", "__mul__", "__rmul__", "multiply"}
 _QUARTER, _HALF = 0.25, 0.5
@@ -92,7 +93,7 @@ class NormWatch(Watch):
 
     def computed(self, func: Call, name: str, args: Sequence[Any], given: dict[str, Any]) -> Any:
         """Freeze what a norm divides by."""
-        if name in _ROOTS or (name in ("pow", "__pow__") and args[1] in (-0.5, 0.5)):
+        if name in _ROOTS or (name in _POWERS and args[1:] in ((-0.5,), (0.5,))):
             self._roots += 1
             return func(*args, **given).detach()
         if name == "layer_norm":
@@ -145,9 +146,12 @@ class AttentionWatch(Watch):
         if name == "softmax":
             self._seen.append("softmax")
             return self._softmax(func, *args, **given)
-        if name in _PRODUCTS and min(args[0].dim(), args[1].dim()) > 2:
+        if name in _PRODUCTS and len(args) == 2 and min(each.dim() for each in args) > 2:
             self._seen.append("product")
             return func(*self._parts(*args), **given)
+        if name == "baddbmm":
+            self._seen.append("product")
+            return self._added_product(func, *args, **given)
         if name in _FACTORS and _alike(args) and all(factor.requires_grad for factor in args):
             self._seen.append("gate")
         return func(*args, **given)
@@ -194,6 +198,10 @@ class AttentionWatch(Watch):
         if temperature is None:
             return func(scores, dim, **given)
         return tempered_softmax(lambda x: func(x, dim, **given), scores, dim, temperature)
+
+    def _added_product(self, func: Call, added: Tensor, batch1: Tensor, batch2: Tensor, **given: Any) -> Any:
+        """Return a product of queries and keys to which a bias is added, as ALiBi's."""
+        return func(added, *self._parts(batch1, batch2), **given)
 
     def _parts(self, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
         """Of the first product both factors have a quarter; in the second the softmax's gradient stays whole,

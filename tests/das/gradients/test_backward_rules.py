@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from transformers import BloomConfig, FalconConfig, GPTBigCodeConfig
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from das.gradients.context import backward_rules
@@ -18,7 +19,7 @@ from das.gradients.rules import GIM, PLAIN, BackwardRules
 from das.models import FAMILIES
 from das.models.base import ModelFamily, TargetModel
 from das.models.generic import infer_family
-from das.models.miniature import miniature
+from das.models.miniature import miniature, random_target
 from ravel.common.errors import SuiteError
 
 TargetMaker = Callable[[str], TargetModel]
@@ -350,6 +351,30 @@ def test_an_unknown_model_whose_attentions_are_not_found_is_refused(target_of: T
     target = TargetModel(known.model, known.tokenizer, blind, "a stranger", known.instrument)
     with pytest.raises(SuiteError, match=r"an attention in every block of a stranger.*model\.layers\.0"):
         _logits(target, GIM)
+
+
+SMALL = {"vocab_size": 128, "hidden_size": 32, "initializer_range": 0.3}
+UNKNOWN: dict[str, Callable[[], Any]] = {
+    "biases that go by distance": lambda: BloomConfig(**SMALL, n_layer=2, n_head=4),
+    "one key for all heads": lambda: GPTBigCodeConfig(
+        vocab_size=128, n_embd=32, initializer_range=0.3, n_layer=2, n_head=4
+    ),
+    "attention and MLP side by side": lambda: FalconConfig(
+        **SMALL, num_hidden_layers=2, num_attention_heads=4
+    ),
+}
+
+
+@pytest.mark.parametrize("case", UNKNOWN)
+def test_models_of_no_registered_family_follow_the_rules_too(case: str) -> None:
+    target = random_target(UNKNOWN[case](), name=case)
+    logits, plain = _logits(target, PLAIN)
+    _, cool = _logits(target, BackwardRules(temperature=1.0))
+    assert _apart(cool, plain) < 1e-5
+    for rule, rules in RULES.items():
+        ruled, gradient = _logits(target, rules)
+        assert torch.equal(ruled, logits)
+        assert _apart(gradient, plain) > 1e-3, rule
 
 
 def test_a_model_whose_parts_a_program_found_follows_the_rules(target_of: TargetMaker) -> None:
