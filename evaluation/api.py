@@ -18,6 +18,7 @@ __all__ = [
     "FitRequest",
     "ImportRequest",
     "Instance",
+    "KnowledgeConfig",
     "PlantedRequest",
     "Run",
     "RunRequest",
@@ -44,6 +45,7 @@ __all__ = [
     "export_saebench",
     "fit",
     "import_featurizer",
+    "knowledge",
     "leak_rows",
     "list_controls",
     "list_entity_types",
@@ -127,6 +129,7 @@ if TYPE_CHECKING:
     from evaluation.suite.run import run_suite as run
     from evaluation.validity.diagnose_run import DiagnosisConfig, diagnose_run
     from evaluation.validity.diagnose_run import diagnose_folder as diagnose
+    from evaluation.validity.knowledge import KnowledgeConfig, knowledge
     from evaluation.validity.planted.score import PlantedRequest
     from evaluation.validity.planted.score import score_planted as planted_score
     from evaluation.verify.folders import leak_rows
@@ -150,6 +153,7 @@ _PLACES: Mapping[str, str] = {
     "FitRequest": "evaluation.suite.folders.FitRequest",
     "ImportRequest": "evaluation.exchange.importing.ImportRequest",
     "Instance": "ravel.instance.Instance",
+    "KnowledgeConfig": "evaluation.validity.knowledge.KnowledgeConfig",
     "METHODS": "das.methods.registry.METHODS",
     "PlantedRequest": "evaluation.validity.planted.score.PlantedRequest",
     "Run": "evaluation.report.frames.Run",
@@ -177,6 +181,7 @@ _PLACES: Mapping[str, str] = {
     "export_saebench": "evaluation.exchange.saebench.export_saebench",
     "fit": "evaluation.suite.folders.fit_folder",
     "import_featurizer": "evaluation.exchange.importing.import_folder",
+    "knowledge": "evaluation.validity.knowledge.knowledge",
     "leak_rows": "evaluation.verify.folders.leak_rows",
     "list_controls": "evaluation.suite.catalogue.control_rows",
     "list_entity_types": "ravel.facts.overview.entity_type_rows",

@@ -17,6 +17,7 @@ from evaluation.commands.export import export
 from evaluation.commands.fit import fit
 from evaluation.commands.hub import pull, push
 from evaluation.commands.import_featurizer import import_featurizer
+from evaluation.commands.knowledge import knowledge
 from evaluation.commands.printing import Interrupted, say, warn
 from evaluation.commands.publish import plot, table
 from evaluation.commands.report import card, report, watch
@@ -130,6 +131,7 @@ app.command(rich_help_panel=_RESULTS)(report)
 app.command(rich_help_panel=_RESULTS)(watch)
 app.command(rich_help_panel=_RESULTS)(plot)
 app.command(rich_help_panel=_RESULTS)(diagnose)
+app.command(rich_help_panel=_MORE)(knowledge)
 app.command(rich_help_panel=_RESULTS)(card)
 app.command(rich_help_panel=_RESULTS)(verify)
 app.command(rich_help_panel=_OTHERS)(export)
