@@ -28,6 +28,7 @@ __all__ = [
     "TargetConfig",
     "build",
     "card",
+    "check_entry",
     "data_audit",
     "data_check",
     "data_export",
@@ -71,6 +72,7 @@ __all__ = [
     "run",
     "score",
     "score_submission",
+    "site",
     "submit",
     "table",
     "unfinished_fit",
@@ -97,6 +99,7 @@ if TYPE_CHECKING:
     from evaluation.exchange.importing import import_folder as import_featurizer
     from evaluation.exchange.logged import logged_run
     from evaluation.exchange.saebench import export_saebench
+    from evaluation.exchange.site import build_site as site
     from evaluation.exchange.submission import SubmissionInfo, score_submission
     from evaluation.exchange.submission import pack_run as submit
     from evaluation.judging.score import ScoreRequest
@@ -126,6 +129,7 @@ if TYPE_CHECKING:
     from evaluation.validity.planted.score import score_planted as planted_score
     from evaluation.verify.folders import leak_rows
     from evaluation.verify.folders import verify_artefact as verify
+    from evaluation.verify.submission.entry import check_entry
     from ravel.building.config import BuildConfig
     from ravel.checking.audit import audit_tables as data_audit
     from ravel.common.errors import SuiteError
@@ -156,6 +160,7 @@ _PLACES: Mapping[str, str] = {
     "TargetConfig": "evaluation.config.target.TargetConfig",
     "build": "evaluation.suite.folders.build_folder",
     "card": "evaluation.report.cards.card_of",
+    "check_entry": "evaluation.verify.submission.entry.check_entry",
     "data_audit": "ravel.checking.audit.audit_tables",
     "data_check": "ravel.facts.own_check.check_facts",
     "data_export": "ravel.facts.overview.export_tables",
@@ -199,6 +204,7 @@ _PLACES: Mapping[str, str] = {
     "run": "evaluation.suite.run.run_suite",
     "score": "evaluation.suite.folders.score_folder",
     "score_submission": "evaluation.exchange.submission.score_submission",
+    "site": "evaluation.exchange.site.build_site",
     "submit": "evaluation.exchange.submission.pack_run",
     "table": "evaluation.report.tables.of_runs.table_of_runs",
     "unfinished_fit": "evaluation.suite.folders.unfinished_fit",
