@@ -86,8 +86,8 @@ def build_site(
             todo="name folders of ravel run, or submissions of ravel submit",
         )
     boards = boards_of(entries)
-    history = history_with(out, boards, today or date.today().isoformat())
-    write_site(Site(title, tuple(boards), tuple(history)), out)
+    day = today or date.today().isoformat()
+    write_site(Site(title, tuple(boards), tuple(history_with(out, boards, day)), day), out)
     return BuiltSite(out, tuple(boards), tuple(problems), tuple(_notes(boards)))
 
 

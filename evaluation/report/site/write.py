@@ -18,6 +18,7 @@ from evaluation.report.common.templates import filled
 from evaluation.report.page.rows import MEAN
 from evaluation.report.site.boards import Board, BoardRow, plain
 from evaluation.report.site.entries import Entry
+from evaluation.report.site.every_eval import record_of
 from evaluation.report.site.planes import planes_of
 from ravel import __version__
 from ravel.common.io import read_jsonl, remove_file, write_bytes, write_json, write_jsonl, write_text
@@ -26,7 +27,9 @@ from ravel.terms.schema import GENERALISATIONS, Generalisation
 _PACKAGE = "evaluation.report.site"
 HISTORY = "history.jsonl"
 """Who led a board since when: lines are added at the end, and none is changed."""
-_PARTS = ("boards", "methods", "models", "data")
+EVERY_EVAL = "every_eval_ever"
+"""The folder of records that aggregators read."""
+_PARTS = ("boards", "methods", "models", "data", EVERY_EVAL)
 """Folders of a site that hold nothing else."""
 
 
@@ -40,6 +43,8 @@ class Site:
     """All boards."""
     history: tuple[dict[str, Any], ...]
     """Lines of `history.jsonl`, the oldest first."""
+    date: str
+    """When it was made, as YYYY-MM-DD."""
     version: str = __version__
     """Of this package."""
 
@@ -98,14 +103,18 @@ def write_site(site: Site, folder: Path) -> None:
     for name, text in _pages(site):
         write_text(folder / name, text)
         before.discard(folder / name)
-    for path in before - set(_write_figures(site, folder / "data")):
+    for path in before - set(_write_figures(site, folder)):
         remove_file(path)
     write_jsonl(folder / HISTORY, site.history)
 
 
-def _write_figures(site: Site, folder: Path) -> Iterator[Path]:
-    """Write every number, board by board and all together; yield the files."""
+def _write_figures(site: Site, root: Path) -> Iterator[Path]:
+    """Write every number, board by board, all together and entry by entry; yield the files."""
+    folder = root / "data"
     for board in site.boards:
+        for entry in board.entries:
+            name = f"{board.slug}--{plain(entry.about.name)}.json"
+            yield _written(root / EVERY_EVAL / name, record_of(board, entry, site.date))
         rows = list(_figures(board))
         yield _written(folder / f"{board.slug}.json", {"board": _about(board), "rows": rows})
         yield _written(folder / f"{board.slug}.csv", _csv(rows))

@@ -21,7 +21,7 @@ from webdriver import CHROMIUM, DRIVER, Browser
 from evaluation.exchange.site import BuiltSite, build_site
 from evaluation.records.measured import Measured
 from evaluation.records.run_records import RunRecords
-from evaluation.report.site.boards import Board, boards_of
+from evaluation.report.site.boards import Board, boards_of, plain
 from evaluation.report.site.entries import About, Entry, EntryRow, entry_of
 from evaluation.report.site.planes import planes_of
 from evaluation.report.site.write import Site, history_with, write_site
@@ -156,6 +156,34 @@ def test_every_number_of_the_page_and_the_files_is_that_of_the_records(built: Bu
     assert set(board.attributes) == set(ATTRIBUTES)
 
 
+def test_a_record_of_an_entry_has_every_number_once_with_its_interval(built: BuiltSite) -> None:
+    """Every Eval Ever, schema 0.3.0: what it requires, and nothing that is no text where it wants texts."""
+    for board in built.boards:
+        for entry in board.entries:
+            (path,) = (built.out / "every_eval_ever").glob(f"{board.slug}--{plain(entry.about.name)}.json")
+            record = read_json(path)
+            assert record["retrieved_timestamp"] == "1893542400"
+            results = record["evaluation_results"]
+            assert len({r["evaluation_result_id"] for r in results}) == len(results)
+            own = [row for row in board.rows if row.entry is entry]
+            numbers = [
+                measured
+                for row in own
+                for measures in row.measures.values()
+                for measured in measures.values()
+                if measured.value is not None
+            ]
+            assert [r["score_details"]["score"] for r in results] == [m.value for m in numbers]
+            for result, measured in zip(results, numbers, strict=True):
+                interval = result["score_details"]["uncertainty"].get("confidence_interval")
+                stated = None if interval is None else (interval["lower"], interval["upper"])
+                assert stated == (None if measured.interval is None else tuple(measured.interval))
+                assert {"lower_is_better", "min_score", "max_score"} <= set(result["metric_config"])
+            details = (record["source_metadata"], record["model_info"])
+            for one in details:
+                assert all(isinstance(value, str) for value in one["additional_details"].values())
+
+
 class Links(HTMLParser):
     """Collects where a page's links lead and what it would load."""
 
@@ -247,7 +275,7 @@ def test_history_gets_a_line_only_when_another_leads(tmp_path: Path) -> None:
     def lines(*entries: Entry, day: str) -> list[dict[str, Any]]:
         boards = boards_of(entries)
         history = history_with(tmp_path, boards, day)
-        write_site(Site("s", tuple(boards), tuple(history)), tmp_path)
+        write_site(Site("s", tuple(boards), tuple(history), "2030-01-02"), tmp_path)
         return history
 
     first = made_up("a", scores={"das": 0.6})
@@ -260,9 +288,9 @@ def test_history_gets_a_line_only_when_another_leads(tmp_path: Path) -> None:
 def test_pages_of_an_earlier_site_go_and_strangers_files_stay(tmp_path: Path) -> None:
     old = boards_of([made_up("a", scores={"das": 0.6})])
     new = boards_of([made_up("b", scores={"mdas": 0.6}, model_fingerprint="z" * 64)])
-    write_site(Site("s", tuple(old), ()), tmp_path)
+    write_site(Site("s", tuple(old), (), "2030-01-02"), tmp_path)
     (tmp_path / "CNAME").write_text("x")
-    write_site(Site("s", tuple(new), ()), tmp_path)
+    write_site(Site("s", tuple(new), (), "2030-01-02"), tmp_path)
     assert {p.name for p in (tmp_path / "boards").iterdir()} == {f"{new[0].slug}.html"}
     assert {p.name for p in (tmp_path / "methods").iterdir()} == {"mdas.html"}
     assert (tmp_path / "CNAME").is_file()
@@ -282,7 +310,7 @@ def test_a_large_site_is_light(tmp_path: Path) -> None:
     ]
     boards = boards_of(entries)
     assert len(boards) == 300
-    write_site(Site("s", tuple(boards), ()), tmp_path)
+    write_site(Site("s", tuple(boards), (), "2030-01-02"), tmp_path)
     assert (tmp_path / "index.html").stat().st_size < 2_000_000
     assert max(p.stat().st_size for p in (tmp_path / "boards").iterdir()) < 500_000
 
