@@ -68,7 +68,7 @@ def build_site(
     problems: list[str] = []
     for path in sources:
         try:
-            entry = _submitted(path, borne_out) if _is_submission(path) else _run(path)
+            entry = submitted(path, borne_out) if _is_submission(path) else _run(path)
         except SuiteError as error:
             problems.append(f"{path} was left out: {error}")
             continue
@@ -110,8 +110,9 @@ def _run(path: Path) -> Entry:
     return entry_of(records, about)
 
 
-def _submitted(path: Path, borne_out: frozenset[str]) -> Entry:
-    """Return a submission's entry. Raises SuiteError for one that is not sound."""
+def submitted(path: Path, borne_out: frozenset[str] = frozenset()) -> Entry:
+    """Return a submission's entry, verified if its fingerprint is among `borne_out`. Raises SuiteError for
+    one that is not sound."""
     with opened(path) as unpacked, tempfile.TemporaryDirectory() as place:
         checked = check_submission(unpacked)
         submission = checked.submission
