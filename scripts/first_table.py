@@ -23,8 +23,8 @@ from evaluation.report.site.boards import Board, BoardRow, boards_of  # noqa: E4
 HELD_OUT = ("context", "entity")
 NOTE = (
     "Disentangle, the mean of cause and isolate over attributes, on held-out templates / held-out entities. "
-    "Bold: best. ▲: the whole 95 % interval lies above what doing nothing scores, not corrected for the number "
-    "of rows. Italics: learns nothing of the attribute.\n"
+    "Bold: best. ▲: the whole 95 % interval lies above what doing nothing scores, not corrected for the "
+    "number of rows. Italics: learns nothing of the attribute.\n"
 )
 
 
