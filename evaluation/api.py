@@ -31,6 +31,7 @@ __all__ = [
     "TargetConfig",
     "build",
     "card",
+    "check_entry",
     "data_audit",
     "data_check",
     "data_export",
@@ -76,6 +77,7 @@ __all__ = [
     "score",
     "score_submission",
     "share",
+    "site",
     "submit",
     "table",
     "unfinished_fit",
@@ -102,6 +104,7 @@ if TYPE_CHECKING:
     from evaluation.exchange.importing import import_folder as import_featurizer
     from evaluation.exchange.logged import logged_run
     from evaluation.exchange.saebench import export_saebench
+    from evaluation.exchange.site import build_site as site
     from evaluation.exchange.submission import SubmissionInfo, score_submission
     from evaluation.exchange.submission import pack_run as submit
     from evaluation.judging.score import ScoreRequest
@@ -134,6 +137,7 @@ if TYPE_CHECKING:
     from evaluation.validity.planted.score import score_planted as planted_score
     from evaluation.verify.folders import leak_rows
     from evaluation.verify.folders import verify_artefact as verify
+    from evaluation.verify.submission.entry import check_entry
     from ravel.building.config import BuildConfig
     from ravel.checking.audit import audit_tables as data_audit
     from ravel.common.errors import SuiteError
@@ -167,6 +171,7 @@ _PLACES: Mapping[str, str] = {
     "TargetConfig": "evaluation.config.target.TargetConfig",
     "build": "evaluation.suite.folders.build_folder",
     "card": "evaluation.report.cards.card_of",
+    "check_entry": "evaluation.verify.submission.entry.check_entry",
     "data_audit": "ravel.checking.audit.audit_tables",
     "data_check": "ravel.facts.own_check.check_facts",
     "data_export": "ravel.facts.overview.export_tables",
@@ -212,6 +217,7 @@ _PLACES: Mapping[str, str] = {
     "score": "evaluation.suite.folders.score_folder",
     "score_submission": "evaluation.exchange.submission.score_submission",
     "share": "evaluation.report.share.population_share",
+    "site": "evaluation.exchange.site.build_site",
     "submit": "evaluation.exchange.submission.pack_run",
     "table": "evaluation.report.tables.of_runs.table_of_runs",
     "unfinished_fit": "evaluation.suite.folders.unfinished_fit",

@@ -24,6 +24,7 @@ from evaluation.commands.report import card, report, watch
 from evaluation.commands.run import run
 from evaluation.commands.score import score
 from evaluation.commands.share import share
+from evaluation.commands.site import check_entry, site
 from evaluation.commands.submission import score_submission, submit
 from evaluation.commands.verify import verify
 from ravel import __version__
@@ -139,6 +140,8 @@ app.command("import", rich_help_panel=_OTHERS)(import_featurizer)
 app.command(rich_help_panel=_OTHERS)(submit)
 app.command(rich_help_panel=_MORE)(share)
 app.command("score-submission", rich_help_panel=_OTHERS)(score_submission)
+app.command("check-entry", rich_help_panel=_OTHERS)(check_entry)
+app.command(rich_help_panel=_OTHERS)(site)
 app.command(rich_help_panel=_OTHERS)(push)
 app.command(rich_help_panel=_OTHERS)(pull)
 app.add_typer(listing.app, name="list", rich_help_panel=_MORE)

@@ -13,7 +13,6 @@ from das.gradients.rules import PLAIN, BackwardRules
 from das.gradients.watching import AttentionWatch, MlpWatch, NormWatch, Running, Watch, Watched
 from das.models.base import TargetModel
 from das.models.parts import norms
-from das.models.replacing import replaced
 from ravel.common.errors import SuiteError
 
 Kind = type[NormWatch] | type[AttentionWatch] | type[MlpWatch]
@@ -39,10 +38,24 @@ def backward_rules(target: TargetModel, rules: BackwardRules) -> Iterator[None]:
             kind = watches.get(module)
             if kind is not None:
                 forward = _Ruled(Watched(path, module, rules), kind, running)
-                stack.enter_context(replaced(module, forward))
+                stack.enter_context(_replaced(module, forward))
             elif module in within:
-                stack.enter_context(replaced(module, _LeftAlone(module, running)))
+                stack.enter_context(_replaced(module, _LeftAlone(module, running)))
         yield
+
+
+@contextmanager
+def _replaced(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
+    """Within, the module's forward is another, for every thread; hooks on the module still run."""
+    own = vars(module).get("forward")
+    module.forward = forward
+    try:
+        yield
+    finally:
+        if own is None:
+            del module.forward
+        else:
+            module.forward = own
 
 
 def _watches(target: TargetModel, rules: BackwardRules) -> Iterator[tuple[nn.Module, Kind]]:

@@ -3,9 +3,10 @@ place. It knows what such modules look like from within, and no model."""
 
 from __future__ import annotations
 
+import threading
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
@@ -31,12 +32,13 @@ _QUARTER, _HALF = 0.25, 0.5
 Call = Callable[..., Any]
 
 
-@dataclass(slots=True)
-class Running:
-    """Which modules run just now, the innermost last; None for those that are left alone."""
+class Running(threading.local):
+    """Which modules run just now in a thread, for passes may run side by side."""
 
-    modules: list[Watch | None] = field(default_factory=list)
-    """A watch is for its module's own computations: those of modules within are others'."""
+    def __init__(self) -> None:
+        self.modules: list[Watch | None] = []
+        """The innermost last; None for those that are left alone. A watch is for its module's own
+        computations: those of modules within are others'."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ left, and refusal of what is not understood."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -255,6 +256,21 @@ def test_a_block_within_a_block_is_an_error(small_target: TargetModel) -> None:
     ):
         pass
     _logits(small_target, GIM)
+
+
+def test_passes_side_by_side_do_not_meet(small_target: TargetModel) -> None:
+    rows = [_ids(2, length) for length in (5, 9, 7, 12)] * 4
+    expected = [_logits(small_target, GIM, ids)[1] for ids in rows]
+    embed = small_target.model.get_input_embeddings()
+
+    def gradient(ids: Tensor) -> Tensor:
+        leaf = embed(ids).detach().requires_grad_()
+        logits = small_target.model(inputs_embeds=leaf).logits
+        return torch.autograd.grad(logits[:, -1, 5].sum() - logits[:, -3, 7].sum(), leaf)[0]
+
+    with backward_rules(small_target, GIM), ThreadPoolExecutor(3) as lanes:
+        found = list(lanes.map(gradient, rows))
+    assert all(map(torch.equal, found, expected))
 
 
 # --- what is not understood is refused by its path

@@ -15,6 +15,7 @@ from das.gradients.context import backward_rules
 from das.gradients.rules import GIM, PLAIN, BackwardRules
 from das.models import FAMILIES
 from das.models.base import TargetModel
+from das.models.miniature import miniature
 from das.sites import Site
 
 TargetMaker = Callable[[str], TargetModel]
@@ -70,3 +71,15 @@ def test_what_is_run_again_for_want_of_memory_follows_the_rules_too(
     logits, gradient = _ruled(halved, make_prompt, site, GIM)
     assert _apart(logits, expected) < 1e-5
     assert _apart(gradient, expected_gradient) < 1e-4
+
+
+@pytest.mark.parametrize("name", ["direct", "resume"])
+def test_half_precision_keeps_its_values_in_every_engine(name: str, make_prompt: PromptMaker) -> None:
+    target = miniature(FAMILIES.get("llama"))
+    target.model.to(torch.bfloat16)
+    values, plain = _ruled(make_engine(name, target), make_prompt, Site(1), PLAIN)
+    logits, gradient = _ruled(make_engine(name, target), make_prompt, Site(1), GIM)
+    assert torch.equal(values, logits)
+    exact = miniature(FAMILIES.get("llama"))
+    _, expected = _ruled(make_engine(name, exact), make_prompt, Site(1), GIM)
+    assert _apart(gradient, expected) < 0.3 < _apart(plain, expected)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -96,3 +97,12 @@ def test_a_damaged_one_gives_none(run: Path, script: ModuleType, tmp_path: Path)
     with pytest.raises(SystemExit, match="differs from its hash"):
         script.of_submission(tmp_path / "kept", tmp_path / "made")
     assert not (tmp_path / "made").exists()
+
+
+def test_the_first_table_of_the_readme_is_what_they_give() -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / "first_table.py")], capture_output=True, text=True, check=True
+    )
+    rows = [line for line in done.stdout.splitlines() if line.startswith("|")]
+    assert len(rows) > 5
+    assert "\n".join(rows) in (ROOT / "README.md").read_text(encoding="utf-8")
