@@ -75,7 +75,7 @@ def word_models(
     """Return the models of words that are in enough sentences of both, and among `only`, where it is given.
 
     A word that is in every sentence counts as missing from half a sentence, so that no sentence is
-    impossible; the published code has no such bound. Raises SuiteError if no word is left.
+    impossible; the published code leaves it out. Raises SuiteError if no word is left.
     """
     kept = (reference.counts >= config.min_reference) & (other.counts >= config.min_other)
     if only is not None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 from cli_world import ravel
+from scipy.optimize import minimize
 
 from evaluation.report.share import ShareConfig, ShareRequest, population_share
 from ravel.common.errors import SuiteError
@@ -66,6 +69,30 @@ def test_a_share_has_its_intervals_its_bias_and_its_files(
     assert {event.stage for event in events if isinstance(event, Counted)} == {"held-out mixtures"}
     again = population_share(ShareRequest(*corpora, config=QUICK))
     assert again.to_json() == {**result.to_json(), "files": []}
+
+
+def test_a_share_is_that_of_counting_words_in_plain_python(corpora: tuple[Path, Path, Path]) -> None:
+    reference, other, mixed = (
+        [set(line.split()) for line in path.read_text().splitlines() if len(line.split()) > 1]
+        for path in corpora
+    )
+    seen = [Counter(word for one in sentences for word in one) for sentences in (reference, other)]
+    words = [word for word in seen[0] if seen[0][word] >= 5 and seen[1][word] >= 3]
+    p, q = ({word: seen[i][word] / len(own) for word in words} for i, own in enumerate((reference, other)))
+
+    def log_chance(sentence: set[str], rates: dict[str, float]) -> float:
+        return sum(math.log(rates[word] if word in sentence else 1 - rates[word]) for word in words)
+
+    ratios = np.array([log_chance(one, q) - log_chance(one, p) for one in mixed])
+
+    def lost(share: np.ndarray) -> float:
+        return -float(np.log(1 - share[0] + share[0] * np.exp(ratios)).mean())
+
+    slow = minimize(lost, x0=[0.5], method="L-BFGS-B", bounds=[(0, 1)]).x[0]
+    found = population_share(ShareRequest(*corpora, config=QUICK)).estimate
+    assert found is not None
+    assert found.share == pytest.approx(slow, abs=1e-4)
+    assert found.n_sentences == len(mixed)
 
 
 def test_known_shares_are_recovered_without_a_third_corpus(corpora: tuple[Path, Path, Path]) -> None:
