@@ -21,6 +21,7 @@ from ravel.common.errors import SuiteError
 
 COMMANDS = [
     *(["demo"], ["build"], ["fit"], ["score"], ["run"], ["table"], ["plot"], ["verify"]),
+    *(["share"], ["knowledge"]),
     *(["data", name] for name in ("list", "show", "audit", "import", "export")),
     *(["list", name] for name in ("methods", "models", "entity-types")),
 ]
