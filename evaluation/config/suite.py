@@ -18,11 +18,14 @@ GROWING = ("methods", "attributes", "sites", "sizes", "seeds", "generalisations"
 FREE = (
     *("instance", "model", "device", "batch_tokens", "cache_memory", "cache_folder", "fit_together"),
     *("adapter", "merge_adapter", "model_label"),
-    *("controls", "control_methods", "build", "execution"),
+    *("controls", "control_methods", "twins", "build", "execution"),
 )
 """Settings that may change when a run is continued: instance and model, with its adapter, are compared by
 fingerprint, controls lie beside the grid and change none of its cells, the rest is no setting of the
 experiment."""
+
+TWIN = "untrained_model"
+"""The control that fits a method to random weights too."""
 
 
 class SuiteBuild(Config):
@@ -74,7 +77,7 @@ class InstanceSettings(Config):
 class SuiteConfig(TargetSettings, InstanceSettings):
     """The grid of methods, attributes, sites, sizes and seeds that `ravel run` works through."""
 
-    written_if_set: ClassVar[tuple[str, ...]] = ("keep_sites", "track", "model_label")
+    written_if_set: ClassVar[tuple[str, ...]] = ("keep_sites", "twins", "track", "model_label")
     """As in `Config`."""
     model_label: str | None = None
     """What tables and pages call the model; None for its name or, of a local path, the last part of it."""
@@ -92,8 +95,8 @@ class SuiteConfig(TargetSettings, InstanceSettings):
     `head_output.0-2.*@prompt_last`; with several sites, one is chosen per method and attribute on
     validation."""
     keep_sites: PositiveInt | None = None
-    """Fit full_vector at every site, all else only at so many of them: those where its cause on validation
-    pairs is highest, on average over the attributes. None: all else at every site too."""
+    """Fit full_vector at every site, all else only at so many of them: as `site_search` says, those where its
+    cause on validation pairs is highest, on average over the attributes. None: all else at every site too."""
     sizes: tuple[PositiveInt, ...] = ()
     """Numbers of coordinates, chosen among like sites; methods with a size of their own ignore them, and a
     size beyond the width of a site is left out there."""
@@ -116,6 +119,9 @@ class SuiteConfig(TargetSettings, InstanceSettings):
     control_methods: tuple[str, ...] | None = None
     """Methods that are controlled; None for those of the suite that learn from answers: from pairs or class
     labels."""
+    twins: tuple[str, ...] = ()
+    """Methods that are fitted to random weights as well, by the control `untrained_model`, and measured by
+    their diversity ratio, whatever `controls` says. Those that fit a map which is not linear always are."""
     track: TrackSpec = TrackSpec()
     """What is asked of the featurizers: a name, or a mapping with `name` and `config`."""
     execution: ExecutionConfig = ExecutionConfig()
@@ -146,6 +152,15 @@ class SuiteConfig(TargetSettings, InstanceSettings):
         if not isinstance(value, (list, tuple)):
             return value
         return tuple({"name": entry} if isinstance(entry, str) else entry for entry in value)
+
+    def carried_out_controls(self) -> tuple[str, ...]:
+        """Return the controls of a resolved suite by name, with that of its twins."""
+        return tuple(sorted({*self.controls, *([TWIN] if self.twins else [])}))
+
+    def methods_under(self, control: str) -> tuple[str, ...]:
+        """Return the methods of a resolved suite that one of its controls is for."""
+        listed = (self.control_methods or ()) if control in self.controls else ()
+        return tuple(dict.fromkeys((*listed, *(self.twins if control == TWIN else ()))))
 
     def judging(self) -> Judging:
         """Return how outcomes are judged."""

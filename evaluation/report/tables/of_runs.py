@@ -22,7 +22,7 @@ from evaluation.report.tables.build import (
     model_table,
     type_table,
 )
-from evaluation.report.tables.controls import control_table, necessity_table
+from evaluation.report.tables.controls import control_table, necessity_table, twin_notes
 from evaluation.report.tables.dependence import dependence_table
 from evaluation.report.tables.means import averages_without_outcomes, has_seeds, seed_table
 from evaluation.report.tables.model import Table
@@ -117,13 +117,16 @@ def _with_failures(table: Table, failures: Sequence[Failure]) -> Table:
 
 def _main(run: _Run) -> Table:
     known = run.records
-    return main_table(
+    table = main_table(
         known.scores,
         known.averages,
         partition=run.partition,
         comparisons=known.comparisons,
         refusals=known.refusals,
     )
+    # Controls are judged on test pairs alone.
+    twins = twin_notes(known.control_checks) if run.partition == "test" else []
+    return replace(table, notes=(*table.notes, *twins))
 
 
 def _attributes(run: _Run) -> Table:
@@ -213,4 +216,5 @@ TABLES: Mapping[str, Callable[[_Run], Table]] = MappingProxyType(
         "seeds": _seeds,
     }
 )
-"""The tables of a single run, by name, in the order in which they are published."""
+"""The tables of a single run, by name, in the order in which they are published; all but that of sites
+are."""

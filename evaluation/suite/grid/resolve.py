@@ -9,7 +9,7 @@ from das.methods.common.base import Method, MethodConfig
 from das.methods.registry import METHODS
 from das.models.expansion import expand_sites
 from das.sites import SiteSpace
-from evaluation.config.suite import MethodSpec, SuiteConfig, TrackSpec
+from evaluation.config.suite import TWIN, MethodSpec, SuiteConfig, TrackSpec
 from evaluation.judging.recognition import Labelled
 from evaluation.scoring.track import Track
 from evaluation.suite.controls import CONTROLS
@@ -53,6 +53,7 @@ def resolve(
     """
     track = track_of(config)
     listed = [spec.name for spec in config.methods]
+    attributes = _attributes(config, instance)
     extra = [
         MethodSpec(name=reference.method)
         for reference in track.references
@@ -62,16 +63,18 @@ def resolve(
         and reference.method in methods
     ]
     specs = [_resolved_method(spec, methods) for spec in (*config.methods, *extra)]
+    listed = [spec.name for spec in specs]
     return config.model_copy(
         update={
             "methods": _unique(specs),
-            "attributes": _attributes(config, instance),
+            "attributes": attributes,
             "sites": tuple(expand_sites(config.sites, target)),
             "sizes": _unique(config.sizes),
             "seeds": _unique(config.seeds),
             "generalisations": tuple(g for g in GENERALISATIONS if g in config.generalisations),
             "controls": _controls(config.controls, track),
-            "control_methods": _control_methods(config, [spec.name for spec in specs], methods),
+            "control_methods": _control_methods(config, listed, methods),
+            "twins": _twins(config, listed, track, methods),
             "track": TrackSpec(
                 name=track.name, config=track.settings(config.judging()).model_dump(mode="json")
             ),
@@ -131,6 +134,19 @@ def _control_methods(
             todo="list a method such as mdas, name one in `control_methods`, or leave `controls` out",
         )
     return tuple(learning)
+
+
+def _twins(
+    config: SuiteConfig, listed: Sequence[str], track: Track[Any], methods: Registry[type[Method]]
+) -> tuple[str, ...]:
+    """Return the methods that are fitted to random weights too: those that are named, and those whose map is
+    not linear; none in a track that the control is not of."""
+    for name in config.twins:
+        one_of("method of this suite to be fitted to random weights", name, listed)
+    if CONTROLS.get(TWIN).track != track.name:
+        _controls([TWIN] if config.twins else [], track)
+        return ()
+    return tuple(n for n in _unique(listed) if n in config.twins or methods.get(n).fits_nonlinear_map)
 
 
 def _unique(values: Sequence[Any]) -> tuple[Any, ...]:

@@ -8,7 +8,7 @@ import pytest
 
 from evaluation.config.suite import SuiteConfig
 
-LATER = {"keep_sites", "track", "model_label"}
+LATER = {"keep_sites", "twins", "track", "model_label"}
 
 
 def suite(**changes: Any) -> SuiteConfig:
@@ -24,7 +24,15 @@ def test_a_suite_without_them_is_written_as_it_always_was() -> None:
     assert suite(track="interchange") == suite()
 
 
-@pytest.mark.parametrize("changes", [{"keep_sites": 2}, {"track": "other"}, {"model_label": "Ours"}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"keep_sites": 2},
+        {"twins": ("mdas",)},
+        {"track": "other"},
+        {"model_label": "Ours"},
+    ],
+)
 def test_what_is_set_is_written_and_read_back(changes: dict[str, Any]) -> None:
     config = suite(**changes)
     assert set(changes) <= set(config.model_dump(mode="json"))
