@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, PositiveInt, field_validator, model_validator
 from typing_extensions import Self
@@ -26,6 +26,9 @@ experiment."""
 
 TWIN = "untrained_model"
 """The control that fits a method to random weights too."""
+PROFILE = "full_vector"
+"""The method by which sites are kept: it brings along all that is at a site."""
+SiteSearch = Literal["full_vector", "transport"]
 
 
 class SuiteBuild(Config):
@@ -77,7 +80,7 @@ class InstanceSettings(Config):
 class SuiteConfig(TargetSettings, InstanceSettings):
     """The grid of methods, attributes, sites, sizes and seeds that `ravel run` works through."""
 
-    written_if_set: ClassVar[tuple[str, ...]] = ("keep_sites", "twins", "track", "model_label")
+    written_if_set: ClassVar[tuple[str, ...]] = ("keep_sites", "site_search", "twins", "track", "model_label")
     """As in `Config`."""
     model_label: str | None = None
     """What tables and pages call the model; None for its name or, of a local path, the last part of it."""
@@ -97,6 +100,11 @@ class SuiteConfig(TargetSettings, InstanceSettings):
     keep_sites: PositiveInt | None = None
     """Fit full_vector at every site, all else only at so many of them: as `site_search` says, those where its
     cause on validation pairs is highest, on average over the attributes. None: all else at every site too."""
+    site_search: SiteSearch = "full_vector"
+    """By what `keep_sites` chooses: `full_vector`, its cause on validation pairs, the same sites for all
+    attributes; `transport`, for each attribute the sites where it parts from the others, by optimal transport
+    between what attributes and swapped sites do to answers. Neither takes a pass beyond those of
+    full_vector."""
     sizes: tuple[PositiveInt, ...] = ()
     """Numbers of coordinates, chosen among like sites; methods with a size of their own ignore them, and a
     size beyond the width of a site is left out there."""
@@ -129,8 +137,10 @@ class SuiteConfig(TargetSettings, InstanceSettings):
 
     @model_validator(mode="after")
     def _sites_are_kept_by_full_vector(self) -> Self:
-        if self.keep_sites and not self.floors and "full_vector" not in {spec.name for spec in self.methods}:
-            raise ValueError("keep_sites goes by full_vector: list it, or leave `floors` on")
+        if self.keep_sites and not self.floors and PROFILE not in {spec.name for spec in self.methods}:
+            raise ValueError(f"keep_sites goes by {PROFILE}: list it, or leave `floors` on")
+        if self.site_search != PROFILE and not self.keep_sites:
+            raise ValueError("site_search says how keep_sites chooses: give keep_sites too")
         return self
 
     @field_validator("execution", mode="before")

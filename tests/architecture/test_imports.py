@@ -30,7 +30,9 @@ LATE_IMPORTS = {
         "tqdm": "prints a warning where a notebook lacks its widgets, and only who waits needs bars",
         "ravel.common.progress": "the one import that users write loads nothing before it is used",
     },
-    "evaluation.report.tables.parquet": {"pandas": "takes a second, and only a run that has ended needs it"},
+    "evaluation.report.tables.long_form": {
+        "pandas": "takes a second, and only a run that has ended needs it"
+    },
     "evaluation.report.frames": {"pandas": "takes a second, and only those who ask for a frame need it"},
     "ravel.facts.release_hub": {"datasets": "takes seconds, and only the hub reader needs it"},
     "das.models.adapters": {"peft": "an optional extra, and only those with an adapter need it"},
@@ -109,7 +111,7 @@ EDGES = {
     "matplotlib": {"evaluation.report.plots.canvas", "evaluation.report.plots.labels"},
     "datasets": {"ravel.instance.instance", "ravel.facts.release_hub"},
     "huggingface_hub": {"das.hub", "das.models.fetching.hub", "evaluation.exchange.hub.client"},
-    "pandas": {"ravel.instance.instance", "evaluation.report.frames", "evaluation.report.tables.parquet"},
+    "pandas": {"ravel.instance.instance", "evaluation.report.frames", "evaluation.report.tables.long_form"},
     "tqdm": {"das.models.fetching.hub", "ravel_bench.bars"},
     "jinja2": {"evaluation.report.common.templates"},
     "markupsafe": {"evaluation.report.common.templates"},

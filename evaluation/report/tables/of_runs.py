@@ -26,6 +26,7 @@ from evaluation.report.tables.controls import control_table, necessity_table, tw
 from evaluation.report.tables.dependence import dependence_table
 from evaluation.report.tables.means import averages_without_outcomes, has_seeds, seed_table
 from evaluation.report.tables.model import Table
+from evaluation.report.tables.site_search import site_table
 from evaluation.scoring.interchange.post_hoc import Derived, read_derived
 from evaluation.tracks import TRACKS
 from ravel.common.errors import SuiteError, unknown_name
@@ -96,6 +97,8 @@ def tables_of_run(records: RunRecords, derived: Derived) -> list[Table]:
         "controls": bool(records.control_checks),
         "necessity": any(check.measure == NECESSITY for check in records.control_checks),
         "seeds": has_seeds(records.scores),
+        # About the search, not about the methods: only where it is asked for.
+        "sites": False,
     }
     run = _Run(records, lambda: derived)
     return [
@@ -166,6 +169,12 @@ def _seeds(run: _Run) -> Table:
     return seed_table(known.scores, averages, track)
 
 
+def _sites(run: _Run) -> Table:
+    known = run.records
+    table = site_table(known.scores, TRACKS.get(known.track))
+    return _with_model(table, known.scores[0].model if known.scores else "")
+
+
 def _check_partition(name: str, partition: Partition) -> None:
     if name in _TEST_ONLY and partition != "test":
         raise SuiteError(
@@ -214,6 +223,7 @@ TABLES: Mapping[str, Callable[[_Run], Table]] = MappingProxyType(
         "controls": _controls,
         "necessity": _necessity,
         "seeds": _seeds,
+        "sites": _sites,
     }
 )
 """The tables of a single run, by name, in the order in which they are published; all but that of sites

@@ -11,6 +11,7 @@ from das.models.expansion import expand_sites
 from das.sites import SiteSpace
 from evaluation.config.suite import TWIN, MethodSpec, SuiteConfig, TrackSpec
 from evaluation.judging.recognition import Labelled
+from evaluation.records.measured import INTERCHANGE
 from evaluation.scoring.track import Track
 from evaluation.suite.controls import CONTROLS
 from evaluation.tracks import track_of
@@ -54,6 +55,7 @@ def resolve(
     track = track_of(config)
     listed = [spec.name for spec in config.methods]
     attributes = _attributes(config, instance)
+    _check_site_search(config, attributes, track)
     extra = [
         MethodSpec(name=reference.method)
         for reference in track.references
@@ -100,6 +102,17 @@ def _attributes(config: SuiteConfig, instance: PlannedOn) -> tuple[str, ...]:
             todo="name attributes in the suite, or build an instance with training and evaluation pairs",
         )
     return wanted
+
+
+def _check_site_search(config: SuiteConfig, attributes: Sequence[str], track: Track[Any]) -> None:
+    """Raise SuiteError where transport has nothing to tell sites apart by."""
+    if config.site_search == "transport" and (track.name != INTERCHANGE or len(attributes) < 2):
+        raise SuiteError(
+            expected=f"site_search transport on the track {INTERCHANGE}, and two attributes at least between "
+            "which it tells sites apart",
+            came=f"the track {track.name} with {', '.join(attributes)}",
+            todo="leave `site_search` out, and sites are kept by full_vector",
+        )
 
 
 def _controls(names: Sequence[str], track: Track[Any]) -> tuple[str, ...]:
