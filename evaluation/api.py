@@ -18,10 +18,13 @@ __all__ = [
     "FitRequest",
     "ImportRequest",
     "Instance",
+    "KnowledgeConfig",
     "PlantedRequest",
     "Run",
     "RunRequest",
     "ScoreRequest",
+    "ShareConfig",
+    "ShareRequest",
     "SubmissionInfo",
     "SuiteConfig",
     "SuiteError",
@@ -43,6 +46,7 @@ __all__ = [
     "export_saebench",
     "fit",
     "import_featurizer",
+    "knowledge",
     "leak_rows",
     "list_controls",
     "list_entity_types",
@@ -72,6 +76,7 @@ __all__ = [
     "run",
     "score",
     "score_submission",
+    "share",
     "site",
     "submit",
     "table",
@@ -108,6 +113,8 @@ if TYPE_CHECKING:
     from evaluation.report.live import watch_run as watch
     from evaluation.report.page import write_report as report
     from evaluation.report.publish import draw_run as plot
+    from evaluation.report.share import ShareConfig, ShareRequest
+    from evaluation.report.share import population_share as share
     from evaluation.report.tables.of_runs import table_of_runs as table
     from evaluation.suite.catalogue import control_rows as list_controls
     from evaluation.suite.catalogue import method_lines as list_method_lines
@@ -125,6 +132,7 @@ if TYPE_CHECKING:
     from evaluation.suite.run import run_suite as run
     from evaluation.validity.diagnose_run import DiagnosisConfig, diagnose_run
     from evaluation.validity.diagnose_run import diagnose_folder as diagnose
+    from evaluation.validity.knowledge import KnowledgeConfig, knowledge
     from evaluation.validity.planted.score import PlantedRequest
     from evaluation.validity.planted.score import score_planted as planted_score
     from evaluation.verify.folders import leak_rows
@@ -149,11 +157,14 @@ _PLACES: Mapping[str, str] = {
     "FitRequest": "evaluation.suite.folders.FitRequest",
     "ImportRequest": "evaluation.exchange.importing.ImportRequest",
     "Instance": "ravel.instance.Instance",
+    "KnowledgeConfig": "evaluation.validity.knowledge.KnowledgeConfig",
     "METHODS": "das.methods.registry.METHODS",
     "PlantedRequest": "evaluation.validity.planted.score.PlantedRequest",
     "Run": "evaluation.report.frames.Run",
     "RunRequest": "evaluation.suite.run.RunRequest",
     "ScoreRequest": "evaluation.judging.score.ScoreRequest",
+    "ShareConfig": "evaluation.report.share.ShareConfig",
+    "ShareRequest": "evaluation.report.share.ShareRequest",
     "SubmissionInfo": "evaluation.exchange.submission.SubmissionInfo",
     "SuiteConfig": "evaluation.config.suite.SuiteConfig",
     "SuiteError": "ravel.common.errors.SuiteError",
@@ -175,6 +186,7 @@ _PLACES: Mapping[str, str] = {
     "export_saebench": "evaluation.exchange.saebench.export_saebench",
     "fit": "evaluation.suite.folders.fit_folder",
     "import_featurizer": "evaluation.exchange.importing.import_folder",
+    "knowledge": "evaluation.validity.knowledge.knowledge",
     "leak_rows": "evaluation.verify.folders.leak_rows",
     "list_controls": "evaluation.suite.catalogue.control_rows",
     "list_entity_types": "ravel.facts.overview.entity_type_rows",
@@ -204,6 +216,7 @@ _PLACES: Mapping[str, str] = {
     "run": "evaluation.suite.run.run_suite",
     "score": "evaluation.suite.folders.score_folder",
     "score_submission": "evaluation.exchange.submission.score_submission",
+    "share": "evaluation.report.share.population_share",
     "site": "evaluation.exchange.site.build_site",
     "submit": "evaluation.exchange.submission.pack_run",
     "table": "evaluation.report.tables.of_runs.table_of_runs",
