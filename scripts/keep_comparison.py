@@ -1,4 +1,4 @@
-"""Copy what docs/findings.md shows from the folder of a finished comparison: nothing there is typed by hand.
+"""Copy what pages such as docs/real-models.md show from the folder of a comparison: no number is typed.
 
     python scripts/keep_comparison.py RUN NAME --out docs/figures [--into PAGE ...]
 

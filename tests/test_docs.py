@@ -294,8 +294,8 @@ class TestCommandLines:
                 SuiteConfig.from_yaml(block.text, origin=str(page))
 
 
-def test_every_number_of_the_findings_stands_in_a_table_that_a_run_wrote() -> None:
-    text = (ROOT / "docs" / "findings.md").read_text(encoding="utf-8")
+def test_every_number_of_the_bundled_comparison_stands_in_a_table_that_a_run_wrote() -> None:
+    text = (ROOT / "docs" / "bundled-comparison.md").read_text(encoding="utf-8")
     tables = "".join(p.read_text(encoding="utf-8") for p in sorted((ROOT / "docs/figures").glob("*_*.md")))
     numbers = set(re.findall(r"(?<![\d.])0\.\d{2,}", text))
     assert len(numbers) > 10

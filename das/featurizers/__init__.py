@@ -5,6 +5,7 @@ from das.featurizers.complement import Complement
 from das.featurizers.dictionary import Activation, Dictionary
 from das.featurizers.masked import MaskedBasis
 from das.featurizers.orthonormal import retract
+from das.featurizers.reversible import ReversibleMap
 from das.featurizers.storage import FeaturizerHeader, load_featurizer, save_featurizer
 from das.featurizers.subspace import Subspace
 
@@ -15,6 +16,7 @@ __all__ = [
     "Featurizer",
     "FeaturizerHeader",
     "MaskedBasis",
+    "ReversibleMap",
     "Subspace",
     "load_featurizer",
     "retract",

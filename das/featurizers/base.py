@@ -14,9 +14,9 @@ from ravel.common.facts_table import facts_table
 class Featurizer(nn.Module, ABC):
     """A change of coordinates `encode`, its way back `decode`, and a `mask` over the coordinates.
 
-    Subclasses are final: `Subspace`, `MaskedBasis`, `Dictionary`, and `Complement` of any of them. All
-    arithmetic is in float32, and tensors are kept contiguous: another memory layout rounds differently, and a
-    saved featurizer must swap as before, to the bit.
+    Subclasses are final: `Subspace`, `MaskedBasis`, `Dictionary`, `ReversibleMap`, and `Complement` of any of
+    them. All arithmetic is in float32, and tensors are kept contiguous: another memory layout rounds
+    differently, and a saved featurizer must swap as before, to the bit.
     """
 
     kind: str

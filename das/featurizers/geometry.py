@@ -11,6 +11,8 @@ from das.featurizers.masked import MaskedBasis
 from das.featurizers.subspace import Subspace
 from ravel.common.errors import SuiteError
 
+LINEAR_PARTS = (Subspace, MaskedBasis, Dictionary)
+"""Featurizers whose swap moves a vector within fixed directions, whatever the vector."""
 _RANK_TOLERANCE = 1e-6
 """Singular values below this share of the largest count as zero."""
 

@@ -14,8 +14,10 @@ from torch import Tensor
 
 from das.featurizers.base import Featurizer
 from das.featurizers.complement import Complement
+from das.featurizers.coordinate_maps import MAPS
 from das.featurizers.dictionary import DICTIONARY_TENSORS, Activation, Dictionary
 from das.featurizers.masked import MaskedBasis
+from das.featurizers.reversible import ReversibleMap
 from das.featurizers.subspace import Subspace
 from das.sites import Site
 from das.tensor_files import TensorFileError, parse_tensors
@@ -105,6 +107,8 @@ def _described(
     settings: dict[str, Any] = {}
     if isinstance(featurizer, Dictionary):
         settings = {name: getattr(featurizer, name) for name in ("activation", "k", "keeps_error")}
+    if isinstance(featurizer, ReversibleMap):
+        settings = {"form": featurizer.coordinates.form}
     return {
         **asdict(header),
         "site": str(header.site),
@@ -204,6 +208,7 @@ def _built(described: dict[str, Any], tensors: dict[str, Tensor], origin: Path) 
         Subspace.kind: lambda t, settings: Subspace(t["basis"], t.get("reader")),
         MaskedBasis.kind: lambda t, settings: MaskedBasis(t["weights"], t.get("basis")),
         Dictionary.kind: _dictionary,
+        ReversibleMap.kind: _reversible_map,
     }
     if not isinstance(described["kind"], str) or described["kind"] not in builders:
         raise SuiteError(
@@ -236,3 +241,14 @@ def _dictionary(tensors: dict[str, Tensor], settings: dict[str, Any]) -> Diction
         # Files from before this setting have none; all of them kept the error.
         keeps_error=keeps_error,
     )
+
+
+def _reversible_map(tensors: dict[str, Tensor], settings: dict[str, Any]) -> ReversibleMap:
+    if settings["form"] not in MAPS:
+        raise TypeError(f"a form among {', '.join(MAPS)}, but {settings['form']!r}")
+    weights, prefix = tensors.pop("weights"), "coordinates."
+    parts = {name.removeprefix(prefix): value for name, value in tensors.items()}
+    found = ReversibleMap(MAPS[settings["form"]](parts), int(weights.sum()))
+    if not torch.equal(found.weights, weights):
+        raise TypeError("leading coordinates as those that are swapped, but others")
+    return found

@@ -33,12 +33,11 @@ Call = Callable[..., Any]
 
 
 class Running(threading.local):
-    """Which modules run just now in a thread, for passes may run side by side."""
+    """Which modules run just now in a thread, the innermost last; None for those that are left alone."""
 
     def __init__(self) -> None:
         self.modules: list[Watch | None] = []
-        """The innermost last; None for those that are left alone. A watch is for its module's own
-        computations: those of modules within are others'."""
+        """A watch is for its module's own computations: those of modules within are others'."""
 
 
 @dataclass(frozen=True, slots=True)

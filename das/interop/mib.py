@@ -112,8 +112,8 @@ def _triple(featurizer: Featurizer) -> _Triple:
 def _words(featurizer: Featurizer) -> str:
     if isinstance(featurizer, Subspace) and featurizer.reader is not None:
         return "a subspace that is read along other directions than it is written"
-    if featurizer.kind == "dictionary":
-        return "a dictionary"
+    if not isinstance(featurizer, Subspace | MaskedBasis):
+        return f"a {featurizer.kind}"
     return f"a {featurizer.kind} with {'a soft mask' if featurizer.size else 'nothing to swap'}"
 
 

@@ -20,7 +20,7 @@ def untrained(target: TargetModel, seed: int = 0) -> TargetModel:
         raise SuiteError(
             expected="a model that can be made anew from its config",
             came=f"{target.name}, a {type(model).__name__} without one",
-            todo="leave the control untrained_model out for this model",
+            todo="leave the control untrained_model out for this model, and methods that are always under it",
         )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, "untrained", target.fingerprint))

@@ -20,7 +20,7 @@ _TEXT = "text"
 _LOOKS = ("full", "compact")
 _TABLE_NAMES = (
     *("main", "attributes", "kinds", "balanced", "dependence"),
-    *("controls", "necessity", "seeds", "types", "models"),
+    *("controls", "necessity", "seeds", "sites", "types", "models"),
 )
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="Folder written by ravel run or ravel demo.")]
 RunPaths = Annotated[
@@ -51,8 +51,8 @@ def table(
             help="main: the average over attributes; attributes: each of them; kinds: by source kind; "
             "balanced: class-balanced scores; dependence: isolate where values stay and where they change; "
             "controls: controls against their floors; necessity: cause beside what stays when all else is "
-            "swapped; seeds: the spread over fits; types: entity types, models: models, each from a run of "
-            "its own.",
+            "swapped; seeds: the spread over fits; sites: what fitting at fewer sites saves and loses; "
+            "types: entity types, models: models, each from a run of its own.",
             **choices(*_TABLE_NAMES),
         ),
     ] = "main",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, PositiveInt, field_validator, model_validator
 from typing_extensions import Self
@@ -18,11 +18,17 @@ GROWING = ("methods", "attributes", "sites", "sizes", "seeds", "generalisations"
 FREE = (
     *("instance", "model", "device", "batch_tokens", "cache_memory", "cache_folder", "fit_together"),
     *("adapter", "merge_adapter", "model_label"),
-    *("controls", "control_methods", "build", "execution"),
+    *("controls", "control_methods", "twins", "build", "execution"),
 )
 """Settings that may change when a run is continued: instance and model, with its adapter, are compared by
 fingerprint, controls lie beside the grid and change none of its cells, the rest is no setting of the
 experiment."""
+
+TWIN = "untrained_model"
+"""The control that fits a method to random weights too."""
+PROFILE = "full_vector"
+"""The method by which sites are kept: it brings along all that is at a site."""
+SiteSearch = Literal["full_vector", "transport"]
 
 
 class SuiteBuild(Config):
@@ -74,7 +80,7 @@ class InstanceSettings(Config):
 class SuiteConfig(TargetSettings, InstanceSettings):
     """The grid of methods, attributes, sites, sizes and seeds that `ravel run` works through."""
 
-    written_if_set: ClassVar[tuple[str, ...]] = ("keep_sites", "track", "model_label")
+    written_if_set: ClassVar[tuple[str, ...]] = ("keep_sites", "site_search", "twins", "track", "model_label")
     """As in `Config`."""
     model_label: str | None = None
     """What tables and pages call the model; None for its name or, of a local path, the last part of it."""
@@ -92,8 +98,13 @@ class SuiteConfig(TargetSettings, InstanceSettings):
     `head_output.0-2.*@prompt_last`; with several sites, one is chosen per method and attribute on
     validation."""
     keep_sites: PositiveInt | None = None
-    """Fit full_vector at every site, all else only at so many of them: those where its cause on validation
-    pairs is highest, on average over the attributes. None: all else at every site too."""
+    """Fit full_vector at every site, all else only at so many of them: as `site_search` says, those where its
+    cause on validation pairs is highest, on average over the attributes. None: all else at every site too."""
+    site_search: SiteSearch = "full_vector"
+    """By what `keep_sites` chooses: `full_vector`, its cause on validation pairs, the same sites for all
+    attributes; `transport`, for each attribute the sites where it parts from the others, by optimal transport
+    between what attributes and swapped sites do to answers. Neither takes a pass beyond those of
+    full_vector."""
     sizes: tuple[PositiveInt, ...] = ()
     """Numbers of coordinates, chosen among like sites; methods with a size of their own ignore them, and a
     size beyond the width of a site is left out there."""
@@ -116,6 +127,9 @@ class SuiteConfig(TargetSettings, InstanceSettings):
     control_methods: tuple[str, ...] | None = None
     """Methods that are controlled; None for those of the suite that learn from answers: from pairs or class
     labels."""
+    twins: tuple[str, ...] = ()
+    """Methods that are fitted to random weights as well, by the control `untrained_model`, and measured by
+    their diversity ratio, whatever `controls` says. Those that fit a map which is not linear always are."""
     track: TrackSpec = TrackSpec()
     """What is asked of the featurizers: a name, or a mapping with `name` and `config`."""
     execution: ExecutionConfig = ExecutionConfig()
@@ -123,8 +137,10 @@ class SuiteConfig(TargetSettings, InstanceSettings):
 
     @model_validator(mode="after")
     def _sites_are_kept_by_full_vector(self) -> Self:
-        if self.keep_sites and not self.floors and "full_vector" not in {spec.name for spec in self.methods}:
-            raise ValueError("keep_sites goes by full_vector: list it, or leave `floors` on")
+        if self.keep_sites and not self.floors and PROFILE not in {spec.name for spec in self.methods}:
+            raise ValueError(f"keep_sites goes by {PROFILE}: list it, or leave `floors` on")
+        if self.site_search != PROFILE and not self.keep_sites:
+            raise ValueError("site_search says how keep_sites chooses: give keep_sites too")
         return self
 
     @field_validator("execution", mode="before")
@@ -146,6 +162,15 @@ class SuiteConfig(TargetSettings, InstanceSettings):
         if not isinstance(value, (list, tuple)):
             return value
         return tuple({"name": entry} if isinstance(entry, str) else entry for entry in value)
+
+    def carried_out_controls(self) -> tuple[str, ...]:
+        """Return the controls of a resolved suite by name, with that of its twins."""
+        return tuple(sorted({*self.controls, *([TWIN] if self.twins else [])}))
+
+    def methods_under(self, control: str) -> tuple[str, ...]:
+        """Return the methods of a resolved suite that one of its controls is for."""
+        listed = (self.control_methods or ()) if control in self.controls else ()
+        return tuple(dict.fromkeys((*listed, *(self.twins if control == TWIN else ()))))
 
     def judging(self) -> Judging:
         """Return how outcomes are judged."""

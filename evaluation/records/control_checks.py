@@ -16,6 +16,9 @@ COMPLEMENT = "complement"
 """The control that swaps all but what was found."""
 NECESSITY = "necessity"
 """Its measure: the share of the target's pairs that keep the base's answer."""
+DIVERSITY = "diversity"
+"""Measure of a row that has a twin on random weights: how much its swapped states vary, beside natural
+ones."""
 EVERY_ATTRIBUTE = "*"
 """Stands for the mean over attributes."""
 
@@ -38,8 +41,9 @@ class ControlCheck(Record):
     judged: str
     """What is judged, in words: a control may be looked at in several ways."""
     measure: str
-    """`cause`, `isolate` or, under `complement`, `necessity`: the share of the target's pairs that keep the
-    base's answer."""
+    """`cause`, `isolate`; under `complement`, `necessity`: the share of the target's pairs that keep the
+    base's answer; of a row with a twin, `diversity`: the ratio of `das.diagnostics.diversity`, which has no
+    floor."""
     score: float | None
     """The score under the control; None without pairs."""
     score_interval: Interval | None
@@ -79,6 +83,8 @@ class ControlCheck(Record):
     @property
     def verdict(self) -> str:
         """Where the score is, in words."""
+        if self.measure == DIVERSITY:
+            return "has no floor"
         if self.at_floor is None:
             return "without pairs"
         if self.measure == NECESSITY:
@@ -86,6 +92,25 @@ class ControlCheck(Record):
         if self.at_floor:
             return "at its floor"
         return "ABOVE ITS FLOOR" if self.required else "above it, which it may be"
+
+
+@dataclass(frozen=True, slots=True)
+class TwinDiversity(Record):
+    """One line of a twin's `diversity.jsonl`: diversity ratios for one attribute on the test pairs of a
+    split."""
+
+    MEND = "remove the file and run the suite again"
+
+    attribute: str
+    """The target attribute."""
+    generalisation: Generalisation
+    """What is held out."""
+    ordinary: float | None
+    """Of the featurizer that was found in the model; None where it can't be told."""
+    twin: float | None
+    """Of the one that was found in the model with random weights."""
+    n: int
+    """Pairs behind each."""
 
 
 def is_at_floor(difference: float | None, interval: Interval | None) -> bool | None:
@@ -118,7 +143,7 @@ def control_sentences(checks: Sequence[ControlCheck]) -> list[str]:
 
 def control_summary(checks: Sequence[ControlCheck]) -> list[str]:
     """Return the result in a few sentences: how many scores that must be at their floor are, which are not,
-    which need not be and are above it, and each necessity. Empty without checks."""
+    which need not be and are above it, each necessity and each diversity ratio. Empty without checks."""
     held = [check for check in checks if check.required and check.at_floor is not None]
     above = [check for check in held if check.failed_to_fail]
     if not checks:
@@ -126,7 +151,8 @@ def control_summary(checks: Sequence[ControlCheck]) -> list[str]:
     said = [f"Controls: {len(held) - len(above)} of {len(held)} scores that must be at their floor are."]
     said += [_sentence(check) for check in above]
     means = [check for check in checks if check.attribute == EVERY_ATTRIBUTE]
-    shown = [c for c in means if not c.required and (c.at_floor is False or c.measure == NECESSITY)]
+    beside = (NECESSITY, DIVERSITY)
+    shown = [c for c in means if not c.required and (c.at_floor is False or c.measure in beside)]
     return [*said, *map(_sentence, shown)]
 
 
@@ -134,6 +160,8 @@ def _sentence(check: ControlCheck) -> str:
     attribute = "" if check.attribute == EVERY_ATTRIBUTE else f"{check.attribute}, "
     row = control_row(check.method, check.control)
     name = f"{row}, {attribute}{check.generalisation}, {check.judged}"
+    if check.measure == DIVERSITY:
+        return f"{name}: {DIVERSITY} {_number(check.score)}; without the control {_number(check.ordinary)}."
     if check.score is None or check.floor is None:
         return f"{name}: no pairs."
     ordinary = "" if check.ordinary is None else f"; without the control {check.ordinary:.3f}"
@@ -141,6 +169,10 @@ def _sentence(check: ControlCheck) -> str:
         f"{name}: {check.measure} {check.score:.3f}{_ends(check.score_interval)} against "
         f"{check.floor:.3f}, {check.verdict}{ordinary}."
     )
+
+
+def _number(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.3f}"
 
 
 def _ends(interval: Interval | None) -> str:

@@ -20,7 +20,10 @@ LAYOUT: tuple[tuple[str, str], ...] = (
     ("cells/<id>/outcomes/<split>.jsonl", ""),
     ("cells/<id>/diagnostics.json", "only if ravel diagnose was called on the run"),
     ("cells/<id>/checkpoint/", "only while the cell is being fitted"),
-    ("controls/<control>/", "cells of controls, if any, as above, and their floors"),
+    (
+        "controls/<control>/",
+        "cells of controls, if any, as above, their floors, and diversity ratios of twins",
+    ),
     ("shared/", "what several fits have in common: collected vectors, autoencoders, rankings"),
     ("scores.jsonl", "one record per cell, target attribute and split"),
     ("averages.jsonl", "chosen points, averaged"),

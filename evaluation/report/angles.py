@@ -37,13 +37,17 @@ def read_parts(cells: Sequence[Path]) -> list[FittedPart]:
     """Read the featurizers of these cells' folders, where there are any, sorted by what they were fitted for.
 
     What swaps the whole vector whatever the attribute is left out: it overlaps with itself, which is no news.
+    So is what swaps no linear part, which has no angle.
     """
+    from das.featurizers.geometry import LINEAR_PARTS
     from das.featurizers.storage import load_featurizer
 
     parts = []
     for folder in cells:
         if (folder / "featurizer.json").is_file():
             featurizer, header = load_featurizer(folder)
+            if not isinstance(featurizer, LINEAR_PARTS):
+                continue
             if header.attribute != "*" or featurizer.size < featurizer.width:
                 fitted = (header.method, header.attribute, header.seed, str(header.site))
                 parts.append(FittedPart(*fitted, featurizer))

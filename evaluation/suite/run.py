@@ -3,7 +3,7 @@ throughout."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +12,9 @@ from das.engine.base.protocol import Engine
 from das.methods.common.base import Method
 from das.methods.registry import METHODS
 from das.models.placing import AUTO, device_named, dtype_named
+from das.sites import Site
 from evaluation.config.preset import Preset, preset_named
-from evaluation.config.suite import SuiteBuild, SuiteConfig
+from evaluation.config.suite import PROFILE, SuiteBuild, SuiteConfig
 from evaluation.config.target import TargetConfig
 from evaluation.records.failures import FAILURES, Failure, write_failures
 from evaluation.records.lock import run_lock
@@ -27,7 +28,7 @@ from evaluation.suite.execution.steps import Steps
 from evaluation.suite.execution.worker_state import WorkerState
 from evaluation.suite.finish import RunSummary, finish
 from evaluation.suite.folders import with_dtype_of
-from evaluation.suite.grid import PROFILE, Cell, ChosenCells, narrowed
+from evaluation.suite.grid import Cell, ChosenCells, narrowed
 from evaluation.suite.select import kept_sites, select, tested
 from evaluation.tracks import track_of
 from ravel.common.errors import SuiteError
@@ -158,10 +159,17 @@ def _at_kept_sites(steps: Steps, cells: Sequence[Cell]) -> tuple[Sequence[Cell],
     profile = [cell for cell in cells if cell.method == PROFILE]
     failures = steps.fit(profile)
     kept = kept_sites(_fitted(steps, profile, failures), context.without_test(), config)
-    said = ", ".join(f"{site} ({value:.2f})" for site, value in kept.items())
-    measure = context.track.criterion_of(PROFILE)
-    steps.progress(Note(f"sites kept of {len(config.sites)}, by the {measure} of {PROFILE}: {said}"))
+    steps.progress(Note(_kept_words(kept, config, context.track.criterion_of(PROFILE))))
     return _left(narrowed(cells, kept), failures), failures
+
+
+def _kept_words(kept: Mapping[str, Mapping[Site, float]], config: SuiteConfig, measure: str) -> str:
+    """Say which sites are kept, and by what; for each attribute where they differ."""
+    said = {a: ", ".join(f"{site} ({value:.2f})" for site, value in own.items()) for a, own in kept.items()}
+    by = f"the {measure} of {PROFILE}" if config.site_search == PROFILE else "shares of transport"
+    alike = len(set(said.values())) == 1
+    listed = next(iter(said.values())) if alike else "; ".join(f"{a}: {own}" for a, own in said.items())
+    return f"sites kept of {len(config.sites)}, by {by}: {listed}"
 
 
 def _fitted(steps: Steps, cells: Sequence[Cell], failures: Sequence[Failure]) -> list[Cell]:

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from das.sites import Site
-from evaluation.config.suite import SuiteConfig
+from evaluation.config.suite import PROFILE, SuiteConfig
 from evaluation.scoring.cells import CellScorer, ScoredCell
 from evaluation.scoring.selection import Point
+from evaluation.scoring.site_search import best_sites, site_merits
 from evaluation.scoring.track import Track
 from evaluation.suite.cells.context import RunContext
 from evaluation.suite.cells.finished import cell_outcomes, cell_refusal, featurizer_id_of
-from evaluation.suite.grid import PROFILE, Cell, ChosenCells
+from evaluation.suite.grid import Cell, ChosenCells
 from ravel.common.errors import SuiteError
 
 
@@ -24,28 +25,28 @@ def select(cells: Sequence[Cell], context: RunContext, config: SuiteConfig) -> C
     return {key: [by_id[cell_id] for cell_id in ids] for key, ids in chosen.items()}
 
 
-def kept_sites(cells: Sequence[Cell], context: RunContext, config: SuiteConfig) -> dict[Site, float]:
-    """Return the sites with which a suite goes on, best first: those of the profile's cells with the best
-    measure on validation cases, of interchange the highest cause, averaged over attributes and
-    generalisations. The test splits of `context` are withheld.
+def kept_sites(
+    cells: Sequence[Cell], context: RunContext, config: SuiteConfig
+) -> dict[str, dict[Site, float]]:
+    """Return by attribute the sites with which a suite goes on, the best first, with what they were chosen
+    by: those that the validation cases of the profile's cells put first, as `site_search` says. The test
+    splits of `context` are withheld.
 
-    Raises SuiteError where no site has a score.
+    Raises SuiteError where no site has a score, or `transport` has too few.
     """
+    assert config.keep_sites is not None
     track = context.track
-    measure = track.criterion_of(PROFILE)
-    values: dict[Site, list[float]] = {}
-    for record in scorer_of(cells, context, config).validation_scores(intervals=False):
-        if (value := record.value(measure)) is not None:
-            values.setdefault(Site.parse(record.site), []).append(value)
-    means = {site: sum(found) / len(found) for site, found in values.items()}
-    if not means:
+    records = scorer_of(cells, context, config).validation_scores(intervals=False)
+    merits = site_merits(records, config.site_search, track)
+    if not any(merits.values()):
         raise SuiteError(
-            expected=f"a {measure} of {PROFILE} on validation {track.unit}, by which sites are kept",
+            expected=f"a {track.criterion_of(PROFILE)} of {PROFILE} on validation {track.unit}, by which "
+            "sites are kept",
             came="none",
             todo=f"leave `keep_sites` out, or use an instance with {track.unit} to validate on",
         )
-    best = sorted(means, key=lambda site: (-track.merit(measure, means[site]), site.layer, str(site)))
-    return {site: means[site] for site in best[: config.keep_sites]}
+    kept = best_sites(merits, config.keep_sites)
+    return {a: {Site.parse(site): merit for site, merit in found.items()} for a, found in kept.items()}
 
 
 def scorer_of(cells: Sequence[Cell], context: RunContext, config: SuiteConfig) -> CellScorer:

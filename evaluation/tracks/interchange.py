@@ -58,7 +58,8 @@ class Interchange(Track[Outcome]):
     validated_by: ClassVar[str] = "cause and isolate pairs"
     kinds: ClassVar[tuple[SourceKind, ...]] = SOURCE_KINDS
     tables: ClassVar[tuple[str, ...]] = (
-        *("main", "attributes", "kinds", "balanced", "dependence", "controls", "necessity", "seeds", "types"),
+        *("main", "attributes", "kinds", "balanced", "dependence", "controls", "necessity", "seeds"),
+        *("sites", "types"),
     )
     plots: ClassVar[tuple[str, ...]] = ("methods", "sizes", "layers", "entanglement", "angles", "training")
 

@@ -65,7 +65,7 @@ class CheckedCells:
 def control_problems(control: ControlFolder, instance: Instance) -> Iterator[str]:
     """Say what is wrong with the files of a run's control."""
     for cell in control.cells():
-        problems = _files_problems(CellFolder(cell), instance, control=True) or control.outcome_problems(cell)
+        problems = _files_problems(CellFolder(cell), instance, control=True) or control.file_problems(cell)
         yield from (f"control {control.name}, cell {cell.name}: {problem}" for problem in problems)
     yield from (f"control {control.name}: {problem}" for problem in control.floor_problems())
 

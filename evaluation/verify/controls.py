@@ -53,8 +53,11 @@ class ControlFolder:
         """Return the folders of finished cells."""
         return sorted(path.parent for path in self.path.glob("cells/*/cell.json"))
 
-    def outcome_problems(self, cell: Path) -> Iterator[str]:
-        """Say what is wrong with the outcomes of a cell, pair by pair."""
+    def file_problems(self, cell: Path) -> Iterator[str]:
+        """Say what is wrong with the outcomes of a cell, pair by pair, and which lines of its diversity
+        ratios do not fit their schema."""
+        for path in cell.glob("diversity.jsonl"):
+            yield from lines_problems(path, "diversity")
         known = {
             view.outcomes_of(split_name(generalisation, "test")): (generalisation, view)
             for view in CONTROLS.get(self.name).views
@@ -78,7 +81,7 @@ class ControlFolder:
         folders = {
             (control_row(method, self.name), attribute): self._controlled(cells[0])
             for (method, attribute), cells in choice.items()
-            if method in (self.config.control_methods or ()) and cells
+            if method in self.config.methods_under(self.name) and cells
         }
         for view in CONTROLS.get(self.name).views:
             for generalisation in self.config.generalisations if view.is_row else ():

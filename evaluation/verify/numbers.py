@@ -48,7 +48,7 @@ def number_problems(
     yield from _unanswered(stated, cells, config, attributes, choice)
     averages, comparisons = scorer.averages(choice)
     for control in controls:
-        if control.name in config.controls:
+        if control.name in config.carried_out_controls():
             averages += control.averages(choice)
     missing = [p.name for p in (stated.folder.averages, stated.folder.comparisons) if not p.is_file()]
     if missing:

@@ -16,6 +16,7 @@ from das.engine.base.labels import forced_labels
 from das.engine.base.protocol import ForcedPair
 from das.featurizers.base import Featurizer
 from das.featurizers.masked import MaskedBasis
+from das.featurizers.reversible import ReversibleMap
 from das.featurizers.storage import FeaturizerHeader, load_featurizer, save_featurizer
 from das.featurizers.subspace import Subspace
 from das.methods.common.base import Method, Problem
@@ -125,6 +126,18 @@ def test_linear_results_swap_once_and_leave_the_complement(
     # The rest: what the base has outside the swapped coordinates is what the result has outside them.
     rest = [x - fitted.decode(mask * fitted.encode(x)) for x in (base, once)]
     torch.testing.assert_close(rest[0], rest[1], atol=1e-5, rtol=1e-5)
+
+
+def test_an_invertible_map_goes_back_and_swaps_once(
+    method: Method, fitted: Featurizer, vectors: tuple[Tensor, Tensor]
+) -> None:
+    assert isinstance(fitted, ReversibleMap) == method.fits_nonlinear_map
+    if not isinstance(fitted, ReversibleMap):
+        pytest.skip("a linear featurizer or a dictionary")
+    base, source = vectors
+    assert max(fitted.inverse_error(vector) for vector in vectors) < 1e-5
+    once = fitted.interchange(base, source)
+    torch.testing.assert_close(fitted.interchange(once, source), once, atol=2e-5, rtol=1e-5)
 
 
 def test_swapping_nothing_returns_the_base_and_everything_the_source(

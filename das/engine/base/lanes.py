@@ -48,8 +48,10 @@ class Lanes:
                 line.work()
             finally:
                 line.close()
-                wait(others)
-        for other in others:
+                # One that has not begun may wait for a thread that waits for this one.
+                begun = [other for other in others if not other.cancel()]
+                wait(begun)
+        for other in begun:
             other.result()
         return line.results()
 

@@ -84,6 +84,10 @@ class Method(ABC, Generic[Settings]):
     """True if it looks at vectors of training prompts without their classes."""
     needs_pairs: ClassVar[bool] = False
     """True if it learns from counterfactual pairs and so runs the model during the fit."""
+    fits_nonlinear_map: ClassVar[bool] = False
+    """True if it fits to answers a map of vectors to coordinates that is not linear. Such a map can make an
+    untrained model say them too, so a suite always fits it to random weights as well. (A dictionary's map is
+    not linear either, but no answer is known where it is trained.)"""
     draws: ClassVar[bool] = True
     """False if nothing in the fit is random, so that one seed is as good as many."""
 

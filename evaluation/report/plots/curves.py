@@ -13,10 +13,11 @@ from typing import Any
 from das.sites import Site
 from evaluation.records.scores import ScoreRecord
 from evaluation.scoring.track import Track
+from evaluation.scoring.transport import WORTH
 from ravel.common.seeds import grouped
 from ravel.terms.schema import Generalisation
 
-_WORTH, _NOTHING = 0.8, 0.05
+_NOTHING = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,7 @@ def worth_fitting(ceilings: Sequence[Mapping[int, float]]) -> list[int]:
     layers = sorted({layer for curve in ceilings for layer in curve})
     means = {layer: fmean(curve[layer] for curve in ceilings if layer in curve) for layer in layers}
     highest = max(means.values(), default=0.0)
-    return [layer for layer in layers if highest > _NOTHING and means[layer] >= _WORTH * highest]
+    return [layer for layer in layers if highest > _NOTHING and means[layer] >= WORTH * highest]
 
 
 def place_of(site: str) -> str:

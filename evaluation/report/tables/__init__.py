@@ -16,15 +16,14 @@ from evaluation.report.tables.build import (
     type_table,
 )
 from evaluation.report.tables.controls import control_table, necessity_table
-from evaluation.report.tables.csv import to_csv
 from evaluation.report.tables.dependence import dependence_table
 from evaluation.report.tables.html import to_html
 from evaluation.report.tables.latex import to_latex
 from evaluation.report.tables.latex_compact import to_compact_latex
+from evaluation.report.tables.long_form import to_csv, to_parquet
 from evaluation.report.tables.markdown import to_markdown
 from evaluation.report.tables.means import seed_table
 from evaluation.report.tables.model import Column, Comparison, Row, Table, TableCell
-from evaluation.report.tables.parquet import to_parquet
 from ravel.common.errors import unknown_name
 from ravel.common.io import write_bytes, write_text
 

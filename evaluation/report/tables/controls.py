@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from evaluation.records.control_checks import EVERY_ATTRIBUTE, NECESSITY, ControlCheck
+from evaluation.records.control_checks import DIVERSITY, EVERY_ATTRIBUTE, NECESSITY, ControlCheck
 from evaluation.records.scores import AverageRecord, control_row
 from evaluation.report.tables.model import Column, Place, Row, Table, TableCell
 from evaluation.report.tables.notes import mark_notes
@@ -19,6 +19,10 @@ _NAMES = ("without", "score", "floor", "score - floor")
 _RULE = (
     "A control is at its floor if the 95 % interval of its score minus the floor, on the same pairs, "
     "contains 0 or lies below it. In brackets: 95 % intervals."
+)
+_VARIES = (
+    "diversity: how much swapped states that should give one answer vary, beside natural states that have "
+    "it; near 0 there is one state per answer, whatever the base. It has no floor."
 )
 _CARRIES = (
     "cause: share of the target's pairs that give the source's answer when the found part is swapped. "
@@ -90,16 +94,41 @@ def _cells(check: ControlCheck | None) -> list[TableCell]:
 
 
 def _floors(checks: Sequence[ControlCheck]) -> list[str]:
-    said = dict.fromkeys((f"{c.control}, {c.judged}", c.floor_is) for c in checks)
+    said = dict.fromkeys((f"{c.control}, {c.judged}", c.floor_is) for c in checks if c.measure != DIVERSITY)
     return [f"Floor of {name}: {floor}." for name, floor in said]
 
 
 def _optional(checks: Sequence[ControlCheck]) -> list[str]:
-    free = [c for c in checks if not c.required and c.measure != NECESSITY]
+    free = [c for c in checks if not c.required and c.measure not in (NECESSITY, DIVERSITY)]
     named = dict.fromkeys(f"{c.control}, {c.judged} ({c.generalisation})" for c in free)
     said = [f"Shown beside the floor, where nothing says that they must be at it: {', '.join(named)}."]
     necessity = "Necessity is to be above its floor: the table of necessity has it beside cause."
-    return [*(said if named else []), *([necessity] if any(c.measure == NECESSITY for c in checks) else [])]
+    measures = {check.measure for check in checks}
+    beside = [(NECESSITY, necessity), (DIVERSITY, _VARIES)]
+    return [*(said if named else []), *(note for measure, note in beside if measure in measures)]
+
+
+def twin_notes(checks: Sequence[ControlCheck]) -> list[str]:
+    """Say of each method that has a twin on random weights what the twin's cause is, with the diversity
+    ratios of both; means over attributes."""
+    means = [check for check in checks if check.attribute == EVERY_ATTRIBUTE]
+    ratios = [check for check in means if check.measure == DIVERSITY]
+    causes = {(c.control, c.method, c.generalisation): c for c in means if c.measure == "cause"}
+    notes = []
+    for method in dict.fromkeys(check.method for check in ratios):
+        said = [
+            f"{check.generalisation}: cause {_stated(cause.score)}, its floor {_stated(cause.floor)}, "
+            f"diversity ratio {_stated(check.score)} ({_stated(check.ordinary)} in the model itself)"
+            for check in ratios
+            if check.method == method
+            and (cause := causes.get((check.control, method, check.generalisation))) is not None
+        ]
+        notes.append(f"{method} fitted to random weights: {'; '.join(said)}.")
+    return notes
+
+
+def _stated(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.3f}"
 
 
 def necessity_table(

@@ -22,10 +22,11 @@ from evaluation.report.tables.build import (
     model_table,
     type_table,
 )
-from evaluation.report.tables.controls import control_table, necessity_table
+from evaluation.report.tables.controls import control_table, necessity_table, twin_notes
 from evaluation.report.tables.dependence import dependence_table
 from evaluation.report.tables.means import averages_without_outcomes, has_seeds, seed_table
 from evaluation.report.tables.model import Table
+from evaluation.report.tables.site_search import site_table
 from evaluation.scoring.interchange.post_hoc import Derived, read_derived
 from evaluation.tracks import TRACKS
 from ravel.common.errors import SuiteError, unknown_name
@@ -96,6 +97,8 @@ def tables_of_run(records: RunRecords, derived: Derived) -> list[Table]:
         "controls": bool(records.control_checks),
         "necessity": any(check.measure == NECESSITY for check in records.control_checks),
         "seeds": has_seeds(records.scores),
+        # About the search, not about the methods: only where it is asked for.
+        "sites": False,
     }
     run = _Run(records, lambda: derived)
     return [
@@ -117,13 +120,16 @@ def _with_failures(table: Table, failures: Sequence[Failure]) -> Table:
 
 def _main(run: _Run) -> Table:
     known = run.records
-    return main_table(
+    table = main_table(
         known.scores,
         known.averages,
         partition=run.partition,
         comparisons=known.comparisons,
         refusals=known.refusals,
     )
+    # Controls are judged on test pairs alone.
+    twins = twin_notes(known.control_checks) if run.partition == "test" else []
+    return replace(table, notes=(*table.notes, *twins))
 
 
 def _attributes(run: _Run) -> Table:
@@ -161,6 +167,12 @@ def _seeds(run: _Run) -> Table:
     track = TRACKS.get(known.track)
     averages = known.averages or averages_without_outcomes(known.chosen(), track.criterion)
     return seed_table(known.scores, averages, track)
+
+
+def _sites(run: _Run) -> Table:
+    known = run.records
+    table = site_table(known.scores, TRACKS.get(known.track))
+    return _with_model(table, known.scores[0].model if known.scores else "")
 
 
 def _check_partition(name: str, partition: Partition) -> None:
@@ -211,6 +223,8 @@ TABLES: Mapping[str, Callable[[_Run], Table]] = MappingProxyType(
         "controls": _controls,
         "necessity": _necessity,
         "seeds": _seeds,
+        "sites": _sites,
     }
 )
-"""The tables of a single run, by name, in the order in which they are published."""
+"""The tables of a single run, by name, in the order in which they are published; all but that of sites
+are."""

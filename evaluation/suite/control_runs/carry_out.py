@@ -21,6 +21,7 @@ from evaluation.suite.cells.context import RunContext
 from evaluation.suite.cells.fit import describe_cell, groups_of, run_cells
 from evaluation.suite.cells.stored_vectors import collect_vectors
 from evaluation.suite.control_runs.controlled import ControlledPoints
+from evaluation.suite.control_runs.diversity import measure_diversity
 from evaluation.suite.controls import CONTROLS, ReferenceInputs, View
 from evaluation.suite.grid import Cell
 from ravel.common.io import write_jsonl
@@ -53,6 +54,8 @@ def run_control(
         progress(Counted(stage, done, len(cells)))
         if controlled.refusal(cell) is None:
             _judge(controlled, model, ordinary, cell, progress)
+            if controlled.is_twin(cell):
+                measure_diversity(controlled, model.judge.engine, ordinary, cell)
     progress(Counted(stage, len(cells), len(cells)))
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from das.methods.common.base import Method
-from evaluation.config.suite import SuiteConfig
+from evaluation.config.suite import TWIN, SuiteConfig
 from evaluation.records.headers import swapped_in
 from evaluation.records.run_folder import RunFolder
 from evaluation.scoring.clusters import Clustered
@@ -22,10 +22,10 @@ from ravel.terms.schema import Generalisation, split_name
 _FOLDER = "controls"
 
 
-def controlled_points(chosen: ChosenCells, config: SuiteConfig) -> dict[tuple[str, str], Cell]:
-    """Return the cells of the grid that are controlled, by (method, attribute): the first seed of each point
-    that was chosen for a controlled method."""
-    methods = config.control_methods or ()
+def controlled_points(chosen: ChosenCells, config: SuiteConfig, control: str) -> dict[tuple[str, str], Cell]:
+    """Return the cells of the grid that a control is for, by (method, attribute): the first seed of each
+    point that was chosen for one of its methods."""
+    methods = config.methods_under(control)
     return {key: cells[0] for key, cells in chosen.items() if key[0] in methods and cells}
 
 
@@ -70,6 +70,10 @@ class ControlledPoints:
     def method(self, cell: Cell) -> type[Method]:
         """Return a cell's method."""
         return self.context.methods.get(cell.method)
+
+    def is_twin(self, cell: Cell) -> bool:
+        """Tell whether a controlled cell is the twin, on random weights, of one that has to have it."""
+        return self.control.name == TWIN and cell.method in self.config.twins
 
     def views(self) -> Iterator[tuple[View, Generalisation]]:
         """Yield how the control is judged, and on which test splits: those with cases."""

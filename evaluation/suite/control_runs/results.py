@@ -24,6 +24,7 @@ from evaluation.scoring.summary import (
 from evaluation.suite.cells.context import RunContext
 from evaluation.suite.cells.finished import cell_outcomes
 from evaluation.suite.control_runs.controlled import ControlledPoints
+from evaluation.suite.control_runs.diversity import diversity_checks
 from evaluation.suite.controls import CONTROLS, View
 from evaluation.suite.grid import Cell
 from ravel.common.errors import SuiteError
@@ -44,19 +45,21 @@ class ControlResults:
 
 
 def control_results(
-    points: Mapping[tuple[str, str], Cell], context: RunContext, config: SuiteConfig
+    points: Mapping[str, Mapping[tuple[str, str], Cell]], context: RunContext, config: SuiteConfig
 ) -> ControlResults:
-    """Return what the controls of a resolved suite came to, from what `run_control` wrote."""
+    """Return what the controls of a resolved suite came to, each at its points, from what `run_control`
+    wrote."""
     checks: list[ControlCheck] = []
     averages: list[AverageRecord] = []
     refusals: list[Refusal] = []
-    for name in config.controls:
-        controlled = ControlledPoints(CONTROLS.get(name), points, context, config)
+    for name, own in points.items():
+        controlled = ControlledPoints(CONTROLS.get(name), own, context, config)
         for view, generalisation in controlled.views():
             judged = _Judged(controlled, view, generalisation)
             estimates = judged.estimates()
             checks += judged.checks(estimates)
             averages += judged.averages(estimates)
+        checks += diversity_checks(controlled)
         refusals += _refusals(controlled)
     return ControlResults(tuple(checks), tuple(averages), tuple(refusals))
 

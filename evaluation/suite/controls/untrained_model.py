@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from das.models.base import TargetModel
 from das.models.untrained import untrained
+from evaluation.config.suite import TWIN
 from evaluation.records.scores import Outcome
 from evaluation.suite.controls.base import Control, ReferenceInputs, View
 
@@ -15,10 +16,11 @@ class UntrainedModel(Control):
     """Fitted and judged on a model of the same architecture with random weights, with the instance's answers.
 
     Such a model says neither answer of a pair, so that cause and isolate both lie near 0. A method that
-    scores cause here has made the model say it.
+    scores cause here has made the model say it. A map that is not linear can do so (Sutter et al. 2025, arXiv
+    2507.08802), so methods that fit one are always under this control.
     """
 
-    name: ClassVar[str] = "untrained_model"
+    name: ClassVar[str] = TWIN
     summary: ClassVar[str] = "Fitted and judged on a model of the same architecture with random weights"
     views: ClassVar[tuple[View, ...]] = (
         View(

@@ -75,12 +75,14 @@ class Steps:
 
     def control(self, chosen: ChosenCells) -> tuple[ControlResults, list[Failure]]:
         """Carry out the controls at the chosen points; return what they came to and those that failed."""
-        points = controlled_points(chosen, self.config)
-        jobs = [ControlJob(name, points) for name in self.config.controls]
+        points = {
+            name: controlled_points(chosen, self.config, name) for name in self.config.carried_out_controls()
+        }
+        jobs = [ControlJob(name, own) for name, own in points.items()]
         failed = self._carry_out(jobs, lambda end: None)
         lost = {failure.job.name: failure for failure in failed if isinstance(failure.job, ControlJob)}
-        kept = tuple(name for name in self.config.controls if name not in lost)
-        results = control_results(points, self.context, self.config.model_copy(update={"controls": kept}))
+        kept = {name: own for name, own in points.items() if name not in lost}
+        results = control_results(kept, self.context, self.config)
         return results, [
             _failure(failure, f"control {name}", self.config.seeds[0]) for name, failure in lost.items()
         ]

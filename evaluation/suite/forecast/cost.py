@@ -135,9 +135,13 @@ def control_cells(cells: Sequence[Cell], config: SuiteConfig) -> list[tuple[str,
     """
     first: dict[tuple[str, str | None], Cell] = {}
     for cell in cells:
-        if cell.method in (config.control_methods or ()):
-            first.setdefault((cell.method, cell.attribute), cell)
-    return [(control, cell) for control in config.controls for cell in first.values()]
+        first.setdefault((cell.method, cell.attribute), cell)
+    return [
+        (control, cell)
+        for control in config.carried_out_controls()
+        for cell in first.values()
+        if cell.method in config.methods_under(control)
+    ]
 
 
 def _control_passes(

@@ -194,7 +194,8 @@ def _planned(
 ) -> RunPlan:
     if config.keep_sites is not None:
         # Which ones is not known yet; as many cost as much.
-        cells = narrowed(cells, [Site.parse(site) for site in config.sites[: config.keep_sites]])
+        sites = [Site.parse(site) for site in config.sites[: config.keep_sites]]
+        cells = narrowed(cells, dict.fromkeys(config.attributes or (), sites))
     planned = tuple(PlannedCell(cell, run.cell(cell.cell_id).finished()) for cell in cells)
     waiting = [entry.cell for entry in planned if not entry.finished]
     cost = estimate(waiting, config, counts, shape, rate=rate, methods=METHODS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from das.methods.common.base import Method
 from das.methods.registry import METHODS
 from das.sites import Site, SiteSpace
-from evaluation.config.suite import MethodSpec, SuiteConfig
+from evaluation.config.suite import PROFILE, MethodSpec, SuiteConfig
 from evaluation.judging.recognition import check_gave_labels
 from evaluation.records.headers import SUITE_SCHEMA_VERSION
 from evaluation.scoring.track import Track
@@ -22,9 +22,6 @@ from ravel.common.io import canonical_json
 from ravel.common.registry import Registry
 from ravel.instance import Instance
 from ravel.terms.schema import split_name
-
-PROFILE = "full_vector"
-"""The method by which sites are kept: it brings along all that is at a site."""
 
 
 def plan_cells(
@@ -50,9 +47,14 @@ def plan_cells(
     return tuple(dict.fromkeys(cells))
 
 
-def narrowed(cells: Sequence[Cell], sites: Collection[Site]) -> list[Cell]:
-    """Return the cells at these sites, and those of the profile wherever they are."""
-    return [cell for cell in cells if cell.method == PROFILE or cell.site in sites]
+def narrowed(cells: Sequence[Cell], sites: Mapping[str, Collection[Site]]) -> list[Cell]:
+    """Return the cells at the sites of an attribute that they serve, and those of the profile wherever they
+    are."""
+    return [
+        cell
+        for cell in cells
+        if cell.method == PROFILE or any(cell.serves(a) and cell.site in own for a, own in sites.items())
+    ]
 
 
 def check_splits(config: SuiteConfig, instance: Instance) -> None:

@@ -9,8 +9,9 @@ from das.methods.common.base import Method, MethodConfig
 from das.methods.registry import METHODS
 from das.models.expansion import expand_sites
 from das.sites import SiteSpace
-from evaluation.config.suite import MethodSpec, SuiteConfig, TrackSpec
+from evaluation.config.suite import TWIN, MethodSpec, SuiteConfig, TrackSpec
 from evaluation.judging.recognition import Labelled
+from evaluation.records.measured import INTERCHANGE
 from evaluation.scoring.track import Track
 from evaluation.suite.controls import CONTROLS
 from evaluation.tracks import track_of
@@ -53,6 +54,8 @@ def resolve(
     """
     track = track_of(config)
     listed = [spec.name for spec in config.methods]
+    attributes = _attributes(config, instance)
+    _check_site_search(config, attributes, track)
     extra = [
         MethodSpec(name=reference.method)
         for reference in track.references
@@ -62,16 +65,18 @@ def resolve(
         and reference.method in methods
     ]
     specs = [_resolved_method(spec, methods) for spec in (*config.methods, *extra)]
+    listed = [spec.name for spec in specs]
     return config.model_copy(
         update={
             "methods": _unique(specs),
-            "attributes": _attributes(config, instance),
+            "attributes": attributes,
             "sites": tuple(expand_sites(config.sites, target)),
             "sizes": _unique(config.sizes),
             "seeds": _unique(config.seeds),
             "generalisations": tuple(g for g in GENERALISATIONS if g in config.generalisations),
             "controls": _controls(config.controls, track),
-            "control_methods": _control_methods(config, [spec.name for spec in specs], methods),
+            "control_methods": _control_methods(config, listed, methods),
+            "twins": _twins(config, listed, track, methods),
             "track": TrackSpec(
                 name=track.name, config=track.settings(config.judging()).model_dump(mode="json")
             ),
@@ -97,6 +102,17 @@ def _attributes(config: SuiteConfig, instance: PlannedOn) -> tuple[str, ...]:
             todo="name attributes in the suite, or build an instance with training and evaluation pairs",
         )
     return wanted
+
+
+def _check_site_search(config: SuiteConfig, attributes: Sequence[str], track: Track[Any]) -> None:
+    """Raise SuiteError where transport has nothing to tell sites apart by."""
+    if config.site_search == "transport" and (track.name != INTERCHANGE or len(attributes) < 2):
+        raise SuiteError(
+            expected=f"site_search transport on the track {INTERCHANGE}, and two attributes at least between "
+            "which it tells sites apart",
+            came=f"the track {track.name} with {', '.join(attributes)}",
+            todo="leave `site_search` out, and sites are kept by full_vector",
+        )
 
 
 def _controls(names: Sequence[str], track: Track[Any]) -> tuple[str, ...]:
@@ -131,6 +147,19 @@ def _control_methods(
             todo="list a method such as mdas, name one in `control_methods`, or leave `controls` out",
         )
     return tuple(learning)
+
+
+def _twins(
+    config: SuiteConfig, listed: Sequence[str], track: Track[Any], methods: Registry[type[Method]]
+) -> tuple[str, ...]:
+    """Return the methods that are fitted to random weights too: those that are named, and those whose map is
+    not linear; none in a track that the control is not of."""
+    for name in config.twins:
+        one_of("method of this suite to be fitted to random weights", name, listed)
+    if CONTROLS.get(TWIN).track != track.name:
+        _controls([TWIN] if config.twins else [], track)
+        return ()
+    return tuple(n for n in _unique(listed) if n in config.twins or methods.get(n).fits_nonlinear_map)
 
 
 def _unique(values: Sequence[Any]) -> tuple[Any, ...]:

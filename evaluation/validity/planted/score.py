@@ -11,6 +11,7 @@ from das.engine.base.protocol import Engine
 from das.engine.engines.answering import EngineAnswerer
 from das.featurizers.base import Featurizer
 from das.featurizers.storage import load_featurizer
+from das.methods.registry import METHODS
 from das.models.planted import PlantedWorld, load_world, make_world, planted_spec, planted_specs, save_world
 from das.models.planted.world import BUNDLED_WORLD, in_axes
 from das.sites import Site
@@ -89,10 +90,11 @@ def score_planted(request: PlantedRequest, out: Path, *, progress: Progress = si
     """Score every method on the worlds, each in a run folder of its own below `out`, or go on with it there.
 
     Unknown worlds are refused before anything is trained. Raises SuiteError for those, for a method that is
-    unknown, and for a folder that holds another request's runs.
+    unknown or has no angle to a subspace, and for a folder that holds another request's runs.
     """
     names = list(dict.fromkeys(request.worlds))
     _check_names(names)
+    _check_methods(request.methods or ())
     rows: list[PlantedRecord] = []
     for name in names:
         world = _world(name, out, progress)
@@ -151,6 +153,15 @@ def _check_names(names: Sequence[str]) -> None:
             expected="worlds whose folders have different names, for each gets a folder of that name",
             came=f"several called {', '.join(map(repr, doubles))}",
             todo="rename one, or score them with another --out",
+        )
+
+
+def _check_methods(names: Sequence[str]) -> None:
+    if bent := [name for name in names if METHODS.get(name).fits_nonlinear_map]:
+        raise SuiteError(
+            expected="methods whose part is linear, for the truth of a planted world is a subspace",
+            came=", ".join(bent),
+            todo="leave them out here; a suite fits them to random weights as well, which is their control",
         )
 
 

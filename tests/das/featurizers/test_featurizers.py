@@ -4,6 +4,7 @@ disk."""
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import fields, replace
 from functools import partial
@@ -22,11 +23,13 @@ from das.featurizers import (
     Featurizer,
     FeaturizerHeader,
     MaskedBasis,
+    ReversibleMap,
     Subspace,
     load_featurizer,
     retract,
     save_featurizer,
 )
+from das.featurizers.coordinate_maps import CoordinateMap, Monotone, RevNet
 from das.featurizers.orthonormal import TOLERANCE, deviation
 from das.sites import Site
 from das.threads import using_threads
@@ -67,6 +70,31 @@ def half(n: int) -> Tensor:
     return (torch.arange(n) % 2).float()
 
 
+def couplings(seed: int, d: int = D, blocks: int = 2) -> RevNet:
+    h, half_d = 7, d // 2
+    shapes = {
+        "first_in": (blocks, h, d - half_d),
+        "first_bias": (blocks, h),
+        "first_out": (blocks, half_d, h),
+        "second_in": (blocks, h, half_d),
+        "second_bias": (blocks, h),
+        "second_out": (blocks, d - half_d, h),
+    }
+    weights = {name: normal(seed + at, *shape) for at, (name, shape) in enumerate(shapes.items())}
+    return RevNet({**units(seed, d), "rotation": retract(normal(seed + 20, d, d)), **weights})
+
+
+def bends(seed: int, d: int = D, blocks: int = 2) -> Monotone:
+    rotations = torch.stack([retract(normal(seed + 30 + at, d, d)) for at in range(blocks + 1)])
+    names = ("knots", "below", "above")
+    weights = {name: normal(seed + at, blocks, d) for at, name in enumerate(names)}
+    return Monotone({**units(seed, d), "rotations": rotations, **weights})
+
+
+def units(seed: int, d: int) -> dict[str, Tensor]:
+    return {"centre": normal(seed + 10, d), "scale": torch.tensor(1.3)}
+
+
 LINEAR: dict[str, Callable[[int], Featurizer]] = {
     "subspace": lambda seed: Subspace(retract(normal(seed, D, K))),
     "neurons": lambda seed: MaskedBasis(half(D)),
@@ -79,17 +107,25 @@ DICTIONARIES: dict[str, Callable[[int], Featurizer]] = {
         seed, half(M), Activation("jump_relu", threshold=normal(seed, M).abs())
     ),
 }
-EVERY = LINEAR | DICTIONARIES
+REVERSIBLE: dict[str, Callable[[int], Featurizer]] = {
+    "revnet": lambda seed: ReversibleMap(couplings(seed), K),
+    "monotone": lambda seed: ReversibleMap(bends(seed), K),
+}
+EVERY = LINEAR | DICTIONARIES | REVERSIBLE
 EMPTY: dict[str, Callable[[int], Featurizer]] = {
     "subspace": lambda seed: Subspace(torch.zeros(D, 0)),
     "neurons": lambda seed: MaskedBasis(torch.zeros(D)),
     "rotated": lambda seed: MaskedBasis(torch.zeros(D), retract(normal(seed, D, D))),
     "dictionary": lambda seed: dictionary(seed, torch.zeros(M), Activation("relu")),
+    "revnet": lambda seed: ReversibleMap(couplings(seed), 0),
+    "monotone": lambda seed: ReversibleMap(bends(seed), 0),
 }
 FULL: dict[str, Callable[[int], Featurizer]] = {
     "subspace": lambda seed: Subspace(retract(normal(seed, D, D))),
     "neurons": lambda seed: MaskedBasis(torch.ones(D)),
     "rotated": lambda seed: MaskedBasis(torch.ones(D), retract(normal(seed, D, D))),
+    "revnet": lambda seed: ReversibleMap(couplings(seed), D),
+    "monotone": lambda seed: ReversibleMap(bends(seed), D),
 }
 seeds = st.integers(0, 2**31)
 scales = st.sampled_from([1e-3, 1.0, 1e3])
@@ -137,6 +173,77 @@ def test_linear_swaps_are_idempotent_and_leave_the_complement(kind: str, seed: i
     torch.testing.assert_close(
         complement, base - featurizer.decode(featurizer.mask() * featurizer.encode(base)), rtol=0, atol=1e-5
     )
+
+
+@pytest.mark.parametrize("make", [couplings, bends])
+@pytest.mark.parametrize("d", [1, 2, 7, D])
+@settings(max_examples=15, deadline=None)
+@given(seed=seeds, blocks=st.integers(1, 3))
+def test_the_way_back_of_a_map_is_exact_both_ways(
+    make: Callable[..., CoordinateMap], d: int, seed: int, blocks: int
+) -> None:
+    found, x = make(seed, d, blocks), normal(seed + 1, 40, d)
+    assert ReversibleMap(found, d).inverse_error(x) < 1e-5
+    torch.testing.assert_close(found.encode(found.decode(x)), x, rtol=0, atol=1e-5)
+    # A map that is linear after all would be none of those that this is about.
+    middle = found.encode((x[:1] + x[1:]) / 2) - (found.encode(x[:1]) + found.encode(x[1:])) / 2
+    assert d == 1 or float(middle.abs().max()) > 1e-3
+
+
+@pytest.mark.parametrize("kind", REVERSIBLE)
+@settings(max_examples=15, deadline=None)
+@given(seed=seeds)
+def test_swaps_by_a_map_are_idempotent_and_leave_its_other_coordinates(kind: str, seed: int) -> None:
+    base, source = normal(seed, 3, D), normal(seed + 1, 3, D)
+    featurizer = REVERSIBLE[kind](seed)
+    once = featurizer.interchange(base, source)
+    close = partial(torch.testing.assert_close, rtol=0, atol=2e-5)
+    close(featurizer.interchange(once, source), once)
+    there = featurizer.encode(once)
+    close(there[:, :K], featurizer.encode(source)[:, :K])
+    close(there[:, K:], featurizer.encode(base)[:, K:])
+    assert float((once - base).abs().max()) > 1e-3
+
+
+def test_couplings_by_hand() -> None:
+    """One block on two coordinates, one hidden unit each: y1 = x1 + 2 tanh(x2), y2 = x2 - tanh(y1)."""
+    one = torch.ones(1, 1, 1)
+    found = RevNet(
+        {
+            "centre": torch.zeros(2),
+            "scale": torch.tensor(1.0),
+            "rotation": torch.eye(2),
+            "first_in": one,
+            "first_bias": torch.zeros(1, 1),
+            "first_out": 2 * one,
+            "second_in": one,
+            "second_bias": torch.zeros(1, 1),
+            "second_out": -one,
+        }
+    )
+    # tanh(atanh(1/2)) = 1/2, so y1 = 0.3 + 1 = 1.3.
+    x = torch.tensor([0.3, math.atanh(0.5)])
+    expected = [1.3, math.atanh(0.5) - math.tanh(1.3)]
+    assert found.encode(x).tolist() == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_bend_by_hand() -> None:
+    """Knots at 1 and 0; above, slopes of sqrt 2 and 1; below, of 1 and 1 / sqrt 2; units of 2 around (1,
+    1)."""
+    half = math.atanh(0.5)
+    found = Monotone(
+        {
+            "centre": torch.ones(2),
+            "scale": torch.tensor(2.0),
+            "rotations": torch.eye(2).expand(2, 2, 2),
+            "knots": torch.tensor([[1.0, 0.0]]),
+            "below": torch.tensor([[0.0, -half]]),
+            "above": torch.tensor([[half, 0.0]]),
+        }
+    )
+    # (7, -7) is (3, -4): 2 above the first knot, 4 below the second.
+    expected = [1 + 2 * math.sqrt(2), -4 / math.sqrt(2)]
+    assert found.encode(torch.tensor([7.0, -7.0])).tolist() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("kind", EVERY)
@@ -272,11 +379,20 @@ def test_what_a_dictionary_loses_stays_with_the_base() -> None:
         (lambda: Activation("relu", threshold=torch.ones(2)), "none for any other"),
         (lambda: Activation("rleu"), "did you mean 'relu'"),
         (lambda: retract(torch.ones(2, 3)), "as many columns as rows"),
+        (lambda: ReversibleMap(couplings(0), D + 1), "from 0 to 12"),
+        (lambda: _changed(couplings(0), rotation=2 * torch.eye(D)), "orthonormal columns"),
+        (lambda: _changed(couplings(0), scale=torch.tensor(0.0)), "a scale above 0"),
+        (lambda: _changed(couplings(0), first_out=torch.zeros(2, 3, 7)), "tensors of a revnet map"),
+        (lambda: _changed(bends(0), first_out=torch.zeros(2, 3, 7)), "tensors of a monotone map"),
     ],
 )
 def test_what_does_not_fit_is_refused(make: Callable[[], object], message: str) -> None:
     with pytest.raises(SuiteError, match=message):
         make()
+
+
+def _changed(found: CoordinateMap, **tensors: Tensor) -> CoordinateMap:
+    return type(found)({**dict(found.named_buffers()), **tensors})
 
 
 @settings(max_examples=25, deadline=None)
@@ -340,6 +456,21 @@ def test_saving_and_loading_gives_the_same_swap(kind: str, tmp_path: Path) -> No
     assert torch.equal(loaded.interchange(base, source), featurizer.interchange(base, source))
     save_featurizer(loaded, tmp_path, header)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == first
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"form": "rev"}, "a form among revnet, monotone"),
+        ({}, "without 'form'"),
+        ({"form": "monotone"}, "without 'knots'"),
+    ],
+)
+def test_a_map_of_another_form_is_refused(settings: dict[str, str], message: str, tmp_path: Path) -> None:
+    save_featurizer(REVERSIBLE["revnet"](0), tmp_path, HEADER)
+    _edit(tmp_path, settings=settings)
+    with pytest.raises(SuiteError, match=message):
+        load_featurizer(tmp_path)
 
 
 def test_a_foreign_model_or_instance_is_refused_unless_asked_for(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from resume_cases import SOME_SITES, PromptMaker, logits_and_gradient, make_pair
 from torch import Tensor
 
 from das.engine import Engine, make_engine
+from das.engine.engines import resume
 from das.engine.engines.resume import ResumeEngine
 from das.gradients.context import backward_rules
 from das.gradients.rules import GIM, PLAIN, BackwardRules
@@ -17,6 +18,7 @@ from das.models import FAMILIES
 from das.models.base import TargetModel
 from das.models.miniature import miniature
 from das.sites import Site
+from das.threads import using_threads
 
 TargetMaker = Callable[[str], TargetModel]
 
@@ -83,3 +85,16 @@ def test_half_precision_keeps_its_values_in_every_engine(name: str, make_prompt:
     exact = miniature(FAMILIES.get("llama"))
     _, expected = _ruled(make_engine(name, exact), make_prompt, Site(1), GIM)
     assert _apart(gradient, expected) < 0.3 < _apart(plain, expected)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama"])
+def test_passes_side_by_side_follow_the_rules(
+    name: str, target_of: TargetMaker, make_prompt: PromptMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, site = target_of(name), Site(1)
+    expected, gradient = _ruled(ResumeEngine(target, 60), make_prompt, site, GIM)
+    monkeypatch.setattr(resume, "_LANE_WEIGHTS", 0)
+    with using_threads(2):
+        logits, beside = _ruled(ResumeEngine(target, 60), make_prompt, site, GIM)
+    assert torch.equal(logits, expected)
+    assert torch.equal(beside, gradient)

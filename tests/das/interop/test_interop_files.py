@@ -23,7 +23,7 @@ from foreign_files import (
 )
 from torch import Tensor, nn
 
-from das.featurizers import Activation, Dictionary, Featurizer, MaskedBasis, Subspace
+from das.featurizers import Activation, Complement, Dictionary, Featurizer, MaskedBasis, Subspace
 from das.interop import (
     Imported,
     StatedPlace,
@@ -304,6 +304,7 @@ class TestMib:
                 Site(1),
                 "a dictionary",
             ),
+            (Complement(Subspace(columns(3))), Site(1), "a complement"),
             (Subspace(columns(3)), Site(1, "mlp_output"), "the units of MIB"),
         ],
     )

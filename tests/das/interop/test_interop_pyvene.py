@@ -17,9 +17,10 @@ from torch import Tensor
 from das.engine import DirectEngine, ForcedPair
 from das.engine.base.batch import PromptEncoder
 from das.engine.base.hooks import preserved
-from das.featurizers import Activation, Dictionary, Featurizer, MaskedBasis, Subspace
+from das.featurizers import Activation, Dictionary, Featurizer, MaskedBasis, ReversibleMap, Subspace
 from das.interop import check_place, read_pyvene
 from das.interop.pyvene_export import export_pyvene
+from das.methods.trained._reversible import monotone_start
 from das.models import FAMILIES
 from das.models.base import TargetModel
 from das.sites import STREAMS, Site, Stream
@@ -49,6 +50,12 @@ def featurizer(kind: str, width: int = WIDTH) -> Featurizer:
         ),
     }
     return made[kind]()
+
+
+def reversible_map() -> ReversibleMap:
+    """A map that bends nothing, for its form is what counts."""
+    units = {"centre": torch.zeros(WIDTH), "scale": torch.tensor(1.0)}
+    return ReversibleMap(monotone_start(units, columns(WIDTH), blocks=1), 3)
 
 
 def dictionary(activation: Activation, *, width: int = WIDTH, keeps_error: bool = False) -> Dictionary:
@@ -192,6 +199,7 @@ class TestExport:
                 "llama",
                 "negative thresholds",
             ),
+            (reversible_map(), "llama", "no intervention of pyvene has its form"),
             (Subspace(columns(3)), "phi", "no table"),
         ],
     )

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from evaluation.config.suite import SuiteConfig
+from ravel.common.errors import SuiteError
 
-LATER = {"keep_sites", "track", "model_label"}
+LATER = {"keep_sites", "site_search", "twins", "track", "model_label"}
 
 
 def suite(**changes: Any) -> SuiteConfig:
@@ -24,8 +25,22 @@ def test_a_suite_without_them_is_written_as_it_always_was() -> None:
     assert suite(track="interchange") == suite()
 
 
-@pytest.mark.parametrize("changes", [{"keep_sites": 2}, {"track": "other"}, {"model_label": "Ours"}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"keep_sites": 2},
+        {"keep_sites": 2, "site_search": "transport"},
+        {"twins": ("mdas",)},
+        {"track": "other"},
+        {"model_label": "Ours"},
+    ],
+)
 def test_what_is_set_is_written_and_read_back(changes: dict[str, Any]) -> None:
     config = suite(**changes)
     assert set(changes) <= set(config.model_dump(mode="json"))
     assert SuiteConfig.from_yaml(config.to_yaml()) == config != suite()
+
+
+def test_a_search_of_sites_that_keeps_none_is_refused() -> None:
+    with pytest.raises(SuiteError, match="give keep_sites too"):
+        suite(site_search="transport")

@@ -32,6 +32,7 @@ FILES = {
     "outcomes": "cells/*/outcomes/*.jsonl",
     "environment": "environment.json",
     "floors": "controls/*/floors/*.jsonl",
+    "diversity": "controls/*/cells/*/diversity.jsonl",
     "diagnostics": "cells/*/diagnostics.json",
     **{
         name: f"{name}.jsonl"
@@ -69,7 +70,9 @@ def run(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
     methods = [{"name": "das", "config": FAST}, "mean_difference"]
     suite = root / "suite.yaml"
     suite.write_text(
-        suite_text(world, methods=methods, generalisations=["context"], controls=["labels_shuffled"])
+        suite_text(
+            world, methods=methods, generalisations=["context"], controls=["labels_shuffled"], twins=["das"]
+        )
     )
     done = ravel("run", suite, "--out", root / "run")
     assert done.exit_code == 0, done.output
@@ -229,6 +232,7 @@ CHANGES: dict[str, tuple[str, Callable[[dict[str, Any]], object], int]] = {
         lambda r: r.update(cause=0.77, method="das~labels_shuffled"),
         -1,
     ),
+    "a diversity ratio": ("controls/*/cells/*/diversity.jsonl", lambda r: r.update(twin="high"), 0),
     "a floor": ("controls/*/floors/*.jsonl", lambda r: r.update(draw=True), 0),
     "a control's cell": ("controls/*/cells/*/cell.json", lambda r: r.update(seed="0"), 0),
     "a check": ("control_checks.jsonl", lambda r: r.update(at_floor="yes"), 0),

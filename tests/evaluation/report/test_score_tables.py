@@ -48,9 +48,9 @@ from evaluation.report.tables import (
     to_latex,
     type_table,
 )
-from evaluation.report.tables.csv import HEADER
 from evaluation.report.tables.latex import display_name, escape
 from evaluation.report.tables.latex_compact import to_compact_latex
+from evaluation.report.tables.long_form import HEADER
 from evaluation.report.tables.means import averages_without_outcomes, has_seeds
 from evaluation.report.tables.model import TableCell
 from evaluation.report.tables.notes import refusal_notes, sites_text

@@ -60,6 +60,19 @@ def test_after_an_error_nothing_new_begins_and_it_is_raised(where: str) -> None:
     assert len(begun) < 60
 
 
+def test_a_piece_may_run_pieces_itself() -> None:
+    lanes = Lanes(lambda: 2)
+
+    def inner(number: int) -> int:
+        time.sleep(0.005)
+        return number
+
+    def outer(number: int) -> int:
+        return sum(lanes.run([lambda n=n: inner(number + n) for n in range(3)]))  # type: ignore[misc]
+
+    assert lanes.run([lambda n=n: outer(n) for n in range(4)]) == [3, 6, 9, 12]  # type: ignore[misc]
+
+
 def test_the_gradient_is_that_of_one_after_the_other_to_the_bit() -> None:
     torch.manual_seed(0)
     weight, vectors = torch.randn(8, 8), torch.randn(11, 8)
