@@ -54,8 +54,9 @@ class HyperdasConfig(MethodConfig):
     label_tokens: PositiveInt = 3
     """How many of a label's first tokens are forced and trained on."""
     cause_pairs: PositiveInt = 4000
-    """Most cause pairs of each attribute; of each other attribute there are a quarter as many isolate
-    pairs."""
+    """Most cause pairs of each attribute."""
+    isolate_pairs_per_attribute: PositiveInt | None = None
+    """Most isolate pairs of each attribute for each other one; None: a quarter of its cause pairs."""
     isolate_share: float = Field(default=0.5, gt=0.0, lt=1.0)
     """Share of the loss for all isolate pairs of an attribute together."""
 
@@ -114,7 +115,7 @@ class Hyperdas(Method[HyperdasConfig]):
             replace(problem, attribute=attribute),
             TRAIN_SPLIT,
             cause_limit=self.config.cause_pairs,
-            isolate_limit_each=None,
+            isolate_limit_each=self.config.isolate_pairs_per_attribute,
             seed=self._seed(problem),
             label_tokens=self.config.label_tokens,
         )
