@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 # costly to make; who is done first takes from the others' ends.
 PARALLEL ?= -n auto --maxprocesses 4 --dist worksteal
 
-.PHONY: demo real test test-long test-oldest test-fast lint types check bench fuzz wheel clean
+.PHONY: demo real test test-long test-oldest test-fast lint types check docs bench fuzz wheel clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -45,6 +45,9 @@ types: $(READY)
 	$(BIN)/mypy
 
 check: lint types test-fast
+
+docs: $(READY)            ## the documentation as a site, in site/; a broken link or reference fails
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: $(READY)           ## speed, both sides in one run
 	$(BIN)/python benchmarks/engine.py --quick

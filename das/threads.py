@@ -80,6 +80,12 @@ class SuitedThreads:
         self._looked_at: float | None = None
         self._within = False
         self._told = False
+        self._most = 0
+
+    @property
+    def most(self) -> int:
+        """Threads that may be used: within a block those outside it."""
+        return self._most if self._within else torch.get_num_threads()
 
     @contextmanager
     def block(self) -> Iterator[None]:
@@ -95,7 +101,7 @@ class SuitedThreads:
         if now - self._looked_at >= _EVERY:
             self._look(most)
             self._looked_at = now
-        self._within = True
+        self._within, self._most = True, most
         try:
             with using_threads(1 if self._single else most):
                 yield

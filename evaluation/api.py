@@ -18,16 +18,20 @@ __all__ = [
     "FitRequest",
     "ImportRequest",
     "Instance",
+    "KnowledgeConfig",
     "PlantedRequest",
     "Run",
     "RunRequest",
     "ScoreRequest",
+    "ShareConfig",
+    "ShareRequest",
     "SubmissionInfo",
     "SuiteConfig",
     "SuiteError",
     "TargetConfig",
     "build",
     "card",
+    "check_entry",
     "data_audit",
     "data_check",
     "data_export",
@@ -42,6 +46,7 @@ __all__ = [
     "export_saebench",
     "fit",
     "import_featurizer",
+    "knowledge",
     "leak_rows",
     "list_controls",
     "list_entity_types",
@@ -71,6 +76,8 @@ __all__ = [
     "run",
     "score",
     "score_submission",
+    "share",
+    "site",
     "submit",
     "table",
     "unfinished_fit",
@@ -97,6 +104,7 @@ if TYPE_CHECKING:
     from evaluation.exchange.importing import import_folder as import_featurizer
     from evaluation.exchange.logged import logged_run
     from evaluation.exchange.saebench import export_saebench
+    from evaluation.exchange.site import build_site as site
     from evaluation.exchange.submission import SubmissionInfo, score_submission
     from evaluation.exchange.submission import pack_run as submit
     from evaluation.judging.score import ScoreRequest
@@ -105,6 +113,8 @@ if TYPE_CHECKING:
     from evaluation.report.live import watch_run as watch
     from evaluation.report.page import write_report as report
     from evaluation.report.publish import draw_run as plot
+    from evaluation.report.share import ShareConfig, ShareRequest
+    from evaluation.report.share import population_share as share
     from evaluation.report.tables.of_runs import table_of_runs as table
     from evaluation.suite.catalogue import control_rows as list_controls
     from evaluation.suite.catalogue import method_lines as list_method_lines
@@ -122,10 +132,12 @@ if TYPE_CHECKING:
     from evaluation.suite.run import run_suite as run
     from evaluation.validity.diagnose_run import DiagnosisConfig, diagnose_run
     from evaluation.validity.diagnose_run import diagnose_folder as diagnose
+    from evaluation.validity.knowledge import KnowledgeConfig, knowledge
     from evaluation.validity.planted.score import PlantedRequest
     from evaluation.validity.planted.score import score_planted as planted_score
     from evaluation.verify.folders import leak_rows
     from evaluation.verify.folders import verify_artefact as verify
+    from evaluation.verify.submission.entry import check_entry
     from ravel.building.config import BuildConfig
     from ravel.checking.audit import audit_tables as data_audit
     from ravel.common.errors import SuiteError
@@ -145,17 +157,21 @@ _PLACES: Mapping[str, str] = {
     "FitRequest": "evaluation.suite.folders.FitRequest",
     "ImportRequest": "evaluation.exchange.importing.ImportRequest",
     "Instance": "ravel.instance.Instance",
+    "KnowledgeConfig": "evaluation.validity.knowledge.KnowledgeConfig",
     "METHODS": "das.methods.registry.METHODS",
     "PlantedRequest": "evaluation.validity.planted.score.PlantedRequest",
     "Run": "evaluation.report.frames.Run",
     "RunRequest": "evaluation.suite.run.RunRequest",
     "ScoreRequest": "evaluation.judging.score.ScoreRequest",
+    "ShareConfig": "evaluation.report.share.ShareConfig",
+    "ShareRequest": "evaluation.report.share.ShareRequest",
     "SubmissionInfo": "evaluation.exchange.submission.SubmissionInfo",
     "SuiteConfig": "evaluation.config.suite.SuiteConfig",
     "SuiteError": "ravel.common.errors.SuiteError",
     "TargetConfig": "evaluation.config.target.TargetConfig",
     "build": "evaluation.suite.folders.build_folder",
     "card": "evaluation.report.cards.card_of",
+    "check_entry": "evaluation.verify.submission.entry.check_entry",
     "data_audit": "ravel.checking.audit.audit_tables",
     "data_check": "ravel.facts.own_check.check_facts",
     "data_export": "ravel.facts.overview.export_tables",
@@ -170,6 +186,7 @@ _PLACES: Mapping[str, str] = {
     "export_saebench": "evaluation.exchange.saebench.export_saebench",
     "fit": "evaluation.suite.folders.fit_folder",
     "import_featurizer": "evaluation.exchange.importing.import_folder",
+    "knowledge": "evaluation.validity.knowledge.knowledge",
     "leak_rows": "evaluation.verify.folders.leak_rows",
     "list_controls": "evaluation.suite.catalogue.control_rows",
     "list_entity_types": "ravel.facts.overview.entity_type_rows",
@@ -199,6 +216,8 @@ _PLACES: Mapping[str, str] = {
     "run": "evaluation.suite.run.run_suite",
     "score": "evaluation.suite.folders.score_folder",
     "score_submission": "evaluation.exchange.submission.score_submission",
+    "share": "evaluation.report.share.population_share",
+    "site": "evaluation.exchange.site.build_site",
     "submit": "evaluation.exchange.submission.pack_run",
     "table": "evaluation.report.tables.of_runs.table_of_runs",
     "unfinished_fit": "evaluation.suite.folders.unfinished_fit",

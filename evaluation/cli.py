@@ -17,11 +17,14 @@ from evaluation.commands.export import export
 from evaluation.commands.fit import fit
 from evaluation.commands.hub import pull, push
 from evaluation.commands.import_featurizer import import_featurizer
+from evaluation.commands.knowledge import knowledge
 from evaluation.commands.printing import Interrupted, say, warn
 from evaluation.commands.publish import plot, table
 from evaluation.commands.report import card, report, watch
 from evaluation.commands.run import run
 from evaluation.commands.score import score
+from evaluation.commands.share import share
+from evaluation.commands.site import check_entry, site
 from evaluation.commands.submission import score_submission, submit
 from evaluation.commands.verify import verify
 from ravel import __version__
@@ -129,12 +132,16 @@ app.command(rich_help_panel=_RESULTS)(report)
 app.command(rich_help_panel=_RESULTS)(watch)
 app.command(rich_help_panel=_RESULTS)(plot)
 app.command(rich_help_panel=_RESULTS)(diagnose)
+app.command(rich_help_panel=_MORE)(knowledge)
 app.command(rich_help_panel=_RESULTS)(card)
 app.command(rich_help_panel=_RESULTS)(verify)
 app.command(rich_help_panel=_OTHERS)(export)
 app.command("import", rich_help_panel=_OTHERS)(import_featurizer)
 app.command(rich_help_panel=_OTHERS)(submit)
+app.command(rich_help_panel=_MORE)(share)
 app.command("score-submission", rich_help_panel=_OTHERS)(score_submission)
+app.command("check-entry", rich_help_panel=_OTHERS)(check_entry)
+app.command(rich_help_panel=_OTHERS)(site)
 app.command(rich_help_panel=_OTHERS)(push)
 app.command(rich_help_panel=_OTHERS)(pull)
 app.add_typer(listing.app, name="list", rich_help_panel=_MORE)

@@ -1,4 +1,4 @@
-"""Copy what docs/findings.md shows from the folder of a finished comparison: nothing there is typed by hand.
+"""Copy what pages such as docs/real-models.md show from the folder of a comparison: no number is typed.
 
     python scripts/keep_comparison.py RUN NAME --out docs/figures [--into PAGE ...]
 
@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -28,24 +27,19 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 from measuring import put_between_markers  # noqa: E402
 
 from evaluation.config.suite import SuiteConfig  # noqa: E402
-from evaluation.records.headers import cell_of  # noqa: E402
+from evaluation.exchange.submission.as_run import write_as_run  # noqa: E402
 from evaluation.records.run_folder import RunFolder  # noqa: E402
-from evaluation.records.scores import Refusal  # noqa: E402
 from evaluation.report.publish import write_publication  # noqa: E402
-from evaluation.verify.submission.check import CheckedSubmission, check_submission  # noqa: E402
-from evaluation.verify.submission.manifest import Submission  # noqa: E402
+from evaluation.verify.submission.check import check_submission  # noqa: E402
 from evaluation.verify.submission.names import MANIFEST  # noqa: E402
-from evaluation.verify.submission.summing_up import summed_up  # noqa: E402
 from evaluation.verify.submission.unpack import is_archive, opened  # noqa: E402
 from ravel.common.io import (  # noqa: E402
     read_json,
     read_jsonl,
     read_text,
     write_bytes,
-    write_jsonl,
     write_text,
 )
-from ravel.terms.schema import split_name  # noqa: E402
 
 TABLES = ("main", "attributes", "kinds", "settings")
 FIGURES = (
@@ -95,7 +89,7 @@ def of_submission(path: Path, folder: Path) -> Source:
         checked = check_submission(unpacked)
         if checked.submission is None or checked.problems:
             raise SystemExit(f"{path}: {'; '.join(checked.problems)}")
-        _write_as_run(checked, checked.submission, unpacked, run)
+        write_as_run(checked, checked.submission, unpacked, run)
     write_publication(run)
     said, entries = checked.submission, checked.submission.featurizers
     points = [sorted({getattr(e, name) for e in entries}) for name in ("site", "size", "seed")]
@@ -115,24 +109,6 @@ def of_submission(path: Path, folder: Path) -> Source:
 def _points(sites: Sequence[Any], sizes: Sequence[Any], seeds: Sequence[Any]) -> str:
     named = (("sites", sites), ("sizes", sizes), ("seeds", seeds))
     return "; ".join(f"{what} {', '.join(map(str, values))}" for what, values in named)
-
-
-def _write_as_run(checked: CheckedSubmission, submission: Submission, unpacked: Path, run: RunFolder) -> None:
-    averages, comparisons = summed_up(submission, checked.outcomes)
-    asked = {claim.attribute for claim in checked.claims}
-    gaps = [Refusal(g.method, g.attribute, g.reason) for g in submission.without if g.attribute in asked]
-    for place, records in (
-        (run.scores, checked.claims),
-        (run.averages, averages),
-        (run.comparisons, comparisons),
-        (run.refusals, gaps),
-    ):
-        write_jsonl(place, (record.to_json() for record in records))
-    for entry in submission.featurizers:
-        cell = run.cell(cell_of(unpacked / entry.path))
-        shutil.copytree(unpacked / entry.path, cell.path)
-        for split in (split_name(g, "test") for g in submission.generalisations):
-            write_bytes(cell.outcomes(split), (unpacked / entry.outcomes(split)).read_bytes())
 
 
 def settings_table(run: RunFolder) -> str:

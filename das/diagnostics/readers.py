@@ -10,10 +10,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from das.diagnostics.modules import check_plain, linear_layers, norms, weight_of
+from das.diagnostics.modules import check_plain, weight_of
 from das.engine.base.hooks import captured
 from das.methods.common.base import NotApplicableError
 from das.models.base import Place, TargetModel
+from das.models.parts import linear_layers, norms
 from das.sites import Site
 
 MOST_ROWS = 32_768

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from ravel.common.errors import SuiteError
 from ravel.common.progress import Counted, Progress
 from ravel.terms.schema import Completion, Prompt
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 Decided = Callable[[int, tuple[int, ...]], bool]
 """Called with a prompt's place and all of its new token ids so far; True if nothing is asked that more tokens
@@ -61,6 +66,32 @@ class ResumingAnswerer(Protocol):
     ) -> list[Completion]:
         """Continue each prompt behind the new token ids that it has already, which are part of the completion
         and of `max_new_tokens`; otherwise as `Answerer.complete`."""
+
+
+@runtime_checkable
+class SamplingAnswerer(Protocol):
+    """An answerer that can also continue texts by chance."""
+
+    def sample(
+        self,
+        prompts: Sequence[Prompt],
+        chances: NDArray[np.float64],
+        temperature: float,
+        decided: Decided | None = None,
+    ) -> list[list[Completion]]:
+        """Continue each prompt once for each of its rows of chances in [0, 1), [n_prompts, n_samples,
+        max_new_tokens]: each new token is drawn by the next of them, from softmax(logits / temperature)."""
+
+
+def sampling(answerer: Answerer) -> SamplingAnswerer:
+    """Return the answerer as one that samples. Raises SuiteError if it can't."""
+    if isinstance(answerer, SamplingAnswerer):
+        return answerer
+    raise SuiteError(
+        expected="a model that can be sampled from, for `samples` were asked for",
+        came=f"{answerer.name}, which only says what is likeliest",
+        todo="use --engine resume or direct, or leave samples out",
+    )
 
 
 @runtime_checkable

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ravel.asking.answerer import Answerer, Decided, StopNotes, complete, per_call
+from ravel.asking.answerer import Answerer, Decided, StopNotes, complete, per_call, sampling
 from ravel.asking.chat import FramingAnswerer, framing
 from ravel.common.io import (
     append_text,
@@ -25,6 +25,10 @@ from ravel.common.io import (
 from ravel.common.progress import Note, Progress
 from ravel.common.strict_json import JsonError, parse_json
 from ravel.terms.schema import Completion, Prompt
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 _SUFFIX = ".jsonl"
 
@@ -103,6 +107,16 @@ class KeptAnswers:
         answers = complete(self._answerer, prompts, max_new_tokens, notes, begun)
         self._keep(asked, answers, notes)
         return answers
+
+    def sample(
+        self,
+        prompts: Sequence[Prompt],
+        chances: NDArray[np.float64],
+        temperature: float,
+        decided: Decided | None = None,
+    ) -> list[list[Completion]]:
+        """Continue each prompt by chance. These answers are not kept: equal chances give equal ones."""
+        return sampling(self._answerer).sample(prompts, chances, temperature, decided)
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """Return the text of generated tokens."""

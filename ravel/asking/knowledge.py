@@ -12,10 +12,17 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ravel.asking.answerer import Answerer, Decided, StopNotes, complete_in_chunks
+from ravel.asking.answerer import (
+    Answerer,
+    Decided,
+    StopNotes,
+    complete_in_chunks,
+    per_call,
+    sampling,
+)
 from ravel.asking.labels import label_is_settled
 from ravel.asking.prompts import fill
-from ravel.common.progress import Progress, silent
+from ravel.common.progress import Counted, Progress, silent
 from ravel.common.seeds import numpy_stream
 from ravel.matching import MatchMode, NumberWithin, settled_verdict
 from ravel.terms.partitions import asked_together
@@ -42,6 +49,18 @@ class Answers:
     """Where the answer states the value, [n_templates, n_entities]; False where nothing was asked."""
     cut: NDArray[np.bool_]
     """Where an answer stopped once it was judged, [n_templates, n_entities]; its label may be missing."""
+    samples: int = 0
+    """How many answers were drawn by chance besides, wherever something was asked."""
+    right_samples: NDArray[np.int64] | None = None
+    """How many of them state the value, [n_templates, n_entities]; None: none was drawn."""
+
+    def tally(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return how many answers count for what the model knows, and how many of them are right,
+        [n_templates, n_entities] each: the samples, where there are some, or else the likeliest answer."""
+        asked = self.asked.astype(np.int64)
+        if self.right_samples is None:
+            return asked, self.right.astype(np.int64)
+        return asked * self.samples, self.right_samples
 
     def of_entities(self, columns: Sequence[int]) -> Answers:
         """Return the same of some entities."""
@@ -53,6 +72,8 @@ class Answers:
             asked=self.asked[:, chosen],
             right=self.right[:, chosen],
             cut=self.cut[:, chosen],
+            samples=self.samples,
+            right_samples=None if self.right_samples is None else self.right_samples[:, chosen],
         )
 
 
@@ -111,6 +132,35 @@ class Questioner:
         """Return the answers with those at the `wanted` places, [n_templates, n_entities], that must be
         `askable`; what was asked before is not asked again."""
         return self._answered(answers, wanted & ~answers.asked, stop=stop, stage=stage)
+
+    def sample(self, answers: Answers, count: int, *, temperature: float, seed: int) -> Answers:
+        """Return the answers with `count` more drawn by chance wherever something was asked, each judged. A
+        prompt's chances depend on its text and the seed alone."""
+        where = [(int(row), int(column)) for row, column in np.argwhere(answers.asked)]
+        right = np.zeros(answers.asked.shape, dtype=np.int64)
+        size = max(1, per_call(self._answerer) // count)
+        for start in range(0, len(where), size):
+            self._progress(Counted("samples", start, len(where)))
+            some = where[start : start + size]
+            right[tuple(zip(*some, strict=True))] = self._right_samples(
+                [(answers.templates[row], answers.entities[column]) for row, column in some],
+                (count, temperature, seed),
+            )
+        self._progress(Counted("samples", len(where), len(where)))
+        return replace(answers, samples=count, right_samples=right)
+
+    def _right_samples(
+        self, cells: Sequence[tuple[Template, EntityFacts]], how: tuple[int, float, int]
+    ) -> list[int]:
+        count, temperature, seed = how
+        prompts = [fill(template, facts.entity) for template, facts in cells]
+        shape = (count, self._max_new_tokens)
+        chances = np.stack([numpy_stream(seed, "samples", prompt.text).random(shape) for prompt in prompts])
+        questions, rivals = self._judge.questions(cells), [self._judge.rival(cell) for cell in cells]
+        rule = self._judge.stop_rule(questions, rivals, labels=False)
+        drawn = sampling(self._answerer).sample(prompts, chances, temperature, rule)
+        both = zip(questions, drawn, strict=True)
+        return [sum(self._judge.is_right(question, a.text) for a in found) for question, found in both]
 
     def finish(self, answers: Answers, kept: Kept) -> Answers:
         """Go on with the kept answers that stopped as soon as they were judged, where their labels are not

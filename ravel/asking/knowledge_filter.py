@@ -29,7 +29,8 @@ def keep_best(
     templates_always: int,
     seed: int,
 ) -> Kept:
-    """Keep the entities and templates with most right answers: the rank rule of the published recipe.
+    """Keep the entities and templates with most right answers, or right samples where answers were drawn by
+    chance: the rank rule of the published recipe.
 
     The `entities` best by number of right answers; then, by right answers over these, the
     `templates_per_attribute` best of each attribute, of which those stay that are among the
@@ -42,9 +43,9 @@ def keep_best(
     no right answer at all is never kept. Ties are broken by lot, as the order of the data is often that of
     the alphabet.
     """
-    stream = numpy_stream(seed, "ties of ranks")
-    columns = _Ranking.of(answers.entities, answers.right.sum(axis=0), stream).best(entities)
-    ranking = _Ranking.of(answers.templates, answers.right[:, columns].sum(axis=1), stream)
+    stream, (_, right) = numpy_stream(seed, "ties of ranks"), answers.tally()
+    columns = _Ranking.of(answers.entities, right.sum(axis=0), stream).best(entities)
+    ranking = _Ranking.of(answers.templates, right[:, columns].sum(axis=1), stream)
     overall = ranking.best(templates_overall)
     rows: set[int] = set()
     for attribute in dict.fromkeys(template.attribute for template in answers.templates):
@@ -100,7 +101,7 @@ def keep_above(answers: Answers, threshold: float) -> Kept:
     below: one bad template does not cost every entity its place, nor the other way round. Ties drop the
     later one.
     """
-    asked, right = answers.asked.astype(np.int64), answers.right.astype(np.int64)
+    asked, right = answers.tally()
     rows, columns = _Tally(asked, right), _Tally(asked.T, right.T)
     while True:
         (row, low_row), (column, low_column) = rows.lowest(), columns.lowest()
@@ -171,7 +172,11 @@ def knowledge_of(answers: Answers, kept: Kept) -> dict[str, Any]:
 def _accuracy(answers: Answers, kept: Kept, attribute: str) -> Mapping[str, float | int | None]:
     rows = [row for row in kept.templates if answers.templates[row].attribute == attribute]
     cells = np.ix_(rows, list(kept.entities))
-    return _ratio(int(answers.right[cells].sum()), int(answers.asked[cells].sum()))
+    found = _ratio(int(answers.right[cells].sum()), int(answers.asked[cells].sum()))
+    if answers.right_samples is None:
+        return found
+    drawn, right = (int(part[cells].sum()) for part in answers.tally())
+    return {**found, "sampled_accuracy": right / drawn if drawn else None}
 
 
 def _ratio(right: int, asked: int) -> dict[str, float | int | None]:

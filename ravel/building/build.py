@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
+from typing import Any
 
 import numpy as np
 
@@ -152,6 +153,13 @@ class _Build:
             return staged.answers, self._best(staged.finalists())
         wanted = askable(answers.templates, answers.entities)
         answers = questioner.ask_more(answers, wanted, stop=stop_of(candidates, self._config))
+        if self._config.samples:
+            answers = questioner.sample(
+                answers,
+                self._config.samples,
+                temperature=self._config.sample_temperature,
+                seed=self._config.seed,
+            )
         if self._config.selection == "threshold":
             return answers, keep_above(answers, self._config.accuracy_threshold)
         return answers, self._best(answers)
@@ -237,6 +245,7 @@ class _Build:
             knowledge={
                 **knowledge,
                 "kept_accuracy": accuracy,
+                **self._sampled(),
                 "warnings": warnings_of(accuracies, accuracy, fits, pairs, self._flips),
             },
             entities=by_partition([answers.entities[column] for column in kept.entities]),
@@ -250,6 +259,13 @@ class _Build:
                 for t in templates
             ],
         )
+
+    def _sampled(self) -> dict[str, Any]:
+        config = self._config
+        if not config.samples:
+            return {}
+        how = {"count": config.samples, "temperature": config.sample_temperature, "seed": config.seed}
+        return {"samples": how}
 
     def _prompt_counts(self, answers: Answers, records: Sequence[PromptRecord]) -> dict[str, int]:
         return {

@@ -49,7 +49,7 @@ class SourceShares(Config):
 class BuildConfig(Config):
     """Settings of a build. With the tables and the model they determine the instance to the byte."""
 
-    written_if_set = ("chat",)
+    written_if_set = ("chat", "samples", "sample_temperature")
     seed: int = 0
     """Root of every random stream."""
     attributes: tuple[str, ...] | None = None
@@ -76,6 +76,11 @@ class BuildConfig(Config):
     """`reference` and `staged`: templates of each attribute that stay whatever their rank over all."""
     accuracy_threshold: Annotated[float, Field(gt=0, le=1)] = 0.75
     """`threshold`: least accuracy of a kept entity over the kept templates, and conversely."""
+    samples: NonNegativeInt = 0
+    """Answers drawn by chance to each question, whose right ones rank what is kept in place of the likeliest
+    answer; 0: none. Not with `staged`, which asks less than everything."""
+    sample_temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    """Logits are divided by it before samples are drawn."""
     source_shares: SourceShares = SourceShares()
     """Relative weights of the source kinds."""
     label_smoothing: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 10.0
@@ -92,3 +97,9 @@ class BuildConfig(Config):
     """Build even where so few kept answers are right that labels are guesses."""
     flip_sample: NonNegativeInt = 32
     """Kept prompts that are asked again one at a time, to count labels that depend on the batch."""
+
+    @model_validator(mode="after")
+    def _samples_of_everything(self) -> Self:
+        if self.samples and self.selection == "staged":
+            raise ValueError("samples are drawn where everything is asked, which staged does not")
+        return self

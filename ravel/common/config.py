@@ -38,7 +38,8 @@ class Config(BaseModel):
         except ValidationError as error:
             raise _readable(error, cls, origin) from None
         for name, given in values.items():
-            if _took_truth_for_number(given, getattr(config, name)):
+            # A name of an earlier version is taken and stands for another field.
+            if _took_truth_for_number(given, getattr(config, name, None)):
                 raise SuiteError(
                     expected=f"a number for {name!r} in {origin}",
                     came=f"true or false ({given!r}); YAML reads yes, no, on and off so",

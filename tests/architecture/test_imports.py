@@ -30,10 +30,12 @@ LATE_IMPORTS = {
         "tqdm": "prints a warning where a notebook lacks its widgets, and only who waits needs bars",
         "ravel.common.progress": "the one import that users write loads nothing before it is used",
     },
+    "evaluation.report.site.write": {"pandas": "takes a second, and only a site has such a file"},
     "evaluation.report.tables.long_form": {
         "pandas": "takes a second, and only a run that has ended needs it"
     },
     "evaluation.report.frames": {"pandas": "takes a second, and only those who ask for a frame need it"},
+    "evaluation.records.corpora": {"pandas": "takes a second, and only a corpus in Parquet needs it"},
     "ravel.facts.release_hub": {"datasets": "takes seconds, and only the hub reader needs it"},
     "das.models.adapters": {"peft": "an optional extra, and only those with an adapter need it"},
     "das.models.fetching.gguf": {"gguf": "an optional extra, and only those who read such a file need it"},
@@ -111,7 +113,10 @@ EDGES = {
     "matplotlib": {"evaluation.report.plots.canvas", "evaluation.report.plots.labels"},
     "datasets": {"ravel.instance.instance", "ravel.facts.release_hub"},
     "huggingface_hub": {"das.hub", "das.models.fetching.hub", "evaluation.exchange.hub.client"},
-    "pandas": {"ravel.instance.instance", "evaluation.report.frames", "evaluation.report.tables.long_form"},
+    "pandas": {
+        *("ravel.instance.instance", "evaluation.records.corpora", "evaluation.report.frames"),
+        *("evaluation.report.tables.long_form", "evaluation.report.site.write"),
+    },
     "tqdm": {"das.models.fetching.hub", "ravel_bench.bars"},
     "jinja2": {"evaluation.report.common.templates"},
     "markupsafe": {"evaluation.report.common.templates"},

@@ -14,6 +14,8 @@ import torch
 from cases import Case, Plan, shape_case
 from engine import LOSS_WITHIN, agreement, measure
 from figures import draw_rates, draw_scaling, pages, scaling_page
+from half_precision import changed, rates
+from half_precision import tables as dtype_tables
 from measuring import markdown_table, put_between_markers
 from public_way import AskedPair, PublicWay
 from scaling import Sweep, make_pairs, random_llama, sweeps
@@ -155,3 +157,15 @@ def test_the_script_for_a_gpu_runs_on_a_processor(tmp_path: Path) -> None:
         [script, tmp_path], env=none_in_time, check=False, stdout=subprocess.PIPE, text=True
     )
     assert (done.returncode, "124: not done in time" in done.stdout) == (1, True)
+
+
+def test_one_dtype_changes_no_verdict(case: Case) -> None:
+    alike = changed({"float32": case, "bfloat16": case})
+    assert {name: one["changed"] for name, one in alike.items()} == dict.fromkeys(alike, 0)
+    assert all(one["verdicts"] == 2 * len(case.asked) for one in alike.values())
+    measured = {
+        "of": "tiny.",
+        "rates": rates({"float32": case, "bfloat16": case}, repeats=1),
+        "verdicts": {"a": {"verdicts": 200, "changed": 3}},
+    }
+    assert "| a | 200 | 3 | 1.5 % |" in dtype_tables(measured)

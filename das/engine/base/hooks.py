@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any, TypeVar
@@ -60,14 +61,16 @@ def _removed_afterwards(handle: RemovableHandle) -> Iterator[None]:
 
 
 def _hooked(place: Place, act: Callable[[Tensor], Tensor | None]) -> RemovableHandle:
-    """Register `act` on what flows through a place, [batch, tokens, features]; what it returns flows on."""
+    """Register `act` on what flows through a place, [batch, tokens, features]; what it returns flows on.
+    Passes of other threads through the same module flow on as they are."""
+    thread = threading.get_ident()
 
     def after(module: nn.Module, inputs: Any, output: Any) -> Any:
-        changed = act(_hidden(output))
+        changed = act(_hidden(output)) if threading.get_ident() == thread else None
         return None if changed is None else _with_hidden(output, changed)
 
     def before(module: nn.Module, inputs: Any) -> Any:
-        changed = act(_hidden(inputs))
+        changed = act(_hidden(inputs)) if threading.get_ident() == thread else None
         return None if changed is None else _with_hidden(inputs, changed)
 
     if place.side == "input":

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from das.engine.base.lanes import Lanes
 from das.out_of_memory import MemoryShortageError, in_words, ran_out_of_memory
 
 T = TypeVar("T")
@@ -100,20 +101,33 @@ class PassLimit:
             pass
         return results[0]
 
-    def each(self, count: int, plan: Plan, run: Callable[[list[int]], object]) -> None:
+    def each(
+        self, count: int, plan: Plan, run: Callable[[list[int]], object], lanes: Lanes | None = None
+    ) -> None:
         """Run `count` items in batches that `plan` makes; what did not fit is planned again with all after
-        it. Raises MemoryShortageError for a single item that does not fit twice."""
+        it. Batches run in `lanes`, if there are any, as long as memory suffices. Raises MemoryShortageError
+        for a single item that does not fit twice."""
         left = list(range(count))
         failed: list[int] = []
         while left:
             done: set[int] = set()
-            for places in plan(left):
-                batch = [left[place] for place in places]
-                if not self.attempt(partial(run, batch), whole=len(batch) == 1 and batch == failed):
-                    failed = batch
-                    break
+
+            def one(batch: list[int], done: set[int] = done) -> None:
+                run(batch)
                 done.update(batch)
+
+            batches = [[left[place] for place in places] for places in plan(left)]
+            together = lanes is not None and not self.tight
+            for wave in [batches] if together else [[batch] for batch in batches]:
+                works = [partial(one, batch) for batch in wave]
+                again = len(wave) == 1 and len(wave[0]) == 1 and wave[0] == failed
+                if not self.attempt(partial((lanes or _ALONE).run, works), whole=again):
+                    failed = wave[0]
+                    break
             left = [item for item in left if item not in done]
+
+
+_ALONE = Lanes(lambda: 1)
 
 
 def recomputed(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -140,3 +140,15 @@ class Engine(Protocol):
     def prefill(self, pairs: Sequence[ForcedPair], site: Site) -> None:
         """Run now, in large batches, what all these pairs will need again and again, as far as there is room
         to keep it; no result depends on it."""
+
+
+@runtime_checkable
+class SamplingEngine(Protocol):
+    """An engine that can also continue prompts by chance."""
+
+    def sample(
+        self, prompts: Sequence[Prompt], chances: Tensor, temperature: float, decided: Decided | None = None
+    ) -> list[list[Completion]]:
+        """Continue each prompt once for each of its rows of chances in [0, 1), [n_prompts, n_samples,
+        max_new_tokens]: a new token is drawn from the softmax of logits / temperature by the next chance.
+        `decided` as in `Engine.complete`, for every sample of a prompt by itself."""

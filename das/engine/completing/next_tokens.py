@@ -18,6 +18,8 @@ from das.out_of_memory import ran_out_of_memory
 _TOLERANCES = {torch.float64: 1e-4, torch.float32: 1e-3}
 _COARSE = 5e-2
 
+Choose = Callable[[Tensor, Sequence[int]], Tensor]
+"""From logits [rows, vocabulary] and the rows' places to the tokens that they grow by, [rows]."""
 Within = Callable[[Sequence[int]], AbstractContextManager[Any]]
 """Makes the context in which a pass over whole rows runs, given their places among the first ones."""
 
@@ -27,9 +29,16 @@ class GrowingRows:
     what the model's own cache keeps; without, the whole row again, which is right for every model."""
 
     def __init__(
-        self, target: TargetModel, ids: Tensor, *, cached: bool, within: Within | None = None
+        self,
+        target: TargetModel,
+        ids: Tensor,
+        *,
+        cached: bool,
+        within: Within | None = None,
+        repeats: int = 1,
     ) -> None:
-        """`ids` [rows, tokens]; every pass over whole rows runs inside `within`."""
+        """`ids` [rows, tokens]; every pass over whole rows runs inside `within`. After the first pass each
+        row stands `repeats` times, one beside the other, so that it is read once however often it goes on."""
         self._target = target
         self._rows = ids
         self._cached = cached
@@ -37,6 +46,7 @@ class GrowingRows:
         self._places = list(range(len(ids)))
         self._cache: Any = None
         self._read = 0
+        self._repeats = repeats
 
     def next(self) -> Tensor:
         """Return the logits after each row, [rows, vocabulary], at the model's own precision."""
@@ -48,6 +58,10 @@ class GrowingRows:
         if self._cached:
             self._cache, self._read = output.past_key_values, self._rows.shape[1]
         logits: Tensor = output.logits[:, -1]
+        if self._repeats > 1:
+            logits = logits.repeat_interleave(self._repeats, dim=0)
+            self.keep([row for row in range(len(self._rows)) for _ in range(self._repeats)])
+            self._repeats = 1
         return logits
 
     def grow(self, tokens: Tensor) -> None:
@@ -73,11 +87,18 @@ class GrowingRows:
 def grow_greedily(
     growing: GrowingRows, places: Sequence[int], new: NewTokens, *, compact: float = 0.0
 ) -> None:
+    """Grow rows by the likeliest token until all of them are done, as `grow` does."""
+    grow(growing, places, new, lambda logits, held: logits.argmax(dim=-1), compact=compact)
+
+
+def grow(
+    growing: GrowingRows, places: Sequence[int], new: NewTokens, choose: Choose, *, compact: float = 0.0
+) -> None:
     """Grow rows until all of them are done; they stand in `new` at `places`. A done row may run on,
     unwritten; once no more than the share `compact` of the rows goes on the others are left out."""
     held, live = list(places), set(places)
     while True:
-        tokens = growing.next().argmax(dim=-1)
+        tokens = choose(growing.next(), held)
         pairs = zip(held, tokens.tolist(), strict=True)
         live = {row for row, token in pairs if row in live and new.add(row, token)}
         if not live:

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
 from das.engine.base.batch import PromptEncoder
-from das.engine.base.protocol import Engine
+from das.engine.base.protocol import Engine, SamplingEngine
 from das.engine.engines.base_engine import batches_of
 from ravel.asking.answerer import Decided
 from ravel.common.errors import SuiteError
@@ -65,6 +69,24 @@ class EngineAnswerer:
         """Continue each prompt behind the new tokens that it has already; otherwise as `complete`."""
         stops = decided if self._text_grows else None
         return self._engine.complete(prompts, max_new_tokens, stops, begun)
+
+    def sample(
+        self,
+        prompts: Sequence[Prompt],
+        chances: NDArray[np.float64],
+        temperature: float,
+        decided: Decided | None = None,
+    ) -> list[list[Completion]]:
+        """Continue each prompt by chance, as often as it has rows of chances. Raises SuiteError for an engine
+        that can't."""
+        if not isinstance(self._engine, SamplingEngine):
+            raise SuiteError(
+                expected="an engine that samples",
+                came=f"the engine {self._engine.name}, which only says what is likeliest",
+                todo="use --engine resume or direct, or leave samples out",
+            )
+        stops = decided if self._text_grows else None
+        return self._engine.sample(prompts, torch.from_numpy(chances), temperature, stops)
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """Return the text of token ids, special tokens left out."""

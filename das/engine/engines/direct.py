@@ -17,6 +17,7 @@ from das.engine.base.protocol import AnswerPair, FeaturizedPairs, ForcedPair, Sw
 from das.engine.base.token_rows import token_rows
 from das.engine.completing.completion import Completer
 from das.engine.completing.new_tokens import Settled
+from das.engine.completing.sampling import sample_rows
 from das.engine.completing.shared_beginnings import Row
 from das.engine.completing.swapped_completion import SwappedRow, complete_swapped_rows
 from das.engine.engines.base_engine import BaseEngine
@@ -112,6 +113,19 @@ class DirectEngine(BaseEngine):
         known: dict[Row, Completion] = {ids: self._completion(ids) for ids in dict.fromkeys(new)}
         found = {begin: known[ids] for begin, ids in zip(askers, new, strict=True)}
         return [found[begin] for begin in begins]
+
+    def sample(
+        self, prompts: Sequence[Prompt], chances: Tensor, temperature: float, decided: Decided | None = None
+    ) -> list[list[Completion]]:
+        """Continue each prompt once for each of its rows of chances; see `SamplingEngine`."""
+        rows = token_rows(self.target.tokenizer, self.encoder, [prompt.text for prompt in prompts])
+        longest = [len(row) + chances.shape[2] for row in rows]
+        check_row_lengths(longest, self.target)
+        cached = not any(self.target.sides(longest)) and self._completer.grows
+        found = sample_rows(
+            *(self.target, rows, chances, temperature), limit=self.limit, cached=cached, settled=decided
+        )
+        return [[self._completion(ids) for ids in of_row] for of_row in found]
 
     def _continued(self, asked: SwappedPrompts) -> list[Completion]:
         """Equal pairs run once; a new token runs alone, behind what the model's own cache has of its row."""

@@ -14,7 +14,8 @@ from torch import Tensor
 from das.engine.base.checks import check_row_lengths
 from das.engine.base.cut_rows import CutRow
 from das.engine.base.labels import ForcedLabels, likeliest, packed_labels
-from das.engine.base.protocol import AnswerPair, FeaturizedPairs, ForcedPair, SwappedPrompts
+from das.engine.base.lanes import Lanes
+from das.engine.base.protocol import AnswerPair, FeaturizedPairs, ForcedPair, PromptPair, SwappedPrompts
 from das.engine.completing.new_tokens import NewTokens
 from das.engine.engines.answer_pairs import predicted_answers
 from das.engine.engines.direct import DirectEngine
@@ -24,6 +25,7 @@ from das.engine.kept.cache import SourceKey
 from das.engine.kept.disk_cache import DiskCache, model_identity
 from das.engine.kept.memory import default_cache_bytes
 from das.engine.kept.state_pool import StateCache
+from das.engine.resuming.key_values import Begun
 from das.engine.resuming.state_runner import StateRunner
 from das.featurizers.base import Featurizer
 from das.models.base import TargetModel
@@ -32,6 +34,8 @@ from das.threads import SuitedThreads
 from ravel.terms.schema import Completion, Prompt
 
 _LOG = logging.getLogger(__name__)
+_LANE_WEIGHTS = 1 << 20
+"""Fewest weights of a block for passes side by side: on smaller ones they wait for Python's lock."""
 
 
 class ResumeEngine(DirectEngine):
@@ -74,8 +78,14 @@ class ResumeEngine(DirectEngine):
         """The kept states of base rows."""
         identity = model_identity(target.instrument.own_fingerprint, target.dtype, target.device)
         spill = None if cache_folder is None else DiskCache(cache_folder, identity)
-        self._runner = StateRunner(target, self.states, self.limit, spill)
+        self._runner = StateRunner(target, self.states, self.limit, spill, Lanes(self._lanes))
         self._resumed = ResumedPasses(target, self.encoder, self.limit, self.sources, self._runner)
+
+    def _lanes(self) -> int:
+        """Return how many passes may run side by side: as many as there are threads, if a pass is long
+        enough to be worth one."""
+        on_cpu = self.target.device.type == "cpu"
+        return self._threads.most if on_cpu and self._runner.block_weights >= _LANE_WEIGHTS else 1
 
     def suited_threads(self) -> AbstractContextManager[None]:
         """Return a block with one thread or all, whichever is faster; see the protocol. Only where no bit
@@ -146,20 +156,15 @@ class ResumeEngine(DirectEngine):
         self._resumed.check(site, [featurizer])
         rows = self._resumed.rows([c.base for c in choices], [c.answers for c in choices], site)
         predicted: list[tuple[bool, bool]] = [(False, False)] * len(rows)
-        self._resumed.prefill(rows, [] if featurizer is None else [c.source for c in choices], site)
 
-        def one(batch: list[int]) -> None:
-            some, here = [choices[i] for i in batch], [rows[i] for i in batch]
-            with torch.no_grad():
-                bases, sources = [c.base for c in some], [c.source for c in some]
-                swapped = self._resumed.swapped(here, bases, sources, site, featurizer)
-                asked = self._resumed.asked(here, site, swapped)
-                judged = predicted_answers(asked, some, self._runner.runner.logits)
-                for i, both in zip(batch, judged, strict=True):
-                    predicted[i] = both
-            self._runner.settle()
+        def judged(batch: list[int], asked: Tensor) -> None:
+            some = [choices[i] for i in batch]
+            for i, both in zip(
+                batch, predicted_answers(asked, some, self._runner.runner.logits), strict=True
+            ):
+                predicted[i] = both
 
-        self.limit.each(len(rows), self._resumed.plan(rows), one)
+        self._resumed.each(rows, [PromptPair(c.base, c.source) for c in choices], site, featurizer, judged)
         return predicted
 
     def _continued(self, asked: SwappedPrompts) -> list[Completion]:
@@ -248,10 +253,15 @@ class ResumeEngine(DirectEngine):
         firsts = [min(key.token for key in of_row) for of_row in keys]
         blocks = max(key.layer for of_row in keys for key in of_row) + 1
         found: dict[SourceKey, Tensor] = {}
-        for places, begun in self._runner.begun(beginnings, firsts, blocks):
+
+        def one(places: list[int], begun: Begun) -> dict[SourceKey, Tensor]:
             shifts = torch.tensor([-row.start for row in begun.rows], device=self.target.device)
             read, of_rows = partial(self._runner.read, begun), [beginnings[i] for i in places]
-            found |= captured_vectors(self.target, of_rows, [keys[i] for i in places], read, shifts)
+            return captured_vectors(self.target, of_rows, [keys[i] for i in places], read, shifts)
+
+        passes = [partial(one, *some) for some in self._runner.begun(beginnings, firsts, blocks)]
+        for of_pass in self._runner.lanes.run(passes):
+            found |= of_pass
         return found
 
 

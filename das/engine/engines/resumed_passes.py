@@ -12,7 +12,7 @@ from das.engine.base.batch import PromptEncoder
 from das.engine.base.checks import check_featurizer, check_pairs, check_row_lengths, check_sites
 from das.engine.base.cut_rows import Cut, CutRow
 from das.engine.base.pass_limit import PassLimit, Plan, recomputed
-from das.engine.base.protocol import FeaturizedPairs
+from das.engine.base.protocol import FeaturizedPairs, PromptPair
 from das.engine.engines.source_vectors import SourceVectors
 from das.engine.resuming.layout import plan_passes
 from das.engine.resuming.state_runner import StateRunner
@@ -21,8 +21,6 @@ from das.models.base import TargetModel
 from das.sites import Site
 from ravel.terms.schema import Prompt
 
-_CALL_TOKENS = 192
-"""Tokens whose run costs as much as a pass costs anyway, on a small model; it changes speed only."""
 _LOGITS = 2**25
 """Numbers that the logits of a pass may hold (128 MiB): what bounds memory for large vocabularies."""
 _FEWEST_ROWS = 16
@@ -86,14 +84,17 @@ class ResumedPasses:
         rows, cut = self._labelled(groups, site), self.cut(site)
         self._runner.fill(rows, cut)
         swapped = self._swapped_groups(groups, rows, site)
-        parts, order = [], []
-        for batch in self._passes(rows):
-            chosen = torch.tensor(batch, device=self._target.device)
-            changed = None if swapped is None else swapped.index_select(0, chosen)
-            asked = self._runner.asked([rows[i] for i in batch], cut, changed)
-            parts.append(self._runner.runner.logits(asked))
-            order.extend(batch)
+
+        def one(batch: list[int], changed: Tensor) -> Tensor:
+            here = [rows[i] for i in batch]
+            asked = self._runner.asked(here, cut, None if swapped is None else changed)
+            return self._runner.runner.logits(asked)
+
+        vectors = torch.zeros(len(rows), 0, device=self._target.device) if swapped is None else swapped
+        batches = self._passes(rows)
+        parts = self._runner.side_by_side(vectors, batches, one, cut)
         self._runner.settle()
+        order = [i for batch in batches for i in batch]
         return _in_order(parts, order, [row.asked for row in rows])
 
     def _swapped_groups(
@@ -175,27 +176,59 @@ class ResumedPasses:
         self._runner.fill(rows, cut)
         return self._runner.asked(rows, cut, changed)
 
-    def prefill(self, rows: Sequence[CutRow], sources: Sequence[Prompt], site: Site) -> None:
-        """Run rows and sources for the first time, if there is room for all and memory sufficed so far."""
+    def each(
+        self,
+        rows: Sequence[CutRow],
+        pairs: Sequence[PromptPair],
+        site: Site,
+        featurizer: Featurizer | None,
+        judged: Callable[[list[int], Tensor], None],
+    ) -> None:
+        """Run the rows of pairs on with what a featurizer swaps in, without gradients; `judged` gets the
+        numbers of each pass's rows and what comes out of the last block at every token they ask for."""
+        there = self.prefill(rows, [] if featurizer is None else [pair.source for pair in pairs], site)
+        # Passes side by side must find all there: nothing is made or let go meanwhile.
+        lanes = self._runner.lanes if there and self.cut(site).inside is None else None
+
+        def swapped(batch: Sequence[int]) -> Tensor | None:
+            here, some = [rows[i] for i in batch], [pairs[i] for i in batch]
+            return self.swapped(here, [p.base for p in some], [p.source for p in some], site, featurizer)
+
+        with torch.no_grad():
+            whole = None if lanes is None else self._limit.at_once(lambda: swapped(range(len(rows))))
+
+            def one(batch: list[int]) -> None:
+                changed = swapped(batch) if whole is None else whole[batch]
+                judged(batch, self.asked([rows[i] for i in batch], site, changed))
+                if lanes is None or self._limit.tight:
+                    self._runner.settle()
+
+            self._limit.each(len(rows), self.plan(rows), one, lanes)
+        self._runner.settle()
+
+    def prefill(self, rows: Sequence[CutRow], sources: Sequence[Prompt], site: Site) -> bool:
+        """Run rows and sources for the first time, if there is room for all and memory sufficed so far.
+        Return whether all rows are there now."""
         if self._limit.tight:
-            return
+            return False
+        fits = self._runner.fits(rows, self.cut(site))
 
         def all_at_once() -> None:
-            if self._runner.fits(rows, self.cut(site)):
+            if fits:
                 self._runner.fill(rows, self.cut(site))
             if sources:
                 self._sources.stacked(sources, site)
 
         with torch.no_grad():
             # What does not fit now is run when it is needed.
-            self._limit.attempt(all_at_once)
+            return self._limit.attempt(all_at_once) and fits
 
     def _passes(self, rows: Sequence[CutRow]) -> list[list[int]]:
         return plan_passes(
             [row.after for row in rows],
             [row.start for row in rows],
             batch_tokens=self._limit.size,
-            call_tokens=_CALL_TOKENS,
+            call_tokens=self._runner.call_tokens,
             most_rows=_LOGITS // (self._vocabulary * max(row.asked for row in rows)),
         )
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import suppress
 from typing import Any, Protocol
 
 import torch
@@ -11,6 +10,8 @@ from torch import Tensor, nn
 from transformers.cache_utils import Cache, DynamicCache
 
 from das.engine.resuming.block_calls import BlockCall, CannotResumeError, named_arguments, understood_calls
+from das.engine.resuming.half_attention import trained_attention
+from das.engine.resuming.replaced import Forward, Replaced
 from das.engine.resuming.tokens import Tokens
 from das.models.base import TargetModel
 
@@ -56,8 +57,8 @@ class BlockRunner:
     def __init__(self, target: TargetModel) -> None:
         self.blocks: list[nn.Module] = list(target.family.blocks(target.model))
         """The model's blocks."""
+        self._replaced = Replaced(self.blocks)
         self._target = target
-        self._head: nn.Module = target.model.get_output_embeddings()
         self._tables: list[Tensor] = []
         self._calls: list[BlockCall] = []
         self._rest: tuple[None, ...] | None = None
@@ -90,13 +91,13 @@ class BlockRunner:
     def embedded(self, ids: Tensor, tokens: Tokens) -> Tensor:
         """Return what the first block reads for whole rows of ids [rows, tokens], at the tokens' places."""
         entering: list[Tensor] = []
-        inner = self.blocks[0].forward
+        inner = self._replaced.own(0)
 
         def first(*args: Any, **kwargs: Any) -> Any:
             entering.append(next(iter(named_arguments(inner, args, kwargs).values())))
             raise _EnoughError
 
-        with _replaced(self.blocks[0], first), suppress(_EnoughError):
+        with self._replaced.by({0: first}), suppress(_EnoughError):
             self._forward(ids, tokens.positions)
         return entering[0]
 
@@ -104,8 +105,9 @@ class BlockRunner:
         """Run vectors [rows, tokens, d_model] through blocks; return them after the last of these."""
         cache = _Kept(memory)
         placed: dict[int, Tensor] = {}
-        for index in blocks:
-            hidden = self._one(index, hidden, tokens, cache, placed)
+        with trained_attention(hidden):
+            for index in blocks:
+                hidden = self._one(index, hidden, tokens, cache, placed)
         return hidden
 
     def keys_only(self, hidden: Tensor, block: int, tokens: Tokens, memory: KeyValues) -> None:
@@ -149,9 +151,7 @@ class BlockRunner:
             return returned
 
         nowhere = torch.zeros(1, len(hidden), dtype=torch.long, device=hidden.device)
-        with ExitStack() as stack:
-            for block in self.blocks:
-                stack.enter_context(_replaced(block, passed))
+        with self._replaced.by(dict.fromkeys(range(self.n_blocks), passed)):
             logits: Tensor = self._forward(nowhere, nowhere).logits[0]
         return (logits[:-few] if few > 0 else logits).float()
 
@@ -164,9 +164,7 @@ class BlockRunner:
         """Return the arguments of every block when the model reads a row of `length` tokens."""
         seen: list[dict[str, Any]] = []
 
-        def watching(block: nn.Module) -> Callable[..., Any]:
-            inner = block.forward
-
+        def watching(inner: Forward) -> Forward:
             def forward(*args: Any, **kwargs: Any) -> Any:
                 seen.append(named_arguments(inner, args, kwargs))
                 output = inner(*args, **kwargs)
@@ -178,9 +176,7 @@ class BlockRunner:
 
         ids = torch.zeros(1, length, dtype=torch.long, device=self._target.device)
         cache = DynamicCache()
-        with ExitStack() as stack:
-            for block in self.blocks:
-                stack.enter_context(_replaced(block, watching(block)))
+        with self._replaced.by({i: watching(self._replaced.own(i)) for i in range(self.n_blocks)}):
             self._target.model(input_ids=ids, past_key_values=cache, use_cache=True)
         self._key_widths = [
             (layer.keys.shape[1] * layer.keys.shape[3], layer.values.shape[1] * layer.values.shape[3])
@@ -204,17 +200,3 @@ class _Stopping:
     def update(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         self._memory.update(layer, keys, values)
         raise _EnoughError
-
-
-@contextmanager
-def _replaced(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
-    """Within, the module's forward is another; hooks on the module still run."""
-    own = vars(module).get("forward")
-    module.forward = forward
-    try:
-        yield
-    finally:
-        if own is None:
-            del module.forward
-        else:
-            module.forward = own

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from das.engine.base.cut_rows import Cut, CutRow
 from das.engine.base.hooks import rewritten
+from das.engine.base.lanes import Lanes, side_by_side
 from das.engine.base.pass_limit import PassLimit
 from das.engine.completing.shared_beginnings import shared_cuts
 from das.engine.kept.disk_cache import DiskCache
@@ -29,7 +31,7 @@ _EXACT, _ROUGH = 1e-3, 0.1
 """Largest relative difference of logits in float32 and in half precision."""
 _CALL_WEIGHTS = 1 << 26
 """A call of a block costs as much as so many weights' products for one token ..."""
-_LEAST_CALL, _FILL_CALL = 48, 256
+_LEAST_CALL, _FILL_CALL = 64, 256
 """... but at least and at most those of so many tokens."""
 _SHARERS = 4
 """With fewer rows behind it a beginning is not worth its calls."""
@@ -44,18 +46,28 @@ class StateRunner:
     """
 
     def __init__(
-        self, target: TargetModel, cache: StateCache, limit: PassLimit, spill: DiskCache | None = None
+        self,
+        target: TargetModel,
+        cache: StateCache,
+        limit: PassLimit,
+        spill: DiskCache | None = None,
+        lanes: Lanes | None = None,
     ) -> None:
-        """`limit` bounds a pass, `cache` what is in memory; the rest goes to `spill`, or is made again."""
+        """`limit` bounds a pass, `cache` what is in memory; the rest goes to `spill`, or is made again.
+        Passes run in `lanes`, or one after the other."""
         self.runner = BlockRunner(target)
         """Calls the model's blocks."""
+        self.lanes = lanes or Lanes(lambda: 1)
+        """Run passes that are independent of each other."""
         self._target = target
         self._cache = cache
         self._limit = limit
         self._spilled = None if spill is None else SpilledStates(spill)
         self._unreached: int | None = None
-        weights = sum(p.numel() for p in self.runner.blocks[0].parameters())
-        self._call_tokens = max(_LEAST_CALL, min(_FILL_CALL, _CALL_WEIGHTS // max(1, weights)))
+        self.block_weights = sum(p.numel() for p in self.runner.blocks[0].parameters())
+        """Weights of a block."""
+        self.call_tokens = max(_LEAST_CALL, min(_FILL_CALL, _CALL_WEIGHTS // max(1, self.block_weights)))
+        """Tokens whose run costs as much as a pass costs anyway; it changes speed only."""
 
     def refusal(self, *, compared: bool = True) -> str | None:
         """Return why this model can't be run on from kept states, or None if it can: rows are run on and
@@ -155,6 +167,22 @@ class StateRunner:
         asked = self._run_on(hidden, layout, ResumedKeyValues(states, layout, cut.first), cut.layer)
         return asked.flatten(0, 1).index_select(0, layout.answers)
 
+    def side_by_side(
+        self,
+        vectors: Tensor,
+        batches: Sequence[list[int]],
+        run: Callable[[list[int], Tensor], Tensor],
+        cut: Cut,
+    ) -> list[Tensor]:
+        """Return `run(batch, vectors[batch])` of each pass over rows that are there; in lanes where a pass
+        hooks no module."""
+        if cut.inside is None and self.lanes.count > 1:
+            return side_by_side(self.lanes, vectors, batches, run)
+        return [run(batch, vectors.index_select(0, self._numbers(batch))) for batch in batches]
+
+    def _numbers(self, batch: Sequence[int]) -> Tensor:
+        return torch.tensor(batch, device=self._target.device)
+
     def settle(self) -> None:
         """Come back within the bounds of memory; to be called after each pass."""
         states = self._cache.crowded()
@@ -188,8 +216,9 @@ class StateRunner:
 
     def read(self, begun: Begun) -> None:
         """Run rows to their ends, for whoever looks on from within; nothing of them is kept."""
-        tokens, hidden, memory = self._entering(begun)
-        self.runner.run(hidden, range(self.runner.n_blocks), tokens, memory)
+        layout, memory = self._laid_out(begun)
+        hidden = self._embedded(begun, layout)
+        self.runner.run(hidden, range(self.runner.n_blocks), layout.tokens, memory)
 
     def _states(self, cut: Cut) -> CutStates:
         kept = self._cache.get(cut.key)
@@ -264,18 +293,22 @@ class StateRunner:
         for some, keeping in ((new, [kept_below, kept_above]), (known, [kept_below])):
             if some:
                 self._run_prefixes(some, keeping)
-        for batch in self._plan([row.after for row in rows], [row.start for row in rows]):
-            self._run_suffixes(states, below, [rows[i] for i in batch], cut)
+        plan = self._plan([row.after for row in rows], [row.start for row in rows])
+        batches = [[rows[i] for i in batch] for batch in plan]
+        streams = self.lanes.run([partial(self._run_suffixes, below, batch, cut) for batch in batches])
+        for batch, left in zip(batches, streams, strict=True):
+            _keep_streams(states, batch, left)
 
-    def _run_suffixes(self, states: CutStates, below: CutStates, rows: Sequence[CutRow], cut: Cut) -> None:
-        """Run what comes after the cuts up to the block of the cut, and keep the stream."""
+    def _run_suffixes(self, below: CutStates, rows: Sequence[CutRow], cut: Cut) -> list[Tensor]:
+        """Run what comes after the cuts up to the block of the cut; return the stream after it, and for a cut
+        inside the block also before it, [rows, tokens from the cut on, d_model]."""
         layout = lay_out(rows, [Slots(below.prefixes[row.prefix], 0) for row in rows], self._target.device)
         ids = self._ids([row.ids[row.start :] for row in rows], layout.tokens)
         memory = ResumedKeyValues(below, layout, 0)
         entering = self.runner.embedded(ids, layout.tokens)
         entering = self.runner.run(entering, range(cut.layer), layout.tokens, memory)
         left = self.runner.run(entering, range(cut.layer, cut.layer + 1), layout.tokens, memory)
-        _keep_streams(states, rows, [left] if cut.inside is None else [left, entering])
+        return [left] if cut.inside is None else [left, entering]
 
     def _run_prefixes(
         self,
@@ -288,16 +321,22 @@ class StateRunner:
         after the last of these runs."""
         upto = max(blocks.stop for _, blocks in keeping)
         most = [len(prefix) - 1 if shares else 0 for prefix in prefixes]
+        passes = []
         for _, begun in self.begun(prefixes, most, upto):
-            tokens, hidden, recorded = self._entering(begun)
+            layout, recorded = self._laid_out(begun)
+            # Where pools grow must be over before any pass writes into them.
             for states, blocks in keeping:
                 recorded.keeps_in(states, blocks)
-            hidden = self.runner.run(hidden, range(upto - 1), tokens, recorded)
-            # Of the last block only the keys and values are wanted.
-            self.runner.keys_only(hidden, upto - 1, tokens, recorded)
+            passes.append(partial(self._run_begun, begun, layout, recorded, upto))
+        self.lanes.run(passes)
+
+    def _run_begun(self, begun: Begun, layout: Layout, recorded: RecordedKeyValues, upto: int) -> None:
+        """Run rows through the blocks before `upto`; of the last of these only keys and values are wanted."""
+        hidden = self.runner.run(self._embedded(begun, layout), range(upto - 1), layout.tokens, recorded)
+        self.runner.keys_only(hidden, upto - 1, layout.tokens, recorded)
 
     def _plan(self, lengths: Sequence[int], starts: Sequence[int]) -> list[list[int]]:
-        return plan_passes(lengths, starts, batch_tokens=self._limit.size, call_tokens=self._call_tokens)
+        return plan_passes(lengths, starts, batch_tokens=self._limit.size, call_tokens=self.call_tokens)
 
     def _ids(self, rows: Sequence[tuple[int, ...]], tokens: Tokens) -> Tensor:
         """Return ids [rows, tokens], padded by the row's last."""
@@ -305,13 +344,16 @@ class StateRunner:
         padded = [row + row[-1:] * (width - len(row)) for row in rows]
         return torch.tensor(padded, device=self._target.device)
 
-    def _entering(self, begun: Begun) -> tuple[Tokens, Tensor, RecordedKeyValues]:
-        """Return what enters the first block where rows go on behind what they begin with."""
+    def _laid_out(self, begun: Begun) -> tuple[Layout, RecordedKeyValues]:
+        """Return the layout of rows that go on behind what they begin with, and where keys and values go."""
         slots = [Slots(begun.slot(row), 0) for row in begun.rows]
         layout = lay_out(begun.rows, slots, self._target.device)
+        return layout, RecordedKeyValues(layout, begun.rows, begun.shared)
+
+    def _embedded(self, begun: Begun, layout: Layout) -> Tensor:
+        """Return what enters the first block."""
         ids = self._ids([row.ids[row.start :] for row in begun.rows], layout.tokens)
-        memory = RecordedKeyValues(layout, begun.rows, begun.shared)
-        return layout.tokens, self.runner.embedded(ids, layout.tokens), memory
+        return self.runner.embedded(ids, layout.tokens)
 
 
 def _missing(rows: Sequence[CutRow], states: CutStates) -> list[CutRow]:

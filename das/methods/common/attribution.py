@@ -4,14 +4,15 @@ knows pairs, an engine and a featurizer with a mask; not what is done with the n
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal, final
+from typing import Any, Literal, final
 
 import torch
-from pydantic import NonNegativeFloat, PositiveInt
+from pydantic import NonNegativeFloat, PositiveInt, model_validator
 from torch import Tensor
 
 from das.engine.base.protocol import Engine
 from das.featurizers.base import Featurizer
+from das.gradients.rules import GIM, PLAIN, BackwardRules
 from das.methods.common.base import Problem
 from das.methods.common.contrast import ContrastPair, Probe, contrast_of, slopes_of
 from das.methods.common.tasks import require_cause_pairs
@@ -21,12 +22,16 @@ from ravel.common.seeds import sampled
 from ravel.instance import Instance
 from ravel.terms.schema import TRAIN_SPLIT
 
+Gradient = Literal["plain", "integrated", "gim"]
+"""Which slope says what a feature brings."""
+
 
 class AttributionConfig(Config):
     """How features are attributed."""
 
-    estimator: Literal["gradient", "integrated"] = "gradient"
-    """`gradient`: the slope where nothing is swapped; `integrated`: its mean on the way to the full swap."""
+    gradient: Gradient = "plain"
+    """`plain`: the slope where nothing is swapped; `integrated`: its mean on the way to the full swap; `gim`:
+    the slope where nothing is swapped, through the model as in `das.gradients.rules.GIM`."""
     steps: PositiveInt = 8
     """Points on that way, for `integrated`."""
     leak_weight: NonNegativeFloat = 0.3
@@ -37,6 +42,16 @@ class AttributionConfig(Config):
     """Most training pairs of each other attribute."""
     attribution_batch: PositiveInt = 128
     """Pairs in one call of the engine; it changes no result beyond rounding."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _former_name(cls, values: Any) -> Any:
+        """Take `estimator: gradient` and `estimator: integrated`, as files of earlier versions have it."""
+        if not isinstance(values, dict) or "estimator" not in values:
+            return values
+        others = {name: value for name, value in values.items() if name != "estimator"}
+        former = "plain" if values["estimator"] == "gradient" else values["estimator"]
+        return {"gradient": former, **others}
 
 
 def feature_attribution(
@@ -54,8 +69,9 @@ def feature_attribution(
     source's answer minus that of the base's, a feature's share in a pair is `(f_source - f_base) dT/df`, the
     slope of T in the feature's mask: attribution patching (Nanda 2023; Kramar et al. 2024, arXiv 2403.00745)
     where nothing is swapped yet, or averaged over masks on the way to the full swap (integrated gradients,
-    Sundararajan et al. 2017, arXiv 1703.01365). `cause` is its mean over pairs of the target attribute,
-    `leak` the mean of its absolute value over pairs of the others: there any change is a disturbance.
+    Sundararajan et al. 2017, arXiv 1703.01365), or with the gradients of GIM (arXiv 2505.17630). `cause` is
+    its mean over pairs of the target attribute, `leak` the mean of its absolute value over pairs of the
+    others: there any change is a disturbance.
 
     Raises SuiteError if there is no training pair of the target attribute.
     """
@@ -114,19 +130,20 @@ def _batch_attributions(
     featurizer: Featurizer,
     config: AttributionConfig,
 ) -> Tensor:
-    if config.estimator == "gradient":
-        shares = [0.0]
-    else:
+    shares, rules = [0.0], GIM if config.gradient == "gim" else PLAIN
+    if config.gradient == "integrated":
         shares = [(step + 0.5) / config.steps for step in range(config.steps)]
     # Rows can be averaged over the shares, for an engine groups equal pairs alike each time.
-    return torch.stack([_slopes(pairs, engine, site, featurizer, share) for share in shares]).mean(dim=0)
+    return torch.stack(
+        [_slopes(pairs, engine, site, _PairMasks(featurizer, share), rules) for share in shares]
+    ).mean(dim=0)
 
 
 def _slopes(
-    pairs: Sequence[ContrastPair], engine: Engine, site: Site, featurizer: Featurizer, share: float
+    pairs: Sequence[ContrastPair], engine: Engine, site: Site, masks: _PairMasks, rules: BackwardRules
 ) -> Tensor:
-    """Return the derivative of each pair's difference in its own mask, where all of it is `share`."""
-    slopes = slopes_of(pairs, engine, site, _PairMasks(featurizer, share))
+    """Return the derivative of each pair's difference in its own mask."""
+    slopes = slopes_of(pairs, engine, site, masks, rules)
     used = [slope for slope in slopes if slope is not None]
     return torch.cat([slope.reshape(-1, slope.shape[-1]) for slope in used]).double().cpu()
 

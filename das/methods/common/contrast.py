@@ -11,6 +11,8 @@ from torch import Tensor
 
 from das.engine.base.protocol import Engine, ForcedPair
 from das.featurizers.base import Featurizer
+from das.gradients.context import backward_rules
+from das.gradients.rules import PLAIN, BackwardRules
 from das.sites import Site
 from ravel.instance import Instance
 from ravel.terms.schema import InterchangePair, Prompt
@@ -83,10 +85,16 @@ class Probe(Featurizer):
 
 
 def slopes_of(
-    pairs: Sequence[ContrastPair], engine: Engine, site: Site, probe: Probe
+    pairs: Sequence[ContrastPair],
+    engine: Engine,
+    site: Site,
+    probe: Probe,
+    rules: BackwardRules = PLAIN,
 ) -> tuple[Tensor | None, ...]:
-    """Return the slope of `answer_difference` in each mask of the probe; None for a mask nothing came of."""
-    with torch.enable_grad():
+    """Return the slope of `answer_difference` in each mask of the probe, None for a mask nothing came of;
+    with `rules`, through the model as they say."""
+    # Where memory is short a pass runs once more on the way back, and must follow the rules there too.
+    with torch.enable_grad(), backward_rules(engine.target, rules):
         total = answer_difference(pairs, engine, site, probe).sum()
         # A pair's difference depends on its own row only, so the sum's gradient is each row's own.
         # A pass that ran out of memory and was done again leaves a leaf that nothing came of.

@@ -59,6 +59,16 @@ class BuildFlags:
             "--keep-templates", help="Templates kept per attribute, likewise.", rich_help_panel=EXPERT
         ),
     ] = None
+    samples: Annotated[
+        int | None,
+        typer.Option("--samples", help="Keep by the right ones of so many answers drawn by chance."),
+    ] = None
+    sample_temperature: Annotated[
+        float | None,
+        typer.Option(
+            "--sample-temperature", help="Logits are divided by it for that.", rich_help_panel=EXPERT
+        ),
+    ] = None
     max_entities: Annotated[
         int | None, typer.Option("--max-entities", help="Candidate entities per partition; bounds the time.")
     ] = None

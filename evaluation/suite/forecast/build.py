@@ -156,7 +156,8 @@ def _counts(candidates: Candidates, config: BuildConfig) -> _Counts:
     if config.selection == "staged":
         fewest = min(most, fewest_questions(candidates.entities, wanted, config.keep_entities))
     went_on = _most_kept(candidates, config) if stop_of(candidates, config) == "judged" else 0
-    return _Counts(first + fewest, first + most, went_on)
+    drawn = config.samples * most
+    return _Counts(first + fewest + drawn, first + most + drawn, went_on)
 
 
 def _most_kept(candidates: Candidates, config: BuildConfig) -> int:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from transformers import CohereConfig, Glm4Config, OlmoConfig, Starcoder2Config
 
-from das.diagnostics.modules import linear_layers, mlp_output, norms, weight_of
+from das.diagnostics.modules import mlp_output, weight_of
 from das.diagnostics.patches import patches, split
 from das.diagnostics.readers import MOST_ROWS, Reader, next_readers, unembedding_rows
 from das.engine.base.hooks import captured, rewritten
@@ -20,6 +20,7 @@ from das.methods.common.base import NotApplicableError
 from das.models import FAMILIES
 from das.models.base import Place, TargetModel
 from das.models.miniature import miniature, random_target
+from das.models.parts import linear_layers, norms
 from das.sites import Site
 from ravel.common.errors import SuiteError
 

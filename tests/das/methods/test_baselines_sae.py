@@ -419,7 +419,7 @@ def axes(world: PlantedWorld, tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         (Sae, {}),
         (SaeAttribution, {}),
-        (SaeAttribution, {"estimator": "integrated", "steps": 4}),
+        (SaeAttribution, {"gradient": "integrated", "steps": 4}),
         (Sae, {"keeps_error": False}),
         (SaeAttribution, {"keeps_error": False}),
         (MdbmSae, {"epochs": 6, "batch_size": 128, "cause_weight": 1, "isolate_weight": 1}),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -96,3 +98,14 @@ def test_a_damaged_one_gives_none(run: Path, script: ModuleType, tmp_path: Path)
     with pytest.raises(SystemExit, match="differs from its hash"):
         script.of_submission(tmp_path / "kept", tmp_path / "made")
     assert not (tmp_path / "made").exists()
+
+
+def test_the_tables_over_types_are_what_they_give() -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / "first_table.py")], capture_output=True, text=True, check=True
+    )
+    first, orders = (part.strip() for part in re.findall(r"(?:^\|.*\n)+", done.stdout, re.MULTILINE))
+    findings = (ROOT / "docs" / "findings.md").read_text(encoding="utf-8")
+    assert first in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert first in findings
+    assert orders in findings

@@ -4,6 +4,8 @@ kept; and never more is run than must be."""
 from __future__ import annotations
 
 import logging
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -31,6 +33,7 @@ from weaving import woven
 
 from das.engine import DirectEngine, ForcedPair, ResumeEngine, make_engine
 from das.engine.base.protocol import AnswerPair, FeaturizedPairs
+from das.engine.engines import resume
 from das.engine.kept import disk_cache as spill
 from das.engine.kept.disk_cache import DiskCache
 from das.engine.resuming.layout import padded_width
@@ -307,6 +310,34 @@ def test_two_threads_keep_the_bits_too(
     with using_threads(2):
         same_bits_in_any_company(target_of(family), few, SITE, tmp_path / "cache")
         same_bits_whatever_other_groups_run(target_of(family), few, SITE)
+
+
+@pytest.mark.parametrize("family", FAMILY_NAMES)
+def test_passes_side_by_side_keep_the_bits(
+    target_of: TargetMaker, pairs: list[ForcedPair], family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, threads = target_of(family), set()
+
+    def note_the_thread(*_: object) -> None:
+        threads.add(threading.get_ident())
+        time.sleep(0.001)
+
+    def answers() -> tuple[Tensor, Tensor, list[tuple[bool, bool]]]:
+        predicted = ResumeEngine(target, 150).predicts(choices_of(pairs), SITE, swap_at(target, SITE))
+        return *logits_and_gradient(ResumeEngine(target, 150), pairs, SITE), predicted
+
+    expected = answers()
+    monkeypatch.setattr(resume, "_LANE_WEIGHTS", 0)
+    hook = target.family.blocks(target.model)[-1].register_forward_pre_hook(note_the_thread)
+    try:
+        with using_threads(2):
+            logits, gradient, predicted = answers()
+    finally:
+        hook.remove()
+    assert len(threads) > 1
+    assert torch.equal(logits, expected[0])
+    assert torch.equal(gradient, expected[1])
+    assert predicted == expected[2]
 
 
 @pytest.mark.slow

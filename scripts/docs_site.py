@@ -1,0 +1,116 @@
+"""Hooks of mkdocs: pages from outside docs/ or made of declarations, and links that lead to them."""
+
+from __future__ import annotations
+
+import ast
+import posixpath
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mkdocs.structure.files import File
+
+ROOT = Path(__file__).resolve().parents[1]
+OUTSIDE = {
+    "ARCHITECTURE.md": "architecture.md",
+    "CHANGELOG.md": "changelog.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "results/README.md": "results.md",
+    "data/city/README.md": "data-city.md",
+    "data/invented_person/README.md": "data-invented-person.md",
+}
+"""Files of the repository that are pages of the site too."""
+_LINK = re.compile(r"\[([^\[\]]*)\]\(([^)\s#]+)(#[^)\s]*)?\)")
+_SOURCES = {page: source for source, page in OUTSIDE.items()}
+
+
+def on_config(config: Any) -> Any:
+    """Put a page per method behind the page of all."""
+    for part in config["nav"]:
+        if "Methods" in part:
+            part["Methods"] += [page for page, _ in method_pages()]
+    return config
+
+
+def on_files(files: Any, config: Any) -> Any:
+    """Add the pages that mkdocs does not find in docs/."""
+    for source, page in OUTSIDE.items():
+        text = (ROOT / source).read_text(encoding="utf-8")
+        files.append(File.generated(config, page, content=text))
+    for page, text in [*method_pages(), ("reference.md", reference())]:
+        files.append(File.generated(config, page, content=text))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
+    """Lead links where their targets lie on the site; a file that is no page of it becomes plain text."""
+    own = page.file.src_uri
+    source = _SOURCES.get(own, f"docs/{own}")
+
+    def led(match: re.Match[str]) -> str:
+        text, target, anchor = match.group(1), match.group(2), match.group(3) or ""
+        if "://" in target or target.startswith("mailto:"):
+            return match.group(0)
+        path = posixpath.normpath(posixpath.join(posixpath.dirname(source), target))
+        place = OUTSIDE.get(path) or (path.removeprefix("docs/") if path.startswith("docs/") else None)
+        if place is None or files.get_file_from_path(place) is None:
+            # What is not there at all is left to mkdocs, which refuses it.
+            return text if (ROOT / path).exists() else match.group(0)
+        return f"[{text}]({posixpath.relpath(place, posixpath.dirname(own) or '.')}{anchor})"
+
+    return _LINK.sub(led, markdown)
+
+
+def method_pages() -> Iterator[tuple[str, str]]:
+    """Yield a page per method: what its class and its settings say."""
+    for path in sorted((ROOT / "das" / "methods").rglob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        bound = next(
+            (n for n in tree.body if isinstance(n, ast.Assign) and _name(n.targets[0]) == "METHOD"), None
+        )
+        if bound is None:
+            continue
+        module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        stated = _stated(tree, _name(bound.value))
+        name, settings = stated.get("name", path.stem), stated.get("config_class", "")
+        text = f"# {name}\n\n{stated.get('summary', '')}\n\n::: {module}.{_name(bound.value)}\n"
+        where = _home(tree, settings, module)
+        if where is not None:
+            text += f"\n## Settings\n\n::: {where}.{settings}\n    options: {{ members: true }}\n"
+        yield f"method/{name}.md", text
+
+
+def _home(tree: ast.Module, name: str, module: str) -> str | None:
+    """Return the module in which a class is defined that a module has or imports."""
+    if any(isinstance(node, ast.ClassDef) and node.name == name for node in tree.body):
+        return module
+    imports = (node for node in tree.body if isinstance(node, ast.ImportFrom))
+    return next((n.module for n in imports if name in [alias.name for alias in n.names]), None)
+
+
+def _stated(tree: ast.Module, name: str) -> dict[str, str]:
+    """Return what a class states in its body, by name."""
+    body = next(n.body for n in tree.body if isinstance(n, ast.ClassDef) and n.name == name)
+    found = {}
+    for node in body:
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant | ast.Name):
+            value = node.value
+            found[_name(node.targets[0])] = str(value.value if isinstance(value, ast.Constant) else value.id)
+    return found
+
+
+def _name(node: ast.expr) -> str:
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def reference() -> str:
+    """Return the page of all functions and classes of `evaluation.api`."""
+    places = re.findall(
+        r'^    "(\w+)": "([\w.]+)",$',
+        (ROOT / "evaluation" / "api.py").read_text(encoding="utf-8"),
+        re.MULTILINE,
+    )
+    parts = ["# Reference", "", "What `evaluation.api` has, each under the name by which it is defined.", ""]
+    parts += [line for place in sorted({place for _, place in places}) for line in (f"::: {place}", "")]
+    return "\n".join(parts)
