@@ -57,9 +57,12 @@ class ReversibleMap(Featurizer):
         return self.weights
 
     def inverse_error(self, vectors: Tensor) -> float:
-        """Return the largest entry of `decode(encode(x)) - x` over vectors [n, d_model], in units of their
-        spread (`CoordinateMap.scale`); 0 without vectors."""
+        """Return the largest relative error of the way there and back over vectors [n, d_model]: the length
+        of `decode(encode(x)) - x` over that of `x - centre` or, if it is more, over a usual one; 0 without
+        vectors."""
         with torch.no_grad():
-            wide = vectors.float()
-            error = (self.decode(self.encode(wide)) - wide).abs() / self.coordinates.scale
-        return float(error.max()) if error.numel() else 0.0
+            wide, units = vectors.float(), self.coordinates
+            error = (self.decode(self.encode(wide)) - wide).norm(dim=-1)
+            usual = units.scale * units.width**0.5
+            relative = error / torch.maximum((wide - units.centre).norm(dim=-1), usual)
+        return float(relative.max()) if relative.numel() else 0.0

@@ -28,6 +28,7 @@ def method_rows() -> list[dict[str, Any]]:
             "needs_labels": method.needs_labels,
             "needs_pairs": method.needs_pairs,
             "learns_from": _learns_from(method),
+            "fits_nonlinear_map": method.fits_nonlinear_map,
             "settings": method.config_class().model_dump(mode="json"),
         }
         for method in METHODS

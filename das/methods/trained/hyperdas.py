@@ -20,6 +20,7 @@ from das.methods.common.base import Method, MethodConfig, Problem, Workspace
 from das.methods.common.labelled import training_prompts
 from das.methods.common.tasks import mixed_pairs, require_cause_pairs, require_isolate_pairs
 from das.methods.trained._hypernetwork import HyperNetwork, normed
+from das.threads import one_thread
 from das.training.batches import batches
 from das.training.objective import LossWeights, TrainingPair, pooled_loss
 from das.training.schedules import learning_rate_at
@@ -54,8 +55,9 @@ class HyperdasConfig(MethodConfig):
     label_tokens: PositiveInt = 3
     """How many of a label's first tokens are forced and trained on."""
     cause_pairs: PositiveInt = 4000
-    """Most cause pairs of each attribute; of each other attribute there are a quarter as many isolate
-    pairs."""
+    """Most cause pairs of each attribute."""
+    isolate_pairs_per_attribute: PositiveInt | None = None
+    """Most isolate pairs of each attribute for each other one; None: a quarter of its cause pairs."""
     isolate_share: float = Field(default=0.5, gt=0.0, lt=1.0)
     """Share of the loss for all isolate pairs of an attribute together."""
 
@@ -114,7 +116,7 @@ class Hyperdas(Method[HyperdasConfig]):
             replace(problem, attribute=attribute),
             TRAIN_SPLIT,
             cause_limit=self.config.cause_pairs,
-            isolate_limit_each=None,
+            isolate_limit_each=self.config.isolate_pairs_per_attribute,
             seed=self._seed(problem),
             label_tokens=self.config.label_tokens,
         )
@@ -216,14 +218,27 @@ class _Steps:
             group["lr"] = share * peak
         optimiser.zero_grad(set_to_none=True)
         batch = {a: [self.asked[a].pairs[place] for place in places] for a, places in chosen.items()}
-        parameters = list(self.network.parameters())
-        with torch.enable_grad():
+        # Sums in the network are added up in another order by more threads, so it goes apart from the engine.
+        with torch.enable_grad(), one_thread():
             columns = self.network(self.instructions)
-            groups = [
-                FeaturizedPairs([pair.forced for pair in pairs], Subspace(own))
-                for pairs, own in zip(batch.values(), columns, strict=True)
-            ]
-            judged = partial(self.engine.forced_labels, groups, self.problem.site)
+        loss, slopes = self._judged(batch, columns.detach())
+        with one_thread():
+            columns.backward(slopes)
+            torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.gradient_clip)
+            optimiser.step()
+            self.network.after_step()
+        return loss
+
+    def _judged(self, batch: Mapping[str, Sequence[TrainingPair]], columns: Tensor) -> tuple[float, Tensor]:
+        """Return the mean loss of each attribute's pairs under its columns [n, width, size], and its slope in
+        them."""
+        own = [each.clone().requires_grad_() for each in columns]
+        groups = [
+            FeaturizedPairs([pair.forced for pair in pairs], Subspace(each))
+            for pairs, each in zip(batch.values(), own, strict=True)
+        ]
+        judged = partial(self.engine.forced_labels, groups, self.problem.site)
+        with torch.enable_grad():
             answers = judged()
             leaves = [answer.cross_entropy.detach().requires_grad_() for answer in answers]
             losses = [
@@ -231,12 +246,9 @@ class _Steps:
                 for leaf, (a, pairs) in zip(leaves, batch.items(), strict=True)
             ]
             loss = torch.stack(losses).mean()
-            slopes = torch.autograd.grad(loss, leaves)
-            add_gradients(self.engine, answers, slopes, parameters, judged)
-        torch.nn.utils.clip_grad_norm_(parameters, self.config.gradient_clip)
-        optimiser.step()
-        self.network.after_step()
-        return float(loss.detach())
+            add_gradients(self.engine, answers, torch.autograd.grad(loss, leaves), own, judged)
+        slopes = [torch.zeros_like(each) if each.grad is None else each.grad for each in own]
+        return float(loss.detach()), torch.stack(slopes)
 
 
 METHOD = Hyperdas

@@ -19,7 +19,7 @@ from das.training.together import Training
 from ravel.common.seeds import derive_seed
 
 INVERSE_TOLERANCE = 1e-5
-"""Largest error of the way back, in units of the vectors' spread."""
+"""Largest relative error of the way back."""
 
 
 class NonlinearDasConfig(MixedPairsConfig):
@@ -112,7 +112,8 @@ def _check_room(problem: Problem, width: int) -> None:
 def _check_inverse(error: float) -> None:
     if not error <= INVERSE_TOLERANCE:
         raise NotApplicableError(
-            expected=f"a map whose way back is right to {INVERSE_TOLERANCE:g} of the vectors' spread",
+            expected=f"a map whose way back is right to {INVERSE_TOLERANCE:g}, relative to the distance "
+            "of a vector from the mean",
             came=f"an error of {error:.2g}, for it has become too steep",
             todo="give nonlinear_das a lower learning_rate or fewer blocks",
         )

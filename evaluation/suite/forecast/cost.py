@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 from das.methods.common.base import Method, MethodConfig
 from das.sites import Site
-from das.training.config import TrainingConfig
 from evaluation.config.preset import ModelShape
 from evaluation.config.suite import SuiteConfig
 from evaluation.suite.controls import CONTROLS
@@ -171,10 +170,11 @@ def _fit_passes(cell: Cell, counts: PairCounts, methods: Registry[type[Method]])
         return _TRAINED * settings.asked_pairs
     causes = min(counts.train, int(getattr(settings, "cause_pairs", counts.train)))
     pairs = causes + (counts.attributes - 1) * _isolates_each(settings, causes, counts)
-    if not isinstance(settings, TrainingConfig):
+    epochs = getattr(settings, "epochs", None)
+    if epochs is None:
         return pairs * _ATTRIBUTION_PASSES * int(getattr(settings, "steps", 1))
-    validation = min(counts.evaluation, settings.validation_pairs) * counts.attributes
-    return settings.epochs * (pairs * _TRAINED + validation)
+    validation = min(counts.evaluation, int(getattr(settings, "validation_pairs", 0))) * counts.attributes
+    return float(epochs * (pairs * _TRAINED + validation))
 
 
 def _isolates_each(settings: MethodConfig, causes: int, counts: PairCounts) -> int:

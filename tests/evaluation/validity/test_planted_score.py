@@ -61,6 +61,13 @@ def test_unknown_worlds_are_refused_before_anything_is_written(tmp_path: Path) -
     assert not (tmp_path / "run").exists()
 
 
+def test_a_map_that_is_not_linear_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    request = PlantedRequest(worlds=(BUNDLED_WORLD,), methods=("mdas", "nonlinear_das"))
+    with pytest.raises(SuiteError, match="nonlinear_das"):
+        score_planted(request, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_two_worlds_of_one_folder_name_are_refused(tmp_path: Path) -> None:
     for parent in ("a", "b"):
         (tmp_path / parent / "world").mkdir(parents=True)
