@@ -38,12 +38,15 @@ def read_parts(cells: Sequence[Path]) -> list[FittedPart]:
 
     What swaps the whole vector whatever the attribute is left out: it overlaps with itself, which is no news.
     """
-    from das.featurizers.storage import load_featurizer
+    from das.detectors.storage import load_finding
+    from das.featurizers.base import Featurizer
 
     parts = []
     for folder in cells:
         if (folder / "featurizer.json").is_file():
-            featurizer, header = load_featurizer(folder)
+            featurizer, header = load_finding(folder)
+            if not isinstance(featurizer, Featurizer):
+                continue
             if header.attribute != "*" or featurizer.size < featurizer.width:
                 fitted = (header.method, header.attribute, header.seed, str(header.site))
                 parts.append(FittedPart(*fitted, featurizer))

@@ -28,6 +28,7 @@ def method_rows() -> list[dict[str, Any]]:
             "needs_labels": method.needs_labels,
             "needs_pairs": method.needs_pairs,
             "learns_from": _learns_from(method),
+            "finds": method.finds,
             "settings": method.config_class().model_dump(mode="json"),
         }
         for method in METHODS
@@ -67,6 +68,7 @@ def track_rows() -> list[dict[str, Any]]:
             "summary": track.summary,
             "measures": list(track.names),
             "criterion": track.criterion,
+            "takes": list(track.takes),
             "references": list(track.floors),
             "settings": track.config_class().model_dump(mode="json"),
         }

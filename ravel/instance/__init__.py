@@ -2,12 +2,17 @@
 
 from ravel.instance.instance import ALL_SPLITS, Instance, verify_instance
 from ravel.instance.rows import Manifest, PromptRecord, instance_warnings, prompt_ids
+from ravel.instance.values import LEAST_ENTITIES, Concepts, concepts_of, entity_values
 
 __all__ = [
     "ALL_SPLITS",
+    "LEAST_ENTITIES",
+    "Concepts",
     "Instance",
     "Manifest",
     "PromptRecord",
+    "concepts_of",
+    "entity_values",
     "instance_warnings",
     "prompt_ids",
     "verify_instance",
