@@ -5,15 +5,26 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
-from torch import nn
+from torch import Tensor, nn
 
 from ravel.common.errors import SuiteError
 from ravel.common.facts_table import facts_table
 
-FindingKind = Literal["featurizer", "detector"]
-"""What a method can find: coordinates to be swapped, or scores that tell values."""
+FindingKind = Literal["featurizer", "detector", "edit"]
+"""What a method can find: coordinates to be swapped, scores that tell values, changes towards values."""
+
+
+class Actor(Protocol):
+    """What engines put between: something that changes the vectors at a site, a featurizer or an edit."""
+
+    @property
+    def width(self) -> int:
+        """Length d_model of the vectors."""
+
+    def interchange(self, base: Tensor, source: Tensor) -> Tensor:
+        """Return what takes the base's place, with its shape, dtype and device; both [..., d_model]."""
 
 
 class Finding(nn.Module, ABC):

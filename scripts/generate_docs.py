@@ -27,6 +27,7 @@ SECTIONS = {
     "dictionaries": ("dictionaries",),
     "floors and ceiling": ("bounds",),
     "detectors": ("detection",),
+    "edits": ("steering",),
 }
 """Sections of the page of methods, each with folders of `das/methods/`."""
 

@@ -29,9 +29,11 @@ from measuring import put_between_markers  # noqa: E402
 
 from evaluation.config.suite import SuiteConfig  # noqa: E402
 from evaluation.records.headers import cell_of  # noqa: E402
+from evaluation.records.measured import INTERCHANGE  # noqa: E402
 from evaluation.records.run_folder import RunFolder  # noqa: E402
 from evaluation.records.scores import Refusal  # noqa: E402
 from evaluation.report.publish import write_publication  # noqa: E402
+from evaluation.tracks import TRACKS  # noqa: E402
 from evaluation.verify.submission.check import CheckedSubmission, check_submission  # noqa: E402
 from evaluation.verify.submission.manifest import Submission  # noqa: E402
 from evaluation.verify.submission.names import MANIFEST  # noqa: E402
@@ -136,8 +138,8 @@ def _write_as_run(checked: CheckedSubmission, submission: Submission, unpacked: 
 
 
 def settings_table(run: RunFolder) -> str:
-    """Return disentangle on validation pairs of held-out templates for each setting of tuned methods; an
-    empty text if none was."""
+    """Return the track's criterion on validation pairs of held-out templates for each setting of tuned
+    methods; an empty text if none was."""
     columns: dict[str, None] = {}
     rows: dict[tuple[str, str], dict[str, float]] = {}
     scores = _validated(run)
@@ -149,7 +151,8 @@ def settings_table(run: RunFolder) -> str:
         if said:
             columns.setdefault(score["attribute"])
             row = rows.setdefault((score["method"], said), {})
-            row[score["attribute"]] = max(score["disentangle"], row.get(score["attribute"], 0.0))
+            reached = score[TRACKS.get(score.get("track", INTERCHANGE)).criterion]
+            row[score["attribute"]] = max(reached, row.get(score["attribute"], 0.0))
     if not rows:
         return ""
     lines = ["| " + " | ".join(["method", "setting", *columns, "mean"]) + " |"]

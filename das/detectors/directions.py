@@ -28,6 +28,8 @@ class Directions(Detector):
     """One column per value, [d_model, n_values] in float32."""
     bias: Tensor
     """[n_values] in float32."""
+    written: Tensor | None
+    """Where other directions change values than tell them, a column each, [d_model, n_values]; else None."""
 
     def __init__(
         self,
@@ -36,10 +38,11 @@ class Directions(Detector):
         readers: Tensor,
         bias: Tensor | None = None,
         *,
+        writers: Tensor | None = None,
         rectified: bool = False,
     ) -> None:
-        """Keep both in float32; no bias is one of zeros. Raises SuiteError unless there is a column, and a
-        number, for each value."""
+        """Keep all in float32; no bias is one of zeros, without `writers` readers write too. Raises
+        SuiteError unless there is a column, and a number, for each value."""
         super().__init__(attribute, values)
         offsets = readers.new_zeros(len(self.values)) if bias is None else bias
         fits = readers.ndim == 2 and readers.shape[1] == len(self.values) == offsets.numel()
@@ -51,6 +54,13 @@ class Directions(Detector):
             )
         self.register_buffer("readers", readers.float().contiguous())
         self.register_buffer("bias", offsets.float().contiguous())
+        if writers is not None and writers.shape != readers.shape:
+            raise SuiteError(
+                expected=f"directions that write of shape {list(readers.shape)}, as those that read",
+                came=f"the shape {list(writers.shape)}",
+                todo="give a column for each value",
+            )
+        self.register_buffer("written", None if writers is None else writers.float().contiguous())
         self.rectified = rectified
         """Whether scores below 0 count as 0."""
 
@@ -58,6 +68,11 @@ class Directions(Detector):
     def width(self) -> int:
         """Length d_model of the vectors."""
         return int(self.readers.shape[0])
+
+    @property
+    def writers(self) -> Tensor:
+        """The directions along which values are changed, [d_model, n_values]."""
+        return self.readers if self.written is None else self.written
 
     def of_vectors(self, vectors: Tensor) -> Tensor:
         """Return the scores of vectors: [..., d_model] to [..., n_values]."""

@@ -1,5 +1,5 @@
 """Featurizers on disk: `featurizer.safetensors` and `featurizer.json`; not how they were found. Whatever else
-a method finds is written alike, and read with its own builders (`das/detectors/storage.py`)."""
+a method finds is written alike, and read with its own builders (`das/edits/storage.py`)."""
 
 from __future__ import annotations
 

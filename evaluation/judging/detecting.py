@@ -19,7 +19,7 @@ from das.featurizers.subspace import Subspace
 from das.finding import Finding
 from das.methods.common.concepts import ConceptVectors, concept_vectors, has_tensor
 from das.sites import Site
-from evaluation.records.detections import DetectedCase, Detection
+from evaluation.records.outcomes.detections import DetectedCase, Detection
 from evaluation.scoring.detection.cases import detected_cases
 from evaluation.scoring.detection.thresholds import youden_threshold
 from ravel.common.errors import SuiteError

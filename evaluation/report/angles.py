@@ -38,7 +38,7 @@ def read_parts(cells: Sequence[Path]) -> list[FittedPart]:
 
     What swaps the whole vector whatever the attribute is left out: it overlaps with itself, which is no news.
     """
-    from das.detectors.storage import load_finding
+    from das.edits.storage import load_finding
     from das.featurizers.base import Featurizer
 
     parts = []

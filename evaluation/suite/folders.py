@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from das.detectors.storage import load_finding
+from das.edits.storage import load_finding
 from das.engine import EngineAnswerer
 from das.featurizers.storage import FeaturizerHeader
 from das.methods.registry import METHODS

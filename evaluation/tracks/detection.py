@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from evaluation.config.judging import Judging
-from evaluation.records.detections import DetectedCase, Detection
+from evaluation.records.outcomes.detections import DetectedCase, Detection
 from evaluation.scoring.clusters import Clusters
 from evaluation.scoring.detection.cases import detected_cases, values_told
 from evaluation.scoring.detection.estimates import estimate_detection

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ravel.instance.instance import Instance
-from ravel.terms.schema import TRAIN_SPLIT
+from ravel.terms.schema import TRAIN_SPLIT, InterchangePair
 
 LEAST_ENTITIES = 10
 """Training entities that must have a value, if it is to be a concept."""
@@ -53,3 +53,19 @@ def entity_values(instance: Instance, attribute: str, splits: Sequence[str]) -> 
     return {
         entity: min(said, key=lambda value: (-said[value], value)) for entity, said in sorted(counts.items())
     }
+
+
+def steered_pairs(instance: Instance, split: str, target: str) -> list[tuple[InterchangePair, str]]:
+    """Return the pairs of a split whose base can be given a value of `target`, with the value: a concept that
+    the source's entity has and the base's has not. A pair that asks for the target counts only if its answer
+    with the source's entity is that very value. Raises SuiteError for a withheld split."""
+    pairs = instance.pairs(split)
+    told = concepts_of(instance, target).values if pairs else ()
+    known = entity_values(instance, target, (TRAIN_SPLIT, split)) if told else {}
+    found = []
+    for pair in pairs if told else ():
+        value = known.get(pair.source_entity)
+        gives = pair.attribute != target or pair.if_swapped.strip() == value
+        if gives and value in told and value != known.get(pair.base_entity):
+            found.append((pair, value))
+    return found

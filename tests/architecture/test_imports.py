@@ -44,12 +44,12 @@ LATE_IMPORTS = {
     },
     "das.engine": {"das.engine.engines.reference": "pyvene takes seconds, and only the oracle needs it"},
     "evaluation.report.angles": {
-        "das.detectors.storage": "torch takes seconds, and only the figure of angles needs it",
+        "das.edits.storage": "torch takes seconds, and only the figure of angles needs it",
         "das.featurizers.base": "torch takes seconds, and only the figure of angles needs it",
         "das.featurizers.geometry": "torch takes seconds, and only the figure of angles needs it",
     },
     "evaluation.report.cards.featurizer": {
-        "das.detectors.storage": "torch takes seconds, and only the card of a featurizer needs it",
+        "das.edits.storage": "torch takes seconds, and only the card of a featurizer needs it",
         "das.featurizers.base": "torch takes seconds, and only the card of a featurizer needs it",
     },
     "evaluation.report.common.templates": {
@@ -57,6 +57,12 @@ LATE_IMPORTS = {
     },
     "evaluation.tracks.detection": {
         "evaluation.judging.detecting": "loads torch, and tables only read what a track declares"
+    },
+    "evaluation.tracks.erasure": {
+        "evaluation.judging.erasing": "loads torch, and tables only read what a track declares"
+    },
+    "evaluation.tracks.steering": {
+        "evaluation.judging.steering": "loads torch, and tables only read what a track declares"
     },
     "evaluation.tracks.interchange": {
         "evaluation.judging.judge": "loads torch, and tables only read what a track declares"

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from das.engine.base.protocol import Engine
-from das.methods.common.base import NotApplicableError
+from das.methods.common.alignment import check_attribute
+from das.methods.common.base import Method, NotApplicableError, Problem, Settings, Workspace
 from das.methods.common.labelled import training_prompts
 from das.sites import Site
 from ravel.common.seeds import sampled
@@ -76,6 +77,22 @@ def required_concepts(instance: Instance, attribute: str) -> Concepts:
             todo="build the instance with more entities",
         )
     return found
+
+
+class AboutConcepts(Method[Settings]):
+    """A method that finds something for each value of its target that enough training entities have."""
+
+    needs_size = False
+    needs_labels = True
+    draws = False
+
+    def concepts(self, problem: Problem, workspace: Workspace) -> Concepts:
+        """Return the values, and log how many there are and how many are left out. Raises SuiteError for an
+        unknown attribute, NotApplicableError where no value has entities enough."""
+        check_attribute(problem)
+        found = required_concepts(problem.instance, problem.attribute)
+        workspace.log({"values": len(found.values), "left_out": len(found.left_out)})
+        return found
 
 
 def has_tensor(prompts: ConceptPrompts, told: Sequence[str]) -> Tensor:

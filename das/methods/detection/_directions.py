@@ -11,10 +11,8 @@ from typing_extensions import TypeVar
 from das.detectors.directions import Directions
 from das.detectors.reading import difference_of_means
 from das.engine.base.protocol import Engine
-from das.methods.common.alignment import check_attribute
-from das.methods.common.base import Method, MethodConfig, Problem, Settings, Workspace
-from das.methods.common.concepts import MOST_VECTORS, concept_vectors, has_tensor, required_concepts
-from ravel.instance import Concepts
+from das.methods.common.base import MethodConfig, Problem, Settings, Workspace
+from das.methods.common.concepts import MOST_VECTORS, AboutConcepts, concept_vectors, has_tensor
 
 
 class ConceptConfig(MethodConfig):
@@ -27,21 +25,10 @@ class ConceptConfig(MethodConfig):
 ConceptSettings = TypeVar("ConceptSettings", bound=ConceptConfig, default=ConceptConfig, covariant=True)
 
 
-class FindsDetector(Method[Settings]):
+class FindsDetector(AboutConcepts[Settings]):
     """A method that finds scores of the values of its target that enough training entities have."""
 
     finds = "detector"
-    needs_size = False
-    needs_labels = True
-    draws = False
-
-    def concepts(self, problem: Problem, workspace: Workspace) -> Concepts:
-        """Return the values, and log how many there are and how many are left out. Raises SuiteError for an
-        unknown attribute, NotApplicableError where no value has entities enough."""
-        check_attribute(problem)
-        found = required_concepts(problem.instance, problem.attribute)
-        workspace.log({"values": len(found.values), "left_out": len(found.left_out)})
-        return found
 
 
 class FindsDirections(FindsDetector[ConceptSettings]):

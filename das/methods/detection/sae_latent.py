@@ -46,7 +46,14 @@ class SaeLatent(FindsDetector[SaeLatentConfig]):
         features = (known.vectors @ readers + bias).relu()
         places = best_columns(features, has_tensor(known, told))
         workspace.log({"phase": "latents", "chosen": " ".join(map(str, places.tolist()))})
-        return Directions(problem.attribute, told, readers[:, places], bias[places], rectified=True)
+        return Directions(
+            problem.attribute,
+            told,
+            readers[:, places],
+            bias[places],
+            writers=dictionary.decoder[places].mT,
+            rectified=True,
+        )
 
 
 def latent_readers(dictionary: Dictionary) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from das.detectors.storage import load_finding
+from das.edits.storage import load_finding
 from das.engine.base.protocol import Engine
 from das.finding import Finding
 from das.sites import Site

@@ -23,7 +23,7 @@ def featurizer_card(folder: Path, scores: Sequence[ScoreRecord] | None = None) -
     Without `scores` those of the run are taken if the folder is a cell of one. Raises SuiteError if the
     featurizer is damaged.
     """
-    from das.detectors.storage import load_finding
+    from das.edits.storage import load_finding
     from das.featurizers.base import Featurizer
 
     featurizer, header = load_finding(folder)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from evaluation.records.detections import DetectedCase
+from evaluation.records.outcomes.detections import DetectedCase
 from ravel.instance import Instance, concepts_of, entity_values
 from ravel.terms.schema import TRAIN_SPLIT
 

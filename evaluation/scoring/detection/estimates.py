@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.records.detections import Detection
+from evaluation.records.outcomes.detections import Detection
 from evaluation.scoring.clusters import Clusters, FloatArray, IntArray
 from evaluation.scoring.detection.ranking import (
     BoolArray,

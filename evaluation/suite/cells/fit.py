@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from das.detectors.storage import load_finding
+from das.edits.storage import load_finding
 from das.engine.base.protocol import Engine
 from das.engine.engines.base_engine import batches_of
 from das.featurizers.storage import FeaturizerHeader, save_featurizer

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from das.detectors.storage import load_finding
+from das.edits.storage import load_finding
 from das.featurizers.storage import FeaturizerHeader
 from das.featurizers.tensor_file import check_tensor_file
 from das.finding import Finding

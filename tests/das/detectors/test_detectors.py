@@ -13,8 +13,8 @@ from das.detectors.base import Detector
 from das.detectors.directions import Directions
 from das.detectors.question import Question
 from das.detectors.reading import Reading, difference_of_means
-from das.detectors.storage import load_finding
 from das.detectors.words import Words, counted_words
+from das.edits.storage import load_finding
 from das.featurizers import FeaturizerHeader, Subspace, load_featurizer, save_featurizer
 from ravel.common.errors import SuiteError
 from ravel.terms.schema import Prompt

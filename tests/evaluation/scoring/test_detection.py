@@ -11,7 +11,7 @@ import pytest
 from scipy.stats import norm
 from sklearn.metrics import f1_score, roc_auc_score
 
-from evaluation.records.detections import Detection
+from evaluation.records.outcomes.detections import Detection
 from evaluation.scoring.clusters import clusters_of
 from evaluation.scoring.detection.estimates import MEASURES, estimate_detection
 from evaluation.scoring.detection.ranking import auroc, hard_weights, ranked_pairs, weighted_pairs

@@ -13,7 +13,7 @@ from cli_world import SITE, World, ravel, suite_text
 from execution_world import results
 
 from evaluation import api
-from evaluation.records.detections import Detection
+from evaluation.records.outcomes.detections import Detection
 from evaluation.records.scores import ScoreRecord, read_averages, read_refusals, read_scores
 from evaluation.tracks import TRACKS
 from evaluation.verify.folders import verify_artefact

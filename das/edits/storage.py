@@ -1,4 +1,4 @@
-"""Whatever a method found, read back from its two files: a featurizer or a detector."""
+"""Whatever a method found, read back from its two files: a featurizer, a detector or an edit."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor
 from das.detectors.directions import Directions
 from das.detectors.question import Question
 from das.detectors.words import Words
+from das.edits.forms import Addition, Clamp, LowRank, Replacement
 from das.featurizers.storage import BUILDERS, Builder, FeaturizerHeader, read_finding
 from das.finding import Finding
 
@@ -25,7 +26,7 @@ def load_finding(
     """Read what a method found, of whatever kind; all else as `load_featurizer`."""
     return read_finding(
         folder,
-        {**BUILDERS, **_DETECTORS},
+        {**BUILDERS, **_OF_VALUES},
         target_fingerprint=target_fingerprint,
         instance_fingerprint=instance_fingerprint,
         allow_foreign=allow_foreign,
@@ -47,7 +48,20 @@ def _directions(tensors: dict[str, Tensor], settings: dict[str, Any]) -> Directi
     rectified = settings["rectified"]
     if not isinstance(rectified, bool):
         raise TypeError(f"scores rectified or not, but {settings}")
-    return Directions(*_told(settings), tensors["readers"], tensors["bias"], rectified=rectified)
+    readers, bias, written = tensors["readers"], tensors["bias"], tensors.get("written")
+    return Directions(*_told(settings), readers, bias, writers=written, rectified=rectified)
+
+
+def _clamp(tensors: dict[str, Tensor], settings: dict[str, Any]) -> Clamp:
+    only_up = settings["only_up"]
+    if not isinstance(only_up, bool):
+        raise TypeError(f"latents that only go up or not, but {settings}")
+    parts = [tensors[name] for name in ("readers", "bias", "writers", "levels")]
+    return Clamp(*_told(settings), *parts, only_up=only_up)
+
+
+def _low_rank(tensors: dict[str, Tensor], settings: dict[str, Any]) -> LowRank:
+    return LowRank(*_told(settings), *(tensors[name] for name in ("rotation", "source", "offset")))
 
 
 def _words(tensors: dict[str, Tensor], settings: dict[str, Any]) -> Words:
@@ -64,8 +78,12 @@ def _question(tensors: dict[str, Tensor], settings: dict[str, Any]) -> Question:
     return Question(*_told(settings), tensors["ids"], width=width)
 
 
-_DETECTORS: Mapping[str, Builder] = {
+_OF_VALUES: Mapping[str, Builder] = {
     Directions.kind: _directions,
     Words.kind: _words,
     Question.kind: _question,
+    Addition.kind: lambda t, settings: Addition(*_told(settings), t["vectors"]),
+    Replacement.kind: lambda t, settings: Replacement(*_told(settings), t["vectors"]),
+    Clamp.kind: _clamp,
+    LowRank.kind: _low_rank,
 }
