@@ -26,6 +26,8 @@ SECTIONS = {
     "neurons and coordinates": ("neurons", "masks"),
     "dictionaries": ("dictionaries",),
     "floors and ceiling": ("bounds",),
+    "detectors": ("detection",),
+    "edits": ("steering",),
 }
 """Sections of the page of methods, each with folders of `das/methods/`."""
 

@@ -28,8 +28,10 @@ from measuring import put_between_markers  # noqa: E402
 
 from evaluation.config.suite import SuiteConfig  # noqa: E402
 from evaluation.exchange.submission.as_run import write_as_run  # noqa: E402
+from evaluation.records.measured import INTERCHANGE  # noqa: E402
 from evaluation.records.run_folder import RunFolder  # noqa: E402
 from evaluation.report.publish import write_publication  # noqa: E402
+from evaluation.tracks import TRACKS  # noqa: E402
 from evaluation.verify.submission.check import check_submission  # noqa: E402
 from evaluation.verify.submission.names import MANIFEST  # noqa: E402
 from evaluation.verify.submission.unpack import is_archive, opened  # noqa: E402
@@ -112,8 +114,8 @@ def _points(sites: Sequence[Any], sizes: Sequence[Any], seeds: Sequence[Any]) ->
 
 
 def settings_table(run: RunFolder) -> str:
-    """Return disentangle on validation pairs of held-out templates for each setting of tuned methods; an
-    empty text if none was."""
+    """Return the track's criterion on validation pairs of held-out templates for each setting of tuned
+    methods; an empty text if none was."""
     columns: dict[str, None] = {}
     rows: dict[tuple[str, str], dict[str, float]] = {}
     scores = _validated(run)
@@ -125,7 +127,8 @@ def settings_table(run: RunFolder) -> str:
         if said:
             columns.setdefault(score["attribute"])
             row = rows.setdefault((score["method"], said), {})
-            row[score["attribute"]] = max(score["disentangle"], row.get(score["attribute"], 0.0))
+            reached = score[TRACKS.get(score.get("track", INTERCHANGE)).criterion]
+            row[score["attribute"]] = max(reached, row.get(score["attribute"], 0.0))
     if not rows:
         return ""
     lines = ["| " + " | ".join(["method", "setting", *columns, "mean"]) + " |"]

@@ -6,12 +6,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import final
 
-from torch import Tensor, nn
+from torch import Tensor
 
+from das.finding import Finding
 from ravel.common.facts_table import facts_table
 
 
-class Featurizer(nn.Module, ABC):
+class Featurizer(Finding, ABC):
     """A change of coordinates `encode`, its way back `decode`, and a `mask` over the coordinates.
 
     Subclasses are final: `Subspace`, `MaskedBasis`, `Dictionary`, `ReversibleMap`, and `Complement` of any of
@@ -19,8 +20,6 @@ class Featurizer(nn.Module, ABC):
     differently, and a saved featurizer must swap as before, to the bit.
     """
 
-    kind: str
-    """Name of the class in saved files."""
     keeps_error: bool = True
     """Whether what the encoder loses stays with the base. False drops it, so that even an empty mask changes
     the base: only for measuring what a lossy dictionary's reconstruction alone does."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, final, get_args
+from typing import Any, Literal, final, get_args
 
 import torch
 from torch import Tensor
@@ -133,6 +133,10 @@ class Dictionary(Featurizer):
     def n_features(self) -> int:
         """Number of features, chosen or not."""
         return int(self.encoder.shape[1])
+
+    def settings(self) -> dict[str, Any]:
+        """Return activation, k and whether the error is kept."""
+        return {"activation": self.activation, "k": self.k, "keeps_error": self.keeps_error}
 
     def with_mask(self, mask: Tensor, *, keeps_error: bool = True) -> Dictionary:
         """Return the same dictionary with another choice, `mask` [n_features], through which gradients pass.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -55,6 +55,10 @@ class ReversibleMap(Featurizer):
     def mask(self) -> Tensor:
         """Return which coordinates are swapped, [d_model]."""
         return self.weights
+
+    def settings(self) -> dict[str, Any]:
+        """Return the form of the map."""
+        return {"form": self.coordinates.form}
 
     def inverse_error(self, vectors: Tensor) -> float:
         """Return the largest relative error of the way there and back over vectors [n, d_model]: the length

@@ -1,9 +1,10 @@
-"""Featurizers on disk: `featurizer.safetensors` and `featurizer.json`; not how they were found."""
+"""Featurizers on disk: `featurizer.safetensors` and `featurizer.json`; not how they were found. Whatever else
+a method finds is written alike, and read with its own builders (`das/edits/storage.py`)."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from das.featurizers.dictionary import DICTIONARY_TENSORS, Activation, Dictionar
 from das.featurizers.masked import MaskedBasis
 from das.featurizers.reversible import ReversibleMap
 from das.featurizers.subspace import Subspace
+from das.finding import Finding
 from das.sites import Site
 from das.tensor_files import TensorFileError, parse_tensors
 from ravel.common.errors import SuiteError
@@ -27,6 +29,9 @@ from ravel.common.io import read_bytes, read_json, write_bytes, write_json
 from ravel.common.typed import check_version, typed_values
 
 FEATURIZER_SCHEMA_VERSION = 1
+
+Builder = Callable[[dict[str, Tensor], dict[str, Any]], Finding]
+"""Makes a finding of tensors and settings; raises TypeError or KeyError for settings that it has not."""
 
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _TENSORS = "featurizer.safetensors"
@@ -61,10 +66,10 @@ class FeaturizerHeader:
         return facts_table(f"{self.method} for {self.attribute}", {**asdict(self), "site": self.site})
 
 
-def save_featurizer(featurizer: Featurizer, folder: Path, header: FeaturizerHeader) -> None:
-    """Write the two files of a featurizer into `folder`; equal ones give equal bytes. The header is written
-    last. Raises SuiteError for a `Complement`, where the folder can't be written to, or a number is not
-    finite."""
+def save_featurizer(featurizer: Finding, folder: Path, header: FeaturizerHeader) -> None:
+    """Write the two files of a featurizer, or other finding, into `folder`; equal ones give equal bytes.
+    The header is written last. Raises SuiteError for a `Complement`, where the folder can't be written to, or
+    a number is not finite."""
     if isinstance(featurizer, Complement):
         raise SuiteError(
             expected="a featurizer that was found, to be saved",
@@ -91,6 +96,27 @@ def load_featurizer(
     """Read a featurizer and its header, on the CPU. A fingerprint that is given must be the header's, unless
     `allow_foreign`. Raises SuiteError for absent, truncated or foreign files, another schema, tensors that
     are not those of the header, and numbers that are not finite or not orthonormal."""
+    found, header = read_finding(
+        folder,
+        BUILDERS,
+        target_fingerprint=target_fingerprint,
+        instance_fingerprint=instance_fingerprint,
+        allow_foreign=allow_foreign,
+    )
+    # Nothing else is built by these.
+    assert isinstance(found, Featurizer)
+    return found, header
+
+
+def read_finding(
+    folder: Path,
+    builders: Mapping[str, Builder],
+    *,
+    target_fingerprint: str | None = None,
+    instance_fingerprint: str | None = None,
+    allow_foreign: bool = False,
+) -> tuple[Finding, FeaturizerHeader]:
+    """Read what a method found, of the kinds that have builders; all else as `load_featurizer`."""
     origin = folder / _HEADER
     described = _read_described(origin)
     header = _header_of(described, origin)
@@ -98,17 +124,12 @@ def load_featurizer(
         _check_fingerprint("target model", header.target_fingerprint, target_fingerprint, folder)
         _check_fingerprint("instance", header.instance_fingerprint, instance_fingerprint, folder)
     tensors = _read_checked_tensors(folder / _TENSORS, described)
-    return _built(described, tensors, origin), header
+    return _built(described, tensors, builders, origin), header
 
 
 def _described(
-    featurizer: Featurizer, header: FeaturizerHeader, tensors: dict[str, Tensor], content: bytes
+    featurizer: Finding, header: FeaturizerHeader, tensors: dict[str, Tensor], content: bytes
 ) -> dict[str, Any]:
-    settings: dict[str, Any] = {}
-    if isinstance(featurizer, Dictionary):
-        settings = {name: getattr(featurizer, name) for name in ("activation", "k", "keeps_error")}
-    if isinstance(featurizer, ReversibleMap):
-        settings = {"form": featurizer.coordinates.form}
     return {
         **asdict(header),
         "site": str(header.site),
@@ -116,7 +137,7 @@ def _described(
         "kind": featurizer.kind,
         "size": featurizer.size,
         "width": featurizer.width,
-        "settings": settings,
+        "settings": featurizer.settings(),
         "tensors": _shapes_of(tensors),
         "tensors_sha256": hashlib.sha256(content).hexdigest(),
     }
@@ -203,18 +224,14 @@ def _check_finite(name: str, value: Tensor, origin: str) -> None:
         )
 
 
-def _built(described: dict[str, Any], tensors: dict[str, Tensor], origin: Path) -> Featurizer:
-    builders: dict[str, Callable[[dict[str, Tensor], dict[str, Any]], Featurizer]] = {
-        Subspace.kind: lambda t, settings: Subspace(t["basis"], t.get("reader")),
-        MaskedBasis.kind: lambda t, settings: MaskedBasis(t["weights"], t.get("basis")),
-        Dictionary.kind: _dictionary,
-        ReversibleMap.kind: _reversible_map,
-    }
+def _built(
+    described: dict[str, Any], tensors: dict[str, Tensor], builders: Mapping[str, Builder], origin: Path
+) -> Finding:
     if not isinstance(described["kind"], str) or described["kind"] not in builders:
         raise SuiteError(
             expected=f"a featurizer of a known kind in {origin}: {', '.join(builders)}",
             came=repr(described["kind"]),
-            todo="use the version of ravel-bench that wrote the file",
+            todo="use the version of ravel-bench that wrote the file; a detector is scored, not swapped",
         )
     if not isinstance(described["settings"], dict):
         raise _unfit(origin, "settings as an object", described["settings"])
@@ -252,3 +269,12 @@ def _reversible_map(tensors: dict[str, Tensor], settings: dict[str, Any]) -> Rev
     if not torch.equal(found.weights, weights):
         raise TypeError("leading coordinates as those that are swapped, but others")
     return found
+
+
+BUILDERS: Mapping[str, Builder] = {
+    Subspace.kind: lambda t, settings: Subspace(t["basis"], t.get("reader")),
+    MaskedBasis.kind: lambda t, settings: MaskedBasis(t["weights"], t.get("basis")),
+    Dictionary.kind: _dictionary,
+    ReversibleMap.kind: _reversible_map,
+}
+"""What makes each kind of featurizer of its tensors and settings."""

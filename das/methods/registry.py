@@ -36,6 +36,15 @@ def _is_method(thing: object) -> bool:
 METHODS: Registry[type[Method]] = methods_in(
     tuple(
         f"das.methods.{family}"
-        for family in ("bounds", "closed_form", "dictionaries", "masks", "neurons", "trained")
+        for family in (
+            "bounds",
+            "closed_form",
+            "detection",
+            "dictionaries",
+            "masks",
+            "neurons",
+            "steering",
+            "trained",
+        )
     )
 )

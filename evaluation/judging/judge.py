@@ -106,7 +106,7 @@ class _Speaker:
         """Return for each case whether `if_unchanged` and whether `if_swapped` was said, by forced labels."""
         with torch.inference_mode():
             said = self.engine.predicts([case.choice for case in cases], self.site, self.featurizer)
-        return [_longer_only(case.choice, *both) for case, both in zip(cases, said, strict=True)]
+        return [longer_only(case.choice, *both) for case, both in zip(cases, said, strict=True)]
 
     def free(self, cases: Sequence[_Case]) -> list[tuple[bool, bool]]:
         """Return the same by what the model says freely, as far as it must be known."""
@@ -263,7 +263,7 @@ def _common_length(first: Sequence[int], second: Sequence[int]) -> int:
     return n
 
 
-def _longer_only(choice: AnswerPair, said_unchanged: bool, said_swapped: bool) -> tuple[bool, bool]:
+def longer_only(choice: AnswerPair, said_unchanged: bool, said_swapped: bool) -> tuple[bool, bool]:
     """Of two answers that were said, one of which begins with the other, keep the longer."""
     unchanged, swapped = choice.answers
     if said_unchanged and said_swapped:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from das.engine.base.protocol import Engine
-from das.featurizers.base import Featurizer
 from das.featurizers.storage import FeaturizerHeader
+from das.finding import Finding
 from evaluation.config.judging import DEFAULT_LABEL_TOKENS
 from evaluation.records.measured import INTERCHANGE
 from evaluation.records.scores import Outcome, ScoreRecord
@@ -44,12 +44,12 @@ def score_featurizer(
     instance: Instance,
     track: Track[Any],
     judge: Judge,
-    featurizer: Featurizer,
+    finding: Finding,
     featurizer_id: FeaturizerId,
     request: ScoreRequest,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[ScoreRecord]:
-    """Judge a featurizer on one split, once, and score it for each target attribute of the request.
+    """Judge what a method found on one split, once, and score it for each target attribute of the request.
 
     Raises SuiteError for an unknown attribute, a split without pairs, and a rounding that the track has not.
     """
@@ -63,7 +63,7 @@ def score_featurizer(
         one_of(f"attribute of this {instance.entity_type} instance", attribute, instance.attributes)
     split = split_name(request.generalisation, request.partition)
     require_pairs(instance, split)
-    outcomes = judge.judge(instance, split, featurizer_id.site, featurizer, progress)
+    outcomes = judge.judge(instance, split, featurizer_id.site, finding, progress)
     found = [
         score_outcomes(
             outcomes,

@@ -39,13 +39,13 @@ def read_parts(cells: Sequence[Path]) -> list[FittedPart]:
     What swaps the whole vector whatever the attribute is left out: it overlaps with itself, which is no news.
     So is what swaps no linear part, which has no angle.
     """
+    from das.edits.storage import load_finding
     from das.featurizers.geometry import LINEAR_PARTS
-    from das.featurizers.storage import load_featurizer
 
     parts = []
     for folder in cells:
         if (folder / "featurizer.json").is_file():
-            featurizer, header = load_featurizer(folder)
+            featurizer, header = load_finding(folder)
             if not isinstance(featurizer, LINEAR_PARTS):
                 continue
             if header.attribute != "*" or featurizer.size < featurizer.width:

@@ -96,7 +96,8 @@ class CellScorer:
         self._cells = {cell.id.cell: cell for cell in cells}
         self._instance = instance
         self._track = track
-        self._attributes = attributes
+        self.asked = [a for a in attributes if track.asks_about(instance, a)]
+        """Those of the attributes that have cases."""
         self._generalisations = generalisations
         self._outcomes = outcomes
 
@@ -180,7 +181,7 @@ class CellScorer:
         return split_averages(seed_outcomes, context)
 
     def _served(self, cell: ScoredCell) -> list[str]:
-        return [attribute for attribute in self._attributes if cell.serves(attribute)]
+        return [attribute for attribute in self.asked if cell.serves(attribute)]
 
     def _at(self, method: str, attribute: str, point: Point) -> list[str]:
         return [

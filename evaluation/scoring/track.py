@@ -16,7 +16,7 @@ from ravel.common.errors import unknown_name
 if TYPE_CHECKING:
     # Types alone: what only names tracks starts without scipy.
     from das.engine.base.protocol import Engine
-    from das.featurizers.base import Featurizer
+    from das.finding import FindingKind
     from das.sites import Site
     from evaluation.config.judging import Judging
     from evaluation.scoring.clusters import Clustered, Clusters
@@ -29,7 +29,7 @@ Case = TypeVar("Case", bound=JudgedCase)
 
 
 class Judge(Protocol):
-    """Turns a featurizer into outcomes, with one open model."""
+    """Turns what a method found into outcomes, with one open model."""
 
     @property
     def engine(self) -> Engine:
@@ -43,11 +43,11 @@ class Judge(Protocol):
         instance: Instance,
         split: str,
         site: Site,
-        featurizer: Featurizer | None,
+        featurizer: Any,
         progress: Callable[[int, int], None] | None = None,
     ) -> Sequence[Any]:
-        """Return an outcome for each of the track's cases of a split, in their order; `None` is no featurizer
-        at all."""
+        """Return an outcome for each of the track's cases of a split, in their order, under a finding of a
+        kind that the track takes; `None` is none at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +120,8 @@ class Track(ABC, Generic[Case]):
     """What there must be to choose a point by, in words."""
     kinds: ClassVar[tuple[SourceKind, ...]] = ()
     """Kinds of source that chosen points are also scored by; none where outcomes have no `source_kind`."""
+    takes: ClassVar[tuple[FindingKind, ...]] = ("featurizer",)
+    """What methods must find, if they are to be asked."""
     tables: ClassVar[tuple[str, ...]] = ("main", "attributes", "seeds", "types")
     """The tables that its runs have."""
     plots: ClassVar[tuple[str, ...]] = ("layers", "angles", "training")
@@ -144,6 +146,11 @@ class Track(ABC, Generic[Case]):
     def can_validate(self, asked: Collection[str], attribute: str) -> bool:
         """Tell whether cases that ask for these attributes give a score to choose a point by."""
         return attribute in asked
+
+    def asks_about(self, instance: Instance, attribute: str) -> bool:
+        """Tell whether an attribute of an instance has any case at all; one without is in no row, whatever
+        was found for it."""
+        return True
 
     @final
     def settings(self, judging: Judging) -> Any:

@@ -220,6 +220,18 @@ def minus_spread(first: Spread, second: Spread) -> Spread:
     return Spread(splits, signed=True)
 
 
+def combined(parts: Sequence[tuple[float, Contributions]]) -> Contributions:
+    """Return what entities and templates add to a sum of numbers of one split, each times a factor; to first
+    order also to a function of the numbers, whose slopes the factors then are."""
+    return replace(
+        parts[0][1],
+        within=np.sum([factor * part.within for factor, part in parts], axis=0),
+        between=np.sum([factor * part.between for factor, part in parts], axis=0),
+        weights=np.sum([abs(factor) * part.weights for factor, part in parts], axis=0),
+        pairs=np.max([part.pairs for _, part in parts], axis=0),
+    )
+
+
 @lru_cache(maxsize=4096)
 def _exceeded(share: float, df: float) -> float:
     """Return the value that a variable of Student's t exceeds with chance `share`."""

@@ -29,6 +29,7 @@ def method_rows() -> list[dict[str, Any]]:
             "needs_pairs": method.needs_pairs,
             "learns_from": _learns_from(method),
             "fits_nonlinear_map": method.fits_nonlinear_map,
+            "finds": method.finds,
             "settings": method.config_class().model_dump(mode="json"),
         }
         for method in METHODS
@@ -68,6 +69,7 @@ def track_rows() -> list[dict[str, Any]]:
             "summary": track.summary,
             "measures": list(track.names),
             "criterion": track.criterion,
+            "takes": list(track.takes),
             "references": list(track.floors),
             "settings": track.config_class().model_dump(mode="json"),
         }

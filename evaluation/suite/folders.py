@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from das.edits.storage import load_finding
 from das.engine import EngineAnswerer
-from das.featurizers.storage import FeaturizerHeader, load_featurizer
+from das.featurizers.storage import FeaturizerHeader
 from das.methods.registry import METHODS
 from das.models.base import TargetModel
 from das.models.placing import AUTO
@@ -117,7 +118,7 @@ def fit_folder(
     with new_folder(out) as staging:
         shutil.copytree(work.cell(cell.cell_id).path, staging, dirs_exist_ok=True)
     remove_folder(work.path)
-    return load_featurizer(out)[1]
+    return load_finding(out)[1]
 
 
 def unfinished_fit(out: Path) -> Path:
@@ -159,14 +160,14 @@ def score_folder(
     instance, stated = Instance.load(instance_folder), _cell_header(folder)
     track = TRACKS.get(stated.get("track", INTERCHANGE))
     # Before the model is loaded: a damaged file is found in milliseconds.
-    load_featurizer(folder, instance_fingerprint=instance.fingerprint, allow_foreign=request.allow_foreign)
+    load_finding(folder, instance_fingerprint=instance.fingerprint, allow_foreign=request.allow_foreign)
     engine = target.open()
     recognise(engine, instance.model_fingerprint, note_to(progress))
     if not request.allow_foreign:
         todo = "score with that model and dtype, or allow it with --allow-foreign"
         check_gave_labels(engine.target, instance, todo)
     fingerprint = engine.target.fingerprint
-    featurizer, header = load_featurizer(
+    featurizer, header = load_finding(
         folder, target_fingerprint=fingerprint, allow_foreign=request.allow_foreign
     )
     engine.target.check(header.site)

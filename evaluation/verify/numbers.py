@@ -45,7 +45,7 @@ def number_problems(
     )
     choice = scorer.choose()
     yield from _differing("scores.jsonl", stated.scores, scorer.scores(choice), _score_key)
-    yield from _unanswered(stated, cells, config, attributes, choice)
+    yield from _unanswered(stated, cells, config, scorer.asked, choice)
     averages, comparisons = scorer.averages(choice)
     for control in controls:
         if control.name in config.carried_out_controls():

@@ -48,14 +48,25 @@ LATE_IMPORTS = {
     },
     "das.engine": {"das.engine.engines.reference": "pyvene takes seconds, and only the oracle needs it"},
     "evaluation.report.angles": {
-        "das.featurizers.storage": "torch takes seconds, and only the figure of angles needs it",
+        "das.edits.storage": "torch takes seconds, and only the figure of angles needs it",
+        "das.featurizers.base": "torch takes seconds, and only the figure of angles needs it",
         "das.featurizers.geometry": "torch takes seconds, and only the figure of angles needs it",
     },
     "evaluation.report.cards.featurizer": {
-        "das.featurizers.storage": "torch takes seconds, and only the card of a featurizer needs it"
+        "das.edits.storage": "torch takes seconds, and only the card of a featurizer needs it",
+        "das.featurizers.base": "torch takes seconds, and only the card of a featurizer needs it",
     },
     "evaluation.report.common.templates": {
         "jinja2": "takes a tenth of a second, and only those who ask for HTML or a card need it"
+    },
+    "evaluation.tracks.detection": {
+        "evaluation.judging.detecting": "loads torch, and tables only read what a track declares"
+    },
+    "evaluation.tracks.erasure": {
+        "evaluation.judging.erasing": "loads torch, and tables only read what a track declares"
+    },
+    "evaluation.tracks.steering": {
+        "evaluation.judging.steering": "loads torch, and tables only read what a track declares"
     },
     "evaluation.tracks.interchange": {
         "evaluation.judging.judge": "loads torch, and tables only read what a track declares"
@@ -134,6 +145,7 @@ EDGES = {
         "evaluation.scoring.variance",
         "evaluation.suite.execution.worker",
         "das.methods.dictionaries.sae",
+        "das.methods.detection.sae_latent",
     },
 }
 """The only modules that may import a third party; `evaluation.commands` may import typer too."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from das.engine.base.protocol import ForcedPair
-from das.featurizers.base import Featurizer
+from das.finding import Actor
 from das.models.base import TargetModel
 from das.sites import Site
 from ravel.common.errors import SuiteError
@@ -28,7 +28,7 @@ def check_pairs(pairs: Sequence[ForcedPair]) -> None:
             )
 
 
-def check_featurizer(featurizer: Featurizer | None, target: TargetModel, site: Site) -> None:
+def check_featurizer(featurizer: Actor | None, target: TargetModel, site: Site) -> None:
     """Raise SuiteError unless the featurizer acts on vectors of the site's width."""
     width = target.width(site)
     if featurizer is not None and featurizer.width != width:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from das.engine.base.labels import ForcedLabels
 from das.engine.base.soft_labels import SoftLabel
-from das.featurizers.base import Featurizer
+from das.finding import Actor
 from das.models.base import TargetModel
 from das.sites import Site
 from ravel.asking.answerer import Decided
@@ -52,7 +52,7 @@ class FeaturizedPairs:
 
     pairs: Sequence[ForcedPair]
     """The pairs."""
-    featurizer: Featurizer | None
+    featurizer: Actor | None
     """What swaps; None: nothing is changed."""
 
 
@@ -64,7 +64,7 @@ class SwappedPrompts:
     """The pairs, with nothing forced after the bases."""
     site: Site
     """Where vectors are swapped."""
-    featurizer: Featurizer | None
+    featurizer: Actor | None
     """What swaps; None: nothing is changed."""
     max_new_tokens: int
     """Tokens of a continuation at most."""
@@ -95,9 +95,7 @@ class Engine(Protocol):
         a prompt's place and its new token ids so far; an engine may ignore it. `begun` are new token ids that
         each prompt has already: they are gone on from, and count among the completion's."""
 
-    def interchange_logits(
-        self, pairs: Sequence[ForcedPair], site: Site, featurizer: Featurizer | None
-    ) -> Tensor:
+    def interchange_logits(self, pairs: Sequence[ForcedPair], site: Site, featurizer: Actor | None) -> Tensor:
         """Return the logits that predict each label token, [n_pairs, longest label, vocabulary] in float32.
 
         Position j of a row predicts `label_ids[j]`; rows with shorter labels are filled with zeros at the
@@ -110,7 +108,7 @@ class Engine(Protocol):
         group alone. Gradients flow as in `interchange_logits`."""
 
     def predicts(
-        self, choices: Sequence[AnswerPair], site: Site, featurizer: Featurizer | None
+        self, choices: Sequence[AnswerPair], site: Site, featurizer: Actor | None
     ) -> list[tuple[bool, bool]]:
         """Return for both answers whether, forced, each of their tokens is the likeliest at its place: just
         then a greedy continuation begins with the answer. No gradient."""
@@ -119,7 +117,7 @@ class Engine(Protocol):
         self,
         pairs: Sequence[PromptPair],
         site: Site,
-        featurizer: Featurizer | None,
+        featurizer: Actor | None,
         max_new_tokens: int,
         decided: Decided | None = None,
     ) -> list[Completion]:

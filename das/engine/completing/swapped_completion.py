@@ -14,7 +14,7 @@ from das.engine.base.hooks import rewritten
 from das.engine.base.pass_limit import PassLimit
 from das.engine.completing.new_tokens import NewTokens, Settled
 from das.engine.completing.next_tokens import GrowingRows, grow_greedily
-from das.featurizers.base import Featurizer
+from das.finding import Actor
 from das.models.base import TargetModel
 from das.sites import Site
 
@@ -38,7 +38,7 @@ def complete_swapped_rows(
     rows: Sequence[SwappedRow],
     target: TargetModel,
     site: Site,
-    featurizer: Featurizer,
+    featurizer: Actor,
     max_new_tokens: int,
     *,
     limit: PassLimit,
@@ -76,7 +76,7 @@ def complete_swapped_rows(
 
 
 def _swap(
-    rows: Sequence[SwappedRow], target: TargetModel, site: Site, featurizer: Featurizer
+    rows: Sequence[SwappedRow], target: TargetModel, site: Site, featurizer: Actor
 ) -> AbstractContextManager[None]:
     """Return the context in which the vectors of these rows are swapped."""
     device = target.device

@@ -23,7 +23,7 @@ from das.engine.base.protocol import (
     SwappedPrompts,
 )
 from das.engine.completing.new_tokens import NewTokens
-from das.featurizers.base import Featurizer
+from das.finding import Actor
 from das.models.base import TargetModel
 from das.out_of_memory import MemoryShortageError
 from das.sites import Site
@@ -62,9 +62,7 @@ class BaseEngine(ABC):
     """Gets a line for the user, such as that memory did not suffice; None: it is logged as a warning."""
 
     @abstractmethod
-    def interchange_logits(
-        self, pairs: Sequence[ForcedPair], site: Site, featurizer: Featurizer | None
-    ) -> Tensor:
+    def interchange_logits(self, pairs: Sequence[ForcedPair], site: Site, featurizer: Actor | None) -> Tensor:
         """Return the logits that predict each label token; see the protocol."""
 
     def forced_labels(self, groups: Sequence[FeaturizedPairs], site: Site) -> list[ForcedLabels]:
@@ -79,7 +77,7 @@ class BaseEngine(ABC):
         ]
 
     def predicts(
-        self, choices: Sequence[AnswerPair], site: Site, featurizer: Featurizer | None
+        self, choices: Sequence[AnswerPair], site: Site, featurizer: Actor | None
     ) -> list[tuple[bool, bool]]:
         """Return for both answers whether they would be said; see the protocol."""
         first, second = (self._greedy_labels(choices, which, site, featurizer) for which in (0, 1))
@@ -89,7 +87,7 @@ class BaseEngine(ABC):
         self,
         pairs: Sequence[PromptPair],
         site: Site,
-        featurizer: Featurizer | None,
+        featurizer: Actor | None,
         max_new_tokens: int,
         decided: Decided | None = None,
     ) -> list[Completion]:
@@ -149,7 +147,7 @@ class BaseEngine(ABC):
         return torch.zeros(0, self.target.width(site), device=self.target.device)
 
     def _greedy_labels(
-        self, choices: Sequence[AnswerPair], which: int, site: Site, featurizer: Featurizer | None
+        self, choices: Sequence[AnswerPair], which: int, site: Site, featurizer: Actor | None
     ) -> list[bool]:
         if not choices:
             return []

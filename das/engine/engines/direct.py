@@ -25,7 +25,7 @@ from das.engine.engines.padded_passes import PaddedPasses
 from das.engine.engines.source_vectors import Rows, SourceVectors, captured_vectors
 from das.engine.kept.cache import SourceKey
 from das.engine.kept.memory import free_bytes, more_room
-from das.featurizers.base import Featurizer
+from das.finding import Actor
 from das.models.base import TargetModel
 from das.sites import Site
 from ravel.asking.answerer import Decided
@@ -158,9 +158,7 @@ class DirectEngine(BaseEngine):
         }
         return [completions[i] for i in range(len(pairs))]
 
-    def interchange_logits(
-        self, pairs: Sequence[ForcedPair], site: Site, featurizer: Featurizer | None
-    ) -> Tensor:
+    def interchange_logits(self, pairs: Sequence[ForcedPair], site: Site, featurizer: Actor | None) -> Tensor:
         """Return the logits that predict each label token; see the protocol."""
         check_sites([site], self.target)
         check_pairs(pairs)
@@ -195,7 +193,7 @@ class DirectEngine(BaseEngine):
         return [self._recomputed_labels(group, site) for group in groups]
 
     def predicts(
-        self, choices: Sequence[AnswerPair], site: Site, featurizer: Featurizer | None
+        self, choices: Sequence[AnswerPair], site: Site, featurizer: Actor | None
     ) -> list[tuple[bool, bool]]:
         """Return for both answers whether they would be said; see the protocol. Once memory did not suffice
         the logits of a pass are let go before the next."""
@@ -260,7 +258,7 @@ class DirectEngine(BaseEngine):
         self,
         pairs: Sequence[ForcedPair],
         site: Site,
-        featurizer: Featurizer | None,
+        featurizer: Actor | None,
         judged: Callable[[list[int], Tensor], Tensor],
     ) -> Tensor:
         """Return what `judged` makes of the logits of each pass, row by row, with a gradient that keeps the

@@ -19,7 +19,7 @@ from das.engine.base.hooks import preserved
 from das.engine.base.pass_limit import PassLimit
 from das.engine.base.protocol import ForcedPair
 from das.engine.engines.base_engine import BaseEngine
-from das.featurizers.base import Featurizer
+from das.finding import Actor
 from das.models.base import TargetModel
 from das.sites import Site
 from ravel.asking.answerer import Decided
@@ -45,7 +45,7 @@ which hands its input on in a frozen model."""
 class _Interchange(pyvene.TrainableIntervention, pyvene.DistributedRepresentationIntervention):
     """Our featurizer's swap as pyvene sees it: of vectors [batch, width] only `columns` are swapped."""
 
-    def __init__(self, featurizer: Featurizer, columns: slice, home: torch.device) -> None:
+    def __init__(self, featurizer: Actor, columns: slice, home: torch.device) -> None:
         super().__init__()
         self.featurizer = featurizer
         self.columns = columns
@@ -148,9 +148,7 @@ class ReferenceEngine(BaseEngine):
         self.limit.each(len(prompts), lambda left: [[place] for place in range(len(left))], one)
         return found
 
-    def interchange_logits(
-        self, pairs: Sequence[ForcedPair], site: Site, featurizer: Featurizer | None
-    ) -> Tensor:
+    def interchange_logits(self, pairs: Sequence[ForcedPair], site: Site, featurizer: Actor | None) -> Tensor:
         """Return the logits that predict each label token; see the protocol."""
         check_sites([site], self.target)
         check_pairs(pairs)
@@ -165,7 +163,7 @@ class ReferenceEngine(BaseEngine):
         return torch.cat(parts)
 
     def _batch_logits(
-        self, pairs: Sequence[ForcedPair], site: Site, featurizer: Featurizer | None, longest: int
+        self, pairs: Sequence[ForcedPair], site: Site, featurizer: Actor | None, longest: int
     ) -> Tensor:
         bases = self._ids([pair.base for pair in pairs])
         rows = [ids + pair.label_ids[:-1] for ids, pair in zip(bases, pairs, strict=True)]
@@ -181,7 +179,7 @@ class ReferenceEngine(BaseEngine):
         return cut
 
     def _swapped_logits(
-        self, pairs: Sequence[ForcedPair], base: PaddedRows, site: Site, featurizer: Featurizer
+        self, pairs: Sequence[ForcedPair], base: PaddedRows, site: Site, featurizer: Actor
     ) -> Tensor:
         source = self._pad(self._ids([pair.source for pair in pairs]))
         unit = self._unit(site)

@@ -27,7 +27,7 @@ from das.engine.kept.memory import default_cache_bytes
 from das.engine.kept.state_pool import StateCache
 from das.engine.resuming.key_values import Begun
 from das.engine.resuming.state_runner import StateRunner
-from das.featurizers.base import Featurizer
+from das.finding import Actor
 from das.models.base import TargetModel
 from das.sites import Site
 from das.threads import SuitedThreads
@@ -103,9 +103,7 @@ class ResumeEngine(DirectEngine):
             _LOG.warning("%s is run by the engine direct: %s", self.target.name, reason)
         return reason
 
-    def interchange_logits(
-        self, pairs: Sequence[ForcedPair], site: Site, featurizer: Featurizer | None
-    ) -> Tensor:
+    def interchange_logits(self, pairs: Sequence[ForcedPair], site: Site, featurizer: Actor | None) -> Tensor:
         """Return the logits that predict each label token; see the protocol."""
         if not pairs or self._by_direct(_forced(pairs)):
             return super().interchange_logits(pairs, site, featurizer)
@@ -147,7 +145,7 @@ class ResumeEngine(DirectEngine):
         return [_judged(part, group.pairs) for part, group in zip(parts, groups, strict=True)]
 
     def predicts(
-        self, choices: Sequence[AnswerPair], site: Site, featurizer: Featurizer | None
+        self, choices: Sequence[AnswerPair], site: Site, featurizer: Actor | None
     ) -> list[tuple[bool, bool]]:
         """Return for both answers whether they would be said; see the protocol. Both run in one pass, for
         they share all up to the prompt's last token."""

@@ -16,7 +16,7 @@ from das.engine.base.protocol import FeaturizedPairs, PromptPair
 from das.engine.engines.source_vectors import SourceVectors
 from das.engine.resuming.layout import plan_passes
 from das.engine.resuming.state_runner import StateRunner
-from das.featurizers.base import Featurizer
+from das.finding import Actor
 from das.models.base import TargetModel
 from das.sites import Site
 from ravel.terms.schema import Prompt
@@ -46,7 +46,7 @@ class ResumedPasses:
         self._runner = runner
         self._vocabulary = int(target.config.vocab_size)
 
-    def check(self, site: Site, featurizers: Sequence[Featurizer | None]) -> None:
+    def check(self, site: Site, featurizers: Sequence[Actor | None]) -> None:
         """Raise SuiteError unless the target has the site, and its width is that of every featurizer."""
         check_sites([site], self._target)
         for featurizer in featurizers:
@@ -116,7 +116,7 @@ class ResumedPasses:
         bases: Sequence[Prompt],
         sources: Sequence[Prompt],
         site: Site,
-        featurizer: Featurizer | None,
+        featurizer: Actor | None,
     ) -> Tensor | None:
         """Return what takes the place of the bases' own vectors at the site, [n, width]; None: they stay."""
         if featurizer is None:
@@ -181,7 +181,7 @@ class ResumedPasses:
         rows: Sequence[CutRow],
         pairs: Sequence[PromptPair],
         site: Site,
-        featurizer: Featurizer | None,
+        featurizer: Actor | None,
         judged: Callable[[list[int], Tensor], None],
     ) -> None:
         """Run the rows of pairs on with what a featurizer swaps in, without gradients; `judged` gets the

@@ -11,6 +11,7 @@ from typing_extensions import TypeVar
 
 from das.engine.base.protocol import Engine
 from das.featurizers.base import Featurizer
+from das.finding import Finding, FindingKind
 from das.sites import Site
 from das.training.together import Training, train_together
 from das.training.workspace import Workspace
@@ -65,7 +66,8 @@ class Problem:
 
 
 class Method(ABC, Generic[Settings]):
-    """Finds a featurizer. A module of a family in `das/methods/` binds one to `METHOD`."""
+    """Finds a featurizer, or what `finds` says. A module of a family in `das/methods/` binds one to
+    `METHOD`."""
 
     name: ClassVar[str]
     """As on the command line and in tables: `mdas`."""
@@ -73,6 +75,8 @@ class Method(ABC, Generic[Settings]):
     """One line for `ravel list methods`."""
     config_class: ClassVar[type[MethodConfig]] = MethodConfig
     """The settings this method takes."""
+    finds: ClassVar[FindingKind] = "featurizer"
+    """What `fit` returns: a track takes some kinds only."""
     needs_attribute: ClassVar[bool] = True
     """False if the featurizer is the same whatever the target (no_op, full_vector, random_subspace)."""
     needs_size: ClassVar[bool] = True
@@ -103,8 +107,8 @@ class Method(ABC, Generic[Settings]):
         return width
 
     @abstractmethod
-    def fit(self, problem: Problem, engine: Engine, workspace: Workspace) -> Featurizer:
-        """Return the finished featurizer. Equal problems give equal featurizers, to the byte."""
+    def fit(self, problem: Problem, engine: Engine, workspace: Workspace) -> Finding:
+        """Return what was found, finished. Equal problems give equal findings, to the byte."""
 
 
 class FromClasses(Method[Settings]):

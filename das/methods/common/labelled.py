@@ -16,7 +16,7 @@ from das.engine.base.protocol import Engine
 from das.methods.common.base import NotApplicableError, Problem
 from das.sites import Site
 from ravel.common.seeds import sampled
-from ravel.instance import Instance, PromptRecord
+from ravel.instance import Instance, PromptRecord, entity_values
 from ravel.terms.schema import TRAIN_SPLIT
 
 _VALIDATION_SPLITS = ("context_val", "entity_val")
@@ -56,25 +56,6 @@ def validation_prompts(instance: Instance) -> list[PromptRecord]:
     """Return every distinct base of the validation pairs of held-out templates or entities, by id."""
     ids = {pair.base for split in _VALIDATION_SPLITS for pair in instance.pairs(split)}
     return [instance.prompt(prompt_id) for prompt_id in sorted(ids)]
-
-
-def entity_values(instance: Instance, attribute: str, splits: Sequence[str]) -> dict[str, str]:
-    """Return what the model says most often for each entity under the templates of `attribute`. Counted over
-    the base and swapped prompts of `splits`; ties go to the value that comes first as text."""
-    prompts = {
-        prompt_id
-        for split in splits
-        for pair in instance.pairs(split)
-        if pair.attribute == attribute
-        for prompt_id in (pair.base, pair.swapped)
-    }
-    counts: dict[str, Counter[str]] = {}
-    for prompt_id in sorted(prompts):
-        record = instance.prompt(prompt_id)
-        counts.setdefault(record.prompt.entity, Counter())[record.label.strip()] += 1
-    return {
-        entity: min(said, key=lambda value: (-said[value], value)) for entity, said in sorted(counts.items())
-    }
 
 
 def labelled_vectors(problem: Problem, engine: Engine, *, limit: int, seed: int = 0) -> LabelledVectors:

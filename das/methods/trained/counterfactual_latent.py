@@ -13,12 +13,13 @@ from torch.nn import functional
 from das.engine.base.protocol import Engine
 from das.featurizers.base import Featurizer
 from das.methods.common.base import NotApplicableError, Problem, Workspace
-from das.methods.common.labelled import entity_values, training_prompts
+from das.methods.common.labelled import training_prompts
 from das.methods.common.tasks import MixedPairsConfig, mixed_task
 from das.methods.trained._subspace import TrainedSubspace
 from das.training.config import TrainingTask
 from das.training.trainable import Trainable, TrainableSubspace
 from ravel.common.seeds import derive_seed, sampled
+from ravel.instance import entity_values
 from ravel.terms.schema import TRAIN_SPLIT, InterchangePair
 
 

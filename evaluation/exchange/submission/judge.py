@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from das.edits.storage import load_finding
 from das.engine.base.protocol import Engine
-from das.featurizers.base import Featurizer
-from das.featurizers.storage import load_featurizer
+from das.finding import Finding
 from das.sites import Site
 from evaluation.config.target import TargetConfig
 from evaluation.judging.recognition import check_gave_labels, note_to, recognise
@@ -144,10 +144,10 @@ def _sound(checked: CheckedSubmission, path: Path) -> Submission:
     return checked.submission
 
 
-def _fitting(folder: Path, entry: Entry, engine: Engine) -> Featurizer:
+def _fitting(folder: Path, entry: Entry, engine: Engine) -> Finding:
     site = Site.parse(entry.site)
     engine.target.check(site)
-    featurizer, _ = load_featurizer(folder / entry.path)
+    featurizer, _ = load_finding(folder / entry.path)
     if featurizer.width != engine.target.width(site):
         raise SuiteError(
             expected=f"a featurizer for vectors of length {engine.target.width(site)} at {site}",

@@ -23,15 +23,17 @@ def featurizer_card(folder: Path, scores: Sequence[ScoreRecord] | None = None) -
     Without `scores` those of the run are taken if the folder is a cell of one. Raises SuiteError if the
     featurizer is damaged.
     """
-    from das.featurizers.storage import load_featurizer
+    from das.edits.storage import load_finding
+    from das.featurizers.base import Featurizer
 
-    featurizer, header = load_featurizer(folder)
+    featurizer, header = load_finding(folder)
     records = _scores_of(folder) if scores is None else scores
     track = TRACKS.get(records[0].track if records else INTERCHANGE)
     target = "every attribute" if header.attribute == "*" else header.attribute
     values = {
         "title": f"{header.method} for {target} of {header.entity_type} in {header.model}",
         "featurizer": featurizer,
+        "swaps": isinstance(featurizer, Featurizer),
         "header": header,
         "target": target,
         "track": track,

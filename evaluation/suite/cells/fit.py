@@ -7,10 +7,11 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from das.edits.storage import load_finding
 from das.engine.base.protocol import Engine
 from das.engine.engines.base_engine import batches_of
-from das.featurizers.base import Featurizer
-from das.featurizers.storage import FeaturizerHeader, load_featurizer, save_featurizer
+from das.featurizers.storage import FeaturizerHeader, save_featurizer
+from das.finding import Finding
 from das.methods.common.base import NotApplicableError, Problem, TrainedMethod
 from das.sites import Site
 from das.training.together import Training, train_together
@@ -59,7 +60,7 @@ def run_cells(
     waiting = [cell for cell in cells if not context.run.cell(cell.cell_id).finished()]
     for cell, found in zip(waiting, _fits(waiting, context, progress), strict=True):
         folder = context.run.cell(cell.cell_id)
-        if isinstance(found, Featurizer):
+        if isinstance(found, Finding):
             save_featurizer(found, folder.path, _header(cell, context))
             _judge(cell, context, splits, found, progress)
             folder.finish(describe_cell(cell, context, found.size))
@@ -81,17 +82,17 @@ def judge_cell(cell: Cell, context: RunContext, splits: Sequence[str], progress:
     cases = {split: len(track.cases(context.instance, split)) for split in splits}
     missing = [split for split, n in cases.items() if not folder.judged(split, n, track.outcome)]
     if missing:
-        featurizer, _ = load_featurizer(
+        finding, _ = load_finding(
             folder.path,
             target_fingerprint=context.target.fingerprint,
             instance_fingerprint=context.instance.fingerprint,
         )
-        _judge(cell, context, missing, featurizer, progress)
+        _judge(cell, context, missing, finding, progress)
 
 
 def _fits(
     cells: Sequence[Cell], context: RunContext, progress: Progress
-) -> list[Featurizer | NotApplicableError]:
+) -> list[Finding | NotApplicableError]:
     """Return what each cell's method finds, or why it has no answer."""
     engine = context.fitting or context.engine
     return train_together([_fitting(cell, context, engine, progress) for cell in cells], engine)
@@ -99,7 +100,7 @@ def _fits(
 
 def _fitting(
     cell: Cell, context: RunContext, engine: Engine, progress: Progress
-) -> Training[Featurizer | NotApplicableError]:
+) -> Training[Finding | NotApplicableError]:
     method_class = context.methods.get(cell.method)
     config = method_class.config_class.from_mapping(json.loads(cell.setting), origin=f"cell {cell.cell_id}")
     method = method_class(config)
@@ -121,7 +122,7 @@ def _fitting(
 
 
 def _judge(
-    cell: Cell, context: RunContext, splits: Sequence[str], featurizer: Featurizer, progress: Progress
+    cell: Cell, context: RunContext, splits: Sequence[str], finding: Finding, progress: Progress
 ) -> None:
     folder = context.run.cell(cell.cell_id)
     for split in splits:
@@ -129,7 +130,7 @@ def _judge(
             context.instance,
             split,
             cell.site,
-            featurizer,
+            finding,
             counting(progress, f"judge {cell.label()}", part=True),
         )
         folder.write_outcomes(split, outcomes)

@@ -83,7 +83,9 @@ def _check_validation(config: SuiteConfig, instance: Instance, track: Track[Any]
     splits = [split_name(generalisation, "val") for generalisation in config.generalisations]
     asked = [{case.attribute for case in track.cases(instance, split)} for split in splits]
     for attribute in config.attributes or ():
-        if not any(track.can_validate(found, attribute) for found in asked):
+        if track.asks_about(instance, attribute) and not any(
+            track.can_validate(found, attribute) for found in asked
+        ):
             raise SuiteError(
                 expected=f"{track.validated_by} of {attribute!r} in one of {', '.join(splits)}, "
                 "for the suite leaves site, size or settings to be chosen",

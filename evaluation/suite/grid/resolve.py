@@ -64,7 +64,7 @@ def resolve(
         and reference.method not in listed
         and reference.method in methods
     ]
-    specs = [_resolved_method(spec, methods) for spec in (*config.methods, *extra)]
+    specs = [_resolved_method(spec, methods, track) for spec in (*config.methods, *extra)]
     listed = [spec.name for spec in specs]
     return config.model_copy(
         update={
@@ -84,8 +84,15 @@ def resolve(
     )
 
 
-def _resolved_method(spec: MethodSpec, methods: Registry[type[Method]]) -> MethodSpec:
-    config_class: type[MethodConfig] = methods.get(spec.name).config_class
+def _resolved_method(spec: MethodSpec, methods: Registry[type[Method]], track: Track[Any]) -> MethodSpec:
+    method = methods.get(spec.name)
+    if method.finds not in track.takes:
+        raise SuiteError(
+            expected=f"methods that find a {' or a '.join(track.takes)}, for the track {track.name}",
+            came=f"{spec.name}, which finds a {method.finds}",
+            todo="leave it out, or name a track that takes it; `ravel list tracks` tells which do",
+        )
+    config_class: type[MethodConfig] = method.config_class
     config = config_class.from_mapping(spec.config, origin=f"the suite's settings of method {spec.name!r}")
     sizes = None if spec.sizes is None else _unique(spec.sizes)
     return MethodSpec(name=spec.name, config=config.model_dump(mode="json"), sizes=sizes)

@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from das.featurizers.base import Featurizer
-from das.featurizers.storage import FeaturizerHeader, load_featurizer
+from das.edits.storage import load_finding
+from das.featurizers.storage import FeaturizerHeader
 from das.featurizers.tensor_file import check_tensor_file
+from das.finding import Finding
 from evaluation.records.measured import INTERCHANGE, MeasuredRecord
 from evaluation.records.scores import (
     AverageRecord,
@@ -38,7 +39,7 @@ _MOST = 5
 class FoundFeaturizer:
     """A featurizer's folder, as far as it can be read."""
 
-    featurizer: Featurizer | None
+    featurizer: Finding | None
     """None where it can't be."""
     header: FeaturizerHeader | None
     """None where it can't be."""
@@ -109,7 +110,7 @@ def check_featurizer(
     try:
         # What a stranger's header says is looked at before a library believes it.
         check_tensor_file(tensors.read_bytes() if tensors.is_file() else b"", origin=str(tensors))
-        featurizer, header = load_featurizer(
+        featurizer, header = load_finding(
             folder, target_fingerprint=target_fingerprint, instance_fingerprint=instance_fingerprint
         )
     except SuiteError as error:

@@ -22,7 +22,7 @@ from das.methods.common.base import (
     Problem,
     Workspace,
 )
-from das.methods.common.labelled import entity_values, labelled_vectors, validation_vectors
+from das.methods.common.labelled import labelled_vectors, validation_vectors
 from das.methods.registry import registered_name
 from das.sites import Site
 from evaluation.config.suite import SuiteConfig
@@ -35,6 +35,7 @@ from evaluation.verify.folders import verify_artefact
 from ravel.common.errors import SuiteError
 from ravel.common.progress import Counted, Event, Finished
 from ravel.common.registry import Registry
+from ravel.instance import entity_values
 from ravel.terms.schema import SOURCE_KINDS, Prompt
 
 

@@ -54,18 +54,19 @@ def engine() -> DirectEngine:
     return DirectEngine(miniature(FAMILIES.get("llama"), seed=0))
 
 
-@pytest.fixture(scope="module")
-def instance(engine: DirectEngine) -> Instance:
-    return built(engine)
-
-
-@pytest.fixture(scope="module", params=["interchange", "recognition"])
+@pytest.fixture(scope="module", params=["detection", "erasure", "interchange", "recognition", "steering"])
 def track(request: pytest.FixtureRequest) -> Track[Any]:
     return TRACKS.get(request.param)
 
 
+@pytest.fixture(scope="module")
+def instance(engine: DirectEngine, track: Track[Any]) -> Instance:
+    # A value that is told needs entities enough that have it.
+    return built(engine, crowd=20 if track.name in ("detection", "erasure", "steering") else 0)
+
+
 def test_each_of_them_is_held() -> None:
-    assert TRACKS.names() == ["interchange", "recognition"]
+    assert TRACKS.names() == ["detection", "erasure", "interchange", "recognition", "steering"]
 
 
 def first_coordinates(engine: DirectEngine, n: int) -> Featurizer:

@@ -1,0 +1,1 @@
+"""Detectors: scores that tell whether a prompt's entity has a value."""

@@ -1,0 +1,1 @@
+"""Edits: changes of a vector towards a value, without a source."""

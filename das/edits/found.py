@@ -1,0 +1,80 @@
+"""What a method found as an edit: directions are added or nulled, coordinates are brought from the mean of
+the vectors with a value, or without."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from das.detectors.directions import Directions
+from das.edits.base import Edit
+from das.edits.forms import Addition, FixedSource, Null
+from das.featurizers.base import Featurizer
+from das.finding import Finding
+
+
+def edit_of(
+    finding: Finding, attribute: str, values: tuple[str, ...], known: Tensor, has: Tensor
+) -> Edit | None:
+    """Return the edit that steers values of an attribute by what a method found; None where it steers none.
+
+    An `Edit` is itself. Of `Directions` the unit vector along which a value is written is added, by as much
+    as the means of training vectors `known` [n, d_model] with and without the value, bool `has`
+    [n, n_values], are apart along it: strength 1 takes the one mean to the level of the other. A featurizer
+    brings its coordinates from the mean of the vectors with the value.
+    """
+    if isinstance(finding, Edit):
+        return finding if finding.attribute == attribute else None
+    if isinstance(finding, Directions):
+        return _addition(finding, known, has) if finding.attribute == attribute else None
+    if isinstance(finding, Featurizer):
+        return FixedSource(attribute, values, finding, means_of(known, has))
+    return None
+
+
+def erasing_edit_of(
+    finding: Finding, attribute: str, values: tuple[str, ...], known: Tensor, has: Tensor
+) -> Edit | None:
+    """Return the edit that erases values of an attribute by what a method found; None where it erases none.
+
+    Of `Directions` that along which a value is written is nulled, down to the mean of the training vectors
+    `known` [n, d_model] without the value, bool `has` [n, n_values]. A featurizer brings its coordinates from
+    that mean: of `leace` that is its projection.
+    """
+    if isinstance(finding, Directions):
+        return _null(finding, known, has) if finding.attribute == attribute else None
+    if isinstance(finding, Featurizer):
+        return FixedSource(attribute, values, finding, means_of(known, ~has))
+    return None
+
+
+def _null(directions: Directions, known: Tensor, has: Tensor) -> Null:
+    without = means_of(known, ~has)
+    apart = ((means_of(known, has) - without) * directions.writers).sum(dim=0)
+    # Towards the value, whichever way the direction was found.
+    towards = directions.writers * torch.where(apart < 0, -1.0, 1.0)
+    units = towards / towards.norm(dim=0).clamp_min(1e-12)
+    return Null(directions.attribute, directions.values, units, (without * units).sum(dim=0))
+
+
+def _addition(directions: Directions, known: Tensor, has: Tensor) -> Addition:
+    writers = directions.writers
+    units = writers / writers.norm(dim=0).clamp_min(1e-12)
+    apart = ((means_of(known, has) - means_of(known, ~has)) * units).sum(dim=0)
+    return Addition(directions.attribute, directions.values, units * apart)
+
+
+def means_of(vectors: Tensor, has: Tensor) -> Tensor:
+    """Return the mean of the vectors [n, d] of each value, [d, n_values] in float32; `has` is bool
+    [n, n_values]."""
+    weights = has.double()
+    found: Tensor = (vectors.double().mT @ weights / weights.sum(dim=0)).float()
+    return found
+
+
+def row_nearest_mean(vectors: Tensor, has: Tensor, place: int) -> int:
+    """Return which of the vectors [n, d] with a value lies nearest to their mean; of several the first."""
+    rows = has[:, place].nonzero()[:, 0]
+    mean = vectors[rows].double().mean(dim=0)
+    away = (vectors[rows].double() - mean).norm(dim=1)
+    return int(rows[int(torch.argmin(away))])

@@ -1,0 +1,1 @@
+"""Methods that find detectors: scores that tell values, which nothing swaps."""

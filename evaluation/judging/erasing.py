@@ -1,0 +1,55 @@
+"""What the model still says where a value is taken from a vector; it knows no target and no measure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from das.edits.base import Edit, Steered
+from das.edits.found import erasing_edit_of
+from das.engine.base.protocol import AnswerPair
+from das.finding import Finding
+from das.sites import Site
+from evaluation.judging.strengths import StrengthJudge
+from evaluation.records.outcomes.erasures import ErasedCase, Erasure
+from evaluation.scoring.erasure.cases import erased_cases
+from evaluation.scoring.erasure.estimates import chosen_strengths
+from evaluation.scoring.steering.cases import SEPARATOR
+from ravel.instance import Instance
+
+
+class ErasureJudge(StrengthJudge[ErasedCase, bool]):
+    """Erases with one open model, and sees whether it still says what it said."""
+
+    def cases(self, instance: Instance, split: str) -> Sequence[ErasedCase]:
+        """Return the cases of a split, in order."""
+        return erased_cases(instance, split)
+
+    def edit(
+        self, finding: Finding, attribute: str, told: tuple[str, ...], known: Tensor, has: Tensor
+    ) -> Edit | None:
+        """Return the edit that erases values which comes of what a method found."""
+        return erasing_edit_of(finding, attribute, told, known, has)
+
+    def said(
+        self, instance: Instance, split: str, cases: Sequence[ErasedCase], site: Site, steered: Steered
+    ) -> list[bool]:
+        """Return whether each answer is still the model's own."""
+        records = [instance.prompt(case.case.rpartition(SEPARATOR)[0]) for case in cases]
+        choices = [AnswerPair(r.prompt, r.prompt, (r.label_ids[: self.label_tokens],) * 2) for r in records]
+        with torch.inference_mode():
+            return [own for own, _ in self.engine.predicts(choices, site, steered)]
+
+    def outcome(
+        self, case: ErasedCase, strengths: tuple[float, ...], said: Sequence[bool], chosen: int
+    ) -> Erasure:
+        """Return the outcome of a case."""
+        return Erasure(
+            **Erasure.case_fields(case), strengths=strengths, said_unchanged=tuple(said), chosen=chosen
+        )
+
+    def best(self, outcomes: Sequence[Erasure]) -> Mapping[str, int]:
+        """Return the strength with the best overall for each value."""
+        return chosen_strengths(outcomes)

@@ -1,0 +1,174 @@
+"""Vectors changed by an edit at several strengths, and what the model says then: what steering and erasure
+share. It knows no measure; which cases there are, and what an answer comes to, its subclasses know."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Generic, Protocol, TypeVar
+
+import torch
+from torch import Tensor
+from typing_extensions import Self
+
+from das.edits.base import Edit, Steered
+from das.engine.base.protocol import Engine
+from das.featurizers.subspace import Subspace
+from das.finding import Finding
+from das.methods.common.concepts import ConceptVectors, concept_vectors, has_tensor
+from das.sites import Site
+from evaluation.scoring.detection.cases import values_told
+from ravel.common.seeds import grouped
+from ravel.instance import Instance
+
+
+class EditedCase(Protocol):
+    """A prompt under which a vector is changed."""
+
+    @property
+    def case(self) -> str:
+        """What tells it from the others of its split."""
+
+    @property
+    def target(self) -> str:
+        """The attribute that is changed."""
+
+    @property
+    def value(self) -> str:
+        """The value that the edit is about."""
+
+
+Case = TypeVar("Case", bound=EditedCase)
+Said = TypeVar("Said")
+
+
+class StrengthJudge(ABC, Generic[Case, Said]):
+    """Judges edits with one open model, at strengths that validation cases choose."""
+
+    def __init__(self, engine: Engine, strengths: tuple[float, ...], label_tokens: int) -> None:
+        self.engine = engine
+        """Runs the model."""
+        self.strengths = strengths
+        """The strengths that validation cases are tried at, ascending."""
+        self.label_tokens = label_tokens
+        """How many of an answer's first tokens are said and compared."""
+        self._known: dict[tuple[str, Site, str], ConceptVectors] = {}
+
+    def on(self, engine: Engine) -> Self:
+        """Return what judges by the same rules with another engine."""
+        return self if engine is self.engine else type(self)(engine, self.strengths, self.label_tokens)
+
+    @abstractmethod
+    def cases(self, instance: Instance, split: str) -> Sequence[Case]:
+        """Return the cases of a split, in order."""
+
+    @abstractmethod
+    def edit(
+        self, finding: Finding, attribute: str, told: tuple[str, ...], known: Tensor, has: Tensor
+    ) -> Edit | None:
+        """Return the edit that comes of what a method found; None where it is about another attribute."""
+
+    @abstractmethod
+    def said(
+        self, instance: Instance, split: str, cases: Sequence[Case], site: Site, steered: Steered
+    ) -> list[Said]:
+        """Return what the model says to cases that are about one value, at one strength."""
+
+    @abstractmethod
+    def outcome(self, case: Case, strengths: tuple[float, ...], said: Sequence[Said], chosen: int) -> Any:
+        """Return the outcome of a case with what was said at each strength."""
+
+    @abstractmethod
+    def best(self, outcomes: Sequence[Any]) -> Mapping[str, int]:
+        """Return which strength validation outcomes of one attribute choose for each value."""
+
+    def judge(
+        self,
+        instance: Instance,
+        split: str,
+        site: Site,
+        finding: Finding | None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> list[Any]:
+        """Return what is said to every case of a split, in their order: on validation cases at every
+        strength, elsewhere at the one that validation cases of the same kind chose for the value. None
+        changes nothing. Raises SuiteError for a withheld split."""
+        cases = self.cases(instance, split)
+        found: dict[str, Any] = {}
+        for target in dict.fromkeys(case.target for case in cases):
+            own = [case for case in cases if case.target == target]
+            edit = self._edit(instance, target, site, finding)
+            if edit is None:
+                found |= {case.case: self.outcome(case, (), [], -1) for case in own}
+            elif split.endswith("_test"):
+                found |= self._at_chosen(instance, split, own, site, edit)
+            else:
+                found |= self._at_every(instance, split, own, site, edit)
+            if progress is not None:
+                progress(len(found), len(cases))
+        return [found[case.case] for case in cases]
+
+    def _edit(self, instance: Instance, target: str, site: Site, finding: Finding | None) -> Edit | None:
+        key = (instance.fingerprint, site, target)
+        if key not in self._known:
+            if any(other[:2] != key[:2] for other in self._known):
+                self._known.clear()
+            self._known[key] = concept_vectors(instance, target, site, self.engine)
+        known, told = self._known[key], values_told(instance)[target]
+        found = Subspace(torch.zeros(self.engine.target.width(site), 0)) if finding is None else finding
+        edit = self.edit(found.to("cpu"), target, told, known.vectors, has_tensor(known, told))
+        return None if edit is None else edit.to(self.engine.target.device)
+
+    def _tried(self, edit: Edit) -> tuple[float, ...]:
+        return self.strengths if edit.scales else (1.0,)
+
+    def _at_every(
+        self, instance: Instance, split: str, cases: Sequence[Case], site: Site, edit: Edit
+    ) -> dict[str, Any]:
+        """Return the outcomes of one attribute at all strengths."""
+        strengths = self._tried(edit)
+        by_strength = [
+            self._said(instance, split, cases, site, edit, [strength] * len(cases)) for strength in strengths
+        ]
+        said = list(zip(*by_strength, strict=True))
+        tried = [self.outcome(case, strengths, own, 0) for case, own in zip(cases, said, strict=True)]
+        best = self.best(tried)
+        return {
+            case.case: self.outcome(case, strengths, own, best[case.value])
+            for case, own in zip(cases, said, strict=True)
+        }
+
+    def _at_chosen(
+        self, instance: Instance, split: str, cases: Sequence[Case], site: Site, edit: Edit
+    ) -> dict[str, Any]:
+        """Return the outcomes of one attribute at the strengths that validation cases chose."""
+        validation = split.removesuffix("_test") + "_val"
+        known = [case for case in self.cases(instance, validation) if case.target == cases[0].target]
+        tried = self._at_every(instance, validation, known, site, edit).values() if known else ()
+        best = {outcome.value: self._tried(edit)[outcome.chosen] for outcome in tried}
+        # A value that no validation case has gets the strength that is chosen most often.
+        usual = max(sorted(best.values()), key=list(best.values()).count, default=1.0)
+        strengths = [best.get(case.value, usual) for case in cases]
+        said = self._said(instance, split, cases, site, edit, strengths)
+        return {
+            case.case: self.outcome(case, (strength,), [own], 0)
+            for case, strength, own in zip(cases, strengths, said, strict=True)
+        }
+
+    def _said(
+        self,
+        instance: Instance,
+        split: str,
+        cases: Sequence[Case],
+        site: Site,
+        edit: Edit,
+        strengths: Sequence[float],
+    ) -> list[Said]:
+        """Return what is said to each case at its strength."""
+        groups = grouped(enumerate(cases), lambda one: (one[1].value, strengths[one[0]]))
+        found: dict[int, Said] = {}
+        for (value, strength), members in groups.items():
+            steered = Steered(edit, edit.values.index(value), strength)
+            said = self.said(instance, split, [case for _, case in members], site, steered)
+            found |= {row: one for (row, _), one in zip(members, said, strict=True)}
+        return [found[row] for row in range(len(cases))]

@@ -1,0 +1,1 @@
+"""Outcomes of the tracks that came after interchange, one file each."""

@@ -1,0 +1,1 @@
+"""Scores of values become numbers: rankings, and what thresholds give."""

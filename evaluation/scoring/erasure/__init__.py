@@ -1,0 +1,1 @@
+"""What is still said where a value is erased becomes numbers: forget, keep, isolate."""

@@ -1,0 +1,1 @@
+"""What is said at strengths becomes numbers: cause, isolate, fluency, and which strength is chosen."""

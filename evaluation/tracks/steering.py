@@ -1,0 +1,107 @@
+"""Steering: whether a vector can be changed so that an entity gets a value, without a source."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+from pydantic import Field, field_validator
+
+from evaluation.config.judging import Judging
+from evaluation.records.outcomes.steerings import SteeredCase, Steering
+from evaluation.scoring.clusters import Clusters
+from evaluation.scoring.detection.cases import values_told
+from evaluation.scoring.intervals import Estimate
+from evaluation.scoring.steering.cases import steered_cases
+from evaluation.scoring.steering.estimates import estimate_steering
+from evaluation.scoring.track import Measure, Reference, Track, TrackConfig
+from ravel.instance import Instance
+
+if TYPE_CHECKING:
+    from das.engine.base.protocol import Engine
+    from das.finding import FindingKind
+    from evaluation.judging.steering import SteeringJudge
+
+
+class SteeringConfig(TrackConfig):
+    """Settings of the track."""
+
+    strengths: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] = Field(
+        default=(0.5, 1.0, 1.5, 2.0, 3.0), min_length=1
+    )
+    """Strengths that are tried on validation prompts, ascending; 1 is the change as it was found."""
+
+    @field_validator("strengths")
+    @classmethod
+    def _ascend(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        """Refuse strengths that don't ascend."""
+        if list(value) != sorted(set(value)):
+            raise ValueError("strengths ascend, each once")
+        return value
+
+
+class SteeringTrack(Track[Steering]):
+    """Steering towards a value of an attribute (AxBench, Wu et al. 2025, arXiv 2501.17148; RePS, Wu et al.
+    2025, arXiv 2505.20809).
+
+    Departures: answers are facts, so that cause, isolate and fluency are counted and no judge is asked;
+    vectors are changed at the site alone, not at all tokens; the strength is chosen for each value on
+    validation prompts.
+    """
+
+    name: ClassVar[str] = "steering"
+    summary: ClassVar[str] = (
+        "Changed towards a value, a vector gives the entity that value and leaves the others"
+    )
+    question: ClassVar[str] = "How can an entity be given a value, and nothing else?"
+    heading: ClassVar[str] = "Steering"
+    praise: ClassVar[str] = "steers best"
+    unit: ClassVar[str] = "prompts"
+    measures: ClassVar[tuple[Measure, ...]] = (
+        Measure("cause", "share of the target attribute's prompts that give the value's answer"),
+        Measure("isolate", "share of the other attributes' prompts that keep the model's own answer"),
+        Measure(
+            "fluency", "mean of exp(-extra), extra what an answer costs the unsteered model beyond its own"
+        ),
+        Measure("overall", "the harmonic mean of the three, 0 if one is 0"),
+    )
+    criterion: ClassVar[str] = "overall"
+    references: ClassVar[tuple[Reference, ...]] = (
+        Reference("no_op", "changes nothing", verdict="changing nothing scores"),
+        Reference(
+            "real_entity",
+            "puts in the whole vector of a training entity that has the value",
+            verdict="the whole vector of an entity with the value",
+            ceiling_of="cause",
+        ),
+        Reference("random_direction", "adds a random direction", verdict="a random direction"),
+    )
+    baseline: ClassVar[str] = "no_op"
+    nothing_scores: ClassVar[float | None] = 0.0
+    outcome: ClassVar[type[Steering]] = Steering
+    validated_by: ClassVar[str] = "prompts that ask for the attribute, and others,"
+    config_class: ClassVar[type[SteeringConfig]] = SteeringConfig
+    takes: ClassVar[tuple[FindingKind, ...]] = ("featurizer", "detector", "edit")
+
+    def judge(self, engine: Engine, judging: Judging) -> SteeringJudge:
+        """Return what steers with this engine."""
+        from evaluation.judging.steering import SteeringJudge
+
+        return SteeringJudge(engine, self.settings(judging).strengths, judging.label_tokens)
+
+    def cases(self, instance: Instance, split: str) -> Sequence[SteeredCase]:
+        """Return the split's prompts, each with the values towards which it is steered."""
+        return steered_cases(instance, split)
+
+    def asks_about(self, instance: Instance, attribute: str) -> bool:
+        """Tell whether an attribute has concepts: values that enough training entities have."""
+        return bool(values_told(instance)[attribute])
+
+    def estimate(
+        self, outcomes: Sequence[Steering], attribute: str, clusters: Clusters
+    ) -> dict[str, Estimate]:
+        """Return cause, isolate, fluency and overall of a steered attribute at the chosen strengths."""
+        return estimate_steering(outcomes, attribute, clusters)
+
+
+TRACK = SteeringTrack()
