@@ -49,7 +49,6 @@ LATE_IMPORTS = {
     "das.engine": {"das.engine.engines.reference": "pyvene takes seconds, and only the oracle needs it"},
     "evaluation.report.angles": {
         "das.edits.storage": "torch takes seconds, and only the figure of angles needs it",
-        "das.featurizers.base": "torch takes seconds, and only the figure of angles needs it",
         "das.featurizers.geometry": "torch takes seconds, and only the figure of angles needs it",
     },
     "evaluation.report.cards.featurizer": {
