@@ -8,7 +8,7 @@ from torch import Tensor
 
 from das.detectors.directions import Directions
 from das.edits.base import Edit
-from das.edits.forms import Addition, FixedSource, Null
+from das.edits.forms import Addition, FixedSource, Null, Replacement
 from das.featurizers.base import Featurizer
 from das.finding import Finding
 
@@ -39,12 +39,15 @@ def erasing_edit_of(
 
     Of `Directions` that along which a value is written is nulled, down to the mean of the training vectors
     `known` [n, d_model] without the value, bool `has` [n, n_values]. A featurizer brings its coordinates from
-    that mean: of `leace` that is its projection.
+    that mean: of `leace` that is its projection. The whole vector is replaced by it, at no other strength.
     """
     if isinstance(finding, Directions):
         return _null(finding, known, has) if finding.attribute == attribute else None
     if isinstance(finding, Featurizer):
-        return FixedSource(attribute, values, finding, means_of(known, ~has))
+        means = means_of(known, ~has)
+        if finding.size == finding.width:
+            return Replacement(attribute, values, means)
+        return FixedSource(attribute, values, finding, means)
     return None
 
 

@@ -52,6 +52,7 @@ LATE_IMPORTS = {
         "das.featurizers.geometry": "torch takes seconds, and only the figure of angles needs it",
     },
     "evaluation.report.cards.featurizer": {
+        "das.edits.base": "torch takes seconds, and only the card of a featurizer needs it",
         "das.edits.storage": "torch takes seconds, and only the card of a featurizer needs it",
         "das.featurizers.base": "torch takes seconds, and only the card of a featurizer needs it",
     },

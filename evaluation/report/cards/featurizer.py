@@ -23,6 +23,7 @@ def featurizer_card(folder: Path, scores: Sequence[ScoreRecord] | None = None) -
     Without `scores` those of the run are taken if the folder is a cell of one. Raises SuiteError if the
     featurizer is damaged.
     """
+    from das.edits.base import Edit
     from das.edits.storage import load_finding
     from das.featurizers.base import Featurizer
 
@@ -34,6 +35,7 @@ def featurizer_card(folder: Path, scores: Sequence[ScoreRecord] | None = None) -
         "title": f"{header.method} for {target} of {header.entity_type} in {header.model}",
         "featurizer": featurizer,
         "swaps": isinstance(featurizer, Featurizer),
+        "steers": isinstance(featurizer, Edit),
         "header": header,
         "target": target,
         "track": track,

@@ -221,6 +221,16 @@ class TestWhatMethodsFound:
                 assert float(moved @ unit) == pytest.approx(float(without @ unit), abs=1e-4)
         assert erasing_edit_of(EDITS[0], "A", VALUES, self.known, self.has) is None
 
+    def test_the_whole_vector_gives_way_to_the_mean_without(self) -> None:
+        edit = erasing_edit_of(Subspace(torch.eye(WIDTH)), "A", VALUES, self.known, self.has)
+        assert edit is not None
+        assert not edit.scales
+        mean = self.known[~self.has[:, 2]].mean(dim=0).expand_as(VECTORS)
+        torch.testing.assert_close(edit.edited(VECTORS, 2, 1.0), mean)
+        part = erasing_edit_of(Subspace(torch.eye(WIDTH)[:, :3]), "A", VALUES, self.known, self.has)
+        assert part is not None
+        assert part.scales
+
     def test_the_vector_nearest_to_the_mean_is_one_with_the_value(self) -> None:
         means = means_of(self.known, self.has)
         for place in range(3):

@@ -158,6 +158,14 @@ def test_a_submission_is_borne_out_by_the_model(run: Path, world: World, tmp_pat
     assert (judged.claimed > 0, judged.differences) == (True, ())
 
 
+def test_an_edit_has_a_card(run: Path) -> None:
+    card = ravel("card", run / "cells" / chosen(run, "loreft")[0].cell)
+    assert (card.exit_code, "An edit: a change of the vector towards each of 2 values" in card.stdout) == (
+        0,
+        True,
+    )
+
+
 @pytest.mark.parametrize("strengths", [[2, 1], [1, 1], [0], []])
 def test_strengths_ascend_from_above_0(strengths: list[float], world: World, tmp_path: Path) -> None:
     suite = tmp_path / "suite.yaml"
