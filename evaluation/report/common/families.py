@@ -16,6 +16,7 @@ FAMILIES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "trained subspaces": (
             *("das", "mdas", "boundless_das", "soft_mdas", "null_mdas", "counterfactual_latent"),
+            *("emulated_mdas", "hyperdas", "nonlinear_das"),
         ),
         "closed-form subspaces": (
             *("pca", "mean_difference", "lda", "linear_probe", "inlp", "rlap", "leace"),
