@@ -20,12 +20,6 @@ def ranked_pairs(positive: FloatArray, negative: FloatArray) -> FloatArray:
     return ranked
 
 
-def auroc(positive: FloatArray, negative: FloatArray) -> float:
-    """Return the area under the ROC curve: the share of pairs in which the positive scores higher (the
-    statistic of Mann and Whitney 1947, divided by the number of pairs), a tie counting a half."""
-    return float(ranked_pairs(positive, negative).mean())
-
-
 def weighted_pairs(ranked: FloatArray, weights: FloatArray) -> tuple[float, FloatArray, FloatArray]:
     """Return the weighted share of pairs, and what each positive and each negative adds to it.
 

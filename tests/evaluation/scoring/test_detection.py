@@ -12,9 +12,9 @@ from scipy.stats import norm
 from sklearn.metrics import f1_score, roc_auc_score
 
 from evaluation.records.outcomes.detections import Detection
-from evaluation.scoring.clusters import clusters_of
+from evaluation.scoring.clusters import FloatArray, clusters_of
 from evaluation.scoring.detection.estimates import MEASURES, estimate_detection
-from evaluation.scoring.detection.ranking import auroc, hard_weights, ranked_pairs, weighted_pairs
+from evaluation.scoring.detection.ranking import hard_weights, ranked_pairs, weighted_pairs
 from evaluation.scoring.detection.thresholds import RARE, youden_threshold
 
 STREAM = np.random.default_rng(5)
@@ -45,21 +45,26 @@ def drawn(n: int, templates: tuple[str, ...] = ("t", "u"), *, apart: float = 1.0
     return found
 
 
+def area_of(positive: FloatArray, negative: FloatArray) -> float:
+    """The share of pairs in which the positive scores higher (Mann and Whitney 1947), a tie counting a half."""
+    return float(ranked_pairs(positive, negative).mean())
+
+
 @pytest.mark.parametrize(("ratio", "area"), [(0.5, 0.6382), (1, 0.7602), (2, 0.9214), (3, 0.9831)])
 def test_two_gaussians_have_the_known_area(ratio: float, area: float) -> None:
     # Scores along the difference of means, whose distance is `ratio` standard deviations.
     assert norm.cdf(ratio / math.sqrt(2)) == pytest.approx(area, abs=5e-5)
     quantiles = norm.ppf((np.arange(2000) + 0.5) / 2000)
-    assert auroc(quantiles + ratio, quantiles) == pytest.approx(area, abs=3e-4)
+    assert area_of(quantiles + ratio, quantiles) == pytest.approx(area, abs=3e-4)
 
 
 def test_ties_count_a_half_as_in_sklearn() -> None:
     for _ in range(20):
         positive, negative = STREAM.integers(0, 4, 7).astype(float), STREAM.integers(0, 4, 11).astype(float)
         truth = [1] * 7 + [0] * 11
-        found = auroc(positive, negative)
+        found = area_of(positive, negative)
         assert found == pytest.approx(roc_auc_score(truth, np.concatenate([positive, negative])))
-    assert auroc(np.array([1.0]), np.array([1.0])) == 0.5
+    assert area_of(np.array([1.0]), np.array([1.0])) == 0.5
 
 
 def test_equal_weights_of_pairs_are_delong_s_placements() -> None:
@@ -68,7 +73,7 @@ def test_equal_weights_of_pairs_are_delong_s_placements() -> None:
     value, ours, theirs = weighted_pairs(ranked, np.full(ranked.shape, 1 / ranked.size))
     placements = ranked.mean(axis=1), ranked.mean(axis=0)
     variance = placements[0].var(ddof=1) / 9 + placements[1].var(ddof=1) / 13
-    assert value == pytest.approx(auroc(positive, negative))
+    assert value == pytest.approx(area_of(positive, negative))
     assert float(np.sum(ours**2) + np.sum(theirs**2)) == pytest.approx(variance)
 
 
