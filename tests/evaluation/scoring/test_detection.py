@@ -46,7 +46,7 @@ def drawn(n: int, templates: tuple[str, ...] = ("t", "u"), *, apart: float = 1.0
 
 
 def area_of(positive: FloatArray, negative: FloatArray) -> float:
-    """The share of pairs in which the positive scores higher (Mann and Whitney 1947), a tie counting a half."""
+    """The share of pairs in which the positive scores higher (Mann and Whitney 1947); a tie counts a half."""
     return float(ranked_pairs(positive, negative).mean())
 
 
