@@ -14,14 +14,17 @@ from torch import Tensor
 from das.threads import using_threads
 
 T = TypeVar("T")
+_PIECES = 2
+"""Pieces per lane, at least, where there is enough to do."""
+_LEAST_TOKENS = 256
+"""Tokens of a piece that is not divided any further: smaller products are slower."""
 
 
 class Lanes:
     """Runs independent pieces of work at the same time, as many as there are lanes.
 
-    Several threads within one product wait for each other at its end, and share a small product badly; a
-    piece to a thread does neither, whatever other processes do. Each piece is computed as with one thread, so
-    that nothing depends on how many lanes there are.
+    Several threads within one product wait for each other at its end, and so for the turns of other processes
+    too; a piece to a thread does not. Each piece is computed as with one thread.
     """
 
     def __init__(self, count: Callable[[], int]) -> None:
@@ -34,6 +37,13 @@ class Lanes:
     def count(self) -> int:
         """Pieces that run at the same time now."""
         return max(1, self._count())
+
+    def share(self, tokens: int, most: int) -> int:
+        """Return how many tokens a piece should hold, of so many in all and at most `most`, for all lanes to
+        be done at about one time."""
+        if self.count <= 1:
+            return most
+        return min(most, max(_LEAST_TOKENS, -(-tokens // (_PIECES * self.count))))
 
     def run(self, pieces: Sequence[Callable[[], T]]) -> list[T]:
         """Return the results in the order of the pieces. The caller's thread takes pieces too. After an
@@ -72,7 +82,8 @@ class _Line:
     """Pieces that wait for a lane, and the results of those that had one."""
 
     def __init__(self, pieces: Sequence[Callable[[], Any]]) -> None:
-        self._waiting: Iterator[tuple[int, Callable[[], Any]]] = iter(enumerate(pieces))
+        # Passes come with the longest rows last: what takes longest begins first.
+        self._waiting: Iterator[tuple[int, Callable[[], Any]]] = reversed(list(enumerate(pieces)))
         self._results: list[Any] = [None] * len(pieces)
         self._lock = threading.Lock()
 

@@ -224,10 +224,11 @@ class ResumedPasses:
             return self._limit.attempt(all_at_once) and fits
 
     def _passes(self, rows: Sequence[CutRow]) -> list[list[int]]:
+        lengths, starts = [row.after for row in rows], [row.start for row in rows]
         return plan_passes(
-            [row.after for row in rows],
-            [row.start for row in rows],
-            batch_tokens=self._limit.size,
+            lengths,
+            starts,
+            batch_tokens=self._runner.lanes.share(sum(lengths) + sum(starts), self._limit.size),
             call_tokens=self._runner.call_tokens,
             most_rows=_LOGITS // (self._vocabulary * max(row.asked for row in rows)),
         )

@@ -336,7 +336,8 @@ class StateRunner:
         self.runner.keys_only(hidden, upto - 1, layout.tokens, recorded)
 
     def _plan(self, lengths: Sequence[int], starts: Sequence[int]) -> list[list[int]]:
-        return plan_passes(lengths, starts, batch_tokens=self._limit.size, call_tokens=self.call_tokens)
+        most = self.lanes.share(sum(lengths) + sum(starts), self._limit.size)
+        return plan_passes(lengths, starts, batch_tokens=most, call_tokens=self.call_tokens)
 
     def _ids(self, rows: Sequence[tuple[int, ...]], tokens: Tokens) -> Tensor:
         """Return ids [rows, tokens], padded by the row's last."""
