@@ -319,9 +319,19 @@ def test_a_large_site_is_light(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", KEPT, ids=lambda path: path.stem)
-def test_kept_submissions_lack_only_who_made_them_and_what_was_done(path: Path) -> None:
+def test_kept_submissions_may_be_added(path: Path) -> None:
     found = check_entry(path)
-    assert [problem.split(":")[0] for problem in found.problems] == [
+    assert found.problems == ()
+    assert any("ravel score-submission" in note for note in found.notes)
+
+
+def test_an_entry_says_who_made_it_and_what_was_done(tmp_path: Path) -> None:
+    with opened(CITY[0]) as unpacked:
+        shutil.copytree(unpacked, tmp_path / "entry")
+    known = read_submission(tmp_path / "entry")
+    bare = replace(known, authors=(), description="", name="bare")
+    write_json(tmp_path / "entry" / "submission.json", bare.to_json())
+    assert [problem.split(":")[0] for problem in check_entry(tmp_path / "entry").problems] == [
         "nobody is named who made it",
         "nothing says what was done",
     ]
