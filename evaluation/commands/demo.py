@@ -37,5 +37,9 @@ def demo(
         say(
             f"Next: ravel table {out} --format latex, or edit {out / 'config.yaml'} and give it to ravel run."
         )
+        say(
+            "On a real model: ravel model fetch smollm2-135m, then "
+            "ravel run --preset smollm2-135m-bundled --out real-run"
+        )
 
     return Result(run_json(summary), text, warnings=warnings_of(summary))
