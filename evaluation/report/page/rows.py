@@ -106,7 +106,7 @@ class _RowMaker:
             attribute=row.block,
             floor=record.method in self.track.floors,
             cells=row.cells[at : at + len(self.track.names)],
-            detail=_detail(record, self.chosen),
+            detail=detail_of(record, self.chosen),
             leads=row is leader,
             against_best=compared(record.method, None if leader is None else leader.label, known, split),
             against_baseline=compared(record.method, self.track.baseline, known, split),
@@ -127,7 +127,8 @@ def _order(row: ReportRow) -> tuple[str, int, int, int]:
     )
 
 
-def _detail(record: AverageRecord, chosen: Sequence[ScoreRecord]) -> str:
+def detail_of(record: AverageRecord, chosen: Sequence[ScoreRecord]) -> str:
+    """Return the sites and sizes that were chosen for what a record averages."""
     own = [r for r in chosen if r.method == record.method and r.attribute in record.attributes]
     if not own:
         return ""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from evaluation.records.measured import Measured
 from evaluation.records.run_records import RunRecords
-from evaluation.records.scores import ScoreRecord, is_control
-from evaluation.report.page.rows import MEAN
+from evaluation.records.scores import is_control
+from evaluation.report.page.rows import MEAN, detail_of
 from evaluation.scoring.track import Track
 from evaluation.tracks import TRACKS
 from ravel.common.errors import SuiteError
@@ -97,7 +97,7 @@ def entry_of(records: RunRecords, about: About) -> Entry:
             attribute=MEAN if average.scope == "macro" else average.attributes[0],
             generalisation=average.generalisation,
             measures=average.measures,
-            point=_point([r for r in chosen if r.method == average.method], average.attributes),
+            point=detail_of(average, chosen),
         )
         for average in records.averages
         if average.partition == "test" and average.source_kind == "all" and not is_control(average.method)
@@ -105,15 +105,6 @@ def entry_of(records: RunRecords, about: About) -> Entry:
     track = TRACKS.get(records.track)
     first = chosen[0]
     return Entry(about, track.name, first.entity_type, first.model, tuple(rows), _layers(records, track))
-
-
-def _point(chosen: Sequence[ScoreRecord], attributes: Sequence[str]) -> str:
-    own = [r for r in chosen if r.attribute in attributes]
-    if not own:
-        return ""
-    sizes = sorted({r.size for r in own})
-    span = str(sizes[0]) if len(sizes) == 1 else f"{sizes[0]}–{sizes[-1]}"
-    return f"{', '.join(sorted({r.site for r in own}))}; size {span}"
 
 
 def _layers(records: RunRecords, track: Track[Any]) -> tuple[tuple[str, float], ...]:
