@@ -11,8 +11,9 @@ from ravel.terms.schema import Generalisation
 _SIDE, _LEFT, _TOP, _RIGHT, _BOTTOM = 340.0, 34.0, 22.0, 328.0, 300.0
 _STEPS = (0.0, 0.25, 0.5, 0.75, 1.0)
 _NEAR_THE_EDGE = 0.75
-_HIGH, _WIDE, _STEP = 9.0, 4.8, 1.0
-"""Height of a line of names, width of a letter, and how far a name is moved at a time."""
+_HIGH, _WIDE = 9.0, 4.8
+"""Height of a line of names, and width of a letter."""
+_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,15 +98,15 @@ def _apart(dots: Sequence[Dot]) -> list[Dot]:
     """Move names down until none lies on another."""
     placed: list[Dot] = []
     for dot in sorted(dots, key=lambda dot: dot.line):
-        while any(_overlap(dot, other) for other in placed):
-            dot = replace(dot, line=dot.line + _STEP)
+        while (above := next((other for other in placed if _overlap(dot, other)), None)) is not None:
+            dot = replace(dot, line=above.line + _HIGH)
         placed.append(dot)
     return placed
 
 
 def _overlap(one: Dot, other: Dot) -> bool:
     (left, right), (other_left, other_right) = _span(one), _span(other)
-    return abs(one.line - other.line) < _HIGH and left < other_right and other_left < right
+    return abs(one.line - other.line) < _HIGH - _ROUNDING and left < other_right and other_left < right
 
 
 def _span(dot: Dot) -> tuple[float, float]:
