@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 from cases import Plan, bundled_case
-from measuring import environment, markdown_table, put_between_markers
+from measuring import KeepingWorkspace, environment, markdown_table, put_between_markers
 
 from das.engine.base.labels import ForcedLabels
 from das.engine.base.protocol import FeaturizedPairs
@@ -30,7 +30,6 @@ from das.methods.common.base import Problem
 from das.methods.registry import METHODS
 from das.sites import Site
 from das.threads import one_thread
-from das.training.workspace import SilentWorkspace
 from evaluation.judging.judge import judge
 from evaluation.report.plots.canvas import drawing, new_figure, saved
 from ravel.common.io import write_json
@@ -79,19 +78,6 @@ class CountingEngine(ResumeEngine):
         if torch.is_grad_enabled():
             self.passes += sum(len(group.pairs) for group in groups)
         return super().forced_labels(groups, site)
-
-
-class KeepingWorkspace(SilentWorkspace):
-    """Keeps what the fits of several attributes share, as a run does."""
-
-    def __init__(self) -> None:
-        self._kept: dict[str, Any] = {}
-
-    def shared(self, key: str, make: Any) -> Any:
-        """Make it once."""
-        if key not in self._kept:
-            self._kept[key] = make()
-        return self._kept[key]
 
 
 @dataclass(frozen=True)

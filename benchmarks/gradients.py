@@ -18,7 +18,7 @@ from typing import Any, get_args
 
 import torch
 from cases import Case, Plan, bundled_case
-from measuring import environment, markdown_table, median, put_between_markers
+from measuring import KeepingWorkspace, environment, markdown_table, median, put_between_markers
 
 from das.engine import make_engine
 from das.engine.base.protocol import Engine
@@ -32,7 +32,6 @@ from das.methods.common.contrast import answer_difference
 from das.methods.neurons.neurons_attribution import NeuronsAttribution, NeuronsAttributionConfig
 from das.sites import Site
 from das.threads import one_thread
-from das.training.workspace import SilentWorkspace
 from evaluation.judging.judge import judge
 from evaluation.report.plots.canvas import drawing, new_figure, saved
 from evaluation.scoring.clusters import clusters_of
@@ -45,19 +44,6 @@ SIZES = (8, 24, 64)
 SPLITS = {"context": "context_val", "entity": "entity_val"}
 MEASURES = ("cause", "isolate", "disentangle")
 PAIRS = 128
-
-
-class KeepingWorkspace(SilentWorkspace):
-    """Keeps what the fits of several sizes share, as a run does."""
-
-    def __init__(self) -> None:
-        self._kept: dict[str, Any] = {}
-
-    def shared(self, key: str, make: Any) -> Any:
-        """Make it once."""
-        if key not in self._kept:
-            self._kept[key] = make()
-        return self._kept[key]
 
 
 def scored(

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 import torch
 
+from das.training.workspace import SilentWorkspace
 from ravel.common.io import read_text, write_text
 
 __all__ = [
@@ -36,6 +37,19 @@ __all__ = [
 T = TypeVar("T")
 PACKAGES = ("torch", "transformers", "pyvene", "numpy")
 MATMUL_SIZES = (512, 1024, 2048)
+
+
+class KeepingWorkspace(SilentWorkspace):
+    """Keeps what several fits share, as a run does."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, Any] = {}
+
+    def shared(self, key: str, make: Any) -> Any:
+        """Make it once."""
+        if key not in self._kept:
+            self._kept[key] = make()
+        return self._kept[key]
 
 
 def synchronised(device: torch.device | str) -> None:

@@ -33,8 +33,7 @@ from evaluation.records.run_folder import RunFolder  # noqa: E402
 from evaluation.report.publish import write_publication  # noqa: E402
 from evaluation.tracks import TRACKS  # noqa: E402
 from evaluation.verify.submission.check import check_submission  # noqa: E402
-from evaluation.verify.submission.names import MANIFEST  # noqa: E402
-from evaluation.verify.submission.unpack import is_archive, opened  # noqa: E402
+from evaluation.verify.submission.unpack import is_submission, opened  # noqa: E402
 from ravel.common.io import (  # noqa: E402
     read_json,
     read_jsonl,
@@ -188,7 +187,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--into", type=Path, action="append", default=[])
     arguments = parser.parse_args()
-    submitted = is_archive(arguments.run) or (arguments.run / MANIFEST).is_file()
+    submitted = is_submission(arguments.run)
     with tempfile.TemporaryDirectory() as place:
         source = of_submission(arguments.run, Path(place)) if submitted else of_run(arguments.run)
         keep(source, arguments.name, arguments.out)

@@ -5,18 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, final
 
-import torch
 from torch import Tensor
 
-from das.detectors.base import Detector
-from das.engine.base.protocol import Engine
-from das.sites import Site
+from das.detectors.base import VectorDetector
 from ravel.common.errors import SuiteError
-from ravel.terms.schema import Prompt
 
 
 @final
-class Directions(Detector):
+class Directions(VectorDetector):
     """Scores `vectors @ readers + bias`, through a ReLU if `rectified`, as latents of an autoencoder are.
 
     What is added to all scores of a value changes no ranking; it matters where a ReLU cuts.
@@ -78,11 +74,6 @@ class Directions(Detector):
         """Return the scores of vectors: [..., d_model] to [..., n_values]."""
         found = vectors.float() @ self.readers + self.bias
         return found.relu() if self.rectified else found
-
-    def scores(self, prompts: Sequence[Prompt], engine: Engine, site: Site) -> Tensor:
-        """Return the scores of the prompts' vectors at the site, [n_prompts, n_values]."""
-        with torch.inference_mode():
-            return self.of_vectors(engine.collect(prompts, [site])[site].cpu()).clone()
 
     def settings(self) -> dict[str, Any]:
         """Return attribute, values and whether scores are rectified."""

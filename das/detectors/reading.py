@@ -8,15 +8,12 @@ from typing import final
 import torch
 from torch import Tensor
 
-from das.detectors.base import Detector
-from das.engine.base.protocol import Engine
+from das.detectors.base import VectorDetector
 from das.featurizers.base import Featurizer
-from das.sites import Site
-from ravel.terms.schema import Prompt
 
 
 @final
-class Reading(Detector):
+class Reading(VectorDetector):
     """Scores by the difference of means within the features that a featurizer swaps: `f(h) (mean f of the
     vectors with the value - mean f of those without)`, f the features of weight above a half.
 
@@ -47,11 +44,6 @@ class Reading(Detector):
         """Return the scores of vectors: [n, d_model] to [n, n_values]."""
         return self._features(vectors) @ self.differences
 
-    def scores(self, prompts: Sequence[Prompt], engine: Engine, site: Site) -> Tensor:
-        """Return the scores of the prompts' vectors at the site, [n_prompts, n_values]."""
-        with torch.inference_mode():
-            return self.of_vectors(engine.collect(prompts, [site])[site].cpu()).clone()
-
     def _features(self, vectors: Tensor) -> Tensor:
         with torch.no_grad():
             return self._featurizer.encode(vectors.float())[:, self._featurizer.mask() > 0.5]
@@ -60,7 +52,16 @@ class Reading(Detector):
 def difference_of_means(vectors: Tensor, has: Tensor) -> Tensor:
     """Return for each value the mean of the vectors [n, d] that have it less that of those that have not,
     [d, n_values] in float32; `has` is bool [n, n_values]."""
-    wide, weights = vectors.double(), has.double()
-    with_value = wide.mT @ weights / weights.sum(dim=0)
-    without = wide.mT @ (1 - weights) / (1 - weights).sum(dim=0)
-    return (with_value - without).float()
+    return (_wide_means(vectors, has) - _wide_means(vectors, ~has)).float()
+
+
+def means_of(vectors: Tensor, has: Tensor) -> Tensor:
+    """Return the mean of the vectors [n, d] of each value, [d, n_values] in float32; `has` is bool
+    [n, n_values]."""
+    return _wide_means(vectors, has).float()
+
+
+def _wide_means(vectors: Tensor, has: Tensor) -> Tensor:
+    weights = has.double()
+    found: Tensor = vectors.double().mT @ weights / weights.sum(dim=0)
+    return found

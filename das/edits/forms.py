@@ -14,11 +14,8 @@ from das.featurizers.orthonormal import check_orthonormal
 from ravel.common.errors import SuiteError
 
 
-@final
-class Addition(Edit):
-    """Adds a vector for each value."""
-
-    kind = "addition"
+class _VectorEach(Edit):
+    """Base of what has a vector for each value."""
 
     vectors: Tensor
     """One column per value, [d_model, n_values]."""
@@ -32,6 +29,13 @@ class Addition(Edit):
     def width(self) -> int:
         """Length d_model of the vectors."""
         return int(self.vectors.shape[0])
+
+
+@final
+class Addition(_VectorEach):
+    """Adds a vector for each value."""
+
+    kind = "addition"
 
     def change(self, vectors: Tensor, place: int) -> Tensor:
         """Return the value's vector, [..., d_model]."""
@@ -39,25 +43,12 @@ class Addition(Edit):
 
 
 @final
-class Replacement(Edit):
+class Replacement(_VectorEach):
     """Puts a fixed vector for each value in place of whatever stands there: at strength 1 all that was is
     gone."""
 
     kind = "replacement"
     scales = False
-
-    vectors: Tensor
-    """One column per value, [d_model, n_values]."""
-
-    def __init__(self, attribute: str, values: Sequence[str], vectors: Tensor) -> None:
-        """Keep the vectors in float32. Raises SuiteError unless there is one for each value."""
-        super().__init__(attribute, values)
-        self.register_buffer("vectors", checked_columns(vectors, self.values))
-
-    @property
-    def width(self) -> int:
-        """Length d_model of the vectors."""
-        return int(self.vectors.shape[0])
 
     def change(self, vectors: Tensor, place: int) -> Tensor:
         """Return the value's vector less what is there, [..., d_model]."""

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from das.detectors.directions import Directions
+from das.detectors.reading import means_of
 from das.edits.base import Edit
 from das.edits.forms import Addition, FixedSource, Null, Replacement
 from das.featurizers.base import Featurizer
@@ -65,14 +66,6 @@ def _addition(directions: Directions, known: Tensor, has: Tensor) -> Addition:
     units = writers / writers.norm(dim=0).clamp_min(1e-12)
     apart = ((means_of(known, has) - means_of(known, ~has)) * units).sum(dim=0)
     return Addition(directions.attribute, directions.values, units * apart)
-
-
-def means_of(vectors: Tensor, has: Tensor) -> Tensor:
-    """Return the mean of the vectors [n, d] of each value, [d, n_values] in float32; `has` is bool
-    [n, n_values]."""
-    weights = has.double()
-    found: Tensor = (vectors.double().mT @ weights / weights.sum(dim=0)).float()
-    return found
 
 
 def row_nearest_mean(vectors: Tensor, has: Tensor, place: int) -> int:

@@ -18,8 +18,7 @@ from evaluation.report.site.entries import About, Checked, Entry, entry_of
 from evaluation.report.site.write import Site, history_with, write_site
 from evaluation.verify.submission.check import check_submission
 from evaluation.verify.submission.manifest import Submission
-from evaluation.verify.submission.names import MANIFEST
-from evaluation.verify.submission.unpack import is_archive, opened
+from evaluation.verify.submission.unpack import is_submission, opened
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_json
 from ravel.common.seeds import grouped
@@ -68,7 +67,7 @@ def build_site(
     problems: list[str] = []
     for path in sources:
         try:
-            entry = submitted(path, borne_out) if _is_submission(path) else _run(path)
+            entry = submitted(path, borne_out) if is_submission(path) else _run(path)
         except SuiteError as error:
             problems.append(f"{path} was left out: {error}")
             continue
@@ -89,10 +88,6 @@ def build_site(
     day = today or date.today().isoformat()
     write_site(Site(title, tuple(boards), tuple(history_with(out, boards, day)), day), out)
     return BuiltSite(out, tuple(boards), tuple(problems), tuple(_notes(boards)))
-
-
-def _is_submission(path: Path) -> bool:
-    return is_archive(path) or (path / MANIFEST).is_file()
 
 
 def _run(path: Path) -> Entry:

@@ -4,7 +4,6 @@ no target and no measure."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -17,8 +16,9 @@ from das.engine.base.protocol import Engine
 from das.featurizers.base import Featurizer
 from das.featurizers.subspace import Subspace
 from das.finding import Finding
-from das.methods.common.concepts import ConceptVectors, concept_vectors, has_tensor
+from das.methods.common.concepts import has_tensor
 from das.sites import Site
+from evaluation.judging.known_vectors import KnownVectors
 from evaluation.records.outcomes.detections import DetectedCase, Detection
 from evaluation.scoring.detection.cases import detected_cases
 from evaluation.scoring.detection.thresholds import youden_threshold
@@ -30,13 +30,13 @@ _DIGITS = 7
 """Significant digits of a margin: what float32 holds."""
 
 
-@dataclass
 class DetectionJudge:
     """Tells values with one open model; training vectors of the last site are kept for all calls."""
 
-    engine: Engine
-    """Runs the model."""
-    _known: dict[tuple[str, Site, str], ConceptVectors] = field(default_factory=dict, repr=False)
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        """Runs the model."""
+        self._known = KnownVectors(engine)
 
     def on(self, engine: Engine) -> DetectionJudge:
         """Return what judges by the same rules with another engine."""
@@ -72,16 +72,8 @@ class DetectionJudge:
         width = self.engine.target.width(site)
         featurizer = Subspace(torch.zeros(width, 0)) if finding is None else finding.to("cpu")
         assert isinstance(featurizer, Featurizer), "the track takes featurizers and detectors"
-        known = self._vectors(instance, attribute, site)
+        known = self._known.of(instance, attribute, site)
         return Reading(attribute, told, featurizer, known.vectors, has_tensor(known, told))
-
-    def _vectors(self, instance: Instance, attribute: str, site: Site) -> ConceptVectors:
-        key = (instance.fingerprint, site, attribute)
-        if key not in self._known:
-            if any(other[:2] != key[:2] for other in self._known):
-                self._known.clear()
-            self._known[key] = concept_vectors(instance, attribute, site, self.engine)
-        return self._known[key]
 
     def _margins(
         self,

@@ -15,8 +15,9 @@ from das.edits.base import Edit, Steered
 from das.engine.base.protocol import Engine
 from das.featurizers.subspace import Subspace
 from das.finding import Finding
-from das.methods.common.concepts import ConceptVectors, concept_vectors, has_tensor
+from das.methods.common.concepts import has_tensor
 from das.sites import Site
+from evaluation.judging.known_vectors import KnownVectors
 from evaluation.scoring.detection.cases import values_told
 from ravel.common.seeds import grouped
 from ravel.instance import Instance
@@ -52,7 +53,7 @@ class StrengthJudge(ABC, Generic[Case, Said]):
         """The strengths that validation cases are tried at, ascending."""
         self.label_tokens = label_tokens
         """How many of an answer's first tokens are said and compared."""
-        self._known: dict[tuple[str, Site, str], ConceptVectors] = {}
+        self._known = KnownVectors(engine)
 
     def on(self, engine: Engine) -> Self:
         """Return what judges by the same rules with another engine."""
@@ -109,12 +110,7 @@ class StrengthJudge(ABC, Generic[Case, Said]):
         return [found[case.case] for case in cases]
 
     def _edit(self, instance: Instance, target: str, site: Site, finding: Finding | None) -> Edit | None:
-        key = (instance.fingerprint, site, target)
-        if key not in self._known:
-            if any(other[:2] != key[:2] for other in self._known):
-                self._known.clear()
-            self._known[key] = concept_vectors(instance, target, site, self.engine)
-        known, told = self._known[key], values_told(instance)[target]
+        known, told = self._known.of(instance, target, site), values_told(instance)[target]
         found = Subspace(torch.zeros(self.engine.target.width(site), 0)) if finding is None else finding
         edit = self.edit(found.to("cpu"), target, told, known.vectors, has_tensor(known, told))
         return None if edit is None else edit.to(self.engine.target.device)

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, ClassVar
 from evaluation.config.judging import Judging
 from evaluation.records.outcomes.detections import DetectedCase, Detection
 from evaluation.scoring.clusters import Clusters
-from evaluation.scoring.detection.cases import detected_cases, values_told
+from evaluation.scoring.detection.cases import detected_cases
 from evaluation.scoring.detection.estimates import estimate_detection
 from evaluation.scoring.intervals import Estimate
-from evaluation.scoring.track import Measure, Reference, Track
+from evaluation.scoring.track import Measure, Reference
+from evaluation.tracks._concepts import ConceptTrack
 from ravel.instance import Instance
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from evaluation.judging.detecting import DetectionJudge
 
 
-class DetectionTrack(Track[Detection]):
+class DetectionTrack(ConceptTrack[Detection]):
     """Ranking and recognition of values by a score of a vector (AxBench, Wu et al. 2025, arXiv 2501.17148).
 
     Departures: a concept is a value of an attribute, present where the model itself says it, so that there is
@@ -63,10 +64,6 @@ class DetectionTrack(Track[Detection]):
     def cases(self, instance: Instance, split: str) -> Sequence[DetectedCase]:
         """Return the split's prompts of attributes that have concepts."""
         return detected_cases(instance, split)
-
-    def asks_about(self, instance: Instance, attribute: str) -> bool:
-        """Tell whether an attribute has concepts: values that enough training entities have."""
-        return bool(values_told(instance)[attribute])
 
     def estimate(
         self, outcomes: Sequence[Detection], attribute: str, clusters: Clusters

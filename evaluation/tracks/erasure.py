@@ -10,11 +10,11 @@ from pydantic import Field
 from evaluation.config.judging import Judging
 from evaluation.records.outcomes.erasures import ErasedCase, Erasure
 from evaluation.scoring.clusters import Clusters
-from evaluation.scoring.detection.cases import values_told
 from evaluation.scoring.erasure.cases import erased_cases
 from evaluation.scoring.erasure.estimates import estimate_erasure
 from evaluation.scoring.intervals import Estimate
-from evaluation.scoring.track import Measure, Reference, Track
+from evaluation.scoring.track import Measure, Reference
+from evaluation.tracks._concepts import ConceptTrack
 from evaluation.tracks.steering import SteeringConfig
 from ravel.instance import Instance
 
@@ -33,7 +33,7 @@ class ErasureConfig(SteeringConfig):
     """Strengths that are tried on validation prompts, ascending; 1 takes away what there is."""
 
 
-class ErasureTrack(Track[Erasure]):
+class ErasureTrack(ConceptTrack[Erasure]):
     """Suppression of a value (RePS, Wu et al. 2025, arXiv 2505.20809; LEACE, Belrose et al. 2023, arXiv
     2306.03819) on facts: what is forgotten, what is kept of the attribute's other values, and what of the
     other attributes."""
@@ -72,10 +72,6 @@ class ErasureTrack(Track[Erasure]):
     def cases(self, instance: Instance, split: str) -> Sequence[ErasedCase]:
         """Return the split's prompts, each with the value that is erased."""
         return erased_cases(instance, split)
-
-    def asks_about(self, instance: Instance, attribute: str) -> bool:
-        """Tell whether an attribute has concepts: values that enough training entities have."""
-        return bool(values_told(instance)[attribute])
 
     def estimate(
         self, outcomes: Sequence[Erasure], attribute: str, clusters: Clusters

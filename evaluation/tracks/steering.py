@@ -10,11 +10,11 @@ from pydantic import Field, field_validator
 from evaluation.config.judging import Judging
 from evaluation.records.outcomes.steerings import SteeredCase, Steering
 from evaluation.scoring.clusters import Clusters
-from evaluation.scoring.detection.cases import values_told
 from evaluation.scoring.intervals import Estimate
 from evaluation.scoring.steering.cases import steered_cases
 from evaluation.scoring.steering.estimates import estimate_steering
-from evaluation.scoring.track import Measure, Reference, Track, TrackConfig
+from evaluation.scoring.track import Measure, Reference, TrackConfig
+from evaluation.tracks._concepts import ConceptTrack
 from ravel.instance import Instance
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class SteeringConfig(TrackConfig):
         return value
 
 
-class SteeringTrack(Track[Steering]):
+class SteeringTrack(ConceptTrack[Steering]):
     """Steering towards a value of an attribute (AxBench, Wu et al. 2025, arXiv 2501.17148; RePS, Wu et al.
     2025, arXiv 2505.20809).
 
@@ -92,10 +92,6 @@ class SteeringTrack(Track[Steering]):
     def cases(self, instance: Instance, split: str) -> Sequence[SteeredCase]:
         """Return the split's prompts, each with the values towards which it is steered."""
         return steered_cases(instance, split)
-
-    def asks_about(self, instance: Instance, attribute: str) -> bool:
-        """Tell whether an attribute has concepts: values that enough training entities have."""
-        return bool(values_told(instance)[attribute])
 
     def estimate(
         self, outcomes: Sequence[Steering], attribute: str, clusters: Clusters

@@ -78,6 +78,10 @@ class Lanes:
         return self._pool.submit(as_the_caller)
 
 
+ALONE = Lanes(lambda: 1)
+"""Runs one piece after the other."""
+
+
 class _Line:
     """Pieces that wait for a lane, and the results of those that had one."""
 
@@ -119,8 +123,8 @@ def side_by_side(
     No row may be in two batches. The gradient by `vectors` [rows, width] is that of the batches one after the
     other, to the bit; there is none of second order.
     """
-    if not (vectors.requires_grad and torch.is_grad_enabled()):
-        return lanes.run([partial(run, batch, _rows(vectors, batch)) for batch in batches])
+    if lanes.count <= 1 or not (vectors.requires_grad and torch.is_grad_enabled()):
+        return lanes.run([partial(run, batch, rows_of(vectors, batch)) for batch in batches])
     return list(_SideBySide.apply(vectors, lanes, batches, run))
 
 
@@ -131,7 +135,7 @@ class _SideBySide(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         def one(batch: list[int]) -> tuple[Tensor, Tensor]:
             with torch.enable_grad():
-                leaf = _rows(vectors.detach(), batch).requires_grad_()
+                leaf = rows_of(vectors.detach(), batch).requires_grad_()
                 return leaf, run(batch, leaf)
 
         ctx.parts = lanes, batches, vectors.shape
@@ -157,5 +161,6 @@ def _slope(leaf: Tensor, result: Tensor, slope: Tensor) -> Tensor:
     return gradient
 
 
-def _rows(tensor: Tensor, batch: Sequence[int]) -> Tensor:
+def rows_of(tensor: Tensor, batch: Sequence[int]) -> Tensor:
+    """Return some rows of a tensor, in the order of their numbers."""
     return tensor.index_select(0, torch.tensor(batch, device=tensor.device))

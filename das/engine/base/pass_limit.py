@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from das.engine.base.lanes import Lanes
+from das.engine.base.lanes import ALONE, Lanes, rows_of
 from das.out_of_memory import MemoryShortageError, in_words, ran_out_of_memory
 
 T = TypeVar("T")
@@ -101,12 +101,10 @@ class PassLimit:
             pass
         return results[0]
 
-    def each(
-        self, count: int, plan: Plan, run: Callable[[list[int]], object], lanes: Lanes | None = None
-    ) -> None:
+    def each(self, count: int, plan: Plan, run: Callable[[list[int]], object], lanes: Lanes = ALONE) -> None:
         """Run `count` items in batches that `plan` makes; what did not fit is planned again with all after
-        it. Batches run in `lanes`, if there are any, as long as memory suffices. Raises MemoryShortageError
-        for a single item that does not fit twice."""
+        it. Batches run in `lanes`, as long as memory suffices. Raises MemoryShortageError for a single item
+        that does not fit twice."""
         left = list(range(count))
         failed: list[int] = []
         while left:
@@ -117,17 +115,14 @@ class PassLimit:
                 done.update(batch)
 
             batches = [[left[place] for place in places] for places in plan(left)]
-            together = lanes is not None and not self.tight
+            together = lanes.count > 1 and not self.tight
             for wave in [batches] if together else [[batch] for batch in batches]:
                 works = [partial(one, batch) for batch in wave]
                 again = len(wave) == 1 and len(wave[0]) == 1 and wave[0] == failed
-                if not self.attempt(partial((lanes or _ALONE).run, works), whole=again):
+                if not self.attempt(partial(lanes.run, works), whole=again):
                     failed = wave[0]
                     break
             left = [item for item in left if item not in done]
-
-
-_ALONE = Lanes(lambda: 1)
 
 
 def recomputed(
@@ -151,7 +146,7 @@ class _Recomputed(torch.autograd.Function):
         parts: dict[int, Tensor] = {}
 
         def one(batch: list[int]) -> None:
-            results = run(batch, _rows(vectors, batch))
+            results = run(batch, rows_of(vectors, batch))
             parts.update(zip(batch, results.detach().unbind(), strict=True))
 
         with torch.no_grad():
@@ -166,14 +161,10 @@ class _Recomputed(torch.autograd.Function):
 
         def one(batch: list[int]) -> None:
             with torch.enable_grad():
-                leaf = _rows(vectors.detach(), batch).requires_grad_()
+                leaf = rows_of(vectors.detach(), batch).requires_grad_()
                 results = run(batch, leaf)
-                (slope,) = torch.autograd.grad(results, leaf, _rows(slopes[0], batch))
+                (slope,) = torch.autograd.grad(results, leaf, rows_of(slopes[0], batch))
             gradient.index_add_(0, torch.tensor(batch, device=gradient.device), slope)
 
         limit.each(len(vectors), plan, one)
         return gradient, None, None, None
-
-
-def _rows(tensor: Tensor, batch: Sequence[int]) -> Tensor:
-    return tensor.index_select(0, torch.tensor(batch, device=tensor.device))

@@ -11,10 +11,10 @@ from torch import Tensor
 from das.engine.base.batch import PromptEncoder
 from das.engine.base.checks import check_featurizer, check_pairs, check_row_lengths, check_sites
 from das.engine.base.cut_rows import Cut, CutRow
+from das.engine.base.lanes import ALONE
 from das.engine.base.pass_limit import PassLimit, Plan, recomputed
 from das.engine.base.protocol import FeaturizedPairs, PromptPair
 from das.engine.engines.source_vectors import SourceVectors
-from das.engine.resuming.layout import plan_passes
 from das.engine.resuming.state_runner import StateRunner
 from das.finding import Actor
 from das.models.base import TargetModel
@@ -188,19 +188,20 @@ class ResumedPasses:
         numbers of each pass's rows and what comes out of the last block at every token they ask for."""
         there = self.prefill(rows, [] if featurizer is None else [pair.source for pair in pairs], site)
         # Passes side by side must find all there: nothing is made or let go meanwhile.
-        lanes = self._runner.lanes if there and self.cut(site).inside is None else None
+        lanes = self._runner.lanes_at(self.cut(site)) if there else ALONE
 
         def swapped(batch: Sequence[int]) -> Tensor | None:
             here, some = [rows[i] for i in batch], [pairs[i] for i in batch]
             return self.swapped(here, [p.base for p in some], [p.source for p in some], site, featurizer)
 
         with torch.no_grad():
-            whole = None if lanes is None else self._limit.at_once(lambda: swapped(range(len(rows))))
+            beside = lanes.count > 1
+            whole = self._limit.at_once(lambda: swapped(range(len(rows)))) if beside else None
 
             def one(batch: list[int]) -> None:
                 changed = swapped(batch) if whole is None else whole[batch]
                 judged(batch, self.asked([rows[i] for i in batch], site, changed))
-                if lanes is None or self._limit.tight:
+                if not beside or self._limit.tight:
                     self._runner.settle()
 
             self._limit.each(len(rows), self.plan(rows), one, lanes)
@@ -224,14 +225,7 @@ class ResumedPasses:
             return self._limit.attempt(all_at_once) and fits
 
     def _passes(self, rows: Sequence[CutRow]) -> list[list[int]]:
-        lengths, starts = [row.after for row in rows], [row.start for row in rows]
-        return plan_passes(
-            lengths,
-            starts,
-            batch_tokens=self._runner.lanes.share(sum(lengths) + sum(starts), self._limit.size),
-            call_tokens=self._runner.call_tokens,
-            most_rows=_LOGITS // (self._vocabulary * max(row.asked for row in rows)),
-        )
+        return self._runner.plan(rows, _LOGITS // (self._vocabulary * max(row.asked for row in rows)))
 
     def plan(self, rows: Sequence[CutRow]) -> Plan:
         """Return how rows are shared out among passes, as the pass limit asks it."""

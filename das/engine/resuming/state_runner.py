@@ -11,7 +11,7 @@ from torch import Tensor
 
 from das.engine.base.cut_rows import Cut, CutRow
 from das.engine.base.hooks import rewritten
-from das.engine.base.lanes import Lanes, side_by_side
+from das.engine.base.lanes import ALONE, Lanes, side_by_side
 from das.engine.base.pass_limit import PassLimit
 from das.engine.completing.shared_beginnings import shared_cuts
 from das.engine.kept.disk_cache import DiskCache
@@ -51,13 +51,13 @@ class StateRunner:
         cache: StateCache,
         limit: PassLimit,
         spill: DiskCache | None = None,
-        lanes: Lanes | None = None,
+        lanes: Lanes = ALONE,
     ) -> None:
         """`limit` bounds a pass, `cache` what is in memory; the rest goes to `spill`, or is made again.
-        Passes run in `lanes`, or one after the other."""
+        Passes run in `lanes`."""
         self.runner = BlockRunner(target)
         """Calls the model's blocks."""
-        self.lanes = lanes or Lanes(lambda: 1)
+        self.lanes = lanes
         """Run passes that are independent of each other."""
         self._target = target
         self._cache = cache
@@ -66,8 +66,7 @@ class StateRunner:
         self._unreached: int | None = None
         self.block_weights = sum(p.numel() for p in self.runner.blocks[0].parameters())
         """Weights of a block."""
-        self.call_tokens = max(_LEAST_CALL, min(_FILL_CALL, _CALL_WEIGHTS // max(1, self.block_weights)))
-        """Tokens whose run costs as much as a pass costs anyway; it changes speed only."""
+        self._call_tokens = max(_LEAST_CALL, min(_FILL_CALL, _CALL_WEIGHTS // max(1, self.block_weights)))
 
     def refusal(self, *, compared: bool = True) -> str | None:
         """Return why this model can't be run on from kept states, or None if it can: rows are run on and
@@ -174,14 +173,12 @@ class StateRunner:
         run: Callable[[list[int], Tensor], Tensor],
         cut: Cut,
     ) -> list[Tensor]:
-        """Return `run(batch, vectors[batch])` of each pass over rows that are there; in lanes where a pass
-        hooks no module."""
-        if cut.inside is None and self.lanes.count > 1:
-            return side_by_side(self.lanes, vectors, batches, run)
-        return [run(batch, vectors.index_select(0, self._numbers(batch))) for batch in batches]
+        """Return `run(batch, vectors[batch])` of each pass over rows that are there."""
+        return side_by_side(self.lanes_at(cut), vectors, batches, run)
 
-    def _numbers(self, batch: Sequence[int]) -> Tensor:
-        return torch.tensor(batch, device=self._target.device)
+    def lanes_at(self, cut: Cut) -> Lanes:
+        """Return the lanes for passes from a cut on: those that hook a module run one after the other."""
+        return self.lanes if cut.inside is None else ALONE
 
     def settle(self) -> None:
         """Come back within the bounds of memory; to be called after each pass."""
@@ -211,7 +208,7 @@ class StateRunner:
         shared = self._passing(upto, beginnings) if beginnings else None
         if shared is not None:
             self._run_prefixes(beginnings, [(shared, range(upto))], shares=False)
-        for batch in self._plan([row.after for row in cut_rows], [row.start for row in cut_rows]):
+        for batch in self.plan(cut_rows):
             yield batch, Begun([cut_rows[i] for i in batch], shared)
 
     def read(self, begun: Begun) -> None:
@@ -293,8 +290,7 @@ class StateRunner:
         for some, keeping in ((new, [kept_below, kept_above]), (known, [kept_below])):
             if some:
                 self._run_prefixes(some, keeping)
-        plan = self._plan([row.after for row in rows], [row.start for row in rows])
-        batches = [[rows[i] for i in batch] for batch in plan]
+        batches = [[rows[i] for i in batch] for batch in self.plan(rows)]
         streams = self.lanes.run([partial(self._run_suffixes, below, batch, cut) for batch in batches])
         for batch, left in zip(batches, streams, strict=True):
             _keep_streams(states, batch, left)
@@ -335,9 +331,16 @@ class StateRunner:
         hidden = self.runner.run(self._embedded(begun, layout), range(upto - 1), layout.tokens, recorded)
         self.runner.keys_only(hidden, upto - 1, layout.tokens, recorded)
 
-    def _plan(self, lengths: Sequence[int], starts: Sequence[int]) -> list[list[int]]:
-        most = self.lanes.share(sum(lengths) + sum(starts), self._limit.size)
-        return plan_passes(lengths, starts, batch_tokens=most, call_tokens=self.call_tokens)
+    def plan(self, rows: Sequence[CutRow], most_rows: int | None = None) -> list[list[int]]:
+        """Return how rows are shared out among passes, by their numbers; at most `most_rows` to a pass."""
+        lengths, starts = [row.after for row in rows], [row.start for row in rows]
+        return plan_passes(
+            lengths,
+            starts,
+            batch_tokens=self.lanes.share(sum(lengths) + sum(starts), self._limit.size),
+            call_tokens=self._call_tokens,
+            most_rows=most_rows,
+        )
 
     def _ids(self, rows: Sequence[tuple[int, ...]], tokens: Tokens) -> Tensor:
         """Return ids [rows, tokens], padded by the row's last."""

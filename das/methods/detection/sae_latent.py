@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from pydantic import PositiveInt
@@ -14,7 +17,7 @@ from das.featurizers.dictionary import Dictionary
 from das.methods.common.base import Problem, Workspace
 from das.methods.common.concepts import concept_vectors, has_tensor
 from das.methods.detection._directions import FindsDetector
-from das.methods.dictionaries._dictionaries import DictionaryConfig, site_dictionary
+from das.methods.dictionaries._dictionaries import DictionaryConfig, log_latents, site_dictionary
 
 
 class SaeLatentConfig(DictionaryConfig):
@@ -38,22 +41,43 @@ class SaeLatent(FindsDetector[SaeLatentConfig]):
     def fit(self, problem: Problem, engine: Engine, workspace: Workspace) -> Directions:
         """Return the latents' `Directions`. Raises what `concepts` and the dictionary raise."""
         told = self.concepts(problem, workspace).values
-        dictionary = site_dictionary(problem, engine, workspace, self.config.autoencoder).cpu()
-        readers, bias = latent_readers(dictionary)
-        known = concept_vectors(
-            problem.instance, problem.attribute, problem.site, engine, self.config.vectors
-        )
-        features = (known.vectors @ readers + bias).relu()
-        places = best_columns(features, has_tensor(known, told))
-        workspace.log({"phase": "latents", "chosen": " ".join(map(str, places.tolist()))})
+        found = telling_latents(problem, engine, workspace, self.config, told)
+        log_latents(workspace, found.places)
         return Directions(
-            problem.attribute,
-            told,
-            readers[:, places],
-            bias[places],
-            writers=dictionary.decoder[places].mT,
-            rectified=True,
+            problem.attribute, told, found.readers, found.bias, writers=found.writers, rectified=True
         )
+
+
+@dataclass(frozen=True, slots=True)
+class TellingLatents:
+    """For each value the latent that tells it best."""
+
+    places: Tensor
+    """Which latents, [n_values] in int64."""
+    readers: Tensor
+    """Directions by which they are read, [d_model, n_values]."""
+    bias: Tensor
+    """What is added to that, [n_values]."""
+    writers: Tensor
+    """Directions in which they write, [d_model, n_values]."""
+    features: Tensor
+    """What they are on the training vectors, through a ReLU, [n, n_values]."""
+    has: Tensor
+    """Which of these vectors has which value, bool [n, n_values]."""
+
+
+def telling_latents(
+    problem: Problem, engine: Engine, workspace: Workspace, config: SaeLatentConfig, told: Sequence[str]
+) -> TellingLatents:
+    """Return the latents of the site's dictionary that tell values best on training vectors. Raises what the
+    dictionary raises."""
+    dictionary = site_dictionary(problem, engine, workspace, config.autoencoder).cpu()
+    readers, bias = latent_readers(dictionary)
+    known = concept_vectors(problem.instance, problem.attribute, problem.site, engine, config.vectors)
+    features, has = (known.vectors @ readers + bias).relu(), has_tensor(known, told)
+    places = best_columns(features, has)
+    writers = dictionary.decoder[places].mT
+    return TellingLatents(places, readers[:, places], bias[places], writers, features[:, places], has)
 
 
 def latent_readers(dictionary: Dictionary) -> tuple[Tensor, Tensor]:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from das.edits.forms import Clamp
 from das.engine.base.protocol import Engine
 from das.methods.common.base import Problem, Workspace
-from das.methods.common.concepts import AboutConcepts, concept_vectors, has_tensor
-from das.methods.detection.sae_latent import SaeLatentConfig, best_columns, latent_readers
-from das.methods.dictionaries._dictionaries import site_dictionary
+from das.methods.common.concepts import AboutConcepts
+from das.methods.detection.sae_latent import SaeLatentConfig, telling_latents
 
 
 class SaeClampConfig(SaeLatentConfig):
@@ -31,20 +30,14 @@ class SaeClamp(AboutConcepts[SaeClampConfig]):
     def fit(self, problem: Problem, engine: Engine, workspace: Workspace) -> Clamp:
         """Return a `Clamp`. Raises what `concepts` and the dictionary raise."""
         told = self.concepts(problem, workspace).values
-        dictionary = site_dictionary(problem, engine, workspace, self.config.autoencoder).cpu()
-        readers, bias = latent_readers(dictionary)
-        known = concept_vectors(
-            problem.instance, problem.attribute, problem.site, engine, self.config.vectors
-        )
-        has, latents = has_tensor(known, told), (known.vectors @ readers + bias).relu()
-        places = best_columns(latents, has)
-        levels = latents[:, places].where(has, latents.new_zeros(())).amax(dim=0)
+        found = telling_latents(problem, engine, workspace, self.config, told)
+        levels = found.features.where(found.has, found.features.new_zeros(())).amax(dim=0)
         return Clamp(
             problem.attribute,
             told,
-            readers[:, places],
-            bias[places],
-            dictionary.decoder[places].mT,
+            found.readers,
+            found.bias,
+            found.writers,
             levels,
             only_up=self.config.only_up,
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import html
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -19,6 +21,27 @@ def filled(
 ) -> str:
     """Return a template with its values, each as `escape` writes it unless the template calls it safe."""
     return _environment(package, escape).get_template(template).render(values)
+
+
+def asset(package: str, name: str) -> str:
+    """Return a file that lies in a package, such as a page's style."""
+    return files(package).joinpath(name).read_text(encoding="utf-8")
+
+
+def page_policy(script: str) -> str:
+    """Return the policy of a page that forbids every request and every script but this one, named by its
+    hash."""
+    digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
+    return "; ".join(
+        (
+            "default-src 'none'",
+            f"script-src 'sha256-{digest}'",
+            "style-src 'unsafe-inline'",
+            "img-src data:",
+            "base-uri 'none'",
+            "form-action 'none'",
+        )
+    )
 
 
 @lru_cache(maxsize=8)

@@ -3,15 +3,12 @@ run."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from typing import Any
 
 from evaluation.records.control_checks import control_sentences
-from evaluation.report.common.templates import filled
+from evaluation.report.common.templates import asset, filled, page_policy
 from evaluation.report.page.build import Report
 from evaluation.report.page.dependence import SOURCES, bound_sentences, skew_grid
 from evaluation.report.page.diagnostics import diagnosis_grids
@@ -33,8 +30,8 @@ def to_html(report: Report, *, refresh: int | None = None) -> str:
     values = {
         "report": report,
         "refresh": refresh,
-        "policy": _policy(script),
-        "style": _asset("page.css"),
+        "policy": page_policy(script),
+        "style": asset(_PACKAGE, "page.css"),
         "script": script,
         "data": embedded_json(report.payload),
         "held_out": HELD_OUT,
@@ -74,25 +71,7 @@ def _script(track: Track[Any], rows: Sequence[Mapping[str, Any]]) -> str:
         "counts": " + ".join(f"${{grouped(row.n_{name})}}" for name in counted),
         "counted": " + ".join(counted),
     }
-    script = f'"use strict";\n\n(() => {{\n{"".join(map(_asset, _SCRIPTS))}}})();\n'
+    script = f'"use strict";\n\n(() => {{\n{"".join(asset(_PACKAGE, name) for name in _SCRIPTS)}}})();\n'
     for name, value in values.items():
         script = script.replace(f"[[ {name} ]]", value)
     return script
-
-
-def _asset(name: str) -> str:
-    return files(_PACKAGE).joinpath(name).read_text(encoding="utf-8")
-
-
-def _policy(script: str) -> str:
-    digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
-    return "; ".join(
-        (
-            "default-src 'none'",
-            f"script-src 'sha256-{digest}'",
-            "style-src 'unsafe-inline'",
-            "img-src data:",
-            "base-uri 'none'",
-            "form-action 'none'",
-        )
-    )

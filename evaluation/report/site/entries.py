@@ -10,16 +10,15 @@ from evaluation.records.measured import Measured
 from evaluation.records.run_records import RunRecords
 from evaluation.records.scores import is_control
 from evaluation.report.page.rows import MEAN, detail_of
+from evaluation.scoring.site_search import site_merits
 from evaluation.scoring.track import Track
 from evaluation.tracks import TRACKS
 from ravel.common.errors import SuiteError
-from ravel.common.seeds import grouped
 from ravel.terms.schema import Generalisation
 
 Checked = Literal["model", "outcomes", "here"]
 """How far numbers were borne out: the model gave them again; they follow from the outcomes that were sent;
 they are of a run that lies here."""
-_CEILING = "full_vector"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +73,8 @@ class Entry:
     rows: tuple[EntryRow, ...]
     """All numbers."""
     layers: tuple[tuple[str, float], ...]
-    """The cause of a swap of the whole vector on validation pairs, mean over attributes, by site."""
+    """What a swap of the whole vector has of what it bounds, of interchange cause, on validation cases, mean
+    over attributes, by site."""
 
     @property
     def board(self) -> tuple[str, str, str]:
@@ -109,17 +109,5 @@ def entry_of(records: RunRecords, about: About) -> Entry:
 
 def _layers(records: RunRecords, track: Track[Any]) -> tuple[tuple[str, float], ...]:
     """Return the profile of a run that swapped the whole vector at several sites; else nothing."""
-    whole = [
-        record
-        for record in records.scores
-        if record.method == _CEILING
-        and (record.partition, record.source_kind) == ("val", "all")
-        and record.measures[track.names[0]].value is not None
-    ]
-    values = {
-        site: [float(r.measures[track.names[0]].value or 0.0) for r in of_site]
-        for site, of_site in grouped(whole, lambda record: record.site).items()
-    }
-    if len(values) < 2:
-        return ()
-    return tuple((site, sum(numbers) / len(numbers)) for site, numbers in values.items())
+    by_site = next(iter(site_merits(records.scores, "full_vector", track).values()), {})
+    return tuple(by_site.items()) if len(by_site) > 1 else ()

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import base64
 import csv
-import hashlib
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from das.methods.registry import METHODS
-from evaluation.report.common.templates import filled
+from evaluation.report.common.templates import asset, filled, page_policy
 from evaluation.report.page.rows import MEAN
 from evaluation.report.site.boards import Board, BoardRow, plain
 from evaluation.report.site.entries import Entry
@@ -110,15 +107,15 @@ def write_site(site: Site, folder: Path) -> None:
 
 def _write_figures(site: Site, root: Path) -> Iterator[Path]:
     """Write every number, board by board, all together and entry by entry; yield the files."""
-    folder = root / "data"
+    folder, everything = root / "data", list[dict[str, Any]]()
     for board in site.boards:
         for entry in board.entries:
             name = f"{board.slug}--{plain(entry.about.name)}.json"
             yield _written(root / EVERY_EVAL / name, record_of(board, entry, site.date))
         rows = list(_figures(board))
+        everything += rows
         yield _written(folder / f"{board.slug}.json", {"board": _about(board), "rows": rows})
         yield _written(folder / f"{board.slug}.csv", _csv(rows))
-    everything = [row for board in site.boards for row in _figures(board)]
     yield _written(folder / "boards.json", [_about(board) for board in site.boards])
     yield _written(folder / "rows.csv", _csv(everything))
     yield _written(folder / "rows.parquet", _parquet(everything))
@@ -135,33 +132,39 @@ def _written(path: Path, content: Any) -> Path:
 
 
 def _pages(site: Site) -> Iterator[tuple[str, str]]:
-    of_index = {
+    frame = _frame(site)
+
+    def page(template: str, root: str, **values: Any) -> str:
+        return filled(_PACKAGE, template, {**frame, "root": root, **values})
+
+    yield "index.html", page("index.html", "", filters=_filters_of_index(site).items())
+    for board in site.boards:
+        values = {"board": board, "filters": _filters_of(board).items(), "planes": planes_of(board)}
+        yield f"boards/{board.slug}.html", page("board.html", "../", **values)
+    summaries = {row["name"]: row["summary"] for row in METHODS.stated("summary")}
+    for method in site.methods:
+        places = [(b, row) for b in site.boards for row in b.of() if row.method == method]
+        said = {"method": method, "summary": summaries.get(method, ""), "settings": _settings(method)}
+        yield f"methods/{plain(method)}.html", page("method.html", "../", places=places, **said)
+    for model in site.models:
+        own = [board for board in site.boards if board.model == model]
+        yield f"models/{plain(model)}.html", page("model.html", "../", model=model, boards=own)
+
+
+def _filters_of_index(site: Site) -> dict[str, list[str]]:
+    return {
         "type": sorted({board.entity_type for board in site.boards}),
         "model": site.models,
         "track": sorted({board.track.name for board in site.boards}),
     }
-    yield "index.html", _page(site, "index.html", "", filters=of_index.items())
-    for board in site.boards:
-        of_board = {
-            "family": sorted({row.family for row in board.of()}),
-            "tuned": sorted({entry.about.tuned_by for entry in board.entries}),
-            "checked": sorted({entry.about.checked for entry in board.entries}),
-        }
-        yield (
-            f"boards/{board.slug}.html",
-            _page(site, "board.html", "../", board=board, filters=of_board.items(), planes=planes_of(board)),
-        )
-    summaries = {row["name"]: row["summary"] for row in METHODS.stated("summary")}
-    for method in site.methods:
-        places = [(b, row) for b in site.boards for row in b.of() if row.method == method]
-        values = {"method": method, "summary": summaries.get(method, ""), "places": places}
-        yield (
-            f"methods/{plain(method)}.html",
-            _page(site, "method.html", "../", settings=_settings(method), **values),
-        )
-    for model in site.models:
-        own = [board for board in site.boards if board.model == model]
-        yield f"models/{plain(model)}.html", _page(site, "model.html", "../", model=model, boards=own)
+
+
+def _filters_of(board: Board) -> dict[str, list[str]]:
+    return {
+        "family": sorted({row.family for row in board.of()}),
+        "tuned": sorted({entry.about.tuned_by for entry in board.entries}),
+        "checked": sorted({entry.about.checked for entry in board.entries}),
+    }
 
 
 def _settings(method: str) -> str:
@@ -170,27 +173,16 @@ def _settings(method: str) -> str:
     return json.dumps(METHODS.get(method).config_class().model_dump(mode="json"), indent=2)
 
 
-def _page(site: Site, template: str, root: str, **values: Any) -> str:
-    script = _asset("site.js")
-    digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
-    policy = (
-        f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; img-src data:; "
-        "base-uri 'none'; form-action 'none'"
-    )
-    style = files("evaluation.report.page").joinpath("page.css").read_text(encoding="utf-8")
-    common = {
+def _frame(site: Site) -> dict[str, Any]:
+    """Return what every page is filled with."""
+    script = asset(_PACKAGE, "site.js")
+    return {
         "site": site,
-        "root": root,
-        "policy": policy,
-        "style": style + _asset("site.css"),
+        "policy": page_policy(script),
+        "style": asset("evaluation.report.page", "page.css") + asset(_PACKAGE, "site.css"),
         "script": script,
         "plain": plain,
     }
-    return filled(_PACKAGE, template, {**common, **values})
-
-
-def _asset(name: str) -> str:
-    return files(_PACKAGE).joinpath(name).read_text(encoding="utf-8")
 
 
 def _about(board: Board) -> dict[str, Any]:

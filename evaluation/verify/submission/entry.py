@@ -9,7 +9,7 @@ from pathlib import Path
 from evaluation.verify.submission.check import CheckedSubmission, check_submission
 from evaluation.verify.submission.manifest import Submission, read_submission
 from evaluation.verify.submission.names import MANIFEST
-from evaluation.verify.submission.unpack import is_archive, opened
+from evaluation.verify.submission.unpack import is_submission, opened
 from ravel.common.errors import SuiteError
 
 MOST_BYTES = 10 << 20
@@ -38,7 +38,7 @@ def check_entry(path: Path, beside: Path | None = None) -> CheckedEntry:
 
     Nothing is raised for what a stranger wrote; SuiteError only where there is no submission at `path`.
     """
-    if not is_archive(path) and not (path / MANIFEST).is_file():
+    if not is_submission(path):
         raise SuiteError(
             expected=f"a submission at {path}: a .zip, or a folder with {MANIFEST}",
             came="none",
@@ -74,7 +74,7 @@ def _wishes(checked: CheckedSubmission, submission: Submission) -> Iterator[str]
 
 def _doubles(submission: Submission, path: Path, beside: Path) -> Iterator[str]:
     for other in sorted(beside.iterdir()):
-        if other.resolve() == path.resolve() or not (is_archive(other) or (other / MANIFEST).is_file()):
+        if other.resolve() == path.resolve() or not is_submission(other):
             continue
         try:
             with opened(other) as unpacked:

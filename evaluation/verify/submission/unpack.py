@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO
 
 from evaluation.verify.submission.limits import LIMITS, Limits
-from evaluation.verify.submission.names import check_names, refused, unsafe, without_wrapping_folder
+from evaluation.verify.submission.names import MANIFEST, check_names, refused, unsafe, without_wrapping_folder
 from ravel.common.errors import SuiteError
 
 _BLOCK = 1 << 16
@@ -32,6 +32,11 @@ _DAMAGE = (
 def is_zip_name(path: Path) -> bool:
     """Tell whether a path ends as a zip archive's name does, whatever lies there."""
     return path.name.lower().endswith(".zip")
+
+
+def is_submission(path: Path) -> bool:
+    """Tell whether a submission is claimed to be at a path: a zip, or a folder with its manifest."""
+    return is_archive(path) or (path / MANIFEST).is_file()
 
 
 def is_archive(path: Path) -> bool:

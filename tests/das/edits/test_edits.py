@@ -10,9 +10,10 @@ from planted_world import SITE, WIDTH
 from torch import Tensor
 
 from das.detectors.directions import Directions
+from das.detectors.reading import means_of
 from das.edits.base import Edit, Steered
 from das.edits.forms import Addition, Clamp, FixedSource, LowRank, Null, Replacement
-from das.edits.found import edit_of, erasing_edit_of, means_of, row_nearest_mean
+from das.edits.found import edit_of, erasing_edit_of, row_nearest_mean
 from das.edits.storage import load_finding
 from das.featurizers import FeaturizerHeader, Subspace, save_featurizer
 from ravel.common.errors import SuiteError
