@@ -1,6 +1,6 @@
 """Where the time of `resume` goes: matrix products, attention, memory, the other operations, Python.
 
-    python benchmarks/time_shares.py [--case KEY ...] [--quick] [--json PATH] [--doc PAGE]
+    python benchmarks/time_shares.py [--case KEY ...] [--dtype D] [--quick] [--json PATH] [--doc PAGE]
 
 One thread, torch's profiler. A case is `bundled`, or a shape with random weights. The works are what users
 wait for: `completing` asks a build's questions, `filling` runs all rows up to the site, `training` is a pass
@@ -121,16 +121,17 @@ def page(found: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
     return markdown_table(["model", "work", *KINDS, "seconds"], rows)
 
 
-def _case(key: str, *, quick: bool) -> Case:
+def _case(key: str, dtype: str, *, quick: bool) -> Case:
     if key == "bundled":
         return bundled_case(Plan(300 if quick else 1000, 64, 40, 0, 1))
-    return shape_case(key, Plan(48 if quick else 160, 24, 16, 0, 1))
+    return shape_case(key, Plan(48 if quick else 160, 24, 16, 0, 1), dtype=dtype)
 
 
 def main(given: Sequence[str] | None = None) -> None:
     """Profile and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--case", action="append", choices=["bundled", *SHAPES], help="only these")
+    parser.add_argument("--dtype", default="float32", help="dtype of random weights; `bundled` is float32")
     parser.add_argument("--quick", action="store_true", help="fewer pairs")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     parser.add_argument("--doc", type=Path, help="put the table between the markers of this page")
@@ -139,7 +140,7 @@ def main(given: Sequence[str] | None = None) -> None:
     found: dict[str, Any] = {}
     with one_thread():
         for key in keys:
-            case = _case(key, quick=arguments.quick)
+            case = _case(key, arguments.dtype, quick=arguments.quick)
             found[case.name] = measure(case)
         print(page(found))
         machine = environment("cpu")

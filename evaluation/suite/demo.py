@@ -38,10 +38,12 @@ _SITE = "block_output.2@entity_last"
 _SIZE = 32
 
 DEMO = DemoPlan(
-    build=BuildConfig(shortlist=160, max_new_tokens=6, train_pairs=1000, evaluation_pairs=160),
+    build=BuildConfig(
+        max_entities=300, shortlist=120, max_new_tokens=6, train_pairs=800, evaluation_pairs=160
+    ),
     site=_SITE,
     size=_SIZE,
-    training={"das": {}, "mdas": {}},
+    training={"das": {"epochs": 2}, "mdas": {"epochs": 2}},
 )
 """All six attributes of city."""
 

@@ -7,13 +7,15 @@ equal files.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from evaluation.report.plots.style import legend_below
@@ -92,16 +94,38 @@ def fit(
 def saved(figure: Any, stem: Path, caption: str = "") -> list[Path]:
     """Write `<stem>.png`, `.svg` and `.pdf`, and the caption, if there is one, as `<stem>.txt`; return the
     paths of the figures."""
+    if figure.get_layout_engine() is not None:
+        figure.get_layout_engine().execute(figure)
+        figure.set_layout_engine("none")
     paths = []
-    metadata: dict[str, dict[str, None]] = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
-    for suffix, fixed in metadata.items():
+    for suffix, write in _WRITERS.items():
         content = io.BytesIO()
-        figure.savefig(content, format=suffix, dpi=_DPI, metadata=fixed)
+        with _dots_per_inch(figure):
+            write(figure, content)
         path = stem.with_name(f"{stem.name}.{suffix}")
         write_bytes(path, content.getvalue())
-        # Making room takes most of the time; the other files keep the places found for the first.
-        figure.set_layout_engine("none")
         paths.append(path)
     if caption:
         write_text(stem.with_name(f"{stem.name}.txt"), f"{caption}\n")
     return paths
+
+
+# `Figure.savefig` draws everything twice, first to place it; here all is placed already.
+_WRITERS: Mapping[str, Callable[[Any, io.BytesIO], None]] = {
+    "png": lambda figure, content: FigureCanvasAgg(figure).print_png(content, metadata={}),
+    "svg": lambda figure, content: FigureCanvasSVG(figure).print_svg(content, metadata={"Date": None}),
+    "pdf": lambda figure, content: FigureCanvasPdf(figure).print_pdf(
+        content, metadata={"CreationDate": None}
+    ),
+}
+
+
+@contextmanager
+def _dots_per_inch(figure: Any) -> Iterator[None]:
+    """Let the figure have the resolution of files inside the block."""
+    before = figure.dpi
+    figure.dpi = _DPI
+    try:
+        yield
+    finally:
+        figure.dpi = before

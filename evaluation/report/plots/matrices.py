@@ -216,4 +216,6 @@ def _texts(axes: Any, matrix: _Matrix) -> None:
                     fontsize=5.5,
                     linespacing=1.0,
                     color=_ON_DARK if dark else _ON_LIGHT,
+                    # It lies inside its panel, and measuring hundreds of texts takes seconds.
+                    in_layout=False,
                 )
