@@ -36,6 +36,7 @@ class Directions(VectorDetector):
         *,
         writers: Tensor | None = None,
         rectified: bool = False,
+        to_scale: bool = False,
     ) -> None:
         """Keep all in float32; no bias is one of zeros, without `writers` readers write too. Raises
         SuiteError unless there is a column, and a number, for each value."""
@@ -59,6 +60,9 @@ class Directions(VectorDetector):
         self.register_buffer("written", None if writers is None else writers.float().contiguous())
         self.rectified = rectified
         """Whether scores below 0 count as 0."""
+        self.to_scale = to_scale
+        """Whether the lengths of those that write, and the level 0 of scores, were trained to be acted on:
+        then what is added or nulled goes by them, and not by the means of training vectors."""
 
     @property
     def width(self) -> int:
@@ -76,5 +80,6 @@ class Directions(VectorDetector):
         return found.relu() if self.rectified else found
 
     def settings(self) -> dict[str, Any]:
-        """Return attribute, values and whether scores are rectified."""
-        return {**super().settings(), "rectified": self.rectified}
+        """Return attribute, values, whether scores are rectified, and of directions to scale that."""
+        scale = {"to_scale": True} if self.to_scale else {}
+        return {**super().settings(), "rectified": self.rectified, **scale}

@@ -1,5 +1,5 @@
 """What changes a vector towards a value without a source: the actor beside the featurizer. It knows vectors,
-values and strengths; no prompts, no model and no method."""
+values and strengths, and prompts where an edit is made of words; no model and no method."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from das.finding import OfValues
 from ravel.common.errors import SuiteError
+from ravel.terms.schema import Prompt
 
 
 class Edit(OfValues):
@@ -28,6 +29,11 @@ class Edit(OfValues):
     def change(self, vectors: Tensor, place: int) -> Tensor:
         """Return what is added to vectors [..., d_model] in float32 at strength 1, towards the value at this
         place of `values`."""
+
+    def asked(self, prompt: Prompt, place: int, strength: float) -> Prompt:
+        """Return what is asked in place of a prompt, towards a value and with a strength: the prompt itself,
+        but where the edit is made of words."""
+        return prompt
 
     @final
     def edited(self, vectors: Tensor, place: int, strength: float) -> Tensor:
@@ -58,6 +64,10 @@ class Steered:
     def interchange(self, base: Tensor, source: Tensor) -> Tensor:
         """Return the base [..., d_model] changed, whatever the source."""
         return self.edit.edited(base, self.place, self.strength)
+
+    def asked(self, prompt: Prompt) -> Prompt:
+        """Return what is asked in place of a prompt."""
+        return self.edit.asked(prompt, self.place, self.strength)
 
 
 def checked_columns(tensor: Tensor, values: Sequence[str]) -> Tensor:

@@ -1,10 +1,11 @@
 """The forms of edits: a vector is added, coordinates are taken from a fixed source, the vector is replaced, a
-latent is clamped, a direction is nulled, a learned low-rank source is brought in."""
+latent is clamped, a direction is nulled, something of low rank is learned."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, final
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, final
 
 from torch import Tensor
 
@@ -151,6 +152,30 @@ class Clamp(Edit):
 
 
 @final
+class Reversed(Edit):
+    """Another edit turned round: its change at the negative strength, as RePS (Wu et al. 2025, arXiv
+    2505.20809) suppresses. It is made of an edit where it is needed, and never saved."""
+
+    kind = "reversed"
+
+    def __init__(self, edit: Edit) -> None:
+        """Share the edit."""
+        super().__init__(edit.attribute, edit.values)
+        self.edit = edit
+        """What is turned round."""
+        self.scales = edit.scales
+
+    @property
+    def width(self) -> int:
+        """Length d_model of the vectors."""
+        return self.edit.width
+
+    def change(self, vectors: Tensor, place: int) -> Tensor:
+        """Return what the edit adds, negative, [..., d_model]."""
+        return -self.edit.change(vectors, place)
+
+
+@final
 class Null(Edit):
     """Takes from a vector what it has of a direction beyond a level: `h - max(0, u h - level) u`, u of
     length 1.
@@ -192,10 +217,42 @@ class Null(Edit):
         return -beyond[..., None] * unit
 
 
+Form = Literal["loreft", "noreft", "direft", "direft_orthonormal", "consreft", "lobireft"]
+
+
+@dataclass(frozen=True, slots=True)
+class LowRankForm:
+    """What makes a low-rank edit: `h + R^T (W h + b - R h)` with all of it."""
+
+    orthonormal: bool
+    """Whether the rows of R are orthonormal."""
+    reads: bool
+    """Whether it has W."""
+    replaces: bool
+    """Whether what the vector has along R is taken out, `- R h`."""
+
+
+LOW_RANK_FORMS: Mapping[Form, LowRankForm] = {
+    "loreft": LowRankForm(orthonormal=True, reads=True, replaces=True),
+    "noreft": LowRankForm(orthonormal=False, reads=True, replaces=True),
+    "direft": LowRankForm(orthonormal=False, reads=True, replaces=False),
+    "direft_orthonormal": LowRankForm(orthonormal=True, reads=True, replaces=False),
+    "consreft": LowRankForm(orthonormal=True, reads=False, replaces=True),
+    "lobireft": LowRankForm(orthonormal=True, reads=False, replaces=False),
+}
+"""The forms of Wu et al. 2024 (arXiv 2404.03592) and its code: `loreft` and `direft` are those of the paper,
+equations 2 and 3. In the code the latter is NodireftIntervention, and DireftIntervention is
+`direft_orthonormal`; the others are in the code alone."""
+
+
 @final
 class LowRank(Edit):
-    """LoReFT (Wu et al. 2024, arXiv 2404.03592, equation 2): `h + R^T (W h + b - R h)`, the rows of R
-    orthonormal; with W 0 that is an interchange with a fixed source, with W = R a constant vector is added.
+    """The low-rank edits of ReFT (Wu et al. 2024, arXiv 2404.03592), by the name of their form:
+
+    `loreft` h + R^T (W h + b - R h), rows of R orthonormal; `noreft` the same with any R; `direft` h + R^T
+    (W h + b) with any R; `direft_orthonormal` the same with rows of R orthonormal; `consreft` h + R^T (b -
+    R h) and `lobireft` h + R^T b, both with rows of R orthonormal. With W 0 LoReFT is an interchange with a
+    fixed source; with W = R a constant vector is added.
 
     R, W and b are kept one value under another: value i has the rows from i * rank on.
     """
@@ -204,34 +261,49 @@ class LowRank(Edit):
 
     rotation: Tensor
     """R of every value, [n_values * rank, d_model]."""
-    source: Tensor
-    """W of every value, [n_values * rank, d_model]."""
+    source: Tensor | None
+    """W of every value, [n_values * rank, d_model]; None where the form has none."""
     offset: Tensor
     """b of every value, [n_values * rank]."""
 
     def __init__(
-        self, attribute: str, values: Sequence[str], rotation: Tensor, source: Tensor, offset: Tensor
+        self,
+        attribute: str,
+        values: Sequence[str],
+        rotation: Tensor,
+        source: Tensor | None,
+        offset: Tensor,
+        *,
+        form: Form = "loreft",
     ) -> None:
-        """Keep all in float32. Raises SuiteError for rows of R that are not orthonormal, and shapes that do
-        not fit."""
+        """Keep all in float32. Raises SuiteError for a W where the form has none and the other way round,
+        rows of R that are not orthonormal where they must be, and shapes that do not fit."""
         super().__init__(attribute, values)
-        n = len(self.values)
+        self.form: Form = form
+        """Which form."""
+        self._check(rotation, source, offset)
+        self.register_buffer("rotation", rotation.float().contiguous())
+        self.register_buffer("source", None if source is None else source.float().contiguous())
+        self.register_buffer("offset", offset.float().contiguous())
+
+    def _check(self, rotation: Tensor, source: Tensor | None, offset: Tensor) -> None:
+        n, form = len(self.values), LOW_RANK_FORMS[self.form]
+        shapes = [list(part.shape) for part in (rotation, source, offset) if part is not None]
+        fits = rotation.ndim == 2 and rotation.shape[0] % n == 0 and offset.numel() == rotation.shape[0]
         if (
-            rotation.shape != source.shape
-            or rotation.ndim != 2
-            or rotation.shape[0] % n
-            or (offset.numel() != rotation.shape[0])
+            not fits
+            or form.reads != (source is not None)
+            or (source is not None and source.shape != rotation.shape)
         ):
+            matrices = "R and W" if form.reads else "R alone"
             raise SuiteError(
-                expected=f"R and W of shape [{n} * rank, d_model] and as many offsets",
-                came=f"{list(rotation.shape)}, {list(source.shape)} and {list(offset.shape)}",
+                expected=f"for {self.form} {matrices} of shape [{n} * rank, d_model] and as many offsets",
+                came=", ".join(map(str, shapes)),
                 todo="give as many rows for every value",
             )
-        for part in rotation.detach().split(rotation.shape[0] // n):
-            check_orthonormal(part.mT, what="a rotation")
-        self.register_buffer("rotation", rotation.float().contiguous())
-        self.register_buffer("source", source.float().contiguous())
-        self.register_buffer("offset", offset.float().contiguous())
+        if form.orthonormal:
+            for part in rotation.detach().split(rotation.shape[0] // n):
+                check_orthonormal(part.mT, what="a rotation")
 
     @property
     def width(self) -> int:
@@ -244,7 +316,18 @@ class LowRank(Edit):
         return int(self.rotation.shape[0]) // len(self.values)
 
     def change(self, vectors: Tensor, place: int) -> Tensor:
-        """Return `R^T (W h + b - R h)`, [..., d_model]."""
+        """Return what the form adds, [..., d_model]: of LoReFT `R^T (W h + b - R h)`."""
         rows = slice(place * self.rank, (place + 1) * self.rank)
-        rotation, source = self.rotation[rows], self.source[rows]
-        return (vectors @ (source - rotation).mT + self.offset[rows]) @ rotation
+        rotation, offset = self.rotation[rows], self.offset[rows]
+        replaced = rotation if LOW_RANK_FORMS[self.form].replaces else None
+        source = None if self.source is None else self.source[rows]
+        if source is not None:
+            read = source if replaced is None else source - replaced
+            return (vectors @ read.mT + offset) @ rotation
+        if replaced is not None:
+            return (offset - vectors @ replaced.mT) @ rotation
+        return (offset @ rotation).expand_as(vectors)
+
+    def settings(self) -> dict[str, Any]:
+        """Return attribute, values and, but for LoReFT, the form."""
+        return {**super().settings(), **({} if self.form == "loreft" else {"form": self.form})}

@@ -8,10 +8,11 @@ from typing import Any
 
 from torch import Tensor
 
+from das.detectors.attribution import Attribution
 from das.detectors.directions import Directions
 from das.detectors.question import Question
 from das.detectors.words import Words
-from das.edits.forms import Addition, Clamp, LowRank, Replacement
+from das.edits.forms import LOW_RANK_FORMS, Addition, Clamp, LowRank, Replacement
 from das.featurizers.storage import BUILDERS, Builder, FeaturizerHeader, read_finding
 from das.finding import Finding
 
@@ -45,11 +46,14 @@ def _texts(values: Any) -> bool:
 
 
 def _directions(tensors: dict[str, Tensor], settings: dict[str, Any]) -> Directions:
-    rectified = settings["rectified"]
-    if not isinstance(rectified, bool):
-        raise TypeError(f"scores rectified or not, but {settings}")
+    # Files from before the second setting have none; none of theirs were to scale.
+    rectified, to_scale = settings["rectified"], settings.get("to_scale", False)
+    if not isinstance(rectified, bool) or not isinstance(to_scale, bool):
+        raise TypeError(f"scores rectified and directions to scale or not, but {settings}")
     readers, bias, written = tensors["readers"], tensors["bias"], tensors.get("written")
-    return Directions(*_told(settings), readers, bias, writers=written, rectified=rectified)
+    return Directions(
+        *_told(settings), readers, bias, writers=written, rectified=rectified, to_scale=to_scale
+    )
 
 
 def _clamp(tensors: dict[str, Tensor], settings: dict[str, Any]) -> Clamp:
@@ -61,7 +65,12 @@ def _clamp(tensors: dict[str, Tensor], settings: dict[str, Any]) -> Clamp:
 
 
 def _low_rank(tensors: dict[str, Tensor], settings: dict[str, Any]) -> LowRank:
-    return LowRank(*_told(settings), *(tensors[name] for name in ("rotation", "source", "offset")))
+    # Files from before this setting have none; all of them are of LoReFT.
+    form = settings.get("form", "loreft")
+    if form not in LOW_RANK_FORMS:
+        raise TypeError(f"a form among {', '.join(LOW_RANK_FORMS)}, but {settings}")
+    rotation, source, offset = tensors["rotation"], tensors.get("source"), tensors["offset"]
+    return LowRank(*_told(settings), rotation, source, offset, form=form)
 
 
 def _words(tensors: dict[str, Tensor], settings: dict[str, Any]) -> Words:
@@ -72,16 +81,27 @@ def _words(tensors: dict[str, Tensor], settings: dict[str, Any]) -> Words:
 
 
 def _question(tensors: dict[str, Tensor], settings: dict[str, Any]) -> Question:
-    width = settings["width"]
-    if type(width) is not int:
-        raise TypeError(f"a width, but {settings}")
-    return Question(*_told(settings), tensors["ids"], width=width)
+    # Files from before the sentences have none.
+    width, statements = settings["width"], settings.get("statements", [])
+    if type(width) is not int or not _texts(statements):
+        raise TypeError(f"a width and sentences, but {settings}")
+    return Question(*_told(settings), tensors["ids"], width=width, statements=statements)
+
+
+def _attribution(tensors: dict[str, Tensor], settings: dict[str, Any]) -> Attribution:
+    steps, absolute, rules = settings["steps"], settings["absolute"], settings["rules"]
+    if type(steps) is not int or not isinstance(absolute, bool) or rules not in ("plain", "gim"):
+        raise TypeError(f"steps, absolute values or not, and rules, but {settings}")
+    return Attribution(
+        *_told(settings), tensors["ids"], tensors["baseline"], steps=steps, absolute=absolute, rules=rules
+    )
 
 
 _OF_VALUES: Mapping[str, Builder] = {
     Directions.kind: _directions,
     Words.kind: _words,
     Question.kind: _question,
+    Attribution.kind: _attribution,
     Addition.kind: lambda t, settings: Addition(*_told(settings), t["vectors"]),
     Replacement.kind: lambda t, settings: Replacement(*_told(settings), t["vectors"]),
     Clamp.kind: _clamp,

@@ -10,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from das.detectors.base import Detector
+from das.detectors.base import Detector, VectorDetector
 from das.detectors.reading import Reading
+from das.detectors.tokens import maximum_over_tokens
 from das.engine.base.protocol import Engine
 from das.featurizers.base import Featurizer
 from das.featurizers.subspace import Subspace
@@ -33,14 +34,16 @@ _DIGITS = 7
 class DetectionJudge:
     """Tells values with one open model; training vectors of the last site are kept for all calls."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *, over_tokens: bool = False) -> None:
         self.engine = engine
         """Runs the model."""
+        self.over_tokens = over_tokens
+        """Whether what scores vectors is read at every token of a prompt, and its highest score counts."""
         self._known = KnownVectors(engine)
 
     def on(self, engine: Engine) -> DetectionJudge:
         """Return what judges by the same rules with another engine."""
-        return self if engine is self.engine else DetectionJudge(engine)
+        return self if engine is self.engine else DetectionJudge(engine, over_tokens=self.over_tokens)
 
     def judge(
         self,
@@ -115,7 +118,11 @@ class DetectionJudge:
     ) -> NDArray[np.float64]:
         prompts = [instance.prompt(case.prompt_id).prompt for case in cases]
         places = _places(detector, cases[0].told)
-        scores: Tensor = detector.scores(prompts, self.engine, site)[:, places]
+        scores: Tensor
+        if self.over_tokens and isinstance(detector, VectorDetector):
+            scores = maximum_over_tokens(detector, prompts, self.engine, site)[:, places]
+        else:
+            scores = detector.scores(prompts, self.engine, site)[:, places]
         found: NDArray[np.float64] = scores.double().numpy()
         return found
 

@@ -64,12 +64,16 @@ class SteeringJudge(StrengthJudge[SteeredCase, _Said]):
         """Return which of the two answers the model gives to each case, and what another costs."""
         both = _both(instance, split, cases)
         # The base stands for the source, which is not looked at.
-        choices = [AnswerPair(b.prompt, b.prompt, (self._ids(b), self._ids(s))) for b, s in both]
+        asked = [steered.asked(base.prompt) for base, _ in both]
+        choices = [
+            AnswerPair(prompt, prompt, (self._ids(base), self._ids(source)))
+            for prompt, (base, source) in zip(asked, both, strict=True)
+        ]
         with torch.inference_mode():
             found = self.engine.predicts(choices, site, steered)
         flags = [longer_only(choice, *one) for choice, one in zip(choices, found, strict=True)]
         open_at = [row for row, one in enumerate(flags) if not any(one)]
-        pairs = [PromptPair(both[row][0].prompt, both[row][0].prompt) for row in open_at]
+        pairs = [PromptPair(asked[row], asked[row]) for row in open_at]
         with torch.inference_mode():
             others = self.engine.complete_swapped(pairs, site, steered, self.label_tokens)
         answers = [one.token_ids for one in others]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from evaluation.config.judging import Judging
 from evaluation.records.outcomes.detections import DetectedCase, Detection
@@ -11,7 +11,7 @@ from evaluation.scoring.clusters import Clusters
 from evaluation.scoring.detection.cases import detected_cases
 from evaluation.scoring.detection.estimates import estimate_detection
 from evaluation.scoring.intervals import Estimate
-from evaluation.scoring.track import Measure, Reference
+from evaluation.scoring.track import Measure, Reference, TrackConfig
 from evaluation.tracks._concepts import ConceptTrack
 from ravel.instance import Instance
 
@@ -21,13 +21,21 @@ if TYPE_CHECKING:
     from evaluation.judging.detecting import DetectionJudge
 
 
+class DetectionConfig(TrackConfig):
+    """Settings of the track."""
+
+    reading: Literal["site", "max_over_tokens"] = "site"
+    """Where vectors are scored: at the site alone, or at every token of the prompt, of which the highest
+    score counts, as in AxBench. What reads no vector is the same under both."""
+
+
 class DetectionTrack(ConceptTrack[Detection]):
     """Ranking and recognition of values by a score of a vector (AxBench, Wu et al. 2025, arXiv 2501.17148).
 
     Departures: a concept is a value of an attribute, present where the model itself says it, so that there is
-    no judge; one vector per prompt, at the site, in place of the maximum over tokens; negatives are other
-    entities under the same template, so that nothing but the entity tells them apart; hard negatives agree
-    with the positive on the other attributes, as far as the facts allow.
+    no judge; one vector per prompt, at the site, unless `reading` says the maximum over tokens; negatives are
+    other entities under the same template, so that nothing but the entity tells them apart; hard negatives
+    agree with the positive on the other attributes, as far as the facts allow.
     """
 
     name: ClassVar[str] = "detection"
@@ -53,13 +61,15 @@ class DetectionTrack(ConceptTrack[Detection]):
     nothing_scores: ClassVar[float | None] = 0.5
     outcome: ClassVar[type[Detection]] = Detection
     validated_by: ClassVar[str] = "prompts"
+    config_class: ClassVar[type[DetectionConfig]] = DetectionConfig
     takes: ClassVar[tuple[FindingKind, ...]] = ("featurizer", "detector")
 
     def judge(self, engine: Engine, judging: Judging) -> DetectionJudge:
         """Return what tells values with this engine."""
         from evaluation.judging.detecting import DetectionJudge
 
-        return DetectionJudge(engine)
+        reading = self.settings(judging).reading
+        return DetectionJudge(engine, over_tokens=reading == "max_over_tokens")
 
     def cases(self, instance: Instance, split: str) -> Sequence[DetectedCase]:
         """Return the split's prompts of attributes that have concepts."""

@@ -61,7 +61,7 @@ class ErasureTrack(ConceptTrack[Erasure]):
     outcome: ClassVar[type[Erasure]] = Erasure
     validated_by: ClassVar[str] = "prompts with and without a value"
     config_class: ClassVar[type[ErasureConfig]] = ErasureConfig
-    takes: ClassVar[tuple[FindingKind, ...]] = ("featurizer", "detector")
+    takes: ClassVar[tuple[FindingKind, ...]] = ("featurizer", "detector", "edit")
 
     def judge(self, engine: Engine, judging: Judging) -> ErasureJudge:
         """Return what erases with this engine."""

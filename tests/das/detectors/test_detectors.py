@@ -9,6 +9,7 @@ import torch
 from planted_world import SITE, WIDTH, PlantedWorld
 from torch import Tensor
 
+from das.detectors.attribution import Attribution
 from das.detectors.base import Detector
 from das.detectors.directions import Directions
 from das.detectors.question import Question
@@ -44,6 +45,10 @@ DETECTORS: list[Detector] = [
     Words("A", VALUES, ("the", "of", "e7"), drawn(3, 3), names=True),
     Words("A", VALUES, ("the", "of"), drawn(2, 3), names=False),
     Question("A", VALUES, torch.tensor([0, 1, 2]), width=WIDTH),
+    Question("A", VALUES, torch.tensor([0, 1, 2]), width=WIDTH, statements=("%s 0", "%s 1", "%s 2")),
+    Directions("A", VALUES, drawn(WIDTH, 3), to_scale=True),
+    Attribution("A", VALUES, torch.tensor([0, 1, 2]), torch.zeros(WIDTH)),
+    Attribution("A", VALUES, torch.tensor([2, 0, 1]), drawn(WIDTH), steps=2, absolute=True),
 ]
 
 
@@ -103,6 +108,50 @@ def test_a_question_is_the_log_probability_of_the_answer(world: PlantedWorld, pr
     assert all(int(row.argmax()) == answer for row, answer in zip(asked, answers, strict=True) if answer < 3)
 
 
+class TestAttribution:
+    ids = torch.tensor([0, 1, 2])
+
+    def margins(self, world: PlantedWorld, vectors: Tensor) -> Tensor:
+        """The logit of each value less the mean of the others, [n, 3]."""
+        logits = world.readout(vectors, ["A"] * len(vectors))[:, :3]
+        return logits - (logits.sum(dim=1, keepdim=True) - logits) / 2
+
+    def test_integrated_it_sums_to_what_changes_from_the_baseline(
+        self, world: PlantedWorld, prompts: list[Prompt]
+    ) -> None:
+        baseline = drawn(WIDTH)
+        vectors = world.collect(prompts, [SITE])[SITE]
+        wanted = self.margins(world, vectors) - self.margins(world, baseline[None])
+        # The margin is linear in the vector here, so that one point is as good as many.
+        for steps in (1, 3):
+            detector = Attribution("A", VALUES, self.ids, baseline, steps=steps)
+            torch.testing.assert_close(detector.scores(prompts, world, SITE), wanted, atol=1e-3, rtol=1e-4)
+
+    def test_without_steps_it_is_the_vector_times_the_gradient(
+        self, world: PlantedWorld, prompts: list[Prompt]
+    ) -> None:
+        vectors = world.collect(prompts, [SITE])[SITE].clone().requires_grad_()
+        for absolute in (False, True):
+            detector = Attribution("A", VALUES, self.ids, torch.zeros(WIDTH), absolute=absolute)
+            scores = detector.scores(prompts, world, SITE)
+            for place in range(3):
+                total = self.margins(world, vectors)[:, place].sum()
+                (slope,) = torch.autograd.grad(total, vectors)
+                by_coordinate = (vectors * slope).detach()
+                wanted = (by_coordinate.abs() if absolute else by_coordinate).sum(dim=1)
+                torch.testing.assert_close(scores[:, place], wanted, atol=1e-3, rtol=1e-4)
+
+    def test_of_one_value_it_is_about_the_log_probability(
+        self, world: PlantedWorld, prompts: list[Prompt]
+    ) -> None:
+        baseline = drawn(WIDTH)
+        detector = Attribution("A", ("1",), torch.tensor([1]), baseline, steps=400)
+        there = torch.cat([world.collect(prompts, [SITE])[SITE], baseline[None]])
+        logs = world.readout(there, ["A"] * len(there)).log_softmax(dim=1)[:, 1]
+        scores = detector.scores(prompts, world, SITE)[:, 0]
+        torch.testing.assert_close(scores, logs[:-1] - logs[-1], atol=2e-2, rtol=1e-2)
+
+
 class TestReading:
     known = drawn(30, WIDTH)
     has = torch.arange(30)[:, None] % 3 == torch.arange(3)
@@ -136,6 +185,7 @@ class TestReading:
         lambda: Directions("A", VALUES, drawn(WIDTH, 3), drawn(2)),
         lambda: Words("A", VALUES, ("the",), drawn(2, 3), names=True),
         lambda: Question("A", VALUES, torch.tensor([0, 1]), width=WIDTH),
+        lambda: Attribution("A", VALUES, torch.tensor([0, 1]), drawn(WIDTH)),
     ],
 )
 def test_what_does_not_fit_is_refused(make: object) -> None:

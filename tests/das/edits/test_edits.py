@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
@@ -10,13 +12,27 @@ from planted_world import SITE, WIDTH
 from torch import Tensor
 
 from das.detectors.directions import Directions
+from das.detectors.question import Question
 from das.detectors.reading import means_of
+from das.edits import forms
 from das.edits.base import Edit, Steered
-from das.edits.forms import Addition, Clamp, FixedSource, LowRank, Null, Replacement
+from das.edits.forms import (
+    LOW_RANK_FORMS,
+    Addition,
+    Clamp,
+    FixedSource,
+    Form,
+    LowRank,
+    Null,
+    Replacement,
+    Reversed,
+)
 from das.edits.found import edit_of, erasing_edit_of, row_nearest_mean
+from das.edits.preface import Preface
 from das.edits.storage import load_finding
 from das.featurizers import FeaturizerHeader, Subspace, save_featurizer
 from ravel.common.errors import SuiteError
+from ravel.terms.schema import Prompt
 
 HEADER = FeaturizerHeader("m", "A", "toy", SITE, 0, "planted", "f", "i")
 VALUES = ("0", "1", "2")
@@ -35,18 +51,44 @@ def rotation() -> Tensor:
 
 VECTORS = drawn(7, WIDTH)
 R = rotation()
+FORMS: tuple[Form, ...] = tuple(LOW_RANK_FORMS)
+
+
+def low_rank(form: Form) -> LowRank:
+    """A drawn edit of a form."""
+    parts = LOW_RANK_FORMS[form]
+    rows = R if parts.orthonormal else drawn(3 * RANK, WIDTH)
+    source = drawn(3 * RANK, WIDTH) if parts.reads else None
+    return LowRank("A", VALUES, rows, source, drawn(3 * RANK), form=form)
+
+
 EDITS: list[Edit] = [
     Addition("A", VALUES, drawn(WIDTH, 3)),
     Replacement("A", VALUES, drawn(WIDTH, 3)),
     FixedSource("A", VALUES, Subspace(torch.linalg.qr(drawn(WIDTH, 4)).Q), drawn(WIDTH, 3)),
     Clamp("A", VALUES, drawn(WIDTH, 3), drawn(3), drawn(WIDTH, 3), drawn(3)),
     Clamp("A", VALUES, drawn(WIDTH, 3), drawn(3), drawn(WIDTH, 3), drawn(3).abs() + 5, only_up=True),
-    LowRank("A", VALUES, R, drawn(3 * RANK, WIDTH), drawn(3 * RANK)),
+    *(low_rank(form) for form in FORMS),
     Null("A", VALUES, drawn(WIDTH, 3), -drawn(3).abs() - 3),
+    Reversed(Addition("A", VALUES, drawn(WIDTH, 3))),
 ]
 
 
-@pytest.mark.parametrize("edit", EDITS, ids=lambda edit: edit.kind)
+def name_of(edit: Edit) -> str:
+    return edit.form if isinstance(edit, LowRank) else edit.kind
+
+
+def test_every_form_is_here() -> None:
+    kinds = {
+        thing.kind
+        for thing in vars(forms).values()
+        if isinstance(thing, type) and issubclass(thing, Edit) and hasattr(thing, "kind")
+    }
+    assert {edit.kind for edit in EDITS} == kinds
+    assert {edit.form for edit in EDITS if isinstance(edit, LowRank)} == set(get_args(Form))
+
+
+@pytest.mark.parametrize("edit", EDITS, ids=name_of)
 class TestEvery:
     def test_strength_0_is_the_identity_to_the_bit(self, edit: Edit) -> None:
         for dtype in (torch.float32, torch.bfloat16):
@@ -78,7 +120,7 @@ class TestEvery:
         assert torch.equal(steered.interchange(VECTORS, drawn(7, WIDTH)), edit.edited(VECTORS, 1, 2.0))
 
     def test_saved_and_loaded_it_changes_alike_to_the_bit(self, edit: Edit, tmp_path: Path) -> None:
-        if isinstance(edit, FixedSource | Null):
+        if isinstance(edit, FixedSource | Null | Reversed):
             pytest.skip("made where it is needed, and never saved")
         save_featurizer(edit, tmp_path, HEADER)
         loaded, _ = load_finding(tmp_path)
@@ -122,12 +164,57 @@ class TestLowRank:
         constant = (self.offset[:RANK] @ R[:RANK]).expand_as(VECTORS)
         torch.testing.assert_close(moved, constant, atol=1e-5, rtol=1e-5)
 
-    def test_it_is_the_published_formula(self) -> None:
-        edit = LowRank("A", VALUES, R, self.source, self.offset)
+    @pytest.mark.parametrize("form", FORMS)
+    def test_it_is_the_published_formula(self, form: Form) -> None:
+        edit = low_rank(form)
         own = slice(2 * RANK, 3 * RANK)
-        r, w, b = R[own], self.source[own], self.offset[own]
-        slow = torch.stack([h + r.mT @ (w @ h + b - r @ h) for h in VECTORS])
+        r, b = edit.rotation[own], edit.offset[own]
+        w = torch.zeros_like(r) if edit.source is None else edit.source[own]
+        formulas: dict[Form, Callable[[Tensor], Tensor]] = {
+            "loreft": lambda h: r.mT @ (w @ h + b - r @ h),
+            "noreft": lambda h: r.mT @ (w @ h + b - r @ h),
+            "direft": lambda h: r.mT @ (w @ h + b),
+            "direft_orthonormal": lambda h: r.mT @ (w @ h + b),
+            "consreft": lambda h: r.mT @ (b - r @ h),
+            "lobireft": lambda h: r.mT @ b,
+        }
+        slow = torch.stack([h + formulas[form](h) for h in VECTORS])
         torch.testing.assert_close(edit.edited(VECTORS, 2, 1.0), slow, atol=1e-5, rtol=1e-5)
+
+    @pytest.mark.parametrize("form", FORMS)
+    def test_every_form_moves_in_the_rows_of_its_r_alone(self, form: Form) -> None:
+        edit = low_rank(form)
+        moved, own = edit.change(VECTORS, 1), edit.rotation[RANK : 2 * RANK]
+        inside = moved @ torch.linalg.pinv(own) @ own
+        torch.testing.assert_close(moved, inside, atol=1e-4, rtol=1e-4)
+
+    def test_consreft_twice_is_once_and_is_an_interchange_with_a_fixed_source(self) -> None:
+        edit = low_rank("consreft")
+        own, offset = R[:RANK], edit.offset[:RANK]
+        source = (offset @ own)[:, None].expand(WIDTH, 3).contiguous()
+        swapped = FixedSource("A", VALUES, Subspace(own.mT.contiguous()), source)
+        once = edit.edited(VECTORS, 0, 1.0)
+        torch.testing.assert_close(once, swapped.edited(VECTORS, 0, 1.0), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(edit.edited(once, 0, 1.0), once, atol=1e-5, rtol=1e-5)
+
+    @pytest.mark.parametrize("form", FORMS)
+    def test_what_the_form_has_not_is_refused_and_what_it_must_have_is_asked_for(self, form: Form) -> None:
+        reads = LOW_RANK_FORMS[form].reads
+        other = None if reads else self.source
+        with pytest.raises(SuiteError, match="R and W" if reads else "R alone"):
+            LowRank("A", VALUES, R, other, self.offset, form=form)
+        slanted = R + 0.1 * self.source
+        own = self.source if reads else None
+        if LOW_RANK_FORMS[form].orthonormal:
+            with pytest.raises(SuiteError, match="rotation"):
+                LowRank("A", VALUES, slanted, own, self.offset, form=form)
+        else:
+            LowRank("A", VALUES, slanted, own, self.offset, form=form)
+
+    def test_files_from_before_there_were_forms_are_of_loreft(self, tmp_path: Path) -> None:
+        edit = low_rank("loreft")
+        save_featurizer(edit, tmp_path, HEADER)
+        assert "form" not in (tmp_path / "featurizer.json").read_text()
 
 
 class TestClamp:
@@ -167,6 +254,40 @@ class TestNull:
         unit = self.edit.units[:, 0]
         apart = once - VECTORS
         torch.testing.assert_close(apart, (apart @ unit)[:, None] * unit)
+
+
+class TestPreface:
+    edit = Preface("A", ("one", "two"), ("The %s is one. ", "The %s is two. "), width=WIDTH)
+    prompt = Prompt("A cat of Kenya in", "A cat of %s in", "Kenya", "A", (9, 14))
+
+    def test_a_sentence_about_the_entity_stands_in_front_and_its_place_is_kept(self) -> None:
+        asked = Steered(self.edit, 1, 1.0).asked(self.prompt)
+        assert asked.text == "The Kenya is two. A cat of Kenya in"
+        assert asked.text[slice(*asked.span)] == "Kenya"
+        assert asked.span[0] == len("The Kenya is two. ") + 9
+        assert asked.template.replace("%s", "Kenya") == asked.text
+
+    def test_at_strength_0_nothing_is_said_and_no_vector_is_changed_at_any(self) -> None:
+        assert Steered(self.edit, 1, 0.0).asked(self.prompt) == self.prompt
+        for dtype in (torch.float32, torch.bfloat16):
+            assert torch.equal(self.edit.edited(VECTORS.to(dtype), 0, 1.0), VECTORS.to(dtype))
+
+    def test_edits_of_vectors_say_nothing(self) -> None:
+        assert all(Steered(edit, 0, 1.0).asked(self.prompt) == self.prompt for edit in EDITS)
+
+    def test_it_is_what_a_question_says(self) -> None:
+        ids, has = torch.tensor([3, 4]), torch.zeros(1, 2, dtype=torch.bool)
+        question = Question("A", ("one", "two"), ids, width=WIDTH, statements=self.edit.statements)
+        found = edit_of(question, "A", ("one", "two"), VECTORS[:1], has)
+        assert isinstance(found, Preface)
+        assert found.statements == self.edit.statements
+        assert edit_of(question, "B", ("one",), VECTORS[:1], has) is None
+        silent = Question("A", ("one", "two"), ids, width=WIDTH)
+        assert edit_of(silent, "A", ("one", "two"), VECTORS[:1], has) is None
+
+    def test_a_sentence_without_a_slot_is_refused(self) -> None:
+        with pytest.raises(SuiteError, match="sentence with %s"):
+            Preface("A", ("one", "two"), ("The %s is one. ", "Two."), width=WIDTH)
 
 
 class TestWhatMethodsFound:
@@ -220,7 +341,15 @@ class TestWhatMethodsFound:
                 assert float((with_value - without) @ unit) > 0
                 moved = edit.edited(with_value, place, 1.0)
                 assert float(moved @ unit) == pytest.approx(float(without @ unit), abs=1e-4)
-        assert erasing_edit_of(EDITS[0], "A", VALUES, self.known, self.has) is None
+
+    def test_an_edit_erases_turned_round_if_it_has_other_strengths_than_1(self) -> None:
+        edit = erasing_edit_of(EDITS[0], "A", VALUES, self.known, self.has)
+        assert edit is not None
+        away = EDITS[0].edited(VECTORS, 1, -2.0)
+        torch.testing.assert_close(edit.edited(VECTORS, 1, 2.0), away)
+        assert erasing_edit_of(EDITS[0], "B", VALUES, self.known, self.has) is None
+        assert not EDITS[1].scales
+        assert erasing_edit_of(EDITS[1], "A", VALUES, self.known, self.has) is None
 
     def test_the_whole_vector_gives_way_to_the_mean_without(self) -> None:
         edit = erasing_edit_of(Subspace(torch.eye(WIDTH)), "A", VALUES, self.known, self.has)

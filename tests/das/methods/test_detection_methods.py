@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from linear_world import LinearWorld
 from planted_world import SITE, WIDTH, PlantedWorld
 from sklearn.decomposition import PCA
 from sklearn.metrics import roc_auc_score
@@ -12,9 +13,12 @@ from torch import Tensor
 
 from das.detectors.base import Detector
 from das.detectors.directions import Directions
+from das.edits.forms import Addition, Null
+from das.edits.found import edit_of, erasing_edit_of
 from das.methods.common.base import Method, NotApplicableError, Problem
 from das.methods.detection.concept_pca import first_component
 from das.methods.detection.lat import unit_differences
+from das.methods.detection.reft_r1 import Echo
 from das.methods.detection.sae_latent import best_columns
 from das.methods.detection.unit_probe import UnitProbeConfig, step_on_sphere, train_unit_directions
 from das.methods.registry import METHODS
@@ -35,9 +39,20 @@ def instance(world: PlantedWorld) -> Instance:
     return world.instance(n_pairs=200, n_held_out=40).without_test()
 
 
+QUICK: dict[str, dict[str, object]] = {
+    "ssv": {"steps": 60, "learning_rate": 0.05, "batch_size": 16},
+    "reft_r1": {"steps": 10},
+    "bipo": {"steps": 5},
+    "reps": {"steps": 5},
+    "integrated_gradients": {"steps": 1},
+}
+"""Settings for what holds however long a fit goes on; with them ssv has learned as well."""
+
+
 def found(method: type[Method], world: PlantedWorld, instance: Instance, attribute: str = "A") -> Detector:
     problem = Problem(instance, attribute, SITE, 0, seed=11)
-    detector = method().fit(problem, world, SilentWorkspace())
+    config = method.config_class.from_mapping(QUICK.get(method.name, {}), origin="here")
+    detector = method(config).fit(problem, world, SilentWorkspace())
     assert isinstance(detector, Detector)
     return detector
 
@@ -53,8 +68,8 @@ def held_out_area(detector: Detector, world: PlantedWorld) -> float:
 
 def test_every_row_is_here() -> None:
     assert {
-        *("bow", "concept_pca", "diff_mean", "lat", "probe", "prompt", "random_direction", "sae_latent"),
-        "unit_probe",
+        *("bow", "concept_pca", "diff_mean", "input_x_gradient", "integrated_gradients", "lat", "probe"),
+        *("prompt", "random_direction", "reft_r1", "sae_latent", "ssv", "unit_probe", "bipo", "reps"),
     } == NAMES
 
 
@@ -88,8 +103,10 @@ class TestEvery:
         self, method: type[Method], world: PlantedWorld, instance: Instance
     ) -> None:
         area = held_out_area(found(method, world, instance), world)
-        if method.name in ("probe", "prompt", "diff_mean", "unit_probe"):
+        if method.name in ("probe", "prompt", "diff_mean", "ssv", "unit_probe"):
             assert area > (0.9 if method.name in ("probe", "prompt") else 0.8)
+        elif method.name in ("input_x_gradient", "integrated_gradients"):
+            assert area > 0.7
         elif method.name == "bow":
             assert area == 0.5
         elif method.name == "random_direction":
@@ -177,3 +194,54 @@ def test_a_latent_is_read_through_its_own_relu(world: PlantedWorld, instance: In
     detector = found(METHODS.get("sae_latent"), world, instance)
     assert isinstance(detector, Directions)
     assert detector.rectified
+
+
+@pytest.mark.parametrize(("name", "least"), [("ssv", 0.95), ("reft_r1", 0.5)])
+def test_what_is_trained_lies_in_the_plane_of_its_attribute(name: str, least: float) -> None:
+    # Adam moves each number alike where slopes keep their sign: off the plane, unless axes span it.
+    world = LinearWorld(3, n_entities=160, rotated=False)
+    instance = world.instance(n_pairs=200, n_held_out=40).without_test()
+    method = METHODS.get(name)
+    settings = {"steps": 40, "learning_rate": 0.1, "batch_size": 16}
+    problem = Problem(instance, "B", SITE, 0, seed=11)
+    config = method.config_class.from_mapping(settings, origin="here")
+    detector = method(config).fit(problem, world, SilentWorkspace())
+    assert isinstance(detector, Directions)
+    # What is read as well learns a little of the rest; a random vector has a third of its length there.
+    readers = detector.readers / detector.readers.norm(dim=0)
+    assert float((world.plane("B").mT @ readers).norm(dim=0).mean()) > least
+
+
+def test_a_trained_vector_is_added_as_it_is_and_nulled_down_to_its_own_score_0(
+    world: PlantedWorld, instance: Instance
+) -> None:
+    detector = found(METHODS.get("ssv"), world, instance)
+    assert isinstance(detector, Directions)
+    assert detector.to_scale
+    has = torch.arange(30)[:, None] % len(detector.values) == torch.arange(len(detector.values))
+    known = torch.randn(30, WIDTH, generator=torch.Generator().manual_seed(3))
+    edits = [of(detector, "A", detector.values, known, has) for of in (edit_of, erasing_edit_of)]
+    added, nulled = edits
+    assert isinstance(added, Addition)
+    assert torch.equal(added.vectors, detector.readers)
+    assert isinstance(nulled, Null)
+    for place in range(len(detector.values)):
+        left = detector.of_vectors(nulled.edited(known, place, 1.0))[:, place]
+        torch.testing.assert_close(left, detector.of_vectors(known)[:, place].clamp(max=0))
+
+
+def test_reft_r1_writes_the_larger_of_two_activations() -> None:
+    echo = Echo(torch.tensor([0.6, 0.8]))
+    base = torch.tensor([[3.0, 4.0], [4.0, -3.0], [-3.0, -4.0]])
+    source = torch.tensor([[0.0, 1.0], [3.0, 4.0], [-1.0, 0.0]])
+    # Activations of the base 5, 0 and 0, of the source .8, 5 and 0.
+    wanted = torch.tensor([[6.0, 8.0], [7.0, 1.0], [-3.0, -4.0]])
+    torch.testing.assert_close(echo.interchange(base, source), wanted)
+    torch.testing.assert_close(echo.unwritten(2), torch.tensor([0.8, 0.0]))
+
+
+def test_reft_r1_has_directions_of_length_1(world: PlantedWorld, instance: Instance) -> None:
+    detector = found(METHODS.get("reft_r1"), world, instance)
+    assert isinstance(detector, Directions)
+    assert detector.rectified
+    torch.testing.assert_close(detector.readers.norm(dim=0), torch.ones(len(detector.values)))

@@ -11,6 +11,7 @@ from das.edits.forms import Clamp, LowRank, Replacement
 from das.featurizers.orthonormal import deviation
 from das.methods.common.base import Method, NotApplicableError, Problem
 from das.methods.registry import METHODS
+from das.methods.steering.direft import Direft, DireftConfig
 from das.methods.steering.loreft import Loreft, LoreftConfig
 from das.training.workspace import SilentWorkspace
 from ravel.instance import Instance, concepts_of, entity_values, steered_pairs
@@ -28,7 +29,8 @@ def instance(world: PlantedWorld) -> Instance:
     return world.instance(n_pairs=200, n_held_out=40).without_test()
 
 
-QUICK = {"loreft": {"steps": 10}}
+LOW_RANK = {"consreft", "direft", "lobireft", "loreft", "loreft_reps", "noreft"}
+QUICK = {name: {"steps": 5} for name in LOW_RANK}
 """Settings for what holds however long a fit goes on."""
 
 
@@ -55,7 +57,8 @@ def shares(edit: Edit, world: PlantedWorld, strength: float = 1.0) -> tuple[floa
 
 
 def test_every_row_is_here() -> None:
-    assert {method.name for method in FINDERS} == {"loreft", "real_entity", "sae_clamp"}
+    names = {"consreft", "direft", "lobireft", "loreft", "loreft_reps", "noreft", "real_entity", "sae_clamp"}
+    assert {method.name for method in FINDERS} == names
 
 
 @pytest.mark.parametrize("method", FINDERS, ids=lambda method: method.name)
@@ -110,10 +113,36 @@ def test_loreft_that_keeps_the_others_gives_the_value_and_leaves_them(
     assert shares(alone, world)[1] < shares(both, world)[1]
 
 
-def test_before_any_step_loreft_is_nearly_the_identity(world: PlantedWorld, instance: Instance) -> None:
-    config = LoreftConfig(steps=1, learning_rate=1e-9)
-    edit = found(Loreft(config), world, instance)
+@pytest.mark.parametrize("name", sorted(LOW_RANK - {"consreft"}))
+def test_before_any_step_it_is_nearly_the_identity(
+    name: str, world: PlantedWorld, instance: Instance
+) -> None:
+    method = METHODS.get(name)
+    config = method.config_class.from_mapping({"steps": 1, "learning_rate": 1e-9}, origin="here")
+    edit = found(method(config), world, instance)
     torch.testing.assert_close(edit.edited(world.vectors, 0, 1.0), world.vectors, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", sorted(LOW_RANK - {"loreft"}))
+def test_every_form_learns_to_give_the_value(name: str, world: PlantedWorld, instance: Instance) -> None:
+    method = METHODS.get(name)
+    settings = {"rank": 4, "steps": 60, "learning_rate": 0.05, "isolate_pairs": 0}
+    edit = found(method(method.config_class.from_mapping(settings, origin="here")), world, instance)
+    assert isinstance(edit, LowRank)
+    assert edit.form == name.removesuffix("_reps")
+    # A quarter of the entities has each value to begin with. A constant vector can do the least.
+    assert shares(edit, world)[0] > (0.3 if name == "lobireft" else 0.6)
+
+
+def test_what_pyreft_calls_direft_has_an_r_of_orthonormal_rows(
+    world: PlantedWorld, instance: Instance
+) -> None:
+    for orthonormal in (True, False):
+        config = DireftConfig(orthonormal=orthonormal, steps=5, rank=2, learning_rate=0.1)
+        edit = found(Direft(config), world, instance)
+        assert isinstance(edit, LowRank)
+        apart = max(deviation(part.mT) for part in edit.rotation.split(edit.rank))
+        assert (apart < 1e-5) == orthonormal
 
 
 def test_a_clamped_latent_has_a_level_of_its_own(world: PlantedWorld, instance: Instance) -> None:

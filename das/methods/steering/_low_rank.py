@@ -1,0 +1,123 @@
+"""What trains a low-rank edit for each value; which form, and by which objective, is not known here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import PositiveFloat, PositiveInt
+from torch import Tensor, nn
+
+from das.edits.forms import LOW_RANK_FORMS, Form, LowRank
+from das.engine.base.protocol import Engine
+from das.featurizers.orthonormal import retract
+from das.methods.common.alignment import fit_seed
+from das.methods.common.base import Problem, Settings, Workspace
+from das.methods.common.concepts import AboutConcepts
+from das.methods.common.edit_objectives import (
+    BIPO_BETA,
+    FACTORS,
+    Bipo,
+    Factor,
+    Language,
+    Lengths,
+    Objective,
+    Reps,
+    loss_by,
+)
+from das.methods.common.edit_training import EditTrainingConfig, MovingEdit, steering_lessons, train_edit
+
+
+class LowRankConfig(EditTrainingConfig):
+    """Settings of a low-rank edit."""
+
+    written_if_set: ClassVar[tuple[str, ...]] = ("objective", "factors", "lengths", "beta")
+    """As in `Config`."""
+    rank: PositiveInt = 4
+    """Rows of R for each value."""
+    learning_rate: PositiveFloat = 1e-2
+    """Rate of AdamW at its beginning; it falls in a line to 0 (reference: 9e-4, on models of billions)."""
+    objective: Literal["language", "reps", "bipo"] = "language"
+    """`language`: the cross entropy of the answers that are to be given; `reps`: RePS, which prefers them
+    under the edit, and their counterparts under the edit turned round; `bipo`: BiPO, which compares with the
+    model that is left alone, at strengths 1 and -1."""
+    factors: tuple[Factor, ...] = FACTORS
+    """Strengths of which `reps` draws one at each step, all alike."""
+    lengths: Lengths = "response"
+    """What `reps` divides the log-probability of an answer by: the number of its tokens, or that with the
+    prompt's, as the reference code has it (`prompt_and_response`)."""
+    beta: PositiveFloat = BIPO_BETA
+    """Factor of the margins of `bipo`."""
+
+    def objective_itself(self) -> Objective:
+        """Return the objective with its settings."""
+        if self.objective == "reps":
+            return Reps(self.factors, self.lengths)
+        return Bipo(self.beta) if self.objective == "bipo" else Language()
+
+
+class TrainsLowRank(AboutConcepts[Settings]):
+    """A method that trains a low-rank edit of one form, an R and what else the form has for each value."""
+
+    finds = "edit"
+    needs_pairs = True
+    draws = True
+    config_class = LowRankConfig
+
+    def form(self) -> Form:
+        """Return the form."""
+        return "loreft"
+
+    def fit(self, problem: Problem, engine: Engine, workspace: Workspace) -> LowRank:
+        """Return a `LowRank`. Raises what `concepts` raises."""
+        config = self.config
+        assert isinstance(config, LowRankConfig)
+        told = self.concepts(problem, workspace).values
+        seed = fit_seed(self, problem)
+        lessons = steering_lessons(problem, told, config, seed)
+        width, device = engine.target.width(problem.site), engine.target.device
+        stream = torch.Generator().manual_seed(seed)
+        start = torch.randn(len(told), width, config.rank, generator=stream)
+        rotation = torch.stack([retract(columns) for columns in start]).to(device)
+        moving = MovingLowRank(problem.attribute, told, rotation, self.form())
+        objective = config.objective_itself()
+        loss_of = loss_by(objective, moving, lessons, engine=engine, site=problem.site, seed=seed)
+        train_edit(moving, lessons, loss_of, config, seed=seed, workspace=workspace)
+        with torch.no_grad():
+            return moving.edit().cpu()
+
+
+class MovingLowRank(MovingEdit):
+    """R of every value under training, with W and b where the form has them."""
+
+    def __init__(self, attribute: str, values: Sequence[str], rotation: Tensor, form: Form) -> None:
+        """Begin with orthonormal columns of R^T, [n_values, d_model, rank]: where the form allows it, at the
+        identity."""
+        super().__init__(attribute, values)
+        self.form: Form = form
+        """The form."""
+        parts = LOW_RANK_FORMS[form]
+        self.rotation = nn.Parameter(rotation.contiguous())
+        """Columns of R^T, [n_values, d_model, rank]."""
+        source = rotation.detach().mT.contiguous()
+        self.source: nn.Parameter | None = None
+        """W, [n_values, rank, d_model]."""
+        if parts.reads:
+            self.source = nn.Parameter(source if parts.replaces else torch.zeros_like(source))
+        self.offset = nn.Parameter(rotation.new_zeros(rotation.shape[0], rotation.shape[2]))
+        """b, [n_values, rank]."""
+
+    def edit(self) -> LowRank:
+        """Return the edit of this moment."""
+        rows = self.rotation.mT.flatten(0, 1)
+        source = None if self.source is None else self.source.flatten(0, 1)
+        return LowRank(self.attribute, self.values, rows, source, self.offset.flatten(), form=self.form)
+
+    def step(self, optimiser: torch.optim.Optimizer) -> None:
+        """Step, and make the rows of R orthonormal again where they are to be."""
+        optimiser.step()
+        if LOW_RANK_FORMS[self.form].orthonormal:
+            with torch.no_grad():
+                for columns in self.rotation:
+                    columns.copy_(retract(columns))

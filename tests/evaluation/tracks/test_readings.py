@@ -1,0 +1,102 @@
+"""Readings of detection and words of steering with a real model: what tests of planted worlds can't show."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from cli_world import SITE, World
+
+from das.detectors.attribution import Attribution
+from das.detectors.directions import Directions
+from das.detectors.question import Question
+from das.detectors.tokens import maximum_over_tokens
+from das.engine import DirectEngine, make_engine
+from das.featurizers import Subspace
+from das.methods.common.base import Problem
+from das.methods.registry import METHODS
+from das.models.load import load_target
+from das.sites import Site
+from das.training.workspace import SilentWorkspace
+from evaluation.config.judging import Judging
+from evaluation.tracks import TRACKS
+from ravel.instance import Instance
+
+PLACE = Site.parse(SITE)
+
+
+@pytest.fixture(scope="module")
+def instance(world: World) -> Instance:
+    return Instance.load(world.instance)
+
+
+@pytest.fixture(scope="module")
+def engine(world: World) -> DirectEngine:
+    return DirectEngine(load_target(str(world.model)))
+
+
+@pytest.fixture(scope="module")
+def question(instance: Instance, engine: DirectEngine) -> Question:
+    problem = Problem(instance.without_test(), "Birthplace", PLACE, 0, seed=0)
+    found = METHODS.get("prompt")().fit(problem, engine, SilentWorkspace())
+    assert isinstance(found, Question)
+    return found
+
+
+def test_the_highest_score_is_no_lower_than_that_of_any_token(
+    instance: Instance, engine: DirectEngine
+) -> None:
+    prompts = [record.prompt for record in instance.prompts("entity_val")][:20]
+    readers = torch.randn(engine.target.width(PLACE), 2, generator=torch.Generator().manual_seed(0))
+    detector = Directions("Birthplace", ("a", "b"), readers)
+    highest = maximum_over_tokens(detector, prompts, engine, PLACE)
+    sites = [replace(PLACE, position=position) for position in ("entity_last", "prompt_last")]
+    there = torch.stack([detector.scores(prompts, engine, site) for site in sites])
+    assert bool((highest >= there - 1e-4).all())
+    assert bool((highest > there + 1e-4).any())
+
+
+def test_the_maximum_over_tokens_is_another_reading_of_vectors_alone(
+    instance: Instance, engine: DirectEngine, question: Question
+) -> None:
+    track = TRACKS.get("detection")
+    settings = ({}, {"reading": "site"}, {"reading": "max_over_tokens"})
+    plain, site, highest = (track.judge(engine, Judging(settings=one)) for one in settings)
+    whole = Subspace(torch.eye(engine.target.width(PLACE)))
+    found = [judge.judge(instance, "entity_val", PLACE, whole) for judge in (plain, site, highest)]
+    assert found[0] == found[1] != found[2]
+    other = highest.on(DirectEngine(engine.target))
+    assert other.judge(instance, "entity_val", PLACE, whole) == found[2]
+    for finding in (None, question):
+        asked = [judge.judge(instance, "entity_val", PLACE, finding) for judge in (site, highest)]
+        assert asked[0] == asked[1]
+
+
+@pytest.mark.parametrize("steps", [0, 2])
+def test_engines_credit_alike(
+    steps: int, instance: Instance, engine: DirectEngine, question: Question
+) -> None:
+    prompts = [r.prompt for r in instance.prompts("entity_val") if r.prompt.attribute == "Birthplace"][:6]
+    baseline = torch.zeros(engine.target.width(PLACE))
+    detector = Attribution("Birthplace", question.values, question.ids, baseline, steps=steps)
+    direct, resumed = (
+        detector.scores(prompts, one, PLACE) for one in (engine, make_engine("resume", engine.target))
+    )
+    torch.testing.assert_close(direct, resumed, atol=1e-4, rtol=1e-3)
+    alone = torch.cat([detector.scores([prompt], engine, PLACE) for prompt in prompts])
+    torch.testing.assert_close(alone, direct, atol=1e-4, rtol=1e-3)
+
+
+def test_a_value_is_said_in_front_of_the_prompt(
+    instance: Instance, engine: DirectEngine, question: Question
+) -> None:
+    for statement, value in zip(question.statements, question.values, strict=True):
+        assert statement.endswith(f" {value}. ")
+        assert statement.count("%s") == 1
+    judge = TRACKS.get("steering").judge(engine, Judging(settings={"strengths": [1, 2]}))
+    said = judge.judge(instance, "entity_val", PLACE, question)
+    plain = judge.judge(instance, "entity_val", PLACE, None)
+    assert {outcome.strengths for outcome in said if outcome.target == "Birthplace"} == {(1.0,)}
+    assert [outcome.case for outcome in said] == [outcome.case for outcome in plain]
+    assert said != plain
