@@ -20,6 +20,7 @@ from evaluation.commands.import_featurizer import import_featurizer
 from evaluation.commands.knowledge import knowledge
 from evaluation.commands.printing import Interrupted, say, warn
 from evaluation.commands.publish import plot, table
+from evaluation.commands.reft import reft
 from evaluation.commands.report import card, report, watch
 from evaluation.commands.run import run
 from evaluation.commands.score import score
@@ -139,6 +140,7 @@ app.command(rich_help_panel=_OTHERS)(export)
 app.command("import", rich_help_panel=_OTHERS)(import_featurizer)
 app.command(rich_help_panel=_OTHERS)(submit)
 app.command(rich_help_panel=_MORE)(share)
+app.command(rich_help_panel=_MORE)(reft)
 app.command("score-submission", rich_help_panel=_OTHERS)(score_submission)
 app.command("check-entry", rich_help_panel=_OTHERS)(check_entry)
 app.command(rich_help_panel=_OTHERS)(site)

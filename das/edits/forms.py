@@ -9,6 +9,7 @@ from typing import Any, final
 from torch import Tensor
 
 from das.edits.base import Edit, checked_columns
+from das.edits.low_rank import low_rank_change
 from das.featurizers.base import Featurizer
 from das.featurizers.orthonormal import check_orthonormal
 from ravel.common.errors import SuiteError
@@ -247,4 +248,4 @@ class LowRank(Edit):
         """Return `R^T (W h + b - R h)`, [..., d_model]."""
         rows = slice(place * self.rank, (place + 1) * self.rank)
         rotation, source = self.rotation[rows], self.source[rows]
-        return (vectors @ (source - rotation).mT + self.offset[rows]) @ rotation
+        return low_rank_change(vectors, rotation, self.offset[rows], source=source, subtracts=True)
