@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 __all__ = [
     "METHODS",
+    "AxbenchConfig",
     "BuildConfig",
     "DiagnosisConfig",
+    "EndpointJudge",
     "FitRequest",
     "ImportRequest",
     "Instance",
@@ -31,6 +33,8 @@ __all__ = [
     "SuiteConfig",
     "SuiteError",
     "TargetConfig",
+    "WordJudge",
+    "axbench",
     "build",
     "card",
     "check_entry",
@@ -98,6 +102,9 @@ if TYPE_CHECKING:
     from das.models.planted.spec import planted_specs as planted_list
     from das.models.planted.world import make_world_folder as planted_make
     from das.reft.settings import ReftConfig
+    from evaluation.axbench.judges import EndpointJudge, WordJudge
+    from evaluation.axbench.run import AxbenchConfig
+    from evaluation.axbench.run import axbench_folder as axbench
     from evaluation.config.preset import preset_named
     from evaluation.config.preset import preset_rows as list_presets
     from evaluation.config.suite import SuiteConfig
@@ -159,8 +166,10 @@ if TYPE_CHECKING:
     from ravel.instance import Instance
 
 _PLACES: Mapping[str, str] = {
+    "AxbenchConfig": "evaluation.axbench.run.AxbenchConfig",
     "BuildConfig": "ravel.building.config.BuildConfig",
     "DiagnosisConfig": "evaluation.validity.diagnose_run.DiagnosisConfig",
+    "EndpointJudge": "evaluation.axbench.judges.EndpointJudge",
     "FitRequest": "evaluation.suite.folders.FitRequest",
     "ImportRequest": "evaluation.exchange.importing.ImportRequest",
     "Instance": "ravel.instance.Instance",
@@ -178,6 +187,8 @@ _PLACES: Mapping[str, str] = {
     "SuiteConfig": "evaluation.config.suite.SuiteConfig",
     "SuiteError": "ravel.common.errors.SuiteError",
     "TargetConfig": "evaluation.config.target.TargetConfig",
+    "WordJudge": "evaluation.axbench.judges.WordJudge",
+    "axbench": "evaluation.axbench.run.axbench_folder",
     "build": "evaluation.suite.folders.build_folder",
     "card": "evaluation.report.cards.card_of",
     "check_entry": "evaluation.verify.submission.entry.check_entry",

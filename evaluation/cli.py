@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from evaluation.commands import data, listing, model, planted
+from evaluation.commands.axbench import axbench
 from evaluation.commands.build import build
 from evaluation.commands.demo import demo
 from evaluation.commands.diagnose import diagnose
@@ -141,6 +142,7 @@ app.command("import", rich_help_panel=_OTHERS)(import_featurizer)
 app.command(rich_help_panel=_OTHERS)(submit)
 app.command(rich_help_panel=_MORE)(share)
 app.command(rich_help_panel=_MORE)(reft)
+app.command(rich_help_panel=_MORE)(axbench)
 app.command("score-submission", rich_help_panel=_OTHERS)(score_submission)
 app.command("check-entry", rich_help_panel=_OTHERS)(check_entry)
 app.command(rich_help_panel=_OTHERS)(site)

@@ -120,6 +120,14 @@ def changed_at(
 
 
 @contextmanager
+def changed_everywhere(place: Place, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Within, `change` makes the vectors [..., width] of a place at every token of every pass into others;
+    the place's columns are not looked at."""
+    with _removed_afterwards(_hooked(place, change)):
+        yield
+
+
+@contextmanager
 def added_to(module: nn.Module, term: Callable[[Tensor], Tensor]) -> Iterator[None]:
     """Within, what a module returns, one tensor, has `term` of its one positional input added to it."""
     thread = threading.get_ident()

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from das.reft.settings import KINDS, ReftConfig
+from evaluation.commands.flags.reft import KIND_NAMES
 from evaluation.tuning.questions import Question, hash_of, question, read_questions
 from evaluation.tuning.tasks import arithmetic, classification
 from ravel.common.errors import SuiteError
@@ -87,3 +89,11 @@ def test_the_built_in_sets_are_right() -> None:
     assert {one.answer for one in facts} == {f" {letter}" for letter in "ABCDEF"}
     (nairobi,) = (one for one in facts if one.prompt.startswith("Nairobi has the continent"))
     assert nairobi.answer == " A"
+
+
+def test_flags_name_what_there_is_and_settings_survive_a_file() -> None:
+    assert KIND_NAMES == KINDS
+    config = ReftConfig(kind="lora", layers=(0, 3), modules=("q_proj",), steps=4, clip=1.0)
+    assert ReftConfig.from_yaml(config.to_yaml()) == config
+    with pytest.raises(SuiteError, match="did you mean 'rank'"):
+        ReftConfig.from_yaml("rnak: 3")
