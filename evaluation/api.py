@@ -13,13 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 __all__ = [
     "METHODS",
+    "AxbenchConfig",
     "BuildConfig",
     "DiagnosisConfig",
+    "EndpointJudge",
     "FitRequest",
     "ImportRequest",
     "Instance",
     "KnowledgeConfig",
     "PlantedRequest",
+    "ReftConfig",
+    "ReftRequest",
     "Run",
     "RunRequest",
     "ScoreRequest",
@@ -29,6 +33,8 @@ __all__ = [
     "SuiteConfig",
     "SuiteError",
     "TargetConfig",
+    "WordJudge",
+    "axbench",
     "build",
     "card",
     "check_entry",
@@ -72,6 +78,7 @@ __all__ = [
     "preset_named",
     "pull",
     "push",
+    "reft",
     "report",
     "run",
     "score",
@@ -81,6 +88,7 @@ __all__ = [
     "submit",
     "table",
     "unfinished_fit",
+    "unfinished_reft",
     "verify",
     "watch",
     "with_dtype_of",
@@ -93,6 +101,10 @@ if TYPE_CHECKING:
     from das.models.planted.spec import open_spec
     from das.models.planted.spec import planted_specs as planted_list
     from das.models.planted.world import make_world_folder as planted_make
+    from das.reft.settings import ReftConfig
+    from evaluation.axbench.judges import EndpointJudge, WordJudge
+    from evaluation.axbench.run import AxbenchConfig
+    from evaluation.axbench.run import axbench_folder as axbench
     from evaluation.config.preset import preset_named
     from evaluation.config.preset import preset_rows as list_presets
     from evaluation.config.suite import SuiteConfig
@@ -130,6 +142,8 @@ if TYPE_CHECKING:
     from evaluation.suite.forecast.plan import plan_preset, plan_run
     from evaluation.suite.run import RunRequest
     from evaluation.suite.run import run_suite as run
+    from evaluation.tuning.fit import ReftRequest, unfinished_reft
+    from evaluation.tuning.fit import reft_folder as reft
     from evaluation.validity.diagnose_run import DiagnosisConfig, diagnose_run
     from evaluation.validity.diagnose_run import diagnose_folder as diagnose
     from evaluation.validity.knowledge import KnowledgeConfig, knowledge
@@ -152,14 +166,18 @@ if TYPE_CHECKING:
     from ravel.instance import Instance
 
 _PLACES: Mapping[str, str] = {
+    "AxbenchConfig": "evaluation.axbench.run.AxbenchConfig",
     "BuildConfig": "ravel.building.config.BuildConfig",
     "DiagnosisConfig": "evaluation.validity.diagnose_run.DiagnosisConfig",
+    "EndpointJudge": "evaluation.axbench.judges.EndpointJudge",
     "FitRequest": "evaluation.suite.folders.FitRequest",
     "ImportRequest": "evaluation.exchange.importing.ImportRequest",
     "Instance": "ravel.instance.Instance",
     "KnowledgeConfig": "evaluation.validity.knowledge.KnowledgeConfig",
     "METHODS": "das.methods.registry.METHODS",
     "PlantedRequest": "evaluation.validity.planted.score.PlantedRequest",
+    "ReftConfig": "das.reft.settings.ReftConfig",
+    "ReftRequest": "evaluation.tuning.fit.ReftRequest",
     "Run": "evaluation.report.frames.Run",
     "RunRequest": "evaluation.suite.run.RunRequest",
     "ScoreRequest": "evaluation.judging.score.ScoreRequest",
@@ -169,6 +187,8 @@ _PLACES: Mapping[str, str] = {
     "SuiteConfig": "evaluation.config.suite.SuiteConfig",
     "SuiteError": "ravel.common.errors.SuiteError",
     "TargetConfig": "evaluation.config.target.TargetConfig",
+    "WordJudge": "evaluation.axbench.judges.WordJudge",
+    "axbench": "evaluation.axbench.run.axbench_folder",
     "build": "evaluation.suite.folders.build_folder",
     "card": "evaluation.report.cards.card_of",
     "check_entry": "evaluation.verify.submission.entry.check_entry",
@@ -212,6 +232,7 @@ _PLACES: Mapping[str, str] = {
     "preset_named": "evaluation.config.preset.preset_named",
     "pull": "evaluation.exchange.hub.pull.pull_folder",
     "push": "evaluation.exchange.hub.push.push_folder",
+    "reft": "evaluation.tuning.fit.reft_folder",
     "report": "evaluation.report.page.write_report",
     "run": "evaluation.suite.run.run_suite",
     "score": "evaluation.suite.folders.score_folder",
@@ -221,6 +242,7 @@ _PLACES: Mapping[str, str] = {
     "submit": "evaluation.exchange.submission.pack_run",
     "table": "evaluation.report.tables.of_runs.table_of_runs",
     "unfinished_fit": "evaluation.suite.folders.unfinished_fit",
+    "unfinished_reft": "evaluation.tuning.fit.unfinished_reft",
     "verify": "evaluation.verify.folders.verify_artefact",
     "watch": "evaluation.report.live.watch_run",
     "with_dtype_of": "evaluation.suite.folders.with_dtype_of",

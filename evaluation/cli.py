@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from evaluation.commands import data, listing, model, planted
+from evaluation.commands.axbench import axbench
 from evaluation.commands.build import build
 from evaluation.commands.demo import demo
 from evaluation.commands.diagnose import diagnose
@@ -20,6 +21,7 @@ from evaluation.commands.import_featurizer import import_featurizer
 from evaluation.commands.knowledge import knowledge
 from evaluation.commands.printing import Interrupted, say, warn
 from evaluation.commands.publish import plot, table
+from evaluation.commands.reft import reft
 from evaluation.commands.report import card, report, watch
 from evaluation.commands.run import run
 from evaluation.commands.score import score
@@ -139,6 +141,8 @@ app.command(rich_help_panel=_OTHERS)(export)
 app.command("import", rich_help_panel=_OTHERS)(import_featurizer)
 app.command(rich_help_panel=_OTHERS)(submit)
 app.command(rich_help_panel=_MORE)(share)
+app.command(rich_help_panel=_MORE)(reft)
+app.command(rich_help_panel=_MORE)(axbench)
 app.command("score-submission", rich_help_panel=_OTHERS)(score_submission)
 app.command("check-entry", rich_help_panel=_OTHERS)(check_entry)
 app.command(rich_help_panel=_OTHERS)(site)

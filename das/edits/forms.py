@@ -10,6 +10,7 @@ from typing import Any, Literal, final
 from torch import Tensor
 
 from das.edits.base import Edit, checked_columns
+from das.edits.low_rank import low_rank_change
 from das.featurizers.base import Featurizer
 from das.featurizers.orthonormal import check_orthonormal
 from ravel.common.errors import SuiteError
@@ -318,15 +319,11 @@ class LowRank(Edit):
     def change(self, vectors: Tensor, place: int) -> Tensor:
         """Return what the form adds, [..., d_model]: of LoReFT `R^T (W h + b - R h)`."""
         rows = slice(place * self.rank, (place + 1) * self.rank)
-        rotation, offset = self.rotation[rows], self.offset[rows]
-        replaced = rotation if LOW_RANK_FORMS[self.form].replaces else None
         source = None if self.source is None else self.source[rows]
-        if source is not None:
-            read = source if replaced is None else source - replaced
-            return (vectors @ read.mT + offset) @ rotation
-        if replaced is not None:
-            return (offset - vectors @ replaced.mT) @ rotation
-        return (offset @ rotation).expand_as(vectors)
+        subtracts = LOW_RANK_FORMS[self.form].replaces
+        return low_rank_change(
+            vectors, self.rotation[rows], self.offset[rows], source=source, subtracts=subtracts
+        )
 
     def settings(self) -> dict[str, Any]:
         """Return attribute, values and, but for LoReFT, the form."""

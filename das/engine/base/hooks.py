@@ -82,12 +82,33 @@ def _hooked(place: Place, act: Callable[[Tensor], Tensor | None]) -> RemovableHa
 def rewritten(place: Place, positions: Tensor, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
     """Within, `change` makes the vectors [batch, width] of a place at `positions` [batch] into others; with
     several positions a row, [batch, n], the vectors [batch, n, width]."""
-    columns = place.columns
+    rows = torch.arange(len(positions), device=positions.device)
+    tokens = (rows if positions.dim() == 1 else rows[:, None], positions)
+    with changed_at(place, len(positions), tokens, change):
+        yield
 
-    def act(flowing: Tensor) -> Tensor:
-        hidden = _by_row(flowing, len(positions))
-        rows = torch.arange(len(positions), device=hidden.device)
-        places = (rows if positions.dim() == 1 else rows[:, None], positions.to(hidden.device))
+
+@contextmanager
+def changed_at(
+    place: Place,
+    n_rows: int,
+    tokens: tuple[Tensor, Tensor],
+    change: Callable[[Tensor], Tensor],
+    *,
+    first_pass_only: bool = False,
+) -> Iterator[None]:
+    """Within, `change` makes the vectors [..., width] of a place at some tokens, (row, column) of a pass of
+    `n_rows` rows, into others; no two tokens are the same. With `first_pass_only` later passes flow on as
+    they are: those that go on from cached keys and values have other columns."""
+    columns = place.columns
+    passes = [0]
+
+    def act(flowing: Tensor) -> Tensor | None:
+        passes[0] += 1
+        if first_pass_only and passes[0] > 1:
+            return None
+        hidden = _by_row(flowing, n_rows)
+        places = (tokens[0].to(hidden.device), tokens[1].to(hidden.device))
         vectors = hidden[places]
         if columns is None:
             return hidden.index_put(places, change(vectors)).view_as(flowing)
@@ -95,6 +116,26 @@ def rewritten(place: Place, positions: Tensor, change: Callable[[Tensor], Tensor
         return hidden.index_put(places, torch.cat(parts, dim=-1)).view_as(flowing)
 
     with _removed_afterwards(_hooked(place, act)):
+        yield
+
+
+@contextmanager
+def changed_everywhere(place: Place, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Within, `change` makes the vectors [..., width] of a place at every token of every pass into others;
+    the place's columns are not looked at."""
+    with _removed_afterwards(_hooked(place, change)):
+        yield
+
+
+@contextmanager
+def added_to(module: nn.Module, term: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Within, what a module returns, one tensor, has `term` of its one positional input added to it."""
+    thread = threading.get_ident()
+
+    def after(module: nn.Module, inputs: Any, output: Any) -> Any:
+        return output + term(inputs[0]) if threading.get_ident() == thread else None
+
+    with _removed_afterwards(module.register_forward_hook(after)):
         yield
 
 
