@@ -1,7 +1,7 @@
 """Does ReSet earn its row? A fitted MDAS is continued in three ways that cost the same passes of the model.
 
     python benchmarks/reset.py [--quick] [--attribute NAME] [--instance FOLDER] [--seeds N] [--json PATH]
-    [--doc PAGE]
+    [--doc PAGE] [--reset-pairs N]
 
 Each attribute of city is fitted by `mdas` at the middle layer; training then goes on with pairs of its own,
 with what `mdas_reset` keeps of its candidates, or with the best third of that. Judged on validation pairs; no
@@ -25,6 +25,7 @@ from measuring import environment, markdown_table, put_between_markers
 from das.engine.engines.resume import ResumeEngine
 from das.featurizers.subspace import Subspace
 from das.methods.common.base import Problem
+from das.methods.common.candidates import kept_pairs
 from das.methods.common.tasks import mixed_task
 from das.methods.trained.mdas import Mdas
 from das.methods.trained.mdas_reset import MdasReset, MdasResetConfig, continued
@@ -47,20 +48,9 @@ class Found:
     passes: int
     """Passes after those of MDAS."""
     seconds: float
-    """After those of MDAS."""
+    """Processor time after that of MDAS."""
     scores: dict[str, float]
     """Disentangle per split."""
-
-
-class Logging(SilentWorkspace):
-    """Keeps the row of ReSet's selection."""
-
-    selection: dict[str, Any]
-
-    def log(self, row: dict[str, float | int | str]) -> None:
-        """Keep it if it is that row."""
-        if row.get("phase") == "reset":
-            self.selection = dict(row)
 
 
 def compared(
@@ -74,24 +64,26 @@ def compared(
     assert isinstance(start, Subspace)
     found = {"mdas": Found(0, 0.0, scores_of(case, engine, attribute, start))}
     task = mixed_task(method, problem, engine)
+    began = time.process_time()
+    examples, said = method.candidates(problem, engine, start.basis, task.seed)
+    drawing, judged = time.process_time() - began, sum(len(e.sources) * (2 + len(e.others)) for e in examples)
     third = config.model_copy(update={"kept_share": SUPERCHARGED})
     for way, settings in (("mdas_reset", config), ("mdas_reset, best third", third)):
-        began, workspace = time.perf_counter(), Logging()
-        chosen = MdasReset(settings)
-        pairs = chosen.selected(problem, engine, workspace, start.basis, task.seed)
+        began = time.process_time()
+        _, pairs = kept_pairs(examples, said, settings, attribute)
         # The best third is trained on for as many passes as all that was kept.
         epochs = settings.reset_epochs * (1 if settings is config else round(1 / SUPERCHARGED))
-        again = replace(task, training=pairs, weights=chosen.weights_for(task, pairs), identity=way)
+        again = replace(task, training=pairs, weights=method.weights_for(task, pairs), identity=way)
         after = gone_on(start, again, engine, settings, epochs) if pairs else start
-        passes = int(workspace.selection["judged"]) + 2 * epochs * len(pairs)
-        seconds = time.perf_counter() - began
+        seconds = drawing + time.process_time() - began
+        passes = judged + 2 * epochs * len(pairs)
         found[way] = Found(passes, seconds, scores_of(case, engine, attribute, after))
-    began = time.perf_counter()
+    began = time.process_time()
     budget = found["mdas_reset"].passes // 2
     epochs = max(1, math.ceil(budget / len(task.training)))
     pairs = sampled(list(task.training), budget // epochs, seed, "continued", attribute)
     after = gone_on(start, replace(task, training=pairs, identity="continued"), engine, config, epochs)
-    seconds = time.perf_counter() - began
+    seconds = time.process_time() - began
     found["mdas, continued"] = Found(
         2 * epochs * len(pairs), seconds, scores_of(case, engine, attribute, after)
     )
@@ -130,9 +122,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, default=2, help="seeds (default 2)")
     parser.add_argument("--json", type=Path, help="write the figures there")
     parser.add_argument("--doc", type=Path, help="put the table into this page")
+    parser.add_argument("--reset-pairs", type=int, default=200, help="pairs with candidates (default 200)")
     asked = parser.parse_args(argv)
     plan = Plan(60, 24, 30, 8, 1) if asked.quick else Plan(1000, 128, 400, 8, 1, attributes=None)
-    config = MdasResetConfig(reset_pairs=20) if asked.quick else MdasResetConfig()
+    config = MdasResetConfig(reset_pairs=20 if asked.quick else asked.reset_pairs)
     rows: list[dict[str, Any]] = []
     with one_thread():
         case = bundled_case(plan, folder=asked.instance)

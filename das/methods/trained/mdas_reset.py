@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from das.featurizers.subspace import Subspace
 from das.methods.common.base import Problem, Workspace
 from das.methods.common.candidates import (
     CandidateConfig,
+    Example,
+    Said,
     drawn_examples,
     drawn_interventions,
     judged,
@@ -21,6 +24,7 @@ from das.methods.common.candidates import (
 )
 from das.methods.common.tasks import MixedPairsConfig, mixed_task
 from das.methods.trained._subspace import TrainedSubspace
+from das.rejection import Kept
 from das.training.config import TrainingTask
 from das.training.loop import training
 from das.training.objective import LossWeights, TrainingPair
@@ -64,7 +68,9 @@ class MdasReset(TrainedSubspace[MdasResetConfig]):
         task = self.task(problem, engine)
         found = yield from super().training(problem, engine, workspace)
         assert isinstance(found, Subspace)
-        pairs = self.selected(problem, engine, workspace, found.basis, task.seed)
+        examples, said = self.candidates(problem, engine, found.basis, task.seed)
+        kept, pairs = kept_pairs(examples, said, self.config, problem.attribute)
+        workspace.log({"phase": "reset", **figures(examples, said, kept, self.config), "pairs": len(pairs)})
         if not pairs:
             return found
         again = replace(
@@ -79,30 +85,16 @@ class MdasReset(TrainedSubspace[MdasResetConfig]):
         )
         return (yield from continued(found, again, engine, workspace, config))
 
-    def selected(
-        self, problem: Problem, engine: Engine, workspace: Workspace, basis: Tensor, seed: int
-    ) -> list[TrainingPair]:
-        """Return the pairs to go on with, by candidates around the columns `basis` [d_model, size]."""
+    def candidates(
+        self, problem: Problem, engine: Engine, basis: Tensor, seed: int
+    ) -> tuple[list[Example], list[list[Said]]]:
+        """Return examples, and what the model says to each under candidates around the columns `basis`
+        [d_model, size]."""
         config = self.config
         examples = drawn_examples(problem, config, seed=seed, label_tokens=config.label_tokens)
         around = drawn_interventions(basis.shape[1], config, python_stream(seed, "interventions"))
         here = basis.to(engine.target.device)
-        said = judged(examples, here, around, engine, problem.site, config, seed=seed)
-        kept, pairs = kept_pairs(examples, said, config, problem.attribute)
-        plain = [of_example[0].score(config) for of_example in said]
-        workspace.log(
-            {
-                "phase": "reset",
-                "examples": len(examples),
-                "judged": sum(len(one.sources) * (2 + len(one.others)) for one in examples),
-                "kept": len(kept),
-                "plain": sum(one.candidate == 0 for one in kept),
-                "score_plain": sum(plain) / max(len(plain), 1),
-                "score_kept": sum(one.score for one in kept) / max(len(kept), 1),
-                "pairs": len(pairs),
-            }
-        )
-        return pairs
+        return examples, judged(examples, here, around, engine, problem.site, config, seed=seed)
 
     def weights_for(self, task: TrainingTask, pairs: list[TrainingPair]) -> LossWeights:
         """Return weights by which causes and isolates count as they do in the first training."""
@@ -114,6 +106,25 @@ class MdasReset(TrainedSubspace[MdasResetConfig]):
             n_cause=now.count("cause"),
             n_isolate=now.count("isolate"),
         )
+
+
+def figures(
+    examples: Sequence[Example],
+    said: Sequence[Sequence[Said]],
+    kept: Sequence[Kept],
+    config: MdasResetConfig,
+) -> dict[str, float | int | str]:
+    """Return what is told of a selection: passes, how many were kept, of how many the plain interchange was
+    the best, and the mean scores of plain interchanges and of what was kept."""
+    plain = [of_example[0].score(config) for of_example in said]
+    return {
+        "examples": len(examples),
+        "judged": sum(len(one.sources) * (2 + len(one.others)) for one in examples),
+        "kept": len(kept),
+        "plain": sum(one.candidate == 0 for one in kept),
+        "score_plain": sum(plain) / max(len(plain), 1),
+        "score_kept": sum(one.score for one in kept) / max(len(kept), 1),
+    }
 
 
 def _weights_of(weights: LossWeights) -> dict[str, float]:

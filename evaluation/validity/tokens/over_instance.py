@@ -170,6 +170,12 @@ def _way(
     seconds = time.process_time() - began
     tested = faithfulness(reader, rows, scores, masking_id(reader.target.tokenizer))
     kept = [(one, test) for one, test in zip(asked, tested, strict=True) if test is not None]
+    if not kept:
+        raise SuiteError(
+            expected="prompts after which the model leans to the instance's answers",
+            came="none; it may be another model than the instance's",
+            todo="use the model that the instance was built for",
+        )
     entities = [one.pair.forced.base.entity for one, _ in kept]
     tests = [test for _, test in kept]
     curve = curve_of(tests).numpy()

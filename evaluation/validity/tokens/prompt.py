@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pydantic import PositiveInt
 
@@ -61,9 +60,16 @@ def attribute(
     loaded = target.load()
     progress(Counted("model", 1, 1))
     reader = AnswerReader(loaded, config.batch_tokens)
-    encoded = PromptEncoder(loaded.tokenizer).encode([request.text])[0]
-    answer = _answer(request, reader, encoded)
-    row = AskedRow(encoded.ids, answer, front_of(encoded))
+    encoder = PromptEncoder(loaded.tokenizer)
+    encoded = encoder.encode([request.text])[0]
+    front = front_of(encoded)
+    if front == len(encoded.ids):
+        raise SuiteError(
+            expected="a prompt of at least one token of its own",
+            came=repr(request.text),
+            todo="write a prompt",
+        )
+    row = AskedRow(encoded.ids, _answer(request, reader, encoder, encoded), front)
     entity = None if request.entity is None else entity_places(encoded, _mention(request))
     (found,) = scored_prompts(reader, [(request.text, encoded, row, entity)], config)
     return found, [] if out is None else write_prompt(found, out)
@@ -129,17 +135,21 @@ def _mention(request: PromptRequest) -> tuple[int, int]:
     return start, start + len(name)
 
 
-def _answer(request: PromptRequest, reader: AnswerReader, encoded: Encoded) -> int:
+def _answer(request: PromptRequest, reader: AnswerReader, encoder: PromptEncoder, encoded: Encoded) -> int:
+    """Return the token of the answer that comes after the prompt."""
     if request.answer is None:
         return reader.likeliest([encoded.ids])[0]
-    tokenizer: Any = reader.target.tokenizer
-    parted = request.text[-1:].isspace() or request.answer[:1].isspace()
-    text = request.answer if parted else f" {request.answer}"
-    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"] if request.answer.strip() else []
-    if not ids:
+    if not request.answer.strip():
         raise SuiteError(
             expected="an answer of at least one token",
             came=repr(request.answer),
             todo="give --answer a word, or leave it out for what the model would say",
         )
+    parted = request.text[-1:].isspace() or request.answer[:1].isspace()
+    text = request.answer if parted else f" {request.answer}"
+    # Beside the prompt, for some tokenizers begin a text otherwise than they go on with one.
+    both, n = encoder.encode([request.text + text])[0].ids, len(encoded.ids)
+    if len(both) > n and both[:n] == encoded.ids:
+        return both[n]
+    ids: list[int] = reader.target.tokenizer(text, add_special_tokens=False)["input_ids"]
     return ids[0]
