@@ -20,8 +20,12 @@ __all__ = [
     "FitRequest",
     "ImportRequest",
     "Instance",
+    "InstanceAttributionConfig",
+    "KeepConfig",
     "KnowledgeConfig",
     "PlantedRequest",
+    "PromptAttributionConfig",
+    "PromptRequest",
     "ReftConfig",
     "ReftRequest",
     "Run",
@@ -34,6 +38,8 @@ __all__ = [
     "SuiteError",
     "TargetConfig",
     "WordJudge",
+    "attribute",
+    "attribute_instance",
     "axbench",
     "build",
     "card",
@@ -52,6 +58,7 @@ __all__ = [
     "export_saebench",
     "fit",
     "import_featurizer",
+    "keep_best",
     "knowledge",
     "leak_rows",
     "list_controls",
@@ -109,6 +116,7 @@ if TYPE_CHECKING:
     from evaluation.config.preset import preset_rows as list_presets
     from evaluation.config.suite import SuiteConfig
     from evaluation.config.target import TargetConfig
+    from evaluation.exchange.candidates import KeepConfig, keep_best
     from evaluation.exchange.exporting import export_folder as export
     from evaluation.exchange.hub.pull import pull_folder as pull
     from evaluation.exchange.hub.push import push_folder as push
@@ -149,6 +157,15 @@ if TYPE_CHECKING:
     from evaluation.validity.knowledge import KnowledgeConfig, knowledge
     from evaluation.validity.planted.score import PlantedRequest
     from evaluation.validity.planted.score import score_planted as planted_score
+    from evaluation.validity.tokens.over_instance import (
+        InstanceAttributionConfig,
+        attribute_instance,
+    )
+    from evaluation.validity.tokens.prompt import (
+        PromptAttributionConfig,
+        PromptRequest,
+        attribute,
+    )
     from evaluation.verify.folders import leak_rows
     from evaluation.verify.folders import verify_artefact as verify
     from evaluation.verify.submission.entry import check_entry
@@ -173,11 +190,15 @@ _PLACES: Mapping[str, str] = {
     "FitRequest": "evaluation.suite.folders.FitRequest",
     "ImportRequest": "evaluation.exchange.importing.ImportRequest",
     "Instance": "ravel.instance.Instance",
+    "InstanceAttributionConfig": "evaluation.validity.tokens.over_instance.InstanceAttributionConfig",
+    "KeepConfig": "evaluation.exchange.candidates.KeepConfig",
     "KnowledgeConfig": "evaluation.validity.knowledge.KnowledgeConfig",
     "METHODS": "das.methods.registry.METHODS",
     "PlantedRequest": "evaluation.validity.planted.score.PlantedRequest",
     "ReftConfig": "das.reft.settings.ReftConfig",
     "ReftRequest": "evaluation.tuning.fit.ReftRequest",
+    "PromptAttributionConfig": "evaluation.validity.tokens.prompt.PromptAttributionConfig",
+    "PromptRequest": "evaluation.validity.tokens.prompt.PromptRequest",
     "Run": "evaluation.report.frames.Run",
     "RunRequest": "evaluation.suite.run.RunRequest",
     "ScoreRequest": "evaluation.judging.score.ScoreRequest",
@@ -189,6 +210,8 @@ _PLACES: Mapping[str, str] = {
     "TargetConfig": "evaluation.config.target.TargetConfig",
     "WordJudge": "evaluation.axbench.judges.WordJudge",
     "axbench": "evaluation.axbench.run.axbench_folder",
+    "attribute": "evaluation.validity.tokens.prompt.attribute",
+    "attribute_instance": "evaluation.validity.tokens.over_instance.attribute_instance",
     "build": "evaluation.suite.folders.build_folder",
     "card": "evaluation.report.cards.card_of",
     "check_entry": "evaluation.verify.submission.entry.check_entry",
@@ -206,6 +229,7 @@ _PLACES: Mapping[str, str] = {
     "export_saebench": "evaluation.exchange.saebench.export_saebench",
     "fit": "evaluation.suite.folders.fit_folder",
     "import_featurizer": "evaluation.exchange.importing.import_folder",
+    "keep_best": "evaluation.exchange.candidates.keep_best",
     "knowledge": "evaluation.validity.knowledge.knowledge",
     "leak_rows": "evaluation.verify.folders.leak_rows",
     "list_controls": "evaluation.suite.catalogue.control_rows",

@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from evaluation.commands import data, listing, model, planted
+from evaluation.commands.attribute import attribute
 from evaluation.commands.axbench import axbench
 from evaluation.commands.build import build
 from evaluation.commands.demo import demo
@@ -18,6 +19,7 @@ from evaluation.commands.export import export
 from evaluation.commands.fit import fit
 from evaluation.commands.hub import pull, push
 from evaluation.commands.import_featurizer import import_featurizer
+from evaluation.commands.keep_best import keep_best
 from evaluation.commands.knowledge import knowledge
 from evaluation.commands.printing import Interrupted, say, warn
 from evaluation.commands.publish import plot, table
@@ -135,6 +137,7 @@ app.command(rich_help_panel=_RESULTS)(watch)
 app.command(rich_help_panel=_RESULTS)(plot)
 app.command(rich_help_panel=_RESULTS)(diagnose)
 app.command(rich_help_panel=_MORE)(knowledge)
+app.command(rich_help_panel=_MORE)(attribute)
 app.command(rich_help_panel=_RESULTS)(card)
 app.command(rich_help_panel=_RESULTS)(verify)
 app.command(rich_help_panel=_OTHERS)(export)
@@ -143,6 +146,7 @@ app.command(rich_help_panel=_OTHERS)(submit)
 app.command(rich_help_panel=_MORE)(share)
 app.command(rich_help_panel=_MORE)(reft)
 app.command(rich_help_panel=_MORE)(axbench)
+app.command("keep-best", rich_help_panel=_MORE)(keep_best)
 app.command("score-submission", rich_help_panel=_OTHERS)(score_submission)
 app.command("check-entry", rich_help_panel=_OTHERS)(check_entry)
 app.command(rich_help_panel=_OTHERS)(site)

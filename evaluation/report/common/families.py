@@ -16,12 +16,12 @@ FAMILIES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "trained subspaces": (
             *("das", "mdas", "boundless_das", "soft_mdas", "null_mdas", "counterfactual_latent"),
-            *("emulated_mdas", "hyperdas", "nonlinear_das"),
+            *("emulated_mdas", "hyperdas", "nonlinear_das", "mdas_reset"),
         ),
         "closed-form subspaces": (
             *("pca", "mean_difference", "lda", "linear_probe", "inlp", "rlap", "leace"),
         ),
-        "neurons and masks": ("neurons_", "dbm", "mdbm", "pca_mdbm", "budget_mask"),
+        "neurons and masks": ("neurons_", "dbm", "mdbm", "pca_mdbm", "pca_attribution", "budget_mask"),
         "dictionaries": ("sae", "mdbm_sae"),
         OTHER: (),
         FLOORS: (),

@@ -29,6 +29,7 @@ from das.methods.common.contrast import ContrastPair, answer_difference
 from das.methods.masks._masks import CauseMaskConfig, MixedMaskConfig
 from das.methods.masks.dbm import Dbm
 from das.methods.masks.mdbm import Mdbm
+from das.methods.masks.pca_attribution import PcaAttribution, PcaAttributionConfig
 from das.methods.masks.pca_mdbm import PcaMdbm, PcaMdbmConfig, principal_basis
 from das.methods.neurons.neurons_attribution import NeuronsAttribution, NeuronsAttributionConfig
 from das.methods.trained.boundless_das import BoundlessDas, BoundlessDasConfig
@@ -107,7 +108,9 @@ def test_the_decision_s_margin_ends_the_log() -> None:
     assert cast(float, last["margin"]) > 1.0
 
 
-@pytest.mark.parametrize("method", [Dbm(), Mdbm(), PcaMdbm(), BoundlessDas(), NeuronsAttribution()])
+@pytest.mark.parametrize(
+    "method", [Dbm(), Mdbm(), PcaMdbm(), PcaAttribution(), BoundlessDas(), NeuronsAttribution()]
+)
 def test_an_unknown_target_is_refused_with_near_misses(method: Method) -> None:
     world, instance = _world(0, False)
     with pytest.raises(SuiteError, match="attribute of this planted instance"):
@@ -244,6 +247,22 @@ def test_attribution_finds_planted_neurons(seed: int) -> None:
     neurons, cause, isolate = _masked(NeuronsAttribution(), seed, rotated=False, size=2)
     assert neurons == {0, 1}
     assert min(cause, isolate) >= RIGHT
+
+
+def test_components_ranked_by_attribution_are_the_planted_plane_where_neurons_are_not() -> None:
+    world, _ = _world(0, True)
+    log = KeepingWorkspace()
+    method = PcaAttribution(PcaAttributionConfig(attribution_pairs=200))
+    found = method.fit(_problem(0, True, size=2), world, log)
+    assert isinstance(found, MaskedBasis)
+    assert found.basis is not None
+    chosen = found.basis[:, found.mask() > 0.5]
+    cosines = torch.linalg.svdvals(chosen.T @ world.plane("A"))
+    assert float(cosines.min()) > 0.9
+    neurons = _masked(NeuronsAttribution(), 0, rotated=True, size=2)
+    assert sum(world.scores(found)) > sum(neurons[1:]) + 0.3
+    wider = method.fit(_problem(0, True, size=5), world, log)
+    assert set(found.mask().nonzero()[:, 0].tolist()) < set(wider.mask().nonzero()[:, 0].tolist())
 
 
 def test_without_isolate_pairs_a_leak_goes_unnoticed() -> None:
