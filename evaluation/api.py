@@ -23,6 +23,7 @@ __all__ = [
     "InstanceAttributionConfig",
     "KeepConfig",
     "KnowledgeConfig",
+    "OnHub",
     "PlantedRequest",
     "PromptAttributionConfig",
     "PromptRequest",
@@ -55,6 +56,7 @@ __all__ = [
     "diagnose",
     "diagnose_run",
     "export",
+    "export_dataset",
     "export_saebench",
     "fit",
     "import_featurizer",
@@ -67,6 +69,7 @@ __all__ = [
     "list_methods",
     "list_models",
     "list_presets",
+    "list_tasks",
     "list_tracks",
     "load_featurizer",
     "load_run",
@@ -87,6 +90,7 @@ __all__ = [
     "push",
     "reft",
     "report",
+    "rescore",
     "run",
     "score",
     "score_submission",
@@ -94,6 +98,7 @@ __all__ = [
     "site",
     "submit",
     "table",
+    "task",
     "unfinished_fit",
     "unfinished_reft",
     "verify",
@@ -116,18 +121,22 @@ if TYPE_CHECKING:
     from evaluation.config.preset import preset_rows as list_presets
     from evaluation.config.suite import SuiteConfig
     from evaluation.config.target import TargetConfig
+    from evaluation.config.task import task_rows as list_tasks
     from evaluation.exchange.candidates import KeepConfig, keep_best
+    from evaluation.exchange.dataset import export_dataset
     from evaluation.exchange.exporting import export_folder as export
     from evaluation.exchange.hub.pull import pull_folder as pull
     from evaluation.exchange.hub.push import push_folder as push
     from evaluation.exchange.importing import ImportRequest
     from evaluation.exchange.importing import import_folder as import_featurizer
     from evaluation.exchange.logged import logged_run
+    from evaluation.exchange.rescoring import rescore_run as rescore
     from evaluation.exchange.saebench import export_saebench
     from evaluation.exchange.site import build_site as site
     from evaluation.exchange.submission import SubmissionInfo, score_submission
     from evaluation.exchange.submission import pack_run as submit
     from evaluation.judging.score import ScoreRequest
+    from evaluation.report.cards import OnHub
     from evaluation.report.cards import card_of as card
     from evaluation.report.frames import Run, load_run
     from evaluation.report.live import watch_run as watch
@@ -150,6 +159,7 @@ if TYPE_CHECKING:
     from evaluation.suite.forecast.plan import plan_preset, plan_run
     from evaluation.suite.run import RunRequest
     from evaluation.suite.run import run_suite as run
+    from evaluation.suite.task import make_task as task
     from evaluation.tuning.fit import ReftRequest, unfinished_reft
     from evaluation.tuning.fit import reft_folder as reft
     from evaluation.validity.diagnose_run import DiagnosisConfig, diagnose_run
@@ -194,6 +204,7 @@ _PLACES: Mapping[str, str] = {
     "KeepConfig": "evaluation.exchange.candidates.KeepConfig",
     "KnowledgeConfig": "evaluation.validity.knowledge.KnowledgeConfig",
     "METHODS": "das.methods.registry.METHODS",
+    "OnHub": "evaluation.report.cards.OnHub",
     "PlantedRequest": "evaluation.validity.planted.score.PlantedRequest",
     "ReftConfig": "das.reft.settings.ReftConfig",
     "ReftRequest": "evaluation.tuning.fit.ReftRequest",
@@ -226,6 +237,7 @@ _PLACES: Mapping[str, str] = {
     "diagnose": "evaluation.validity.diagnose_run.diagnose_folder",
     "diagnose_run": "evaluation.validity.diagnose_run.diagnose_run",
     "export": "evaluation.exchange.exporting.export_folder",
+    "export_dataset": "evaluation.exchange.dataset.export_dataset",
     "export_saebench": "evaluation.exchange.saebench.export_saebench",
     "fit": "evaluation.suite.folders.fit_folder",
     "import_featurizer": "evaluation.exchange.importing.import_folder",
@@ -238,6 +250,7 @@ _PLACES: Mapping[str, str] = {
     "list_methods": "evaluation.suite.catalogue.method_rows",
     "list_models": "evaluation.suite.catalogue.model_rows",
     "list_presets": "evaluation.config.preset.preset_rows",
+    "list_tasks": "evaluation.config.task.task_rows",
     "list_tracks": "evaluation.suite.catalogue.track_rows",
     "load_featurizer": "das.featurizers.storage.load_featurizer",
     "load_run": "evaluation.report.frames.load_run",
@@ -258,6 +271,7 @@ _PLACES: Mapping[str, str] = {
     "push": "evaluation.exchange.hub.push.push_folder",
     "reft": "evaluation.tuning.fit.reft_folder",
     "report": "evaluation.report.page.write_report",
+    "rescore": "evaluation.exchange.rescoring.rescore_run",
     "run": "evaluation.suite.run.run_suite",
     "score": "evaluation.suite.folders.score_folder",
     "score_submission": "evaluation.exchange.submission.score_submission",
@@ -265,6 +279,7 @@ _PLACES: Mapping[str, str] = {
     "site": "evaluation.exchange.site.build_site",
     "submit": "evaluation.exchange.submission.pack_run",
     "table": "evaluation.report.tables.of_runs.table_of_runs",
+    "task": "evaluation.suite.task.make_task",
     "unfinished_fit": "evaluation.suite.folders.unfinished_fit",
     "unfinished_reft": "evaluation.tuning.fit.unfinished_reft",
     "verify": "evaluation.verify.folders.verify_artefact",

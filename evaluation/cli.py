@@ -25,11 +25,13 @@ from evaluation.commands.printing import Interrupted, say, warn
 from evaluation.commands.publish import plot, table
 from evaluation.commands.reft import reft
 from evaluation.commands.report import card, report, watch
+from evaluation.commands.rescore import rescore
 from evaluation.commands.run import run
 from evaluation.commands.score import score
 from evaluation.commands.share import share
 from evaluation.commands.site import check_entry, site
 from evaluation.commands.submission import score_submission, submit
+from evaluation.commands.task import task
 from evaluation.commands.verify import verify
 from ravel import __version__
 from ravel.common.errors import SuiteError
@@ -138,10 +140,12 @@ app.command(rich_help_panel=_RESULTS)(plot)
 app.command(rich_help_panel=_RESULTS)(diagnose)
 app.command(rich_help_panel=_MORE)(knowledge)
 app.command(rich_help_panel=_MORE)(attribute)
+app.command(rich_help_panel=_RESULTS)(rescore)
 app.command(rich_help_panel=_RESULTS)(card)
 app.command(rich_help_panel=_RESULTS)(verify)
 app.command(rich_help_panel=_OTHERS)(export)
 app.command("import", rich_help_panel=_OTHERS)(import_featurizer)
+app.command(rich_help_panel=_OTHERS)(task)
 app.command(rich_help_panel=_OTHERS)(submit)
 app.command(rich_help_panel=_MORE)(share)
 app.command(rich_help_panel=_MORE)(reft)

@@ -13,7 +13,7 @@ from evaluation import api
 from evaluation.commands.flags import LoadFlags, command
 from evaluation.commands.flags.names import choices
 from evaluation.commands.printing import Result, say
-from evaluation.exchange.formats import EXPORT_FORMATS, SAEBENCH
+from evaluation.exchange.formats import DATASET, EXPORT_FORMATS, SAEBENCH
 from ravel.common.errors import one_of
 from ravel.terms.schema import GENERALISATIONS
 
@@ -23,7 +23,10 @@ def export(
     *,
     path: Annotated[
         Path,
-        typer.Argument(metavar="PATH", help="A featurizer's folder or a run's cell; for saebench a run."),
+        typer.Argument(
+            metavar="PATH",
+            help="A featurizer's folder or a run's cell; for saebench a run, for dataset an instance.",
+        ),
     ],
     style: Annotated[str, typer.Option("--format", help="Whose files.", **choices(*EXPORT_FORMATS))],
     out: Annotated[Path, typer.Option("--out", help="A new folder.")],
@@ -39,7 +42,7 @@ def export(
     ] = False,
     target: LoadFlags,
 ) -> Result:
-    """Write a featurizer for pyvene or MIB, or a run's autoencoder rows for SAEBench.
+    """Write a featurizer for pyvene or MIB, a run's autoencoder rows for SAEBench, an instance as a data set.
 
     Facts and templates are written by ravel data export.
 
@@ -48,6 +51,8 @@ def export(
     one_of("export format", style, tuple(EXPORT_FORMATS))
     if style == SAEBENCH:
         return _exported_results(path, split, out)
+    if style == DATASET:
+        return _exported_instance(path, out)
     opened = target.config(model or api.load_featurizer(path)[1].model)
     exported = api.export(path, style, opened, out, allow_foreign=allow_foreign)
     header = exported.header
@@ -71,3 +76,12 @@ def _exported_results(path: Path, split: str, out: Path) -> Result:
         say("The schema is SAEBench's; data and rules of the scores are this suite's.")
 
     return Result([str(written) for written in paths], text)
+
+
+def _exported_instance(path: Path, out: Path) -> Result:
+    written = api.export_dataset(path, out)
+
+    def text() -> None:
+        say(f"{written.rows} rows in {len(written.tables)} Parquet files are in {out}")
+
+    return Result(written.to_json(), text)

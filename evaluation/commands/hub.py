@@ -35,13 +35,26 @@ def push(
         str, typer.Option("--branch", "--revision", help="Branch to commit to; it is made if it is missing.")
     ] = "main",
     message: Annotated[str | None, typer.Option("--message", help="Of the commit.")] = None,
+    dataset: Annotated[
+        str, typer.Option("--dataset", help="Of a featurizer: the hub id of its instance, if it is there.")
+    ] = "",
+    base_model: Annotated[
+        str, typer.Option("--base-model", help="Of a featurizer: the hub id of its target model.")
+    ] = "",
 ) -> Result:
     """Verify a folder and publish it on a Hugging Face hub, with a card. HF_TOKEN must be allowed to write.
 
     Example: ravel push city-instance me/ravel-city
     """
     with keeping("No commit was made unless the hub shows it; start the same command again."):
-        pushed = api.push(path, repo_id, private=private, branch=branch, message=message)
+        pushed = api.push(
+            path,
+            repo_id,
+            private=private,
+            branch=branch,
+            message=message,
+            on_hub=api.OnHub(dataset, base_model),
+        )
 
     def text() -> None:
         from evaluation.exchange.hub.layout import named

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -11,9 +11,10 @@ import typer
 from evaluation import api
 from evaluation.commands.flags import command
 from evaluation.commands.printing import Result, print_rows, say
+from evaluation.commands.printing.lines import as_text, described
 from ravel.common.errors import one_of
 
-_HELP = "What can be named: methods, tracks, models, entity types, controls, presets."
+_HELP = "What can be named: methods, tracks, models, entity types, controls, presets, tasks."
 app = typer.Typer(no_args_is_help=True, help=_HELP)
 
 _Rows = Sequence[Mapping[str, Any]]
@@ -52,7 +53,7 @@ def models() -> Result:
     Example: ravel list models
     """
     rows = api.list_models()
-    lines = [[row["name"], _text(row["model_types"])] for row in rows]
+    lines = [[row["name"], as_text(row["model_types"])] for row in rows]
     return Result(rows, lambda: print_rows(["family", "model types"], lines))
 
 
@@ -88,31 +89,20 @@ def presets(name: _Name = None) -> Result:
     return _listed("preset", api.list_presets(), name)
 
 
+@app.command()
+@command
+def tasks(name: _Name = None) -> Result:
+    """List the versioned tasks that anybody can enter; with a name, what it fixes, by hash.
+
+    Example: ravel list tasks city-lite-v1
+    """
+    return _listed("task", api.list_tasks(), name)
+
+
 def _listed(kind: str, rows: _Rows, name: str | None, *, summary: str = "summary") -> Result:
     """Return the listing of all, a line each, or all that is known of one."""
     if name is None:
         lines = [[row["name"], row[summary]] for row in rows]
         return Result(rows, lambda: print_rows([kind, summary], lines))
     found = next(row for row in rows if row["name"] == one_of(kind, name, [row["name"] for row in rows]))
-    return Result(found, lambda: say("\n".join(_described(found))))
-
-
-def _described(row: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a line per value; a mapping has one per entry."""
-    for key, value in row.items():
-        label = key.replace("_", " ")
-        if isinstance(value, dict) and value:
-            yield f"{label}:"
-            yield from (f"  {name}: {_text(part)}" for name, part in value.items())
-        else:
-            yield f"{label}: {_text(value)}"
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{key}={_text(part)}" for key, part in value.items()) or "none"
-    if isinstance(value, (list, tuple)):
-        return ", ".join(map(str, value))
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return "none" if value is None else str(value)
+    return Result(found, lambda: say("\n".join(described(found))))

@@ -28,9 +28,11 @@ IMPORT_FORMATS: Mapping[str, ImportFormat] = {
 """What `ravel import` reads."""
 
 SAEBENCH = "saebench"
+DATASET = "dataset"
 EXPORT_FORMATS: Mapping[str, str] = {
     "pyvene": "a featurizer",
     "mib": "a featurizer",
     SAEBENCH: "a run's rows with autoencoders",
+    DATASET: "an instance",
 }
 """What `ravel export` writes, and of what."""

@@ -15,6 +15,8 @@ from ravel.common.typed import Record, typed_value
 Interval = tuple[float, float]
 INTERCHANGE = "interchange"
 """The track of records that name none: the first there was."""
+FIRST_METRIC = "v1"
+"""The metric version of records that name none."""
 _ITS_MEASURES = {"cause": True, "isolate": True, "disentangle": False}
 """The measures of that track, and whether each has a count of its own."""
 _INTERVAL = "_interval"
@@ -35,14 +37,16 @@ class Measured:
 
 class MeasuredRecord(Record):
     """Base of records with a field `measures`, by name. On disk the measure `cause` is the fields `cause`,
-    `cause_interval` and, where its cases are counted, `n_cause`; a track is named unless it is the first."""
+    `cause_interval` and, where its cases are counted, `n_cause`; a track and a metric version are named
+    unless they are the first."""
 
     __slots__ = ()
     COUNTED: ClassVar[bool] = True
     """Whether the record says how many cases are behind a measure."""
-    UNLIKE: ClassVar[tuple[str, ...]] = ("measures", "track")
+    UNLIKE: ClassVar[tuple[str, ...]] = ("measures", "track", "metric")
     """Fields that are not one key of the same name in every line."""
     track: str
+    metric: str
     measures: Mapping[str, Measured]
 
     def value(self, measure: str) -> float | None:
@@ -71,7 +75,8 @@ class MeasuredRecord(Record):
                 plain |= self.flat()
             elif field.name not in self.UNLIKE:
                 plain[field.name] = getattr(self, field.name)
-        return plain if self.track == INTERCHANGE else {**plain, "track": self.track}
+        said = {"track": (self.track, INTERCHANGE), "metric": (self.metric, FIRST_METRIC)}
+        return plain | {name: value for name, (value, first) in said.items() if value != first}
 
     def flat(self) -> dict[str, Any]:
         """Return what of the measures stands in a line: values, counts, intervals."""
@@ -114,7 +119,7 @@ class MeasuredRecord(Record):
         own = {f.name for f in fields(cls)} - set(cls.UNLIKE)  # type: ignore[arg-type]  # a dataclass
         known = own.union(cls._keys(row))
         missing = sorted(known - row.keys() - set(cls.ADDED))
-        unknown = sorted(row.keys() - known - {"track"})
+        unknown = sorted(row.keys() - known - {"track", "metric"})
         if missing or unknown:
             raise SuiteError(
                 expected=f"the fields of a {cls.__name__} in {origin}",

@@ -12,7 +12,14 @@ from typing import Any, ClassVar, Literal, TypeVar
 
 from typing_extensions import Self
 
-from evaluation.records.measured import INTERCHANGE, Interval, Measured, MeasuredRecord, names_in
+from evaluation.records.measured import (
+    FIRST_METRIC,
+    INTERCHANGE,
+    Interval,
+    Measured,
+    MeasuredRecord,
+    names_in,
+)
 from ravel.common.errors import SuiteError
 from ravel.common.io import numbered_lines, sha256_text
 from ravel.common.strict_json import JsonError, parse_json
@@ -207,6 +214,8 @@ class ScoreRecord(MeasuredRecord):
     """Which pairs count; a breakdown by kind is kept for chosen points on test pairs. New in version 2."""
     track: str = INTERCHANGE
     """What was asked of the featurizer."""
+    metric: str = FIRST_METRIC
+    """Version of the rule from outcomes to measures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +250,8 @@ class AverageRecord(MeasuredRecord):
     """Which pairs count. New in version 2."""
     track: str = INTERCHANGE
     """What was asked of the featurizers."""
+    metric: str = FIRST_METRIC
+    """Version of the rule from outcomes to measures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +259,7 @@ class ComparisonRecord(MeasuredRecord):
     """One line of `comparisons.jsonl`: macro average of `first` minus that of `second`, on the same pairs."""
 
     SCHEMA, COUNTED = SCORE_SCHEMA_VERSION, False
-    UNLIKE = ("measures", "track", "tested", "p", "p_adjusted")
+    UNLIKE = ("measures", "track", "metric", "tested", "p", "p_adjusted")
 
     schema_version: int
     """`SCORE_SCHEMA_VERSION` of the writer."""
@@ -276,6 +287,8 @@ class ComparisonRecord(MeasuredRecord):
     """The same, adjusted for all comparisons of this split at once (Holm 1979). New in version 2."""
     track: str = INTERCHANGE
     """What was asked of the featurizers."""
+    metric: str = FIRST_METRIC
+    """Version of the rule from outcomes to measures."""
 
     def flat(self) -> dict[str, Any]:
         """Return what of the measures stands in a line, p-values included."""

@@ -67,6 +67,7 @@ def score_outcomes(
         chosen=chosen,
         source_kind=source_kind,
         track=track.name,
+        metric=track.metric,
     )
 
 

@@ -197,6 +197,7 @@ def _average(
         measures=measured(scored),
         source_kind=split.source_kind,
         track=split.track.name,
+        metric=split.track.metric,
     )
 
 
@@ -217,4 +218,5 @@ def _comparison(
         tested=tested,
         p=minus[tested].p_value,
         track=split.track.name,
+        metric=split.track.metric,
     )

@@ -6,12 +6,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar, final
 
+from typing_extensions import Self
+
+from evaluation.records.measured import FIRST_METRIC
 from evaluation.records.scores import JudgedCase, is_control
 from ravel.common.config import Config
-from ravel.common.errors import unknown_name
+from ravel.common.errors import one_of, unknown_name
 
 if TYPE_CHECKING:
     # Types alone: what only names tracks starts without scipy.
@@ -79,6 +83,17 @@ class Reference:
     floor."""
 
 
+@dataclass(frozen=True, slots=True)
+class MetricVersion:
+    """A rule from outcomes to measures, under the name that records state. A version never changes: a rule
+    that is to be different is the next version, and `ravel rescore` brings old outcomes under it."""
+
+    name: str
+    """`v1`, `v2`, ..."""
+    says: str
+    """What it does, as a clause."""
+
+
 class TrackConfig(Config):
     """Settings of a track: none, unless it has a class of its own."""
 
@@ -105,6 +120,12 @@ class Track(ABC, Generic[Case]):
     """What cases are called, in the plural."""
     measures: ClassVar[tuple[Measure, ...]]
     """What is measured, in the order of tables."""
+    versions: ClassVar[tuple[MetricVersion, ...]] = (
+        MetricVersion(FIRST_METRIC, "as the measures of the track say"),
+    )
+    """The rules by which outcomes can be summed up, the first of them that of every run."""
+    metric: str = FIRST_METRIC
+    """The one by which this track sums up."""
     criterion: ClassVar[str]
     """The measure by which points are chosen and rows compared."""
     references: ClassVar[tuple[Reference, ...]]
@@ -156,6 +177,15 @@ class Track(ABC, Generic[Case]):
     def settings(self, judging: Judging) -> Any:
         """Return the track's settings as its own class. Raises SuiteError for an unknown one."""
         return self.config_class.from_mapping(dict(judging.settings), origin=f"the track {self.name!r}")
+
+    @final
+    def under(self, metric: str) -> Self:
+        """Return the same track with another metric version. Raises SuiteError with near misses for one that
+        the track has not."""
+        one_of(f"metric version of the track {self.name}", metric, [v.name for v in self.versions])
+        other = copy(self)
+        other.metric = metric
+        return other
 
     @final
     @property

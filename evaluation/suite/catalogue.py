@@ -69,6 +69,7 @@ def track_rows() -> list[dict[str, Any]]:
             "summary": track.summary,
             "measures": list(track.names),
             "criterion": track.criterion,
+            "metrics": {version.name: version.says for version in track.versions},
             "takes": list(track.takes),
             "references": list(track.floors),
             "settings": track.config_class().model_dump(mode="json"),

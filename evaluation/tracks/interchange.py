@@ -7,12 +7,13 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from evaluation.config.judging import Judging
-from evaluation.records.measured import INTERCHANGE
+from evaluation.records.measured import FIRST_METRIC, INTERCHANGE
 from evaluation.records.scores import Outcome
 from evaluation.scoring.clusters import Clusters
 from evaluation.scoring.interchange.estimates import estimate_scores
+from evaluation.scoring.interchange.metrics import REFERENCE_METRIC, Rounding
 from evaluation.scoring.intervals import Estimate
-from evaluation.scoring.track import Measure, Reference, Track
+from evaluation.scoring.track import Measure, MetricVersion, Reference, Track
 from ravel.instance import Instance
 from ravel.terms.schema import SOURCE_KINDS, InterchangePair, SourceKind
 
@@ -34,6 +35,13 @@ class Interchange(Track[Outcome]):
         Measure("cause", "share of the target attribute's pairs that give the source's answer"),
         Measure("isolate", "share of the other attributes' pairs that keep the base's answer"),
         Measure("disentangle", "the mean of both"),
+    )
+    versions: ClassVar[tuple[MetricVersion, ...]] = (
+        MetricVersion(FIRST_METRIC, "shares of pairs, a mean over templates, then attributes; unrounded"),
+        MetricVersion(
+            REFERENCE_METRIC,
+            "the same with the share of each template rounded to two decimals, as RAVEL's public code has it",
+        ),
     )
     criterion: ClassVar[str] = "disentangle"
     references: ClassVar[tuple[Reference, ...]] = (
@@ -77,7 +85,8 @@ class Interchange(Track[Outcome]):
         self, outcomes: Sequence[Outcome], attribute: str, clusters: Clusters
     ) -> dict[str, Estimate]:
         """Return cause, isolate and disentangle; the last has a value if there are pairs of both kinds."""
-        return estimate_scores(outcomes, attribute, clusters)
+        rounding: Rounding = "reference" if self.metric == REFERENCE_METRIC else "none"
+        return estimate_scores(outcomes, attribute, clusters, rounding=rounding)
 
     def can_validate(self, asked: Collection[str], attribute: str) -> bool:
         """Tell whether there are pairs that ask for the attribute, and others."""

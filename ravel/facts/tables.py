@@ -10,14 +10,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from ravel.common.bundled import bundled_path
 from ravel.common.errors import SuiteError, unknown_name
-from ravel.common.io import make_folder, read_json, read_jsonl, sha256_file, write_text
+from ravel.common.io import (
+    canonical_json,
+    make_folder,
+    read_json,
+    read_jsonl,
+    sha256_file,
+    sha256_text,
+    write_text,
+)
 from ravel.entity_types import ENTITY_TYPES
 from ravel.terms.schema import PARTITIONS, SLOT, EntityFacts, EntityType, Partition, Template
 
@@ -65,6 +73,16 @@ class Tables:
             for name, value in facts.values:
                 columns[name][facts.entity] = value
         return columns
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of all facts and templates, in their order, whatever file they came from."""
+        parts = [
+            self.entity_type.name,
+            [asdict(e) for e in self.entities],
+            [asdict(t) for t in self.templates],
+        ]
+        return sha256_text(canonical_json(parts))
 
     @cached_property
     def _attributes(self) -> tuple[str, ...]:

@@ -31,6 +31,7 @@ LATE_IMPORTS = {
         "ravel.common.progress": "the one import that users write loads nothing before it is used",
     },
     "evaluation.report.site.write": {"pandas": "takes a second, and only a site has such a file"},
+    "evaluation.exchange.dataset": {"pandas": "takes a second, and only a data set is made of frames"},
     "evaluation.report.tables.long_form": {
         "pandas": "takes a second, and only a run that has ended needs it"
     },
@@ -129,6 +130,7 @@ EDGES = {
         *("ravel.instance.instance", "evaluation.records.corpora", "evaluation.report.frames"),
         *("evaluation.report.tables.long_form", "evaluation.report.site.write"),
         "evaluation.axbench.concepts",
+        "evaluation.exchange.dataset",
     },
     "tqdm": {"das.models.fetching.hub", "ravel_bench.bars"},
     "jinja2": {"evaluation.report.common.templates"},

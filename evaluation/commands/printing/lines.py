@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -45,3 +45,25 @@ def print_json_lines(rows: Sequence[dict[str, Any]]) -> None:
     """Print one JSON object per line. NaN is refused."""
     for row in rows:
         typer.echo(json.dumps(row, ensure_ascii=False, allow_nan=False))
+
+
+def described(row: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a line per value; a mapping has one per entry."""
+    for key, value in row.items():
+        label = key.replace("_", " ")
+        if isinstance(value, dict) and value:
+            yield f"{label}:"
+            yield from (f"  {name}: {as_text(part)}" for name, part in value.items())
+        else:
+            yield f"{label}: {as_text(value)}"
+
+
+def as_text(value: Any) -> str:
+    """Return a value as it stands in a listing."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key}={as_text(part)}" for key, part in value.items()) or "none"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "none" if value is None else str(value)

@@ -149,18 +149,18 @@ class Repository:
                 info = self.api.repo_info(self.repo_id, repo_type=self.repo_type, revision=branch)
         return info.sha
 
-    def replace(
-        self, files: Sequence[TravellingFile], card: bytes, head: str | None, *, branch: str, message: str
-    ) -> str:
+    def replace(self, files: Sequence[TravellingFile], head: str | None, *, branch: str, message: str) -> str:
         """Replace what the commit `head` holds by these files in one commit, and return that.
 
-        `card` is the content of the file without a path. Raises SuiteError if the hub then holds other bytes
-        than were sent.
+        Raises SuiteError if the hub then holds other bytes than were sent.
         """
         sent = {file.name for file in files}
         gone = [name for name in (self.listed(head) if head else ()) if name not in sent]
         operations: list[CommitOperationAdd | CommitOperationDelete] = [
-            *(CommitOperationAdd(file.name, card if file.path is None else file.path) for file in files),
+            *(
+                CommitOperationAdd(file.name, file.content if file.path is None else file.path)
+                for file in files
+            ),
             *(CommitOperationDelete(name, is_folder=False) for name in gone if name != ".gitattributes"),
         ]
         with self._in_words(writing=True), _without_bars():

@@ -7,10 +7,11 @@ import io
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
+from evaluation.report.cards.hub_results import RESULTS_FOLDER
 from evaluation.verify.folders import MARKS, Kind
 from evaluation.verify.run import RUN_RECORDS
 from ravel.common.errors import SuiteError
@@ -25,6 +26,7 @@ _PLUMBING = ".gitattributes"
 _NAME = r"[A-Za-z0-9_][A-Za-z0-9_.@+-]*"
 _INSTANCE = rf"manifest\.json|prompts\.jsonl|pairs/(?:{'|'.join(ALL_SPLITS)})\.jsonl"
 _FEATURIZER = (
+    rf"{re.escape(RESULTS_FOLDER)}/{_NAME}\.yaml|"
     r"featurizer\.json|featurizer\.safetensors|cell\.json|train_log\.jsonl|diagnostics\.json"
     rf"|outcomes/{_NAME}\.jsonl"
 )
@@ -51,13 +53,15 @@ class TravellingFile:
     name: str
     """Path in the folder and in the repository, with `/`."""
     path: Path | None
-    """Where it lies; None for a card that is written for the occasion."""
+    """Where it lies; None for what is written for the occasion."""
     size: int
     """Bytes."""
     sha256: str
     """SHA-256 of the bytes, as hubs name large files."""
     blob_id: str
     """What git names the bytes, as hubs name all others."""
+    content: bytes = b""
+    """The bytes of what lies nowhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +137,7 @@ def _in_finished_cell(name: str, finished: set[str]) -> bool:
 def measured(name: str, content: bytes | Path) -> TravellingFile:
     """Return what is known of a file by its bytes, or by where it lies; it is read piece by piece."""
     if isinstance(content, bytes):
-        return _measured(name, None, len(content), io.BytesIO(content))
+        return replace(_measured(name, None, len(content), io.BytesIO(content)), content=content)
     with content.open("rb") as stream:
         return _measured(name, content, content.stat().st_size, stream)
 

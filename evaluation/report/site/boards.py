@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from evaluation.config.task import task_of_instance
 from evaluation.records.measured import Measured
 from evaluation.report.common.families import family_of
 from evaluation.report.page.rows import MEAN
@@ -66,8 +67,9 @@ class Board:
 
     @property
     def task(self) -> str:
-        """The task's name with the beginning of its version."""
-        return f"{self.entity_type}-{self.instance_fingerprint[:8]}"
+        """The task's name with its version; of an instance of none, the beginning of its fingerprint."""
+        known = task_of_instance(self.instance_fingerprint)
+        return known or f"{self.entity_type}-{self.instance_fingerprint[:8]}"
 
     @property
     def slug(self) -> str:

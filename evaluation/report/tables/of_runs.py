@@ -69,6 +69,7 @@ def table_of_runs(
             "with --table models",
         )
     runs = [shown_run(*pair) for pair in zip_longest(run_paths, model_labels[: len(run_paths)])]
+    _check_one_metric(runs)
     if name in _OF_SEVERAL:
         made = _OF_SEVERAL[name](runs, partition)
     else:
@@ -83,6 +84,16 @@ def table_of_runs(
         _check_partition(name, partition)
         made = TABLES[name](_Run(run, partial(read_derived, run, track), partition))
     return _with_failures(made, [failure for run in runs for failure in run.failures])
+
+
+def _check_one_metric(runs: Sequence[RunRecords]) -> None:
+    metrics = sorted({record.metric for run in runs for record in run.scores})
+    if len(metrics) > 1:
+        raise SuiteError(
+            expected="runs that are summed up by one metric version",
+            came=", ".join(metrics),
+            todo="bring them under one with `ravel rescore RUN --metric VERSION`",
+        )
 
 
 def tables_of_run(records: RunRecords, derived: Derived) -> list[Table]:

@@ -8,26 +8,41 @@ import numpy as np
 
 from evaluation.records.scores import Outcome
 from evaluation.scoring.clusters import Clusters, Counts
-from evaluation.scoring.interchange.metrics import Scores, Share, isolate_from, mean_share
+from evaluation.scoring.interchange.metrics import (
+    Rounding,
+    Scores,
+    Share,
+    isolate_from,
+    mean_share,
+    rounded,
+)
 from evaluation.scoring.intervals import Estimate
 from evaluation.scoring.mean import mean, midpoint
 from evaluation.scoring.variance import Deviations, Spread, contributions_of
 
 
-def estimate_scores(outcomes: Sequence[Outcome], attribute: str, clusters: Clusters) -> dict[str, Estimate]:
-    """Score target `attribute` on the outcomes. Raises SuiteError for an outcome of another cluster."""
+def estimate_scores(
+    outcomes: Sequence[Outcome], attribute: str, clusters: Clusters, *, rounding: Rounding = "none"
+) -> dict[str, Estimate]:
+    """Score target `attribute` on the outcomes; `rounding` moves values, never the width of an interval.
+    Raises SuiteError for an outcome of another cluster."""
     counts = count(outcomes, attribute, clusters)
-    return estimate_counts(counts, scores_of_counts(counts, attribute, clusters), attribute, clusters)
+    return estimate_counts(
+        counts, scores_of_counts(counts, attribute, clusters, rounding), attribute, clusters
+    )
 
 
-def scores_of_counts(counts: Counts, attribute: str, clusters: Clusters) -> Scores:
+def scores_of_counts(
+    counts: Counts, attribute: str, clusters: Clusters, rounding: Rounding = "none"
+) -> Scores:
     """Return to the last bit what `metrics.scores` does of the outcomes that were counted for a target."""
     pairs, right = counts.pairs.sum(axis=0), counts.right.sum(axis=0)
     shares = {}
     for name, columns in clusters.columns().items():
         used = columns[pairs[columns] > 0]
         if len(used):
-            shares[name] = Share(mean((right[used] / pairs[used]).tolist()), int(pairs[used].sum()))
+            of_templates = [rounded(share, rounding) for share in (right[used] / pairs[used]).tolist()]
+            shares[name] = Share(mean(of_templates), int(pairs[used].sum()))
     caused = shares.pop(attribute, Share(None, 0))
     isolated = mean_share(shares.values())
     both = midpoint(caused.value, isolated.value)

@@ -18,6 +18,8 @@ from ravel.common.seeds import grouped
 
 Answer = Literal["swapped", "unchanged"]
 Rounding = Literal["none", "reference"]
+REFERENCE_METRIC = "v2"
+"""The metric version that rounds as RAVEL's public code does (Huang et al. 2024, arXiv 2402.17700)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ def template_accuracies(
         count = counts.setdefault(outcome.base_template, [0, 0])
         count[0] += outcome.said_swapped if answer == "swapped" else outcome.said_unchanged
         count[1] += 1
-    return {t: Share(_rounded(right / n, rounding), n) for t, (right, n) in sorted(counts.items())}
+    return {t: Share(rounded(right / n, rounding), n) for t, (right, n) in sorted(counts.items())}
 
 
 def cause(outcomes: Iterable[Outcome], attribute: str, *, rounding: Rounding = "none") -> Share:
@@ -94,5 +96,6 @@ def mean_share(parts: Collection[Share]) -> Share:
     return Share(mean([p.value for p in parts if p.value is not None]), sum(p.n for p in parts))
 
 
-def _rounded(value: float, rounding: Rounding) -> float:
+def rounded(value: float, rounding: Rounding) -> float:
+    """Return a template's share as a way of rounding has it."""
     return round(value, 2) if rounding == "reference" else value

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from evaluation.config.task import task_of_instance
 from evaluation.verify.submission.check import CheckedSubmission, check_submission
 from evaluation.verify.submission.manifest import Submission, read_submission
 from evaluation.verify.submission.names import MANIFEST
@@ -92,7 +93,11 @@ def _next_steps(path: Path, checked: CheckedSubmission) -> tuple[str, ...]:
     if checked.submission is None or checked.problems:
         return ()
     model = checked.submission.model_name
+    task = task_of_instance(checked.submission.instance_fingerprint)
+    instance = "INSTANCE" if task is None else task
+    told = () if task is None else (f"it enters the task {task}: ravel task {task} --out {task}",)
     return (
-        f"with the model: ravel score-submission {path} --instance INSTANCE --model {model} --out VERDICT, "
+        *told,
+        f"with the model: ravel score-submission {path} --instance {instance} --model {model} --out VERDICT, "
         "and then ravel site with --verdict VERDICT",
     )

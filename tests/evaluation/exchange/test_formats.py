@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from evaluation.exchange import exporting, importing
-from evaluation.exchange.formats import EXPORT_FORMATS, IMPORT_FORMATS, SAEBENCH
+from evaluation.exchange.formats import DATASET, EXPORT_FORMATS, IMPORT_FORMATS, SAEBENCH
 
 PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "exchange-with-other-tools.md"
 
 
 def test_every_format_has_its_reader_or_writer() -> None:
     assert importing._READERS.keys() == IMPORT_FORMATS.keys()
-    assert {*exporting._WRITERS, SAEBENCH} == EXPORT_FORMATS.keys()
+    assert {*exporting._WRITERS, DATASET, SAEBENCH} == EXPORT_FORMATS.keys()
 
 
 def test_settings_of_a_format_are_those_of_a_request() -> None:

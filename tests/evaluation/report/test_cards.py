@@ -162,7 +162,7 @@ class TestFeaturizer:
     def test_names_stay_names(self, tmp_path: Path) -> None:
         hostile = "x\n---\n# <script> | [a](b)"
         card = featurizer_card(save(tmp_path, method=hostile, model=HOSTILE_MODEL))
-        assert meta(card)["tags"][-2] == "x --- # <script> | [a](b)"
+        assert meta(card)["tags"][-3] == "x --- # <script> | [a](b)"
         assert "\n# <script>" not in card
         assert not re.search(r"(?<!\\)<", card.split("## Use")[0].split("\n# ", 1)[1])
 

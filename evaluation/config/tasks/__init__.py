@@ -1,0 +1,1 @@
+"""Tasks with a version, one file each."""
