@@ -23,7 +23,7 @@ def demo(
 ) -> Result:
     """Go from facts to a disentanglement table: build an instance, fit five methods, score them.
 
-    Takes a few minutes on two cores, with bundled data and a bundled model.
+    Takes about two minutes on two cores, with bundled data and a bundled model.
 
     Example: ravel demo --out my-demo
     """

@@ -1,4 +1,4 @@
-"""The suite of `ravel demo`: bundled facts and model, five methods, five minutes on two cores."""
+"""The suite of `ravel demo`: bundled facts and model, five methods, two minutes on two cores."""
 
 from __future__ import annotations
 
