@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
+from typing_extensions import Self
 
 from das.edits.base import Edit, Steered
 from das.edits.found import erasing_edit_of
-from das.engine.base.protocol import AnswerPair
+from das.engine.base.protocol import AnswerPair, Engine
 from das.finding import Finding
 from das.sites import Site
+from evaluation.judging.attacks import Attack, attacked
 from evaluation.judging.strengths import StrengthJudge
 from evaluation.records.outcomes.erasures import ErasedCase, Erasure
 from evaluation.scoring.erasure.cases import erased_cases
@@ -22,6 +24,19 @@ from ravel.instance import Instance
 
 class ErasureJudge(StrengthJudge[ErasedCase, bool]):
     """Erases with one open model, and sees whether it still says what it said."""
+
+    def __init__(
+        self, engine: Engine, strengths: tuple[float, ...], label_tokens: int, attack: Attack = "none"
+    ) -> None:
+        super().__init__(engine, strengths, label_tokens)
+        self.attack: Attack = attack
+        """What is put in front of prompts."""
+
+    def on(self, engine: Engine) -> Self:
+        """Return what judges by the same rules with another engine."""
+        if engine is self.engine:
+            return self
+        return type(self)(engine, self.strengths, self.label_tokens, self.attack)
 
     def cases(self, instance: Instance, split: str) -> Sequence[ErasedCase]:
         """Return the cases of a split, in order."""
@@ -38,7 +53,9 @@ class ErasureJudge(StrengthJudge[ErasedCase, bool]):
     ) -> list[bool]:
         """Return whether each answer is still the model's own."""
         records = [instance.prompt(case.case.rpartition(SEPARATOR)[0]) for case in cases]
-        choices = [AnswerPair(r.prompt, r.prompt, (r.label_ids[: self.label_tokens],) * 2) for r in records]
+        asked = [attacked(self.attack, instance, *both) for both in zip(cases, records, strict=True)]
+        answers = [record.label_ids[: self.label_tokens] for record in records]
+        choices = [AnswerPair(p, p, (own, own)) for p, own in zip(asked, answers, strict=True)]
         with torch.inference_mode():
             return [own for own, _ in self.engine.predicts(choices, site, steered)]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -31,6 +31,9 @@ class ErasureConfig(SteeringConfig):
         default=(0.5, 1.0, 2.0), min_length=1
     )
     """Strengths that are tried on validation prompts, ascending; 1 takes away what there is."""
+    attack: Literal["none", "named", "demonstrations"] = "none"
+    """What is put in front of every prompt to have the value said all the same: the prompt itself with its
+    answer, or prompts about other entities with the value, answered by it."""
 
 
 class ErasureTrack(ConceptTrack[Erasure]):
@@ -67,7 +70,8 @@ class ErasureTrack(ConceptTrack[Erasure]):
         """Return what erases with this engine."""
         from evaluation.judging.erasing import ErasureJudge
 
-        return ErasureJudge(engine, self.settings(judging).strengths, judging.label_tokens)
+        settings = self.settings(judging)
+        return ErasureJudge(engine, settings.strengths, judging.label_tokens, settings.attack)
 
     def cases(self, instance: Instance, split: str) -> Sequence[ErasedCase]:
         """Return the split's prompts, each with the value that is erased."""

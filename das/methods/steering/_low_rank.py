@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 import torch
-from pydantic import PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor, nn
+from typing_extensions import TypeVar
 
 from das.edits.forms import LOW_RANK_FORMS, Form, LowRank
 from das.engine.base.protocol import Engine
 from das.featurizers.orthonormal import retract
 from das.methods.common.alignment import fit_seed
-from das.methods.common.base import Problem, Settings, Workspace
+from das.methods.common.base import Problem, Workspace
 from das.methods.common.concepts import AboutConcepts
 from das.methods.common.edit_objectives import (
     BIPO_BETA,
@@ -42,7 +43,7 @@ class LowRankConfig(EditTrainingConfig):
     """`language`: the cross entropy of the answers that are to be given; `reps`: RePS, which prefers them
     under the edit, and their counterparts under the edit turned round; `bipo`: BiPO, which compares with the
     model that is left alone, at strengths 1 and -1."""
-    factors: tuple[Factor, ...] = FACTORS
+    factors: tuple[Factor, ...] = Field(FACTORS, min_length=1)
     """Strengths of which `reps` draws one at each step, all alike."""
     lengths: Lengths = "response"
     """What `reps` divides the log-probability of an answer by: the number of its tokens, or that with the
@@ -57,7 +58,10 @@ class LowRankConfig(EditTrainingConfig):
         return Bipo(self.beta) if self.objective == "bipo" else Language()
 
 
-class TrainsLowRank(AboutConcepts[Settings]):
+LowRankSettings = TypeVar("LowRankSettings", bound=LowRankConfig, covariant=True)
+
+
+class TrainsLowRank(AboutConcepts[LowRankSettings]):
     """A method that trains a low-rank edit of one form, an R and what else the form has for each value."""
 
     finds = "edit"
@@ -72,7 +76,6 @@ class TrainsLowRank(AboutConcepts[Settings]):
     def fit(self, problem: Problem, engine: Engine, workspace: Workspace) -> LowRank:
         """Return a `LowRank`. Raises what `concepts` raises."""
         config = self.config
-        assert isinstance(config, LowRankConfig)
         told = self.concepts(problem, workspace).values
         seed = fit_seed(self, problem)
         lessons = steering_lessons(problem, told, config, seed)

@@ -20,6 +20,8 @@ from das.models.load import load_target
 from das.sites import Site
 from das.training.workspace import SilentWorkspace
 from evaluation.config.judging import Judging
+from evaluation.judging.attacks import attacked
+from evaluation.scoring.erasure.cases import erased_cases
 from evaluation.tracks import TRACKS
 from ravel.instance import Instance
 
@@ -100,3 +102,32 @@ def test_a_value_is_said_in_front_of_the_prompt(
     assert {outcome.strengths for outcome in said if outcome.target == "Birthplace"} == {(1.0,)}
     assert [outcome.case for outcome in said] == [outcome.case for outcome in plain]
     assert said != plain
+
+
+def test_attacks_name_the_fact_or_show_others_with_the_value(instance: Instance) -> None:
+    for case in erased_cases(instance, "entity_val")[:20]:
+        record = instance.prompt(case.case.rpartition(">")[0])
+        own, entity = record.prompt, record.prompt.entity
+        assert attacked("none", instance, case, record) == own
+        named = attacked("named", instance, case, record)
+        assert named.text == f"{own.text} {record.label.strip()}. {own.text}"
+        shown = attacked("demonstrations", instance, case, record)
+        front = shown.text.removesuffix(own.text)
+        assert 1 <= front.count(f" {case.value}. ") <= 8
+        assert entity not in front
+        for prompt in (named, shown):
+            assert prompt.text[slice(*prompt.span)] == entity
+            assert prompt.span[0] == len(prompt.text) - len(own.text) + own.span[0]
+
+
+def test_an_attack_is_another_reading_of_erasure(instance: Instance, engine: DirectEngine) -> None:
+    track = TRACKS.get("erasure")
+    judges = [
+        track.judge(engine, Judging(settings={"strengths": [1], "attack": attack}))
+        for attack in ("none", "named")
+    ]
+    whole = Subspace(torch.eye(engine.target.width(PLACE)))
+    found = [judge.judge(instance, "entity_val", PLACE, whole) for judge in judges]
+    assert found[0] != found[1]
+    assert [outcome.case for outcome in found[0]] == [outcome.case for outcome in found[1]]
+    assert judges[1].on(DirectEngine(engine.target)).judge(instance, "entity_val", PLACE, whole) == found[1]
