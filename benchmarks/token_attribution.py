@@ -22,7 +22,7 @@ from das.models.load import BUNDLED
 from das.threads import one_thread
 from evaluation.config.target import TargetConfig
 from evaluation.report.common.token_scores import InstanceAttribution
-from evaluation.report.plots.tokens import draw_curves, draw_edges
+from evaluation.report.plots.tokens import draw_curves, draw_edges, draw_prompt
 from evaluation.validity.tokens.over_instance import InstanceAttributionConfig, attribute_instance
 from ravel.common.io import write_json
 
@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=16, help="points of integrated gradients (default 16)")
     parser.add_argument("--json", type=Path, help="write the figures there")
     parser.add_argument("--doc", type=Path, help="put the table into this page")
-    parser.add_argument("--plots", type=Path, help="draw curves and edges of the bundled model there")
+    parser.add_argument("--plots", type=Path, help="draw a prompt, curves and edges of the bundled model there")
     asked = parser.parse_args(argv)
     prompts, steps = (12, 4) if asked.quick else (asked.prompts, asked.steps)
     config = InstanceAttributionConfig(prompts=prompts, steps=steps)
@@ -90,6 +90,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         values = {model: one.to_json() for model, one in found.items()}
         write_json(asked.json, {"environment": environment("cpu"), "models": values})
     if asked.plots is not None:
+        draw_prompt(found[BUNDLED].examples[0], asked.plots / "token_attribution_prompt")
         draw_curves(found[BUNDLED], asked.plots / "token_attribution_faithfulness")
         draw_edges(found[BUNDLED], asked.plots / "token_attribution_edges")
     if asked.doc is not None:

@@ -116,7 +116,8 @@ class AnswerReader:
             with rewritten(Place(embedding), everywhere, lambda _: leaf):
                 total = self._leaning(rows, padded).sum()
             (slope,) = torch.autograd.grad(total, leaf)
-        return (change.double() * slope.double()).sum(dim=-1).cpu()
+        products: Tensor = (change.double() * slope.double()).sum(dim=-1).cpu()
+        return products
 
     def _leaning(self, rows: Sequence[AskedRow], padded: PaddedRows) -> Tensor:
         return leaning(self._logits(rows, padded), [row.answer for row in rows])

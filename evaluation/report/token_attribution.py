@@ -14,7 +14,7 @@ from ravel.common.io import make_folder, write_json, write_text
 _PACKAGE = "evaluation.report.page"
 _HIGH, _LOW = "84, 39, 143", "230, 97, 1"
 """Red, green, blue of what speaks for the answer and of what speaks against it."""
-_STRONGEST = 0.75
+_STRONGEST = 0.55
 
 
 @dataclass(frozen=True, slots=True)

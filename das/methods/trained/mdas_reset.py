@@ -98,13 +98,12 @@ class MdasReset(TrainedSubspace[MdasResetConfig]):
 
     def weights_for(self, task: TrainingTask, pairs: list[TrainingPair]) -> LossWeights:
         """Return weights by which causes and isolates count as they do in the first training."""
-        before, now = ([pair.kind for pair in some] for some in (task.training, pairs))
-        old = {kind: before.count(kind) * weight for kind, weight in _weights_of(task.weights).items()}
+        causes, now = ([pair.kind == "cause" for pair in some] for some in (task.training, pairs))
         return LossWeights.from_shares(
-            cause=old["cause"],
-            isolate=old["isolate"],
-            n_cause=now.count("cause"),
-            n_isolate=now.count("isolate"),
+            cause=sum(causes) * task.weights.cause,
+            isolate=(len(causes) - sum(causes)) * task.weights.isolate,
+            n_cause=sum(now),
+            n_isolate=len(now) - sum(now),
         )
 
 
@@ -125,10 +124,6 @@ def figures(
         "score_plain": sum(plain) / max(len(plain), 1),
         "score_kept": sum(one.score for one in kept) / max(len(kept), 1),
     }
-
-
-def _weights_of(weights: LossWeights) -> dict[str, float]:
-    return {"cause": weights.cause, "isolate": weights.isolate}
 
 
 def continued(

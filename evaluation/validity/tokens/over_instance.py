@@ -38,6 +38,7 @@ from ravel.common.errors import SuiteError
 from ravel.common.progress import Counted, Progress, counting, silent
 from ravel.common.seeds import sampled
 from ravel.instance import Instance
+from ravel.terms.schema import Prompt
 
 _EXAMPLES = 5
 
@@ -211,23 +212,22 @@ def _edges(engine: Engine, asked: Sequence[_Asked], config: InstanceAttributionC
     for the same, so that their places correspond."""
     target, encoder = engine.target, PromptEncoder(engine.target.tokenizer)
     rules = GIM if config.edge_gradient == "gim" else PLAIN
-    pairs = []
-    for pair in (one.pair for one in asked):
-        base, source = pair.forced.base, pair.swapped
-        pairs.append(
-            ContrastRows(
-                *(encoder.encode([prompt.text])[0].ids for prompt in (base, source)),
-                *(tuple(encoder.position(prompt, at) for at in POSITIONS) for prompt in (base, source)),
-                pair.unchanged_id,
-                pair.swapped_id,
-            )
-        )
+    pairs = [_contrast(one.pair, encoder) for one in asked]
     scores = edge_scores(target, pairs, rules).numpy()
     intervals = _intervals(scores, [one.pair.forced.base.entity for one in asked], config)
     return tuple(
         EdgeRow(site.stream, site.position, site.layer, float(mean), interval)
         for site, mean, interval in zip(edge_sites(target), scores.mean(axis=0), intervals, strict=True)
     )
+
+
+def _contrast(pair: ContrastPair, encoder: PromptEncoder) -> ContrastRows:
+    def read(prompt: Prompt) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        places = tuple(encoder.position(prompt, position) for position in POSITIONS)
+        return encoder.encode([prompt.text])[0].ids, places
+
+    base, source = read(pair.forced.base), read(pair.swapped)
+    return ContrastRows(base[0], source[0], base[1], source[1], pair.unchanged_id, pair.swapped_id)
 
 
 def _intervals(
