@@ -70,7 +70,8 @@ def described(instance: Instance, licence: str, tables: Sequence[DescribedTable]
         "license": licence,
         "version": "1.0.0",
         "keywords": ["interpretability", "causal abstraction", "interchange intervention", "RAVEL"],
-        "creator": {"@type": "sc:SoftwareApplication", "name": "ravel-bench", "softwareVersion": __version__},
+        "citeAs": "Huang et al. 2024, RAVEL, arXiv 2402.17700, after which it was built with ravel-bench "
+        f"{__version__}",
         "rai:dataCollection": "Facts were filled into templates and completed greedily by the target model. "
         "A label is the model's own answer, cut where the answer ends.",
         "rai:dataLimitations": "Made for one target model. Entities and templates were kept by how well it "

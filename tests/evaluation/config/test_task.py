@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,10 @@ from ravel.facts.sources import open_tables
 from ravel.instance import Instance
 
 ROOT = Path(__file__).parents[3]
+sys.path.append(str(ROOT / "scripts"))
+
+from new_task import task_values  # noqa: E402
+
 BUILD = {"match": "reference", "max_new_tokens": 3, "train_pairs": 60, "evaluation_pairs": 24}
 
 
@@ -99,6 +104,12 @@ def test_the_kept_results_enter_their_tasks() -> None:
         assert (task.entity_type, task.model) == (submission.entity_type, submission.model_name)
         assert task.judging() == submission.judging
         assert BuildConfig.from_mapping(dict(submission.build), origin=path.name) == task.build_config()
+
+
+def test_a_task_is_made_of_an_instance_that_was_built(world: World) -> None:
+    made = task_values(Instance.load(world.instance), "small", "bundled", str(world.data))
+    assert {name: made["build"][name] for name in BUILD} == BUILD
+    assert Task.from_mapping(made, origin="a test") == task_in(world, build=made["build"])
 
 
 @pytest.mark.long

@@ -28,7 +28,7 @@ from evaluation.exchange.hub.layout import CARD, admitted, files_of, travels
 from evaluation.exchange.hub.pull import DEFAULT_MAX_BYTES, Pulled, pull_folder
 from evaluation.exchange.hub.push import Pushed, push_folder
 from evaluation.records.scores import read_scores
-from evaluation.report.cards import card_of
+from evaluation.report.cards import OnHub, card_of
 from evaluation.suite.run import RunRequest, run_suite
 from evaluation.verify.folders import Kind, verify_artefact
 from ravel.common.errors import SuiteError
@@ -165,6 +165,21 @@ class TestRoundTrip:
         pull_folder("ann/run", tmp_path / "out")
         second = push_folder(tmp_path / "out", "ann/run")
         assert (second.commit, second.fingerprint) == (first.commit, first.fingerprint)
+
+    def test_the_scores_of_a_run_s_cell_go_up_beside_it_and_come_back(
+        self, made: dict[str, Path], hub: Hub, tmp_path: Path
+    ) -> None:
+        cells = sorted(made["run"].glob("cells/*/cell.json"))
+        cell = next(path.parent for path in cells if read_json(path)["method"] == "pca")
+        pushed = push_folder(cell, "ann/pca", on_hub=OnHub("ann/planted", "ann/base"))
+        card = hub.files("model", "ann/pca")[CARD].decode()
+        assert "\nbase_model: ann/base\n" in card
+        assert "\ndatasets:\n- ann/planted\n" in card
+        assert "\nmodel-index:\n" in card
+        pulled = pull_folder("ann/pca", tmp_path / "out")
+        assert pulled.fingerprint == pushed.fingerprint
+        assert len(list((tmp_path / "out" / ".eval_results").glob("planted-*_context_test.yaml"))) == 1
+        assert push_folder(tmp_path / "out", "ann/pca").commit == pushed.commit
 
     def test_binary_files_go_through_large_file_storage(self, made: dict[str, Path], hub: Hub) -> None:
         push_folder(made["featurizer"], "ann/f")
