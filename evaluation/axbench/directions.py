@@ -56,4 +56,5 @@ def _first_component(centred: Tensor) -> Tensor:
 
 
 def _unit(vector: Tensor) -> Tensor:
-    return vector / vector.norm().clamp_min(1e-12)
+    unit: Tensor = vector / vector.norm().clamp_min(1e-12)
+    return unit

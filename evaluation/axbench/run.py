@@ -17,7 +17,7 @@ from evaluation.axbench.detection import DetectionRow, activation_of, largest_sc
 from evaluation.axbench.directions import FINDERS
 from evaluation.axbench.judges import Asked, Judge, JudgeError
 from evaluation.axbench.steering import FACTORS, Rating, SteeredAnswer, SteeringRow, steering_row
-from evaluation.axbench.texts import Reader, steered_answer, token_states
+from evaluation.axbench.texts import Reader, steered_answers, token_states
 from evaluation.config.target import TargetConfig
 from evaluation.records.lock import run_lock
 from ravel.common.config import Config
@@ -201,38 +201,43 @@ class _Run:
         return rows
 
     def _answers(self, detection: Sequence[DetectionRow]) -> list[SteeredAnswer]:
+        """Return the answers at all factors; those of one instruction are drawn side by side."""
         kept = {answer.key: answer for answer in _read(self._out / _ANSWERS, SteeredAnswer)}
         strongest = {(row.concept_id, row.method): row.max_act for row in detection}
         wanted = [
-            (concept, name, number, instruction, factor)
+            (concept, name, number, instruction)
             for concept in self._concepts
             for name in self._config.methods
             for number, instruction in enumerate(self._instructions(concept))
-            for factor in self._config.factors
         ]
         found = []
-        for done, (concept, name, number, instruction, factor) in enumerate(wanted):
-            key = (name, concept.concept_id, number, factor)
-            if key not in kept:
-                strength = factor * strongest[concept.concept_id, name]
-                text = self._answer(concept, name, number, instruction, factor, strength)
-                kept[key] = SteeredAnswer(name, concept.concept_id, number, instruction, factor, text)
-                _append(self._out / _ANSWERS, [kept[key]])
-            found.append(kept[key])
+        for done, (concept, name, number, instruction) in enumerate(wanted):
+            keys = [(name, concept.concept_id, number, factor) for factor in self._config.factors]
+            if any(key not in kept for key in keys):
+                texts = self._said(concept, name, number, instruction, strongest[concept.concept_id, name])
+                new = [
+                    SteeredAnswer(name, concept.concept_id, number, instruction, key[-1], text)
+                    for key, text in zip(keys, texts, strict=True)
+                    if key not in kept
+                ]
+                _append(self._out / _ANSWERS, new)
+                kept.update((answer.key, answer) for answer in new)
+            found += [kept[key] for key in keys]
             self._progress(Counted("answers", done + 1, len(wanted)))
         return found
 
-    def _answer(
-        self, concept: Concept, name: str, number: int, instruction: str, factor: float, strength: float
-    ) -> str:
-        return steered_answer(
+    def _said(
+        self, concept: Concept, name: str, number: int, instruction: str, strongest: float
+    ) -> list[str]:
+        factors = torch.tensor(self._config.factors) * strongest
+        return steered_answers(
             self._reader.target,
             self._config.layer,
-            strength * self._directions_of(concept)[name],
+            factors[:, None] * self._directions_of(concept)[name],
             self._reader.instruction(instruction),
             max_new_tokens=self._config.max_new_tokens,
             temperature=self._config.temperature,
-            seed=self._seed(name, str(concept.concept_id), str(number), repr(factor)),
+            seed=self._seed(name, str(concept.concept_id), str(number)),
         )
 
     def _instructions(self, concept: Concept) -> list[str]:
@@ -252,7 +257,9 @@ class _Run:
                 except JudgeError as error:
                     reason = str(error)
                     continue
-                kept[answer.key] = Rating(*answer.key, judge.name, **rated)
+                kept[answer.key] = Rating(
+                    *answer.key, judge.name, rated["concept"], rated["instruction"], rated["fluency"]
+                )
                 _append(path, [kept[answer.key]])
             self._progress(Counted("ratings", done + 1, len(answers)))
         if reason is not None:

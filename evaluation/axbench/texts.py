@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Sequence
 from itertools import takewhile
 from typing import Any
 
@@ -101,26 +100,25 @@ def token_states(
 
 
 @torch.no_grad()
-def steered_answer(
+def steered_answers(
     target: TargetModel,
     layer: int,
-    vector: Tensor | None,
+    vectors: Tensor,
     prompt: tuple[int, ...],
     *,
     max_new_tokens: int,
     temperature: float,
     seed: int,
-) -> str:
-    """Return what a model answers with a vector [d_model] added after a block at every token, of the prompt
-    and of the answer. Tokens are drawn at a temperature by a seed of the answer's own; at 0 the likeliest is
-    taken."""
+) -> list[str]:
+    """Return what a model answers to one prompt with each of some vectors [n, d_model] added after a block at
+    every token, of the prompt and of the answer. Tokens are drawn at a temperature, for all vectors side by
+    side, by a seed of the prompt's own; at 0 the likeliest is taken."""
     ends = sorted(target.end_ids)
-    ids = torch.tensor([prompt], device=target.device)
+    ids = torch.tensor([prompt] * len(vectors), device=target.device)
     drawn: dict[str, Any] = {"do_sample": False}
     if temperature > 0:
         drawn = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
-    work = nullcontext() if vector is None else changed_everywhere(target.place(Site(layer)), _adding(vector))
-    with work, torch.random.fork_rng():
+    with changed_everywhere(target.place(Site(layer)), _adding(vectors)), torch.random.fork_rng():
         torch.manual_seed(seed)
         rows = target.model.generate(
             input_ids=ids,
@@ -131,13 +129,13 @@ def steered_answer(
             pad_token_id=ends[0] if ends else 0,
             **drawn,
         )
-    said = rows[0, len(prompt) :].tolist()
-    text: str = target.tokenizer.decode(said, skip_special_tokens=True)
-    return text
+    said = rows[:, len(prompt) :].tolist()
+    texts: list[str] = target.tokenizer.batch_decode(said, skip_special_tokens=True)
+    return texts
 
 
-def _adding(vector: Tensor) -> Any:
+def _adding(vectors: Tensor) -> Callable[[Tensor], Tensor]:
     def add(flowing: Tensor) -> Tensor:
-        return (flowing.float() + vector.to(flowing.device)).to(flowing.dtype)
+        return (flowing.float() + vectors[:, None].to(flowing.device)).to(flowing.dtype)
 
     return add

@@ -17,7 +17,7 @@ from concept_files import row, small, write_concepts
 from das.models import FAMILIES
 from das.models.miniature import miniature
 from evaluation.axbench.concepts import read_concepts
-from evaluation.axbench.texts import Reader, steered_answer, token_states
+from evaluation.axbench.texts import Reader, steered_answers, token_states
 from ravel.common.errors import SuiteError
 
 STEERED = (
@@ -136,19 +136,20 @@ def test_a_chat_template_gives_prefix_and_suffix(data: Path) -> None:
     assert target.tokenizer.decode(reader.instruction("say e")) == "<bos>[user]say e/[assistant]"
 
 
-def test_a_vector_is_added_at_every_token_of_prompt_and_answer(data: Path) -> None:
+def test_a_vector_is_added_at_every_token_of_prompt_and_answer() -> None:
     """With a vector that outweighs all else, every token comes out as it would after the vector alone."""
     target = miniature(FAMILIES.get("llama"))
-    vector = 1e4 * torch.nn.functional.one_hot(torch.tensor(5), 32).float()
-    settings = {"max_new_tokens": 4, "temperature": 0.0, "seed": 0}
+    vectors = 1e4 * torch.eye(32)[[5, 9]]
+    settings: dict[str, Any] = {"max_new_tokens": 4, "temperature": 0.0, "seed": 0}
     last = target.n_layers - 1
-    said = steered_answer(target, last, vector, (1, 40, 41), **settings)
+    said = steered_answers(target, last, vectors, (1, 40, 41), **settings)
     with torch.no_grad():
-        (token,) = target.model.lm_head(target.model.model.norm(vector[None])).argmax(-1).tolist()
-    assert said == target.tokenizer.decode([token] * 4, skip_special_tokens=True)
-    drawn = {**settings, "temperature": 1.0}
-    assert steered_answer(target, last, None, (1, 40), **drawn) == steered_answer(
-        target, last, None, (1, 40), **drawn
+        tokens = target.model.lm_head(target.model.model.norm(vectors)).argmax(-1).tolist()
+    assert said == target.tokenizer.batch_decode([[token] * 4 for token in tokens], skip_special_tokens=True)
+    one = steered_answers(target, 0, vectors / 1e4, (1, 40), **{**settings, "temperature": 1.0})
+    assert one == steered_answers(target, 0, vectors / 1e4, (1, 40), **{**settings, "temperature": 1.0})
+    assert one != steered_answers(
+        target, 0, vectors / 1e4, (1, 40), **{**settings, "temperature": 1.0, "seed": 1}
     )
 
 
