@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 # costly to make; who is done first takes from the others' ends.
 PARALLEL ?= -n auto --maxprocesses 4 --dist worksteal
 
-.PHONY: demo real test test-long test-oldest test-fast lint types check docs bench fuzz wheel clean
+.PHONY: demo real test test-long test-oldest test-fast lint types check docs notebooks bench fuzz wheel clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -48,6 +48,9 @@ check: lint types test-fast
 
 docs: $(READY)            ## the documentation as a site, in site/; a broken link or reference fails
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+notebooks: $(READY)       ## the tutorials run again, as notebooks in docs/tutorials/
+	$(BIN)/python scripts/make_notebooks.py
 
 bench: $(READY)           ## speed, both sides in one run
 	$(BIN)/python benchmarks/engine.py --quick

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import posixpath
 import re
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ OUTSIDE = {
 }
 """Files of the repository that are pages of the site too."""
 _LINK = re.compile(r"\[([^\[\]]*)\]\(([^)\s#]+)(#[^)\s]*)?\)")
+_PYTHON = re.compile(r"^```python\n.*?^```\n", re.MULTILINE | re.DOTALL)
 _SOURCES = {page: source for source, page in OUTSIDE.items()}
 
 
@@ -46,6 +48,7 @@ def on_files(files: Any, config: Any) -> Any:
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     """Lead links where their targets lie on the site; a file that is no page of it becomes plain text."""
     own = page.file.src_uri
+    markdown = with_outputs(markdown, ROOT / "docs" / "tutorials" / f"{own.removesuffix('.md')}.ipynb")
     source = _SOURCES.get(own, f"docs/{own}")
 
     def led(match: re.Match[str]) -> str:
@@ -60,6 +63,24 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
         return f"[{text}]({posixpath.relpath(place, posixpath.dirname(own) or '.')}{anchor})"
 
     return _LINK.sub(led, markdown)
+
+
+def with_outputs(markdown: str, notebook: Path) -> str:
+    """Put behind each Python block of a tutorial what the cell of its notebook printed."""
+    if not notebook.is_file():
+        return markdown
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    outputs = iter(
+        "".join(line for output in cell["outputs"] for line in output["text"])
+        for cell in cells
+        if cell["cell_type"] == "code"
+    )
+
+    def shown(match: re.Match[str]) -> str:
+        said = next(outputs, "")
+        return f'{match.group(0)}\n```text title="prints"\n{said.rstrip()}\n```\n' if said else match.group(0)
+
+    return _PYTHON.sub(shown, markdown)
 
 
 def method_pages() -> Iterator[tuple[str, str]]:
