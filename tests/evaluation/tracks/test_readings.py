@@ -15,6 +15,7 @@ from das.detectors.tokens import maximum_over_tokens
 from das.engine import DirectEngine, make_engine
 from das.featurizers import Subspace
 from das.methods.common.base import Problem
+from das.methods.detection.prompt import stating_sentences
 from das.methods.registry import METHODS
 from das.models.load import load_target
 from das.sites import Site
@@ -93,9 +94,10 @@ def test_engines_credit_alike(
 def test_a_value_is_said_in_front_of_the_prompt(
     instance: Instance, engine: DirectEngine, question: Question
 ) -> None:
-    for statement, value in zip(question.statements, question.values, strict=True):
-        assert statement.endswith(f" {value}. ")
-        assert statement.count("%s") == 1
+    sentences = stating_sentences(instance, "Birthplace", question.values)
+    for sentence, value in zip(sentences, question.values, strict=True):
+        assert sentence.endswith(f" {value}. ")
+        assert sentence.count("%s") == 1
     judge = TRACKS.get("steering").judge(engine, Judging(settings={"strengths": [1, 2]}))
     said = judge.judge(instance, "entity_val", PLACE, question)
     plain = judge.judge(instance, "entity_val", PLACE, None)
