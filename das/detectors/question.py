@@ -25,17 +25,8 @@ class Question(Detector):
     ids: Tensor
     """The first token of each value, [n_values], as float32 like all that is saved."""
 
-    def __init__(
-        self,
-        attribute: str,
-        values: Sequence[str],
-        ids: Tensor,
-        *,
-        width: int,
-        statements: Sequence[str] = (),
-    ) -> None:
-        """Keep the ids, and sentences that state the values, if any. Raises SuiteError unless there is an id
-        for each value."""
+    def __init__(self, attribute: str, values: Sequence[str], ids: Tensor, *, width: int) -> None:
+        """Keep the ids. Raises SuiteError unless there is one for each value."""
         super().__init__(attribute, values)
         if tuple(ids.shape) != (len(self.values),):
             raise SuiteError(
@@ -44,8 +35,6 @@ class Question(Detector):
                 todo="give the first token of each value",
             )
         self.register_buffer("ids", ids.float().contiguous())
-        self.statements = tuple(statements)
-        """Sentences that state each value of the entity in their slot, as steering says them; may be none."""
         self._width = width
 
     @property
@@ -63,6 +52,5 @@ class Question(Detector):
             return logits.log_softmax(dim=-1)[:, ids.to(logits.device)].cpu().clone()
 
     def settings(self) -> dict[str, Any]:
-        """Return attribute, values, width and, if any, the sentences."""
-        said = {"statements": list(self.statements)} if self.statements else {}
-        return {**super().settings(), "width": self._width, **said}
+        """Return attribute, values and width."""
+        return {**super().settings(), "width": self._width}

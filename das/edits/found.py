@@ -7,11 +7,9 @@ import torch
 from torch import Tensor
 
 from das.detectors.directions import Directions
-from das.detectors.question import Question
 from das.detectors.reading import means_of
 from das.edits.base import Edit
 from das.edits.forms import Addition, FixedSource, Null, Replacement, Reversed
-from das.edits.preface import Preface
 from das.featurizers.base import Featurizer
 from das.finding import Finding
 
@@ -25,7 +23,7 @@ def edit_of(
     as the means of training vectors `known` [n, d_model] with and without the value, bool `has`
     [n, n_values], are apart along it: strength 1 takes the one mean to the level of the other. Of directions
     to scale that vector itself is added. A featurizer brings its coordinates from the mean of the vectors
-    with the value. A `Question` says the value in front of the prompt.
+    with the value.
     """
     if isinstance(finding, Edit):
         return finding if finding.attribute == attribute else None
@@ -33,8 +31,6 @@ def edit_of(
         return _addition(finding, known, has) if finding.attribute == attribute else None
     if isinstance(finding, Featurizer):
         return FixedSource(attribute, values, finding, means_of(known, has))
-    if isinstance(finding, Question) and finding.attribute == attribute and finding.statements:
-        return Preface(attribute, finding.values, finding.statements, width=finding.width)
     return None
 
 

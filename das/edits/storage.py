@@ -81,11 +81,10 @@ def _words(tensors: dict[str, Tensor], settings: dict[str, Any]) -> Words:
 
 
 def _question(tensors: dict[str, Tensor], settings: dict[str, Any]) -> Question:
-    # Files from before the sentences have none.
-    width, statements = settings["width"], settings.get("statements", [])
-    if type(width) is not int or not _texts(statements):
-        raise TypeError(f"a width and sentences, but {settings}")
-    return Question(*_told(settings), tensors["ids"], width=width, statements=statements)
+    width = settings["width"]
+    if type(width) is not int:
+        raise TypeError(f"a width, but {settings}")
+    return Question(*_told(settings), tensors["ids"], width=width)
 
 
 def _attribution(tensors: dict[str, Tensor], settings: dict[str, Any]) -> Attribution:

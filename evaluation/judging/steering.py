@@ -9,10 +9,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from das.detectors.question import Question
 from das.edits.base import Edit, Steered
 from das.edits.found import edit_of
+from das.edits.preface import Preface
 from das.engine.base.protocol import AnswerPair, Engine, FeaturizedPairs, ForcedPair, PromptPair
 from das.finding import Finding
+from das.methods.detection.prompt import stating_sentences
 from das.sites import Site
 from evaluation.judging.judge import longer_only
 from evaluation.judging.strengths import StrengthJudge
@@ -57,6 +60,16 @@ class SteeringJudge(StrengthJudge[SteeredCase, _Said]):
     ) -> Edit | None:
         """Return the edit towards values that comes of what a method found."""
         return edit_of(finding, attribute, told, known, has)
+
+    def _edit(self, instance: Instance, target: str, site: Site, finding: Finding | None) -> Edit | None:
+        """Return the edit; of a model that is asked, a sentence in front of the prompt."""
+        if not isinstance(finding, Question):
+            return super()._edit(instance, target, site, finding)
+        if finding.attribute != target:
+            return None
+        # The sentences are the instance's own text, and not to be found in a file of the method's.
+        sentences = stating_sentences(instance, target, finding.values)
+        return Preface(target, finding.values, sentences, width=finding.width) if sentences else None
 
     def said(
         self, instance: Instance, split: str, cases: Sequence[SteeredCase], site: Site, steered: Steered

@@ -12,6 +12,7 @@ from das.detectors.question import Question
 from das.engine.base.protocol import Engine
 from das.methods.common.base import Problem, Workspace
 from das.methods.detection._directions import FindsDetector
+from ravel.instance import Instance
 from ravel.terms.schema import TRAIN_SPLIT
 
 
@@ -34,24 +35,20 @@ class Prompt(FindsDetector):
         """Return a `Question` with the token by which most answers of a value begin. Raises what `concepts`
         raises."""
         told = self.concepts(problem, workspace).values
-        return Question(
-            problem.attribute,
-            told,
-            first_tokens(problem, told),
-            width=engine.target.width(problem.site),
-            statements=_statements(problem, told),
-        )
+        width = engine.target.width(problem.site)
+        return Question(problem.attribute, told, first_tokens(problem, told), width=width)
 
 
-def _statements(problem: Problem, told: Sequence[str]) -> list[str]:
-    """Return a sentence for each value, with a slot; none where the prompts have a chat's marks, in front of
-    which there is nothing to be said."""
+def stating_sentences(instance: Instance, attribute: str, told: Sequence[str]) -> list[str]:
+    """Return a sentence for each value of an attribute, with a slot for the entity, as `Preface` puts it in
+    front of prompts; none where the prompts have a chat's marks, in front of which there is nothing to be
+    said."""
     templates = Counter(
         record.prompt.template
-        for record in problem.instance.prompts(TRAIN_SPLIT)
-        if record.prompt.attribute == problem.attribute
+        for record in instance.prompts(TRAIN_SPLIT)
+        if record.prompt.attribute == attribute
     )
-    in_chat = any(row.get("chat") for row in problem.instance.manifest.templates)
+    in_chat = any(row.get("chat") for row in instance.manifest.templates)
     if in_chat or not templates:
         return []
     template = min(templates, key=lambda one: (-templates[one], one))

@@ -56,25 +56,27 @@ class ReftR1(FindsDetector[ReftR1Config]):
         """Return rectified `Directions`. Raises what `concepts` raises."""
         told = self.concepts(problem, workspace).values
         seed, width = fit_seed(self, problem), engine.target.width(problem.site)
-        lessons = _lessons(problem, told, self.config.pairs, seed)
+        lessons = lessons_of(problem, told, self.config.pairs, seed)
         known = concept_vectors(problem.instance, problem.attribute, problem.site, engine)
         start = unit_columns(started_vectors(width, len(told), seed))
         start = oriented(start, known.vectors, has_tensor(known, told))
-        moving = _Moving(start.to(engine.target.device))
-        loss_of = _Loss(moving, engine, problem.site, self.config)
+        moving = MovingDirections(start.to(engine.target.device))
+        loss_of = ReftR1Loss(moving, engine, problem.site, self.config)
         train_edit(moving, lessons, loss_of, self.config, seed=seed, workspace=workspace)
         return Directions(problem.attribute, told, moving.directions.detach().cpu(), rectified=True)
 
 
 @dataclass(frozen=True, slots=True)
-class _Lesson:
+class EchoLesson:
+    """A pair with the answer that it is to give as a value's direction is written."""
+
     pair: ForcedPair
     """Base, source and the answer that is to be given."""
     place: int
     """Which value."""
 
 
-def _lessons(problem: Problem, told: Sequence[str], most: int, seed: int) -> list[_Lesson]:
+def lessons_of(problem: Problem, told: Sequence[str], most: int, seed: int) -> list[EchoLesson]:
     """Return training pairs that ask for the target, value by value: those whose source has it and whose base
     has another, with the source's answer, then those in which neither has it, with the base's."""
     instance, target = problem.instance, problem.attribute
@@ -92,14 +94,15 @@ def _lessons(problem: Problem, told: Sequence[str], most: int, seed: int) -> lis
             for pair in sampled(members, most, seed, "having" if brings else "lacking", value):
                 base, source = instance.prompt(pair.base), instance.prompt(pair.source)
                 answer = instance.prompt(pair.swapped).label_ids if brings else base.label_ids
-                lessons.append(_Lesson(ForcedPair(base.prompt, source.prompt, answer), place))
+                lessons.append(EchoLesson(ForcedPair(base.prompt, source.prompt, answer), place))
     return lessons
 
 
-class _Moving(Moving):
+class MovingDirections(Moving):
     """A direction of length 1 for each value under training."""
 
     def __init__(self, directions: Tensor) -> None:
+        """Begin with these directions, [d_model, n_values]."""
         super().__init__()
         self.directions = nn.Parameter(directions)
         """One column per value, [d_model, n_values]."""
@@ -109,17 +112,18 @@ class _Moving(Moving):
         step_on_sphere(self.directions, optimiser)
 
 
-class _Loss:
+class ReftR1Loss:
     """The cross entropy of a batch's answers and the size of what is not written, whose weight rises."""
 
-    def __init__(self, moving: _Moving, engine: Engine, site: Site, config: ReftR1Config) -> None:
+    def __init__(self, moving: MovingDirections, engine: Engine, site: Site, config: ReftR1Config) -> None:
+        """Count its calls: each is a step."""
         self._moving = moving
         self._engine = engine
         self._site = site
         self._config = config
         self._step = 0
 
-    def __call__(self, batch: Sequence[_Lesson]) -> Tensor:
+    def __call__(self, batch: Sequence[EchoLesson]) -> Tensor:
         echoes, groups = [], []
         for place, own in grouped(batch, lambda lesson: lesson.place).items():
             echoes.append(Echo(self._moving.directions[:, place]))

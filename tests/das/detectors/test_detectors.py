@@ -45,7 +45,6 @@ DETECTORS: list[Detector] = [
     Words("A", VALUES, ("the", "of", "e7"), drawn(3, 3), names=True),
     Words("A", VALUES, ("the", "of"), drawn(2, 3), names=False),
     Question("A", VALUES, torch.tensor([0, 1, 2]), width=WIDTH),
-    Question("A", VALUES, torch.tensor([0, 1, 2]), width=WIDTH, statements=("%s 0", "%s 1", "%s 2")),
     Directions("A", VALUES, drawn(WIDTH, 3), to_scale=True),
     Attribution("A", VALUES, torch.tensor([0, 1, 2]), torch.zeros(WIDTH)),
     Attribution("A", VALUES, torch.tensor([2, 0, 1]), drawn(WIDTH), steps=2, absolute=True),

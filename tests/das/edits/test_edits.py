@@ -12,7 +12,6 @@ from planted_world import SITE, WIDTH
 from torch import Tensor
 
 from das.detectors.directions import Directions
-from das.detectors.question import Question
 from das.detectors.reading import means_of
 from das.edits import forms
 from das.edits.base import Edit, Steered
@@ -274,16 +273,6 @@ class TestPreface:
 
     def test_edits_of_vectors_say_nothing(self) -> None:
         assert all(Steered(edit, 0, 1.0).asked(self.prompt) == self.prompt for edit in EDITS)
-
-    def test_it_is_what_a_question_says(self) -> None:
-        ids, has = torch.tensor([3, 4]), torch.zeros(1, 2, dtype=torch.bool)
-        question = Question("A", ("one", "two"), ids, width=WIDTH, statements=self.edit.statements)
-        found = edit_of(question, "A", ("one", "two"), VECTORS[:1], has)
-        assert isinstance(found, Preface)
-        assert found.statements == self.edit.statements
-        assert edit_of(question, "B", ("one",), VECTORS[:1], has) is None
-        silent = Question("A", ("one", "two"), ids, width=WIDTH)
-        assert edit_of(silent, "A", ("one", "two"), VECTORS[:1], has) is None
 
     def test_a_sentence_without_a_slot_is_refused(self) -> None:
         with pytest.raises(SuiteError, match="sentence with %s"):

@@ -16,6 +16,7 @@ from das.detectors.directions import Directions
 from das.edits.forms import Addition, Null
 from das.edits.found import edit_of, erasing_edit_of
 from das.methods.common.base import Method, NotApplicableError, Problem
+from das.methods.detection import reft_r1
 from das.methods.detection.concept_pca import first_component
 from das.methods.detection.lat import unit_differences
 from das.methods.detection.reft_r1 import Echo
@@ -23,7 +24,7 @@ from das.methods.detection.sae_latent import best_columns
 from das.methods.detection.unit_probe import UnitProbeConfig, step_on_sphere, train_unit_directions
 from das.methods.registry import METHODS
 from das.training.workspace import SilentWorkspace
-from ravel.instance import Instance, concepts_of
+from ravel.instance import Instance, concepts_of, entity_values
 
 FINDERS = [method for method in METHODS if method.finds == "detector"]
 NAMES = {method.name for method in FINDERS}
@@ -238,6 +239,37 @@ def test_reft_r1_writes_the_larger_of_two_activations() -> None:
     wanted = torch.tensor([[6.0, 8.0], [7.0, 1.0], [-3.0, -4.0]])
     torch.testing.assert_close(echo.interchange(base, source), wanted)
     torch.testing.assert_close(echo.unwritten(2), torch.tensor([0.8, 0.0]))
+
+
+def test_reft_r1_s_penalty_is_0_at_first_and_rises_in_a_line(world: PlantedWorld, instance: Instance) -> None:
+    problem = Problem(instance, "A", SITE, 0, seed=11)
+    told = concepts_of(instance, "A").values
+    lessons = reft_r1.lessons_of(problem, told, 4, 0)
+    columns = torch.randn(WIDTH, len(told), generator=torch.Generator().manual_seed(5))
+    moving = reft_r1.MovingDirections(columns / columns.norm(dim=0))
+    losses = [
+        reft_r1.ReftR1Loss(moving, world, SITE, reft_r1.ReftR1Config(sparsity=weight, steps=4))
+        for weight in (0.0, 3.0)
+    ]
+    plain, penalised = ([float(loss(lessons).detach()) for _ in range(4)] for loss in losses)
+    apart = [two - one for one, two in zip(plain, penalised, strict=True)]
+    assert apart[0] == 0.0
+    assert apart[1] > 0
+    assert apart[2] == pytest.approx(2 * apart[1], rel=1e-4)
+    assert apart[3] == pytest.approx(3 * apart[1], rel=1e-4)
+
+
+def test_reft_r1_learns_from_sources_with_the_value_and_pairs_without(instance: Instance) -> None:
+    told = concepts_of(instance, "A").values
+    known = entity_values(instance, "A", ("train",))
+    lessons = reft_r1.lessons_of(Problem(instance, "A", SITE, 0, seed=11), told, 6, 0)
+    assert len(lessons) == 12 * len(told)
+    for lesson in lessons:
+        value = told[lesson.place]
+        assert lesson.pair.base.attribute == "A"
+        assert known.get(lesson.pair.base.entity) != value
+        brings = known.get(lesson.pair.source.entity) == value
+        assert (lesson.pair.label_ids == (int(value),)) == brings
 
 
 def test_reft_r1_has_directions_of_length_1(world: PlantedWorld, instance: Instance) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from cli_world import SITE, World
+from torch import Tensor
 
 from das.detectors.attribution import Attribution
 from das.detectors.directions import Directions
@@ -15,6 +16,7 @@ from das.detectors.tokens import maximum_over_tokens
 from das.engine import DirectEngine, make_engine
 from das.featurizers import Subspace
 from das.methods.common.base import Problem
+from das.methods.detection.prompt import stating_sentences
 from das.methods.registry import METHODS
 from das.models.load import load_target
 from das.sites import Site
@@ -93,9 +95,10 @@ def test_engines_credit_alike(
 def test_a_value_is_said_in_front_of_the_prompt(
     instance: Instance, engine: DirectEngine, question: Question
 ) -> None:
-    for statement, value in zip(question.statements, question.values, strict=True):
-        assert statement.endswith(f" {value}. ")
-        assert statement.count("%s") == 1
+    sentences = stating_sentences(instance, "Birthplace", question.values)
+    for sentence, value in zip(sentences, question.values, strict=True):
+        assert sentence.endswith(f" {value}. ")
+        assert sentence.count("%s") == 1
     judge = TRACKS.get("steering").judge(engine, Judging(settings={"strengths": [1, 2]}))
     said = judge.judge(instance, "entity_val", PLACE, question)
     plain = judge.judge(instance, "entity_val", PLACE, None)
@@ -131,3 +134,21 @@ def test_an_attack_is_another_reading_of_erasure(instance: Instance, engine: Dir
     assert found[0] != found[1]
     assert [outcome.case for outcome in found[0]] == [outcome.case for outcome in found[1]]
     assert judges[1].on(DirectEngine(engine.target)).judge(instance, "entity_val", PLACE, whole) == found[1]
+
+
+@pytest.mark.parametrize("name", ["reps", "loreft_reps", "reft_r1"])
+def test_engines_train_alike(name: str, instance: Instance, engine: DirectEngine) -> None:
+    method = METHODS.get(name)
+    problem = Problem(instance.without_test(), "Birthplace", PLACE, 0, seed=0)
+
+    def found(engine_name: str, **changes: object) -> dict[str, Tensor]:
+        settings = {"steps": 3, "batch_size": 8, **changes}
+        made = method(method.config_class.from_mapping(settings, origin="here"))
+        return made.fit(problem, make_engine(engine_name, engine.target), SilentWorkspace()).state_dict()
+
+    direct, resumed = found("direct"), found("resume")
+    for part, tensor in direct.items():
+        torch.testing.assert_close(resumed[part], tensor, atol=1e-3, rtol=1e-3)
+    if name != "reft_r1":
+        counted = found("direct", lengths="prompt_and_response")
+        assert any(not torch.equal(counted[part], direct[part]) for part in direct)
