@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=16, help="points of integrated gradients (default 16)")
     parser.add_argument("--json", type=Path, help="write the figures there")
     parser.add_argument("--doc", type=Path, help="put the table into this page")
-    parser.add_argument("--plots", type=Path, help="draw a prompt, curves and edges of the bundled model there")
+    parser.add_argument("--plots", type=Path, help="draw the bundled model's figures there")
     asked = parser.parse_args(argv)
     prompts, steps = (12, 4) if asked.quick else (asked.prompts, asked.steps)
     config = InstanceAttributionConfig(prompts=prompts, steps=steps)
