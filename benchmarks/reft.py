@@ -31,7 +31,7 @@ from evaluation.tuning.tasks import TASKS, built_in  # noqa: E402
 from ravel.common.io import append_text, canonical_json, read_jsonl  # noqa: E402
 
 KINDS: tuple[TunedKind, ...] = ("loreft", "direft", "direft_orthonormal", "lora")
-RATES = (1e-2, 3e-2)
+RATES = (5e-3, 2e-2)
 HELD_OUT = 0.2
 LAST = 10
 HEAD = ("task", "kind", "exact match", "numbers learned", "share", "rate", "last loss", "processor seconds")

@@ -39,7 +39,7 @@ def reft(
 
     The model stays as it is; what is learned goes into --out, and into a folder of pyreft or PEFT there.
 
-    Example: ravel reft --task classification --kind loreft --learning-rate 0.01 --out tuned
+    Example: ravel reft --task classification --kind lora --learning-rate 0.005 --out tuned
     """
     request = api.ReftRequest(learned.settings(), data, task, held_out)
     kept = f"A checkpoint is kept in {api.unfinished_reft(out)}; the same command goes on from there."

@@ -7,7 +7,8 @@ from ravel.facts.tables import read_bundled
 
 TASKS = ("arithmetic", "classification")
 _BELOW = 20
-_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_STOP = "."
+"""Ends every built-in answer: a model that was trained on sentences knows that a text may end after it."""
 
 
 def built_in(task: str, held_out: float, seed: int) -> list[Question]:
@@ -18,7 +19,7 @@ def built_in(task: str, held_out: float, seed: int) -> list[Question]:
 def arithmetic(held_out: float, seed: int) -> list[Question]:
     """Return every sum and every difference, not below 0, of two whole numbers below 20, a share held out."""
     pairs = [
-        (f"{a} {word} {b} equals", str(result))
+        (f"{a} {word} {b} equals", f"{result}{_STOP}")
         for a in range(_BELOW)
         for b in range(_BELOW)
         for word, result in (("plus", a + b), ("minus", a - b))
@@ -28,18 +29,19 @@ def arithmetic(held_out: float, seed: int) -> list[Question]:
 
 
 def classification(entity_type: str = "city", attribute: str = "Continent") -> list[Question]:
-    """Return, for each bundled entity, its value as a letter, by the alphabetical order of values; those of
-    the training partition are trained on, those of the test partition are held out.
+    """Return, for each bundled entity, the value that comes after its own by the alphabet, the first after the
+    last; those of the training partition are trained on, those of the test partition are held out.
 
-    The letters mean nothing to a model beforehand; which entities belong together it may know.
+    Which entities belong together a model may know; what comes after what it has to learn.
     """
     tables = read_bundled(entity_type)
     value_of = {facts.entity: dict(facts.values)[attribute] for facts in tables.entities}
     values, words = sorted(set(value_of.values())), attribute.lower()
+    after = dict(zip(values, [*values[1:], values[0]], strict=True))
     made = [
         question(
-            f"{facts.entity} has the {words} with the letter",
-            _LETTERS[values.index(value_of[facts.entity])],
+            f"{facts.entity} has the {words} that comes after",
+            f"{after[value_of[facts.entity]]}{_STOP}",
             held_out=facts.partition == "test",
         )
         for facts in tables.entities
