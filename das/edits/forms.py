@@ -3,14 +3,13 @@ latent is clamped, a direction is nulled, something of low rank is learned."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, final
+from collections.abc import Sequence
+from typing import Any, final
 
 from torch import Tensor
 
 from das.edits.base import Edit, checked_columns
-from das.edits.low_rank import low_rank_change
+from das.edits.low_rank import LOW_RANK_FORMS, Form, low_rank_change
 from das.featurizers.base import Featurizer
 from das.featurizers.orthonormal import check_orthonormal
 from ravel.common.errors import SuiteError
@@ -218,34 +217,6 @@ class Null(Edit):
         return -beyond[..., None] * unit
 
 
-Form = Literal["loreft", "noreft", "direft", "direft_orthonormal", "consreft", "lobireft"]
-
-
-@dataclass(frozen=True, slots=True)
-class LowRankForm:
-    """What makes a low-rank edit: `h + R^T (W h + b - R h)` with all of it."""
-
-    orthonormal: bool
-    """Whether the rows of R are orthonormal."""
-    reads: bool
-    """Whether it has W."""
-    replaces: bool
-    """Whether what the vector has along R is taken out, `- R h`."""
-
-
-LOW_RANK_FORMS: Mapping[Form, LowRankForm] = {
-    "loreft": LowRankForm(orthonormal=True, reads=True, replaces=True),
-    "noreft": LowRankForm(orthonormal=False, reads=True, replaces=True),
-    "direft": LowRankForm(orthonormal=False, reads=True, replaces=False),
-    "direft_orthonormal": LowRankForm(orthonormal=True, reads=True, replaces=False),
-    "consreft": LowRankForm(orthonormal=True, reads=False, replaces=True),
-    "lobireft": LowRankForm(orthonormal=True, reads=False, replaces=False),
-}
-"""The forms of Wu et al. 2024 (arXiv 2404.03592) and its code: `loreft` and `direft` are those of the paper,
-equations 2 and 3. In the code the latter is NodireftIntervention, and DireftIntervention is
-`direft_orthonormal`; the others are in the code alone."""
-
-
 @final
 class LowRank(Edit):
     """The low-rank edits of ReFT (Wu et al. 2024, arXiv 2404.03592), by the name of their form:
@@ -320,7 +291,7 @@ class LowRank(Edit):
         """Return what the form adds, [..., d_model]: of LoReFT `R^T (W h + b - R h)`."""
         rows = slice(place * self.rank, (place + 1) * self.rank)
         source = None if self.source is None else self.source[rows]
-        subtracts = LOW_RANK_FORMS[self.form].replaces
+        subtracts = LOW_RANK_FORMS[self.form].subtracts
         return low_rank_change(
             vectors, self.rotation[rows], self.offset[rows], source=source, subtracts=subtracts
         )

@@ -12,7 +12,8 @@ from das.detectors.attribution import Attribution
 from das.detectors.directions import Directions
 from das.detectors.question import Question
 from das.detectors.words import Words
-from das.edits.forms import LOW_RANK_FORMS, Addition, Clamp, LowRank, Replacement
+from das.edits.forms import Addition, Clamp, LowRank, Replacement
+from das.edits.low_rank import LOW_RANK_FORMS
 from das.featurizers.storage import BUILDERS, Builder, FeaturizerHeader, read_finding
 from das.finding import Finding
 

@@ -49,7 +49,7 @@ def write_pyreft(tuned: TunedStates, folder: Path) -> None:
     keys = [f"layer_{layer}_comp_block_output_unit_pos_nunit_1#{group}" for layer, group, _ in parts]
     for key, (_, _, change) in zip(keys, parts, strict=True):
         write_torch_file(folder / f"intkey_{key}.bin", _state_of(change))
-    kinds = [f"<class 'pyreft.interventions.{CLASSES[change.form.name]}'>" for _, _, change in parts]
+    kinds = [f"<class 'pyreft.interventions.{CLASSES[change.form]}'>" for _, _, change in parts]
     config = {
         "representations": [
             [layer, "block_output", "pos", 1, change.rank, *[None] * _UNSET] for layer, _, change in parts
@@ -88,11 +88,11 @@ def _state_of(change: LowRankChange) -> dict[str, Any]:
     """Return the tensors as the class of pyreft names them."""
     writer, offset = change.writer.detach().cpu(), change.offset.detach().cpu().clone()
     source = None if change.source is None else change.source.detach().cpu().clone()
-    form, width = change.form, torch.tensor(change.width)
-    if form.name == "loreft":
+    width = torch.tensor(change.width)
+    if change.form == "loreft":
         return {"weight": source, "bias": offset, "rotate_layer": writer.mT.contiguous()}
     state: dict[str, Any] = dict.fromkeys(_DERIVED, width)
-    if form.orthonormal:
+    if change.terms.orthonormal:
         rotation = parametrised_state(writer.mT.contiguous())
         state.update({f"rotate_layer.{name}": value for name, value in rotation.items()})
     else:

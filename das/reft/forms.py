@@ -4,43 +4,18 @@ known here."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from das.edits.low_rank import low_rank_change
+from das.edits.low_rank import LOW_RANK_FORMS, LowRankForm, low_rank_change
 from das.featurizers.orthonormal import check_orthonormal, retract
 from ravel.common.errors import SuiteError, one_of
 
-
-@dataclass(frozen=True, slots=True)
-class Form:
-    """Which terms of `h + V^T (W h + b - V h)` a form has."""
-
-    name: str
-    """As users write it."""
-    formula: str
-    """In the letters of Wu et al. (2024, arXiv 2404.03592)."""
-    orthonormal: bool
-    """Whether the rows of V are orthonormal."""
-    reads: bool
-    """Whether it has W."""
-    subtracts: bool
-    """Whether it has - V h."""
-
-
-FORMS: Mapping[str, Form] = {
-    form.name: form
-    for form in (
-        Form("loreft", "h + R^T (W h + b - R h)", orthonormal=True, reads=True, subtracts=True),
-        Form("noreft", "h + W2^T (W1 h + b - W2 h)", orthonormal=False, reads=True, subtracts=True),
-        Form("consreft", "h + R^T (b - R h)", orthonormal=True, reads=False, subtracts=True),
-        Form("direft", "h + W2^T (W1 h + b)", orthonormal=False, reads=True, subtracts=False),
-        Form("direft_orthonormal", "h + R^T (W h + b)", orthonormal=True, reads=True, subtracts=False),
-    )
+FORMS: Mapping[str, LowRankForm] = {
+    form: terms for form, terms in LOW_RANK_FORMS.items() if terms.reads or terms.subtracts
 }
-"""All forms; `direft` is the paper's, `direft_orthonormal` what pyreft calls DireftIntervention."""
+"""Those that are trained here: all but `lobireft`, a constant vector."""
 
 
 class LowRankChange(nn.Module):
@@ -52,17 +27,19 @@ class LowRankChange(nn.Module):
         d_model]. Raises SuiteError for an unknown form, shapes that do not fit, and rows of V that are not
         orthonormal where they have to be."""
         super().__init__()
-        self.form = FORMS[one_of("form of ReFT", form, FORMS)]
+        self.form = one_of("form of ReFT", form, FORMS)
+        """Its name in `FORMS`."""
+        self.terms = FORMS[self.form]
         """Which terms there are."""
         shapes = [tuple(tensor.shape) for tensor in (writer, offset, source) if tensor is not None]
-        wanted = [writer.shape, writer.shape[:1], writer.shape][: 3 if self.form.reads else 2]
+        wanted = [writer.shape, writer.shape[:1], writer.shape][: 3 if self.terms.reads else 2]
         if writer.ndim != 2 or writer.shape[0] > writer.shape[1] or shapes != [tuple(w) for w in wanted]:
             raise SuiteError(
-                expected=f"for {form} [rank, d_model], [rank]{' and [rank, d_model]' * self.form.reads}",
+                expected=f"for {form} [rank, d_model], [rank]{' and [rank, d_model]' * self.terms.reads}",
                 came=", ".join(str(list(shape)) for shape in shapes),
                 todo="give a rank no larger than the model's width, and tensors of these shapes",
             )
-        if self.form.orthonormal:
+        if self.terms.orthonormal:
             check_orthonormal(writer.mT, what="a rotation")
         self.writer = nn.Parameter(writer.detach().float().clone().contiguous())
         """V."""
@@ -105,11 +82,11 @@ class LowRankChange(nn.Module):
         # Blocks of one model may lie on several devices.
         writer, offset = self.writer.to(device), self.offset.to(device)
         source = None if self.source is None else self.source.to(device)
-        change = low_rank_change(wide, writer, offset, source=source, subtracts=self.form.subtracts)
+        change = low_rank_change(wide, writer, offset, source=source, subtracts=self.terms.subtracts)
         return (wide + change).to(vectors.dtype)
 
     @torch.no_grad()
     def retract(self) -> None:
         """Make the rows of V orthonormal again, where the form wants it."""
-        if self.form.orthonormal:
+        if self.terms.orthonormal:
             self.writer.copy_(retract(self.writer.mT).mT)

@@ -104,7 +104,7 @@ def _tensors_of(tuned: Tuned) -> dict[str, Tensor]:
 
 def _kind_of(tuned: Tuned) -> str:
     if isinstance(tuned, TunedStates):
-        return next(change.form.name for _, _, change in tuned.parts())
+        return next(change.form for _, _, change in tuned.parts())
     return LORA
 
 

@@ -10,7 +10,8 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from typing_extensions import TypeVar
 
-from das.edits.forms import LOW_RANK_FORMS, Form, LowRank
+from das.edits.forms import LowRank
+from das.edits.low_rank import LOW_RANK_FORMS, Form
 from das.engine.base.protocol import Engine
 from das.featurizers.orthonormal import retract
 from das.methods.common.alignment import fit_seed
@@ -107,7 +108,7 @@ class MovingLowRank(MovingEdit):
         self.source: nn.Parameter | None = None
         """W, [n_values, rank, d_model]."""
         if parts.reads:
-            self.source = nn.Parameter(source if parts.replaces else torch.zeros_like(source))
+            self.source = nn.Parameter(source if parts.subtracts else torch.zeros_like(source))
         self.offset = nn.Parameter(rotation.new_zeros(rotation.shape[0], rotation.shape[2]))
         """b, [n_values, rank]."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from das.edits.forms import Form
+from das.edits.low_rank import Form
 from das.methods.steering._low_rank import LowRankConfig, TrainsLowRank
 
 

@@ -16,17 +16,16 @@ from das.detectors.reading import means_of
 from das.edits import forms
 from das.edits.base import Edit, Steered
 from das.edits.forms import (
-    LOW_RANK_FORMS,
     Addition,
     Clamp,
     FixedSource,
-    Form,
     LowRank,
     Null,
     Replacement,
     Reversed,
 )
 from das.edits.found import edit_of, erasing_edit_of, row_nearest_mean
+from das.edits.low_rank import LOW_RANK_FORMS, Form
 from das.edits.preface import Preface
 from das.edits.storage import load_finding
 from das.featurizers import FeaturizerHeader, Subspace, save_featurizer
