@@ -38,6 +38,8 @@ __all__ = [
     "SuiteConfig",
     "SuiteError",
     "TargetConfig",
+    "TextSaeConfig",
+    "TextSaeRequest",
     "WordJudge",
     "attribute",
     "attribute_instance",
@@ -99,14 +101,17 @@ __all__ = [
     "submit",
     "table",
     "task",
+    "train_sae",
     "unfinished_fit",
     "unfinished_reft",
+    "unfinished_sae",
     "verify",
     "watch",
     "with_dtype_of",
 ]
 
 if TYPE_CHECKING:
+    from das.dictionary_training.settings import TextSaeConfig
     from das.featurizers.storage import load_featurizer
     from das.methods.registry import METHODS
     from das.models.fetching.fetch import fetch_model as model_fetch
@@ -162,6 +167,7 @@ if TYPE_CHECKING:
     from evaluation.suite.task import make_task as task
     from evaluation.tuning.fit import ReftRequest, unfinished_reft
     from evaluation.tuning.fit import reft_folder as reft
+    from evaluation.tuning.sae import TextSaeRequest, train_sae, unfinished_sae
     from evaluation.validity.diagnose_run import DiagnosisConfig, diagnose_run
     from evaluation.validity.diagnose_run import diagnose_folder as diagnose
     from evaluation.validity.knowledge import KnowledgeConfig, knowledge
@@ -219,6 +225,8 @@ _PLACES: Mapping[str, str] = {
     "SuiteConfig": "evaluation.config.suite.SuiteConfig",
     "SuiteError": "ravel.common.errors.SuiteError",
     "TargetConfig": "evaluation.config.target.TargetConfig",
+    "TextSaeConfig": "das.dictionary_training.settings.TextSaeConfig",
+    "TextSaeRequest": "evaluation.tuning.sae.TextSaeRequest",
     "WordJudge": "evaluation.axbench.judges.WordJudge",
     "axbench": "evaluation.axbench.run.axbench_folder",
     "attribute": "evaluation.validity.tokens.prompt.attribute",
@@ -280,9 +288,11 @@ _PLACES: Mapping[str, str] = {
     "submit": "evaluation.exchange.submission.pack_run",
     "table": "evaluation.report.tables.of_runs.table_of_runs",
     "task": "evaluation.suite.task.make_task",
+    "train_sae": "evaluation.tuning.sae.train_sae",
     "unfinished_fit": "evaluation.suite.folders.unfinished_fit",
     "unfinished_reft": "evaluation.tuning.fit.unfinished_reft",
     "verify": "evaluation.verify.folders.verify_artefact",
+    "unfinished_sae": "evaluation.tuning.sae.unfinished_sae",
     "watch": "evaluation.report.live.watch_run",
     "with_dtype_of": "evaluation.suite.folders.with_dtype_of",
 }

@@ -32,6 +32,7 @@ from evaluation.commands.share import share
 from evaluation.commands.site import check_entry, site
 from evaluation.commands.submission import score_submission, submit
 from evaluation.commands.task import task
+from evaluation.commands.train_sae import train_sae
 from evaluation.commands.verify import verify
 from ravel import __version__
 from ravel.common.errors import SuiteError
@@ -149,6 +150,7 @@ app.command(rich_help_panel=_OTHERS)(task)
 app.command(rich_help_panel=_OTHERS)(submit)
 app.command(rich_help_panel=_MORE)(share)
 app.command(rich_help_panel=_MORE)(reft)
+app.command("train-sae", rich_help_panel=_MORE)(train_sae)
 app.command(rich_help_panel=_MORE)(axbench)
 app.command("keep-best", rich_help_panel=_MORE)(keep_best)
 app.command("score-submission", rich_help_panel=_OTHERS)(score_submission)

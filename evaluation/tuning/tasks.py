@@ -29,9 +29,9 @@ def arithmetic(held_out: float, seed: int) -> list[Question]:
 
 
 def classification(entity_type: str = "city", attribute: str = "Continent") -> list[Question]:
-    """Return, for each bundled entity, the value after its own by the alphabet, the first after the last; those
-    of the training partition are trained on, those of the test partition are held out.
+    """Return, for each bundled entity, the value after its own by the alphabet, the first after the last.
 
+    Those of the training partition are trained on, those of the test partition are held out.
     Which entities belong together a model may know; what comes after what it has to learn.
     """
     tables = read_bundled(entity_type)

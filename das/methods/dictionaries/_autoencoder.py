@@ -4,7 +4,7 @@ which attribute is sought, and how latents are chosen, it does not."""
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,10 @@ _THRESHOLD_FACTOR = 10.0
 """How much faster the logarithm of a threshold moves than a weight."""
 _LAST_REVIVAL = 0.75
 """Share of the steps after which no latent is revived, so that the revived ones have time to settle."""
+_CHUNK = 1 << 16
+"""Vectors that are in float64 at once."""
+_MOST_ERRORS = 1 << 14
+"""Most vectors among whose errors the revived latents' directions are drawn; of more they are sampled."""
 
 
 class AutoencoderConfig(Config):
@@ -101,8 +105,17 @@ def dictionary_metrics(dictionary: Dictionary, vectors: Tensor) -> DictionaryMet
     )
 
 
-def train_dictionary(vectors: Tensor, config: AutoencoderConfig, seed: int) -> Dictionary:
-    """Train an autoencoder on vectors [n, d_model] and return it with nothing chosen, on the CPU.
+def train_dictionary(
+    vectors: Tensor,
+    config: AutoencoderConfig,
+    seed: int,
+    *,
+    products: torch.dtype = torch.float32,
+    told: Callable[[int, int], None] = lambda done, total: None,
+) -> Dictionary:
+    """Train an autoencoder on vectors [n, d_model], of any floating dtype, and return it with nothing chosen,
+    on the CPU. Matrix products are computed in `products`, all else in float32. `told` is given steps that
+    are done, and all.
 
     Vectors are centred and divided by one scalar, the root of their mean squared norm, so that settings carry
     over from model to model; both are put into the weights afterwards. The loss is the squared error per
@@ -112,19 +125,50 @@ def train_dictionary(vectors: Tensor, config: AutoencoderConfig, seed: int) -> D
     2023 (neuron resampling), for all three: an auxiliary loss gives a latent whose pre-activations are all
     negative no gradient. Raises NotApplicableError for vectors that are all the same.
     """
-    centre = vectors.double().mean(dim=0).float()
-    scale = float((vectors - centre).double().square().sum(dim=1).mean().sqrt())
+    centre, scale = _centre_and_scale(vectors)
     if not scale > 1e-12:
         raise NotApplicableError(
             expected="vectors that differ, to train an autoencoder on",
             came=f"{len(vectors)} equal ones",
             todo="choose another site",
         )
-    training = _Training((vectors - centre) / scale, config, seed)
-    with torch.enable_grad():
+    training = _Training(_Normalised(vectors, centre, scale), config, seed)
+    half = products != torch.float32
+    # The cache would keep copies of weights that each step changes.
+    cast = torch.autocast(vectors.device.type, products, enabled=half, cache_enabled=False)
+    with torch.enable_grad(), cast:
         for step in range(config.steps):
             training.step(step)
+            told(step + 1, config.steps)
     return training.finished(centre, scale)
+
+
+def _centre_and_scale(vectors: Tensor) -> tuple[Tensor, float]:
+    """Return the mean [d_model] in float32 and the root of the mean squared norm around it, both summed in
+    float64 a chunk at a time."""
+    total = sum(chunk.double().sum(dim=0) for chunk in vectors.split(_CHUNK))
+    assert isinstance(total, Tensor)
+    centre = (total / len(vectors)).float()
+    squares = sum(
+        float((chunk - centre).double().square().sum(dim=1).sum()) for chunk in vectors.split(_CHUNK)
+    )
+    return centre, math.sqrt(squares / len(vectors))
+
+
+@dataclass(frozen=True, slots=True)
+class _Normalised:
+    """Vectors that are centred and scaled when they are asked for, so that they are in memory once."""
+
+    vectors: Tensor
+    """As they came, [n, d_model]."""
+    centre: Tensor
+    """What is taken away, [d_model]."""
+    scale: float
+    """What they are divided by."""
+
+    def at(self, places: Tensor) -> Tensor:
+        """Return some, [len(places), d_model] in float32."""
+        return (self.vectors[places].float() - self.centre) / self.scale
 
 
 class _Rectangle(torch.autograd.Function):
@@ -151,11 +195,12 @@ class _Rectangle(torch.autograd.Function):
 class _Training:
     """One autoencoder on its way: parameters, optimiser, what fired lately."""
 
-    def __init__(self, vectors: Tensor, config: AutoencoderConfig, seed: int) -> None:
+    def __init__(self, vectors: _Normalised, config: AutoencoderConfig, seed: int) -> None:
         self.vectors = vectors
+        self.n_vectors = len(vectors.vectors)
         self.config = config
         self.stream = torch.Generator().manual_seed(seed)
-        width = vectors.shape[1]
+        width = vectors.vectors.shape[1]
         n_latents = config.expansion * width
         start = nn.functional.normalize(torch.randn(n_latents, width, generator=self.stream), dim=1)
         self.decoder = nn.Parameter(start.clone())
@@ -176,11 +221,11 @@ class _Training:
 
     def _batches(self) -> Iterator[Tensor]:
         """Yield batches without end: each pass over the vectors in a new order, the last batch whole."""
-        size = min(self.config.batch_size, len(self.vectors))
+        size = min(self.config.batch_size, self.n_vectors)
         while True:
-            order = torch.randperm(len(self.vectors), generator=self.stream)
+            order = torch.randperm(self.n_vectors, generator=self.stream)
             for start in range(0, len(order) - size + 1, size):
-                yield self.vectors[order[start : start + size]]
+                yield self.vectors.at(order[start : start + size])
 
     def step(self, number: int) -> None:
         """Take one optimiser step and, where one is due, revive the dead."""
@@ -234,7 +279,8 @@ class _Training:
         self.fired.zero_()
         if not len(dead):
             return
-        errors = self.vectors - self._encoded(self.vectors)[0] @ self.decoder - self.bias
+        vectors = self.vectors.at(self._sampled())
+        errors = vectors - self._encoded(vectors)[0] @ self.decoder - self.bias
         weights = errors.double().square().sum(dim=1) + 1e-12
         drawn = torch.multinomial(weights, len(dead), replacement=True, generator=self.stream)
         directions = nn.functional.normalize(errors[drawn], dim=1)
@@ -243,6 +289,12 @@ class _Training:
         self.encoder_bias[dead] = 0.0
         self.log_threshold[dead] = math.log(self.config.first_threshold)
         self._clear_moments(dead)
+
+    def _sampled(self) -> Tensor:
+        """Return the places of the vectors whose errors count: all, or as many as are held at once."""
+        if self.n_vectors <= _MOST_ERRORS:
+            return torch.arange(self.n_vectors)
+        return torch.randperm(self.n_vectors, generator=self.stream)[:_MOST_ERRORS]
 
     def _clear_moments(self, dead: Tensor) -> None:
         for parameter in (self.decoder, self.encoder, self.encoder_bias, self.log_threshold):

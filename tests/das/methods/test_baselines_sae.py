@@ -246,7 +246,9 @@ def test_dead_latents_come_back(architecture: str) -> None:
 
     def fire_in_the_end(revivals: int) -> int:
         training = autoencoder._Training(
-            vectors - vectors.mean(dim=0), config.model_copy(update={"revivals": revivals}), 0
+            autoencoder._Normalised(vectors, vectors.mean(dim=0), 1.0),
+            config.model_copy(update={"revivals": revivals}),
+            0,
         )
         with torch.no_grad():
             training.encoder_bias[:10] = -100.0
