@@ -19,7 +19,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 from measuring import markdown_table, put_between_markers  # noqa: E402
 
-from evaluation.tuning.sae import TextSaeResult  # noqa: E402
+from evaluation.tuning.records import TextSaeResult  # noqa: E402
 from ravel.common.io import read_json, read_jsonl  # noqa: E402
 
 HEADERS = ("on", "latents", "states", "explained variance", "L0", "dead", "loss recovered")

@@ -13,11 +13,11 @@ from das.models.base import TargetModel
 from das.sites import Site
 from evaluation.config.target import TargetConfig
 from evaluation.records.lock import run_lock
+from evaluation.tuning.records import TextSaeResult
 from evaluation.tuning.sae_texts import hash_of_documents, read_documents
 from ravel.common.folders import check_new_folder, new_folder
 from ravel.common.io import remove_folder, write_json, write_text
 from ravel.common.progress import Counted, Progress, silent
-from ravel.common.typed import Record
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,53 +36,6 @@ class TextSaeRequest:
         site = Site.parse(self.site if "@" in self.site else f"{self.site}@entity_last")
         hook_of(site)
         return site
-
-
-@dataclass(frozen=True, slots=True)
-class TextSaeResult(Record):
-    """What an autoencoder was trained on, and how good it is on documents held out."""
-
-    SCHEMA = 1
-    model: str
-    """The target model's name."""
-    model_fingerprint: str
-    """Its fingerprint."""
-    dtype: str
-    """Dtype of its weights."""
-    site: str
-    """Stream and layer."""
-    architecture: str
-    """`top_k` or `jump_relu`."""
-    latents: int
-    """Number of latents."""
-    text_sha256: str
-    """Hash of all documents and their order."""
-    documents: int
-    """Documents of the text."""
-    text_tokens: int
-    """Tokens of the whole text."""
-    states: int
-    """States that it was trained on."""
-    held_out: int
-    """States of other documents that it was measured on."""
-    beyond: float
-    """Share of held-out states that were left out because of their norm."""
-    explained_variance: float
-    """1 - squared error / squares around the mean, on held-out states."""
-    l0: float
-    """Mean number of latents that fire on a held-out state."""
-    dead: float
-    """Share of latents that fire on no held-out state."""
-    loss: float | None
-    """The model's mean cross entropy on held-out text, in nats per token; None where it was not asked for."""
-    loss_reconstructed: float | None
-    """The same with the reconstruction in the place of every state but a row's first and those beyond."""
-    loss_zero: float | None
-    """The same with zeros there."""
-    recovered: float | None
-    """Share of the loss between zeros and the model that the reconstruction recovers."""
-    schema_version: int = 1
-    """Version of this file's form."""
 
 
 def unfinished_sae(out: Path) -> Path:

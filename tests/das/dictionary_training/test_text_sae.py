@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from das.dictionary_training import gathered
 from das.dictionary_training.rows import TextRows, text_rows
 from das.dictionary_training.settings import TextSaeConfig
 from das.dictionary_training.states import gather_states, mean_loss
@@ -91,7 +92,7 @@ def test_rows_longer_than_the_model_reads_are_refused(small_target: TargetModel)
 def test_states_are_the_model_s_own_without_first_and_special_tokens(
     small_target: TargetModel, rows: TextRows
 ) -> None:
-    some = rows.held_out[:5]
+    some = rows.held_out
     found = gather_states(small_target, SITE, some, most=10_000, dtype=torch.float32)
     ids = torch.tensor(some)
     with torch.no_grad():
@@ -146,6 +147,34 @@ def test_explained_variance_grows_with_k(small_target: TargetModel) -> None:
     explained = [_trained(small_target, k=k).metrics.explained_variance for k in (1, 4, 16)]
     assert explained[0] + 0.02 < explained[1] < explained[2] - 0.02
     assert explained[2] > 0.8
+
+
+def test_half_precision_learns_as_much(small_target: TargetModel) -> None:
+    # A copy of the weights in half precision that is kept from step to step would learn nothing.
+    half, full = (
+        _trained(small_target, k=8, precision=one).metrics.explained_variance
+        for one in ("bfloat16", "float32")
+    )
+    assert half == pytest.approx(full, abs=0.03)
+
+
+def test_kept_states_are_taken_again(
+    small_target: TargetModel, rows: TextRows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = gathered.kept_states(small_target, SITE, rows, _config(), folder=tmp_path)
+    (path,) = tmp_path.iterdir()
+    path.write_bytes(b"damaged")
+    again = gathered.kept_states(small_target, SITE, rows, _config(), folder=tmp_path)
+    # Neither k nor the rate changes what is gathered, the seed may.
+    monkeypatch.setattr(gathered, "gather_states", lambda *_, **__: pytest.fail("gathered again"))
+    other = _config(k=7, learning_rate=1.0)
+    kept = gathered.kept_states(small_target, SITE, rows, other, folder=tmp_path)
+    for found in (again, kept):
+        assert torch.equal(found.training, first.training)
+        assert torch.equal(found.held_out, first.held_out)
+        assert (found.largest_norm, found.beyond) == (first.largest_norm, first.beyond)
+    with pytest.raises(pytest.fail.Exception, match="gathered again"):
+        gathered.kept_states(small_target, SITE, rows, _config(seed=1), folder=tmp_path)
 
 
 def test_top_k_has_exactly_k_latents(small_target: TargetModel, rows: TextRows) -> None:
