@@ -14,12 +14,22 @@ from evaluation.tuning.sae_texts import hash_of_documents, read_documents
 from ravel.common.errors import SuiteError
 
 QUICK = ["--expansion", "1", "--tokens", "200", "--set", "row_tokens=8", "--set", "held_out_tokens=100"]
-QUICK += ["--set", "recovered_tokens=16", "--set", "batch_size=32", "--k", "4"]
+# The bundled model knows one kind of text, and at a third of the tokens of any other its states are huge.
+QUICK += [
+    "--set",
+    "norm_factor=1000000",
+    "--set",
+    "recovered_tokens=16",
+    "--set",
+    "batch_size=32",
+    "--k",
+    "4",
+]
 
 
 def _text(folder: Path) -> Path:
     path = folder / "text.jsonl"
-    lines = [f"The city of Paris lies in France, and number {n} of its towers is old." for n in range(30)]
+    lines = [f"The city of Paris lies in France, and number {n} of its towers is old." for n in range(60)]
     path.write_text("".join(json.dumps({"text": line}) + "\n" for line in lines))
     return path
 
@@ -36,12 +46,8 @@ def test_an_autoencoder_of_the_bundled_model(tmp_path: Path) -> None:
     said = json.loads(CliRunner().invoke(app, ["train-sae", *where, *QUICK, "--json"]).stdout)
     kept = json.loads((out / "training.json").read_text())
     assert {key: said[key] for key in kept} == kept
-    assert (kept["states"], kept["held_out"], kept["site"], kept["documents"]) == (
-        200,
-        100,
-        "block_output.2",
-        30,
-    )
+    assert 190 < kept["states"] <= 200
+    assert (kept["held_out"], kept["site"], kept["documents"]) == (100, "block_output.2", 60)
     assert kept["l0"] == 4.0
     assert latents_of_pretrained(f"lens:{out}") == kept["latents"]
     assert kept["text_sha256"] == hash_of_documents(read_documents([_text(tmp_path)]))
