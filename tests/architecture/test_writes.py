@@ -9,6 +9,7 @@ from source_tree import Module, modules
 
 SEAM = "ravel.common.durable"
 EXCEPTIONS = {
+    ("das.dictionary_training.gathered", "save_file"): "inside `write_with`",
     ("das.engine.kept.disk_cache", "save_file"): "a cache, in which checksums show what a power cut damaged",
     ("das.engine.kept.disk_cache", "mkstemp"): "as above",
     ("das.engine.kept.disk_cache", "replace"): "as above",
