@@ -115,7 +115,7 @@ class Run:
         first, track = self._records.scores[0], TRACKS.get(self._records.track)
         counted = first.measures if kind.COUNTED else {n: Measured(None) for n in first.measures}
         blank: dict[str, Any] = {field.name: None for field in fields(kind)}  # type: ignore[arg-type]
-        blank |= {"measures": counted, "track": track.name}
+        blank |= {"measures": counted, "track": track.name, "metric": first.metric}
         if "tested" in blank:
             blank["tested"] = track.criterion
         return _frame(rows, kind(**blank))
