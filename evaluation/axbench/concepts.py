@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from evaluation.records.corpora import parquet_frame
 from ravel.common.errors import SuiteError
 from ravel.common.seeds import grouped
 
@@ -122,16 +123,7 @@ def _found(folder: Path, names: Sequence[str], what: str) -> Path:
 
 
 def _read(path: Path) -> list[ConceptText]:
-    import pandas as pd
-
-    try:
-        frame = pd.read_parquet(path)
-    except (OSError, ValueError) as error:
-        raise SuiteError(
-            expected=f"a Parquet file at {path}",
-            came=" ".join(str(error).split())[:200],
-            todo="check the file",
-        ) from None
+    frame = parquet_frame(path)
     missing = [name for name in COLUMNS if name not in frame.columns]
     if missing:
         raise SuiteError(

@@ -12,13 +12,16 @@ from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ravel.common.errors import SuiteError
 from ravel.common.io import json_of_line, read_text
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 _FEWEST = 2
@@ -120,17 +123,22 @@ def _json_rows(path: Path) -> Rows:
     )
 
 
-def _parquet_rows(path: Path) -> Rows:
+def parquet_frame(path: Path) -> pd.DataFrame:
+    """Read a Parquet file. Raises SuiteError for one that is missing or can't be read."""
     import pandas as pd
 
     try:
-        frame = pd.read_parquet(path)
+        return pd.read_parquet(path)
     except (OSError, ValueError) as error:
         raise SuiteError(
             expected=f"a Parquet file at {path}",
             came=" ".join(str(error).split())[:200],
             todo="check the file",
         ) from None
+
+
+def _parquet_rows(path: Path) -> Rows:
+    frame = parquet_frame(path)
     wanted = [name for name in ("text", "tokens", "document") if name in frame.columns]
     columns = [frame[name].tolist() for name in wanted]
     rows = (dict(zip(wanted, values, strict=True)) for values in zip(*columns, strict=True))

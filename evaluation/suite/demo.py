@@ -36,6 +36,7 @@ class DemoPlan:
 
 _SITE = "block_output.2@entity_last"
 _SIZE = 32
+_TRAINING: Mapping[str, dict[str, Any]] = {"das": {"epochs": 2}, "mdas": {"epochs": 2}}
 
 DEMO = DemoPlan(
     build=BuildConfig(
@@ -43,7 +44,7 @@ DEMO = DemoPlan(
     ),
     site=_SITE,
     size=_SIZE,
-    training={"das": {"epochs": 2}, "mdas": {"epochs": 2}},
+    training=_TRAINING,
 )
 """All six attributes of city."""
 
@@ -58,7 +59,7 @@ QUICK = DemoPlan(
     ),
     site=_SITE,
     size=_SIZE,
-    training={"das": {"epochs": 2}, "mdas": {"epochs": 2}},
+    training=_TRAINING,
 )
 """Four attributes, fewer entities and pairs: to see in a minute that an installation works."""
 

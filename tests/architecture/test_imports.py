@@ -37,7 +37,6 @@ LATE_IMPORTS = {
     },
     "evaluation.report.frames": {"pandas": "takes a second, and only those who ask for a frame need it"},
     "evaluation.records.corpora": {"pandas": "takes a second, and only a corpus in Parquet needs it"},
-    "evaluation.axbench.concepts": {"pandas": "takes a second, and only its own data needs it"},
     "ravel.facts.release_hub": {"datasets": "takes seconds, and only the hub reader needs it"},
     "das.models.adapters": {"peft": "an optional extra, and only those with an adapter need it"},
     "das.models.fetching.gguf": {"gguf": "an optional extra, and only those who read such a file need it"},
@@ -129,7 +128,6 @@ EDGES = {
     "pandas": {
         *("ravel.instance.instance", "evaluation.records.corpora", "evaluation.report.frames"),
         *("evaluation.report.tables.long_form", "evaluation.report.site.write"),
-        "evaluation.axbench.concepts",
         "evaluation.exchange.dataset",
     },
     "tqdm": {"das.models.fetching.hub", "ravel_bench.bars"},
