@@ -23,7 +23,7 @@ from ravel.instance import Instance
 ROOT = Path(__file__).parents[3]
 sys.path.append(str(ROOT / "scripts"))
 
-from new_task import task_values  # noqa: E402
+from new_task import of_instance, of_submission, task_values  # noqa: E402
 
 BUILD = {"match": "reference", "max_new_tokens": 3, "train_pairs": 60, "evaluation_pairs": 24}
 
@@ -107,9 +107,15 @@ def test_the_kept_results_enter_their_tasks() -> None:
 
 
 def test_a_task_is_made_of_an_instance_that_was_built(world: World) -> None:
-    made = task_values(Instance.load(world.instance), "small", "bundled", str(world.data))
+    made = task_values(of_instance(world.instance), "small", "bundled", str(world.data))
     assert {name: made["build"][name] for name in BUILD} == BUILD
     assert Task.from_mapping(made, origin="a test") == task_in(world, build=made["build"])
+
+
+def test_a_task_is_made_of_a_kept_submission() -> None:
+    built = of_submission(ROOT / "results" / "smollm2-135m-nobel.zip")
+    task = task_named("smollm2-nobel-v1")
+    assert (built.build, built.fingerprint) == (task.build_config(), task.instance_fingerprint)
 
 
 @pytest.mark.long
