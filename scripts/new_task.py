@@ -1,7 +1,7 @@
 """Make a versioned task of an instance that was built, or of a submission that names one: its settings, and
 the hashes that fix it.
 
-    python scripts/new_task.py NAME-v1 INSTANCE|SUBMISSION --summary TEXT [--data bundled|release --facts FOLDER]
+    python scripts/new_task.py NAME-v1 SOURCE --summary TEXT [--data bundled|release --facts FOLDER]
 
 The file goes to `evaluation/config/tasks/`, where no version is ever changed: give a new one its own name.
 """
@@ -80,8 +80,8 @@ def main() -> None:
     path = TASKS / f"{asked.name}.yaml"
     if not re.fullmatch(r"[a-z0-9-]+-v\d+", asked.name) or path.exists():
         raise SystemExit(f"{asked.name}: a new name in small letters that ends in -v and a number")
-    built = of_instance(asked.source) if (asked.source / "manifest.json").exists() else of_submission(asked.source)
-    values = task_values(built, asked.summary, asked.data, asked.facts or asked.data)
+    read = of_instance if (asked.source / "manifest.json").exists() else of_submission
+    values = task_values(read(asked.source), asked.summary, asked.data, asked.facts or asked.data)
     text = to_yaml(values, width=10_000)
     Task.from_yaml(text, origin=asked.name)
     path.write_text(text, encoding="utf-8")
