@@ -20,6 +20,7 @@ from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig
 
 from das.engine import EngineAnswerer, ForcedPair, make_engine
 from das.engine.selftest.selftest import proven
+from das.methods.common.tasks import isolates_each
 from das.models import FAMILIES
 from das.models.base import TargetModel
 from das.models.load import BUNDLED, load_target, target_from
@@ -59,7 +60,7 @@ class Plan:
     """How much of a case is run."""
 
     train_pairs: int
-    """Cause pairs at most; each other attribute gives a quarter as many isolate pairs."""
+    """Cause pairs at most; of other attributes as many isolate pairs as by default."""
     evaluation_pairs: int
     """Scored pairs of each attribute."""
     keep_entities: int
@@ -99,14 +100,13 @@ class Case:
 
     @cached_property
     def training(self) -> list[TrainingPair]:
-        """The pairs of an MDAS fit of the first attribute: cause, and a quarter as many of each other."""
+        """The pairs of an MDAS fit of the first attribute: cause, and as many of each other as by default."""
         attribute = self.instance.attributes[0]
         cause = cause_pairs(
             self.instance, attribute, "train", limit=self.plan.train_pairs, seed=0, label_tokens=3
         )
-        isolate = isolate_pairs(
-            self.instance, attribute, "train", limit_each=max(1, len(cause) // 4), seed=0, label_tokens=3
-        )
+        each = isolates_each(len(cause), len(self.instance.attributes) - 1)
+        isolate = isolate_pairs(self.instance, attribute, "train", limit_each=each, seed=0, label_tokens=3)
         return [*cause, *isolate]
 
     @cached_property

@@ -36,8 +36,8 @@ class MixedPairsConfig(CausePairsConfig):
     """Settings of every method that trains on cause pairs of its target and isolate pairs of the others."""
 
     isolate_pairs_per_attribute: PositiveInt | None = None
-    """Most training pairs of each other attribute; None: a quarter of the cause pairs, the proportion of the
-    reference (5,000 to 20,000), which is what weighs isolate against cause."""
+    """Most training pairs of each other attribute; None: those of `isolates_each`. Their number against that
+    of cause pairs is what weighs isolate against cause."""
     cause_weight: PositiveFloat | None = None
     """Share of the loss for all cause pairs together; None: by counts, as in the reference."""
     isolate_weight: PositiveFloat | None = None
@@ -60,6 +60,15 @@ class MixedPairsConfig(CausePairsConfig):
         return LossWeights.from_shares(
             cause=self.cause_weight, isolate=self.isolate_weight, n_cause=n_cause, n_isolate=n_isolate
         )
+
+
+def isolates_each(causes: int, others: int) -> int:
+    """Return how many isolate pairs of each of `others` attributes stand beside so many cause pairs: together
+    five for every four of them, the proportion of RAVEL's multi-task data for city (25,000 to 20,000; Huang
+    et al. 2024, arXiv 2402.17700). Departure: the paper has 5,000 of each other attribute, however many there
+    are; with few of them isolate then weighs too little, as validation pairs of three worlds say
+    (docs/real-models.md)."""
+    return max(1, 5 * causes // (4 * max(others, 1)))
 
 
 def require_cause_pairs(problem: Problem, pairs: Sequence[object]) -> None:
@@ -135,10 +144,12 @@ def mixed_pairs(
     label_tokens: int,
 ) -> tuple[list[TrainingPair], list[TrainingPair]]:
     """Return the cause pairs of the target and the isolate pairs of every other attribute in `split`.
-    `isolate_limit_each` bounds the pairs of each other attribute; None: a quarter of the cause pairs found,
-    the proportion of RAVEL's multi-task data (Huang et al. 2024, arXiv 2402.17700)."""
+    `isolate_limit_each` bounds the pairs of each other attribute; None: `isolates_each` of the cause pairs
+    found."""
     instance, target = problem.instance, problem.attribute
     causes = cause_pairs(instance, target, split, limit=cause_limit, seed=seed, label_tokens=label_tokens)
-    each = max(1, len(causes) // 4) if isolate_limit_each is None else isolate_limit_each
+    each = isolate_limit_each
+    if each is None:
+        each = isolates_each(len(causes), len(instance.attributes) - 1)
     isolates = isolate_pairs(instance, target, split, limit_each=each, seed=seed, label_tokens=label_tokens)
     return causes, isolates

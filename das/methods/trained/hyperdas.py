@@ -57,7 +57,7 @@ class HyperdasConfig(MethodConfig):
     cause_pairs: PositiveInt = 4000
     """Most cause pairs of each attribute."""
     isolate_pairs_per_attribute: PositiveInt | None = None
-    """Most isolate pairs of each attribute for each other one; None: a quarter of its cause pairs."""
+    """Most isolate pairs of each attribute for each other one; None: as many as `mdas` takes."""
     isolate_share: float = Field(default=0.5, gt=0.0, lt=1.0)
     """Share of the loss for all isolate pairs of an attribute together."""
 

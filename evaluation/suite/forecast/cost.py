@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from das.methods.common.base import Method, MethodConfig
+from das.methods.common.tasks import isolates_each
 from das.sites import Site
 from evaluation.config.preset import ModelShape
 from evaluation.config.suite import SuiteConfig
@@ -183,7 +184,8 @@ def _isolates_each(settings: MethodConfig, causes: int, counts: PairCounts) -> i
     for name in ("isolate_pairs_per_attribute", "attribution_pairs_per_other"):
         if name in type(settings).model_fields:
             asked = getattr(settings, name)
-            return min(counts.train, causes // 4 if asked is None else int(asked))
+            usual = isolates_each(causes, counts.attributes - 1)
+            return min(counts.train, usual if asked is None else int(asked))
     return 0
 
 

@@ -22,7 +22,7 @@ from das.featurizers.masked import MaskedBasis
 from das.featurizers.orthonormal import deviation
 from das.methods.common.alignment import random_columns
 from das.methods.common.base import Problem
-from das.methods.common.tasks import mixed_pairs, require_isolate_pairs
+from das.methods.common.tasks import isolates_each, mixed_pairs, require_isolate_pairs
 from das.sites import Site
 from das.training.boundary import BoundaryConfig, TrainableBoundary, boundary_mask
 from das.training.budget import TrainableBudget, budget_gate, drawn_size, leading_mask
@@ -269,8 +269,8 @@ def test_an_interrupted_fit_resumes_to_the_same_bytes(
     make: Callable[[], Trainable], world: PlantedWorld, instance: Instance, tmp_path: Path, fail_at: int
 ) -> None:
     problem = Problem(instance, "A", SITE, 1, 0)
-    limits = {"cause_limit": 100, "isolate_limit_each": None, "seed": 0, "label_tokens": 3}
-    causes, isolates = mixed_pairs(problem, "train", **limits)  # type: ignore[arg-type]
+    limits = {"cause_limit": 100, "isolate_limit_each": 25, "seed": 0, "label_tokens": 3}
+    causes, isolates = mixed_pairs(problem, "train", **limits)
     task = TrainingTask([*causes, *isolates], [], SITE, LossWeights(), 5, "a fit")
     config = TrainingConfig(epochs=4, batch_size=16, learning_rate=0.05)
     expected = train_featurizer(make(), task, world, SilentWorkspace(), config)
@@ -284,7 +284,7 @@ def test_an_interrupted_fit_resumes_to_the_same_bytes(
 # --- the mixture
 
 
-def test_the_mixture_keeps_a_quarter_unless_told(instance: Instance) -> None:
+def test_the_mixture_has_five_isolate_pairs_for_four_cause_pairs_unless_told(instance: Instance) -> None:
     problem = Problem(instance, "A", SITE, 1, 0)
 
     def counts(cause_limit: int, each: int | None) -> tuple[int, int]:
@@ -295,12 +295,17 @@ def test_the_mixture_keeps_a_quarter_unless_told(instance: Instance) -> None:
         assert {pair.attribute for pair in isolates} <= {"B"}
         return len(causes), len(isolates)
 
-    assert counts(1000, None) == (100, 25)
-    assert counts(40, None) == (40, 10)
+    assert counts(1000, None) == (100, 100)  # there are no more
+    assert counts(40, None) == (40, 50)
     assert counts(40, 33) == (40, 33)
     assert counts(40, 0) == (40, 0)
     with pytest.raises(SuiteError, match="attributes other than 'A'; got an instance with none"):
         require_isolate_pairs(problem, [])
+
+
+def test_other_attributes_share_the_isolate_pairs() -> None:
+    assert [isolates_each(80, others) for others in (1, 2, 4, 5)] == [100, 50, 25, 20]
+    assert isolates_each(1, 5) == 1
 
 
 # --- gates of a given size
