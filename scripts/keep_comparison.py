@@ -19,6 +19,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -42,7 +43,7 @@ from ravel.common.io import (  # noqa: E402
     write_text,
 )
 
-TABLES = ("main", "attributes", "kinds", "settings")
+TABLES = ("main", "attributes", "kinds", "seeds", "settings")
 FIGURES = (
     "cause_isolate",
     "layers_block_output_entity_last",
@@ -114,27 +115,28 @@ def _points(sites: Sequence[Any], sizes: Sequence[Any], seeds: Sequence[Any]) ->
 
 def settings_table(run: RunFolder) -> str:
     """Return the track's criterion on validation pairs of held-out templates for each setting of tuned
-    methods; an empty text if none was."""
-    columns: dict[str, None] = {}
-    rows: dict[tuple[str, str], dict[str, float]] = {}
+    methods, the mean over seeds at the best site and size; an empty text if none was."""
     scores = _validated(run)
     cells = {cell: read_json(run.cell(cell).path / "cell.json") for cell in scores}
+    # Of each method and setting, each attribute, each site and size: what the seeds reached.
+    rows: dict[tuple[str, str], dict[str, dict[tuple[str, int], list[float]]]] = {}
     for cell, score in scores.items():
         own = [c["config"] for c in cells.values() if c["method"] == cells[cell]["method"]]
         config = cells[cell]["config"]
         said = ", ".join(f"{k} {config[k]}" for k in config if any(o[k] != config[k] for o in own))
         if said:
-            columns.setdefault(score["attribute"])
-            row = rows.setdefault((score["method"], said), {})
+            of_attribute = rows.setdefault((score["method"], said), {}).setdefault(score["attribute"], {})
             reached = score[TRACKS.get(score.get("track", INTERCHANGE)).criterion]
-            row[score["attribute"]] = max(reached, row.get(score["attribute"], 0.0))
+            of_attribute.setdefault((score["site"], score["size"]), []).append(reached)
     if not rows:
         return ""
+    columns = list(dict.fromkeys(attribute for row in rows.values() for attribute in row))
     lines = ["| " + " | ".join(["method", "setting", *columns, "mean"]) + " |"]
     lines.append("| --- | --- |" + " ---: |" * (len(columns) + 1))
     for (method, said), row in rows.items():
-        numbers = [*(row[column] for column in columns), sum(row.values()) / len(row)]
-        lines.append(f"| {method} | {said} | " + " | ".join(f"{number:.3f}" for number in numbers) + " |")
+        numbers = [max(map(mean, row[column].values())) for column in columns]
+        said_numbers = " | ".join(f"{number:.3f}" for number in [*numbers, mean(numbers)])
+        lines.append(f"| {method} | {said} | {said_numbers} |")
     return "\n".join(lines) + "\n"
 
 
