@@ -12,6 +12,7 @@ from evaluation.commands.flags import command
 from evaluation.commands.printing import Result, keeping, say, shown_progress
 from evaluation.commands.printing.run_warnings import warnings_of
 from evaluation.commands.printing.runs import print_run, run_json
+from ravel.common.progress import Note
 
 
 @command
@@ -29,6 +30,8 @@ def demo(
     """
     kept = f"What is finished is kept in {out}; the same command goes on from there."
     with keeping(kept), shown_progress() as progress:
+        # Said before torch is loaded, which takes seconds.
+        progress(Note(f"opening the bundled model for the run in {out}"))
         summary = api.demo(out, quick=quick, progress=progress)
 
     def text() -> None:

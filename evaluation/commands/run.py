@@ -17,6 +17,7 @@ from evaluation.commands.printing.plans import plan_json, print_plan
 from evaluation.commands.printing.runs import run_result
 from evaluation.records.run_folder import RunFolder
 from ravel.common.errors import SuiteError
+from ravel.common.progress import Note
 from ravel.common.signals import stop_on_term
 
 if TYPE_CHECKING:
@@ -77,6 +78,8 @@ def run(
     kept = f"Finished cells are kept in {folder}; the same command goes on from there."
     suite_json = config.model_dump(mode="json")
     with keeping(kept), shown_progress() as shown, api.logged_run(log, folder, suite_json, shown) as progress:
+        # Said before torch is loaded, which takes seconds.
+        progress(Note(f"opening {config.model} for the run in {folder}"))
         summary = api.run(api.RunRequest(config, folder, target, preset, data=data), progress)
     return run_result(summary, time.monotonic() - began, of_preset=preset is not None)
 

@@ -40,7 +40,10 @@ LAYOUT: tuple[tuple[str, str], ...] = (
         "main, attributes, kinds, balanced, dependence, each as .md, .csv, .parquet, .tex, .html; "
         "controls, if there are any, necessity, if it was measured, and seeds, if there are several",
     ),
-    ("plots/", "figures as .png, .svg and .pdf, captions as .txt, and the numbers behind the heat maps"),
+    (
+        "plots/",
+        "figures as .png and .svg (`ravel plot` adds .pdf), captions as .txt, numbers behind heat maps",
+    ),
     ("report.html", "one page with all of it, which opens offline"),
     (".lock", "only while a process works on the folder, and after a kill"),
 )

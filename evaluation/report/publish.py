@@ -14,7 +14,7 @@ from evaluation.records.run_records import RunRecords
 from evaluation.records.scores import Outcome, ScoreRecord
 from evaluation.report.angles import angle_records, read_parts
 from evaluation.report.common.shown_models import shown_records
-from evaluation.report.plots import PLOTS, PlotInputs, TrainingLog, write_plots
+from evaluation.report.plots import FORMATS, PLOTS, Format, PlotInputs, TrainingLog, write_plots
 from evaluation.report.tables import write_tables
 from evaluation.report.tables.means import averages_without_outcomes
 from evaluation.report.tables.of_runs import tables_of_run
@@ -26,6 +26,9 @@ from ravel.common.io import read_jsonl, write_jsonl
 from ravel.common.seeds import grouped
 from ravel.terms.schema import split_name
 
+_OF_RUNS: tuple[Format, ...] = ("png", "svg")
+"""What a run draws unasked: what its page and a reader look at. PDF takes as long as both, for its fonts."""
+
 
 def write_publication(run: RunFolder, records: RunRecords | None = None) -> list[Path]:
     """Write all tables and figures of a run whose records are written; return the paths. `records` are those
@@ -35,7 +38,7 @@ def write_publication(run: RunFolder, records: RunRecords | None = None) -> list
     the chosen cells. Equal folders give equal files.
     """
     records = shown_records(run) if records is None else records
-    return [*publish_tables(run, records), *publish_plots(run, records=records)]
+    return [*publish_tables(run, records), *publish_plots(run, records=records, formats=_OF_RUNS)]
 
 
 def publish_tables(run: RunFolder, records: RunRecords | None = None) -> list[Path]:
@@ -54,9 +57,10 @@ def publish_plots(
     folder: Path | None = None,
     names: Sequence[str] | None = None,
     records: RunRecords | None = None,
+    formats: Sequence[Format] = FORMATS,
 ) -> list[Path]:
     """Write the figures of these names (by default all) that the run's track has into `folder` (by default
-    the run's `plots/`).
+    the run's `plots/`), in each of the formats.
 
     The numbers behind the heat maps go beside them, as `entanglement.jsonl` and `angles.jsonl`. Returns the
     paths of the figures; raises SuiteError for an unknown name. `records` as in `write_publication`.
@@ -66,7 +70,7 @@ def publish_plots(
     for name, behind in (("entanglement", inputs.entanglement), ("angles", inputs.angles)):
         if behind:
             write_jsonl(place / f"{name}.jsonl", (record.to_json() for record in behind))
-    return write_plots(inputs, place, names)
+    return write_plots(inputs, place, names, formats)
 
 
 def draw_run(run_path: Path, out: Path | None = None, names: Sequence[str] | None = None) -> list[Path]:

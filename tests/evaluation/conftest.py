@@ -9,7 +9,7 @@ import pytest
 from cli_world import World, make_world
 
 import evaluation.report.publish
-from evaluation.report.plots import PlotInputs, write_plots
+from evaluation.report.plots import Format, PlotInputs, write_plots
 from ravel.common.io import write_bytes
 
 
@@ -27,10 +27,12 @@ def _figures_drawn_once() -> Iterator[None]:
     """
     known: dict[str, tuple[list[str], dict[str, bytes]]] = {}
 
-    def written(inputs: PlotInputs, place: Path, names: Sequence[str] | None = None) -> list[Path]:
-        key = repr((inputs, names))
+    def written(
+        inputs: PlotInputs, place: Path, names: Sequence[str] | None, formats: Sequence[Format]
+    ) -> list[Path]:
+        key = repr((inputs, names, formats))
         if key not in known:
-            paths = write_plots(inputs, place, names)
+            paths = write_plots(inputs, place, names, formats)
             captions = {path.with_suffix(".txt") for path in paths}
             files = [path for path in (*paths, *captions) if path.is_file()]
             known[key] = [path.name for path in paths], {path.name: path.read_bytes() for path in files}

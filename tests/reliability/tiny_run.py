@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +52,7 @@ class TinyRun:
         figures = sorted((folder / "plots").glob("*.*g"))
         drawn = [(path.name, path.read_bytes()) for path in figures]
 
-        def write_drawn(inputs: object, place: Path, names: Sequence[str] | None = None) -> list[Path]:
+        def write_drawn(inputs: object, place: Path, *asked: object) -> list[Path]:
             for name, content in drawn:
                 write_bytes(place / name, content)
             return [place / name for name, _ in drawn]

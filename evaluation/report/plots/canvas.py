@@ -7,10 +7,10 @@ equal files.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -21,6 +21,9 @@ from matplotlib.figure import Figure
 from evaluation.report.plots.style import legend_below
 from ravel.common.io import write_bytes, write_text
 
+Format = Literal["png", "svg", "pdf"]
+FORMATS: tuple[Format, ...] = ("png", "svg", "pdf")
+"""What a figure is written as: pictures for pages and readers, and what papers take."""
 COLUMN, PAGE = 3.4, 7.0
 """Widths of figures in inches: one column of a paper, and both."""
 _SETTINGS = {
@@ -91,17 +94,17 @@ def fit(
         axes.apply_aspect()
 
 
-def saved(figure: Any, stem: Path, caption: str = "") -> list[Path]:
-    """Write `<stem>.png`, `.svg` and `.pdf`, and the caption, if there is one, as `<stem>.txt`; return the
+def saved(figure: Any, stem: Path, caption: str = "", formats: Sequence[Format] = FORMATS) -> list[Path]:
+    """Write the figure as `<stem>.<format>`, and the caption, if there is one, as `<stem>.txt`; return the
     paths of the figures."""
     if figure.get_layout_engine() is not None:
         figure.get_layout_engine().execute(figure)
         figure.set_layout_engine("none")
     paths = []
-    for suffix, write in _WRITERS.items():
+    for suffix in formats:
         content = io.BytesIO()
         with _dots_per_inch(figure):
-            write(figure, content)
+            _WRITERS[suffix](figure, content)
         path = stem.with_name(f"{stem.name}.{suffix}")
         write_bytes(path, content.getvalue())
         paths.append(path)
@@ -111,7 +114,7 @@ def saved(figure: Any, stem: Path, caption: str = "") -> list[Path]:
 
 
 # `Figure.savefig` draws everything twice, first to place it; here all is placed already.
-_WRITERS: Mapping[str, Callable[[Any, io.BytesIO], None]] = {
+_WRITERS: Mapping[Format, Callable[[Any, io.BytesIO], None]] = {
     "png": lambda figure, content: FigureCanvasAgg(figure).print_png(content, metadata={}),
     "svg": lambda figure, content: FigureCanvasSVG(figure).print_svg(content, metadata={"Date": None}),
     "pdf": lambda figure, content: FigureCanvasPdf(figure).print_pdf(

@@ -11,7 +11,7 @@ from typing import Any
 
 from evaluation.records.scores import ScoreRecord
 from evaluation.report.common.families import FLOORS, by_family
-from evaluation.report.plots.canvas import drawing, fit, new_figure, saved
+from evaluation.report.plots.canvas import FORMATS, Format, drawing, fit, new_figure, saved
 from evaluation.report.plots.curves import layer_curve, validation_records, worth_fitting
 from evaluation.report.plots.style import FEW, GRID, Style, handles_of, styles, tip
 from evaluation.scoring.track import Track
@@ -38,7 +38,14 @@ class _Row:
     """Of their values."""
 
 
-def plot_layer_grid(scores: Sequence[ScoreRecord], place: str, stem: Path, track: Track[Any]) -> list[Path]:
+def plot_layer_grid(
+    scores: Sequence[ScoreRecord],
+    place: str,
+    stem: Path,
+    track: Track[Any],
+    *,
+    formats: Sequence[Format] = FORMATS,
+) -> list[Path]:
     """Draw the track's criterion over the layers of one stream and position, a panel per generalisation;
     return the paths.
 
@@ -74,7 +81,7 @@ def plot_layer_grid(scores: Sequence[ScoreRecord], place: str, stem: Path, track
         legend = {m: handles[m] for m in track.floors if m in handles}
         fit(figure, _PANEL, len(panels), len(rows), legend)
         what = f"{track.criterion.capitalize()} over layers, {place}, validation {track.unit}"
-        return saved(figure, stem, f"{what}, best size of each layer.{caption}")
+        return saved(figure, stem, f"{what}, best size of each layer.{caption}", formats)
 
 
 def _rows(curves: _Curves, methods: Sequence[str], track: Track[Any]) -> list[_Row]:

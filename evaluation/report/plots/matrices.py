@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evaluation.report.plots.canvas import PAGE, drawing, fit, new_figure, saved
+from evaluation.report.plots.canvas import FORMATS, PAGE, Format, drawing, fit, new_figure, saved
 from evaluation.report.plots.style import HELD_OUT, broken
 from ravel.checking.dependence import preferred
 
@@ -52,6 +52,7 @@ def plot_entanglement(
     *,
     family: str = "",
     dependence: Sequence[Dependence] = (),
+    formats: Sequence[Format] = FORMATS,
 ) -> list[Path]:
     """Draw attribute x attribute, a panel per method: what the pairs of the column said once the row was
     swapped; return the paths.
@@ -83,10 +84,13 @@ def plot_entanglement(
         f"Upper: answer changed, lower: source's answer given, in %.{beside}",
         axes=("swapped", "asked"),
         scale="answers changed",
+        formats=formats,
     )
 
 
-def plot_angles(records: Sequence[AngleRecord], stem: Path, *, family: str = "") -> list[Path]:
+def plot_angles(
+    records: Sequence[AngleRecord], stem: Path, *, family: str = "", formats: Sequence[Format] = FORMATS
+) -> list[Path]:
     """Draw the overlap of the swapped parts of every two attributes and seeds, a panel per method; return the
     paths.
 
@@ -103,6 +107,7 @@ def plot_angles(records: Sequence[AngleRecord], stem: Path, *, family: str = "")
         "principal angles, in %. Grey: itself, or at another site.",
         axes=("", ""),
         scale="mean squared cosine",
+        formats=formats,
     )
 
 
@@ -155,7 +160,13 @@ def _part_name(attribute: str, seed: int, *, several: bool) -> str:
 
 
 def _grid(
-    matrices: Sequence[_Matrix], stem: Path, *, caption: str, axes: tuple[str, str], scale: str
+    matrices: Sequence[_Matrix],
+    stem: Path,
+    *,
+    caption: str,
+    axes: tuple[str, str],
+    scale: str,
+    formats: Sequence[Format],
 ) -> list[Path]:
     longest = max((len(m.rows) for m in matrices), default=1)
     side = max((_CELL if longest <= _MOST_WITH_TEXT else _LEAST_CELL) * longest, _LEAST)
@@ -184,7 +195,7 @@ def _grid(
             bar.set_label(scale)
             bar.outline.set_linewidth(0.4)
             fit(figure, (side, side), columns, rows)
-        return saved(figure, stem, caption)
+        return saved(figure, stem, caption, formats)
 
 
 def _panel(axes: Any, matrix: _Matrix, letters: int) -> Any:

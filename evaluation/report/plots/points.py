@@ -8,7 +8,7 @@ from typing import Any
 
 from evaluation.records.measured import INTERCHANGE, Interval
 from evaluation.records.scores import AverageRecord
-from evaluation.report.plots.canvas import drawing, fit, new_figure, saved
+from evaluation.report.plots.canvas import FORMATS, Format, drawing, fit, new_figure, saved
 from evaluation.report.plots.labels import label_points
 from evaluation.report.plots.style import FEW, FLOOR_COLOUR, GRID, Style, handles_of, styles, tip
 from evaluation.tracks import TRACKS
@@ -18,7 +18,9 @@ _PANEL = 2.4
 _CROWDED = 2.9
 
 
-def plot_cause_isolate(averages: Sequence[AverageRecord], stem: Path) -> list[Path]:
+def plot_cause_isolate(
+    averages: Sequence[AverageRecord], stem: Path, *, formats: Sequence[Format] = FORMATS
+) -> list[Path]:
     """Draw cause against isolate, a panel per generalisation, a marker per method, floors in grey; return the
     paths.
 
@@ -52,6 +54,7 @@ def plot_cause_isolate(averages: Sequence[AverageRecord], stem: Path) -> list[Pa
             "better. On the dashed line are those that score what doing nothing scores."
             if averages
             else "",
+            formats,
         )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from evaluation.records.measured import INTERCHANGE
 from evaluation.records.scores import ScoreRecord
 from evaluation.report.common.families import FLOORS, by_family
-from evaluation.report.plots.canvas import PAGE, drawing, fit, new_figure, saved
+from evaluation.report.plots.canvas import FORMATS, PAGE, Format, drawing, fit, new_figure, saved
 from evaluation.report.plots.curves import SizeCurve, size_curve, validation_records
 from evaluation.report.plots.labels import label_points
 from evaluation.report.plots.points import frame
@@ -30,7 +30,13 @@ _LETTERS_PER_INCH = 15
 _CHOSEN = "chosen on validation"
 
 
-def plot_size_grid(scores: Sequence[ScoreRecord], generalisation: Generalisation, stem: Path) -> list[Path]:
+def plot_size_grid(
+    scores: Sequence[ScoreRecord],
+    generalisation: Generalisation,
+    stem: Path,
+    *,
+    formats: Sequence[Format] = FORMATS,
+) -> list[Path]:
     """Draw cause against isolate over sizes, a panel per method; return the paths, none where no method has
     two sizes.
 
@@ -68,6 +74,7 @@ def plot_size_grid(scores: Sequence[ScoreRecord], generalisation: Generalisation
             stem,
             f"{what}, validation pairs at the chosen sites. Numbers are the smallest and the largest size; "
             "other methods are drawn faintly.",
+            formats,
         )
 
 

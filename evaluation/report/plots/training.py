@@ -9,7 +9,7 @@ from statistics import fmean
 from typing import Any
 
 from evaluation.report.common.families import by_family
-from evaluation.report.plots.canvas import drawing, fit, new_figure, saved
+from evaluation.report.plots.canvas import FORMATS, Format, drawing, fit, new_figure, saved
 from evaluation.report.plots.style import GRID, Style, handles_of, own_styles
 
 _MEASURES = (
@@ -48,7 +48,9 @@ def smoothed(values: Sequence[float]) -> list[float]:
     return [fmean(values[at - end : at + end + 1]) for at, end in enumerate(ends)]
 
 
-def plot_training(logs: Sequence[TrainingLog], stem: Path) -> list[Path]:
+def plot_training(
+    logs: Sequence[TrainingLog], stem: Path, *, formats: Sequence[Format] = FORMATS
+) -> list[Path]:
     """Draw loss, cause and isolate over the steps, a row per method and a colour per attribute; return the
     paths.
 
@@ -77,6 +79,7 @@ def plot_training(logs: Sequence[TrainingLog], stem: Path) -> list[Path]:
             stem,
             "Training curves of the chosen fits. Loss is smoothed, with what was logged drawn faintly; a "
             "filled marker is the epoch that was kept; further seeds are thin.",
+            formats,
         )
 
 

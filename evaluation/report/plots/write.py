@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from evaluation.records.measured import INTERCHANGE
 from evaluation.records.scores import AverageRecord, ScoreRecord
 from evaluation.report.common.families import by_family
+from evaluation.report.plots.canvas import FORMATS, Format
 from evaluation.report.plots.curves import place_of, validation_records
 from evaluation.report.plots.layers import plot_layer_grid
 from evaluation.report.plots.matrices import plot_angles, plot_entanglement
@@ -52,9 +53,14 @@ class PlotInputs:
     """The track that the records are of."""
 
 
-def write_plots(inputs: PlotInputs, folder: Path, names: Sequence[str] | None = None) -> list[Path]:
-    """Draw the figures of these names, by default all of `PLOTS`, as PNG, SVG and PDF, with their captions as
-    text; return the paths of the figures.
+def write_plots(
+    inputs: PlotInputs,
+    folder: Path,
+    names: Sequence[str] | None = None,
+    formats: Sequence[Format] = FORMATS,
+) -> list[Path]:
+    """Draw the figures of these names, by default all of `PLOTS`, in each of the formats, with their captions
+    as text; return the paths of the figures.
 
     What the track has not, and what there are no records for, is left out: layers and sizes need two of them,
     angles two parts at one site. Raises SuiteError for an unknown name.
@@ -62,10 +68,12 @@ def write_plots(inputs: PlotInputs, folder: Path, names: Sequence[str] | None = 
     wanted = list(PLOTS) if names is None else names
     for name in wanted:
         one_of("plot", name, PLOTS)
-    return [path for name in wanted if name in inputs.track.plots for path in PLOTS[name](inputs, folder)]
+    return [
+        path for name in wanted if name in inputs.track.plots for path in PLOTS[name](inputs, folder, formats)
+    ]
 
 
-def _methods(inputs: PlotInputs, folder: Path) -> list[Path]:
+def _methods(inputs: PlotInputs, folder: Path, formats: Sequence[Format]) -> list[Path]:
     paths = []
     for partition, suffix in (("test", ""), ("val", "_val")):
         wanted = [
@@ -73,21 +81,23 @@ def _methods(inputs: PlotInputs, folder: Path) -> list[Path]:
         ]
         # The figure of test pairs is there in any case: other files point to it.
         if wanted or partition == "test":
-            paths += plot_cause_isolate(wanted, folder / f"cause_isolate{suffix}")
+            paths += plot_cause_isolate(wanted, folder / f"cause_isolate{suffix}", formats=formats)
     return paths
 
 
-def _sizes(inputs: PlotInputs, folder: Path) -> list[Path]:
+def _sizes(inputs: PlotInputs, folder: Path, formats: Sequence[Format]) -> list[Path]:
     present = {r.generalisation for r in validation_records(inputs.scores) if r.chosen}
     return [
         path
         for generalisation in GENERALISATIONS
         if generalisation in present
-        for path in plot_size_grid(inputs.scores, generalisation, folder / f"sizes_{generalisation}")
+        for path in plot_size_grid(
+            inputs.scores, generalisation, folder / f"sizes_{generalisation}", formats=formats
+        )
     ]
 
 
-def _layers(inputs: PlotInputs, folder: Path) -> list[Path]:
+def _layers(inputs: PlotInputs, folder: Path, formats: Sequence[Format]) -> list[Path]:
     sites: dict[str, set[str]] = {}
     for record in validation_records(inputs.scores):
         sites.setdefault(place_of(record.site), set()).add(record.site)
@@ -95,34 +105,38 @@ def _layers(inputs: PlotInputs, folder: Path) -> list[Path]:
         path
         for place, found in sorted(sites.items())
         if len(found) > 1
-        for path in plot_layer_grid(inputs.scores, place, folder / f"layers_{slug(place)}", inputs.track)
+        for path in plot_layer_grid(
+            inputs.scores, place, folder / f"layers_{slug(place)}", inputs.track, formats=formats
+        )
     ]
 
 
-def _entanglement(inputs: PlotInputs, folder: Path) -> list[Path]:
+def _entanglement(inputs: PlotInputs, folder: Path, formats: Sequence[Format]) -> list[Path]:
     paths = []
     for generalisation in GENERALISATIONS:
         own = [r for r in inputs.entanglement if r.generalisation == generalisation]
         for family, methods in by_family((r.method for r in own), inputs.track.floors).items():
             records = [r for m in methods for r in own if r.method == m]
             stem = folder / f"entanglement_{generalisation}_{slug(family)}"
-            paths += plot_entanglement(records, stem, family=family, dependence=inputs.dependence)
+            paths += plot_entanglement(
+                records, stem, family=family, dependence=inputs.dependence, formats=formats
+            )
     return paths
 
 
-def _angles(inputs: PlotInputs, folder: Path) -> list[Path]:
+def _angles(inputs: PlotInputs, folder: Path, formats: Sequence[Format]) -> list[Path]:
     paths = []
     for family, methods in by_family((r.method for r in inputs.angles), inputs.track.floors).items():
         records = [r for m in methods for r in inputs.angles if r.method == m]
-        paths += plot_angles(records, folder / f"angles_{slug(family)}", family=family)
+        paths += plot_angles(records, folder / f"angles_{slug(family)}", family=family, formats=formats)
     return paths
 
 
-def _training(inputs: PlotInputs, folder: Path) -> list[Path]:
-    return plot_training(inputs.logs, folder / "training") if trained(inputs.logs) else []
+def _training(inputs: PlotInputs, folder: Path, formats: Sequence[Format]) -> list[Path]:
+    return plot_training(inputs.logs, folder / "training", formats=formats) if trained(inputs.logs) else []
 
 
-PLOTS: Mapping[str, Callable[[PlotInputs, Path], list[Path]]] = MappingProxyType(
+PLOTS: Mapping[str, Callable[[PlotInputs, Path, Sequence[Format]], list[Path]]] = MappingProxyType(
     {
         "methods": _methods,
         "sizes": _sizes,

@@ -208,7 +208,8 @@ def test_an_interrupted_run_says_what_is_kept_and_ends_in_the_same_bytes(
         patch.setattr("evaluation.commands.printing.log_lines._SECONDS_BETWEEN_LINES", 1e9)
         stopped = ravel("run", suite, "--out", tmp_path / "run")
     assert stopped.exit_code == 130
-    said = [line for line in stopped.stderr.strip().splitlines() if not line.startswith(("[", "cache: "))]
+    told = ("[", "cache: ", "opening ")
+    said = [line for line in stopped.stderr.strip().splitlines() if not line.startswith(told)]
     assert said == [
         f"Interrupted. Finished cells are kept in {tmp_path / 'run'}; the same command goes on from there."
     ]
@@ -297,3 +298,12 @@ def test_the_listing_of_models_says_which_types_their_configs_have() -> None:
     assert stated == {family.name: family.model_types for family in FAMILIES}
     for family in FAMILIES:
         assert family.miniature().model_type in family.model_types
+
+
+def test_a_run_says_what_it_opens_before_torch_is_loaded(tmp_path: Path) -> None:
+    code = (
+        "import sys\nsys.modules['torch'] = None\nfrom evaluation.cli import main\n"
+        f"main(['run', '--preset', 'bundled-city-all', '--out', {str(tmp_path / 'run')!r}])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stderr.splitlines()[0] == f"opening bundled for the run in {tmp_path / 'run'}"

@@ -78,6 +78,8 @@ def test_tables_and_figures_come_from_the_folder_alone(run: RunFolder, paths: li
         *("cause_isolate", "angles_trained_subspaces", "training"),
         *("entanglement_context_trained_subspaces", "entanglement_context_floors"),
     }
+    # PDF is drawn where it is asked for: by `ravel plot`.
+    assert {path.suffix for path in paths if path.parent == run.plots} == {".png", ".svg"}
     assert "No answer by lda for B: no classes." in (run.tables / "main.md").read_text()
 
 
