@@ -45,6 +45,7 @@ QUICK: dict[str, dict[str, object]] = {
     "reft_r1": {"steps": 10},
     "bipo": {"steps": 5},
     "reps": {"steps": 5},
+    "reps_suppress": {"steps": 5},
     "integrated_gradients": {"steps": 1},
 }
 """Settings for what holds however long a fit goes on; with them ssv has learned as well."""
@@ -71,6 +72,7 @@ def test_every_row_is_here() -> None:
     assert {
         *("bow", "concept_pca", "diff_mean", "input_x_gradient", "integrated_gradients", "lat", "probe"),
         *("prompt", "random_direction", "reft_r1", "sae_latent", "ssv", "unit_probe", "bipo", "reps"),
+        "reps_suppress",
     } == NAMES
 
 
