@@ -30,7 +30,7 @@ def test_the_table_of_reset_is_of_means_over_attributes_with_the_range_of_seeds(
 def test_the_rows_of_token_scores() -> None:
     way = WayRow("gim", 0.6, (0.5, 0.7), 0.3, None, 0.5, None, None, None, (0.6,), (None,), 0.12)
     found = InstanceAttribution(
-        "context_val", 60, 55, "block_output.2@entity_last", 0.1, (way,), "gim", (), ()
+        "context_val", 60, 55, "block_output.2@entity_last", 0.1, (way,), "gim", (), (), ()
     )
     assert rows_of("tiny", found) == [["tiny, gim", "0.600 (0.500 to 0.700)", "0.300", "0.500", "–", "2.0"]]
     assert "55 whose fact is at `block_output.2@entity_last`" in said("tiny", found)
