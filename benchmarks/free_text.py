@@ -3,8 +3,8 @@
     python benchmarks/free_text.py RUN [--model NAME] [--pairs N] [--tokens N] [--samples N] [--split NAME]
     [--json PATH] [--doc PAGE]
 
-RUN is a finished run of the track interchange, such as the folder of `ravel demo`. Validation pairs; no test pair is
-read. Intervals are 95 % over base entities. One thread.
+RUN is a finished run of the track interchange, such as the folder of `ravel demo`. Validation pairs; no test
+pair is read. Intervals are 95 % over base entities. One thread.
 """
 
 from __future__ import annotations
@@ -23,7 +23,16 @@ from evaluation.validity.free_text.over_run import TextRow, TextShares, TextTarg
 from evaluation.validity.free_text.share import FreeTextConfig, FreeTextScore
 from ravel.common.io import write_json
 
-HEADER = ("method, target", "cause", "by labels", "isolate", "by labels", "undecided", "base run", "source run")
+HEADER = (
+    "method, target",
+    "cause",
+    "by labels",
+    "isolate",
+    "by labels",
+    "undecided",
+    "base run",
+    "source run",
+)
 
 
 def table_of(found: TextShares) -> str:

@@ -49,7 +49,7 @@ def test_trained_columns_rank_highest_and_are_the_planted_plane(
 ) -> None:
     found = found_by(planted, instance, 2, rotation=rotation, fitted_size=2)
     assert found.mask().nonzero()[:, 0].tolist() == [0, 1]
-    assert min(planted.scores(found)) >= 0.97
+    assert min(planted.scores(found)) >= 0.9
     drawn = found_by(planted, instance, 2, rotation="random")
     assert sum(planted.scores(found)) > sum(planted.scores(drawn)) + 0.3
 

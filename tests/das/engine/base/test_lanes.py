@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from das.engine.base.hooks import captured
 from das.engine.base.lanes import Lanes, side_by_side
-from das.replaced import Replaced
 from das.models.base import Place
+from das.replaced import Replaced
 
 
 def three() -> int:
