@@ -18,6 +18,7 @@ __all__ = [
     "DiagnosisConfig",
     "EndpointJudge",
     "FitRequest",
+    "FreeTextConfig",
     "ImportRequest",
     "Instance",
     "InstanceAttributionConfig",
@@ -40,6 +41,7 @@ __all__ = [
     "TargetConfig",
     "TextSaeConfig",
     "TextSaeRequest",
+    "TextTarget",
     "WordJudge",
     "attribute",
     "attribute_instance",
@@ -97,6 +99,7 @@ __all__ = [
     "score",
     "score_submission",
     "share",
+    "share_text",
     "site",
     "submit",
     "table",
@@ -170,6 +173,8 @@ if TYPE_CHECKING:
     from evaluation.tuning.sae import TextSaeRequest, train_sae, unfinished_sae
     from evaluation.validity.diagnose_run import DiagnosisConfig, diagnose_run
     from evaluation.validity.diagnose_run import diagnose_folder as diagnose
+    from evaluation.validity.free_text.over_run import TextTarget, share_text
+    from evaluation.validity.free_text.share import FreeTextConfig
     from evaluation.validity.knowledge import KnowledgeConfig, knowledge
     from evaluation.validity.planted.score import PlantedRequest
     from evaluation.validity.planted.score import score_planted as planted_score
@@ -204,6 +209,7 @@ _PLACES: Mapping[str, str] = {
     "DiagnosisConfig": "evaluation.validity.diagnose_run.DiagnosisConfig",
     "EndpointJudge": "evaluation.axbench.judges.EndpointJudge",
     "FitRequest": "evaluation.suite.folders.FitRequest",
+    "FreeTextConfig": "evaluation.validity.free_text.share.FreeTextConfig",
     "ImportRequest": "evaluation.exchange.importing.ImportRequest",
     "Instance": "ravel.instance.Instance",
     "InstanceAttributionConfig": "evaluation.validity.tokens.over_instance.InstanceAttributionConfig",
@@ -227,6 +233,7 @@ _PLACES: Mapping[str, str] = {
     "TargetConfig": "evaluation.config.target.TargetConfig",
     "TextSaeConfig": "das.dictionary_training.settings.TextSaeConfig",
     "TextSaeRequest": "evaluation.tuning.sae.TextSaeRequest",
+    "TextTarget": "evaluation.validity.free_text.over_run.TextTarget",
     "WordJudge": "evaluation.axbench.judges.WordJudge",
     "axbench": "evaluation.axbench.run.axbench_folder",
     "attribute": "evaluation.validity.tokens.prompt.attribute",
@@ -284,6 +291,7 @@ _PLACES: Mapping[str, str] = {
     "score": "evaluation.suite.folders.score_folder",
     "score_submission": "evaluation.exchange.submission.score_submission",
     "share": "evaluation.report.share.population_share",
+    "share_text": "evaluation.validity.free_text.over_run.share_text",
     "site": "evaluation.exchange.site.build_site",
     "submit": "evaluation.exchange.submission.pack_run",
     "table": "evaluation.report.tables.of_runs.table_of_runs",
