@@ -95,4 +95,5 @@ def _activations(
 
 def weights_entropy(weights: Tensor) -> Tensor:
     """Return E = -sum_i p_i ln p_i in nats, [...], of weights [..., n] that sum to 1."""
-    return torch.special.entr(weights).sum(-1)
+    entropy: Tensor = torch.special.entr(weights).sum(-1)
+    return entropy

@@ -185,7 +185,7 @@ class FreeTextScorer:
                 models[pair.attribute].log_ratio(text, pair.base, pair.swapped, names) for text in texts
             ]
         outcomes = self._judge.judge(sample.instance, sample.split, site, featurizer)
-        return _Compared(pairs, *ratios, outcomes)
+        return _Compared(pairs, ratios[0], ratios[1], ratios[2], outcomes)
 
     def _texts(self, sample: Sample, which: str) -> dict[str, NaturalText]:
         ids = list(dict.fromkeys(getattr(pair, which) for pair in sample.instance.pairs(sample.split)))

@@ -47,14 +47,14 @@ def answer_carriers(
     except NotApplicableError:
         return ()
     entities = [pair.forced.base.entity for pair in pairs]
-    columns = np.stack([_columns(*two, place) for *two, place in zip(before, after, places, strict=True)])
+    columns = np.stack([_columns(*each) for each in zip(before, after, places, strict=True)])
     rows = []
     for number, layer in enumerate(layers):
         values = columns[:, number]
-        means = values.mean(axis=0).tolist()
+        entropy, swapped, share, there = values.mean(axis=0).tolist()
         gains = (values[:, 3] - values[:, 2])[:, None]
         (interval,) = mean_intervals(gains, entities, resamples=how.resamples, seed=how.seed)
-        rows.append(CarrierRow(layer, *means, gain_interval=interval))
+        rows.append(CarrierRow(layer, entropy, swapped, share, there, interval))
     return tuple(rows)
 
 

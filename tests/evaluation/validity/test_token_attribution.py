@@ -85,10 +85,12 @@ def test_an_instance_has_a_row_for_each_way(world: World, tmp_path: Path) -> Non
         (("by Bal:", "--answer", " "), "an answer of at least one token"),
         (("",), "at least one token"),
         (("--split", "context"), "context"),
+        (("--site", "block_output.99@entity_last"), "layer"),
     ],
 )
 def test_mistakes_are_one_paragraph(words: tuple[str, ...], says: str, world: World) -> None:
-    where = ("--instance", world.instance) if words[:1] == ("--split",) else ("--model", world.model)
+    of_instance = words[:1] in (("--split",), ("--site",))
+    where = ("--instance", world.instance) if of_instance else ("--model", world.model)
     done = ravel("attribute", *words, *where)
     assert done.exit_code == 2
     assert says in " ".join(done.stderr.split())
