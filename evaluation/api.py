@@ -67,6 +67,7 @@ __all__ = [
     "keep_best",
     "knowledge",
     "leak_rows",
+    "list_control_lines",
     "list_controls",
     "list_entity_types",
     "list_method_lines",
@@ -153,6 +154,7 @@ if TYPE_CHECKING:
     from evaluation.report.share import ShareConfig, ShareRequest
     from evaluation.report.share import population_share as share
     from evaluation.report.tables.of_runs import table_of_runs as table
+    from evaluation.suite.catalogue import control_lines as list_control_lines
     from evaluation.suite.catalogue import control_rows as list_controls
     from evaluation.suite.catalogue import method_lines as list_method_lines
     from evaluation.suite.catalogue import method_rows as list_methods
@@ -259,6 +261,7 @@ _PLACES: Mapping[str, str] = {
     "keep_best": "evaluation.exchange.candidates.keep_best",
     "knowledge": "evaluation.validity.knowledge.knowledge",
     "leak_rows": "evaluation.verify.folders.leak_rows",
+    "list_control_lines": "evaluation.suite.catalogue.control_lines",
     "list_controls": "evaluation.suite.catalogue.control_rows",
     "list_entity_types": "ravel.facts.overview.entity_type_rows",
     "list_method_lines": "evaluation.suite.catalogue.method_lines",

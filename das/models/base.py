@@ -114,13 +114,19 @@ _LLAMA_MINIATURE = {
 
 
 def llama_shaped(
-    name: str, config: Any, *, projection: str = "self_attn.o_proj", **special: Any
+    name: str,
+    config: Any,
+    *,
+    model_types: tuple[str, ...] = (),
+    projection: str = "self_attn.o_proj",
+    **special: Any,
 ) -> ModelFamily:
     """Return a family whose modules have Llama's names, but perhaps for the `projection`, with its class of
-    configs and the settings by which its miniature differs from Llama's."""
+    configs and the settings by which its miniature differs from Llama's. `model_types` are those of the
+    configs where they are not stated."""
     return ModelFamily(
         name=name,
-        model_types=(config.model_type,),
+        model_types=model_types or (config.model_type,),
         blocks=layers_at("model.layers"),
         attention=part("self_attn"),
         mlp=part("mlp"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -28,11 +28,7 @@ def methods(name: _Name = None) -> Result:
 
     Example: ravel list methods mdas
     """
-    lines = api.list_method_lines()
-    if name is None:
-        return replace(_listed("method", lines, None), json=api.list_methods)
-    one_of("method", name, [line["name"] for line in lines])
-    return _listed("method", api.list_methods(), name)
+    return _lines_first("method", api.list_method_lines(), api.list_methods, name)
 
 
 @app.command()
@@ -76,7 +72,7 @@ def controls(name: _Name = None) -> Result:
 
     Example: ravel list controls labels_shuffled
     """
-    return _listed("control", api.list_controls(), name)
+    return _lines_first("control", api.list_control_lines(), api.list_controls, name)
 
 
 @app.command()
@@ -97,6 +93,15 @@ def tasks(name: _Name = None) -> Result:
     Example: ravel list tasks city-lite-v1
     """
     return _listed("task", api.list_tasks(), name)
+
+
+def _lines_first(kind: str, lines: _Rows, rows: Callable[[], _Rows], name: str | None) -> Result:
+    """Return the listing of lines that are at hand at once, or all that is known of one, for which torch is
+    loaded; so too for JSON."""
+    if name is None:
+        return replace(_listed(kind, lines, None), json=rows)
+    one_of(kind, name, [line["name"] for line in lines])
+    return _listed(kind, rows(), name)
 
 
 def _listed(kind: str, rows: _Rows, name: str | None, *, summary: str = "summary") -> Result:

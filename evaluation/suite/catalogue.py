@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from das.methods.registry import METHODS
 from das.models import FAMILIES
+from evaluation.suite.controls import CONTROLS
 from evaluation.tracks import TRACKS
 
 if TYPE_CHECKING:
@@ -42,14 +43,17 @@ def _learns_from(method: type[Method]) -> str:
 
 
 def model_rows() -> list[dict[str, Any]]:
-    """Return every model family with the model types that it serves."""
-    return [{"name": family.name, "model_types": list(family.model_types)} for family in FAMILIES]
+    """Return every model family with the model types that it serves, without torch as `method_lines`."""
+    return [row | {"model_types": list(row["model_types"])} for row in FAMILIES.stated("model_types")]
+
+
+def control_lines() -> list[dict[str, str]]:
+    """Return every control with name and summary only, without torch as `method_lines`."""
+    return CONTROLS.stated("summary")
 
 
 def control_rows() -> list[dict[str, Any]]:
     """Return every control with what it takes away, whether it fits again, and where its floors lie."""
-    from evaluation.suite.controls import CONTROLS
-
     return [
         {
             "name": control.name,

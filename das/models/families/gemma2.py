@@ -5,8 +5,9 @@ from transformers import Gemma2Config
 from das.models.base import llama_shaped
 
 FAMILY = llama_shaped(
-    "gemma2",
-    Gemma2Config,
+    name="gemma2",
+    model_types=("gemma2",),
+    config=Gemma2Config,
     head_dim=12,
     query_pre_attn_scalar=12,
     sliding_window=3,

@@ -5,8 +5,9 @@ from transformers import Gemma3TextConfig
 from das.models.base import llama_shaped
 
 FAMILY = llama_shaped(
-    "gemma3",
-    Gemma3TextConfig,
+    name="gemma3",
+    model_types=("gemma3_text",),
+    config=Gemma3TextConfig,
     head_dim=12,
     query_pre_attn_scalar=12,
     sliding_window=3,

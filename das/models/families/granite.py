@@ -5,8 +5,9 @@ from transformers import GraniteConfig
 from das.models.base import llama_shaped
 
 FAMILY = llama_shaped(
-    "granite",
-    GraniteConfig,
+    name="granite",
+    model_types=("granite",),
+    config=GraniteConfig,
     attention_bias=True,
     mlp_bias=True,
     embedding_multiplier=3.0,

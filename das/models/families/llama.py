@@ -4,4 +4,4 @@ from transformers import LlamaConfig
 
 from das.models.base import llama_shaped
 
-FAMILY = llama_shaped("llama", LlamaConfig)
+FAMILY = llama_shaped(name="llama", model_types=("llama",), config=LlamaConfig)

@@ -5,4 +5,6 @@ from transformers import MistralConfig
 from das.models.base import llama_shaped
 
 # Two tokens more than in the windows of others, so that the last block still reads the entity.
-FAMILY = llama_shaped("mistral", MistralConfig, head_dim=12, sliding_window=5)
+FAMILY = llama_shaped(
+    name="mistral", model_types=("mistral",), config=MistralConfig, head_dim=12, sliding_window=5
+)

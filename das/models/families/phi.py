@@ -4,4 +4,6 @@ from transformers import PhiConfig
 
 from das.models.base import llama_shaped
 
-FAMILY = llama_shaped("phi", PhiConfig, projection="self_attn.dense", qk_layernorm=True)
+FAMILY = llama_shaped(
+    name="phi", model_types=("phi",), config=PhiConfig, projection="self_attn.dense", qk_layernorm=True
+)

@@ -5,8 +5,9 @@ from transformers import Phi3Config
 from das.models.base import llama_shaped
 
 FAMILY = llama_shaped(
-    "phi3",
-    Phi3Config,
+    name="phi3",
+    model_types=("phi3",),
+    config=Phi3Config,
     # One window for all layers, as in Mistral.
     sliding_window=5,
     rope_parameters={"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5},

@@ -5,8 +5,9 @@ from transformers import Qwen2Config
 from das.models.base import llama_shaped
 
 FAMILY = llama_shaped(
-    "qwen2",
-    Qwen2Config,
+    name="qwen2",
+    model_types=("qwen2",),
+    config=Qwen2Config,
     head_dim=8,
     use_sliding_window=True,
     sliding_window=3,

@@ -5,8 +5,9 @@ from transformers import Qwen3Config
 from das.models.base import llama_shaped
 
 FAMILY = llama_shaped(
-    "qwen3",
-    Qwen3Config,
+    name="qwen3",
+    model_types=("qwen3",),
+    config=Qwen3Config,
     head_dim=12,
     use_sliding_window=True,
     sliding_window=3,

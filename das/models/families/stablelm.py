@@ -5,8 +5,9 @@ from transformers import StableLmConfig
 from das.models.base import llama_shaped
 
 FAMILY = llama_shaped(
-    "stablelm",
-    StableLmConfig,
+    name="stablelm",
+    model_types=("stablelm",),
+    config=StableLmConfig,
     use_qkv_bias=True,
     qk_layernorm=True,
     use_parallel_residual=True,

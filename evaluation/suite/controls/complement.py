@@ -10,7 +10,7 @@ import torch
 from das.featurizers.base import Featurizer
 from das.featurizers.complement import Complement
 from das.featurizers.masked import MaskedBasis
-from evaluation.records.control_checks import COMPLEMENT, NECESSITY
+from evaluation.records.control_checks import NECESSITY
 from evaluation.records.scores import Outcome
 from evaluation.suite.controls.base import Control, ReferenceInputs, View
 
@@ -24,7 +24,7 @@ class OthersSwapped(Control):
     the answer as well, so that is the floor, and unlike other controls a row should be above it.
     """
 
-    name: ClassVar[str] = COMPLEMENT
+    name: ClassVar[str] = "complement"
     summary: ClassVar[str] = "Everything but the found part is swapped: the target's answer should stay"
     views: ClassVar[tuple[View, ...]] = (
         View(

@@ -7,7 +7,6 @@ from typing import ClassVar
 
 from das.models.base import TargetModel
 from das.models.untrained import untrained
-from evaluation.config.suite import TWIN
 from evaluation.records.scores import Outcome
 from evaluation.suite.controls.base import Control, ReferenceInputs, View
 
@@ -20,7 +19,7 @@ class UntrainedModel(Control):
     2507.08802), so methods that fit one are always under this control.
     """
 
-    name: ClassVar[str] = TWIN
+    name: ClassVar[str] = "untrained_model"
     summary: ClassVar[str] = "Fitted and judged on a model of the same architecture with random weights"
     views: ClassVar[tuple[View, ...]] = (
         View(

@@ -7,7 +7,7 @@ import pkgutil
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 from ravel.common.errors import SuiteError, unknown_name
 from ravel.common.registry.plugins import (
@@ -67,10 +67,10 @@ class Registry(Generic[T]):
         """Return every registered name, sorted."""
         return sorted(self._members())
 
-    def stated(self, *fields: str) -> list[dict[str, str]]:
-        """Return name and these class attributes, which are texts, of every member, sorted by name. Our own
-        members are not imported for it, unless there are plugins, with which they must go together. Raises
-        ValueError for a module of ours that does not state one in plain text."""
+    def stated(self, *fields: str) -> list[dict[str, Any]]:
+        """Return name and these attributes, which are texts or tuples of texts, of every member, sorted by
+        name. Our own members are not imported for it, unless there are plugins, with which they must go
+        together. Raises ValueError for a module of ours that does not state one in plain text."""
         if self.group is not None and are_plugged_in(self.group):
             return [{field: getattr(member, field) for field in ("name", *fields)} for member in self]
         files = (file for package in self.packages for file in _files_of(package))

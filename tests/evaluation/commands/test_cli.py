@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from cli_world import SITE, World, build_args, fit_args, ravel, score_args, suit
 
 import evaluation.suite.cells.fit
 import evaluation.suite.execution.build_in_run
+from das.models import FAMILIES
 from evaluation import api
 from evaluation.records.scores import read_scores
 from evaluation.suite.cells.fit import run_cells
@@ -25,6 +27,13 @@ COMMANDS = [
     *(["data", name] for name in ("list", "show", "audit", "import", "export")),
     *(["list", name] for name in ("methods", "models", "entity-types")),
 ]
+QUICK = [
+    *(["--help"], ["run", "--help"], ["data", "list"], ["planted", "list"]),
+    *(["list", name] for name in ("methods", "tracks", "models", "entity-types")),
+    *(["list", name] for name in ("controls", "presets", "tasks")),
+]
+"""Commands that only say what there is: nobody should wait for torch there."""
+Rows = Callable[[], list[dict[str, Any]]]
 SCORE_FIELDS = {
     *("schema_version", "cell", "method", "entity_type", "attribute", "model", "site", "size", "seed"),
     *("generalisation", "partition", "cause", "isolate", "disentangle", "n_cause", "n_isolate"),
@@ -64,7 +73,7 @@ def test_version() -> None:
     assert ravel("--version").stdout.startswith("ravel-bench ")
 
 
-@pytest.mark.parametrize("args", [["--help"], ["data", "list"], ["list", "entity-types"]], ids=" ".join)
+@pytest.mark.parametrize("args", QUICK, ids=" ".join)
 def test_starts_without_torch(args: list[str]) -> None:
     code = (
         "import sys\nfrom evaluation.cli import main\n"
@@ -274,6 +283,17 @@ def test_an_error_is_one_paragraph() -> None:
     assert ravel("data", "show", "ci\nty").stderr.count("\n") == 1
 
 
-def test_the_quick_listing_of_methods_says_what_the_whole_one_does() -> None:
-    whole = [{key: row[key] for key in ("name", "summary")} for row in api.list_methods()]
-    assert api.list_method_lines() == whole
+@pytest.mark.parametrize(
+    ("lines", "rows"),
+    [(api.list_method_lines, api.list_methods), (api.list_control_lines, api.list_controls)],
+    ids=["methods", "controls"],
+)
+def test_a_quick_listing_says_what_the_whole_one_does(lines: Rows, rows: Rows) -> None:
+    assert lines() == [{key: row[key] for key in ("name", "summary")} for row in rows()]
+
+
+def test_the_listing_of_models_says_which_types_their_configs_have() -> None:
+    stated = {row["name"]: tuple(row["model_types"]) for row in api.list_models()}
+    assert stated == {family.name: family.model_types for family in FAMILIES}
+    for family in FAMILIES:
+        assert family.miniature().model_type in family.model_types

@@ -71,6 +71,16 @@ def test_a_member_that_does_not_state_its_name_is_a_fault_of_ours(tmp_path: Path
         stated_in(file, "METHOD", ("name", "summary"))
 
 
+def test_what_an_instance_or_a_call_states_is_read_too(tmp_path: Path) -> None:
+    body = "class Toy:\n    name: str = 'toy'\n    kinds = ('a', 'b')\n\n"
+    made = write(tmp_path / "made.py", f"{body}METHOD = Toy()\n")
+    called = write(tmp_path / "called.py", "METHOD = toy_of(name='toy', kinds=('a', 'b'), **more)\n")
+    for file in (made, called):
+        assert stated_in(file, "METHOD", ("name", "kinds")) == {"name": "toy", "kinds": ("a", "b")}
+    with pytest.raises(ValueError, match="plain texts"):
+        stated_in(called, "METHOD", ("more",))
+
+
 @pytest.fixture(autouse=True)
 def no_plugins_from_outside(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.delenv(PLUGINS_VARIABLE, raising=False)
