@@ -69,7 +69,7 @@ class MovingNull(MovingReps):
         units = apart / apart.norm(dim=0).clamp_min(1e-12)
         super().__init__(attribute, values, units)
         with torch.no_grad():
-            self.offset -= (means_of(known, ~has) * units).sum(dim=0)
+            self.offset.sub_((means_of(known, ~has) * units).sum(dim=0))
 
 
 METHOD = RepsSuppress
