@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal
 
 from typing_extensions import Self
 
@@ -21,7 +21,7 @@ from evaluation.records.measured import (
     names_in,
 )
 from ravel.common.errors import SuiteError
-from ravel.common.io import numbered_lines, sha256_text
+from ravel.common.io import read_lines, sha256_text
 from ravel.common.strict_json import JsonError, parse_json
 from ravel.common.typed import Record
 from ravel.terms.schema import Generalisation, InterchangePair, Partition, SourceKind
@@ -79,9 +79,6 @@ def is_template_name(text: str) -> bool:
     return _TEMPLATE_NAME.fullmatch(text) is not None
 
 
-Case = TypeVar("Case", bound="JudgedCase")
-
-
 class JudgedCase(Record):
     """Base of outcomes: flat records of what was judged, and of the verdict on it; each track has its own."""
 
@@ -115,10 +112,8 @@ class JudgedCase(Record):
         """Read a file as `Record.read` does. The cells of a run judge the same cases, so that equal lines are
         read once and are one object."""
         try:
-            return [
-                _case_of(cls, line)  # type: ignore[arg-type]  # mypy takes no class for a Hashable
-                for _, line in numbered_lines(path)
-            ]
+            known = _known_lines(cls)  # type: ignore[arg-type]  # mypy takes no class for a Hashable
+            return [known[line] for line in read_lines(path)]
         except (JsonError, SuiteError):
             # Only the plain way knows which line it is.
             return super().read(path)
@@ -130,9 +125,23 @@ class JudgedCase(Record):
         return {name: getattr(case, name) for name in names if name not in cls.VERDICT}
 
 
-@lru_cache(maxsize=_KNOWN_LINES)
-def _case_of(kind: type[Case], line: str) -> Case:
-    return kind.from_json(parse_json(line), origin="a line of outcomes")
+class _KnownLines(dict[str, Any]):
+    """Outcomes of one kind by their lines. A lookup is most of what reading takes, so that it is a dict's."""
+
+    def __init__(self, kind: type[JudgedCase]) -> None:
+        super().__init__()
+        self._kind = kind
+
+    def __missing__(self, line: str) -> JudgedCase:
+        if len(self) >= _KNOWN_LINES:
+            self.clear()
+        self[line] = found = self._kind.from_json(parse_json(line), origin="a line of outcomes")
+        return found
+
+
+@lru_cache(maxsize=16)
+def _known_lines(kind: type[JudgedCase]) -> _KnownLines:
+    return _KnownLines(kind)
 
 
 @dataclass(frozen=True, slots=True)

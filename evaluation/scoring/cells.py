@@ -9,7 +9,7 @@ from typing import Any
 
 from das.sites import Site
 from evaluation.records.scores import AverageRecord, ComparisonRecord, JudgedCase, ScoreRecord
-from evaluation.scoring.clusters import clusters_of
+from evaluation.scoring.clusters import Clusters, clusters_of
 from evaluation.scoring.scores import FeaturizerId, score_kinds, score_outcomes
 from evaluation.scoring.selection import Point, choose_point
 from evaluation.scoring.summary import SplitContext, seed_outcomes_of, split_averages
@@ -100,6 +100,7 @@ class CellScorer:
         """Those of the attributes that have cases."""
         self._generalisations = generalisations
         self._outcomes = outcomes
+        self._clusters: dict[str, Clusters] = {}
 
     def choose(self) -> dict[tuple[str, str], list[str]]:
         """Choose site, size and setting per method and attribute by validation scores, and all seeds of that
@@ -171,7 +172,7 @@ class CellScorer:
             model=next(iter(self._cells.values())).id.model,
             generalisation=generalisation,
             partition=partition,
-            clusters=clusters_of(self._track.cases(self._instance, split)),
+            clusters=self._clusters_of(split),
         )
         seed_outcomes = seed_outcomes_of(
             chosen,
@@ -203,12 +204,14 @@ class CellScorer:
         split = split_name(generalisation, partition)
         if not self._track.cases(self._instance, split):
             return
-        outcomes = self._outcomes(cell.id.cell, split)
+        outcomes, clusters = self._outcomes(cell.id.cell, split), self._clusters_of(split)
         for attribute in self._served(cell):
             own = (cell.id.cell, attribute) in chosen
             found = (outcomes, attribute, cell.id, self._track)
             if own and partition == "test":
-                yield from score_kinds(*found, generalisation=generalisation, partition=partition)
+                yield from score_kinds(
+                    *found, generalisation=generalisation, partition=partition, clusters=clusters
+                )
             else:
                 yield score_outcomes(
                     *found,
@@ -216,7 +219,14 @@ class CellScorer:
                     partition=partition,
                     chosen=own,
                     intervals=intervals,
+                    clusters=clusters,
                 )
+
+    def _clusters_of(self, split: str) -> Clusters:
+        """Return the clusters of a split's cases, the same object each time."""
+        if split not in self._clusters:
+            self._clusters[split] = clusters_of(self._track.cases(self._instance, split))
+        return self._clusters[split]
 
 
 def _order(record: ScoreRecord) -> tuple[str, str, str, int, int, str, str, str, str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import attrgetter
 from typing import Protocol
 
 import numpy as np
@@ -18,6 +19,7 @@ from ravel.common.errors import SuiteError
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
+_CLUSTERS = attrgetter("base_entity", "attribute", "base_template")
 
 
 class Clustered(Protocol):
@@ -59,16 +61,15 @@ class Clusters:
 
         Raises SuiteError for a pair of another cluster.
         """
-        row, column = _places(self)
+        places = _places(self)
         try:
-            cells = [row[p.base_entity] * len(column) + column[p.attribute, p.base_template] for p in pairs]
+            return np.fromiter(map(places.__getitem__, map(_CLUSTERS, pairs)), np.int64, len(pairs))
         except KeyError as error:
             raise SuiteError(
                 expected="outcomes of the pairs whose clusters are known",
                 came=f"an outcome with {error.args[0]!r}, which is in none of them",
                 todo="compare outcomes of one split of one instance",
             ) from None
-        return np.array(cells, dtype=np.int64)
 
     def counted(self, cells: IntArray, weights: FloatArray | None = None) -> FloatArray:
         """Return the number of pairs, or the sum of their weights, [n_entities, n_templates]."""
@@ -88,10 +89,24 @@ def _columns(clusters: Clusters) -> dict[str, IntArray]:
     return found
 
 
+class _Places(dict[tuple[str, str, str], int]):
+    """Where pairs are counted, by base entity, attribute and base template; each is found once."""
+
+    def __init__(self, clusters: Clusters) -> None:
+        super().__init__()
+        self._row = {entity: row for row, entity in enumerate(clusters.entities)}
+        self._column = {template: column for column, template in enumerate(clusters.templates)}
+
+    def __missing__(self, key: tuple[str, str, str]) -> int:
+        entity, *template = key
+        place = self._row[entity] * len(self._column) + self._column[template[0], template[1]]
+        self[key] = place
+        return place
+
+
 @lru_cache(maxsize=64)
-def _places(clusters: Clusters) -> tuple[dict[str, int], dict[tuple[str, str], int]]:
-    entities, templates = enumerate(clusters.entities), enumerate(clusters.templates)
-    return {entity: row for row, entity in entities}, {template: column for column, template in templates}
+def _places(clusters: Clusters) -> _Places:
+    return _Places(clusters)
 
 
 @dataclass(frozen=True, slots=True)

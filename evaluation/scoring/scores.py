@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from das.sites import Site
 from evaluation.records.scores import SCORE_SCHEMA_VERSION, JudgedCase, ScoredKind, ScoreRecord
-from evaluation.scoring.clusters import clusters_of
+from evaluation.scoring.clusters import Clusters, clusters_of
 from evaluation.scoring.intervals import measured
 from evaluation.scoring.track import Track
 from ravel.terms.schema import Generalisation, Partition
@@ -47,10 +47,14 @@ def score_outcomes(
     chosen: bool = False,
     source_kind: ScoredKind = "all",
     intervals: bool = True,
+    clusters: Clusters | None = None,
 ) -> ScoreRecord:
     """Score one target attribute on the outcomes of a split, judged already. Only outcomes of `source_kind`
-    count. What is only compared needs no `intervals`, which take most of the time."""
-    scored = track.estimate(of_kind(outcomes, source_kind), attribute, clusters_of(outcomes))
+    count. What is only compared needs no `intervals`, which take most of the time. `clusters` are those of
+    the split's cases, where they are at hand."""
+    clusters = clusters_of(outcomes) if clusters is None else clusters
+    estimate = track.estimate if intervals else track.compare
+    scored = estimate(of_kind(outcomes, source_kind), attribute, clusters)
     return ScoreRecord(
         schema_version=SCORE_SCHEMA_VERSION,
         cell=featurizer_id.cell,
@@ -79,8 +83,11 @@ def score_kinds(
     *,
     generalisation: Generalisation,
     partition: Partition,
+    clusters: Clusters | None = None,
 ) -> list[ScoreRecord]:
-    """Return the score of a chosen point, then that of each kind of source that has cases."""
+    """Return the score of a chosen point, then that of each kind of source that has cases; `clusters` as in
+    `score_outcomes`."""
+    clusters = clusters_of(outcomes) if clusters is None else clusters
 
     def of(kind: ScoredKind) -> ScoreRecord:
         return score_outcomes(
@@ -92,6 +99,7 @@ def score_kinds(
             partition=partition,
             chosen=True,
             source_kind=kind,
+            clusters=clusters,
         )
 
     by_kind = [of(kind) for kind in track.kinds]

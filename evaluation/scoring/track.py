@@ -164,6 +164,11 @@ class Track(ABC, Generic[Case]):
         """Return every measure of a target attribute, in the order of `measures`; the criterion has a value
         exactly if the attribute is to count in means. Raises SuiteError for an outcome of another cluster."""
 
+    def compare(self, outcomes: Sequence[Case], attribute: str, clusters: Clusters) -> dict[str, Estimate]:
+        """Return what `estimate` does for a choice, which needs values and no spread: a track may leave out
+        what only intervals come from."""
+        return self.estimate(outcomes, attribute, clusters)
+
     def can_validate(self, asked: Collection[str], attribute: str) -> bool:
         """Tell whether cases that ask for these attributes give a score to choose a point by."""
         return attribute in asked

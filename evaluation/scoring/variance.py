@@ -239,6 +239,8 @@ def _exceeded(share: float, df: float) -> float:
 
 
 def _summed(group: Sequence[Contributions], factor: float) -> Contributions:
+    if len(group) == 1 and factor == 1:
+        return group[0]
     return replace(
         group[0],
         within=np.sum([s.within for s in group], axis=0) * factor,

@@ -10,7 +10,7 @@ from evaluation.config.judging import Judging
 from evaluation.records.measured import FIRST_METRIC, INTERCHANGE
 from evaluation.records.scores import Outcome
 from evaluation.scoring.clusters import Clusters
-from evaluation.scoring.interchange.estimates import estimate_scores
+from evaluation.scoring.interchange.estimates import count, estimate_scores, estimates_of, scores_of_counts
 from evaluation.scoring.interchange.metrics import REFERENCE_METRIC, Rounding
 from evaluation.scoring.intervals import Estimate
 from evaluation.scoring.track import Measure, MetricVersion, Reference, Track
@@ -85,8 +85,17 @@ class Interchange(Track[Outcome]):
         self, outcomes: Sequence[Outcome], attribute: str, clusters: Clusters
     ) -> dict[str, Estimate]:
         """Return cause, isolate and disentangle; the last has a value if there are pairs of both kinds."""
-        rounding: Rounding = "reference" if self.metric == REFERENCE_METRIC else "none"
-        return estimate_scores(outcomes, attribute, clusters, rounding=rounding)
+        return estimate_scores(outcomes, attribute, clusters, rounding=self._rounding)
+
+    def compare(self, outcomes: Sequence[Outcome], attribute: str, clusters: Clusters) -> dict[str, Estimate]:
+        """Return them without their spreads."""
+        counts = count(outcomes, attribute, clusters)
+        point = scores_of_counts(counts, attribute, clusters, self._rounding)
+        return estimates_of(point, lambda _: None, attribute, ())
+
+    @property
+    def _rounding(self) -> Rounding:
+        return "reference" if self.metric == REFERENCE_METRIC else "none"
 
     def can_validate(self, asked: Collection[str], attribute: str) -> bool:
         """Tell whether there are pairs that ask for the attribute, and others."""

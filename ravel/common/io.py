@@ -97,10 +97,15 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
     """Yield (line number, text) for each line of a file. Raises SuiteError as `read_text` does."""
+    yield from enumerate(read_lines(path), start=1)
+
+
+def read_lines(path: Path) -> list[str]:
+    """Return the lines of a file without their ends. Raises SuiteError as `read_text` does."""
     lines = read_text(path).split("\n")
     if lines and lines[-1] == "":
         lines.pop()
-    yield from enumerate(lines, start=1)
+    return lines
 
 
 def json_of_line(path: Path, number: int, line: str) -> dict[str, Any]:

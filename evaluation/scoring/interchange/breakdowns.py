@@ -8,18 +8,19 @@ it does.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from evaluation.records.breakdowns import ALL_OTHERS, BREAKDOWN_SCHEMA_VERSION, PARTS, BreakdownRecord, Part
 from evaluation.records.scores import Interval, Outcome
-from evaluation.scoring.clusters import IntArray
-from evaluation.scoring.interchange.metrics import isolate
+from evaluation.scoring.clusters import Counts, IntArray
+from evaluation.scoring.interchange.estimates import scores_of_counts
 from evaluation.scoring.interchange.strata import Strata, Verdicts, verdicts_of
 from evaluation.scoring.intervals import Estimate, mean_of
 from evaluation.scoring.summary import SeedOutcomes, SplitContext
+from evaluation.scoring.variance import Deviations, Spread
 from ravel.checking.dependence import Dependence, bound_attributes
 from ravel.checking.values import SameValue
 from ravel.terms.schema import InterchangePair
@@ -29,10 +30,22 @@ from ravel.terms.schema import InterchangePair
 class _Seed:
     """What the model said in one seed's cell."""
 
-    outcomes: Mapping[str, Outcome]
-    """By pair id."""
     verdicts: Verdicts
     """In the order of the split's pairs."""
+    apart: dict[tuple[str, Part], Deviations]
+    """What the spread of each cut is made of, whatever is asked; found when it is first needed."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """Where the pairs of a record stand."""
+
+    of: IntArray
+    """All isolate pairs that ask for what is wanted."""
+    inside: IntArray
+    """Those on which the value stays, or changes, as wanted."""
+    asked: tuple[str, ...]
+    """What those ask for, sorted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +92,8 @@ class Breakdown:
         self._split = split
         self._stays: dict[str, list[bool | None]] = {}
         self._cuts: dict[tuple[str, Part], _Cut] = {}
-        self._places: dict[_Wanted, tuple[IntArray, IntArray]] = {}
+        self._cells = split.clusters.cells(pairs)
+        self._places: dict[_Wanted, _Places] = {}
 
     def records(self, chosen: SeedOutcomes[Outcome]) -> list[BreakdownRecord]:
         """Return the records of one method and target: isolate where an attribute's value stays the same
@@ -90,7 +104,7 @@ class Breakdown:
         unless the outcomes hold an outcome for each pair.
         """
         read = chosen.read()
-        seeds = [_Seed({o.pair_id: o for o in found}, verdicts_of(found, self._ids)) for found in read]
+        seeds = [_Seed(verdicts_of(found, self._ids), {}) for found in read]
         target = chosen.attribute
         others = sorted({pair.attribute for pair in self._pairs} - {target})
         pairs = [(target, ALL_OTHERS), *((target, name) for name in others)]
@@ -101,12 +115,9 @@ class Breakdown:
     def _record(
         self, chosen: SeedOutcomes[Outcome], seeds: Sequence[_Seed], wanted: _Wanted
     ) -> BreakdownRecord:
-        if wanted not in self._places:
-            counted = self._isolate_pairs(wanted)
-            inside = np.intersect1d(counted, self._cut(wanted.by, wanted.part).members)
-            self._places[wanted] = counted, inside
-        counted, inside = self._places[wanted]
-        value, ends = self._isolate(seeds, wanted, inside) if len(inside) else (None, None)
+        places = self._places_of(wanted)
+        counted, inside = places.of, places.inside
+        value, ends = self._isolate(seeds, wanted, places) if len(inside) else (None, None)
         return BreakdownRecord(
             schema_version=BREAKDOWN_SCHEMA_VERSION,
             method=chosen.method,
@@ -131,20 +142,38 @@ class Breakdown:
             return np.flatnonzero(self._asked != wanted.target)
         return np.flatnonzero(self._asked == wanted.asked)
 
+    def _places_of(self, wanted: _Wanted) -> _Places:
+        if wanted not in self._places:
+            counted = self._isolate_pairs(wanted)
+            inside = np.intersect1d(counted, self._cut(wanted.by, wanted.part).members)
+            self._places[wanted] = _Places(counted, inside, tuple(sorted(set(self._asked[inside]))))
+        return self._places[wanted]
+
     def _isolate(
-        self, seeds: Sequence[_Seed], wanted: _Wanted, inside: IntArray
+        self, seeds: Sequence[_Seed], wanted: _Wanted, places: _Places
     ) -> tuple[float | None, Interval | None]:
-        cut = self._cut(wanted.by, wanted.part)
-        names = sorted({self._pairs[i].attribute for i in inside})
-        weights = {name: 1 / len(names) for name in names}
-        ids = [self._ids[i] for i in inside]
+        weights = {name: 1 / len(places.asked) for name in places.asked}
         parts = []
         for seed in seeds:
-            kept = isolate([seed.outcomes[i] for i in ids], wanted.target).value
-            spread = cut.strata.spread(seed.verdicts.unchanged[cut.members], weights)
-            parts.append({"isolate": Estimate(kept, len(ids), spread)})
+            kept = self._kept(seed, wanted.target, places.inside)
+            spread = Spread((self._deviations(seed, wanted).weighted(weights),))
+            parts.append({"isolate": Estimate(kept, len(places.inside), spread)})
         mean = mean_of(parts)["isolate"]
         return mean.value, mean.interval
+
+    def _kept(self, seed: _Seed, target: str, inside: IntArray) -> float | None:
+        """Return isolate of a target on some of the pairs."""
+        clusters, cells = self._split.clusters, self._cells[inside]
+        kept = cells[seed.verdicts.unchanged[inside]]
+        counts = Counts(clusters.counted(cells), clusters.counted(kept))
+        return scores_of_counts(counts, target, clusters).isolate
+
+    def _deviations(self, seed: _Seed, wanted: _Wanted) -> Deviations:
+        key = (wanted.by, wanted.part)
+        if key not in seed.apart:
+            cut = self._cut(*key)
+            seed.apart[key] = cut.strata.deviations(seed.verdicts.unchanged[cut.members])
+        return seed.apart[key]
 
     def _cut(self, by: str, part: Part) -> _Cut:
         if (by, part) not in self._cuts:

@@ -76,7 +76,7 @@ def estimate_counts(counts: Counts, point: Scores, attribute: str, clusters: Clu
 
 
 def estimates_of(
-    point: Scores, spread: Callable[[Mapping[str, float]], Spread], target: str, asked: Iterable[str]
+    point: Scores, spread: Callable[[Mapping[str, float]], Spread | None], target: str, asked: Iterable[str]
 ) -> dict[str, Estimate]:
     """Return the scores of a target with their spreads by `spread`, which is given the weights of
     attributes."""
