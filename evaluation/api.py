@@ -24,6 +24,7 @@ __all__ = [
     "InstanceAttributionConfig",
     "KeepConfig",
     "KnowledgeConfig",
+    "ModelJudge",
     "OnHub",
     "PlantedRequest",
     "PromptAttributionConfig",
@@ -124,6 +125,7 @@ if TYPE_CHECKING:
     from das.models.planted.world import make_world_folder as planted_make
     from das.reft.settings import ReftConfig
     from evaluation.axbench.judges import EndpointJudge, WordJudge
+    from evaluation.axbench.model_judge import ModelJudge
     from evaluation.axbench.run import AxbenchConfig
     from evaluation.axbench.run import axbench_folder as axbench
     from evaluation.config.preset import preset_named
@@ -218,6 +220,7 @@ _PLACES: Mapping[str, str] = {
     "KeepConfig": "evaluation.exchange.candidates.KeepConfig",
     "KnowledgeConfig": "evaluation.validity.knowledge.KnowledgeConfig",
     "METHODS": "das.methods.registry.METHODS",
+    "ModelJudge": "evaluation.axbench.model_judge.ModelJudge",
     "OnHub": "evaluation.report.cards.OnHub",
     "PlantedRequest": "evaluation.validity.planted.score.PlantedRequest",
     "ReftConfig": "das.reft.settings.ReftConfig",

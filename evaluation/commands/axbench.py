@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from evaluation.axbench.judges import Judge
     from evaluation.axbench.run import AxbenchResult
 
-_JUDGES = ("words", "endpoint")
+_JUDGES = ("words", "endpoint", "model")
 
 
 @command
@@ -42,7 +42,10 @@ def axbench(
         str | None, typer.Option("--judge-url", help="An OpenAI-compatible API, for --judge endpoint.")
     ] = None,
     judge_model: Annotated[
-        str | None, typer.Option("--judge-model", help="The model that it is to ask.")
+        str | None,
+        typer.Option(
+            "--judge-model", help="The model to ask; of --judge model a hub id, folder or GGUF file."
+        ),
     ] = None,
     judge_key: Annotated[
         str | None, typer.Option("--judge-key", help="Environment variable that holds its key.")
@@ -58,7 +61,7 @@ def axbench(
 
     Example: ravel axbench concepts --model some/model --layer 10 --chat --out axbench-run
     """
-    asked = None if judge is None else _judge(judge, judge_url, judge_model, judge_key)
+    asked = None if judge is None else _judge(judge, judge_url, judge_model, judge_key, target)
     config = assigned(api.AxbenchConfig(layer=layer, chat=chat, seed=seed), assignments or (), origin="--set")
     with keeping(f"What was done is kept in {out}; the same command goes on."), shown_progress() as progress:
         result = api.axbench(data, target.config(model), config, out, asked, progress)
@@ -77,9 +80,15 @@ def axbench(
     )
 
 
-def _judge(name: str, url: str | None, model: str | None, key: str | None) -> Judge:
+def _judge(name: str, url: str | None, model: str | None, key: str | None, target: LoadFlags) -> Judge:
     if one_of("judge", name, _JUDGES) == "words":
         return api.WordJudge()
+    if name == "model":
+        if model is None:
+            raise SuiteError(
+                expected="the model that is to judge", came="none", todo="name it with --judge-model"
+            )
+        return api.ModelJudge(target.config(model).load())
     if url is None or model is None:
         raise SuiteError(
             expected="the address and the model of the endpoint",

@@ -6,10 +6,11 @@ Entities are clusters over the whole split, templates within their attribute. Th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from operator import attrgetter
+from types import MappingProxyType
 from typing import Protocol
 
 import numpy as np
@@ -56,6 +57,11 @@ class Clusters:
         """Return the columns of each attribute's templates, attributes sorted."""
         return dict(_columns(self))
 
+    def used(self, pairs: FloatArray) -> Mapping[str, IntArray]:
+        """Return the columns of each attribute's templates that have pairs, of which there are so many,
+        [n_templates]; only attributes that have one, sorted."""
+        return _used(self, np.ascontiguousarray(pairs).tobytes())
+
     def cells(self, pairs: Sequence[Clustered]) -> IntArray:
         """Return where each pair is counted, `row * n_templates + column`, [n_pairs].
 
@@ -87,6 +93,15 @@ def _columns(clusters: Clusters) -> dict[str, IntArray]:
     for places in found.values():
         places.setflags(write=False)
     return found
+
+
+@lru_cache(maxsize=256)
+def _used(clusters: Clusters, pairs: bytes) -> Mapping[str, IntArray]:
+    some = np.frombuffer(pairs) > 0
+    found = {attribute: columns[some[columns]] for attribute, columns in _columns(clusters).items()}
+    for columns in found.values():
+        columns.setflags(write=False)
+    return MappingProxyType({attribute: columns for attribute, columns in found.items() if len(columns)})
 
 
 class _Places(dict[tuple[str, str, str], int]):

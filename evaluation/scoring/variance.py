@@ -89,24 +89,37 @@ class Deviations:
         """Return those of outcomes that were counted."""
         of_template = counts.pairs.sum(axis=0)
         accuracy = counts.right.sum(axis=0) / np.maximum(of_template, 1)
-        used, between = {}, np.zeros_like(of_template)
-        for attribute, columns in clusters.columns().items():
-            some = columns[of_template[columns] > 0]
-            if len(some):
-                used[attribute] = some
-                between[some] = accuracy[some] - accuracy[some].mean()
+        used, between = clusters.used(of_template), np.zeros_like(of_template)
+        for columns in used.values():
+            own = accuracy[columns]
+            between[columns] = own - own.mean()
         return cls(clusters, used, counts.right - accuracy * counts.pairs, between, of_template)
 
     def weighted(self, attribute_weights: Mapping[str, float]) -> Contributions:
         """Return what they add to a mean over attributes with these weights, as `contributions_of` does."""
-        shares, some = np.zeros_like(self.pairs), np.maximum(self.pairs, 1)
-        for attribute, columns in self.used.items():
-            if attribute in attribute_weights:
-                shares[columns] = attribute_weights[attribute] / len(columns)
-        weights = shares / np.where(self.pairs > 0, self.pairs, 1)
-        # Residuals of a mean that was estimated are too small by this much.
-        widened = weights * np.sqrt(some / np.maximum(self.pairs - 1, 1))
+        asked = tuple(attribute_weights.items())
+        shares, weights, widened = _weights_of(self.clusters, self.pairs.tobytes(), asked)
         return Contributions(self.clusters, self.within * widened, shares * self.between, weights, self.pairs)
+
+
+# All cells of a grid are judged on the same pairs.
+@lru_cache(maxsize=1024)
+def _weights_of(
+    clusters: Clusters, counted: bytes, attribute_weights: tuple[tuple[str, float], ...]
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return what each template weighs in a mean over attributes, what a pair of it weighs, and the same for
+    what is within a template, each [n_templates]; `counted` are the templates' numbers of pairs."""
+    pairs, of_attribute = np.frombuffer(counted), dict(attribute_weights)
+    shares, some = np.zeros_like(pairs), np.maximum(pairs, 1)
+    for attribute, columns in clusters.used(pairs).items():
+        if attribute in of_attribute:
+            shares[columns] = of_attribute[attribute] / len(columns)
+    weights = shares / np.where(pairs > 0, pairs, 1)
+    # Residuals of a mean that was estimated are too small by this much.
+    widened = weights * np.sqrt(some / np.maximum(pairs - 1, 1))
+    for found in (shares, weights, widened):
+        found.setflags(write=False)
+    return shares, weights, widened
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +276,7 @@ def _difference(first: Contributions, second: Contributions) -> Contributions:
 def _fixed(split: Contributions) -> tuple[float, float]:
     """The variance with these templates, and its degrees of freedom."""
     squares = split.within.sum(axis=1) ** 2
-    total, number = float(squares.sum()), int(np.any(split.within != 0, axis=1).sum())
+    total, number = float(squares.sum()), int(np.count_nonzero(split.within.any(axis=1)))
     if total == 0:
         return 0.0, 1.0
     return total * number / max(number - 1, 1), 2 * total**2 / float(np.sum(squares**2))

@@ -38,11 +38,9 @@ def scores_of_counts(
     """Return to the last bit what `metrics.scores` does of the outcomes that were counted for a target."""
     pairs, right = counts.pairs.sum(axis=0), counts.right.sum(axis=0)
     shares = {}
-    for name, columns in clusters.columns().items():
-        used = columns[pairs[columns] > 0]
-        if len(used):
-            of_templates = [rounded(share, rounding) for share in (right[used] / pairs[used]).tolist()]
-            shares[name] = Share(mean(of_templates), int(pairs[used].sum()))
+    for name, columns in clusters.used(pairs).items():
+        of_templates = [rounded(share, rounding) for share in (right[columns] / pairs[columns]).tolist()]
+        shares[name] = Share(mean(of_templates), int(pairs[columns].sum()))
     caused = shares.pop(attribute, Share(None, 0))
     isolated = mean_share(shares.values())
     both = midpoint(caused.value, isolated.value)
@@ -64,15 +62,12 @@ def estimate_kept(outcomes: Sequence[Outcome], attribute: str, clusters: Cluster
 
 def estimate_counts(counts: Counts, point: Scores, attribute: str, clusters: Clusters) -> dict[str, Estimate]:
     """Return what `estimate_scores` does, of outcomes that were counted and scored already."""
-    of_template = counts.pairs.sum(axis=0)
-    asked = {name for name, columns in clusters.columns().items() if of_template[columns].any()}
-
     apart = Deviations.of(clusters, counts)
 
     def spread(weights: Mapping[str, float]) -> Spread:
         return Spread((apart.weighted(weights),))
 
-    return estimates_of(point, spread, attribute, asked)
+    return estimates_of(point, spread, attribute, apart.used)
 
 
 def estimates_of(
