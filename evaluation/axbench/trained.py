@@ -1,5 +1,5 @@
-"""Directions trained through the model on a concept's texts, as AxBench's rows of these names are; it knows no
-score."""
+"""Directions trained through the model on a concept's texts, as AxBench's rows of these names are; it scores
+none."""
 
 from __future__ import annotations
 

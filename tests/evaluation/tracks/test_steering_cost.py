@@ -70,8 +70,8 @@ def tokens_per_case(track: str, engine: Engine, instance: Instance, settings: di
 def test_a_steered_prompt_costs_little_more_than_a_swapped_pair(
     name: str, most: float, target: TargetModel, instance: Instance
 ) -> None:
-    # Random weights say neither of the two answers, so that each case is the dearest there is: what its answer
-    # costs the model that is left alone is worked out twice. All else is shared by rows and strengths.
+    # Random weights say neither of the two answers, so that each case is the dearest there is: what its
+    # answer costs the model that is left alone is worked out twice. All else is shared by rows and strengths.
     swapped = tokens_per_case("interchange", make_engine(name, target), instance, {})
     steered = tokens_per_case("steering", make_engine(name, target), instance, {"strengths": [1]})
     assert 0 < steered <= most * swapped
