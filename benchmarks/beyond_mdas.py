@@ -54,6 +54,7 @@ SETTINGS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("emulated_mdas", "two rounds of 85", {"queries": 85}),
     ("emulated_mdas", "two rounds of 340", {}),
     ("emulated_mdas", "two rounds of 340, no slopes", {"slope_weight": 0.0}),
+    ("emulated_mdas", "two rounds of 340, no bound", {"bound": 0.0}),
 )
 """Method, what the table calls the setting, and the setting."""
 RIVALS: tuple[tuple[str, str, dict[str, Any]], ...] = (

@@ -1,11 +1,14 @@
 """Does ReSet earn its row? A fitted MDAS is continued in three ways that cost the same passes of the model.
 
-    python benchmarks/reset.py [--quick] [--attribute NAME] [--instance FOLDER] [--seeds N] [--json PATH]
-    [--doc PAGE] [--reset-pairs N]
+    python benchmarks/reset.py [--quick] [--attribute NAME] [--instance FOLDER] [--seeds N] [--reset-pairs N]
+    [--kept FILE.jsonl] [--json PATH] [--doc PAGE]
 
-Each attribute of city is fitted by `mdas` at the middle layer; training then goes on with pairs of its own,
-with what `mdas_reset` keeps of its candidates, or with the best third of that. Judged on validation pairs; no
-test pair is read. A pass of a pair counts 1 and its way back 1 more. One thread.
+Without `--attribute` all of city are taken. With `--kept` each attribute and seed is written to the file when
+it is done, and not done again in a later call with the same instance and settings.
+
+Each attribute is fitted by `mdas` at the middle layer; training then goes on with pairs of its own, with what
+`mdas_reset` keeps of its candidates, or with the best third of that. Judged on validation pairs; no test pair
+is read. A pass of a pair counts 1 and its way back 1 more. One thread.
 """
 
 from __future__ import annotations
@@ -13,8 +16,9 @@ from __future__ import annotations
 import argparse
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +38,7 @@ from das.threads import one_thread
 from das.training.config import TrainingTask
 from das.training.together import train_together
 from das.training.workspace import SilentWorkspace
-from ravel.common.io import write_json
+from ravel.common.io import append_text, canonical_json, read_jsonl, sha256_text, write_json
 from ravel.common.seeds import sampled
 
 SIZE = 32
@@ -51,6 +55,33 @@ class Found:
     """Processor time after that of MDAS."""
     scores: dict[str, float]
     """Disentangle per split."""
+
+
+class Kept:
+    """The rows of what is done, in a file; without one nothing is kept."""
+
+    def __init__(self, path: Path | None, settings: str) -> None:
+        """`settings` names the instance and settings, for those of others are passed over."""
+        self._path = path
+        self._settings = settings
+
+    def rows(
+        self, attribute: str, seed: int, make: Callable[[], Mapping[str, Found]]
+    ) -> list[dict[str, Any]]:
+        """Return the rows of an attribute and seed, made now unless they are kept."""
+        head = {"settings": self._settings, "attribute": attribute, "seed": seed}
+        known = [row for row in self._read() if head.items() <= row.items()]
+        if {row["way"] for row in known} >= set(WAYS):
+            return known
+        made = [{**head, "way": way, **vars(one)} for way, one in make().items()]
+        if self._path is not None:
+            append_text(self._path, "".join(canonical_json(row) + "\n" for row in made))
+        return made
+
+    def _read(self) -> list[dict[str, Any]]:
+        if self._path is None or not self._path.is_file():
+            return []
+        return [row for _, row in read_jsonl(self._path)]
 
 
 def compared(
@@ -120,9 +151,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--attribute", action="append", help="only this attribute; repeatable")
     parser.add_argument("--instance", type=Path, help="an instance of the bundled model, else one is built")
     parser.add_argument("--seeds", type=int, default=2, help="seeds (default 2)")
+    parser.add_argument("--reset-pairs", type=int, default=200, help="pairs with candidates (default 200)")
+    parser.add_argument("--kept", type=Path, help="JSON Lines of what is done, to go on from")
     parser.add_argument("--json", type=Path, help="write the figures there")
     parser.add_argument("--doc", type=Path, help="put the table into this page")
-    parser.add_argument("--reset-pairs", type=int, default=200, help="pairs with candidates (default 200)")
     asked = parser.parse_args(argv)
     plan = Plan(60, 24, 30, 8, 1) if asked.quick else Plan(1000, 128, 400, 8, 1, attributes=None)
     config = MdasResetConfig(reset_pairs=20 if asked.quick else asked.reset_pairs)
@@ -130,11 +162,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     with one_thread():
         case = bundled_case(plan, folder=asked.instance)
         engine = ResumeEngine(case.target)
+        kept = Kept(asked.kept, sha256_text(f"{case.instance.fingerprint} {config.to_yaml()}")[:16])
         for seed in range(1 if asked.quick else asked.seeds):
             for attribute in asked.attribute or case.instance.attributes:
-                for way, one in compared(case, engine, attribute, seed, config).items():
-                    rows.append({"attribute": attribute, "seed": seed, "way": way, **vars(one)})
-                    print(rows[-1], flush=True)
+                made = partial(compared, case, engine, attribute, seed, config)
+                rows += kept.rows(attribute, seed, made)
+                print(*rows[-len(WAYS) :], sep="\n", flush=True)
     table = table_of(rows)
     print(table)
     if asked.json is not None:

@@ -18,11 +18,13 @@ __all__ = [
     "DiagnosisConfig",
     "EndpointJudge",
     "FitRequest",
+    "FreeTextConfig",
     "ImportRequest",
     "Instance",
     "InstanceAttributionConfig",
     "KeepConfig",
     "KnowledgeConfig",
+    "ModelJudge",
     "OnHub",
     "PlantedRequest",
     "PromptAttributionConfig",
@@ -40,6 +42,7 @@ __all__ = [
     "TargetConfig",
     "TextSaeConfig",
     "TextSaeRequest",
+    "TextTarget",
     "WordJudge",
     "attribute",
     "attribute_instance",
@@ -98,6 +101,7 @@ __all__ = [
     "score",
     "score_submission",
     "share",
+    "share_text",
     "site",
     "submit",
     "table",
@@ -121,6 +125,7 @@ if TYPE_CHECKING:
     from das.models.planted.world import make_world_folder as planted_make
     from das.reft.settings import ReftConfig
     from evaluation.axbench.judges import EndpointJudge, WordJudge
+    from evaluation.axbench.model_judge import ModelJudge
     from evaluation.axbench.run import AxbenchConfig
     from evaluation.axbench.run import axbench_folder as axbench
     from evaluation.config.preset import preset_named
@@ -172,6 +177,8 @@ if TYPE_CHECKING:
     from evaluation.tuning.sae import TextSaeRequest, train_sae, unfinished_sae
     from evaluation.validity.diagnose_run import DiagnosisConfig, diagnose_run
     from evaluation.validity.diagnose_run import diagnose_folder as diagnose
+    from evaluation.validity.free_text.over_run import TextTarget, share_text
+    from evaluation.validity.free_text.share import FreeTextConfig
     from evaluation.validity.knowledge import KnowledgeConfig, knowledge
     from evaluation.validity.planted.score import PlantedRequest
     from evaluation.validity.planted.score import score_planted as planted_score
@@ -206,12 +213,14 @@ _PLACES: Mapping[str, str] = {
     "DiagnosisConfig": "evaluation.validity.diagnose_run.DiagnosisConfig",
     "EndpointJudge": "evaluation.axbench.judges.EndpointJudge",
     "FitRequest": "evaluation.suite.folders.FitRequest",
+    "FreeTextConfig": "evaluation.validity.free_text.share.FreeTextConfig",
     "ImportRequest": "evaluation.exchange.importing.ImportRequest",
     "Instance": "ravel.instance.Instance",
     "InstanceAttributionConfig": "evaluation.validity.tokens.over_instance.InstanceAttributionConfig",
     "KeepConfig": "evaluation.exchange.candidates.KeepConfig",
     "KnowledgeConfig": "evaluation.validity.knowledge.KnowledgeConfig",
     "METHODS": "das.methods.registry.METHODS",
+    "ModelJudge": "evaluation.axbench.model_judge.ModelJudge",
     "OnHub": "evaluation.report.cards.OnHub",
     "PlantedRequest": "evaluation.validity.planted.score.PlantedRequest",
     "ReftConfig": "das.reft.settings.ReftConfig",
@@ -229,6 +238,7 @@ _PLACES: Mapping[str, str] = {
     "TargetConfig": "evaluation.config.target.TargetConfig",
     "TextSaeConfig": "das.dictionary_training.settings.TextSaeConfig",
     "TextSaeRequest": "evaluation.tuning.sae.TextSaeRequest",
+    "TextTarget": "evaluation.validity.free_text.over_run.TextTarget",
     "WordJudge": "evaluation.axbench.judges.WordJudge",
     "axbench": "evaluation.axbench.run.axbench_folder",
     "attribute": "evaluation.validity.tokens.prompt.attribute",
@@ -287,6 +297,7 @@ _PLACES: Mapping[str, str] = {
     "score": "evaluation.suite.folders.score_folder",
     "score_submission": "evaluation.exchange.submission.score_submission",
     "share": "evaluation.report.share.population_share",
+    "share_text": "evaluation.validity.free_text.over_run.share_text",
     "site": "evaluation.exchange.site.build_site",
     "submit": "evaluation.exchange.submission.pack_run",
     "table": "evaluation.report.tables.of_runs.table_of_runs",

@@ -29,6 +29,7 @@ from evaluation.commands.rescore import rescore
 from evaluation.commands.run import run
 from evaluation.commands.score import score
 from evaluation.commands.share import share
+from evaluation.commands.share_text import share_text
 from evaluation.commands.site import check_entry, site
 from evaluation.commands.submission import score_submission, submit
 from evaluation.commands.task import task
@@ -141,6 +142,7 @@ app.command(rich_help_panel=_RESULTS)(plot)
 app.command(rich_help_panel=_RESULTS)(diagnose)
 app.command(rich_help_panel=_MORE)(knowledge)
 app.command(rich_help_panel=_MORE)(attribute)
+app.command("share-text", rich_help_panel=_RESULTS)(share_text)
 app.command(rich_help_panel=_RESULTS)(rescore)
 app.command(rich_help_panel=_RESULTS)(card)
 app.command(rich_help_panel=_RESULTS)(verify)

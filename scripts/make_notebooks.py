@@ -26,7 +26,7 @@ sys.path[:0] = [str(ROOT)]
 
 DOCS = ROOT / "docs"
 PLACE = DOCS / "tutorials"
-PAGES = ("bring-your-own-model",)
+PAGES = ("bring-your-own-model", "from-facts-to-table")
 """Pages whose notebook is kept."""
 _CODE = re.compile(r"^```python\n(.*?)^```$\n?", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\((?!https?://|#)([^)]+)\)")

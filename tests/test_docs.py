@@ -124,7 +124,7 @@ class TestPython:
 
     def test_the_worked_page_is_short(self) -> None:
         text = "\n".join(b.text for b in blocks_of(ROOT / "docs/from-facts-to-table.md", "python"))
-        assert len([line for line in text.splitlines() if line.strip()]) < 40
+        assert len([line for line in text.splitlines() if line.strip()]) <= 40
 
     @needs_target
     @pytest.mark.slow
@@ -134,7 +134,7 @@ class TestPython:
         run_block(text, "from-facts-to-table")
         printed = capsys.readouterr().out
         assert "| *no\\_op* |" in printed
-        assert (in_empty_folder / "people-run" / "scores.jsonl").is_file()
+        assert (in_empty_folder / "run" / "scores.jsonl").is_file()
 
     @pytest.mark.parametrize("page", names_of(PAGES))
     def test_every_block_compiles(self, page: str) -> None:

@@ -86,11 +86,16 @@ def _signs(
     best, tokens = logits.topk(2, dim=-1)
     first = head.weight[tokens[:, 0]].float()
     read = states if norm is None else {layer: norm(state).float() for layer, state in states.items()}
-    activations = torch.stack(
-        [torch.einsum("bnd,bd->bn", read[layer], first.to(read[layer].device)) for layer in layers], dim=1
-    )
+    activations = projected([read[layer] for layer in layers], first)
     entropy = contextual_entropy(activations, (everywhere < ends[:, None])[:, None])
     return tokens[:, 0], entropy, logits.log_softmax(-1).amax(-1), best[:, 0] - best[:, 1]
+
+
+def projected(states: Sequence[Tensor], rows: Tensor) -> Tensor:
+    """Return the activation of a token at each position, [batch, n_layers, n]: the products of states, one
+    [batch, n, d_model] per layer, with its row of the vocabulary projection [batch, d_model]."""
+    parts = [torch.einsum("bnd,bd->bn", state, rows.to(state.device)) for state in states]
+    return torch.stack(parts, dim=1)
 
 
 def check_projection(target: TargetModel) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from das.gradients.rules import PLAIN, BackwardRules
 from das.gradients.watching import AttentionWatch, MlpWatch, NormWatch, Running, Watch, Watched
 from das.models.base import TargetModel
 from das.models.parts import norms
+from das.replaced import Forward, Replaced
 from ravel.common.errors import SuiteError
 
 Kind = type[NormWatch] | type[AttentionWatch] | type[MlpWatch]
@@ -30,32 +31,24 @@ def backward_rules(target: TargetModel, rules: BackwardRules) -> Iterator[None]:
     if rules == PLAIN:
         yield
         return
-    running = Running()
-    watches = dict(_watches(target, rules))
+    forwards = dict(_forwards(target, rules))
+    if any(map(Replaced.is_within, forwards)):
+        raise RuntimeError("other rules for the way back are in force for this model already")
+    # Whoever runs the model within, as threads side by side do, is led back by the same rules.
+    with Replaced(list(forwards)).by_everyone(dict(enumerate(forwards.values()))):
+        yield
+
+
+def _forwards(target: TargetModel, rules: BackwardRules) -> Iterator[tuple[nn.Module, Forward]]:
+    """Yield the modules whose forward is another, with that."""
+    running, watches = Running(), dict(_watches(target, rules))
     within = _stand_within(watches)
-    with ExitStack() as stack:
-        for path, module in target.model.named_modules():
-            kind = watches.get(module)
-            if kind is not None:
-                forward = _Ruled(Watched(path, module, rules), kind, running)
-                stack.enter_context(_replaced(module, forward))
-            elif module in within:
-                stack.enter_context(_replaced(module, _LeftAlone(module, running)))
-        yield
-
-
-@contextmanager
-def _replaced(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
-    """Within, the module's forward is another, for every thread; hooks on the module still run."""
-    own = vars(module).get("forward")
-    module.forward = forward
-    try:
-        yield
-    finally:
-        if own is None:
-            del module.forward
-        else:
-            module.forward = own
+    for path, module in target.model.named_modules():
+        kind = watches.get(module)
+        if kind is not None:
+            yield module, _Ruled(Watched(path, module, rules), kind, running)
+        elif module in within:
+            yield module, _LeftAlone(module, running)
 
 
 def _watches(target: TargetModel, rules: BackwardRules) -> Iterator[tuple[nn.Module, Kind]]:
@@ -103,8 +96,6 @@ class _Forward:
 
     def __init__(self, module: nn.Module, running: Running) -> None:
         self._inner: Callable[..., Any] = module.forward
-        if isinstance(self._inner, _Forward):
-            raise RuntimeError("other rules for the way back are in force for this model already")
         self._running = running
 
     def _run(self, watch: Watch | None, args: Any, kwargs: Any) -> Any:

@@ -1,5 +1,5 @@
-"""Who rates steered answers: a model behind an OpenAI-compatible endpoint, or a rule that counts words; each
-says who it is. What was steered is not known here."""
+"""Who rates steered answers, and says who it is: a model behind an OpenAI-compatible endpoint, or a rule that
+counts words. What was steered is not known here."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ class EndpointJudge:
 
     def rate(self, asked: Asked) -> dict[str, float]:
         """As `Judge.rate`; each aspect is a question of its own."""
-        return {aspect: rating_in(self._reply(_question(aspect, asked))) for aspect in ASPECTS}
+        return {aspect: rating_in(self._reply(question_of(aspect, asked))) for aspect in ASPECTS}
 
     def _reply(self, question: str) -> str:
         body = {"model": self._model, "temperature": 0, "messages": [{"role": "user", "content": question}]}
@@ -126,7 +126,8 @@ class EndpointJudge:
         return content
 
 
-def _question(aspect: str, asked: Asked) -> str:
+def question_of(aspect: str, asked: Asked) -> str:
+    """Return what a model is asked about one of `ASPECTS`, in our own words."""
     parts = {"concept": asked.concept, "instruction": asked.instruction, "text": asked.text}
     return _HOW + _QUESTIONS[aspect].format(**parts)
 

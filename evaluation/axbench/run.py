@@ -18,6 +18,7 @@ from evaluation.axbench.directions import FINDERS
 from evaluation.axbench.judges import Asked, Judge, JudgeError
 from evaluation.axbench.steering import FACTORS, Rating, SteeredAnswer, SteeringRow, steering_row
 from evaluation.axbench.texts import Reader, steered_answers, token_states
+from evaluation.axbench.trained import TRAINED
 from evaluation.config.target import TargetConfig
 from evaluation.records.lock import run_lock
 from ravel.common.config import Config
@@ -45,7 +46,8 @@ class AxbenchConfig(Config):
     layer: NonNegativeInt
     """The block after which states are read and steered."""
     methods: tuple[str, ...] = tuple(FINDERS)
-    """How directions are found."""
+    """How directions are found: in closed form unless `ssv` or `reft_r1` are named, which are trained through
+    the model."""
     chat: bool = False
     """Texts and instructions go through the model's chat template."""
     factors: tuple[float, ...] = FACTORS
@@ -95,7 +97,7 @@ def axbench_folder(
     of another run.
     """
     for name in config.methods:
-        one_of("method of AxBench", name, FINDERS)
+        one_of("method of AxBench", name, (*FINDERS, *TRAINED))
     found = read_concepts(data)
     make_folder(out)
     with run_lock(out):
@@ -177,12 +179,19 @@ class _Run:
     def _directions_of(self, concept: Concept) -> dict[str, Tensor]:
         """Return the direction of each method, found once."""
         if concept.concept_id not in self._directions:
-            positive, negative = (torch.cat(self._states(t)) for t in (concept.positives, concept.negatives))
-            self._directions[concept.concept_id] = {
-                name: FINDERS[name](positive, negative, self._seed(name, str(concept.concept_id)))
-                for name in self._config.methods
-            }
+            self._directions[concept.concept_id] = dict(self._found(concept))
         return self._directions[concept.concept_id]
+
+    def _found(self, concept: Concept) -> Iterator[tuple[str, Tensor]]:
+        states: tuple[Tensor, ...] = ()
+        for name in self._config.methods:
+            seed = self._seed(name, str(concept.concept_id))
+            texts = concept.positives, concept.negatives
+            if name in TRAINED:
+                yield name, TRAINED[name](self._reader, self._config.layer, *texts, seed)
+            else:
+                states = states or tuple(torch.cat(self._states(own)) for own in texts)
+                yield name, FINDERS[name](*states, seed)
 
     def _seed(self, *names: str) -> int:
         return derive_seed(self._config.seed, *names)

@@ -113,24 +113,36 @@ def steered_answers(
     """Return what a model answers to one prompt with each of some vectors [n, d_model] added after a block at
     every token, of the prompt and of the answer. Tokens are drawn at a temperature, for all vectors side by
     side, by a seed of the prompt's own; at 0 the likeliest is taken."""
-    ends = sorted(target.end_ids)
     ids = torch.tensor([prompt] * len(vectors), device=target.device)
     drawn: dict[str, Any] = {"do_sample": False}
     if temperature > 0:
         drawn = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
     with changed_everywhere(target.place(Site(layer)), _adding(vectors)), torch.random.fork_rng():
         torch.manual_seed(seed)
-        rows = target.model.generate(
-            input_ids=ids,
-            attention_mask=torch.ones_like(ids),
-            max_new_tokens=max_new_tokens,
-            num_beams=1,
-            eos_token_id=ends or None,
-            pad_token_id=ends[0] if ends else 0,
-            **drawn,
-        )
-    said = rows[:, len(prompt) :].tolist()
-    texts: list[str] = target.tokenizer.batch_decode(said, skip_special_tokens=True)
+        return _generated(target, ids, max_new_tokens, drawn)
+
+
+@torch.no_grad()
+def likeliest_answer(target: TargetModel, prompt: tuple[int, ...], *, max_new_tokens: int) -> str:
+    """Return what a model answers to one prompt by its likeliest tokens."""
+    ids = torch.tensor([prompt], device=target.device)
+    return _generated(target, ids, max_new_tokens, {"do_sample": False})[0]
+
+
+def _generated(target: TargetModel, ids: Tensor, max_new_tokens: int, drawn: dict[str, Any]) -> list[str]:
+    ends = sorted(target.end_ids)
+    rows = target.model.generate(
+        input_ids=ids,
+        attention_mask=torch.ones_like(ids),
+        max_new_tokens=max_new_tokens,
+        num_beams=1,
+        eos_token_id=ends or None,
+        pad_token_id=ends[0] if ends else 0,
+        **drawn,
+    )
+    texts: list[str] = target.tokenizer.batch_decode(
+        rows[:, ids.shape[1] :].tolist(), skip_special_tokens=True
+    )
     return texts
 
 

@@ -13,6 +13,7 @@ from evaluation.commands.flags.attribution import InstanceFlags
 from evaluation.commands.flags.shared import Seed
 from evaluation.commands.printing import Result, keeping, print_rows, say, shown_progress
 from evaluation.report.common.token_scores import (
+    CARRIER_HEADERS,
     WAY_HEADERS,
     InstanceAttribution,
     ScoredPrompt,
@@ -99,5 +100,7 @@ def _print_ways(found: InstanceAttribution, files: list[Path]) -> None:
     print_rows(("scored by", *WAY_HEADERS, "seconds"), rows)
     if found.chance_at_last is not None:
         say(f"A token taken blindly is the entity's last one in {found.chance_at_last:.3f} of those prompts.")
+    if found.carriers:
+        print_rows(CARRIER_HEADERS, [row.cells() for row in found.carriers])
     for path in files:
         say(str(path))

@@ -18,8 +18,9 @@ from ravel.common.errors import SuiteError, one_of
 if TYPE_CHECKING:
     from evaluation.axbench.judges import Judge
     from evaluation.axbench.run import AxbenchResult
+    from evaluation.axbench.steering import SteeringRow
 
-_JUDGES = ("words", "endpoint")
+_JUDGES = ("words", "endpoint", "model")
 
 
 @command
@@ -42,7 +43,10 @@ def axbench(
         str | None, typer.Option("--judge-url", help="An OpenAI-compatible API, for --judge endpoint.")
     ] = None,
     judge_model: Annotated[
-        str | None, typer.Option("--judge-model", help="The model that it is to ask.")
+        str | None,
+        typer.Option(
+            "--judge-model", help="The model to ask; of --judge model a hub id, folder or GGUF file."
+        ),
     ] = None,
     judge_key: Annotated[
         str | None, typer.Option("--judge-key", help="Environment variable that holds its key.")
@@ -58,16 +62,13 @@ def axbench(
 
     Example: ravel axbench concepts --model some/model --layer 10 --chat --out axbench-run
     """
-    asked = None if judge is None else _judge(judge, judge_url, judge_model, judge_key)
+    asked = None if judge is None else _judge(judge, judge_url, judge_model, judge_key, target)
     config = assigned(api.AxbenchConfig(layer=layer, chat=chat, seed=seed), assignments or (), origin="--set")
     with keeping(f"What was done is kept in {out}; the same command goes on."), shown_progress() as progress:
         result = api.axbench(data, target.config(model), config, out, asked, progress)
     rows = [*result.detection, *result.steering]
-    unfinished = (
-        ()
-        if not result.n_unfinished
-        else (f"{result.n_unfinished} answers have no rating yet; the same command asks for them again.",)
-    )
+    left = f"{result.n_unfinished} answers have no rating yet; the same command asks for them again."
+    unfinished = (left,) if result.n_unfinished else ()
     return Result(
         [row.to_json() for row in rows],
         lambda: _say(result),
@@ -77,15 +78,17 @@ def axbench(
     )
 
 
-def _judge(name: str, url: str | None, model: str | None, key: str | None) -> Judge:
+def _judge(name: str, url: str | None, model: str | None, key: str | None, target: LoadFlags) -> Judge:
     if one_of("judge", name, _JUDGES) == "words":
         return api.WordJudge()
-    if url is None or model is None:
+    if model is None or (name == "endpoint" and url is None):
         raise SuiteError(
-            expected="the address and the model of the endpoint",
-            came="none" if url is None else "no model",
-            todo="give --judge-url and --judge-model",
+            expected=f"the {'address and the ' * (name == 'endpoint')}model that is to judge",
+            came="no model" if model is None else "no address",
+            todo="give --judge-model" + " and --judge-url" * (name == "endpoint"),
         )
+    if url is None or name == "model":
+        return api.ModelJudge(target.config(model).load())
     return api.EndpointJudge(url, model, key_variable=key)
 
 
@@ -100,19 +103,14 @@ def _say(result: AxbenchResult) -> None:
     if result.steering:
         print_rows(
             ("method", "concept", "factor", "judged overall", "exact overall", "judge"),
-            [
-                (
-                    r.method,
-                    r.concept_id,
-                    r.factor or "-",
-                    *map(_number, (r.judged_overall, r.exact_overall)),
-                    r.judge,
-                )
-                for r in result.steering
-            ],
+            [(r.method, r.concept_id, r.factor or "-", *_overall(r), r.judge) for r in result.steering],
         )
     for number, reason in result.left_out.items():
         say(f"Concept {number} was left out: {reason}.")
+
+
+def _overall(row: SteeringRow) -> tuple[str, str]:
+    return _number(row.judged_overall), _number(row.exact_overall)
 
 
 def _number(value: float | None) -> str:

@@ -11,9 +11,10 @@ from typing_extensions import Self
 from das.edits.base import Edit, Steered
 from das.edits.found import erasing_edit_of
 from das.engine.base.protocol import AnswerPair, Engine
+from das.engine.engines.answering import EngineAnswerer
 from das.finding import Finding
 from das.sites import Site
-from evaluation.judging.attacks import Attack, attacked
+from evaluation.judging.attacks import Attack, attacker
 from evaluation.judging.strengths import StrengthJudge
 from evaluation.records.outcomes.erasures import ErasedCase, Erasure
 from evaluation.scoring.erasure.cases import erased_cases
@@ -26,17 +27,27 @@ class ErasureJudge(StrengthJudge[ErasedCase, bool]):
     """Erases with one open model, and sees whether it still says what it said."""
 
     def __init__(
-        self, engine: Engine, strengths: tuple[float, ...], label_tokens: int, attack: Attack = "none"
+        self,
+        engine: Engine,
+        strengths: tuple[float, ...],
+        label_tokens: int,
+        attack: Attack = "none",
+        *,
+        chat: bool = False,
     ) -> None:
+        """`attack` is put in front of prompts, in a chat's message if `chat`. Raises SuiteError if there is
+        nothing to put there, or no chat template."""
         super().__init__(engine, strengths, label_tokens)
-        self.attack: Attack = attack
-        """What is put in front of prompts."""
+        self._settings = (attack, chat)
+        answerer = EngineAnswerer(engine)
+        self._attacker = attacker(attack, lambda text: answerer.in_chat([text])[0], chat=chat)
 
     def on(self, engine: Engine) -> Self:
         """Return what judges by the same rules with another engine."""
         if engine is self.engine:
             return self
-        return type(self)(engine, self.strengths, self.label_tokens, self.attack)
+        attack, chat = self._settings
+        return type(self)(engine, self.strengths, self.label_tokens, attack, chat=chat)
 
     def cases(self, instance: Instance, split: str) -> Sequence[ErasedCase]:
         """Return the cases of a split, in order."""
@@ -53,7 +64,7 @@ class ErasureJudge(StrengthJudge[ErasedCase, bool]):
     ) -> list[bool]:
         """Return whether each answer is still the model's own."""
         records = [instance.prompt(case.case.rpartition(SEPARATOR)[0]) for case in cases]
-        asked = [attacked(self.attack, instance, *both) for both in zip(cases, records, strict=True)]
+        asked = [self._attacker.asked(instance, *both) for both in zip(cases, records, strict=True)]
         answers = [record.label_ids[: self.label_tokens] for record in records]
         choices = [AnswerPair(p, p, (own, own)) for p, own in zip(asked, answers, strict=True)]
         with torch.inference_mode():

@@ -16,9 +16,11 @@ from das.engine.base.protocol import Engine
 from das.featurizers.subspace import Subspace
 from das.finding import Finding
 from das.methods.common.concepts import has_tensor
+from das.models.weights import all_bytes_hash
 from das.sites import Site
 from evaluation.judging.known_vectors import KnownVectors
 from evaluation.scoring.detection.cases import values_told
+from ravel.common.io import canonical_json
 from ravel.common.seeds import grouped
 from ravel.instance import Instance
 
@@ -54,6 +56,7 @@ class StrengthJudge(ABC, Generic[Case, Said]):
         self.label_tokens = label_tokens
         """How many of an answer's first tokens are said and compared."""
         self._known = KnownVectors(engine)
+        self._chosen: dict[tuple[str, ...], dict[str, float]] = {}
 
     def on(self, engine: Engine) -> Self:
         """Return what judges by the same rules with another engine."""
@@ -99,12 +102,16 @@ class StrengthJudge(ABC, Generic[Case, Said]):
         for target in dict.fromkeys(case.target for case in cases):
             own = [case for case in cases if case.target == target]
             edit = self._edit(instance, target, site, finding)
+            key = (instance.fingerprint, target, str(site), _known_as(finding))
             if edit is None:
                 found |= {case.case: self.outcome(case, (), [], -1) for case in own}
             elif split.endswith("_test"):
-                found |= self._at_chosen(instance, split, own, site, edit)
+                best = self._best_strengths(instance, split, site, edit, key)
+                found |= self._at_chosen(instance, split, own, site, edit, best)
             else:
-                found |= self._at_every(instance, split, own, site, edit)
+                tried = self._at_every(instance, split, own, site, edit)
+                self._chosen[(split, *key)] = self._strengths_of(tried, edit)
+                found |= tried
             if progress is not None:
                 progress(len(found), len(cases))
         return [found[case.case] for case in cases]
@@ -134,14 +141,32 @@ class StrengthJudge(ABC, Generic[Case, Said]):
             for case, own in zip(cases, said, strict=True)
         }
 
-    def _at_chosen(
-        self, instance: Instance, split: str, cases: Sequence[Case], site: Site, edit: Edit
-    ) -> dict[str, Any]:
-        """Return the outcomes of one attribute at the strengths that validation cases chose."""
+    def _strengths_of(self, tried: Mapping[str, Any], edit: Edit) -> dict[str, float]:
+        """Return the strength of each value that outcomes at every strength chose."""
+        return {outcome.value: self._tried(edit)[outcome.chosen] for outcome in tried.values()}
+
+    def _best_strengths(
+        self, instance: Instance, split: str, site: Site, edit: Edit, key: tuple[str, ...]
+    ) -> dict[str, float]:
+        """Return the strengths that validation cases of the same kind as a test split's chose, by value; what
+        was judged before is known."""
         validation = split.removesuffix("_test") + "_val"
-        known = [case for case in self.cases(instance, validation) if case.target == cases[0].target]
-        tried = self._at_every(instance, validation, known, site, edit).values() if known else ()
-        best = {outcome.value: self._tried(edit)[outcome.chosen] for outcome in tried}
+        if (validation, *key) not in self._chosen:
+            known = [case for case in self.cases(instance, validation) if case.target == key[1]]
+            tried = self._at_every(instance, validation, known, site, edit) if known else {}
+            self._chosen[(validation, *key)] = self._strengths_of(tried, edit)
+        return self._chosen[(validation, *key)]
+
+    def _at_chosen(
+        self,
+        instance: Instance,
+        split: str,
+        cases: Sequence[Case],
+        site: Site,
+        edit: Edit,
+        best: Mapping[str, float],
+    ) -> dict[str, Any]:
+        """Return the outcomes of one attribute at the best strengths."""
         # A value that no validation case has gets the strength that is chosen most often.
         usual = max(sorted(best.values()), key=list(best.values()).count, default=1.0)
         strengths = [best.get(case.value, usual) for case in cases]
@@ -168,3 +193,10 @@ class StrengthJudge(ABC, Generic[Case, Said]):
             said = self.said(instance, split, [case for _, case in members], site, steered)
             found |= {row: one for (row, _), one in zip(members, said, strict=True)}
         return [found[row] for row in range(len(cases))]
+
+
+def _known_as(finding: Finding | None) -> str:
+    """Return what tells a finding from any other: its kind, settings and tensors."""
+    if finding is None:
+        return ""
+    return f"{finding.kind} {canonical_json(finding.settings())} {all_bytes_hash(finding)}"

@@ -12,13 +12,15 @@ from pydantic import PositiveInt
 
 from evaluation.records.corpora import Corpus, WordIds, read_corpus, read_words
 from evaluation.report.plots.share import draw_share
-from evaluation.scoring.population.estimate import ShareEstimate, estimate_share
+from evaluation.scoring.population.estimate import ANY_SHARE, ShareEstimate, estimate_share
 from evaluation.scoring.population.held_out import (
     ALL_SHARES,
     PUBLISHED_SHARES,
     HeldOut,
     Recovered,
+    bias_at,
     hold_out,
+    no_kinds,
 )
 from evaluation.scoring.population.mixture import IntArray, Mixture
 from evaluation.scoring.population.occurrence import VocabularyConfig, WordModels, occurrences, word_models
@@ -26,9 +28,7 @@ from ravel.common.errors import SuiteError
 from ravel.common.io import make_folder, write_json
 from ravel.common.progress import Progress, counting, silent
 
-_TELLS = 0.5
-"""Held-out sentences of the other corpus must come out by at least so much higher than those of the
-reference; below it the word models have learnt their own sentences and no kind."""
+_KINDS = ("sentences of the reference", "those of the other corpus")
 
 
 class ShareConfig(VocabularyConfig):
@@ -90,7 +90,7 @@ class ShareResult:
             "n_reference": self.n_reference,
             "n_other": self.n_other,
             "n_words": self.n_words,
-            "estimate": None if found is None else _plainly(found),
+            "estimate": None if found is None else found.to_json(),
             "bias": self.bias,
             "reason": self.reason,
             "recovered": [
@@ -106,17 +106,6 @@ class ShareResult:
             ],
             "files": [str(path) for path in self.files],
         }
-
-
-def _plainly(found: ShareEstimate) -> dict[str, Any]:
-    intervals = {"likelihood": found.likelihood, "sentences": found.by_sentence}
-    intervals["documents"] = found.by_document
-    return {
-        "share": found.share,
-        "n_sentences": found.n_sentences,
-        "n_documents": found.n_documents,
-        "intervals": {name: None if each is None else list(each) for name, each in intervals.items()},
-    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,18 +186,11 @@ def _doubted(result: ShareResult, held: HeldOut, config: ShareConfig) -> ShareRe
     estimate = result.estimate
     assert estimate is not None
     size, repeats = config.mixture_sentences, config.mixtures
-    ends = held.recover((0.0, 1.0), size=size, repeats=repeats, seed=config.seed)
-    if ends[1].mean - ends[0].mean < _TELLS:
-        reason = (
-            f"held-out sentences of the reference come out at {ends[0].mean:.3f} and those of the other "
-            f"corpus at {ends[1].mean:.3f}: their words do not tell both kinds apart"
-        )
-    elif estimate.share is None:
-        reason = "no share from 0 to 1 can be ruled out"
-    else:
-        means = np.maximum.accumulate([one.mean for one in result.recovered])
-        true = float(np.interp(estimate.share, means, [one.true for one in result.recovered]))
-        return replace(result, bias=estimate.share - true)
+    reason = no_kinds(held, _KINDS, size=size, repeats=repeats, seed=config.seed)
+    if reason is None and estimate.share is None:
+        reason = ANY_SHARE
+    if reason is None and estimate.share is not None:
+        return replace(result, bias=bias_at(estimate.share, result.recovered))
     return replace(result, reason=reason, estimate=replace(estimate, share=None))
 
 

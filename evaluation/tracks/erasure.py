@@ -31,9 +31,13 @@ class ErasureConfig(SteeringConfig):
         default=(0.5, 1.0, 2.0), min_length=1
     )
     """Strengths that are tried on validation prompts, ascending; 1 takes away what there is."""
-    attack: Literal["none", "named", "demonstrations"] = "none"
-    """What is put in front of every prompt to have the value said all the same: the prompt itself with its
-    answer, or prompts about other entities with the value, answered by it."""
+    attack: Literal["none", "instructions", "named", "demonstrations"] = "none"
+    """What is put in front of every prompt to have the value said all the same: a sentence that asks for the
+    fact, the prompt itself with its answer, or prompts about other entities with the value, answered by
+    it."""
+    chat: bool = False
+    """Say that as a user's message, by the model's chat template; the prompt begins the answer. Prompts that
+    are messages of a chat themselves have it in front of the message either way."""
 
 
 class ErasureTrack(ConceptTrack[Erasure]):
@@ -71,7 +75,9 @@ class ErasureTrack(ConceptTrack[Erasure]):
         from evaluation.judging.erasing import ErasureJudge
 
         settings = self.settings(judging)
-        return ErasureJudge(engine, settings.strengths, judging.label_tokens, settings.attack)
+        return ErasureJudge(
+            engine, settings.strengths, judging.label_tokens, settings.attack, chat=settings.chat
+        )
 
     def cases(self, instance: Instance, split: str) -> Sequence[ErasedCase]:
         """Return the split's prompts, each with the value that is erased."""

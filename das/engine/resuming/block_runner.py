@@ -11,9 +11,9 @@ from transformers.cache_utils import Cache, DynamicCache
 
 from das.engine.resuming.block_calls import BlockCall, CannotResumeError, named_arguments, understood_calls
 from das.engine.resuming.half_attention import trained_attention
-from das.engine.resuming.replaced import Forward, Replaced
 from das.engine.resuming.tokens import Tokens
 from das.models.base import TargetModel
+from das.replaced import Forward, Replaced
 
 _PROBE = 64
 """Tokens of the first probe; it changes the time of the first call only."""

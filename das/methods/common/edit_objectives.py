@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, Literal
 
 import torch
@@ -52,7 +53,20 @@ class Bipo:
     """Factor of the margins."""
 
 
-Objective = Language | Reps | Bipo
+@dataclass(frozen=True, slots=True)
+class Suppression:
+    """The nulling side of RePS alone, on lessons that say which answer is to be given there.
+
+    The factor of RePS for answers that were unlikely is left out: which other answer takes the value's place
+    is all one. What is to stay is learned by its cross entropy: a preference is won by the other answer's
+    loss alone, and a third may win.
+    """
+
+    lengths: Lengths = "response"
+    """As of `Reps`."""
+
+
+Objective = Language | Reps | Bipo | Suppression
 LossOf = Callable[[Sequence[Lesson]], Tensor]
 """The loss of a batch of lessons, a scalar."""
 
@@ -74,7 +88,10 @@ def loss_by(
     if isinstance(objective, Bipo):
         beta = objective.beta
         return lambda batch: preferences.bipo(batch, moving, draws.choice((1.0, -1.0)), beta)
-    factors, lengths = objective.factors, preferences.lengths(objective.lengths)
+    lengths = preferences.lengths(objective.lengths)
+    if isinstance(objective, Suppression):
+        return lambda batch: preferences.suppression(batch, moving, lengths)
+    factors = objective.factors
     return lambda batch: preferences.reps(batch, moving, draws.choice(factors), lengths)
 
 
@@ -85,10 +102,14 @@ class _Preferences:
         self._engine = engine
         self._site = site
         self._lessons = list(dict.fromkeys(lessons))
+        self._rows = {lesson: row for row, lesson in enumerate(self._lessons)}
+
+    @cached_property
+    def _plain(self) -> Both:
+        """Log-probabilities of all lessons without any edit."""
         with torch.no_grad():
             (plain,) = self._logs(self._lessons, [None])
-        self._rows = {lesson: row for row, lesson in enumerate(self._lessons)}
-        self._plain = plain
+        return plain
 
     def lengths(self, which: Lengths) -> Both:
         """Return what the log-probabilities of all lessons are divided by."""
@@ -112,6 +133,16 @@ class _Preferences:
             reps_margin(nulled.turned(turned), plain.turned(turned), divided.turned(turned)),
         )
         return (preference_loss(margins[0]) + preference_loss(margins[1])).mean()
+
+    def suppression(self, batch: Sequence[Lesson], moving: MovingEdit, lengths: Both) -> Tensor:
+        """Return the mean loss where the edit is nulled: of the preference for lessons that lose a value, of
+        the answer that is to stay, per token, for the others."""
+        rows = [self._rows[lesson] for lesson in batch]
+        (nulled,) = self._logs(batch, [moving.nulling(1.0)])
+        divided = _of_rows(lengths, rows)
+        margin = nulled.wanted / divided.wanted - nulled.unwanted / divided.unwanted
+        stays = -nulled.wanted / _token_counts(batch, self._engine.target.device).wanted
+        return preference_loss(margin).where(_bringing(batch, margin.device), stays).mean()
 
     def bipo(self, batch: Sequence[Lesson], moving: MovingEdit, sign: float, beta: float) -> Tensor:
         """Return the mean loss of BiPO at strength 1 or -1, where the preference is turned round."""

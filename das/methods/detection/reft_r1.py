@@ -42,8 +42,9 @@ class ReftR1(FindsDetector[ReftR1Config]):
     As in the reference the part of the gradient along w is taken out and the length made 1 after each step.
     Departures: a text is a pair, of which the vectors of source and base at the site are read, k is 1, and
     the base's vector alone is written. The answer with the value is that of the source's entity, where the
-    base has another; without it the model's own. A start that scores vectors with the value lower on average
-    is turned round, for nothing is learned where all activations are 0.
+    base has another; without it the model's own. What is read is a vector less the mean of the training
+    vectors at the site, and a start that scores vectors with the value lower on average is turned round: what
+    all vectors share would else open the ReLU for all of them or for none, and nothing is learned there.
     """
 
     name = "reft_r1"
@@ -60,10 +61,12 @@ class ReftR1(FindsDetector[ReftR1Config]):
         known = concept_vectors(problem.instance, problem.attribute, problem.site, engine)
         start = unit_columns(started_vectors(width, len(told), seed))
         start = oriented(start, known.vectors, has_tensor(known, told))
-        moving = MovingDirections(start.to(engine.target.device))
+        centre = known.vectors.double().mean(dim=0).float()
+        moving = MovingDirections(start.to(engine.target.device), centre.to(engine.target.device))
         loss_of = ReftR1Loss(moving, engine, problem.site, self.config)
         train_edit(moving, lessons, loss_of, self.config, seed=seed, workspace=workspace)
-        return Directions(problem.attribute, told, moving.directions.detach().cpu(), rectified=True)
+        found = moving.directions.detach().cpu()
+        return Directions(problem.attribute, told, found, -centre @ found, rectified=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +104,11 @@ def lessons_of(problem: Problem, told: Sequence[str], most: int, seed: int) -> l
 class MovingDirections(Moving):
     """A direction of length 1 for each value under training."""
 
-    def __init__(self, directions: Tensor) -> None:
-        """Begin with these directions, [d_model, n_values]."""
+    def __init__(self, directions: Tensor, centre: Tensor) -> None:
+        """Begin with these directions, [d_model, n_values], which read vectors less a centre, [d_model]."""
         super().__init__()
+        self.centre = centre
+        """What is taken from vectors before they are read, [d_model]."""
         self.directions = nn.Parameter(directions)
         """One column per value, [d_model, n_values]."""
 
@@ -126,7 +131,7 @@ class ReftR1Loss:
     def __call__(self, batch: Sequence[EchoLesson]) -> Tensor:
         echoes, groups = [], []
         for place, own in grouped(batch, lambda lesson: lesson.place).items():
-            echoes.append(Echo(self._moving.directions[:, place]))
+            echoes.append(Echo(self._moving.directions[:, place], self._moving.centre))
             groups.append(FeaturizedPairs([lesson.pair for lesson in own], echoes[-1]))
         judged = self._engine.forced_labels(groups, self._site)
         costs = torch.cat([labels.cross_entropy for labels in judged])
@@ -138,13 +143,14 @@ class ReftR1Loss:
 
 @final
 class Echo:
-    """Writes a direction to the base by the larger activation of base and source: `h + max_i ReLU(h_i w) w`.
-    It lives as long as one call of an engine and is never saved."""
+    """Writes a direction to the base by the larger activation of base and source: `h + max_i ReLU((h_i - m)
+    w) w`. It lives as long as one call of an engine and is never saved."""
 
-    def __init__(self, direction: Tensor) -> None:
-        """`direction` is w, [d_model], of length 1."""
+    def __init__(self, direction: Tensor, centre: Tensor) -> None:
+        """`direction` is w, of length 1, and `centre` m, both [d_model]."""
         self.direction = direction
         """w."""
+        self._level = centre @ direction
         self._rest: list[Tensor] = []
 
     @property
@@ -155,7 +161,8 @@ class Echo:
     def interchange(self, base: Tensor, source: Tensor) -> Tensor:
         """Return the base [..., d_model] with the direction written to it."""
         wide = base.float()
-        activations = torch.stack([wide @ self.direction, source.float() @ self.direction]).relu()
+        read = torch.stack([wide @ self.direction, source.float() @ self.direction])
+        activations = (read - self._level).relu()
         self._rest.append(activations.amin(dim=0))
         return (wide + activations.amax(dim=0)[..., None] * self.direction).to(base.dtype)
 

@@ -1,1 +1,1 @@
-"""Methods that find edits: changes of a vector towards values, without a source."""
+"""Methods that find edits: changes of a vector towards values or away from them, without a source."""

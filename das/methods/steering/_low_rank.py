@@ -80,16 +80,22 @@ class TrainsLowRank(AboutConcepts[LowRankSettings]):
         told = self.concepts(problem, workspace).values
         seed = fit_seed(self, problem)
         lessons = steering_lessons(problem, told, config, seed)
-        width, device = engine.target.width(problem.site), engine.target.device
-        stream = torch.Generator().manual_seed(seed)
-        start = torch.randn(len(told), width, config.rank, generator=stream)
-        rotation = torch.stack([retract(columns) for columns in start]).to(device)
-        moving = MovingLowRank(problem.attribute, told, rotation, self.form())
+        moving = fresh_low_rank(problem, told, engine, config.rank, self.form(), seed)
         objective = config.objective_itself()
         loss_of = loss_by(objective, moving, lessons, engine=engine, site=problem.site, seed=seed)
         train_edit(moving, lessons, loss_of, config, seed=seed, workspace=workspace)
         with torch.no_grad():
             return moving.edit().cpu()
+
+
+def fresh_low_rank(
+    problem: Problem, told: Sequence[str], engine: Engine, rank: int, form: Form, seed: int
+) -> MovingLowRank:
+    """Return a random edit of a form for each value, to be trained on the engine's device."""
+    stream = torch.Generator().manual_seed(seed)
+    start = torch.randn(len(told), engine.target.width(problem.site), rank, generator=stream)
+    rotation = torch.stack([retract(columns) for columns in start]).to(engine.target.device)
+    return MovingLowRank(problem.attribute, told, rotation, form)
 
 
 class MovingLowRank(MovingEdit):

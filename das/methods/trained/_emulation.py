@@ -3,7 +3,7 @@ those lead. It decides neither rounds nor budgets."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import final
@@ -19,13 +19,14 @@ from das.methods.common.alignment import random_columns
 from das.methods.common.base import Problem
 from das.methods.common.labelled import training_prompts
 from das.methods.trained._emulator import AnswerTokens, Asked, Emulator, Labels, Teaching, teach
+from das.methods.trained._recombined import Groups, Recombination, Recombined
 from das.sites import Site
 from das.training.examples import training_pair
 from das.training.objective import PairKind
 from das.training.schedules import learning_rate_at
 from das.training.trainable import TrainableSubspace
 from ravel.common.seeds import derive_seed
-from ravel.instance import Instance
+from ravel.instance import Instance, PromptRecord
 from ravel.terms.schema import TRAIN_SPLIT
 
 _ISOLATE_SHARE = 1.25
@@ -45,6 +46,8 @@ class FitSettings:
     """Peak rate of AdamW."""
     batch_size: int
     """Pairs of a step."""
+    bound: float
+    """What bounds the loss of a pair, as in `bounded`."""
 
     def rate_at(self, step: int) -> float:
         """Return the rate of a step: a short warm-up, then a cosine."""
@@ -77,6 +80,8 @@ class _Questions:
     """The labels if swapped."""
     natural: tuple[Tensor, Labels]
     """Vectors of training prompts that ask for the attribute, with what is said of them."""
+    recombined: Recombination
+    """Pairs to fit on, for these cost no pass."""
     asked: list[Asked] = field(default_factory=list)
     """What the model was asked."""
 
@@ -95,10 +100,17 @@ class Emulation:
         self._stream = torch.Generator().manual_seed(self._seed)
         records = training_prompts(problem.instance)
         self._vectors = engine.collect([r.prompt for r in records], [problem.site])[problem.site].cpu()
-        rows = {record.prompt_id: row for row, record in enumerate(records)}
+        entities = Groups([record.prompt.entity for record in records])
         self._shape = (self._vectors.shape[1], problem.size)
         found = {
-            attribute: _questions(problem.instance, attribute, rows, self._vectors, label_tokens)
+            attribute: _questions(
+                problem.instance,
+                records,
+                self._vectors,
+                Recombination(records, attribute, entities),
+                attribute,
+                label_tokens,
+            )
             for attribute in problem.instance.attributes
         }
         self._questions = {attribute: asking for attribute, asking in found.items() if asking is not None}
@@ -143,7 +155,7 @@ class Emulation:
                 group["lr"] = fitting.rate_at(step)
             optimiser.zero_grad(set_to_none=True)
             now = {target: trainable.current() for target, trainable in moving.items()}
-            self._loss(emulators, now, fitting.batch_size, stream).backward()  # type: ignore[no-untyped-call]
+            self._loss(emulators, now, fitting, stream).backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             for trainable in moving.values():
                 trainable.after_step((step + 1) / fitting.steps)
@@ -153,38 +165,39 @@ class Emulation:
         self,
         emulators: dict[str, Emulator],
         featurizers: dict[str, Subspace],
-        batch_size: int,
+        fitting: FitSettings,
         stream: torch.Generator,
     ) -> Tensor:
         """Return the sum over targets of the pooled objective of MDAS on a batch of pairs, by the emulators:
         what all targets ask of one emulator goes through it together."""
         parts: dict[str, list[tuple[Tensor, Labels]]] = {attribute: [] for attribute in self._questions}
         for target, featurizer in featurizers.items():
-            rows = self._drawn(target, batch_size, stream)
+            drawn = self._drawn(target, fitting.batch_size, stream)
             bases, sources = (
-                self._vectors[torch.cat([getattr(self._questions[a], name)[r] for a, r in rows.items()])]
+                self._vectors[torch.cat([getattr(pairs, name) for pairs in drawn.values()])]
                 for name in ("bases", "sources")
             )
-            swapped = featurizer.interchange(bases, sources).split([len(r) for r in rows.values()])
-            for (attribute, chosen), vectors in zip(rows.items(), swapped, strict=True):
-                labels = self._questions[attribute].labels(cause=attribute == target)
-                parts[attribute].append((vectors, labels.at(chosen)))
+            sizes = [len(pairs.answers) for pairs in drawn.values()]
+            swapped = featurizer.interchange(bases, sources).split(sizes)
+            for (attribute, pairs), vectors in zip(drawn.items(), swapped, strict=True):
+                _, said = self._questions[attribute].natural
+                parts[attribute].append((vectors, said.at(pairs.answers)))
         found = [
             emulators[attribute].cross_entropy(
                 torch.cat([vectors for vectors, _ in asked]), Labels.joined([labels for _, labels in asked])
             )
             for attribute, asked in parts.items()
         ]
-        return torch.cat(found).mean() * len(featurizers)
+        return bounded(torch.cat(found), fitting.bound).mean() * len(featurizers)
 
-    def _drawn(self, target: str, batch_size: int, stream: torch.Generator) -> dict[str, Tensor]:
-        """Return which pairs of each attribute are taken for a target."""
+    def _drawn(self, target: str, batch_size: int, stream: torch.Generator) -> dict[str, Recombined]:
+        """Return the pairs of each attribute that are taken for a target."""
         causes = max(1, round(batch_size / (1 + _ISOLATE_SHARE)))
         each = max(1, round(_ISOLATE_SHARE * causes / max(1, len(self._questions) - 1)))
         return {
-            attribute: torch.randint(
-                0, len(questions.keeping), (causes if attribute == target else each,), generator=stream
-            )
+            attribute: questions.recombined.causes(causes, stream)
+            if attribute == target
+            else questions.recombined.isolates(each, stream)
             for attribute, questions in self._questions.items()
         }
 
@@ -198,27 +211,34 @@ class Emulation:
         return Asked(subspace.interchange(base, source), labels, found, slopes)
 
 
+def bounded(cross_entropy: Tensor, q: float) -> Tensor:
+    """Return the generalised cross entropy `(1 - p^q) / q` of each pair, p its label's probability: at most
+    1 / q, so that pairs which no subspace gets right do not steer; with q = 0 the cross entropy itself
+    (Zhang and Sabuncu 2018, arXiv 1805.07836, equation 6)."""
+    return cross_entropy if q == 0 else -torch.expm1(-q * cross_entropy) / q
+
+
 def _questions(
     instance: Instance,
-    attribute: str,
-    rows: Mapping[str, int],
+    records: Sequence[PromptRecord],
     vectors: Tensor,
+    recombined: Recombination,
+    attribute: str,
     label_tokens: int,
 ) -> _Questions | None:
-    """Return the questions about an attribute, or None if no training pair asks for it. `rows` says where
-    each training prompt's vector stands."""
+    """Return the questions about an attribute, or None if no training pair asks for it. `vectors` are those
+    of `records`."""
     pairs = [pair for pair in instance.pairs(TRAIN_SPLIT) if pair.attribute == attribute]
     if not pairs:
         return None
-    records = [r for r in map(instance.prompt, rows) if r.prompt.attribute == attribute and r.label_ids]
-    said = [record.label_ids[:label_tokens] for record in records]
+    said = [records[row].label_ids[:label_tokens] for row in recombined.rows.tolist()]
     answers = AnswerTokens(said)
 
     def forced(kind: PairKind) -> list[ForcedPair]:
         return [training_pair(instance, pair, kind, label_tokens).forced for pair in pairs]
 
     keeping, swapping = forced("isolate"), forced("cause")
-    natural = torch.tensor([rows[record.prompt_id] for record in records])
+    rows = {record.prompt_id: row for row, record in enumerate(records)}
     return _Questions(
         keeping=keeping,
         swapping=swapping,
@@ -227,7 +247,8 @@ def _questions(
         answers=answers,
         kept=answers.laid_out([pair.label_ids for pair in keeping]),
         swapped=answers.laid_out([pair.label_ids for pair in swapping]),
-        natural=(vectors[natural], answers.laid_out(said)),
+        natural=(vectors[recombined.rows], answers.laid_out(said)),
+        recombined=recombined,
     )
 
 

@@ -4,7 +4,7 @@ on that."""
 from __future__ import annotations
 
 import torch
-from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from das.engine.base.protocol import Engine
@@ -43,6 +43,8 @@ class EmulatedMdasConfig(MethodConfig):
     """Peak rate of AdamW for the subspace."""
     batch_size: PositiveInt = 256
     """Pairs of a step of fitting; they cost no pass of the model."""
+    bound: float = Field(default=0.5, ge=0.0, le=1.0)
+    """The loss of a pair is at most one by this, so that hopeless pairs do not steer; 0: cross entropy."""
 
     @property
     def asked_pairs(self) -> int:
@@ -55,9 +57,10 @@ class EmulatedMdas(Method[EmulatedMdasConfig]):
 
     For each attribute an `Emulator` learns what the model says for a vector at the site. At first it knows
     the natural vectors with their labels. In each round subspaces of all attributes are fitted on the
-    emulators by the objective of MDAS, over all training pairs; the model is then asked at the swapped
-    vectors that these lead to, and the emulators are taught anew with its answers and their slopes. The
-    subspaces after the last round are the result. One emulation serves all attributes at a site, size, seed.
+    emulators by the objective of MDAS, over pairs that are put together anew in every step from the training
+    prompts; the model is then asked at swapped vectors of training pairs, and the emulators are taught anew
+    with its answers and their slopes. The subspaces after the last round are the result. One emulation serves
+    all attributes at a site, size, seed.
 
     This suite's own; source of the parts: MDAS, matching of slopes (Czarnecki et al. 2017), asking where the
     fit leads (Ross et al. 2011, arXiv 1011.0686). An emulator knows one attribute's answers and no template,
@@ -102,7 +105,7 @@ class EmulatedMdas(Method[EmulatedMdasConfig]):
         config = self.config
         taught, fitted = (max(1, round(share * n)) for n in (config.teaching_steps, config.fitting_steps))
         return Teaching(taught, config.slope_weight), FitSettings(
-            fitted, config.learning_rate, config.batch_size
+            fitted, config.learning_rate, config.batch_size, config.bound
         )
 
 

@@ -44,6 +44,7 @@ class LogLines:
 
     def __init__(self) -> None:
         self._started: dict[str, float] = {}
+        self._counted: dict[str, int] = {}
         self._spoken = time.monotonic()
         self._cells = CellPace()
         self._last = ""
@@ -86,6 +87,10 @@ class LogLines:
 
     def _count(self, event: Counted) -> None:
         now = time.monotonic()
+        if event.done < self._counted.get(event.stage, event.done):
+            # The same stage again, such as a cell's judging on its next split.
+            del self._started[event.stage]
+        self._counted[event.stage] = event.done
         began = self._started.setdefault(event.stage, now)
         if now - self._spoken < _SECONDS_BETWEEN_LINES:
             return

@@ -21,7 +21,10 @@ FAMILIES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "closed-form subspaces": (
             *("pca", "mean_difference", "lda", "linear_probe", "inlp", "rlap", "leace"),
         ),
-        "neurons and masks": ("neurons_", "dbm", "mdbm", "pca_mdbm", "pca_attribution", "budget_mask"),
+        "neurons and masks": (
+            *("neurons_", "dbm", "mdbm", "pca_mdbm", "pca_attribution", "rotation_attribution"),
+            "budget_mask",
+        ),
         "dictionaries": ("sae", "mdbm_sae"),
         OTHER: (),
         FLOORS: (),

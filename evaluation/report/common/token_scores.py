@@ -10,6 +10,8 @@ from evaluation.records.measured import Interval
 
 WAY_HEADERS = ("comprehensiveness", "sufficiency", "at the last token", "within the name")
 """What a way of scoring is measured by."""
+CARRIER_HEADERS = ("layer", "entropy", "swapped", "share there", "swapped", "gain")
+"""How the source's answer is spread over positions, without and with the swap."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,31 @@ class EdgeRow:
 
 
 @dataclass(frozen=True, slots=True)
+class CarrierRow:
+    """How the logit-lens activation of the source's answer is spread over a base's positions at one layer,
+    without and with the swap: means over prompts whose fact is at the site."""
+
+    layer: int
+    """After which block."""
+    entropy_before: float
+    """Its contextual entropy in nats, without the swap: 0 where one position carries all of it."""
+    entropy_after: float
+    """With the swap."""
+    share_before: float
+    """Share of the softmax over positions that is at the swapped one, without the swap."""
+    share_after: float
+    """With the swap."""
+    gain_interval: Interval | None
+    """95 % interval over entities of the latter less the former."""
+
+    def cells(self) -> list[str]:
+        """Return its values as text, in the order of `CARRIER_HEADERS`."""
+        gain = self.share_after - self.share_before
+        numbers = (self.entropy_before, self.entropy_after, self.share_before, self.share_after)
+        return [str(self.layer), *map(_shown, numbers), _shown(gain, self.gain_interval)]
+
+
+@dataclass(frozen=True, slots=True)
 class InstanceAttribution:
     """What the scores of tokens came to over an instance."""
 
@@ -127,6 +154,9 @@ class InstanceAttribution:
     """By which gradient edges were scored."""
     edges: tuple[EdgeRow, ...]
     """One row for each site."""
+    carriers: tuple[CarrierRow, ...]
+    """Which positions carry the source's answer, one row for each layer from the site's on; none where no
+    fact is at the site."""
     examples: tuple[ScoredPrompt, ...]
     """The first prompts."""
 

@@ -16,6 +16,11 @@ from evaluation.tracks import TRACKS
 from ravel.common.seeds import grouped
 from ravel.terms.schema import GENERALISATIONS, Generalisation
 
+_SIZES = ((0, "none"), (8, "1 to 8"), (32, "9 to 32"), (128, "33 to 128"))
+_LARGEST = "over 128"
+SIZES = (*(name for _, name in _SIZES), _LARGEST)
+"""Classes of sizes, by which rows are filtered."""
+
 
 @dataclass(frozen=True, slots=True)
 class BoardRow:
@@ -31,6 +36,8 @@ class BoardRow:
     """The method's family."""
     point: str
     """Chosen sites and sizes."""
+    coordinates: int
+    """How many coordinates are swapped; the most of what is averaged."""
     measures: Mapping[Generalisation, Mapping[str, Measured]]
     """The numbers, by what was held out."""
     reference: bool
@@ -39,6 +46,11 @@ class BoardRow:
     """Where no contender has a better criterion."""
     above: frozenset[Generalisation]
     """Where the whole interval of the criterion is better than what doing nothing scores."""
+
+    @property
+    def size(self) -> str:
+        """The class of sizes that `coordinates` falls into."""
+        return next((name for most, name in _SIZES if self.coordinates <= most), _LARGEST)
 
     def value(self, generalisation: Generalisation, measure: str) -> float | None:
         """Return a number, or None where there is none."""
@@ -151,6 +163,7 @@ def _row(entry: Entry, method: str, rows: Sequence[EntryRow], track: Track[Any])
         attribute=rows[0].attribute,
         family=family_of(method, track.floors),
         point=rows[0].point,
+        coordinates=max(row.coordinates for row in rows),
         measures={row.generalisation: row.measures for row in rows},
         reference=method in track.floors,
         leads=frozenset(),

@@ -13,7 +13,7 @@ from typing import Any
 from das.methods.registry import METHODS
 from evaluation.report.common.templates import asset, filled, page_policy
 from evaluation.report.page.rows import MEAN
-from evaluation.report.site.boards import Board, BoardRow, plain
+from evaluation.report.site.boards import SIZES, Board, BoardRow, plain
 from evaluation.report.site.entries import Entry
 from evaluation.report.site.every_eval import record_of
 from evaluation.report.site.planes import planes_of
@@ -162,6 +162,7 @@ def _filters_of_index(site: Site) -> dict[str, list[str]]:
 def _filters_of(board: Board) -> dict[str, list[str]]:
     return {
         "family": sorted({row.family for row in board.of()}),
+        "size": sorted({row.size for row in board.of()}, key=SIZES.index),
         "tuned": sorted({entry.about.tuned_by for entry in board.entries}),
         "checked": sorted({entry.about.checked for entry in board.entries}),
     }
@@ -229,6 +230,7 @@ def _of_row(board: Board, row: BoardRow) -> dict[str, Any]:
         "checked": row.entry.about.checked,
         "attribute": "" if row.attribute == MEAN else row.attribute,
         "point": row.point,
+        "coordinates": row.coordinates,
     }
 
 

@@ -4,6 +4,7 @@ it reads no file."""
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from typing_extensions import Self
@@ -15,6 +16,8 @@ from ravel.common.seeds import numpy_stream
 _GROUPS = 4096
 """Groups into which sentences are put before they are drawn again; with fewer distinct ones it is exact."""
 _LEVEL = (2.5, 97.5)
+ANY_SHARE = "no share from 0 to 1 can be ruled out"
+"""Why an estimate has no share."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,20 @@ class ShareEstimate:
     by_document: Interval | None
     """The same over whole documents drawn again, which the sentences of one do not make too narrow; None
     without documents or a share."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain values."""
+        intervals = {
+            "likelihood": self.likelihood,
+            "sentences": self.by_sentence,
+            "documents": self.by_document,
+        }
+        return {
+            "share": self.share,
+            "n_sentences": self.n_sentences,
+            "n_documents": self.n_documents,
+            "intervals": {name: None if each is None else list(each) for name, each in intervals.items()},
+        }
 
 
 def estimate_share(

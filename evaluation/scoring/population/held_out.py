@@ -23,6 +23,9 @@ PUBLISHED_SHARES = tuple(step / 40 for step in range(11))
 """0 to 25 %, the shares of the published validation (arXiv 2404.01268)."""
 ALL_SHARES = (0.0, 0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.35, 0.5, 0.65, 0.8, 0.9, 1.0)
 """From nothing to everything."""
+_TELLS = 0.5
+"""What is held out of the other kind must come out by at least so much higher than what is of the reference;
+below it the word models have learnt their own texts and no kind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,3 +107,22 @@ def _half(corpus: Corpus, seed: int, name: str) -> BoolArray:
     is_first = np.zeros(n, dtype=bool)
     is_first[numpy_stream(seed, "share", "halves", name).permutation(n)[: n // 2]] = True
     return is_first[units]
+
+
+def no_kinds(held: HeldOut, words: tuple[str, str], *, size: int, repeats: int, seed: int) -> str | None:
+    """Return why the words of both kinds do not tell them apart, as `words` call held-out texts of the
+    reference and of the other kind; None if they do."""
+    none, everything = held.recover((0.0, 1.0), size=size, repeats=repeats, seed=seed)
+    if everything.mean - none.mean >= _TELLS:
+        return None
+    return (
+        f"held-out {words[0]} come out at {none.mean:.3f} and {words[1]} at {everything.mean:.3f}: "
+        "their words do not tell both kinds apart"
+    )
+
+
+def bias_at(share: float, recovered: Sequence[Recovered]) -> float:
+    """Return by how much mixtures that come to a share are too high on average, between those that were
+    recovered."""
+    means = np.maximum.accumulate([one.mean for one in recovered])
+    return share - float(np.interp(share, means, [one.true for one in recovered]))

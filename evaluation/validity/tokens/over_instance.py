@@ -28,6 +28,7 @@ from evaluation.config.target import TargetConfig
 from evaluation.report.common.token_scores import EdgeRow, InstanceAttribution, WayRow
 from evaluation.report.token_attribution import write_instance
 from evaluation.scoring.resampled import mean_intervals
+from evaluation.validity.tokens.carriers import Resampling, answer_carriers
 from evaluation.validity.tokens.prompt import (
     PromptAttributionConfig,
     entity_places,
@@ -108,6 +109,13 @@ def attribute_instance(
         ways=tuple(ways),
         edge_gradient=config.edge_gradient,
         edges=_edges(engine, asked, config),
+        carriers=answer_carriers(
+            engine,
+            [one.pair for one in where_facts],
+            site,
+            _everything(engine, site),
+            Resampling(config.resamples, config.seed, config.batch_tokens),
+        ),
         examples=tuple(
             scored_prompts(
                 reader,
@@ -150,12 +158,16 @@ def _asked_of(pair: ContrastPair, encoder: PromptEncoder) -> _Asked:
 
 def _facts(engine: Engine, asked: Sequence[_Asked], site: Site) -> list[bool]:
     """Return for each prompt whether a swap of the whole vector at the site brings the source's answer."""
-    everything = MaskedBasis(torch.ones(engine.target.width(site))).to(engine.target.device)
+    everything = _everything(engine, site)
     choices = [
         AnswerPair(p.forced.base, p.forced.source, ((p.unchanged_id,), (p.swapped_id,)))
         for p in (one.pair for one in asked)
     ]
     return [swapped for _, swapped in engine.predicts(choices, site, everything)]
+
+
+def _everything(engine: Engine, site: Site) -> MaskedBasis:
+    return MaskedBasis(torch.ones(engine.target.width(site))).to(engine.target.device)
 
 
 def _way(

@@ -49,7 +49,7 @@ def _assigned(body: Sequence[ast.stmt]) -> dict[str, ast.expr]:
     """Return what is assigned to single names, annotated or not, by name."""
     found: dict[str, ast.expr] = {}
     for statement in body:
-        targets = statement.targets if isinstance(statement, ast.Assign) else ()
+        targets: Sequence[ast.expr] = statement.targets if isinstance(statement, ast.Assign) else ()
         if isinstance(statement, ast.AnnAssign):
             targets = (statement.target,)
         value = getattr(statement, "value", None)

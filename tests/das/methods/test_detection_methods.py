@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from linear_world import LinearWorld
+from linear_world import ConceptWorld, LinearWorld
 from planted_world import SITE, WIDTH, PlantedWorld
 from sklearn.decomposition import PCA
 from sklearn.metrics import roc_auc_score
@@ -45,6 +45,7 @@ QUICK: dict[str, dict[str, object]] = {
     "reft_r1": {"steps": 10},
     "bipo": {"steps": 5},
     "reps": {"steps": 5},
+    "reps_suppress": {"steps": 5},
     "integrated_gradients": {"steps": 1},
 }
 """Settings for what holds however long a fit goes on; with them ssv has learned as well."""
@@ -71,6 +72,7 @@ def test_every_row_is_here() -> None:
     assert {
         *("bow", "concept_pca", "diff_mean", "input_x_gradient", "integrated_gradients", "lat", "probe"),
         *("prompt", "random_direction", "reft_r1", "sae_latent", "ssv", "unit_probe", "bipo", "reps"),
+        "reps_suppress",
     } == NAMES
 
 
@@ -232,13 +234,32 @@ def test_a_trained_vector_is_added_as_it_is_and_nulled_down_to_its_own_score_0(
 
 
 def test_reft_r1_writes_the_larger_of_two_activations() -> None:
-    echo = Echo(torch.tensor([0.6, 0.8]))
+    echo = Echo(torch.tensor([0.6, 0.8]), torch.zeros(2))
     base = torch.tensor([[3.0, 4.0], [4.0, -3.0], [-3.0, -4.0]])
     source = torch.tensor([[0.0, 1.0], [3.0, 4.0], [-1.0, 0.0]])
     # Activations of the base 5, 0 and 0, of the source .8, 5 and 0.
     wanted = torch.tensor([[6.0, 8.0], [7.0, 1.0], [-3.0, -4.0]])
     torch.testing.assert_close(echo.interchange(base, source), wanted)
     torch.testing.assert_close(echo.unwritten(2), torch.tensor([0.8, 0.0]))
+    # What all vectors share is neither read nor written.
+    shared = torch.tensor([7.0, -2.0])
+    moved = Echo(echo.direction, shared).interchange(base + shared, source + shared)
+    torch.testing.assert_close(moved, wanted + shared)
+
+
+@pytest.mark.parametrize("shared", [0.0, 4.0])
+def test_reft_r1_finds_a_planted_concept_whatever_all_vectors_share(shared: float) -> None:
+    world = ConceptWorld(3, n_entities=120, shared=shared)
+    instance = world.instance(n_pairs=200, n_held_out=40).without_test()
+    method = METHODS.get("reft_r1")
+    config = method.config_class.from_mapping({"steps": 100, "learning_rate": 0.05}, origin="here")
+    detector = method(config).fit(Problem(instance, "A", SITE, 0, seed=11), world, SilentWorkspace())
+    assert isinstance(detector, Directions)
+    # Values exclude each other: what tells one is its direction less the mean of all.
+    planted = world.concepts("A")[:, [int(value) for value in detector.values]]
+    apart = planted - world.concepts("A").mean(dim=1, keepdim=True)
+    assert float((apart / apart.norm(dim=0) * detector.readers).sum(dim=0).min()) > 0.95
+    assert held_out_area(detector, world) > 0.99
 
 
 def test_reft_r1_s_penalty_is_0_at_first_and_rises_in_a_line(world: PlantedWorld, instance: Instance) -> None:
@@ -246,7 +267,7 @@ def test_reft_r1_s_penalty_is_0_at_first_and_rises_in_a_line(world: PlantedWorld
     told = concepts_of(instance, "A").values
     lessons = reft_r1.lessons_of(problem, told, 4, 0)
     columns = torch.randn(WIDTH, len(told), generator=torch.Generator().manual_seed(5))
-    moving = reft_r1.MovingDirections(columns / columns.norm(dim=0))
+    moving = reft_r1.MovingDirections(columns / columns.norm(dim=0), torch.zeros(WIDTH))
     losses = [
         reft_r1.ReftR1Loss(moving, world, SITE, reft_r1.ReftR1Config(sparsity=weight, steps=4))
         for weight in (0.0, 3.0)

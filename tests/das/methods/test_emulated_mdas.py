@@ -16,8 +16,10 @@ from das.engine.base.labels import ForcedLabels
 from das.engine.base.protocol import FeaturizedPairs
 from das.featurizers import Subspace, retract
 from das.methods.common.base import Problem
-from das.methods.trained._emulation import _Shifted, slopes_at
+from das.methods.common.labelled import training_prompts
+from das.methods.trained._emulation import _Shifted, bounded, slopes_at
 from das.methods.trained._emulator import AnswerTokens, Asked, Emulator, Teaching, teach
+from das.methods.trained._recombined import Groups, Recombination
 from das.methods.trained.emulated_mdas import EmulatedMdas, EmulatedMdasConfig
 from das.models import FAMILIES
 from das.models.miniature import miniature
@@ -138,3 +140,46 @@ def test_all_attributes_share_one_emulation_and_its_budget() -> None:
         assert isinstance(featurizer, Subspace)
         cause, isolate = world.scores(featurizer, attribute)
         assert (cause > 0.8, isolate > 0.95) == (True, True)
+
+
+def test_every_member_of_a_group_is_drawn_as_often_and_none_of_another() -> None:
+    groups = Groups(["a", "b", "a", "c", "a"])
+    stream = torch.Generator().manual_seed(0)
+    drawn = groups.drawn(torch.zeros(3000, dtype=torch.long), stream)
+    assert drawn.bincount(minlength=5).tolist() == pytest.approx([1000, 0, 1000, 0, 1000], abs=120)
+    wanted = torch.randint(0, 3, (500,), generator=stream)
+    assert torch.equal(groups.of[groups.drawn(wanted, stream)], wanted)
+
+
+def test_recombined_pairs_want_what_is_known_of_them() -> None:
+    records = training_prompts(token_instance("none is asked"))
+    entities = Groups([record.prompt.entity for record in records])
+    pairs = Recombination(records, "A", entities)
+    asking = [records[row] for row in pairs.rows.tolist()]
+    assert {record.prompt.attribute for record in asking} == {"A"}
+    stream = torch.Generator().manual_seed(1)
+    cause, isolate = pairs.causes(400, stream), pairs.isolates(400, stream)
+    for base, source, answer in zip(cause.bases, cause.sources, cause.answers, strict=True):
+        wanted, prompt = asking[answer], records[base].prompt
+        assert wanted.prompt.template == prompt.template
+        assert wanted.prompt.entity == records[source].prompt.entity
+    for base, answer in zip(isolate.bases, isolate.answers, strict=True):
+        assert asking[answer] == records[base]
+    differ = [
+        asking[answer].label_ids != records[base].label_ids
+        for base, answer in zip(cause.bases, cause.answers, strict=True)
+    ]
+    assert sum(differ) >= 380  # of four values each redraw leaves a quarter: 1/256 in the end
+    assert (
+        len({*zip(cause.bases.tolist(), cause.sources.tolist(), strict=True)}) > 200
+    )  # of 12 training pairs
+
+
+def test_the_loss_of_a_pair_is_bounded_and_without_a_bound_the_cross_entropy() -> None:
+    likely = torch.tensor([1.0, 0.25, 1e-30])
+    cross_entropy = -likely.log()
+    # By hand, q = 1/2: 2 (1 - sqrt p).
+    assert bounded(cross_entropy, 0.5).tolist() == pytest.approx([0.0, 1.0, 2.0], abs=1e-6)
+    assert bounded(cross_entropy, 1.0).tolist() == pytest.approx([0.0, 0.75, 1.0], abs=1e-6)
+    assert torch.equal(bounded(cross_entropy, 0.0), cross_entropy)
+    assert torch.allclose(bounded(cross_entropy[:2], 1e-4), cross_entropy[:2], atol=1e-3)

@@ -182,6 +182,17 @@ def test_progress_off_a_terminal_is_a_line_now_and_then(
     ]
 
 
+def test_a_stage_that_starts_over_is_timed_anew(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter([0.0, 0.0, 10.0, 100.0, 120.0])
+    monkeypatch.setattr(log_lines.time, "monotonic", lambda: next(clock))
+    lines = log_lines.LogLines()
+    for done, total in ((0, 4), (4, 4), (0, 8), (2, 8)):
+        lines.report(Counted("judge", done, total))
+    assert capsys.readouterr().err.splitlines() == ["judge: 0 of 8", "judge: 2 of 8, about 60 s left"]
+
+
 def test_a_silent_stage_off_a_terminal_still_has_a_line_every_thirty_seconds(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -21,7 +21,7 @@ from webdriver import CHROMIUM, DRIVER, Browser
 from evaluation.exchange.site import BuiltSite, build_site
 from evaluation.records.measured import Measured
 from evaluation.records.run_records import RunRecords
-from evaluation.report.site.boards import Board, boards_of, plain
+from evaluation.report.site.boards import SIZES, Board, boards_of, plain
 from evaluation.report.site.entries import About, Entry, EntryRow, entry_of
 from evaluation.report.site.planes import planes_of
 from evaluation.report.site.write import Site, history_with, write_site
@@ -67,6 +67,7 @@ def made_up(name: str = "one", *, models: str = "tiny", scores: dict[str, float]
                 "disentangle": Measured(score, (score - 0.05, score + 0.05), None),
             },
             point="here; size 4",
+            coordinates=4,
         )
         for method, score in scores.items()
         for generalisation in ("context", "entity")
@@ -104,6 +105,26 @@ def test_contenders_come_best_first_and_references_once_and_last() -> None:
     leader = board.leader("context")
     assert leader is not None
     assert leader.method == "das"
+
+
+@pytest.mark.parametrize(
+    ("coordinates", "size"),
+    [(0, "none"), (1, "1 to 8"), (8, "1 to 8"), (9, "9 to 32"), (128, "33 to 128"), (129, "over 128")],
+)
+def test_rows_are_sorted_into_sizes(coordinates: int, size: str) -> None:
+    (board,) = boards_of([made_up(scores={"mdas": 0.8})])
+    assert replace(board.of()[0], coordinates=coordinates).size == size
+    assert size in SIZES
+
+
+def test_a_board_s_filters_name_the_sizes_that_are_there(built: BuiltSite) -> None:
+    board = board_with(built, "smollm2-135m-city")
+    page = (built.out / "boards" / f"{board.slug}.html").read_text(encoding="utf-8")
+    assert {row.size for row in board.of()} >= {"none", "33 to 128", "over 128"}
+    for row in board.of():
+        assert f"size {row.coordinates}" in row.point or f"–{row.coordinates}" in row.point
+        assert f"<option>{row.size}</option>" in page
+        assert f'data-size="{row.size}"' in page
 
 
 def test_a_plane_has_every_method_at_its_numbers_and_no_name_on_another() -> None:

@@ -22,9 +22,10 @@ from das.models.load import load_target
 from das.sites import Site
 from das.training.workspace import SilentWorkspace
 from evaluation.config.judging import Judging
-from evaluation.judging.attacks import attacked
+from evaluation.judging.attacks import Attack, Attacker
 from evaluation.scoring.erasure.cases import erased_cases
 from evaluation.tracks import TRACKS
+from ravel.common.errors import SuiteError
 from ravel.instance import Instance
 
 PLACE = Site.parse(SITE)
@@ -107,33 +108,78 @@ def test_a_value_is_said_in_front_of_the_prompt(
     assert said != plain
 
 
-def test_attacks_name_the_fact_or_show_others_with_the_value(instance: Instance) -> None:
+def written(text: str) -> str:
+    return f"<user>{text}<answer>"
+
+
+@pytest.mark.parametrize("as_message", [False, True])
+def test_attacks_ask_for_the_fact_name_it_or_show_others_with_the_value(
+    as_message: bool, instance: Instance
+) -> None:
+    def front(attack: Attack) -> str:
+        found = Attacker(attack, written, as_message).asked(instance, case, record)
+        assert found.text[slice(*found.span)] == entity
+        assert found.span[0] == len(found.text) - len(own.text) + own.span[0]
+        said = found.text.removesuffix(own.text)
+        if as_message and said:
+            assert said.startswith("<user>")
+            assert said.endswith(".<answer>")
+            return said.removeprefix("<user>").removesuffix("<answer>") + " "
+        return said
+
     for case in erased_cases(instance, "entity_val")[:20]:
         record = instance.prompt(case.case.rpartition(">")[0])
         own, entity = record.prompt, record.prompt.entity
-        assert attacked("none", instance, case, record) == own
-        named = attacked("named", instance, case, record)
-        assert named.text == f"{own.text} {record.label.strip()}. {own.text}"
-        shown = attacked("demonstrations", instance, case, record)
-        front = shown.text.removesuffix(own.text)
-        assert 1 <= front.count(f" {case.value}. ") <= 8
-        assert entity not in front
-        for prompt in (named, shown):
-            assert prompt.text[slice(*prompt.span)] == entity
-            assert prompt.span[0] == len(prompt.text) - len(own.text) + own.span[0]
+        assert front("none") == ""
+        assert front("named") == f"{own.text} {record.label.strip()}. "
+        shown = front("demonstrations")
+        assert 1 <= shown.count(f" {case.value}. ") <= 8
+        assert entity not in shown
+        assert f"the {str(own.attribute).lower()} of {entity} is" in front("instructions")
+
+
+def test_what_attacks_a_message_stands_at_its_beginning(instance: Instance) -> None:
+    case = erased_cases(instance, "entity_val")[0]
+    plain = instance.prompt(case.case.rpartition(">")[0])
+    rows = [
+        {**row, "template": written(row["template"]), "chat": True} for row in instance.manifest.templates
+    ]
+    inside = replace(
+        plain.prompt,
+        text=written(plain.prompt.text),
+        template=written(plain.prompt.template),
+        span=(plain.prompt.span[0] + 6, plain.prompt.span[1] + 6),
+    )
+    chats = Instance(manifest=replace(instance.manifest, templates=tuple(rows)), prompts={}, pairs={})
+    for attack in ("instructions", "named"):
+        said = Attacker(attack, written).asked(instance, case, plain).text.removesuffix(plain.prompt.text)
+        for as_message in (False, True):
+            found = Attacker(attack, written, as_message).asked(chats, case, replace(plain, prompt=inside))
+            assert found.text == written(said + plain.prompt.text)
+            assert found.text[slice(*found.span)] == plain.prompt.entity
+
+
+def test_a_message_needs_an_attack_and_a_chat_template(engine: DirectEngine) -> None:
+    track = TRACKS.get("erasure")
+    for attack, words in (("none", "with `chat: true` an attack"), ("instructions", "a chat template")):
+        with pytest.raises(SuiteError, match=words):
+            track.judge(engine, Judging(settings={"attack": attack, "chat": True}))
 
 
 def test_an_attack_is_another_reading_of_erasure(instance: Instance, engine: DirectEngine) -> None:
     track = TRACKS.get("erasure")
     judges = [
         track.judge(engine, Judging(settings={"strengths": [1], "attack": attack}))
-        for attack in ("none", "named")
+        for attack in ("none", "named", "instructions")
     ]
     whole = Subspace(torch.eye(engine.target.width(PLACE)))
     found = [judge.judge(instance, "entity_val", PLACE, whole) for judge in judges]
     assert found[0] != found[1]
-    assert [outcome.case for outcome in found[0]] == [outcome.case for outcome in found[1]]
-    assert judges[1].on(DirectEngine(engine.target)).judge(instance, "entity_val", PLACE, whole) == found[1]
+    for other in found[1:]:
+        assert [outcome.case for outcome in found[0]] == [outcome.case for outcome in other]
+    for judge, outcomes in zip(judges[1:], found[1:], strict=True):
+        again = judge.on(DirectEngine(engine.target))
+        assert again.judge(instance, "entity_val", PLACE, whole) == outcomes
 
 
 @pytest.mark.parametrize("name", ["reps", "loreft_reps", "reft_r1"])

@@ -63,6 +63,13 @@ def test_an_instance_has_a_row_for_each_way(world: World, tmp_path: Path) -> Non
         assert way["curve"][-1] == pytest.approx(found["ways"][0]["curve"][-1])
         assert len(way["curve"]) == len(way["curve_intervals"])
     assert len(found["edges"]) == 3 * 2 * 4
+    site_layer = 3 // 2
+    layers = [row["layer"] for row in found["carriers"]]
+    assert layers == (list(range(site_layer, 3)) if found["n_facts"] else [])
+    for row in found["carriers"]:
+        assert min(row["entropy_before"], row["entropy_after"]) >= 0
+        assert min(row["share_before"], row["share_after"]) >= 0
+        assert max(row["share_before"], row["share_after"]) <= 1
     for name in ("prompt", "faithfulness", "edges"):
         assert (tmp_path / "all" / f"{name}.png").is_file()
     again = ravel(*words)
@@ -78,10 +85,12 @@ def test_an_instance_has_a_row_for_each_way(world: World, tmp_path: Path) -> Non
         (("by Bal:", "--answer", " "), "an answer of at least one token"),
         (("",), "at least one token"),
         (("--split", "context"), "context"),
+        (("--site", "block_output.99@entity_last"), "layer"),
     ],
 )
 def test_mistakes_are_one_paragraph(words: tuple[str, ...], says: str, world: World) -> None:
-    where = ("--instance", world.instance) if words[:1] == ("--split",) else ("--model", world.model)
+    of_instance = words[:1] in (("--split",), ("--site",))
+    where = ("--instance", world.instance) if of_instance else ("--model", world.model)
     done = ravel("attribute", *words, *where)
     assert done.exit_code == 2
     assert says in " ".join(done.stderr.split())

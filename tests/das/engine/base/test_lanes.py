@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from das.engine.base.hooks import captured
 from das.engine.base.lanes import Lanes, side_by_side
-from das.engine.resuming.replaced import Replaced
 from das.models.base import Place
+from das.replaced import Replaced
 
 
 def three() -> int:
@@ -121,6 +121,24 @@ def test_a_replaced_forward_is_met_by_its_own_thread_alone() -> None:
     thread.join()
     assert seen == [[11, 21]]
     assert all("forward" not in vars(module) for module in modules)
+
+
+def test_what_is_replaced_for_everyone_is_met_by_threads_that_have_none_of_their_own() -> None:
+    modules = [nn.Identity(), nn.Identity()]
+    replaced, seen = Replaced(modules), list[int]()
+    # A forward of a module's own, as wrappers set it, is what stands there afterwards.
+    given = modules[1].forward = lambda x: x + 5
+    with replaced.by_everyone({0: lambda x: x + 10}), replaced.by({1: lambda x: x + 20}):
+        thread = threading.Thread(target=lambda: seen.extend(module(1) for module in modules))
+        thread.start()
+        thread.join()
+        assert [module(1) for module in modules] == [11, 21]
+        assert [Replaced.is_within(module) for module in modules] == [True, True]
+        assert replaced.own(1) is given
+    assert seen == [11, 6]
+    assert [Replaced.is_within(module) for module in modules] == [False, False]
+    assert "forward" not in vars(modules[0])
+    assert modules[1].forward is given
 
 
 def test_a_reader_sees_the_pass_of_its_own_thread_alone() -> None:

@@ -1,4 +1,4 @@
-"""Other forwards in place of modules' own, for the thread that asks and as long as it asks."""
+"""Other forwards in place of modules' own, for the thread that asks or for all, as long as it asks."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ Forward = Callable[..., Any]
 class Replaced:
     """Gives some modules other forwards within a block of code.
 
-    A thread meets only its own: others run the same modules meanwhile as they are. Hooks on a module still
-    run. When no thread is within a block the modules are as they were before.
+    A thread meets only its own, and those for every thread: others run the same modules meanwhile as they
+    are. Hooks on a module still run. When no thread is within a block the modules are as they were before.
     """
 
     def __init__(self, modules: Sequence[nn.Module]) -> None:
@@ -25,6 +25,12 @@ class Replaced:
         self._inside = 0
         self._before: list[Any] = []
         self._mine = threading.local()
+        self._everyones: Mapping[int, Forward] = {}
+
+    @staticmethod
+    def is_within(module: nn.Module) -> bool:
+        """Tell whether any thread is within a block that gives this module another forward."""
+        return isinstance(vars(module).get("forward"), _Chosen)
 
     def own(self, index: int) -> Forward:
         """Return a module's own forward, whoever replaces it now."""
@@ -49,13 +55,29 @@ class Replaced:
             self._mine.forwards = {}
             self._leave()
 
+    @contextmanager
+    def by_everyone(self, forwards: Mapping[int, Forward]) -> Iterator[None]:
+        """Within, every thread meets `forwards` where it has none of its own. Such blocks don't nest."""
+        self._enter()
+        self._everyones = forwards
+        try:
+            yield
+        finally:
+            self._everyones = {}
+            self._leave()
+
+    def met(self, index: int, own: Forward) -> Forward:
+        """Return what this thread meets in place of a module's own forward."""
+        mine: Mapping[int, Forward] = getattr(self._mine, "forwards", {})
+        return mine[index] if index in mine else self._everyones.get(index, own)
+
     def _enter(self) -> None:
         with self._lock:
             if not self._inside:
                 owns = [self._own(i) for i in range(len(self._modules))]
                 self._before = [vars(module).get("forward") for module in self._modules]
                 for i, module in enumerate(self._modules):
-                    module.forward = self._chosen(i, owns[i])
+                    module.forward = _Chosen(self, i, owns[i])
             self._inside += 1
 
     def _leave(self) -> None:
@@ -69,9 +91,14 @@ class Replaced:
                 else:
                     module.forward = before
 
-    def _chosen(self, index: int, own: Forward) -> Forward:
-        def forward(*args: Any, **kwargs: Any) -> Any:
-            mine: Mapping[int, Forward] = getattr(self._mine, "forwards", {})
-            return mine.get(index, own)(*args, **kwargs)
 
-        return forward
+class _Chosen:
+    """A module's forward that is another by who calls it."""
+
+    def __init__(self, replaced: Replaced, index: int, own: Forward) -> None:
+        self._replaced = replaced
+        self._index = index
+        self._own = own
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._replaced.met(self._index, self._own)(*args, **kwargs)
