@@ -16,7 +16,7 @@ from das.engine.base.protocol import Engine
 from das.featurizers.orthonormal import retract
 from das.methods.common.alignment import fit_seed
 from das.methods.common.base import Problem, Workspace
-from das.methods.common.concepts import AboutConcepts
+from das.methods.common.concepts import AboutConcepts, concept_vectors
 from das.methods.common.edit_objectives import (
     BIPO_BETA,
     FACTORS,
@@ -29,6 +29,7 @@ from das.methods.common.edit_objectives import (
     loss_by,
 )
 from das.methods.common.edit_training import EditTrainingConfig, MovingEdit, steering_lessons, train_edit
+from das.methods.detection._trained_vectors import deviation_of
 
 
 class LowRankConfig(EditTrainingConfig):
@@ -95,15 +96,22 @@ def fresh_low_rank(
     stream = torch.Generator().manual_seed(seed)
     start = torch.randn(len(told), engine.target.width(problem.site), rank, generator=stream)
     rotation = torch.stack([retract(columns) for columns in start]).to(engine.target.device)
-    return MovingLowRank(problem.attribute, told, rotation, form)
+    # What reads nothing has its offset alone to go by, which must reach the size of what stands there.
+    unit = 1.0
+    if not LOW_RANK_FORMS[form].reads:
+        known = concept_vectors(problem.instance, problem.attribute, problem.site, engine)
+        unit = deviation_of(known.vectors)
+    return MovingLowRank(problem.attribute, told, rotation, form, unit)
 
 
 class MovingLowRank(MovingEdit):
     """R of every value under training, with W and b where the form has them."""
 
-    def __init__(self, attribute: str, values: Sequence[str], rotation: Tensor, form: Form) -> None:
+    def __init__(
+        self, attribute: str, values: Sequence[str], rotation: Tensor, form: Form, unit: float = 1.0
+    ) -> None:
         """Begin with orthonormal columns of R^T, [n_values, d_model, rank]: where the form allows it, at the
-        identity."""
+        identity. Offsets count in `unit`."""
         super().__init__(attribute, values)
         self.form: Form = form
         """The form."""
@@ -116,13 +124,16 @@ class MovingLowRank(MovingEdit):
         if parts.reads:
             self.source = nn.Parameter(source if parts.subtracts else torch.zeros_like(source))
         self.offset = nn.Parameter(rotation.new_zeros(rotation.shape[0], rotation.shape[2]))
-        """b, [n_values, rank]."""
+        """b, [n_values, rank], in units."""
+        self.unit = unit
+        """What a number of b is worth."""
 
     def edit(self) -> LowRank:
         """Return the edit of this moment."""
         rows = self.rotation.mT.flatten(0, 1)
         source = None if self.source is None else self.source.flatten(0, 1)
-        return LowRank(self.attribute, self.values, rows, source, self.offset.flatten(), form=self.form)
+        offset = self.offset.flatten() * self.unit
+        return LowRank(self.attribute, self.values, rows, source, offset, form=self.form)
 
     def step(self, optimiser: torch.optim.Optimizer) -> None:
         """Step, and make the rows of R orthonormal again where they are to be."""

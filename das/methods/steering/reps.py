@@ -43,9 +43,9 @@ class Reps(TrainsVectors[RepsConfig]):
     summary = "Vector for each value by which its answer is preferred, and without which the model's own"
     config_class = RepsConfig
 
-    def started(self, attribute: str, values: Sequence[str], vectors: Tensor) -> MovingReps:
+    def started(self, attribute: str, values: Sequence[str], vectors: Tensor, unit: float) -> MovingReps:
         """Return w and b before training."""
-        return MovingReps(attribute, values, vectors)
+        return MovingReps(attribute, values, vectors, unit)
 
     def objective(self) -> objectives.Reps:
         """Return RePS's."""
@@ -54,7 +54,7 @@ class Reps(TrainsVectors[RepsConfig]):
     def finished(self, moving: MovingVectors) -> Directions:
         """Return w as readers, b, and `(a + b) w` with the mean factor a as writers."""
         assert isinstance(moving, MovingReps)
-        vectors, offset = moving.vectors.detach().cpu(), moving.offset.detach().cpu()
+        vectors, offset = moving.scaled.detach().cpu(), moving.offset.detach().cpu()
         factor = sum(self.config.factors) / len(self.config.factors)
         writers = vectors * (factor + offset)
         return Directions(moving.attribute, moving.values, vectors, offset, writers=writers, to_scale=True)
@@ -63,20 +63,20 @@ class Reps(TrainsVectors[RepsConfig]):
 class MovingReps(MovingVectors):
     """A vector and a number for each value under training."""
 
-    def __init__(self, attribute: str, values: Sequence[str], vectors: Tensor) -> None:
-        """Begin with these vectors, [d_model, n_values], and 0."""
-        super().__init__(attribute, values, vectors)
+    def __init__(self, attribute: str, values: Sequence[str], vectors: Tensor, unit: float = 1.0) -> None:
+        """Begin with these vectors, [d_model, n_values] in units, and 0."""
+        super().__init__(attribute, values, vectors, unit)
         self.offset = nn.Parameter(vectors.new_zeros(vectors.shape[1]))
         """b, [n_values]."""
 
     def steering(self, factor: float) -> tuple[Edit, float]:
         """Return what adds `(factor + b) w`."""
-        return Addition(self.attribute, self.values, self.vectors * (factor + self.offset)), 1.0
+        return Addition(self.attribute, self.values, self.scaled * (factor + self.offset)), 1.0
 
     def nulling(self, factor: float) -> tuple[Edit, float]:
         """Return what takes away what a vector has of w beyond the level -b, whatever the factor."""
-        lengths = self.vectors.norm(dim=0).clamp_min(1e-12)
-        return Null(self.attribute, self.values, self.vectors, -self.offset / lengths), 1.0
+        lengths = self.scaled.norm(dim=0).clamp_min(1e-12)
+        return Null(self.attribute, self.values, self.scaled, -self.offset / lengths), 1.0
 
 
 METHOD = Reps
