@@ -1,7 +1,7 @@
 """Cause and isolate by free text beside those by forced labels, for every chosen point of a finished run.
 
-    python benchmarks/free_text.py RUN [--model NAME] [--pairs N] [--tokens N] [--samples N] [--split NAME]
-    [--json PATH] [--doc PAGE]
+    python benchmarks/free_text.py RUN [--model NAME] [--attribute NAME] [--pairs N] [--tokens N]
+    [--samples N] [--split NAME] [--json PATH] [--doc PAGE]
 
 RUN is a finished run of the track interchange, such as the folder of `ravel demo`. Validation pairs; no test
 pair is read. Intervals are 95 % over base entities. One thread.
@@ -74,6 +74,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("run", type=Path, help="a finished run")
     parser.add_argument("--model", help="by default the run's")
+    parser.add_argument("--attribute", help="only this target; by default all")
     parser.add_argument("--pairs", type=int, default=60, help="cause pairs, and isolate pairs (default 60)")
     parser.add_argument("--tokens", type=int, default=24, help="new tokens of a text (default 24)")
     parser.add_argument("--samples", type=int, default=8, help="texts drawn per prompt (default 8)")
@@ -87,9 +88,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     began = time.process_time()
     with one_thread():
         target = TargetConfig(model=asked.model or model_named_in(asked.run))
-        found = share_text(TextTarget(asked.run), target, config)
+        found = share_text(TextTarget(asked.run, attribute=asked.attribute), target, config)
     seconds = time.process_time() - began
-    table = f"{table_of(found)}\n{asked.pairs} pairs of each kind; {seconds:.0f} s of a processor in all.\n"
+    table = (
+        f"{table_of(found)}\nAt most {asked.pairs} pairs of each kind, of {found.split}; {seconds:.0f} s of "
+        "a processor in all.\n"
+    )
     print(table)
     if asked.json is not None:
         write_json(asked.json, {"environment": environment("cpu"), "seconds": seconds, **found.to_json()})

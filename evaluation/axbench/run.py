@@ -183,15 +183,15 @@ class _Run:
         return self._directions[concept.concept_id]
 
     def _found(self, concept: Concept) -> Iterator[tuple[str, Tensor]]:
-        states: tuple[Tensor, ...] = ()
+        states: list[Tensor] = []
         for name in self._config.methods:
             seed = self._seed(name, str(concept.concept_id))
             texts = concept.positives, concept.negatives
             if name in TRAINED:
                 yield name, TRAINED[name](self._reader, self._config.layer, *texts, seed)
             else:
-                states = states or tuple(torch.cat(self._states(own)) for own in texts)
-                yield name, FINDERS[name](*states, seed)
+                states = states or [torch.cat(self._states(own)) for own in texts]
+                yield name, FINDERS[name](states[0], states[1], seed)
 
     def _seed(self, *names: str) -> int:
         return derive_seed(self._config.seed, *names)

@@ -96,11 +96,11 @@ def fresh_low_rank(
     stream = torch.Generator().manual_seed(seed)
     start = torch.randn(len(told), engine.target.width(problem.site), rank, generator=stream)
     rotation = torch.stack([retract(columns) for columns in start]).to(engine.target.device)
-    # What reads nothing has its offset alone to go by, which must reach the size of what stands there.
+    # What reads nothing has its offset alone to go by, whose few numbers must reach a vector's whole length.
     unit = 1.0
     if not LOW_RANK_FORMS[form].reads:
         known = concept_vectors(problem.instance, problem.attribute, problem.site, engine)
-        unit = deviation_of(known.vectors)
+        unit = deviation_of(known.vectors) * (known.vectors.shape[1] / rank) ** 0.5
     return MovingLowRank(problem.attribute, told, rotation, form, unit)
 
 
