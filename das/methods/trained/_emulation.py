@@ -18,8 +18,8 @@ from das.featurizers.subspace import Subspace
 from das.methods.common.alignment import random_columns
 from das.methods.common.base import Problem
 from das.methods.common.labelled import training_prompts
+from das.methods.common.recombined import Groups, Recombination, Recombined
 from das.methods.trained._emulator import AnswerTokens, Asked, Emulator, Labels, Teaching, teach
-from das.methods.trained._recombined import Groups, Recombination, Recombined
 from das.sites import Site
 from das.training.examples import training_pair
 from das.training.objective import PairKind

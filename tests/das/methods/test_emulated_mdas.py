@@ -17,9 +17,9 @@ from das.engine.base.protocol import FeaturizedPairs
 from das.featurizers import Subspace, retract
 from das.methods.common.base import Problem
 from das.methods.common.labelled import training_prompts
+from das.methods.common.recombined import Groups, Recombination
 from das.methods.trained._emulation import _Shifted, bounded, slopes_at
 from das.methods.trained._emulator import AnswerTokens, Asked, Emulator, Teaching, teach
-from das.methods.trained._recombined import Groups, Recombination
 from das.methods.trained.emulated_mdas import EmulatedMdas, EmulatedMdasConfig
 from das.models import FAMILIES
 from das.models.miniature import miniature
