@@ -44,8 +44,8 @@ LATE_IMPORTS = {
         "das.methods.common.base": "loads torch, and a listing reads names without loading methods"
     },
     "das.models": {"das.models.base": "loads torch, and what a file says of a model is read without it"},
-    "evaluation.suite.catalogue": {
-        "evaluation.suite.controls": "loads torch, and only the listing of controls needs it"
+    "evaluation.suite.controls": {
+        "evaluation.suite.controls.base": "loads torch, and a listing reads what controls state without it"
     },
     "das.engine": {"das.engine.engines.reference": "pyvene takes seconds, and only the oracle needs it"},
     "evaluation.report.angles": {
