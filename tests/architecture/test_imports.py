@@ -45,11 +45,7 @@ LATE_IMPORTS = {
     },
     "das.models": {"das.models.base": "loads torch, and what a file says of a model is read without it"},
     "evaluation.suite.controls": {
-<<<<<<< HEAD
         "evaluation.suite.controls.base": "loads torch, and what the controls' files state is read without it"
-=======
-        "evaluation.suite.controls.base": "loads torch, and a listing reads what controls state without it"
->>>>>>> i23
     },
     "das.engine": {"das.engine.engines.reference": "pyvene takes seconds, and only the oracle needs it"},
     "evaluation.report.angles": {
