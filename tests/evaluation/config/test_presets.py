@@ -170,11 +170,11 @@ def _cell(method: str, setting: str = "{}") -> Cell:
 def test_passes_by_hand() -> None:
     judged = 10 * 3 * 1.4
     assert cell_passes(_cell("no_op"), SUITE, COUNTS, methods=METHODS) == pytest.approx(judged)
-    # MDAS: 40 cause pairs and 10 isolate pairs of each of two others, two epochs, 10 x 3 validated an epoch.
+    # MDAS: 40 cause pairs and 25 isolate pairs of each of two others, two epochs, 10 x 3 validated an epoch.
     das = _cell("das", json.dumps({"cause_pairs": 40, "epochs": 2, "validation_pairs": 50}))
     assert cell_passes(das, SUITE, COUNTS, methods=METHODS) == pytest.approx(judged + 2 * (40 * 3 + 30))
     mdas = _cell("mdas", json.dumps({"cause_pairs": 40, "epochs": 2, "validation_pairs": 50}))
-    expected = judged + 2 * ((40 + 2 * 10) * 3 + 30)
+    expected = judged + 2 * ((40 + 2 * 25) * 3 + 30)
     assert cell_passes(mdas, SUITE, COUNTS, methods=METHODS) == pytest.approx(expected)
 
 

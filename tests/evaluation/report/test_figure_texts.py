@@ -81,7 +81,7 @@ def drawn(inputs: PlotInputs, names: Sequence[str] | None, folder: Path) -> dict
     """Write figures; return them by the stem of their files."""
     kept: dict[str, Figure] = {}
 
-    def keep(figure: Figure, stem: Path, caption: str = "") -> list[Path]:
+    def keep(figure: Figure, stem: Path, caption: str = "", formats: Sequence[str] = ()) -> list[Path]:
         assert caption
         kept[stem.name] = figure
         return [stem]

@@ -291,7 +291,9 @@ class TestCommands:
         done = ravel("run", suite, "--out", tmp_path / "run")
         assert (done.exit_code, done.stdout) == (2, "")
         assert said in done.stderr
-        assert done.stderr.startswith("Expected")
+        opening, _, mistake = done.stderr.partition("\n")
+        assert opening.startswith("opening ")
+        assert mistake.startswith("Expected")
         assert not (tmp_path / "run").exists()
 
     @pytest.mark.parametrize("name", ["balanced", "kinds", "controls"])
