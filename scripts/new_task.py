@@ -19,7 +19,7 @@ sys.path[:0] = [str(ROOT)]
 
 from evaluation.config.task import Task, rules_sha256  # noqa: E402
 from evaluation.verify.submission.manifest import read_submission  # noqa: E402
-from evaluation.verify.submission.unpack import opened  # noqa: E402
+from evaluation.verify.submission.unpack import is_submission, opened  # noqa: E402
 from ravel.building.config import BuildConfig  # noqa: E402
 from ravel.common.strict_yaml import to_yaml  # noqa: E402
 from ravel.facts.sources import open_tables  # noqa: E402
@@ -80,7 +80,7 @@ def main() -> None:
     path = TASKS / f"{asked.name}.yaml"
     if not re.fullmatch(r"[a-z0-9-]+-v\d+", asked.name) or path.exists():
         raise SystemExit(f"{asked.name}: a new name in small letters that ends in -v and a number")
-    read = of_instance if (asked.source / "manifest.json").exists() else of_submission
+    read = of_submission if is_submission(asked.source) else of_instance
     values = task_values(read(asked.source), asked.summary, asked.data, asked.facts or asked.data)
     text = to_yaml(values, width=10_000)
     Task.from_yaml(text, origin=asked.name)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from evaluation import api
-from evaluation.commands.flags import LoadFlags, Seed, command
+from evaluation.commands.flags import LoadFlags, NamedModel, Seed, command
 from evaluation.commands.flags.names import choices
 from evaluation.commands.flags.shared import Assignments
 from evaluation.commands.printing import Result, keeping, print_rows, say, shown_progress
@@ -31,9 +31,7 @@ def axbench(
     ],
     layer: Annotated[int, typer.Option("--layer", min=0, help="The block after which states are taken.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for results; what is there is not done again.")],
-    model: Annotated[
-        str, typer.Option("--model", help="Hub id, folder, GGUF file, or 'bundled'.")
-    ] = "bundled",
+    model: NamedModel = "bundled",
     chat: Annotated[bool, typer.Option("--chat", help="Go through the model's chat template.")] = False,
     judge: Annotated[
         str | None,

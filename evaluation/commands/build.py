@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from evaluation import api
-from evaluation.commands.flags import Data, TargetFlags, command
+from evaluation.commands.flags import Data, NamedModel, TargetFlags, command
 from evaluation.commands.flags.build import BuildFlags
 from evaluation.commands.printing import Interrupted, Result, say, shown_progress
 from evaluation.commands.printing.instances import instance_json, print_instance
@@ -21,12 +21,7 @@ from ravel.instance import instance_warnings
 @command
 def build(
     *,
-    model: Annotated[
-        str,
-        typer.Option(
-            "--model", help="Hub id, folder, GGUF file, a name of `ravel model fetch`, or 'bundled'."
-        ),
-    ],
+    model: NamedModel,
     entity_type: Annotated[str, typer.Option("--entity-type", help="As in `ravel data list`.")],
     out: Annotated[Path, typer.Option("--out", help="A new folder for the instance.")],
     data: Data = BUNDLED,

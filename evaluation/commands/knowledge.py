@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from evaluation import api
-from evaluation.commands.flags import Data, TargetFlags, command
+from evaluation.commands.flags import Data, NamedModel, TargetFlags, command
 from evaluation.commands.flags.shared import Seed
 from evaluation.commands.printing import Result, keeping, print_rows, shown_progress
 from ravel.facts.sources import BUNDLED
@@ -18,12 +18,7 @@ _SIGNS = ("sharpness", "log_probability", "margin", "together")
 @command
 def knowledge(
     *,
-    model: Annotated[
-        str,
-        typer.Option(
-            "--model", help="Hub id, folder, GGUF file, a name of `ravel model fetch`, or 'bundled'."
-        ),
-    ],
+    model: NamedModel,
     entity_type: Annotated[str, typer.Option("--entity-type", help="As in `ravel data list`.")],
     data: Data = BUNDLED,
     entities: Annotated[

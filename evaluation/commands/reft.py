@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from evaluation import api
-from evaluation.commands.flags import LoadFlags, command
+from evaluation.commands.flags import LoadFlags, NamedModel, command
 from evaluation.commands.flags.names import choices
 from evaluation.commands.flags.reft import ReftFlags
 from evaluation.commands.printing import Result, keeping, say, shown_progress
@@ -22,9 +22,7 @@ def reft(
         typer.Argument(metavar="DATA.jsonl", help="Lines with a prompt and an answer, perhaps a split."),
     ] = None,
     out: Annotated[Path, typer.Option("--out", help="A new folder for what is learned.")],
-    model: Annotated[
-        str, typer.Option("--model", help="Hub id, folder, GGUF file, or 'bundled'.")
-    ] = "bundled",
+    model: NamedModel = "bundled",
     task: Annotated[
         str | None,
         typer.Option("--task", help="Built-in questions instead.", **choices("arithmetic", "classification")),

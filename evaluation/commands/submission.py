@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from evaluation import api
-from evaluation.commands.flags import InstanceFolder, TargetFlags, command
+from evaluation.commands.flags import InstanceFolder, NamedModel, TargetFlags, command
 from evaluation.commands.printing import Result, keeping, say, shown_progress
 from evaluation.commands.printing.scores import print_judged
 
@@ -50,12 +50,7 @@ def score_submission(
         Path, typer.Argument(metavar="SUBMISSION", help="A folder or .zip as `ravel submit` makes.")
     ],
     instance: InstanceFolder,
-    model: Annotated[
-        str,
-        typer.Option(
-            "--model", help="Hub id, folder, GGUF file, a name of `ravel model fetch`, or 'bundled'."
-        ),
-    ],
+    model: NamedModel,
     out: Annotated[
         Path | None, typer.Option("--out", help="A new folder for scores, averages and the verdict.")
     ] = None,

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from evaluation import api
-from evaluation.commands.flags import LoadFlags, command, given
+from evaluation.commands.flags import LoadFlags, NamedModel, command, given
 from evaluation.commands.flags.names import choices
 from evaluation.commands.flags.shared import Assignments, Seed
 from evaluation.commands.printing import Result, keeping, say, shown_progress
@@ -23,9 +23,7 @@ def train_sae(
     *,
     site: Annotated[str, typer.Option("--site", help="Stream and layer, such as block_output.12.")],
     out: Annotated[Path, typer.Option("--out", help="A new folder for the autoencoder.")],
-    model: Annotated[
-        str, typer.Option("--model", help="Hub id, folder, GGUF file, or 'bundled'.")
-    ] = "bundled",
+    model: NamedModel = "bundled",
     architecture: Annotated[
         str | None,
         typer.Option("--architecture", help="top_k unless given.", **choices("top_k", "jump_relu")),

@@ -18,6 +18,9 @@ from das.training.objective import LossWeights, TrainingPair
 from ravel.common.errors import SuiteError
 from ravel.terms.schema import TRAIN_SPLIT
 
+ISOLATE_SHARE = 1.25
+"""Isolate pairs of all other attributes by cause pairs: 25,000 by 20,000 in RAVEL's multi-task data for city
+(Huang et al. 2024, arXiv 2402.17700)."""
 _VALIDATION_SPLIT = "context_val"
 
 
@@ -64,11 +67,10 @@ class MixedPairsConfig(CausePairsConfig):
 
 def isolates_each(causes: int, others: int) -> int:
     """Return how many isolate pairs of each of `others` attributes stand beside so many cause pairs: together
-    five for every four of them, the proportion of RAVEL's multi-task data for city (25,000 to 20,000; Huang
-    et al. 2024, arXiv 2402.17700). Departure: the paper has 5,000 of each other attribute, however many there
-    are; with few of them isolate then weighs too little, as validation pairs of three worlds say
+    `ISOLATE_SHARE` of them. Departure: the paper has 5,000 of each other attribute, however many there are;
+    with few of them isolate then weighs too little, as validation pairs of three worlds say
     (docs/real-models.md)."""
-    return max(1, 5 * causes // (4 * max(others, 1)))
+    return max(1, int(ISOLATE_SHARE * causes // max(others, 1)))
 
 
 def require_cause_pairs(problem: Problem, pairs: Sequence[object]) -> None:

@@ -19,6 +19,7 @@ from das.methods.common.alignment import random_columns
 from das.methods.common.base import Problem
 from das.methods.common.labelled import training_prompts
 from das.methods.common.recombined import Groups, Recombination, Recombined
+from das.methods.common.tasks import ISOLATE_SHARE
 from das.methods.trained._emulator import AnswerTokens, Asked, Emulator, Labels, Teaching, teach
 from das.sites import Site
 from das.training.examples import training_pair
@@ -29,8 +30,6 @@ from ravel.common.seeds import derive_seed
 from ravel.instance import Instance, PromptRecord
 from ravel.terms.schema import TRAIN_SPLIT
 
-_ISOLATE_SHARE = 1.25
-"""Isolate pairs of all other attributes by cause pairs, as the reference has them (25,000 by 20,000)."""
 _WARM_UP = 0.05
 _TOGETHER = 64
 """Pairs that the model is asked in one go."""
@@ -192,8 +191,8 @@ class Emulation:
 
     def _drawn(self, target: str, batch_size: int, stream: torch.Generator) -> dict[str, Recombined]:
         """Return the pairs of each attribute that are taken for a target."""
-        causes = max(1, round(batch_size / (1 + _ISOLATE_SHARE)))
-        each = max(1, round(_ISOLATE_SHARE * causes / max(1, len(self._questions) - 1)))
+        causes = max(1, round(batch_size / (1 + ISOLATE_SHARE)))
+        each = max(1, round(ISOLATE_SHARE * causes / max(1, len(self._questions) - 1)))
         return {
             attribute: questions.recombined.causes(causes, stream)
             if attribute == target

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from evaluation.commands.flags.command import command
 from evaluation.commands.flags.names import given
-from evaluation.commands.flags.shared import Data, InstanceFolder, Model, PartitionName, Seed, Split
+from evaluation.commands.flags.shared import (
+    Data,
+    InstanceFolder,
+    Model,
+    NamedModel,
+    PartitionName,
+    Seed,
+    Split,
+)
 from evaluation.commands.flags.target import LoadFlags, TargetFlags
 
 __all__ = [
@@ -12,6 +20,7 @@ __all__ = [
     "InstanceFolder",
     "LoadFlags",
     "Model",
+    "NamedModel",
     "PartitionName",
     "Seed",
     "Split",

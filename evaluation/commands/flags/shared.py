@@ -22,14 +22,12 @@ Assignments = Annotated[
         "train_pairs=500 of a build; may be repeated.",
     ),
 ]
+_MODEL = "Hub id, folder, GGUF file, a name of `ravel model fetch`, or 'bundled'."
 Model = Annotated[
-    str | None,
-    typer.Option(
-        "--model",
-        help="Hub id, folder, GGUF file, a name of `ravel model fetch`, or 'bundled'. "
-        "By default the model the instance was built for.",
-    ),
+    str | None, typer.Option("--model", help=f"{_MODEL} By default the model the instance was built for.")
 ]
+NamedModel = Annotated[str, typer.Option("--model", help=_MODEL)]
+"""Where no instance says which."""
 InstanceFolder = Annotated[Path, typer.Option("--instance", help="Folder written by ravel build.")]
 Seed = Annotated[int, typer.Option("--seed", help="Root of every random stream.", rich_help_panel=EXPERT)]
 Data = Annotated[
