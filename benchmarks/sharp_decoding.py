@@ -18,55 +18,39 @@ from typing import Any
 import numpy as np
 from measuring import environment, markdown_table, put_between_markers
 
-from das.diagnostics.sharp_decoding import SharpDecoding, sharp_answers
-from das.engine.base.batch import PromptEncoder
+from das.diagnostics.sharp_decoding import SharpAnswerer, SharpDecoding
+from das.engine import make_engine
 from das.models.base import TargetModel
 from das.models.load import BUNDLED, load_target
 from das.threads import one_thread
 from evaluation.scoring.auroc import percentile_interval
-from ravel.asking.prompts import fill
+from evaluation.suite.execution.decoding import Questions, questions_of, tried_decodings
+from ravel.asking.knowledge import Questioner, askable
+from ravel.building.config import BuildConfig
 from ravel.common.io import write_json
-from ravel.common.seeds import evenly_spread, numpy_stream
+from ravel.common.seeds import numpy_stream
 from ravel.facts.tables import Tables, read_bundled
-from ravel.terms.schema import EntityFacts, Partition, Template
 
-ALPHAS = (0.2, 0.5, 1.0, 2.0)
-NEW_TOKENS, TEMPLATES, RESAMPLES = 6, 4, 1000
-
-Question = tuple[Template, EntityFacts]
+NEW_TOKENS, RESAMPLES = 6, 1000
 
 
-def questions(tables: Tables, attribute: str, partition: Partition, entities: int) -> list[Question]:
-    """Return the first training templates of an attribute about entities of a partition with a value."""
-    templates = [t for t in tables.templates_for(attribute) if t.partition == "train"][:TEMPLATES]
-    having = [f for f in tables.entities if f.partition == partition and dict(f.values).get(attribute)]
-    return [(t, facts) for t in templates for facts in evenly_spread(having, entities)]
-
-
-def verdicts(
-    target: TargetModel, tables: Tables, asked: Sequence[Question], how: SharpDecoding
-) -> np.ndarray:
-    """Return whether each answer is right, bool [n]."""
-    matchers = {attribute.name: attribute.matcher for attribute in tables.entity_type.attributes}
-    texts = [fill(template, facts.entity).text for template, facts in asked]
-    rows = [encoded.ids for encoded in PromptEncoder(target.tokenizer).encode(texts)]
-    right = []
-    for (template, facts), ids in zip(asked, sharp_answers(target, rows, how, NEW_TOKENS), strict=True):
-        text = target.tokenizer.decode(list(ids), skip_special_tokens=True)
-        value = dict(facts.values)[template.attribute or ""]
-        right.append(matchers[template.attribute or ""].matches(text, value, mode="strict"))
-    return np.array(right)
+def verdicts(target: TargetModel, tables: Tables, asked: Questions, how: SharpDecoding) -> np.ndarray:
+    """Return whether the answer to each askable question is right, bool [n], entity by entity."""
+    answerer = SharpAnswerer(make_engine("resume", target), how)
+    questioner = Questioner(tables.entity_type, answerer, max_new_tokens=NEW_TOKENS, mode="strict")
+    answers = questioner.ask(*asked, stop="judged")
+    return answers.right.T[answers.asked.T]
 
 
 def measured(target: TargetModel, tables: Tables, attribute: str, entities: int) -> dict[str, Any]:
     """Choose on validation entities and compare on test entities."""
-    val, test = (questions(tables, attribute, name, entities) for name in ("val", "test"))
-    greedy = SharpDecoding(layer=0, alpha=0.0)
-    tried = [SharpDecoding(layer, alpha) for layer in range(target.n_layers) for alpha in ALPHAS]
+    config = BuildConfig(attributes=(attribute,))
+    val, test = (questions_of(tables, config, name, entities) for name in ("val", "test"))
+    tried = tried_decodings(target.n_layers)
     shares = {how: float(verdicts(target, tables, val, how).mean()) for how in tried}
-    best = max(tried, key=shares.__getitem__)
-    plain, sharp = (verdicts(target, tables, test, how) for how in (greedy, best))
-    _, places = np.unique([facts.entity for _, facts in test], return_inverse=True)
+    best = max(tried[1:], key=shares.__getitem__)
+    plain, sharp = (verdicts(target, tables, test, how) for how in (tried[0], best))
+    places = np.nonzero(askable(*test).T)[0]
     stream, n = numpy_stream(0, "sharp decoding", attribute), int(places.max()) + 1
     gains = sharp.astype(float) - plain
     draws = []
@@ -75,11 +59,11 @@ def measured(target: TargetModel, tables: Tables, attribute: str, entities: int)
         draws.append(float(weights @ gains / weights.sum()))
     return {
         "attribute": attribute,
-        "n": len(test),
+        "n": len(plain),
         "layer": best.layer,
         "alpha": best.alpha,
         "validation": {
-            "greedy": float(verdicts(target, tables, val, greedy).mean()),
+            "greedy": shares[tried[0]],
             "sharp": shares[best],
         },
         "greedy": float(plain.mean()),

@@ -1,22 +1,27 @@
 """Greedy answers that prefer tokens which stand out in their prompt; which answers are right is not known
-here, and no build and no judge decodes so."""
+here, and no judge decodes so."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from das.diagnostics.sharpness import check_projection, contextual_entropy
+from das.engine import EngineAnswerer
 from das.engine.base.batch import plan_batches
 from das.engine.base.hooks import captured
+from das.engine.base.protocol import Engine
 from das.engine.completing.new_tokens import NewTokens, Settled
 from das.engine.completing.next_tokens import GrowingRows, grow, grows_truly
 from das.models.base import TargetModel
 from das.sites import Site
+from ravel.asking.answerer import Decided
+from ravel.terms.schema import Completion, Prompt
 
 Row = tuple[int, ...]
 
@@ -90,3 +95,46 @@ def sharp_answers(
 
             grow(GrowingRows(target, ids, cached=cached), batch, new, choose)
     return [new.of(i) for i in range(len(rows))]
+
+
+class SharpAnswerer(EngineAnswerer):
+    """An engine's model as an answerer that prefers sharp tokens; with alpha 0 it is the greedy one."""
+
+    def __init__(self, engine: Engine, how: SharpDecoding, chosen: Mapping[str, Any] | None = None) -> None:
+        """`chosen` says how layer and alpha were chosen, as JSON."""
+        super().__init__(engine)
+        self.how = how
+        """Layer, alpha and plausibility."""
+        self.decoding = {
+            "name": "sharp",
+            "layer": how.layer,
+            "alpha": how.alpha,
+            "plausible": how.plausible,
+            **(chosen or {}),
+        }
+        """The rule of its answers and how it was chosen, as JSON."""
+        self.greedy = EngineAnswerer(engine)
+        """The same model, greedily."""
+
+    def complete(
+        self, prompts: Sequence[Prompt], max_new_tokens: int, decided: Decided | None = None
+    ) -> list[Completion]:
+        """Continue each prompt by `preferred_tokens`. Raises as `sharp_answers` does."""
+        if not self.how.alpha:
+            return super().complete(prompts, max_new_tokens, decided)
+        rows = [encoded.ids for encoded in self._encoder.encode([prompt.text for prompt in prompts])]
+        stops = decided if self._text_grows else None
+        found = sharp_answers(self.engine.target, rows, self.how, max_new_tokens, stops)
+        return [Completion(text=self.decode(ids), token_ids=ids) for ids in found]
+
+    def go_on(
+        self,
+        prompts: Sequence[Prompt],
+        begun: Sequence[tuple[int, ...]],
+        max_new_tokens: int,
+        decided: Decided | None = None,
+    ) -> list[Completion]:
+        """Continue each prompt from its start, which comes to what is begun by itself."""
+        if not self.how.alpha:
+            return super().go_on(prompts, begun, max_new_tokens, decided)
+        return self.complete(prompts, max_new_tokens, decided)

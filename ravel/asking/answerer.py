@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from ravel.common.errors import SuiteError
 from ravel.common.progress import Counted, Progress
@@ -92,6 +92,29 @@ def sampling(answerer: Answerer) -> SamplingAnswerer:
         came=f"{answerer.name}, which only says what is likeliest",
         todo="use --engine resume or direct, or leave samples out",
     )
+
+
+@runtime_checkable
+class DecidedAnswerer(Protocol):
+    """An answerer that may continue texts by another rule than the likeliest token."""
+
+    @property
+    def decoding(self) -> Mapping[str, Any]:
+        """That rule and how it was chosen, as JSON; empty for greedy answers."""
+
+    @property
+    def greedy(self) -> Answerer:
+        """The same model, continuing texts greedily."""
+
+
+def decoding_of(answerer: Answerer) -> Mapping[str, Any]:
+    """Return the rule by which an answerer continues texts; empty for greedy answers."""
+    return answerer.decoding if isinstance(answerer, DecidedAnswerer) else {}
+
+
+def greedy_of(answerer: Answerer) -> Answerer:
+    """Return an answerer of the same model that continues texts greedily."""
+    return answerer.greedy if isinstance(answerer, DecidedAnswerer) else answerer
 
 
 @runtime_checkable

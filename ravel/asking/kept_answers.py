@@ -10,7 +10,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ravel.asking.answerer import Answerer, Decided, StopNotes, complete, per_call, sampling
+from ravel.asking.answerer import (
+    Answerer,
+    Decided,
+    StopNotes,
+    complete,
+    decoding_of,
+    greedy_of,
+    per_call,
+    sampling,
+)
 from ravel.asking.chat import FramingAnswerer, framing
 from ravel.common.io import (
     append_text,
@@ -57,6 +66,10 @@ class KeptAnswers:
         """The model's parts, as its answerer says them."""
         self.per_call = per_call(answerer)
         """How many prompts it is asked at a time."""
+        self.decoding = decoding_of(answerer)
+        """The rule of its answers; empty where they are greedy."""
+        self.greedy = greedy_of(answerer)
+        """The same model, greedily; what it says is not kept."""
         others = [path.name for path in sorted(folder.glob(f"*{_SUFFIX}")) if path != self._path]
         if others:
             note = f"answers of another model, data or configuration in {folder} are not used and stay there"

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ravel.asking.answerer import Answerer
+from ravel.asking.answerer import Answerer, greedy_of
 from ravel.asking.chat import framed, start_counts
 from ravel.asking.guessing import Fit, fits_of
 from ravel.asking.knowledge import Answers, Kept, Questioner, askable
@@ -26,6 +26,8 @@ from ravel.building.config import BuildConfig
 from ravel.building.flips import label_flips
 from ravel.building.report import (
     by_partition,
+    checked_decoding,
+    decoding_warnings,
     entity_counts,
     kept_accuracy,
     pair_counts,
@@ -80,12 +82,13 @@ class _Build:
         self._config = config
         self._progress = progress
         self._attributes = chosen_attributes(tables, config)
+        self._decoding = checked_decoding(answerer, config)
         self._labels = Labeller(tables.entity_type, answerer)
         self._counts: Counter[str] = Counter()
         self._flips = {"asked": 0, "differ": 0}
 
     def run(self) -> Instance:
-        questioner = self._questioner(self._progress)
+        questioner = self._questioner(self._answerer, self._progress)
         candidates = candidates_of(self._tables, self._attributes, self._config)
         answers = self._shortlisted(candidates, questioner)
         candidates = replace(candidates, entities=answers.entities)
@@ -102,22 +105,27 @@ class _Build:
         pairs = self._pairs(labelled, free)
         refuse_no_pairs(pairs, answers, kept, self._counts)
         records = [known.record for known in labelled] + [unanswered(cell) for cell in free]
-        self._flips = label_flips(
+        self._flips = self._asked_again(answered, self._answerer)
+        if self._decoding:
+            self._decoding["greedy_labels"] = self._asked_again(answered, greedy_of(self._answerer))
+        used = prompt_ids(chain.from_iterable(pairs.values()))
+        records = [record for record in records if record.prompt_id in used]
+        return self._instance(candidates, answers, kept, records, pairs, fits)
+
+    def _asked_again(self, answered: Sequence[AnsweredCell], answerer: Answerer) -> dict[str, int]:
+        return label_flips(
             answered,
-            self._questioner(silent),
+            self._questioner(answerer, silent),
             self._labels,
             sample=self._config.flip_sample,
             seed=self._config.seed,
             progress=self._progress,
         )
-        used = prompt_ids(chain.from_iterable(pairs.values()))
-        records = [record for record in records if record.prompt_id in used]
-        return self._instance(candidates, answers, kept, records, pairs, fits)
 
-    def _questioner(self, progress: Progress) -> Questioner:
+    def _questioner(self, answerer: Answerer, progress: Progress) -> Questioner:
         return Questioner(
             self._tables.entity_type,
-            self._answerer,
+            answerer,
             max_new_tokens=self._config.max_new_tokens,
             mode=self._config.match,
             progress=progress,
@@ -246,7 +254,11 @@ class _Build:
                 **knowledge,
                 "kept_accuracy": accuracy,
                 **self._sampled(),
-                "warnings": warnings_of(accuracies, accuracy, fits, pairs, self._flips),
+                **({"decoding": self._decoding} if self._decoding else {}),
+                "warnings": [
+                    *warnings_of(accuracies, accuracy, fits, pairs, self._flips),
+                    *decoding_warnings(self._decoding),
+                ],
             },
             entities=by_partition([answers.entities[column] for column in kept.entities]),
             templates=[

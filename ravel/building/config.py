@@ -49,7 +49,7 @@ class SourceShares(Config):
 class BuildConfig(Config):
     """Settings of a build. With the tables and the model they determine the instance to the byte."""
 
-    written_if_set = ("chat", "samples", "sample_temperature")
+    written_if_set = ("chat", "samples", "sample_temperature", "decoding")
     seed: int = 0
     """Root of every random stream."""
     attributes: tuple[str, ...] | None = None
@@ -76,6 +76,9 @@ class BuildConfig(Config):
     """`reference` and `staged`: templates of each attribute that stay whatever their rank over all."""
     accuracy_threshold: Annotated[float, Field(gt=0, le=1)] = 0.75
     """`threshold`: least accuracy of a kept entity over the kept templates, and conversely."""
+    decoding: Literal["greedy", "sharp"] = "greedy"
+    """How the model continues a question: by the likeliest token, or by one that stands out in the prompt, as
+    far as that makes more answers about validation entities right."""
     samples: NonNegativeInt = 0
     """Answers drawn by chance to each question, whose right ones rank what is kept in place of the likeliest
     answer; 0: none. Not with `staged`, which asks less than everything."""
@@ -102,4 +105,6 @@ class BuildConfig(Config):
     def _samples_of_everything(self) -> Self:
         if self.samples and self.selection == "staged":
             raise ValueError("samples are drawn where everything is asked, which staged does not")
+        if self.samples and self.decoding == "sharp":
+            raise ValueError("samples are drawn from plain probabilities, which sharp decoding changes")
         return self

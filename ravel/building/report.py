@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
+from ravel.asking.answerer import Answerer, decoding_of
 from ravel.asking.guessing import Fit, all_guessed
 from ravel.asking.knowledge import Answers, Kept
+from ravel.building.config import BuildConfig
 from ravel.common.errors import SuiteError
 from ravel.facts.tables import Tables
 from ravel.terms.schema import PARTITIONS, SOURCE_KINDS, TRAIN_SPLIT, EntityFacts, InterchangePair
@@ -30,6 +33,30 @@ class NothingLeftError(SuiteError):
 
 class GuessesError(SuiteError):
     """A build whose labels would be guesses; it may go on with `allow_ignorance`."""
+
+
+def checked_decoding(answerer: Answerer, config: BuildConfig) -> dict[str, Any]:
+    """Return the rule by which the answerer continues texts, empty for greedy answers. Raises SuiteError if
+    it is not the one that the config declares."""
+    decoding = dict(decoding_of(answerer))
+    if bool(decoding) == (config.decoding == "sharp"):
+        return decoding
+    raise SuiteError(
+        expected=f"a model that answers by the decoding that the build declares, {config.decoding}",
+        came=f"{answerer.name}, which answers by {'another rule' if decoding else 'its likeliest tokens'}",
+        todo="use `ravel build`, which opens the model so, or set the build's `decoding` to greedy",
+    )
+
+
+def decoding_warnings(decoding: Mapping[str, Any]) -> list[str]:
+    """Say where labels are not what a judge's greedy decoding says; nothing where all of them are."""
+    again: Mapping[str, int] = decoding.get("greedy_labels", {})
+    if not again.get("differ"):
+        return []
+    return [
+        f"{again['differ']} of {again['asked']} answers by sharp decoding have another label or verdict when "
+        "decoded greedily, as judges do: there doing nothing does not score 1 on isolate"
+    ]
 
 
 def refuse_ignorance(answers: Answers, kept: Kept) -> None:

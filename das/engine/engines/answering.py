@@ -27,7 +27,8 @@ class EngineAnswerer:
     """An engine as `ravel.asking.answerer.Answerer`."""
 
     def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+        self.engine = engine
+        """The engine that answers."""
         self._encoder = PromptEncoder(engine.target.tokenizer)
         self.name = engine.target.name
         """The model's name as the user gave it."""
@@ -40,13 +41,13 @@ class EngineAnswerer:
     @property
     def numerics(self) -> Mapping[str, Any]:
         """What the rounding of its answers depends on besides the model."""
-        settings = {name: value for name, value in batches_of(self._engine).items() if name != "lowered_to"}
-        return {"device": str(self._engine.target.device), **settings}
+        settings = {name: value for name, value in batches_of(self.engine).items() if name != "lowered_to"}
+        return {"device": str(self.engine.target.device), **settings}
 
     @property
     def per_call(self) -> int:
         """Prompts of one call at most, so that on a CPU it takes no more than some seconds."""
-        target = self._engine.target
+        target = self.engine.target
         if target.device.type != "cpu":
             return _MOST_PER_CALL
         parameters: int = sum(weights.numel() for weights in target.model.parameters())
@@ -57,7 +58,7 @@ class EngineAnswerer:
     ) -> list[Completion]:
         """Continue each prompt greedily; to the end, if more tokens can change the text before them."""
         stops = decided if self._text_grows else None
-        return self._engine.complete(prompts, max_new_tokens, stops)
+        return self.engine.complete(prompts, max_new_tokens, stops)
 
     def go_on(
         self,
@@ -68,7 +69,7 @@ class EngineAnswerer:
     ) -> list[Completion]:
         """Continue each prompt behind the new tokens that it has already; otherwise as `complete`."""
         stops = decided if self._text_grows else None
-        return self._engine.complete(prompts, max_new_tokens, stops, begun)
+        return self.engine.complete(prompts, max_new_tokens, stops, begun)
 
     def sample(
         self,
@@ -79,18 +80,18 @@ class EngineAnswerer:
     ) -> list[list[Completion]]:
         """Continue each prompt by chance, as often as it has rows of chances. Raises SuiteError for an engine
         that can't."""
-        if not isinstance(self._engine, SamplingEngine):
+        if not isinstance(self.engine, SamplingEngine):
             raise SuiteError(
                 expected="an engine that samples",
-                came=f"the engine {self._engine.name}, which only says what is likeliest",
+                came=f"the engine {self.engine.name}, which only says what is likeliest",
                 todo="use --engine resume or direct, or leave samples out",
             )
         stops = decided if self._text_grows else None
-        return self._engine.sample(prompts, torch.from_numpy(chances), temperature, stops)
+        return self.engine.sample(prompts, torch.from_numpy(chances), temperature, stops)
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """Return the text of token ids, special tokens left out."""
-        text: str = self._engine.target.tokenizer.decode(list(token_ids), skip_special_tokens=True)
+        text: str = self.engine.target.tokenizer.decode(list(token_ids), skip_special_tokens=True)
         return text
 
     def offsets(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
@@ -100,7 +101,7 @@ class EngineAnswerer:
     def in_chat(self, texts: Sequence[str]) -> list[str]:
         """Return each text as the chat template renders it: a user's only message, and the answer's
         beginning. Raises SuiteError if there is no chat template, or it takes no such message."""
-        tokenizer = self._engine.target.tokenizer
+        tokenizer = self.engine.target.tokenizer
         if not getattr(tokenizer, "chat_template", None):
             raise SuiteError(
                 expected="a tokenizer with a chat template, for `chat` was asked for",
@@ -128,11 +129,11 @@ class EngineAnswerer:
         """Return the special tokens that the tokenizer puts before this text; empty if there are none."""
         (encoded,) = self._encoder.encode([text])
         added = next((i for i, (start, end) in enumerate(encoded.offsets) if end > start), 0)
-        special = set(self._engine.target.tokenizer.all_special_ids)
+        special = set(self.engine.target.tokenizer.all_special_ids)
         return self._written([token for token in encoded.ids[:added] if token in special])
 
     def _written(self, ids: Sequence[int]) -> str:
-        return "".join(self._engine.target.tokenizer.convert_ids_to_tokens(list(ids)))
+        return "".join(self.engine.target.tokenizer.convert_ids_to_tokens(list(ids)))
 
 
 def _rendered(tokenizer: Any, text: str) -> str:

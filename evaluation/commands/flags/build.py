@@ -59,6 +59,15 @@ class BuildFlags:
             "--keep-templates", help="Templates kept per attribute, likewise.", rich_help_panel=EXPERT
         ),
     ] = None
+    decoding: Annotated[
+        str | None,
+        typer.Option(
+            "--decoding",
+            help="sharp: prefer tokens that stand out in the prompt, if that helps on validation entities.",
+            rich_help_panel=EXPERT,
+            **choices("greedy", "sharp"),
+        ),
+    ] = None
     samples: Annotated[
         int | None,
         typer.Option("--samples", help="Keep by the right ones of so many answers drawn by chance."),

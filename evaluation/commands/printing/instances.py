@@ -9,6 +9,8 @@ from evaluation.commands.printing.lines import say
 from ravel.asking.chat import start_notes
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ravel.instance import Instance
 
 
@@ -40,10 +42,24 @@ def print_instance(instance: Instance, out: Path) -> None:
     for note in start_notes(counts):
         say(f"note: {note}")
     say(f"pairs: {', '.join(f'{split} {n}' for split, n in _pairs(instance).items())}")
+    if how := instance.manifest.knowledge.get("decoding"):
+        say(_decoding(how))
     flips = counts["label_flips"]
     say(f"labels that differ when asked alone: {flips['differ']} of {flips['asked']}")
     say(f"fingerprint {instance.fingerprint}")
     say(f"The instance is in {out}.")
+
+
+def _decoding(how: Mapping[str, Any]) -> str:
+    found = how["validation"]
+    if not how["alpha"]:
+        return (
+            f"decoding: greedy, which {found['tried'] - 1} sharp ones did not better on validation entities"
+        )
+    return (
+        f"decoding: sharp, layer {how['layer']}, alpha {how['alpha']:g}: {_percent(found['sharp'])} of "
+        f"validation answers right, greedily {_percent(found['greedy'])}"
+    )
 
 
 def _pairs(instance: Instance) -> dict[str, int]:

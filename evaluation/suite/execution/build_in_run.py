@@ -11,6 +11,7 @@ from typing import Any
 
 from das.engine import EngineAnswerer
 from evaluation.records.run_folder import RunFolder
+from evaluation.suite.execution.decoding import sharpest
 from ravel import __version__
 from ravel.asking.kept_answers import KeptAnswers, kept_folder
 from ravel.building import NothingLeftError, build_instance
@@ -68,6 +69,8 @@ def build_into(
     something to go on with, such as a full disk or a refusal that `allow_ignorance` lifts. Raises SuiteError
     as `build_instance` does, and where the folder can't be written.
     """
+    if config.decoding == "sharp":
+        answerer = sharpest(answerer.engine, tables, config, progress)
     kept = KeptAnswers(answerer, kept_folder(out), _answers_key(tables, answerer, config), progress)
     if kept.begun and (out / "manifest.json").is_file():
         # Killed between its last two writes: the instance was whole before its answers went.
