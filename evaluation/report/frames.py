@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evaluation.config.suite import SuiteConfig
+from evaluation.records.costs import cost_in
 from evaluation.records.measured import Measured, MeasuredRecord
 from evaluation.records.run_records import RunRecords
 from evaluation.records.scores import (
@@ -32,14 +33,16 @@ _INTERVAL = "_interval"
 _POINT = ("cell", "method", "attribute", "site", "swapped", "seed")
 """What the header of a cell says of it, in the order of the first columns below."""
 
+_POINT_COLUMNS = ["dim" if name == "swapped" else name for name in _POINT]
+_COST_COLUMNS = [*_POINT_COLUMNS, "forward", "back", "passes", "fit_seconds", "judge_seconds"]
+
 
 def outcome_columns(kind: type[JudgedCase] = Outcome) -> list[str]:
     """Return the columns of `Run.outcomes` for a track's kind of outcomes: the cell's, with its target
     `attribute` (`*` if it serves all), then the outcome's, with the attribute that its base template `asked`
     for."""
     own = (field.name for field in fields(kind))  # type: ignore[arg-type]  # every kind is a dataclass
-    of_cell = ("cell", "method", "attribute", "site", "dim", "seed", "split")
-    return [*of_cell, *("asked" if name == "attribute" else name for name in own)]
+    return [*_POINT_COLUMNS, "split", *("asked" if name == "attribute" else name for name in own)]
 
 
 class Run:
@@ -87,6 +90,21 @@ class Run:
         a damaged file.
         """
         return self._frame(ComparisonRecord, self._records.comparisons)
+
+    def costs(self) -> pd.DataFrame:
+        """Return what fits cost, a row per finished cell: what is in its header, `forward` pairs and prompts
+        that the model was asked to read and of how many it was to go `back`, the `passes` that this comes to
+        with what it shares with other cells, and processor seconds of `fit` and `judge`; empty where a run of
+        an earlier version does not say."""
+        import pandas as pd
+
+        seconds = self._records.folder.seconds()
+        rows = []
+        for header in self._records.folder.finished_cells():
+            cost, took = cost_in(header), seconds.get(header["cell"], {})
+            counts = (None,) * 3 if cost is None else (cost.own.forward, cost.own.back, cost.passes)
+            rows.append((*(header.get(name) for name in _POINT), *counts, took.get("fit"), took.get("judge")))
+        return pd.DataFrame(rows, columns=_COST_COLUMNS)
 
     def outcomes(self, split: str | None = None) -> pd.DataFrame:
         """Return what was judged, a row per cell and case, of one split or of all.
