@@ -1,10 +1,10 @@
-"""A finished run for a notebook: its records as pandas frames, and its main table; nothing is computed here
-and nothing is written."""
+"""A finished run for a notebook: its records as pandas frames, its main table and its figures; nothing is
+computed here and nothing is written."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from evaluation.report.tables import render
 from evaluation.report.tables.of_runs import table_of_runs
 from evaluation.tracks import TRACKS
 from ravel.common.errors import unknown_name
+from ravel.common.io import read_text
 from ravel.instance import ALL_SPLITS
 
 if TYPE_CHECKING:
@@ -43,6 +44,18 @@ def outcome_columns(kind: type[JudgedCase] = Outcome) -> list[str]:
     for."""
     own = (field.name for field in fields(kind))  # type: ignore[arg-type]  # every kind is a dataclass
     return [*_POINT_COLUMNS, "split", *("asked" if name == "attribute" else name for name in own)]
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A figure in a file, which a notebook shows."""
+
+    path: Path
+    """An SVG file; the same lies beside it as PNG."""
+
+    def _repr_svg_(self) -> str:
+        """Return what a notebook shows."""
+        return read_text(self.path)
 
 
 class Run:
@@ -137,6 +150,15 @@ class Run:
         if "tested" in blank:
             blank["tested"] = track.criterion
         return _frame(rows, kind(**blank))
+
+    def figure(self, name: str) -> Figure:
+        """Return a figure of the run's `plots/` by its name, such as `cause_isolate`; a notebook shows it.
+        Raises SuiteError, which lists the names, for one that is not there."""
+        path = self._records.folder.plots / f"{name}.svg"
+        if not path.is_file():
+            known = sorted(p.stem for p in path.parent.glob("*.svg"))
+            raise unknown_name(f"figure in {path.parent}", name, known)
+        return Figure(path)
 
     def _repr_html_(self) -> str:
         """Return the main table, as a notebook shows it."""
