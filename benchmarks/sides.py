@@ -24,6 +24,7 @@ from das.featurizers import Featurizer, Subspace, retract
 from das.training.config import TrainingConfig, TrainingTask
 from das.training.loop import train_featurizer
 from das.training.objective import LossWeights
+from das.training.passes import Passes
 from das.training.trainable import TrainableSubspace
 from evaluation.judging.judge import judge
 from evaluation.records.scores import Outcome
@@ -110,6 +111,9 @@ class _EpochClock:
     def shared(self, key: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
         """Make the tensors."""
         return make()
+
+    def resumed(self, before: Passes) -> None:
+        """Count nothing."""
 
 
 class EngineSide:

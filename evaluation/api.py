@@ -74,6 +74,7 @@ __all__ = [
     "list_method_lines",
     "list_methods",
     "list_models",
+    "list_preset_lines",
     "list_presets",
     "list_tasks",
     "list_tracks",
@@ -128,6 +129,7 @@ if TYPE_CHECKING:
     from evaluation.axbench.model_judge import ModelJudge
     from evaluation.axbench.run import AxbenchConfig
     from evaluation.axbench.run import axbench_folder as axbench
+    from evaluation.config.preset import preset_lines as list_preset_lines
     from evaluation.config.preset import preset_named
     from evaluation.config.preset import preset_rows as list_presets
     from evaluation.config.suite import SuiteConfig
@@ -270,6 +272,7 @@ _PLACES: Mapping[str, str] = {
     "list_method_lines": "evaluation.suite.catalogue.method_lines",
     "list_methods": "evaluation.suite.catalogue.method_rows",
     "list_models": "evaluation.suite.catalogue.model_rows",
+    "list_preset_lines": "evaluation.config.preset.preset_lines",
     "list_presets": "evaluation.config.preset.preset_rows",
     "list_tasks": "evaluation.config.task.task_rows",
     "list_tracks": "evaluation.suite.catalogue.track_rows",

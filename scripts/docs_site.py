@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import base64
 import json
 import posixpath
 import re
@@ -66,21 +67,21 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
 
 
 def with_outputs(markdown: str, notebook: Path) -> str:
-    """Put behind each Python block of a tutorial what the cell of its notebook printed."""
+    """Put behind each Python block of a tutorial what the cell of its notebook printed and drew."""
     if not notebook.is_file():
         return markdown
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-    outputs = iter(
-        "".join(line for output in cell["outputs"] for line in output["text"])
-        for cell in cells
-        if cell["cell_type"] == "code"
-    )
+    outputs = iter("".join(map(_shown, cell["outputs"])) for cell in cells if cell["cell_type"] == "code")
+    return _PYTHON.sub(lambda match: match.group(0) + next(outputs, ""), markdown)
 
-    def shown(match: re.Match[str]) -> str:
-        said = next(outputs, "")
-        return f'{match.group(0)}\n```text title="prints"\n{said.rstrip()}\n```\n' if said else match.group(0)
 
-    return _PYTHON.sub(shown, markdown)
+def _shown(output: dict[str, Any]) -> str:
+    """Return what a cell gave out as Markdown; a picture stands in the page itself, as one that a style can't
+    reach."""
+    if "text" in output:
+        return f'\n```text title="prints"\n{"".join(output["text"]).rstrip()}\n```\n'
+    picture = base64.b64encode("".join(output["data"]["image/svg+xml"]).encode()).decode()
+    return f'\n<img alt="The figure that the block draws" src="data:image/svg+xml;base64,{picture}">\n'
 
 
 def method_pages() -> Iterator[tuple[str, str]]:

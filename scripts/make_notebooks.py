@@ -17,9 +17,9 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT)]
@@ -41,9 +41,18 @@ def cells_of(text: str) -> list[tuple[str, str]]:
     ]
 
 
-def outputs_of(sources: Sequence[str], folder: Path) -> list[str]:
-    """Run code one after the other in a folder, in one namespace, and return what each prints; the value of
-    a last expression is printed too, as notebooks do."""
+class Shown(NamedTuple):
+    """What a cell shows."""
+
+    text: str
+    """What it prints."""
+    svg: str = ""
+    """A picture, where its last value is one."""
+
+
+def outputs_of(sources: Sequence[str], folder: Path) -> list[Shown]:
+    """Run code one after the other in a folder, in one namespace, and return what each shows: what it prints,
+    and the value of a last expression, as notebooks do."""
     namespace: dict[str, Any] = {"__name__": "__main__"}
     here = Path.cwd()
     os.chdir(folder)
@@ -53,7 +62,7 @@ def outputs_of(sources: Sequence[str], folder: Path) -> list[str]:
         os.chdir(here)
 
 
-def _printed(source: str, namespace: dict[str, Any]) -> str:
+def _printed(source: str, namespace: dict[str, Any]) -> Shown:
     tree = ast.parse(source)
     last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
     said = io.StringIO()
@@ -61,12 +70,14 @@ def _printed(source: str, namespace: dict[str, Any]) -> str:
         exec(compile(tree, "cell", "exec"), namespace)
         if last is not None:
             value = eval(compile(ast.Expression(last.value), "cell", "eval"), namespace)
+            if hasattr(value, "_repr_svg_"):
+                return Shown(said.getvalue(), value._repr_svg_())
             if value is not None:
                 said.write(f"{value!r}\n")
-    return said.getvalue()
+    return Shown(said.getvalue())
 
 
-def notebook(cells: Sequence[tuple[str, str]], outputs: Sequence[str]) -> dict[str, Any]:
+def notebook(cells: Sequence[tuple[str, str]], outputs: Sequence[Shown]) -> dict[str, Any]:
     """Return a notebook of format 4.5."""
     left, made, number = iter(outputs), [], 0
     for place, (kind, source) in enumerate(cells):
@@ -78,9 +89,7 @@ def notebook(cells: Sequence[tuple[str, str]], outputs: Sequence[str]) -> dict[s
         }
         if kind == "code":
             number += 1
-            said = next(left, "")
-            shown = [{"name": "stdout", "output_type": "stream", "text": _lines(said)}] if said else []
-            cell |= {"execution_count": number, "outputs": shown}
+            cell |= {"execution_count": number, "outputs": list(_outputs(next(left, Shown("")), number))}
         made.append(cell)
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
     return {
@@ -89,6 +98,14 @@ def notebook(cells: Sequence[tuple[str, str]], outputs: Sequence[str]) -> dict[s
         "nbformat": 4,
         "nbformat_minor": 5,
     }
+
+
+def _outputs(shown: Shown, number: int) -> Iterator[dict[str, Any]]:
+    if shown.text:
+        yield {"name": "stdout", "output_type": "stream", "text": _lines(shown.text)}
+    if shown.svg:
+        data = {"image/svg+xml": _lines(shown.svg), "text/plain": ["<figure>"]}
+        yield {"data": data, "execution_count": number, "metadata": {}, "output_type": "execute_result"}
 
 
 def _lines(text: str) -> list[str]:

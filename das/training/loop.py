@@ -137,6 +137,7 @@ class _Run:
     ) -> Training[ForcedLabels]:
         group = FeaturizedPairs([pair.forced for pair in pairs], featurizer)
         parameters = tuple(self.trainable.parameters()) if learns else ()
+        self.counters.count(len(pairs), back=learns)
         outcome = yield JudgeRequest(group, self.task.site, learns, parameters)
         assert outcome is not None
         return outcome
@@ -255,6 +256,7 @@ class _Run:
         self.counters, self.tally = counters_from(progress, folder)
         if not 1 <= self.counters.epoch <= self.config.epochs:
             raise unusable_checkpoint(folder, f"a checkpoint after {self.counters.epoch} epochs")
+        self.workspace.resumed(self.counters.passes())
         for row in self.counters.rows:
             self.workspace.log(row)
 

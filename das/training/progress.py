@@ -10,6 +10,7 @@ from typing import Any
 from das.engine.base.labels import ForcedLabels
 from das.training.checkpoint import unusable_checkpoint
 from das.training.objective import TrainingPair
+from das.training.passes import Passes
 from ravel.common.typed import typed_values
 
 
@@ -33,6 +34,22 @@ class Counters:
     """Its validation loss."""
     stale: int = 0
     """Epochs since then."""
+    forward: int = 0
+    """Pairs judged so far; below 0 in the checkpoint of an earlier version, which did not count them."""
+    back: int = 0
+    """Those of them with a gradient."""
+
+    def count(self, pairs: int, *, back: bool) -> None:
+        """Count judged pairs, unless it is not known how many there were before."""
+        if self.forward >= 0:
+            self.forward += pairs
+            self.back += pairs if back else 0
+
+    def passes(self) -> Passes:
+        """Return what was judged so far."""
+        known = self.forward >= 0
+        return Passes(self.forward, self.back) if known else Passes(known=False)
+
     rows: list[dict[str, float | int | str]] = field(default_factory=list)
     """Every row logged."""
 
@@ -81,6 +98,9 @@ class Tally:
         return sum(self.correct.values()) / sum(self.count.values())
 
 
+_UNCOUNTED = {"forward": -1, "back": -1}
+
+
 def counters_to(counters: Counters, tally: Tally) -> dict[str, Any]:
     """Return what a checkpoint holds of counters and of the sums since the last row."""
     return {**asdict(counters), "tally": asdict(tally)}
@@ -89,7 +109,13 @@ def counters_to(counters: Counters, tally: Tally) -> dict[str, Any]:
 def counters_from(progress: dict[str, Any], folder: Path) -> tuple[Counters, Tally]:
     """Return what `counters_to` was given. Raises SuiteError that names `folder` for anything else."""
     # An earlier version wrote at ends of epochs only, under the number of the epoch.
-    progress = {"batches": 0, "saves": progress.get("epoch"), "tally": asdict(Tally()), **progress}
+    progress = {
+        "batches": 0,
+        "saves": progress.get("epoch"),
+        "tally": asdict(Tally()),
+        **_UNCOUNTED,
+        **progress,
+    }
     tally = progress.pop("tally")
     if not isinstance(tally, dict) or not (_names(Counters, progress) and _names(Tally, tally)):
         raise unusable_checkpoint(folder, "counters of another version")

@@ -8,6 +8,8 @@ from typing import Protocol
 
 from torch import Tensor
 
+from das.training.passes import Passes
+
 
 class Workspace(Protocol):
     """Where a running fit reports and checkpoints; both may do nothing."""
@@ -25,6 +27,9 @@ class Workspace(Protocol):
         """Return the tensors that `make` makes, or made earlier for another fit with the same key, which must
         name all that determines them (`das.methods.common.alignment.shared_key`)."""
 
+    def resumed(self, before: Passes) -> None:
+        """Be told what a training had asked of the model before the checkpoint that it goes on from."""
+
 
 class SilentWorkspace:
     """Keeps nothing and reports nothing: for fits that are neither watched nor resumed."""
@@ -40,3 +45,6 @@ class SilentWorkspace:
     def shared(self, key: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
         """Make the tensors: nothing is kept."""
         return make()
+
+    def resumed(self, before: Passes) -> None:
+        """Count nothing."""

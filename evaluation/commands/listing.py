@@ -82,7 +82,7 @@ def presets(name: _Name = None) -> Result:
 
     Example: ravel list presets llama-2-7b-paper
     """
-    return _listed("preset", api.list_presets(), name)
+    return _lines_first("preset", api.list_preset_lines(), api.list_presets, name)
 
 
 @app.command()
@@ -96,8 +96,8 @@ def tasks(name: _Name = None) -> Result:
 
 
 def _lines_first(kind: str, lines: _Rows, rows: Callable[[], _Rows], name: str | None) -> Result:
-    """Return the listing of lines that are at hand at once, or all that is known of one, for which torch is
-    loaded; so too for JSON."""
+    """Return the listing of lines that are at hand at once, or all that is known of one, which takes longer;
+    so too for JSON."""
     if name is None:
         return replace(_listed(kind, lines, None), json=rows)
     one_of(kind, name, [line["name"] for line in lines])

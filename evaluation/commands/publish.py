@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from evaluation import api
 from evaluation.commands.flags import command
 from evaluation.commands.flags.names import choices
-from evaluation.commands.printing import Result, print_table, say
-from evaluation.report.tables import RENDERERS, render, to_compact_latex, to_latex
+from evaluation.commands.printing import Result, say
 from ravel.common.errors import one_of
 from ravel.terms.schema import Partition
 
+if TYPE_CHECKING:
+    from evaluation.report.tables import Table
+
 _TEXT = "text"
+_STYLES = (_TEXT, "markdown", "latex", "csv", "html")
 _LOOKS = ("full", "compact")
 _TABLE_NAMES = (
     *("main", "attributes", "kinds", "balanced", "dependence"),
@@ -41,7 +44,7 @@ def table(
         typer.Option(
             "--format",
             help="By default text on a terminal, and markdown elsewhere.",
-            **choices(_TEXT, *RENDERERS),
+            **choices(*_STYLES),
         ),
     ] = None,
     name: Annotated[
@@ -77,21 +80,25 @@ def table(
     Example: ravel table city-run --format latex > table.tex
     """
     style = style or (_TEXT if sys.stdout.isatty() else "markdown")
-    one_of("table format", style, (_TEXT, *RENDERERS))
+    one_of("table format", style, _STYLES)
     one_of("style of a table", look, _LOOKS)
     kept: Partition = one_of("partition", partition, _PARTITIONS)
     made = api.table(run_paths, name, kept, model_label or ())
+    run = run_paths[0].resolve().name
+    return Result(made.to_json(), lambda: _print(made, style, run, compact=look == "compact"))
 
-    def text() -> None:
-        if style == _TEXT:
-            print_table(made)
-        elif style == "latex":
-            written = to_compact_latex if look == "compact" else to_latex
-            typer.echo(written(made, run_paths[0].resolve().name), nl=False)
-        else:
-            typer.echo(render(made, style), nl=False)
 
-    return Result(made.to_json(), text)
+def _print(made: Table, style: str, run: str, *, compact: bool) -> None:
+    # Tables bring along all that they are made of, which the command line would start slowly with.
+    from evaluation.commands.printing.tables import print_table
+    from evaluation.report.tables import render, to_compact_latex, to_latex
+
+    if style == _TEXT:
+        print_table(made)
+    elif style == "latex":
+        typer.echo((to_compact_latex if compact else to_latex)(made, run), nl=False)
+    else:
+        typer.echo(render(made, style), nl=False)
 
 
 @command

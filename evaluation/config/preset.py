@@ -13,6 +13,7 @@ from evaluation.config.suite import MethodSpec, SuiteConfig
 from ravel.building import BuildConfig
 from ravel.common.config import Config
 from ravel.common.errors import one_of
+from ravel.common.strict_yaml import parse_yaml
 from ravel.terms.schema import Generalisation
 
 _PACKAGE = "evaluation.config.presets"
@@ -118,8 +119,16 @@ def preset_names() -> list[str]:
 def preset_named(name: str) -> Preset:
     """Return a preset. Raises SuiteError with near misses for an unknown name."""
     one_of("preset", name, preset_names())
-    file = resources.files(_PACKAGE) / f"{name}{_SUFFIX}"
-    return Preset.from_yaml(file.read_text(encoding="utf-8"), origin=f"the preset {name!r}")
+    return Preset.from_yaml(_text_of(name), origin=f"the preset {name!r}")
+
+
+def _text_of(name: str) -> str:
+    return (resources.files(_PACKAGE) / f"{name}{_SUFFIX}").read_text(encoding="utf-8")
+
+
+def preset_lines() -> list[dict[str, str]]:
+    """Return every preset with name and summary only, which stands in the first line of its file."""
+    return [{"name": name, **parse_yaml(_text_of(name).partition("\n")[0])} for name in preset_names()]
 
 
 def preset_rows() -> list[dict[str, Any]]:

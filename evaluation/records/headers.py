@@ -13,6 +13,7 @@ from ravel.common.typed import check_version, shown
 SUITE_SCHEMA_VERSION = 1
 """Version of what a cell's header states, and part of its id."""
 _TEXTS = ("method", "attribute", "site", "track", "model_fingerprint", "instance_fingerprint")
+_MOST_PASSES = 2**53
 _FINGERPRINTS = ("model_fingerprint", "instance_fingerprint")
 
 
@@ -33,6 +34,7 @@ def read_cell_header(path: Path) -> dict[str, Any]:
         raise _unfit(path, f"refused {shown(stated['refused'])}")
     if not _is_count(stated.get("swapped", 0)) or type(stated.get("seed", 0)) is not int:
         raise _unfit(path, f"swapped {shown(stated.get('swapped'))}, seed {shown(stated.get('seed'))}")
+    _check_cost(stated.get("cost"), path)
     for name in ("config", "track_config"):
         if not isinstance(stated.get(name, {}), dict):
             raise _unfit(path, f"{name} {shown(stated[name])}")
@@ -72,7 +74,26 @@ def read_environment(path: Path) -> dict[str, Any]:
     for name in _FINGERPRINTS:
         if not isinstance(stated.get(name, ""), str):
             raise _unfit(path, f"{name} {shown(stated[name])}")
+    seconds = stated.get("seconds", {})
+    if not isinstance(seconds, dict) or not all(map(_are_seconds, seconds.values())):
+        raise _unfit(path, "seconds of another form")
     return {**stated, "environments": environments}
+
+
+def _are_seconds(value: Any) -> bool:
+    return isinstance(value, dict) and all(type(one) in (int, float) and one >= 0 for one in value.values())
+
+
+def _check_cost(stated: Any, path: Path) -> None:
+    """Raise SuiteError for what no fit costs; None is what earlier versions say."""
+    if stated is None:
+        return
+    shared = stated.get("shared", {}) if isinstance(stated, dict) else None
+    counts = [stated, *shared.values()] if isinstance(shared, dict) else [None]
+    for one in counts:
+        found = [one.get(name) for name in ("forward", "back")] if isinstance(one, dict) else [None]
+        if not all(_is_count(n) and n <= _MOST_PASSES for n in found):
+            raise _unfit(path, f"cost {shown(stated)}")
 
 
 def _is_count(value: Any) -> bool:

@@ -3,14 +3,16 @@ nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
 from evaluation.records.control_checks import CONTROL_CHECKS, ControlCheck, read_control_checks
+from evaluation.records.costs import FitCost, cost_in, passes_together
 from evaluation.records.failures import Failure, read_failures
+from evaluation.records.headers import read_cell_header
 from evaluation.records.measured import INTERCHANGE
 from evaluation.records.run_folder import RunFolder
 from evaluation.records.scores import (
@@ -26,6 +28,7 @@ from evaluation.records.scores import (
     read_scores,
 )
 from ravel.common.errors import SuiteError
+from ravel.common.seeds import grouped
 from ravel.instance import Instance
 from ravel.terms.schema import Partition
 
@@ -46,6 +49,7 @@ class RunRecords:
         self.as_written = self if model_name is None else RunRecords(folder)
         """The same with the model called as the files call it; scores and instance are read once for both."""
         self._model_name = model_name
+        self._costs: dict[str, FitCost | None] = {}
 
     @classmethod
     def open(cls, path: Path) -> RunRecords:
@@ -120,6 +124,24 @@ class RunRecords:
             and partition in (None, record.partition)
             and source_kind in (None, record.source_kind)
         ]
+
+    def cost(self, cell: str) -> FitCost | None:
+        """Return what the fit of a cell asked of the model; None where its header is not there, or does not
+        say."""
+        if cell not in self._costs:
+            try:
+                self._costs[cell] = cost_in(read_cell_header(self.folder.cell(cell).header))
+            except SuiteError:
+                self._costs[cell] = None
+        return self._costs[cell]
+
+    def passes(self, points: Iterable[ScoreRecord]) -> int | None:
+        """Return the passes of the model that fitting these points took, a mean over seeds; what fits of one
+        seed share counts once. None where that is not known."""
+        by_seed = grouped(points, lambda record: record.seed).values()
+        counts = [passes_together(map(self.cost, {r.cell: None for r in own})) for own in by_seed]
+        known = [count for count in counts if count is not None]
+        return round(sum(known) / len(known)) if known and len(known) == len(counts) else None
 
     def outcomes(self, cell: str, split: str, kind: type[Case]) -> list[Case] | None:
         """Return what was judged in a cell on a split; None where that is not kept."""

@@ -1,14 +1,15 @@
-"""A finished run for a notebook: its records as pandas frames, and its main table; nothing is computed here
-and nothing is written."""
+"""A finished run for a notebook: its records as pandas frames, its main table and its figures; nothing is
+computed here and nothing is written."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evaluation.config.suite import SuiteConfig
+from evaluation.records.costs import cost_in
 from evaluation.records.measured import Measured, MeasuredRecord
 from evaluation.records.run_records import RunRecords
 from evaluation.records.scores import (
@@ -22,6 +23,7 @@ from evaluation.report.tables import render
 from evaluation.report.tables.of_runs import table_of_runs
 from evaluation.tracks import TRACKS
 from ravel.common.errors import unknown_name
+from ravel.common.io import read_text
 from ravel.instance import ALL_SPLITS
 
 if TYPE_CHECKING:
@@ -32,14 +34,28 @@ _INTERVAL = "_interval"
 _POINT = ("cell", "method", "attribute", "site", "swapped", "seed")
 """What the header of a cell says of it, in the order of the first columns below."""
 
+_POINT_COLUMNS = ["dim" if name == "swapped" else name for name in _POINT]
+_COST_COLUMNS = [*_POINT_COLUMNS, "forward", "back", "passes", "fit_seconds", "judge_seconds"]
+
 
 def outcome_columns(kind: type[JudgedCase] = Outcome) -> list[str]:
     """Return the columns of `Run.outcomes` for a track's kind of outcomes: the cell's, with its target
     `attribute` (`*` if it serves all), then the outcome's, with the attribute that its base template `asked`
     for."""
     own = (field.name for field in fields(kind))  # type: ignore[arg-type]  # every kind is a dataclass
-    of_cell = ("cell", "method", "attribute", "site", "dim", "seed", "split")
-    return [*of_cell, *("asked" if name == "attribute" else name for name in own)]
+    return [*_POINT_COLUMNS, "split", *("asked" if name == "attribute" else name for name in own)]
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A figure in a file, which a notebook shows."""
+
+    path: Path
+    """An SVG file; the same lies beside it as PNG."""
+
+    def _repr_svg_(self) -> str:
+        """Return what a notebook shows."""
+        return read_text(self.path)
 
 
 class Run:
@@ -88,6 +104,21 @@ class Run:
         """
         return self._frame(ComparisonRecord, self._records.comparisons)
 
+    def costs(self) -> pd.DataFrame:
+        """Return what fits cost, a row per finished cell: what is in its header, `forward` pairs and prompts
+        that the model was asked to read and of how many it was to go `back`, the `passes` that this comes to
+        with what it shares with other cells, and processor seconds of `fit` and `judge`; empty where a run of
+        an earlier version does not say."""
+        import pandas as pd
+
+        seconds = self._records.folder.seconds()
+        rows = []
+        for header in self._records.folder.finished_cells():
+            cost, took = cost_in(header), seconds.get(header["cell"], {})
+            counts = (None,) * 3 if cost is None else (cost.own.forward, cost.own.back, cost.passes)
+            rows.append((*(header.get(name) for name in _POINT), *counts, took.get("fit"), took.get("judge")))
+        return pd.DataFrame(rows, columns=_COST_COLUMNS)
+
     def outcomes(self, split: str | None = None) -> pd.DataFrame:
         """Return what was judged, a row per cell and case, of one split or of all.
 
@@ -119,6 +150,15 @@ class Run:
         if "tested" in blank:
             blank["tested"] = track.criterion
         return _frame(rows, kind(**blank))
+
+    def figure(self, name: str) -> Figure:
+        """Return a figure of the run's `plots/` by its name, such as `cause_isolate`; a notebook shows it.
+        Raises SuiteError, which lists the names, for one that is not there."""
+        path = self._records.folder.plots / f"{name}.svg"
+        if not path.is_file():
+            known = sorted(p.stem for p in path.parent.glob("*.svg"))
+            raise unknown_name(f"figure in {path.parent}", name, known)
+        return Figure(path)
 
     def _repr_html_(self) -> str:
         """Return the main table, as a notebook shows it."""

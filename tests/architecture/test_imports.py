@@ -17,7 +17,17 @@ LATE_IMPORTS = {
     },
     "ravel.common.seeds": {"numpy": "commands that only look up group rows, and draw nothing"},
     "evaluation.commands.printing.runs": {
-        "evaluation.report.page": "loads scipy, and only a run that has ended has a headline"
+        "evaluation.report.page": "loads scipy, and only a run that has ended has a headline",
+        "evaluation.report.tables": "loads all that tables are made of, which only the end of a run needs",
+        "evaluation.commands.printing.comparisons": "loads tables",
+        "evaluation.commands.printing.tables": "loads tables",
+    },
+    "evaluation.commands.printing.scores": {
+        "evaluation.report.tables.notes": "loads all that tables are made of, and only scores have notes"
+    },
+    "evaluation.commands.publish": {
+        "evaluation.report.tables": "loads all that tables are made of, and only one command prints one",
+        "evaluation.commands.printing.tables": "loads tables",
     },
     "evaluation.commands.hub": {
         "evaluation.exchange.hub.layout": "loads torch, and only what was left out of a push is named by it"
@@ -159,8 +169,8 @@ QUICK_COMMANDS = (
     *("planted list", "data list"),
 )
 """Commands that only look something up, or help with a mistake: they answer at once."""
-MOST_MODULES = 700
-"""What a quick command may load, of our own and others': 610 of them take half a second."""
+MOST_MODULES = 650
+"""What a quick command may load, of our own and others': 600 of them take half a second."""
 SLOW = ("scipy", "torch", "transformers", "pandas", "sklearn", "matplotlib", "numpy", "datasets", "jinja2")
 """What takes a tenth of a second or more to load."""
 TORCH_FREE_ROOMS = (

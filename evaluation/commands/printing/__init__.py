@@ -5,7 +5,6 @@ from __future__ import annotations
 from evaluation.commands.printing.lines import Interrupted, keeping, say, warn
 from evaluation.commands.printing.progress import shown_progress
 from evaluation.commands.printing.result import Result
-from evaluation.commands.printing.tables import print_table
 from evaluation.commands.printing.text import print_rows
 
-__all__ = ["Interrupted", "Result", "keeping", "print_rows", "print_table", "say", "shown_progress", "warn"]
+__all__ = ["Interrupted", "Result", "keeping", "print_rows", "say", "shown_progress", "warn"]

@@ -5,16 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evaluation.commands.printing.comparisons import print_comparisons
 from evaluation.commands.printing.lines import say
 from evaluation.commands.printing.result import Result
 from evaluation.commands.printing.run_warnings import warnings_of
-from evaluation.commands.printing.tables import print_table
 from evaluation.commands.printing.text import print_notes
 from evaluation.records.control_checks import control_summary
 from evaluation.records.run_folder import RunFolder
 from evaluation.report.common.shown_models import called
-from evaluation.report.tables import main_table
 from ravel.common.sizes import peak_bytes
 
 if TYPE_CHECKING:
@@ -27,8 +24,11 @@ _FAILED = 1
 def print_run(summary: RunSummary) -> None:
     """Print what came of a finished run in a sentence, its main table, what differs between methods, and
     where everything lies, the page last."""
-    # The page brings numbers along that the command line would start slowly with.
+    # Page and tables bring along what the command line would start slowly with.
+    from evaluation.commands.printing.comparisons import print_comparisons
+    from evaluation.commands.printing.tables import print_table
     from evaluation.report.page import headline
+    from evaluation.report.tables import main_table
 
     track = summary.config.track.name
     print_notes([headline(summary.scores, summary.averages, summary.comparisons, track), ""])

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from evaluation.commands.printing.lines import say
 from evaluation.commands.printing.text import print_notes, print_rows
-from evaluation.report.tables.notes import beside_nothing
 
 if TYPE_CHECKING:
     from evaluation.exchange.submission import JudgedSubmission
@@ -16,6 +15,9 @@ if TYPE_CHECKING:
 
 def print_scores(records: Sequence[ScoreRecord]) -> None:
     """Print a row per target attribute and measure, and each criterion beside what doing nothing scores."""
+    # Tables bring along what the command line would start slowly with.
+    from evaluation.report.tables.notes import beside_nothing
+
     first = records[0]
     say(f"{first.method} at {first.site}, size {first.size}, {first.generalisation}_{first.partition} pairs")
     rows = [

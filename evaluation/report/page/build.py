@@ -26,7 +26,7 @@ from evaluation.report.page.dependence import DependenceBlock, dependence_block
 from evaluation.report.page.diagnostics import DiagnosticsBlock, read_block
 from evaluation.report.page.drawings import Drawing, read_drawings
 from evaluation.report.page.pairs import browser_of
-from evaluation.report.page.rows import KINDS, MEAN, ReportRow, rows_of
+from evaluation.report.page.rows import KINDS, MEAN, ReportRow, points_of, rows_of
 from evaluation.report.page.verdicts import Verdict, headline_of, verdicts_of
 from evaluation.report.tables import Table, necessity_table, seed_table
 from evaluation.report.tables.means import averages_without_outcomes, has_seeds
@@ -35,7 +35,8 @@ from evaluation.report.tables.notes import not_covered, nothing_note
 from evaluation.scoring.track import Track
 from evaluation.tracks import TRACKS
 from ravel.common.errors import SuiteError
-from ravel.common.io import read_text
+from ravel.common.io import json_text, read_text
+from ravel.common.strict_json import JsonError, parse_json
 from ravel.instance import Instance, instance_warnings
 from ravel.terms.schema import GENERALISATIONS, PARTITIONS
 
@@ -99,14 +100,14 @@ def read_report(folder: Path, model_label: str | None = None, records: RunRecord
         drawings=read_drawings(run.plots),
         refusals=tuple(records.refusals),
         config=read_text(run.config),
-        environment=read_text(run.environment) if run.environment.is_file() else "",
+        environment=_environment(run) if run.environment.is_file() else "",
         notes=(
             *([] if instance is None else instance_warnings(instance.manifest)),
             *_notes(rows, records.comparisons, track),
             *failure_notes(records.failures),
         ),
         payload={
-            **_payload(rows, chosen, attributes, track),
+            **_payload(rows, records, attributes, track),
             "pairs": None if instance is None else _browser(run, instance, chosen, attributes, track),
         },
         dependence=dependence_block(records, averages, track),
@@ -114,6 +115,19 @@ def read_report(folder: Path, model_label: str | None = None, records: RunRecord
         controls=tuple(records.control_checks),
         beside=tuple(_beside(records, averages, track)),
     )
+
+
+def _environment(run: RunFolder) -> str:
+    """Return what the run says of it but how long cells took: equal runs have equal pages."""
+    text = read_text(run.environment)
+    try:
+        stated = parse_json(text)
+    except JsonError:
+        return text
+    if not isinstance(stated, dict) or "seconds" not in stated:
+        return text
+    kept = {name: value for name, value in stated.items() if name != "seconds"}
+    return json_text(kept)
 
 
 def _beside(
@@ -176,13 +190,16 @@ def _browser(
 
 def _payload(
     rows: Sequence[ReportRow],
-    chosen: Sequence[ScoreRecord],
+    records: RunRecords,
     attributes: Sequence[str],
     track: Track[Any],
 ) -> dict[str, Any]:
     """Return the rows, and what they can be narrowed to."""
+    chosen = records.chosen(partition=None)
     return {
-        "rows": [_plain(row, track) for row in rows],
+        "rows": [
+            {**_plain(row, track), "passes": records.passes(points_of(row.record, chosen))} for row in rows
+        ],
         "methods": _methods(chosen, track),
         "families": list(by_family((record.method for record in chosen), track.floors)),
         "attributes": list(attributes),

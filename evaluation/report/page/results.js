@@ -47,16 +47,19 @@ const COLUMNS = [
     text: (line) => (line.by[group] ? column.text(line.by[group]) : "–"),
     cell: (line) => (line.by[group] ? column.cell(line.by[group]) : make("td", { class: "number-cell" }, "–")),
   }))),
+  { key: "passes", label: "Passes", choice: "passes", number: true, constant: true, of: (line) => line.passes,
+    text: (line) => passesText(line.passes), cell: passesCell },
   { ...plain("detail", "Chosen site and size", (line) => line.detail, (line) => line.detail), choice: "detail",
     cell: detailCell },
 ];
-const CHOICES = [...SCORED, { key: "detail", label: "Chosen site and size" }];
+const CHOICES = [...SCORED, { key: "passes", label: "Passes" },
+  { key: "detail", label: "Chosen site and size" }];
 
 const resultsDefaults = {
   attribute: data.rows.some((row) => row.attribute === "") ? "" : ANY,
   generalisation: ANY, partition: data.partitions[0] ?? ANY, kind: data.kinds[0] ?? ANY,
   family: ANY, find: "", sort: `${data.generalisations[0]}.[[ criterion ]]`, order: "[[ order ]]",
-  columns: [...MEASURES, "no_op", "detail"].join(),
+  columns: [...MEASURES, "no_op", "passes", "detail"].join(),
 };
 let results = { ...resultsDefaults };
 let allRows = false;
@@ -67,6 +70,13 @@ function methodCell(row) {
       ...breakable(row.method))
     : make("span", {}, ...breakable(row.method));
   return make("th", { scope: "row" }, name, make("small", {}, family.get(row.method) ?? ""));
+}
+
+const passesText = (passes) => (passes === null ? "–" : passes.toLocaleString("en"));
+
+function passesCell(line) {
+  const tip = "pairs and prompts that the model was asked to read for the fit, three times where it went back";
+  return make("td", { class: "number-cell", "data-tip": tip }, passesText(line.passes));
 }
 
 const numberOr = (value, otherwise) => (value === null ? otherwise : fixed(value));

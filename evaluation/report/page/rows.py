@@ -127,9 +127,14 @@ def _order(row: ReportRow) -> tuple[str, int, int, int]:
     )
 
 
+def points_of(record: AverageRecord, chosen: Sequence[ScoreRecord]) -> list[ScoreRecord]:
+    """Return the chosen points of what a record averages."""
+    return [r for r in chosen if r.method == record.method and r.attribute in record.attributes]
+
+
 def detail_of(record: AverageRecord, chosen: Sequence[ScoreRecord]) -> str:
     """Return the sites and sizes that were chosen for what a record averages."""
-    own = [r for r in chosen if r.method == record.method and r.attribute in record.attributes]
+    own = points_of(record, chosen)
     if not own:
         return ""
     sites, sizes = sorted({r.site for r in own}), sorted({r.size for r in own})

@@ -20,6 +20,10 @@ _SIZES = ((0, "none"), (8, "1 to 8"), (32, "9 to 32"), (128, "33 to 128"))
 _LARGEST = "over 128"
 SIZES = (*(name for _, name in _SIZES), _LARGEST)
 """Classes of sizes, by which rows are filtered."""
+_COSTS = ((0, "none"), (1_000, "to 1,000"), (10_000, "to 10,000"), (100_000, "to 100,000"))
+_DEAREST, _UNKNOWN = "over 100,000", "not said"
+COSTS = (*(name for _, name in _COSTS), _DEAREST, _UNKNOWN)
+"""Classes of passes of the model, likewise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,8 @@ class BoardRow:
     """Chosen sites and sizes."""
     coordinates: int
     """How many coordinates are swapped; the most of what is averaged."""
+    passes: int | None
+    """Passes of the model that the fits took, mean over seeds; None where the entry does not say."""
     measures: Mapping[Generalisation, Mapping[str, Measured]]
     """The numbers, by what was held out."""
     reference: bool
@@ -51,6 +57,13 @@ class BoardRow:
     def size(self) -> str:
         """The class of sizes that `coordinates` falls into."""
         return next((name for most, name in _SIZES if self.coordinates <= most), _LARGEST)
+
+    @property
+    def cost(self) -> str:
+        """The class of costs that `passes` falls into."""
+        if self.passes is None:
+            return _UNKNOWN
+        return next((name for most, name in _COSTS if self.passes <= most), _DEAREST)
 
     def value(self, generalisation: Generalisation, measure: str) -> float | None:
         """Return a number, or None where there is none."""
@@ -164,6 +177,7 @@ def _row(entry: Entry, method: str, rows: Sequence[EntryRow], track: Track[Any])
         family=family_of(method, track.floors),
         point=rows[0].point,
         coordinates=max(row.coordinates for row in rows),
+        passes=rows[0].passes,
         measures={row.generalisation: row.measures for row in rows},
         reference=method in track.floors,
         leads=frozenset(),

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from evaluation.records.measured import Measured
 from evaluation.records.run_records import RunRecords
-from evaluation.records.scores import AverageRecord, ScoreRecord, is_control
-from evaluation.report.page.rows import MEAN, detail_of
+from evaluation.records.scores import is_control
+from evaluation.report.page.rows import MEAN, detail_of, points_of
 from evaluation.scoring.site_search import site_merits
 from evaluation.scoring.track import Track
 from evaluation.tracks import TRACKS
@@ -58,6 +58,8 @@ class EntryRow:
     """Chosen sites and sizes."""
     coordinates: int
     """How many coordinates are swapped; the most of what is averaged."""
+    passes: int | None = None
+    """Passes of the model that the fits took; None where the entry does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,8 @@ def entry_of(records: RunRecords, about: About) -> Entry:
             generalisation=average.generalisation,
             measures=average.measures,
             point=detail_of(average, chosen),
-            coordinates=_coordinates(average, chosen),
+            coordinates=max((point.size for point in points_of(average, chosen)), default=0),
+            passes=records.passes(points_of(average, chosen)),
         )
         for average in records.averages
         if average.partition == "test" and average.source_kind == "all" and not is_control(average.method)
@@ -108,11 +111,6 @@ def entry_of(records: RunRecords, about: About) -> Entry:
     track = TRACKS.get(records.track)
     first = chosen[0]
     return Entry(about, track.name, first.entity_type, first.model, tuple(rows), _layers(records, track))
-
-
-def _coordinates(average: AverageRecord, chosen: Sequence[ScoreRecord]) -> int:
-    own = (r for r in chosen if r.method == average.method and r.attribute in average.attributes)
-    return max((r.size for r in own), default=0)
 
 
 def _layers(records: RunRecords, track: Track[Any]) -> tuple[tuple[str, float], ...]:

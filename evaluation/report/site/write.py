@@ -13,7 +13,7 @@ from typing import Any
 from das.methods.registry import METHODS
 from evaluation.report.common.templates import asset, filled, page_policy
 from evaluation.report.page.rows import MEAN
-from evaluation.report.site.boards import SIZES, Board, BoardRow, plain
+from evaluation.report.site.boards import COSTS, SIZES, Board, BoardRow, plain
 from evaluation.report.site.entries import Entry
 from evaluation.report.site.every_eval import record_of
 from evaluation.report.site.planes import planes_of
@@ -163,6 +163,7 @@ def _filters_of(board: Board) -> dict[str, list[str]]:
     return {
         "family": sorted({row.family for row in board.of()}),
         "size": sorted({row.size for row in board.of()}, key=SIZES.index),
+        "cost": sorted({row.cost for row in board.of()}, key=COSTS.index),
         "tuned": sorted({entry.about.tuned_by for entry in board.entries}),
         "checked": sorted({entry.about.checked for entry in board.entries}),
     }
@@ -231,6 +232,7 @@ def _of_row(board: Board, row: BoardRow) -> dict[str, Any]:
         "attribute": "" if row.attribute == MEAN else row.attribute,
         "point": row.point,
         "coordinates": row.coordinates,
+        "passes": row.passes,
     }
 
 
@@ -246,5 +248,5 @@ def _parquet(rows: Sequence[Mapping[str, Any]]) -> bytes:
     import pandas as pd
 
     file = io.BytesIO()
-    pd.DataFrame(rows).to_parquet(file, index=False)
+    pd.DataFrame(rows).astype({"passes": "Int64"}).to_parquet(file, index=False)
     return file.getvalue()

@@ -33,11 +33,12 @@ HEADER = (
     "size",
     "seed",
     "detail",
+    "passes",
 )
 _TYPES = {
     **dict.fromkeys(("value", "low", "high", "vs_best_p", "vs_no_op_p"), "float64"),
     **dict.fromkeys(("floor", "best", "below_no_op", "fewer"), "bool"),
-    "n": "Int64",
+    **dict.fromkeys(("n", "passes"), "Int64"),
 }
 """Types of Parquet's columns that are no text; a table without a number has them too."""
 
@@ -78,7 +79,7 @@ def long_rows(table: Table) -> Iterator[tuple[str | float | int | bool | None, .
                 *_versus(cell.vs_best),
                 *_versus(cell.vs_no_op),
                 *(_several(row.place.sites), _several(row.place.sizes), _several(row.place.seeds)),
-                row.detail,
+                *(row.detail, row.place.passes),
             )
 
 

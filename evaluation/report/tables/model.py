@@ -95,6 +95,8 @@ class Place:
     """How many coordinates are swapped there."""
     seeds: tuple[int, ...] = ()
     """The seeds of the fits."""
+    passes: int | None = None
+    """Passes of the model that the fits took, mean over seeds; None where that is not known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import zip_longest
@@ -12,6 +12,7 @@ from types import MappingProxyType
 from evaluation.records.control_checks import NECESSITY
 from evaluation.records.failures import Failure, failure_notes
 from evaluation.records.run_records import RunRecords
+from evaluation.records.scores import ScoreRecord
 from evaluation.report.common.shown_models import shown_run
 from evaluation.report.tables.build import (
     ModelScores,
@@ -25,11 +26,12 @@ from evaluation.report.tables.build import (
 from evaluation.report.tables.controls import control_table, necessity_table, twin_notes
 from evaluation.report.tables.dependence import dependence_table
 from evaluation.report.tables.means import averages_without_outcomes, has_seeds, seed_table
-from evaluation.report.tables.model import Table
+from evaluation.report.tables.model import Row, Table
 from evaluation.report.tables.site_search import site_table
 from evaluation.scoring.interchange.post_hoc import Derived, read_derived
 from evaluation.tracks import TRACKS
 from ravel.common.errors import SuiteError, unknown_name
+from ravel.common.seeds import grouped
 from ravel.terms.schema import Partition
 
 
@@ -82,7 +84,7 @@ def table_of_runs(
                 todo="choose one of these",
             )
         _check_partition(name, partition)
-        made = TABLES[name](_Run(run, partial(read_derived, run, track), partition))
+        made = _with_passes(TABLES[name](_Run(run, partial(read_derived, run, track), partition)), run)
     return _with_failures(made, [failure for run in runs for failure in run.failures])
 
 
@@ -113,7 +115,7 @@ def tables_of_run(records: RunRecords, derived: Derived) -> list[Table]:
     }
     run = _Run(records, lambda: derived)
     return [
-        _with_failures(made(run), records.failures)
+        _with_failures(_with_passes(made(run), records), records.failures)
         for name, made in TABLES.items()
         if name in tables and has.get(name, True)
     ]
@@ -123,6 +125,22 @@ def _with_model(table: Table, model: str) -> Table:
     """Return a table of one run whose rows all say which model it was; checks of controls don't."""
     rows = (replace(row, place=replace(row.place, model=row.place.model or model)) for row in table.rows)
     return replace(table, rows=tuple(rows))
+
+
+def _with_passes(table: Table, records: RunRecords) -> Table:
+    """Return the table with what the fits of its rows cost, where a row is a method's points."""
+    if table.name not in _OF_POINTS:
+        return table
+    points = grouped(records.chosen(source_kind="all"), lambda record: record.method)
+    blocks = {record.attribute for own in points.values() for record in own}
+    return replace(table, rows=tuple(_row_with_passes(row, points, blocks, records) for row in table.rows))
+
+
+def _row_with_passes(
+    row: Row, points: Mapping[str, Sequence[ScoreRecord]], blocks: Collection[str], records: RunRecords
+) -> Row:
+    own = [r for r in points.get(row.label, ()) if row.block not in blocks or r.attribute == row.block]
+    return replace(row, place=replace(row.place, passes=records.passes(own)))
 
 
 def _with_failures(table: Table, failures: Sequence[Failure]) -> Table:
@@ -223,6 +241,8 @@ def _model_table(runs: Sequence[RunRecords], partition: Partition) -> Table:
 _OF_SEVERAL: Mapping[str, Callable[[Sequence[RunRecords], Partition], Table]] = MappingProxyType(
     {"types": _type_table, "models": _model_table}
 )
+_OF_POINTS = ("main", "attributes")
+"""Tables of which each row is a method's chosen points."""
 _TEST_ONLY = ("balanced", "dependence", "controls", "necessity", "seeds")
 TABLES: Mapping[str, Callable[[_Run], Table]] = MappingProxyType(
     {

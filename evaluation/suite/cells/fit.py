@@ -4,7 +4,7 @@ scores."""
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from das.edits.storage import load_finding
@@ -14,8 +14,10 @@ from das.featurizers.storage import FeaturizerHeader, save_featurizer
 from das.finding import Finding
 from das.methods.common.base import NotApplicableError, Problem, TrainedMethod
 from das.sites import Site
+from das.training.passes import PassCounter, counted_engine, counted_training
 from das.training.together import Training, train_together
 from evaluation.config.suite import TrackSpec
+from evaluation.records.costs import FitCost, PassCount
 from evaluation.records.headers import SUITE_SCHEMA_VERSION
 from evaluation.suite.cells.context import RunContext
 from evaluation.suite.cells.finished import cell_refusal
@@ -57,15 +59,16 @@ def run_cells(
     A cell that was interrupted is fitted again, from its last checkpoint where the method keeps one, and ends
     in the same bytes, for a fit is a function of its problem.
     """
-    waiting = [cell for cell in cells if not context.run.cell(cell.cell_id).finished()]
-    for cell, found in zip(waiting, _fits(waiting, context, progress), strict=True):
+    waiting = {cell: PassCounter() for cell in cells if not context.run.cell(cell.cell_id).finished()}
+    for (cell, asked), found in zip(waiting.items(), _fits(waiting, context, progress), strict=True):
         folder = context.run.cell(cell.cell_id)
+        cost = _cost(asked)
         if isinstance(found, Finding):
             save_featurizer(found, folder.path, _header(cell, context))
             _judge(cell, context, splits, found, progress)
-            folder.finish(describe_cell(cell, context, found.size))
+            folder.finish({**describe_cell(cell, context, found.size), **cost})
         elif keep_refusal:
-            folder.finish({**describe_cell(cell, context, 0), "refused": str(found)})
+            folder.finish({**describe_cell(cell, context, 0), **cost, "refused": str(found)})
         else:
             raise found
     for cell in cells:
@@ -91,15 +94,21 @@ def judge_cell(cell: Cell, context: RunContext, splits: Sequence[str], progress:
 
 
 def _fits(
-    cells: Sequence[Cell], context: RunContext, progress: Progress
+    cells: Mapping[Cell, PassCounter], context: RunContext, progress: Progress
 ) -> list[Finding | NotApplicableError]:
-    """Return what each cell's method finds, or why it has no answer."""
+    """Return what each cell's method finds, or why it has no answer, counting what it asks."""
     engine = context.fitting or context.engine
-    return train_together([_fitting(cell, context, engine, progress) for cell in cells], engine)
+    return train_together(
+        [
+            counted_training(_fitting(cell, context, counted_engine(engine, asked), progress, asked), asked)
+            for cell, asked in cells.items()
+        ],
+        engine,
+    )
 
 
 def _fitting(
-    cell: Cell, context: RunContext, engine: Engine, progress: Progress
+    cell: Cell, context: RunContext, engine: Engine, progress: Progress, asked: PassCounter
 ) -> Training[Finding | NotApplicableError]:
     method_class = context.methods.get(cell.method)
     config = method_class.config_class.from_mapping(json.loads(cell.setting), origin=f"cell {cell.cell_id}")
@@ -112,13 +121,21 @@ def _fitting(
         seed=cell.seed,
     )
     shared = SharedTensors(context.run.shared)
-    workspace = FolderWorkspace(context.run.cell(cell.cell_id), cell.label(), progress, shared)
+    workspace = FolderWorkspace(context.run.cell(cell.cell_id), cell.label(), progress, shared, asked)
     try:
         if isinstance(method, TrainedMethod):
             return (yield from method.training(problem, engine, workspace))
         return method.fit(problem, engine, workspace)
     except NotApplicableError as refusal:
         return refusal
+
+
+def _cost(asked: PassCounter) -> dict[str, Any]:
+    """Return what a header says of what a fit asked; nothing where a part of it was not counted."""
+    if not all(one.known for one in (asked.own, *asked.shared.values())):
+        return {}
+    own, *shared = (PassCount(one.forward, one.back) for one in (asked.own, *asked.shared.values()))
+    return {"cost": FitCost(own, dict(zip(asked.shared, shared, strict=True))).to_json()}
 
 
 def _judge(

@@ -11,10 +11,13 @@ from safetensors.torch import save
 from torch import Tensor
 
 from das.tensor_files import TensorFileError, parse_tensors
+from das.training.passes import Passes
 from ravel.common.io import read_bytes, write_bytes
 from ravel.common.strict_json import JsonError, parse_json
 
 _DIGEST = "tensors_sha256"
+_COUNTS = ("forward", "back")
+"""What `Passes` counts, by field."""
 
 
 class SharedTensors:
@@ -27,29 +30,39 @@ class SharedTensors:
         self.folder = folder
         """Where the files lie; made at first need."""
 
-    def get(self, key: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-        """Return the tensors of `key`, made by `make` if no whole file holds them, on the CPU."""
-        path = self.folder / f"{key}.safetensors"
-        found = _read(path)
+    def get(
+        self, key: str, make: Callable[[], dict[str, Tensor]], passes: Passes | None = None
+    ) -> dict[str, Tensor]:
+        """Return the tensors of `key`, made by `make` if no whole file holds them, on the CPU.
+
+        `passes` has, when `make` has ended, what that asked of the model; it is set to what making them asked
+        where they were made before.
+        """
+        path, passes = self.folder / f"{key}.safetensors", passes or Passes()
+        found = _read(path, passes)
         if found is not None:
             return found
         made = {name: t.detach().cpu().contiguous() for name, t in sorted(make().items())}
-        content = save(made, metadata={_DIGEST: _digest(made)})
+        content = save(made, metadata={_DIGEST: _digest(made), **_passes_to(passes)})
         write_bytes(path, content)
         # Read back, so that the first fit sees the very bytes that the later ones will.
         return _owned(parse_tensors(content))
 
 
-def _read(path: Path) -> dict[str, Tensor] | None:
+def _read(path: Path, passes: Passes) -> dict[str, Tensor] | None:
+    """Return the tensors of a whole file, and set `passes` to what it says; None for no file or another."""
     if not path.is_file():
         return None
     try:
         content = read_bytes(path)
-        tensors, stated = _owned(parse_tensors(content)), _stated_digest(content)
+        tensors, stated = _owned(parse_tensors(content)), _metadata(content)
     except (TensorFileError, JsonError):
         return None
     # A file of an earlier version has no digest, and is made again as well: nobody knows whether it is whole.
-    return tensors if stated == _digest(tensors) else None
+    if stated.get(_DIGEST) != _digest(tensors):
+        return None
+    passes.add(_passes_from(stated))
+    return tensors
 
 
 def _digest(tensors: Mapping[str, Tensor]) -> str:
@@ -60,11 +73,20 @@ def _digest(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _stated_digest(content: bytes) -> str | None:
+def _metadata(content: bytes) -> dict[str, str]:
     length = int.from_bytes(content[:8], "little")
-    stated = parse_json(content[8 : 8 + length].decode("utf-8")).get("__metadata__") or {}
-    found: str | None = stated.get(_DIGEST)
+    found: dict[str, str] = parse_json(content[8 : 8 + length].decode("utf-8")).get("__metadata__") or {}
     return found
+
+
+def _passes_to(passes: Passes) -> dict[str, str]:
+    return {name: str(getattr(passes, name)) for name in _COUNTS} if passes.known else {}
+
+
+def _passes_from(stated: Mapping[str, str]) -> Passes:
+    """Return what a file says; a file of an earlier version does not."""
+    counts = [int(text) for name in _COUNTS if (text := stated.get(name, "")).isdecimal()]
+    return Passes(*counts) if len(counts) == len(_COUNTS) else Passes(known=False)
 
 
 def _owned(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from das.training.passes import PassCounter, Passes
 from evaluation.records.run_folder import CellFolder
 from evaluation.suite.cells.shared_tensors import SharedTensors
 from ravel.common.io import append_text, canonical_json, make_folder, write_text
@@ -17,7 +18,12 @@ class FolderWorkspace:
     """A fit's workspace on disk: checkpoints in `checkpoint/`, log rows in `train_log.jsonl`."""
 
     def __init__(
-        self, cell: CellFolder, label: str, progress: Progress, shared: SharedTensors | None = None
+        self,
+        cell: CellFolder,
+        label: str,
+        progress: Progress,
+        shared: SharedTensors | None = None,
+        counter: PassCounter | None = None,
     ) -> None:
         self.folder: Path | None = make_folder(cell.checkpoint)
         """Where the fit keeps its checkpoints."""
@@ -25,6 +31,7 @@ class FolderWorkspace:
         self._label = label
         self._progress = progress
         self._shared = shared
+        self._counter = counter or PassCounter()
         # A resumed fit repeats its earlier rows, so every attempt begins with an empty log.
         write_text(self._log, "")
 
@@ -38,4 +45,11 @@ class FolderWorkspace:
 
     def shared(self, key: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
         """Return what the run keeps under the key, or make it; without a store it is made each time."""
-        return make() if self._shared is None else self._shared.get(key, make)
+        if self._shared is None:
+            return make()
+        with self._counter.sharing(key) as passes:
+            return self._shared.get(key, make, passes)
+
+    def resumed(self, before: Passes) -> None:
+        """Count what was asked before the checkpoint."""
+        self._counter.resumed(before)

@@ -286,8 +286,12 @@ def test_an_error_is_one_paragraph() -> None:
 
 @pytest.mark.parametrize(
     ("lines", "rows"),
-    [(api.list_method_lines, api.list_methods), (api.list_control_lines, api.list_controls)],
-    ids=["methods", "controls"],
+    [
+        (api.list_method_lines, api.list_methods),
+        (api.list_control_lines, api.list_controls),
+        (api.list_preset_lines, api.list_presets),
+    ],
+    ids=["methods", "controls", "presets"],
 )
 def test_a_quick_listing_says_what_the_whole_one_does(lines: Rows, rows: Rows) -> None:
     assert lines() == [{key: row[key] for key in ("name", "summary")} for row in rows()]

@@ -21,7 +21,7 @@ from webdriver import CHROMIUM, DRIVER, Browser
 from evaluation.exchange.site import BuiltSite, build_site
 from evaluation.records.measured import Measured
 from evaluation.records.run_records import RunRecords
-from evaluation.report.site.boards import SIZES, Board, boards_of, plain
+from evaluation.report.site.boards import COSTS, SIZES, Board, boards_of, plain
 from evaluation.report.site.entries import About, Entry, EntryRow, entry_of
 from evaluation.report.site.planes import planes_of
 from evaluation.report.site.write import Site, history_with, write_site
@@ -89,6 +89,34 @@ def test_entries_on_the_same_pairs_share_a_board_and_other_versions_do_not() -> 
     boards = boards_of(entries)
     assert sorted([e.about.name for e in board.entries] for board in boards) == [["a", "b"], ["c"], ["d"]]
     assert len({board.slug for board in boards}) == 3
+
+
+def test_a_row_costs_what_its_entry_says_and_is_found_by_it(tmp_path: Path) -> None:
+    entries = [
+        replace(entry, rows=tuple(replace(row, passes=passes) for row in entry.rows))
+        for entry, passes in (
+            (made_up("a", scores={"no_op": 0.5}), 0),
+            (made_up("b", scores={"mdas": 0.7}), 40_500),
+            (made_up("c", scores={"das": 0.6}), None),
+        )
+    ]
+    (board,) = boards_of(entries)
+    assert {row.method: row.cost for row in board.of()} == {
+        "no_op": "none",
+        "mdas": "to 100,000",
+        "das": "not said",
+    }
+    write_site(Site("t", (board,), (), "2030-01-02"), tmp_path)
+    page = (tmp_path / "boards" / f"{board.slug}.html").read_text()
+    assert 'data-cost="to 100,000"' in page
+    assert "40,500" in page
+    assert [option for option in COSTS if f"<option>{option}</option>" in page] == [
+        "none",
+        "to 100,000",
+        "not said",
+    ]
+    rows = pd.read_parquet(tmp_path / "data" / "rows.parquet")
+    assert rows.groupby("method").passes.first().dropna().to_dict() == {"mdas": 40_500, "no_op": 0}
 
 
 def test_contenders_come_best_first_and_references_once_and_last() -> None:
