@@ -16,8 +16,8 @@ from torch import Tensor
 from das.interop.pyvene_config import CONFIG, Listed, listed_interventions, place_of
 from das.interop.rotations import columns_of, parametrised_state, stored_weight
 from das.interop.torch_files import names_of, plain_state, plain_tensor, read_torch_file, write_torch_file
+from das.positions import Positions
 from das.reft.forms import FORMS, LowRankChange
-from das.reft.positions import Positions
 from das.reft.tuned import TunedStates
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_json, write_json

@@ -6,8 +6,8 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
+from das.positions import Positions
 from das.reft.forms import FORMS
-from das.reft.positions import Positions
 from ravel.common.config import Config
 from ravel.common.errors import SuiteError
 

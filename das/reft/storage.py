@@ -12,9 +12,9 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from das.positions import Positions
 from das.reft.forms import LowRankChange
 from das.reft.lora import LoraTerm
-from das.reft.positions import Positions
 from das.reft.settings import LORA
 from das.reft.tuned import Tuned, TunedProjections, TunedStates
 from das.tensor_files import TensorFileError, parse_tensors

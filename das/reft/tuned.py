@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from das.engine.base.hooks import added_to, changed_at
 from das.models.base import TargetModel
+from das.positions import Positions
 from das.reft.forms import LowRankChange
 from das.reft.lora import LoraTerm, features_of, projections
-from das.reft.positions import Positions
 from das.reft.settings import LORA, ReftConfig
 from das.sites import Site
 from ravel.common.errors import SuiteError
@@ -119,12 +119,7 @@ class TunedStates(Tuned):
 
     def check_prompt(self, n_tokens: int, text: str) -> None:
         """As `Tuned.check_prompt`."""
-        if sum(self.positions.counts(n_tokens)) == 0:
-            raise SuiteError(
-                expected=f"prompts of which {self.positions} edits a token",
-                came=f"one of {n_tokens} tokens, {text[:60]!r}",
-                todo="leave it out, or edit last tokens too, such as with --positions f7+l7",
-            )
+        self.positions.check(n_tokens, text)
 
     def retract(self) -> None:
         """As `Tuned.retract`."""

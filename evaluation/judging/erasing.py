@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import torch
 from torch import Tensor
 from typing_extensions import Self
 
@@ -13,6 +12,7 @@ from das.edits.found import erasing_edit_of
 from das.engine.base.protocol import AnswerPair, Engine
 from das.engine.engines.answering import EngineAnswerer
 from das.finding import Finding
+from das.positions import EditedTokens
 from das.sites import Site
 from evaluation.judging.attacks import Attack, attacker
 from evaluation.judging.strengths import StrengthJudge
@@ -34,10 +34,11 @@ class ErasureJudge(StrengthJudge[ErasedCase, bool]):
         attack: Attack = "none",
         *,
         chat: bool = False,
+        tokens: EditedTokens | None = None,
     ) -> None:
         """`attack` is put in front of prompts, in a chat's message if `chat`. Raises SuiteError if there is
         nothing to put there, or no chat template."""
-        super().__init__(engine, strengths, label_tokens)
+        super().__init__(engine, strengths, label_tokens, tokens)
         self._settings = (attack, chat)
         answerer = EngineAnswerer(engine)
         self._attacker = attacker(attack, lambda text: answerer.in_chat([text])[0], chat=chat)
@@ -47,7 +48,7 @@ class ErasureJudge(StrengthJudge[ErasedCase, bool]):
         if engine is self.engine:
             return self
         attack, chat = self._settings
-        return type(self)(engine, self.strengths, self.label_tokens, attack, chat=chat)
+        return type(self)(engine, self.strengths, self.label_tokens, attack, chat=chat, tokens=self.tokens)
 
     def cases(self, instance: Instance, split: str) -> Sequence[ErasedCase]:
         """Return the cases of a split, in order."""
@@ -67,8 +68,7 @@ class ErasureJudge(StrengthJudge[ErasedCase, bool]):
         asked = [self._attacker.asked(instance, *both) for both in zip(cases, records, strict=True)]
         answers = [record.label_ids[: self.label_tokens] for record in records]
         choices = [AnswerPair(p, p, (own, own)) for p, own in zip(asked, answers, strict=True)]
-        with torch.inference_mode():
-            return [own for own, _ in self.engine.predicts(choices, site, steered)]
+        return [own for (own, _), _ in self.predicts(choices, site, steered)]
 
     def outcome(
         self, case: ErasedCase, strengths: tuple[float, ...], said: Sequence[bool], chosen: int

@@ -13,9 +13,10 @@ from das.detectors.question import Question
 from das.edits.base import Edit, Steered
 from das.edits.found import edit_of
 from das.edits.preface import Preface
-from das.engine.base.protocol import AnswerPair, Engine, FeaturizedPairs, ForcedPair, PromptPair
+from das.engine.base.protocol import AnswerPair, Engine, FeaturizedPairs, ForcedPair
 from das.finding import Finding
 from das.methods.detection.prompt import stating_sentences
+from das.positions import EditedTokens
 from das.sites import Site
 from evaluation.judging.judge import longer_only
 from evaluation.judging.strengths import StrengthJudge
@@ -46,8 +47,14 @@ class _Said:
 class SteeringJudge(StrengthJudge[SteeredCase, _Said]):
     """Steers with one open model. What answers cost the model that is left alone is worked out once."""
 
-    def __init__(self, engine: Engine, strengths: tuple[float, ...], label_tokens: int) -> None:
-        super().__init__(engine, strengths, label_tokens)
+    def __init__(
+        self,
+        engine: Engine,
+        strengths: tuple[float, ...],
+        label_tokens: int,
+        tokens: EditedTokens | None = None,
+    ) -> None:
+        super().__init__(engine, strengths, label_tokens, tokens)
         self._answers: dict[str, tuple[int, ...]] = {}
         self._costs: dict[tuple[str, tuple[int, ...]], float] = {}
 
@@ -82,14 +89,13 @@ class SteeringJudge(StrengthJudge[SteeredCase, _Said]):
             AnswerPair(prompt, prompt, (self._ids(base), self._ids(source)))
             for prompt, (base, source) in zip(asked, both, strict=True)
         ]
-        with torch.inference_mode():
-            found = self.engine.predicts(choices, site, steered)
-        flags = [longer_only(choice, *one) for choice, one in zip(choices, found, strict=True)]
+        found = self.predicts(choices, site, steered)
+        flags = [longer_only(choice, *both) for choice, (both, _) in zip(choices, found, strict=True)]
         open_at = [row for row, one in enumerate(flags) if not any(one)]
-        pairs = [PromptPair(asked[row], asked[row]) for row in open_at]
-        with torch.inference_mode():
-            others = self.engine.complete_swapped(pairs, site, steered, self.label_tokens)
-        answers = [one.token_ids for one in others]
+        if self.tokens is None:
+            answers = self.continued([asked[row] for row in open_at], site, steered)
+        else:
+            answers = [found[row][1] for row in open_at]
         extra = self._extra([record.prompt for row in open_at for record in both[row]], answers)
         costs = dict(zip(open_at, extra, strict=True))
         return [_Said(new, old, costs.get(row, 0.0)) for row, (old, new) in enumerate(flags)]

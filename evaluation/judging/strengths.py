@@ -12,17 +12,19 @@ from torch import Tensor
 from typing_extensions import Self
 
 from das.edits.base import Edit, Steered
-from das.engine.base.protocol import Engine
+from das.engine.base.protocol import AnswerPair, Engine, PromptPair
 from das.featurizers.subspace import Subspace
 from das.finding import Finding
 from das.methods.common.concepts import has_tensor
 from das.models.weights import all_bytes_hash
+from das.positions import EditedTokens
 from das.sites import Site
 from evaluation.judging.known_vectors import KnownVectors
 from evaluation.scoring.detection.cases import values_told
 from ravel.common.io import canonical_json
 from ravel.common.seeds import grouped
 from ravel.instance import Instance
+from ravel.terms.schema import Prompt
 
 
 class EditedCase(Protocol):
@@ -48,19 +50,29 @@ Said = TypeVar("Said")
 class StrengthJudge(ABC, Generic[Case, Said]):
     """Judges edits with one open model, at strengths that validation cases choose."""
 
-    def __init__(self, engine: Engine, strengths: tuple[float, ...], label_tokens: int) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        strengths: tuple[float, ...],
+        label_tokens: int,
+        tokens: EditedTokens | None = None,
+    ) -> None:
         self.engine = engine
         """Runs the model."""
         self.strengths = strengths
         """The strengths that validation cases are tried at, ascending."""
         self.label_tokens = label_tokens
         """How many of an answer's first tokens are said and compared."""
+        self.tokens = tokens
+        """At which tokens vectors are changed; None: at the site's position alone."""
         self._known = KnownVectors(engine)
         self._chosen: dict[tuple[str, ...], dict[str, float]] = {}
 
     def on(self, engine: Engine) -> Self:
         """Return what judges by the same rules with another engine."""
-        return self if engine is self.engine else type(self)(engine, self.strengths, self.label_tokens)
+        if engine is self.engine:
+            return self
+        return type(self)(engine, self.strengths, self.label_tokens, self.tokens)
 
     @abstractmethod
     def cases(self, instance: Instance, split: str) -> Sequence[Case]:
@@ -176,6 +188,27 @@ class StrengthJudge(ABC, Generic[Case, Said]):
             for case, strength, own in zip(cases, strengths, said, strict=True)
         }
 
+    def predicts(
+        self, choices: Sequence[AnswerPair], site: Site, steered: Steered
+    ) -> list[tuple[tuple[bool, bool], tuple[int, ...]]]:
+        """Return for both answers whether the model gives them where vectors are changed, and the tokens that
+        it says; none unless vectors are changed at other tokens than the site's."""
+        if self.tokens is None:
+            with torch.inference_mode():
+                return [(both, ()) for both in self.engine.predicts(choices, site, steered)]
+        said = self.continued([choice.base for choice in choices], site, steered)
+        return [
+            ((_begins(ids, choice.answers[0]), _begins(ids, choice.answers[1])), ids)
+            for ids, choice in zip(said, choices, strict=True)
+        ]
+
+    def continued(self, prompts: Sequence[Prompt], site: Site, steered: Steered) -> list[tuple[int, ...]]:
+        """Return the tokens that the model says to prompts where vectors are changed."""
+        pairs = [PromptPair(prompt, prompt) for prompt in prompts]
+        with torch.inference_mode():
+            found = self.engine.complete_swapped(pairs, site, steered, self.label_tokens, tokens=self.tokens)
+        return [one.token_ids for one in found]
+
     def _said(
         self,
         instance: Instance,
@@ -193,6 +226,10 @@ class StrengthJudge(ABC, Generic[Case, Said]):
             said = self.said(instance, split, [case for _, case in members], site, steered)
             found |= {row: one for (row, _), one in zip(members, said, strict=True)}
         return [found[row] for row in range(len(cases))]
+
+
+def _begins(said: tuple[int, ...], answer: tuple[int, ...]) -> bool:
+    return said[: len(answer)] == answer
 
 
 def _known_as(finding: Finding | None) -> str:

@@ -76,7 +76,9 @@ class ErasureTrack(ConceptTrack[Erasure]):
 
         settings = self.settings(judging)
         return ErasureJudge(
-            engine, settings.strengths, judging.label_tokens, settings.attack, chat=settings.chat
+            *(engine, settings.strengths, judging.label_tokens, settings.attack),
+            chat=settings.chat,
+            tokens=settings.tokens(),
         )
 
     def cases(self, instance: Instance, split: str) -> Sequence[ErasedCase]:

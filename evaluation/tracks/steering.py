@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
+from typing_extensions import Self
 
+from das.positions import EditedTokens
 from evaluation.config.judging import Judging
 from evaluation.records.outcomes.steerings import SteeredCase, Steering
 from evaluation.scoring.clusters import Clusters
@@ -23,6 +25,10 @@ if TYPE_CHECKING:
     from evaluation.judging.steering import SteeringJudge
 
 
+SITE = "site"
+"""In place of positions: the site's token alone."""
+
+
 class SteeringConfig(TrackConfig):
     """Settings of the track."""
 
@@ -30,6 +36,26 @@ class SteeringConfig(TrackConfig):
         default=(0.5, 1.0, 1.5, 2.0, 3.0), min_length=1
     )
     """Strengths that are tried on validation prompts, ascending; 1 is the change as it was found."""
+
+    positions: str = SITE
+    """Tokens of the prompt at which vectors are changed: `site`, the site's alone; `f7+l7`, the first 7 and
+    the last 7, where a prompt has fewer at most a half of it each; `all`."""
+    generated: bool = False
+    """Whether each token of the answer is changed as well, when the model reads it."""
+
+    def tokens(self) -> EditedTokens | None:
+        """Return the tokens; None: the site's alone."""
+        if self.positions == SITE:
+            return None
+        return EditedTokens.parse(self.positions, generated=self.generated)
+
+    @model_validator(mode="after")
+    def _are_positions(self) -> Self:
+        """Refuse text that is no positions, and generated tokens beside the site's alone."""
+        self.tokens()
+        if self.generated and self.positions == SITE:
+            raise ValueError("generated: true goes with positions such as l1 or all, for a site is one token")
+        return self
 
     @field_validator("strengths")
     @classmethod
@@ -45,8 +71,8 @@ class SteeringTrack(ConceptTrack[Steering]):
     2025, arXiv 2505.20809).
 
     Departures: answers are facts, so that cause, isolate and fluency are counted and no judge is asked;
-    vectors are changed at the site alone, not at all tokens; the strength is chosen for each value on
-    validation prompts.
+    vectors are changed at the site alone unless `positions` names more tokens; the strength is chosen for
+    each value on validation prompts.
     """
 
     name: ClassVar[str] = "steering"
@@ -87,7 +113,8 @@ class SteeringTrack(ConceptTrack[Steering]):
         """Return what steers with this engine."""
         from evaluation.judging.steering import SteeringJudge
 
-        return SteeringJudge(engine, self.settings(judging).strengths, judging.label_tokens)
+        settings = self.settings(judging)
+        return SteeringJudge(engine, settings.strengths, judging.label_tokens, settings.tokens())
 
     def cases(self, instance: Instance, split: str) -> Sequence[SteeredCase]:
         """Return the split's prompts, each with the values towards which it is steered."""

@@ -13,6 +13,7 @@ from das.engine.base.labels import ForcedLabels
 from das.engine.base.soft_labels import SoftLabel
 from das.finding import Actor
 from das.models.base import TargetModel
+from das.positions import EditedTokens
 from das.sites import Site
 from ravel.asking.answerer import Decided
 from ravel.terms.schema import Completion, Prompt
@@ -70,6 +71,8 @@ class SwappedPrompts:
     """Tokens of a continuation at most."""
     decided: Decided | None = None
     """Which continuations may stop."""
+    tokens: EditedTokens | None = None
+    """At which tokens the featurizer acts; None: at the site's position alone."""
 
 
 class Engine(Protocol):
@@ -120,9 +123,11 @@ class Engine(Protocol):
         featurizer: Actor | None,
         max_new_tokens: int,
         decided: Decided | None = None,
+        tokens: EditedTokens | None = None,
     ) -> list[Completion]:
         """Continue each base greedily, in order, after the interchange at the site's position in the base;
-        new tokens are not interchanged. `decided` as in `complete`. No gradient."""
+        new tokens are not interchanged. With `tokens` it is at these instead, with the one source at each; an
+        engine that can't raises SuiteError. `decided` as in `complete`. No gradient."""
 
     def tokens_after(self, pairs: Sequence[ForcedPair], site: Site) -> list[int]:
         """Return for each pair how many tokens its base has from the site on, label included."""

@@ -20,8 +20,9 @@ _COARSE = 5e-2
 
 Choose = Callable[[Tensor, Sequence[int]], Tensor]
 """From logits [rows, vocabulary] and the rows' places to the tokens that they grow by, [rows]."""
-Within = Callable[[Sequence[int]], AbstractContextManager[Any]]
-"""Makes the context in which a pass over whole rows runs, given their places among the first ones."""
+Within = Callable[[Sequence[int], range], AbstractContextManager[Any]]
+"""Makes the context in which a pass runs, given the rows' places among the first ones and which of their
+tokens it reads."""
 
 
 class GrowingRows:
@@ -37,7 +38,7 @@ class GrowingRows:
         within: Within | None = None,
         repeats: int = 1,
     ) -> None:
-        """`ids` [rows, tokens]; every pass over whole rows runs inside `within`. After the first pass each
+        """`ids` [rows, tokens]; every pass runs inside `within`. After the first pass each
         row stands `repeats` times, one beside the other, so that it is read once however often it goes on."""
         self._target = target
         self._rows = ids
@@ -50,11 +51,9 @@ class GrowingRows:
 
     def next(self) -> Tensor:
         """Return the logits after each row, [rows, vocabulary], at the model's own precision."""
-        if self._cached and self._read:
-            output = self._pass(self._rows[:, self._read :])
-        else:
-            with nullcontext() if self._within is None else self._within(self._places):
-                output = self._pass(self._rows)
+        columns = range(self._read, self._rows.shape[1])
+        with nullcontext() if self._within is None else self._within(self._places, columns):
+            output = self._pass(self._rows[:, columns.start :])
         if self._cached:
             self._cache, self._read = output.past_key_values, self._rows.shape[1]
         logits: Tensor = output.logits[:, -1]

@@ -26,8 +26,10 @@ from das.engine.completing.new_tokens import NewTokens
 from das.finding import Actor
 from das.models.base import TargetModel
 from das.out_of_memory import MemoryShortageError
+from das.positions import EditedTokens
 from das.sites import Site
 from ravel.asking.answerer import Decided
+from ravel.common.errors import SuiteError
 from ravel.terms.schema import Completion
 
 _LOG = logging.getLogger("das.engine")
@@ -52,6 +54,8 @@ def batches_of(engine: Engine) -> dict[str, Any]:
 class BaseEngine(ABC):
     """Judges labels and answers by their logits, one featurizer and one answer at a time."""
 
+    name: str
+    """As on the command line."""
     target: TargetModel
     """The model that is run."""
     encoder: PromptEncoder
@@ -90,12 +94,19 @@ class BaseEngine(ABC):
         featurizer: Actor | None,
         max_new_tokens: int,
         decided: Decided | None = None,
+        tokens: EditedTokens | None = None,
     ) -> list[Completion]:
         """Continue each base greedily after the interchange, end token included; see the protocol."""
-        return self._continued(SwappedPrompts(pairs, site, featurizer, max_new_tokens, decided))
+        return self._continued(SwappedPrompts(pairs, site, featurizer, max_new_tokens, decided, tokens))
 
     def _continued(self, asked: SwappedPrompts) -> list[Completion]:
         """For every new token the row runs again with those before it forced; `decided` is ignored."""
+        if asked.tokens is not None:
+            raise SuiteError(
+                expected=f"with the engine {self.name} changes at the site's position alone",
+                came=f"the positions {asked.tokens}",
+                todo="use --engine direct or resume",
+            )
         pairs = asked.pairs
         new = NewTokens(len(pairs), self.target.end_ids, asked.max_new_tokens)
         live = list(range(len(pairs))) if asked.max_new_tokens > 0 else []

@@ -137,13 +137,13 @@ class DirectEngine(BaseEngine):
         rows = [encoded.ids for encoded in self.encoder.encode([pair.base.text for pair in pairs])]
         self.encoder.encode([pair.source.text for pair in pairs])
         check_row_lengths([len(row) + most for row in rows], self.target)
-        askers: dict[tuple[tuple[int, ...], int, SourceKey], list[int]] = {}
+        askers: dict[tuple[tuple[int, ...], tuple[int, ...], SourceKey], list[int]] = {}
         for i, (row, pair) in enumerate(zip(rows, pairs, strict=True)):
-            place = self.encoder.position(pair.base, site.position)
-            askers.setdefault((row, place, self.sources.key(pair.source, site)), []).append(i)
+            places = self._changed_places(pair.base, len(row), asked)
+            askers.setdefault((row, places, self.sources.key(pair.source, site)), []).append(i)
         sources = self.sources.vectors([key for _, _, key in askers])
         new = complete_swapped_rows(
-            [SwappedRow(row, place, sources[key]) for row, place, key in askers],
+            [SwappedRow(row, places, sources[key]) for row, places, key in askers],
             self.target,
             site,
             featurizer,
@@ -151,12 +151,19 @@ class DirectEngine(BaseEngine):
             limit=self.limit,
             cached=most > 1 and self._completer.grows,
             settled=_all_decided(asked.decided, list(askers.values())),
+            generated=asked.tokens is not None and asked.tokens.generated,
         )
         known = {ids: self._completion(ids) for ids in dict.fromkeys(new)}
         completions = {
             i: known[ids] for of_row, ids in zip(askers.values(), new, strict=True) for i in of_row
         }
         return [completions[i] for i in range(len(pairs))]
+
+    def _changed_places(self, base: Prompt, n_tokens: int, asked: SwappedPrompts) -> tuple[int, ...]:
+        """Return the tokens of a base, from 0, whose vectors are changed."""
+        if asked.tokens is None:
+            return (self.encoder.position(base, asked.site.position),)
+        return asked.tokens.of_prompt(n_tokens, base.text)
 
     def interchange_logits(self, pairs: Sequence[ForcedPair], site: Site, featurizer: Actor | None) -> Tensor:
         """Return the logits that predict each label token; see the protocol."""

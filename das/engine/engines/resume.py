@@ -29,6 +29,7 @@ from das.engine.resuming.key_values import Begun
 from das.engine.resuming.state_runner import StateRunner
 from das.finding import Actor
 from das.models.base import TargetModel
+from das.positions import EditedTokens
 from das.sites import Site
 from das.threads import SuitedThreads
 from ravel.terms.schema import Completion, Prompt
@@ -72,6 +73,7 @@ class ResumeEngine(DirectEngine):
         fit goes to `cache_folder`; without one it is made again. Raises SuiteError for a folder that another
         model or version wrote."""
         super().__init__(target, batch_tokens, cache_bytes=cache_bytes)
+        self._declined = False
         self._threads = SuitedThreads(target.d_model, self.notify)
         limit = default_cache_bytes(target.device) if state_bytes is None else state_bytes
         self.states = StateCache(limit)
@@ -169,6 +171,9 @@ class ResumeEngine(DirectEngine):
         """Every new token is read with all rows that still go on in one pass, from the site on; what such
         rows leave behind is not kept."""
         pairs, site, featurizer, most = asked.pairs, asked.site, asked.featurizer, asked.max_new_tokens
+        if asked.tokens is not None:
+            self._decline(asked.tokens)
+            return super()._continued(asked)
         if not pairs or featurizer is None or self._by_direct([(p.base, most) for p in pairs]):
             return super()._continued(asked)
         self._resumed.check(site, [featurizer])
@@ -184,6 +189,12 @@ class ResumeEngine(DirectEngine):
             tokens = self._next_tokens(rows, new, live, site, swapped)
             live = [i for i, token in zip(live, tokens, strict=True) if new.add(i, token)]
         return [self._completion(new.of(i)) for i in range(len(rows))]
+
+    def _decline(self, tokens: EditedTokens) -> None:
+        """Say once that changes at other tokens than the site's don't run on from kept states."""
+        if not self._declined:
+            self._declined = True
+            self.notify(f"changes at the positions {tokens} are made by the engine direct, in whole rows")
 
     def _next_tokens(
         self,

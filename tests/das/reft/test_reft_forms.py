@@ -7,8 +7,8 @@ import torch
 
 from das.edits.forms import LowRank
 from das.featurizers.orthonormal import deviation, retract
+from das.positions import Positions
 from das.reft.forms import FORMS, LowRankChange
-from das.reft.positions import Positions
 from ravel.common.errors import SuiteError
 
 WIDTH, RANK = 6, 2

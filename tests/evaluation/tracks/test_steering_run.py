@@ -13,7 +13,7 @@ import torch
 from cli_world import SITE, World, ravel, suite_text
 from execution_world import results
 
-from das.engine import DirectEngine
+from das.engine import DirectEngine, make_engine
 from das.featurizers import Subspace
 from das.models.load import load_target
 from das.sites import Site
@@ -164,6 +164,51 @@ def test_an_edit_has_a_card(run: Path) -> None:
         0,
         True,
     )
+
+
+@pytest.mark.parametrize("track", ["steering", "erasure"])
+@pytest.mark.parametrize("kind", ["direct", "resume"])
+def test_the_last_token_alone_is_what_a_site_there_says(track: str, kind: str, world: World) -> None:
+    instance, site = Instance.load(world.instance), Site(1, position="prompt_last")
+    engine = make_engine(kind, load_target(str(world.model)))
+    finding = Subspace(torch.eye(engine.target.width(site))[:, :8].contiguous())
+    found = {
+        positions: TRACKS.get(track)
+        .judge(engine, Judging(settings={"strengths": [1, 40], "positions": positions}))
+        .judge(instance, "entity_val", site, finding)
+        for positions in ("site", "l1", "all")
+    }
+    assert found["l1"] == found["site"] != found["all"]
+
+
+def test_positions_come_back_from_a_file_and_reach_the_outcomes(world: World, tmp_path: Path) -> None:
+    track = {"name": "steering", "config": {"strengths": [1], "positions": "f2+l2", "generated": True}}
+    carried_out(world, tmp_path / "run", track=track, methods=["diff_mean"])
+    suite = api.SuiteConfig.from_file(tmp_path / "run" / "config.yaml")
+    assert suite.track.config == track["config"]
+    assert verify_artefact(tmp_path / "run").problems == ()
+    api.submit(tmp_path / "run", tmp_path / "packed", api.SubmissionInfo("mine"))
+    judged = api.score_submission(
+        tmp_path / "packed", world.instance, api.TargetConfig(model=str(world.model))
+    )
+    assert (judged.claimed > 0, judged.differences) == (True, ())
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"positions": "f0+l2x"}, "the first and last tokens of a prompt, such as f7+l7"),
+        ({"positions": "site", "generated": True}, "a site is one token"),
+    ],
+)
+def test_what_is_no_position_is_refused_before_anything_runs(
+    config: dict[str, object], said: str, world: World, tmp_path: Path
+) -> None:
+    suite = tmp_path / "suite.yaml"
+    suite.write_text(suite_text(world, **{**SUITE, "track": {"name": "erasure", "config": config}}))
+    done = ravel("run", suite, "--out", tmp_path / "run")
+    assert (done.exit_code, done.stderr.count("Expected"), (tmp_path / "run").exists()) == (2, 1, False)
+    assert said in done.stderr.replace("\n", " ")
 
 
 @pytest.mark.parametrize("strengths", [[2, 1], [1, 1], [0], []])

@@ -1,4 +1,5 @@
-"""Which tokens of a prompt are edited: its first p and its last s, written `f7+l7`; it knows no model."""
+"""Which tokens of a prompt are edited: its first p and its last s, written `f7+l7`, or all; and whether those
+that are generated behind it are. It knows no model."""
 
 from __future__ import annotations
 
@@ -7,6 +8,8 @@ from dataclasses import dataclass
 
 from ravel.common.errors import SuiteError
 
+ALL = "all"
+"""In place of positions: every token of the prompt."""
 _GRAMMAR = re.compile(r"(?:f(?P<first>\d{1,6}))?(?P<plus>\+)?(?:l(?P<last>\d{1,6}))?")
 
 
@@ -47,9 +50,45 @@ class Positions:
         first, last = self.counts(n_tokens)
         return tuple(range(first)), tuple(range(n_tokens - last, n_tokens))
 
+    def check(self, n_tokens: int, text: str) -> None:
+        """Raise SuiteError for a prompt of `n_tokens` of which nothing would be edited."""
+        if sum(self.counts(n_tokens)) == 0:
+            raise SuiteError(
+                expected=f"prompts of which {self} edits a token",
+                came=f"one of {n_tokens} tokens, {text[:60]!r}",
+                todo="leave it out, or edit last tokens too, such as f7+l7",
+            )
+
     def __str__(self) -> str:
         parts = (f"f{self.first}" if self.first else "", f"l{self.last}" if self.last else "")
         return "+".join(part for part in parts if part)
+
+
+@dataclass(frozen=True, slots=True)
+class EditedTokens:
+    """Tokens at which an edit acts: of a prompt, and those that are generated behind it."""
+
+    positions: Positions | None
+    """The prompt's tokens; None: all."""
+    generated: bool = False
+    """Whether each generated token is edited as well, when the model reads it."""
+
+    @classmethod
+    def parse(cls, text: str, *, generated: bool = False) -> EditedTokens:
+        """Read `all`, or positions as `Positions.parse` does."""
+        return cls(None if text == ALL else Positions.parse(text), generated)
+
+    def of_prompt(self, n_tokens: int, text: str) -> tuple[int, ...]:
+        """Return the edited places of a prompt of `n_tokens`, from 0, each once. Raises SuiteError where
+        there is none."""
+        if self.positions is None:
+            return tuple(range(n_tokens))
+        self.positions.check(n_tokens, text)
+        first, last = self.positions.chosen(n_tokens)
+        return (*first, *last)
+
+    def __str__(self) -> str:
+        return f"{self.positions or ALL}{' and generated tokens' if self.generated else ''}"
 
 
 def _no_positions(text: str) -> SuiteError:
