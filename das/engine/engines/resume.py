@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 
 from das.engine.base.checks import check_row_lengths
-from das.engine.base.cut_rows import CutRow
-from das.engine.base.labels import ForcedLabels, likeliest, packed_labels
+from das.engine.base.labels import ForcedLabels, packed_labels
 from das.engine.base.lanes import Lanes
 from das.engine.base.protocol import AnswerPair, FeaturizedPairs, ForcedPair, PromptPair, SwappedPrompts
 from das.engine.completing.new_tokens import NewTokens
@@ -168,8 +167,8 @@ class ResumeEngine(DirectEngine):
         return predicted
 
     def _continued(self, asked: SwappedPrompts) -> list[Completion]:
-        """Every new token is read with all rows that still go on in one pass, from the site on; what such
-        rows leave behind is not kept."""
+        """Rows are read once with what is swapped in; every new token is read alone, with those of all rows
+        that still go on."""
         pairs, site, featurizer, most = asked.pairs, asked.site, asked.featurizer, asked.max_new_tokens
         if asked.tokens is not None:
             self._decline(asked.tokens)
@@ -184,10 +183,8 @@ class ResumeEngine(DirectEngine):
             swapped = self.limit.fitted(lambda: self._resumed.swapped(rows, bases, sources, site, featurizer))
         self._runner.settle()
         new = NewTokens(len(rows), self.target.end_ids, most, asked.decided)
-        live = list(range(len(rows))) if most else []
-        while live:
-            tokens = self._next_tokens(rows, new, live, site, swapped)
-            live = [i for i, token in zip(live, tokens, strict=True) if new.add(i, token)]
+        if most:
+            self._resumed.grow(rows, site, swapped, new)
         return [self._completion(new.of(i)) for i in range(len(rows))]
 
     def _decline(self, tokens: EditedTokens) -> None:
@@ -195,33 +192,6 @@ class ResumeEngine(DirectEngine):
         if not self._declined:
             self._declined = True
             self.notify(f"changes at the positions {tokens} are made by the engine direct, in whole rows")
-
-    def _next_tokens(
-        self,
-        rows: Sequence[CutRow],
-        new: NewTokens,
-        live: Sequence[int],
-        site: Site,
-        swapped: Tensor | None,
-    ) -> list[int]:
-        """Return the likeliest token after each live row and its new ones so far."""
-        grown = [
-            CutRow(ids, rows[i].start, len(ids), len(ids)) for i in live for ids in (rows[i].ids + new.of(i),)
-        ]
-        tokens = [0] * len(grown)
-
-        def one(batch: list[int]) -> None:
-            with torch.no_grad():
-                some = [grown[j] for j in batch]
-                chosen = torch.tensor([live[j] for j in batch], device=self.target.device)
-                changed = None if swapped is None else swapped.index_select(0, chosen)
-                logits = self._runner.runner.logits(self._resumed.asked(some, site, changed))
-                for j, token in zip(batch, likeliest(logits), strict=True):
-                    tokens[j] = token
-            self._runner.drop()
-
-        self.limit.each(len(grown), self._resumed.plan(grown), one)
-        return tokens
 
     def prefill(self, pairs: Sequence[ForcedPair], site: Site) -> None:
         """Run these bases and sources for the first time, if there is room for all; see the protocol."""

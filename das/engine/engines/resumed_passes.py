@@ -11,10 +11,13 @@ from torch import Tensor
 from das.engine.base.batch import PromptEncoder
 from das.engine.base.checks import check_featurizer, check_pairs, check_row_lengths, check_sites
 from das.engine.base.cut_rows import Cut, CutRow
-from das.engine.base.lanes import ALONE
+from das.engine.base.labels import likeliest
+from das.engine.base.lanes import ALONE, rows_of
 from das.engine.base.pass_limit import PassLimit, Plan, recomputed
 from das.engine.base.protocol import FeaturizedPairs, PromptPair
+from das.engine.completing.new_tokens import NewTokens
 from das.engine.engines.source_vectors import SourceVectors
+from das.engine.resuming.growing_rows import GrowingRows
 from das.engine.resuming.state_runner import StateRunner
 from das.finding import Actor
 from das.models.base import TargetModel
@@ -207,6 +210,29 @@ class ResumedPasses:
             self._limit.each(len(rows), self.plan(rows), one, lanes)
         self._runner.settle()
 
+    def grow(self, rows: Sequence[CutRow], site: Site, swapped: Tensor | None, new: NewTokens) -> None:
+        """Continue rows greedily, with `swapped` [rows, width] at the site; what they grow by is written into
+        `new`. As many run together as a pass may hold tokens, new ones included."""
+        cut, logits_of = self.cut(site), self._runner.runner.logits
+
+        def next_tokens(hidden: Tensor) -> list[int]:
+            return likeliest(logits_of(hidden))
+
+        def one(batch: list[int]) -> None:
+            new.begin_again(batch)
+            growing = GrowingRows(self._runner, [rows[i] for i in batch], new.most)
+            changed = None if swapped is None else rows_of(swapped, batch)
+            live = list(range(len(batch)))
+            tokens = growing.read(cut, changed, self._passes, next_tokens)
+            while live := [i for i, token in zip(live, tokens, strict=True) if new.add(batch[i], token)]:
+                tokens = growing.grow(live, [new.of(batch[i])[-1] for i in live], self._passes, next_tokens)
+
+        lengths = [len(row.ids) + new.most for row in rows]
+        with torch.no_grad():
+            self._limit.each(
+                len(rows), lambda left: _shares([lengths[i] for i in left], self._limit.size), one
+            )
+
     def prefill(self, rows: Sequence[CutRow], sources: Sequence[Prompt], site: Site) -> bool:
         """Run rows and sources for the first time, if there is room for all and memory sufficed so far.
         Return whether all rows are there now."""
@@ -230,6 +256,19 @@ class ResumedPasses:
     def plan(self, rows: Sequence[CutRow]) -> Plan:
         """Return how rows are shared out among passes, as the pass limit asks it."""
         return lambda left: self._passes([rows[i] for i in left])
+
+
+def _shares(lengths: Sequence[int], most: int) -> list[list[int]]:
+    """Share places out in their order, to those that come to `most` together at most, or are alone."""
+    shares: list[list[int]] = []
+    total = 0
+    for place, length in enumerate(lengths):
+        total += length
+        if not shares or total > most:
+            shares.append([])
+            total = length
+        shares[-1].append(place)
+    return shares
 
 
 def _in_order(parts: list[Tensor], order: list[int], lengths: Sequence[int]) -> Tensor:

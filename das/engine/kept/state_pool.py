@@ -170,11 +170,6 @@ class StateCache:
         if self._cuts:
             next(reversed(self._cuts.values())).keep()
 
-    def drop(self) -> None:
-        """Forget what came since the last `keep` at the last used cut."""
-        if self._cuts:
-            next(reversed(self._cuts.values())).forget()
-
     def crowded(self) -> CutStates | None:
         """Let older cuts go until the limit is met; return the last used one if it alone is too large."""
         while self.bytes > self.max_bytes and len(self._cuts) > 1:

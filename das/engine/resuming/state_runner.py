@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 
 import torch
@@ -19,7 +20,7 @@ from das.engine.kept.spilled_states import SpilledStates
 from das.engine.kept.state_pool import FIRST_SLOTS, CutStates, StateCache
 from das.engine.resuming.block_calls import CannotResumeError
 from das.engine.resuming.block_runner import BlockRunner
-from das.engine.resuming.key_values import Begun, RecordedKeyValues, ResumedKeyValues
+from das.engine.resuming.key_values import Begun, GrowingKeyValues, RecordedKeyValues, ResumedKeyValues
 from das.engine.resuming.layout import Layout, Slots, lay_out, plan_passes
 from das.engine.resuming.tokens import Tokens
 from das.models.base import Place, TargetModel
@@ -162,8 +163,8 @@ class StateRunner:
         if changed is not None:
             if cut.inside is not None:
                 changed = self._left(states, rows, kept, cut.inside, cut, changed)
-            hidden = torch.cat([changed[:, None].to(hidden.dtype), hidden[:, 1:]], dim=1)
-        asked = self._run_on(hidden, layout, ResumedKeyValues(states, layout, cut.first), cut.layer)
+            hidden = with_first(hidden, changed)
+        asked = self.run_on(hidden, layout, ResumedKeyValues(states, layout, cut.first), cut.layer)
         return asked.flatten(0, 1).index_select(0, layout.answers)
 
     def side_by_side(
@@ -190,10 +191,6 @@ class StateRunner:
             self._spilled.store(states)
         states.forget()
 
-    def drop(self) -> None:
-        """Forget what came since the last `settle`."""
-        self._cache.drop()
-
     def begun(
         self, rows: Sequence[tuple[int, ...]], most: Sequence[int], upto: int
     ) -> Iterator[tuple[list[int], Begun]]:
@@ -205,16 +202,16 @@ class StateRunner:
         starts = {i: min(count, most[i]) for i, count in zip(order, common, strict=True)}
         cut_rows = [CutRow(row, starts[i], len(row), len(row)) for i, row in enumerate(rows)]
         beginnings = sorted({row.prefix for row in cut_rows if row.start})
-        shared = self._passing(upto, beginnings) if beginnings else None
+        shared = self.passing(upto, sum(map(len, beginnings))) if beginnings else None
         if shared is not None:
-            self._run_prefixes(beginnings, [(shared, range(upto))], shares=False)
+            self.run_prefixes(beginnings, [(shared, range(upto))], shares=False)
         for batch in self.plan(cut_rows):
             yield batch, Begun([cut_rows[i] for i in batch], shared)
 
     def read(self, begun: Begun) -> None:
         """Run rows to their ends, for whoever looks on from within; nothing of them is kept."""
         layout, memory = self._laid_out(begun)
-        hidden = self._embedded(begun, layout)
+        hidden = self.embedded(begun, layout)
         self.runner.run(hidden, range(self.runner.n_blocks), layout.tokens, memory)
 
     def _states(self, cut: Cut) -> CutStates:
@@ -224,9 +221,10 @@ class StateRunner:
         n_streams = 1 if cut.inside is None else 2
         return self._cache.put(cut.key, self._no_states(cut.key, slice(cut.first, None), n_streams=n_streams))
 
-    def _passing(self, upto: int, rows: Sequence[tuple[int, ...]]) -> CutStates:
-        """Return room for the keys and values of rows in the blocks before `upto`, and for an empty row."""
-        states = self._no_states((0, False), slice(upto), slots=1 + sum(map(len, rows)))
+    def passing(self, upto: int, tokens: int) -> CutStates:
+        """Return room for the keys and values of so many tokens in the blocks before `upto`, and for an empty
+        row."""
+        states = self._no_states((0, False), slice(upto), slots=1 + tokens)
         states.add_prefix((), 0)
         return states
 
@@ -257,13 +255,14 @@ class StateRunner:
         alone = [CutRow(row.ids[:end], row.start, end, end) for row, end in zip(rows, ends, strict=True)]
         layout = lay_out(alone, kept, self._target.device)
         entering = _gathered(states.streams.columns[1], layout.stream_slots)
-        positions = torch.zeros(len(rows), dtype=torch.long, device=entering.device)
         memory = ResumedKeyValues(states, layout, cut.first)
-        with rewritten(place, positions, lambda vectors: changed.to(vectors.dtype)):
+        with at_starts(place, changed):
             left = self.runner.run(entering, range(cut.layer, cut.layer + 1), layout.tokens, memory)
         return left[:, 0]
 
-    def _run_on(self, hidden: Tensor, layout: Layout, memory: ResumedKeyValues, layer: int) -> Tensor:
+    def run_on(
+        self, hidden: Tensor, layout: Layout, memory: ResumedKeyValues | GrowingKeyValues, layer: int
+    ) -> Tensor:
         """Run from after block `layer` to the last; return the vectors at the tokens asked for."""
         last = self.runner.n_blocks - 1
         rows = torch.arange(len(hidden), device=hidden.device)[:, None]
@@ -282,14 +281,14 @@ class StateRunner:
         if any(row.start == 0 for row in rows):
             states.add_prefix((), 0)
         prefixes = list(dict.fromkeys(row.prefix for row in rows if row.start))
-        below = self._passing(cut.layer + 1, prefixes)
+        below = self.passing(cut.layer + 1, sum(map(len, prefixes)))
         known = [prefix for prefix in prefixes if prefix in states.prefixes]
         new = [prefix for prefix in prefixes if prefix not in states.prefixes]
         kept_below = (below, range(cut.layer + 1))
         kept_above = (states, range(cut.first, self.runner.n_blocks))
         for some, keeping in ((new, [kept_below, kept_above]), (known, [kept_below])):
             if some:
-                self._run_prefixes(some, keeping)
+                self.run_prefixes(some, keeping)
         batches = [[rows[i] for i in batch] for batch in self.plan(rows)]
         streams = self.lanes.run([partial(self._run_suffixes, below, batch, cut) for batch in batches])
         for batch, left in zip(batches, streams, strict=True):
@@ -306,7 +305,7 @@ class StateRunner:
         left = self.runner.run(entering, range(cut.layer, cut.layer + 1), layout.tokens, memory)
         return [left] if cut.inside is None else [left, entering]
 
-    def _run_prefixes(
+    def run_prefixes(
         self,
         prefixes: Sequence[tuple[int, ...]],
         keeping: Sequence[tuple[CutStates, range]],
@@ -328,7 +327,7 @@ class StateRunner:
 
     def _run_begun(self, begun: Begun, layout: Layout, recorded: RecordedKeyValues, upto: int) -> None:
         """Run rows through the blocks before `upto`; of the last of these only keys and values are wanted."""
-        hidden = self.runner.run(self._embedded(begun, layout), range(upto - 1), layout.tokens, recorded)
+        hidden = self.runner.run(self.embedded(begun, layout), range(upto - 1), layout.tokens, recorded)
         self.runner.keys_only(hidden, upto - 1, layout.tokens, recorded)
 
     def plan(self, rows: Sequence[CutRow], most_rows: int | None = None) -> list[list[int]]:
@@ -354,7 +353,7 @@ class StateRunner:
         layout = lay_out(begun.rows, slots, self._target.device)
         return layout, RecordedKeyValues(layout, begun.rows, begun.shared)
 
-    def _embedded(self, begun: Begun, layout: Layout) -> Tensor:
+    def embedded(self, begun: Begun, layout: Layout) -> Tensor:
         """Return what enters the first block."""
         ids = self._ids([row.ids[row.start :] for row in begun.rows], layout.tokens)
         return self.runner.embedded(ids, layout.tokens)
@@ -363,6 +362,17 @@ class StateRunner:
 def _missing(rows: Sequence[CutRow], states: CutStates) -> list[CutRow]:
     """Return the rows that the states don't have, each once."""
     return [r for r in dict.fromkeys(rows) if r not in states.suffixes or r.prefix not in states.prefixes]
+
+
+def at_starts(place: Place, changed: Tensor) -> AbstractContextManager[None]:
+    """Return the context in which `changed` [rows, width] stands at a place, at each row's first token."""
+    positions = torch.zeros(len(changed), dtype=torch.long, device=changed.device)
+    return rewritten(place, positions, lambda vectors: changed.to(vectors.dtype))
+
+
+def with_first(hidden: Tensor, changed: Tensor) -> Tensor:
+    """Return vectors [rows, tokens, d_model] with `changed` [rows, d_model] as the first of each row."""
+    return torch.cat([changed[:, None].to(hidden.dtype), hidden[:, 1:]], dim=1)
 
 
 def _gathered(column: Tensor, slots: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from weaving import woven
 from das.engine import DirectEngine, make_engine
 from das.engine.base.protocol import PromptPair, SwappedPrompts
 from das.engine.engines.base_engine import BaseEngine
+from das.engine.resuming.layout import padded_width
 from das.featurizers import MaskedBasis, Subspace, retract
 from das.featurizers.base import Featurizer
 from das.models import FAMILIES, TargetModel
@@ -154,14 +155,15 @@ def test_equal_pairs_stop_only_where_each_has_enough(
     assert {len(completion.token_ids) for completion in found} == {3}
 
 
+@pytest.mark.parametrize("kind", ["direct", "resume"])
 @pytest.mark.parametrize("batch_tokens", [1, 40, 16_384])
 def test_grouping_and_order_change_nothing(
-    small_target: TargetModel, swaps: list[PromptPair], batch_tokens: int
+    small_target: TargetModel, swaps: list[PromptPair], batch_tokens: int, kind: str
 ) -> None:
     site, featurizer = Site(2, position="prompt_last"), subspace(small_target.d_model, 12)
     expected = DirectEngine(small_target).complete_swapped(swaps, site, featurizer, NEW)
     order = random.Random(batch_tokens).choices(range(len(swaps)), k=2 * len(swaps))
-    engine = DirectEngine(small_target, batch_tokens)
+    engine: Any = make_engine(kind, small_target, batch_tokens=batch_tokens)
     found = engine.complete_swapped([swaps[i] for i in order], site, featurizer, NEW)
     assert found == [expected[i] for i in order]
 
@@ -182,6 +184,23 @@ def test_equal_pairs_run_once_and_a_new_token_runs_alone(
         handle.remove()
     assert [rows for rows, _ in seen] == [1] * NEW
     assert [tokens for _, tokens in seen[1:]] == [1] * (NEW - 1)
+
+
+def test_a_resumed_row_is_read_once(small_target: TargetModel, swaps: list[PromptPair]) -> None:
+    """After its first new token nothing runs but the new ones, each with its padding."""
+    engine: Any = make_engine("resume", small_target)
+    seen: list[int] = []
+    featurizer = subspace(small_target.d_model, 4)
+    part = small_target.family.mlp(small_target.family.blocks(small_target.model)[1])
+    handle = part.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].shape[1]))
+    try:
+        engine.complete_swapped(swaps, Site(1), featurizer, 1)
+        first = len(seen)
+        engine.complete_swapped(swaps, Site(1), featurizer, NEW)
+    finally:
+        handle.remove()
+    assert seen[1 - NEW :] == [padded_width(1, len(swaps))] * (NEW - 1)
+    assert len(seen) <= 2 * first + NEW - 1
 
 
 def test_rows_that_are_done_are_dropped(small_target: TargetModel, make_prompt: PromptMaker) -> None:
