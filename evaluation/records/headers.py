@@ -4,7 +4,7 @@ torch."""
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from ravel.common.errors import SuiteError
 from ravel.common.io import canonical_json, read_json, sha256_text
@@ -96,7 +96,7 @@ def _check_cost(stated: Any, path: Path) -> None:
             raise _unfit(path, f"cost {shown(stated)}")
 
 
-def _is_count(value: Any) -> bool:
+def _is_count(value: Any) -> TypeGuard[int]:
     return type(value) is int and value >= 0
 
 
