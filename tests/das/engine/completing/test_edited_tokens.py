@@ -130,8 +130,8 @@ def test_resume_says_once_that_it_declines(small_target: TargetModel, pairs: lis
 
 
 def test_no_token_at_all_and_an_engine_that_can_t(small_target: TargetModel, pairs: list[PromptPair]) -> None:
-    first = EditedTokens.parse("f1")
-    with pytest.raises(SuiteError, match="prompts of which f1 edits a token"):
+    first = EditedTokens.parse("f2")
+    with pytest.raises(SuiteError, match="prompts of which f2 edits a token"):
         first.of_prompt(1, "X")
     with pytest.raises(SuiteError, match="at the site's position alone"):
         said(make_engine("reference", small_target), pairs, Push(small_target.d_model), first)
