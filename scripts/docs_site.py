@@ -23,6 +23,31 @@ OUTSIDE = {
     "data/invented_person/README.md": "data-invented-person.md",
 }
 """Files of the repository that are pages of the site too."""
+_RUN = (
+    "ravel run --preset {} --data RELEASE --out RUN && "
+    "python scripts/keep_comparison.py RUN {} --out docs/figures"
+)
+DRAWN_BY = {
+    "beyond_mdas": "python benchmarks/beyond_mdas.py --plot docs/figures/beyond_mdas_frontier.png",
+    "city_comparison": "ravel run --preset bundled-city-all --out RUN && "
+    "python scripts/keep_comparison.py RUN city_comparison --out docs/figures",
+    "coverage": "python benchmarks/coverage.py --sets 800 --plot docs/figures/coverage.png",
+    "gradients": "python benchmarks/gradients.py --plot docs/figures/gradients.png",
+    "knowledge": "python benchmarks/knowledge.py --entities 60 --plot docs/figures/knowledge.png",
+    "layers": "python scripts/measure_target_model.py --out docs/figures",
+    "official_comparison": "ravel run SUITE.yaml --out RUN && "
+    "python scripts/keep_comparison.py RUN official_comparison --out docs/figures",
+    "population_share": "python benchmarks/population_share.py --plot docs/figures/population_share.png",
+    "scaling": "python benchmarks/scaling.py --plot docs/figures/scaling.png",
+    "smollm2_city": _RUN.format("smollm2-135m-city", "smollm2_city"),
+    "smollm2_nobel": _RUN.format("smollm2-135m-nobel", "smollm2_nobel"),
+    "smollm2_object": _RUN.format("smollm2-135m-object", "smollm2_object"),
+    "speed": "python benchmarks/engine.py --memory --plot docs/figures/speed.png",
+    "token_attribution": "python benchmarks/token_attribution.py --instance INSTANCE --plots docs/figures",
+    "validity": "python benchmarks/validity.py --run RUN --figures docs/figures",
+}
+"""What draws the figures whose names begin so, in full where the page of a figure says it."""
+_PICTURE = re.compile(r"!\[([^\]]*)\]\((figures/[^)]+)\)")
 _LINK = re.compile(r"\[([^\[\]]*)\]\(([^)\s#]+)(#[^)\s]*)?\)")
 _PYTHON = re.compile(r"^```python\n.*?^```\n", re.MULTILINE | re.DOTALL)
 _SOURCES = {page: source for source, page in OUTSIDE.items()}
@@ -41,7 +66,7 @@ def on_files(files: Any, config: Any) -> Any:
     for source, page in OUTSIDE.items():
         text = (ROOT / source).read_text(encoding="utf-8")
         files.append(File.generated(config, page, content=text))
-    for page, text in [*method_pages(), ("reference.md", reference())]:
+    for page, text in [*method_pages(), ("gallery.md", gallery()), ("reference.md", reference())]:
         files.append(File.generated(config, page, content=text))
     return files
 
@@ -101,6 +126,24 @@ def method_pages() -> Iterator[tuple[str, str]]:
         if where is not None:
             text += f"\n## Settings\n\n::: {where}.{settings}\n    options: {{ members: true }}\n"
         yield f"method/{name}.md", text
+
+
+def gallery() -> str:
+    """Return the page of every figure with the page that explains it and the command that draws it."""
+    parts = ["# Gallery", "", "`ravel plot RUN` draws the figures of a run of your own.", ""]
+    for page in sorted((ROOT / "docs").glob("*.md")):
+        text = page.read_text(encoding="utf-8")
+        for name, place in _PICTURE.findall(text):
+            title = text.partition("\n")[0].removeprefix("# ")
+            parts += [f"## {name}", "", f"![{name}]({place})", "", f"From [{title}]({page.name}):", ""]
+            parts += ["```bash", drawn_by(place), "```", ""]
+    return "\n".join(parts)
+
+
+def drawn_by(place: str) -> str:
+    """Return the command that draws a figure. Raises KeyError for one of which nothing is known."""
+    stem = posixpath.basename(place)
+    return DRAWN_BY[max((name for name in DRAWN_BY if stem.startswith(name)), key=len, default=stem)]
 
 
 def _home(tree: ast.Module, name: str, module: str) -> str | None:

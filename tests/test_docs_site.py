@@ -46,6 +46,19 @@ def test_every_page_is_there_with_its_links_and_every_method_has_one(tmp_path: P
     assert re.search(r'href="architecture/"', architecture)
 
 
+def test_every_figure_has_a_command_whose_script_and_flags_are_there() -> None:
+    sys.path.append(str(ROOT / "scripts"))
+    from docs_site import DRAWN_BY, drawn_by, gallery
+
+    shown = re.findall(r"!\[.*\]\((figures/\S+)\)", gallery())
+    assert {DRAWN_BY[name] for name in DRAWN_BY} == {drawn_by(place) for place in shown}
+    assert all((ROOT / "docs" / place).is_file() for place in shown)
+    for command in DRAWN_BY.values():
+        script, flags = re.findall(r"python (\S+)(.*)", command)[0]
+        source = (ROOT / script).read_text(encoding="utf-8")
+        assert all(f'"{flag}"' in source for flag in re.findall(r"--[\w-]+", flags)), command
+
+
 @pytest.mark.parametrize("broken", ["[gone](gone.md)", "[gone](concepts.md#no-such-heading)"])
 def test_a_broken_link_fails_it(tmp_path: Path, broken: str) -> None:
     for name in FILES:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.exchange.submission.as_run import write_as_run
+from evaluation.records.headers import read_environment
 from evaluation.records.run_folder import RunFolder
 from evaluation.records.run_records import RunRecords
 from evaluation.report.common.shown_models import shown_run
@@ -92,15 +93,15 @@ def build_site(
 
 def _run(path: Path) -> Entry:
     records = shown_run(path)
-    environment = read_json(records.folder.environment)
+    environment = read_environment(records.folder.environment)
     about = About(
         name=path.resolve().name,
         authors=(),
         description="",
         tuned_by="suite",
         checked="here",
-        model_fingerprint=str(environment.get("model_fingerprint", "")),
-        instance_fingerprint=str(environment.get("instance_fingerprint", "")),
+        model_fingerprint=environment.get("model_fingerprint", ""),
+        instance_fingerprint=environment.get("instance_fingerprint", ""),
     )
     return entry_of(records, about)
 
@@ -111,10 +112,12 @@ def submitted(path: Path, borne_out: frozenset[str] = frozenset()) -> Entry:
     with opened(path) as unpacked, tempfile.TemporaryDirectory() as place:
         checked = check_submission(unpacked)
         submission = checked.submission
+        if checked.unread is not None:
+            raise checked.unread
         if submission is None or checked.problems:
             raise SuiteError(
                 expected="a sound submission",
-                came="; ".join(checked.problems[:3]),
+                came="; ".join(checked.problems[:3]).rstrip("."),
                 todo="see all problems with `ravel check-entry`, and have it made again",
             )
         run = RunFolder(Path(place))
@@ -138,8 +141,15 @@ def _about(submission: Submission, checked: Checked) -> About:
 def _borne_out(verdicts: Sequence[Path]) -> frozenset[str]:
     """Return the fingerprints of submissions whose claims the model gave. Raises SuiteError for a folder
     without a verdict."""
-    told = [read_json(path / _VERDICT if path.is_dir() else path) for path in verdicts]
-    return frozenset(str(one["fingerprint"]) for one in told if one.get("claims_match") is True)
+    told = {path: read_json(path / _VERDICT if path.is_dir() else path) for path in verdicts}
+    for path, one in told.items():
+        if not isinstance(one, dict) or not isinstance(one.get("fingerprint"), str):
+            raise SuiteError(
+                expected=f"what `ravel score-submission --out` writes in {path}",
+                came="a file without a submission's fingerprint",
+                todo="name the folder that it was told to write",
+            )
+    return frozenset(one["fingerprint"] for one in told.values() if one.get("claims_match") is True)
 
 
 def _notes(boards: Sequence[Board]) -> list[str]:

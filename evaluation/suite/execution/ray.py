@@ -165,7 +165,7 @@ def _ray() -> Any:
         raise SuiteError(
             expected="Ray, for the suite is to be carried out on a Ray cluster",
             came="an environment without it",
-            todo='install it with pip install "ravel-context[cluster]", or choose --execution processes',
+            todo='install it with pip install "ravel-bench[cluster]", or choose --execution processes',
         ) from None
     return ray
 

@@ -53,6 +53,8 @@ class CheckedSubmission:
     """What is there."""
     outcomes: Outcomes = field(default_factory=dict)
     """What is claimed of each case, as far as it can be read; with the instance, templates by their texts."""
+    unread: SuiteError | None = None
+    """Why its manifest can't be read, where it can't."""
 
 
 def check_submission(
@@ -67,7 +69,7 @@ def check_submission(
         submission = read_submission(folder)
         TRACKS.get(submission.track).settings(submission.judging)
     except SuiteError as error:
-        return CheckedSubmission(None, (), (str(error),), ())
+        return CheckedSubmission(None, (), (str(error),), (), unread=error)
     problems = [*_file_problems(folder, submission, sizes), *_manifest_problems(submission)]
     if instance is not None:
         problems += _instance_problems(submission, instance)

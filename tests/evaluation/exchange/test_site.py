@@ -298,12 +298,21 @@ def test_what_cannot_stand_there_is_named_and_the_rest_is_built(run: Path, tmp_p
     broken.write_bytes(CITY[0].read_bytes()[:-500])
     empty = tmp_path / "empty"
     empty.mkdir()
-    done = ravel("site", run, twin, broken, empty, "--out", tmp_path / "public", "--json")
+    forged = tmp_path / "forged"
+    with opened(CITY[0]) as unpacked:
+        shutil.copytree(unpacked, forged)
+    write_json(forged / "submission.json", {**read_json(forged / "submission.json"), "name": "another"})
+    damaged = tmp_path / "damaged"
+    shutil.copytree(run, damaged)
+    write_json(damaged / "environment.json", [])
+    lost = [twin, broken, empty, forged, damaged]
+    done = ravel("site", run, *lost, "--out", tmp_path / "public", "--json")
     assert done.exit_code == 2
     told = json.loads(done.stdout)["problems"]
-    assert len(told) == 3
-    for path, words in zip((twin, broken, empty), ("is there already", "left out", "left out"), strict=True):
-        assert any(str(path) in problem and words in problem for problem in told)
+    assert [problem.split(" was left out: ")[0] for problem in told] == [str(path) for path in lost]
+    assert "is there already" in told[0]
+    # A paragraph each, not one inside another.
+    assert [problem.count("To mend it: ") for problem in told] == [0, 1, 1, 1, 1]
     assert (tmp_path / "public" / "index.html").is_file()
     with pytest.raises(SuiteError, match="at least one"):
         build([empty], tmp_path / "none")
@@ -318,6 +327,13 @@ def test_versions_of_a_task_are_told_apart(run: Path, tmp_path: Path) -> None:
     built = build([run, other], tmp_path / "public")
     assert len(built.boards) == 2
     assert "2 versions" in built.notes[0]
+
+
+@pytest.mark.parametrize("verdict", [[], {}, {"claims_match": True}, {"fingerprint": 3}])
+def test_a_verdict_that_is_none_is_refused(run: Path, tmp_path: Path, verdict: Any) -> None:
+    write_json(tmp_path / "verdict.json", verdict)
+    with pytest.raises(SuiteError, match="score-submission"):
+        build([run], tmp_path / "public", verdicts=[tmp_path])
 
 
 def test_history_gets_a_line_only_when_another_leads(tmp_path: Path) -> None:
