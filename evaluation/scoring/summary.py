@@ -60,10 +60,6 @@ class SeedOutcomes(Generic[Case]):
     """Reads the outcomes on the split, one list per seed; called when they are needed, so that few are in
     memory at a time."""
 
-    def of_kind(self, kind: ScoredKind) -> SeedOutcomes[Case]:
-        """Return the same of the cases whose sources are of a kind."""
-        return replace(self, read=lambda: [of_kind(outcomes, kind) for outcomes in self.read()])
-
 
 def seed_outcomes_of(
     chosen: Mapping[tuple[str, str], Sequence[Cell]],
@@ -102,11 +98,25 @@ def estimate_methods(
     seed_outcomes: Sequence[SeedOutcomes[Case]], split: SplitContext
 ) -> list[MethodEstimate]:
     """Score every method, in the order in which methods first appear."""
-    return estimate_methods_by(
-        lambda e: mean_over_seeds(e.read(), e.attribute, split.clusters, split.track),
-        seed_outcomes,
-        split.track.criterion,
-    )
+    return _estimate_kinds(seed_outcomes, split, ("all",))["all"]
+
+
+def _estimate_kinds(
+    seed_outcomes: Sequence[SeedOutcomes[Case]], split: SplitContext, kinds: Sequence[ScoredKind]
+) -> dict[ScoredKind, list[MethodEstimate]]:
+    """Score every method on the cases of each kind of source; outcomes are read once for all kinds."""
+    scored: dict[ScoredKind, dict[tuple[str, str], Estimates]] = {kind: {} for kind in kinds}
+    for e in seed_outcomes:
+        by_seed = e.read()
+        for kind, found in scored.items():
+            cases = [of_kind(outcomes, kind) for outcomes in by_seed]
+            found[e.method, e.attribute] = mean_over_seeds(cases, e.attribute, split.clusters, split.track)
+    criterion = split.track.criterion
+
+    def estimated(found: Mapping[tuple[str, str], Estimates]) -> list[MethodEstimate]:
+        return estimate_methods_by(lambda e: found[e.method, e.attribute], seed_outcomes, criterion)
+
+    return {kind: estimated(found) for kind, found in scored.items()}
 
 
 def estimate_methods_by(
@@ -129,15 +139,13 @@ def split_averages(
 ) -> tuple[list[AverageRecord], list[ComparisonRecord]]:
     """Return all that is summed up of a split: averages and, of test pairs, paired comparisons and the
     averages by kind of source."""
-    estimates = estimate_methods(seed_outcomes, split)
+    kinds = split.track.kinds if split.partition == "test" else ()
+    estimates, *by_kind = _estimate_kinds(seed_outcomes, split, ("all", *kinds)).values()
     averages = average_records(estimates, split)
-    if split.partition != "test":
-        return averages, []
-    for kind in split.track.kinds:
-        of_pairs = estimate_methods([e.of_kind(kind) for e in seed_outcomes], split)
+    for kind, of_pairs in zip(kinds, by_kind, strict=True):
         records = average_records(of_pairs, replace(split, source_kind=kind))
         averages += [record for record in records if record.cases]
-    return averages, comparison_records(estimates, split)
+    return averages, comparison_records(estimates, split) if split.partition == "test" else []
 
 
 def average_records(estimates: Sequence[MethodEstimate], split: SplitContext) -> list[AverageRecord]:

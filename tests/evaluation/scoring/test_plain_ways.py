@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +23,15 @@ from evaluation.scoring.clusters import Clusters, Counts, clusters_of
 from evaluation.scoring.interchange.estimates import count, scores_of_counts
 from evaluation.scoring.interchange.metrics import isolate, isolate_from, mean_share, scores
 from evaluation.scoring.intervals import difference, holm, measured
-from evaluation.scoring.summary import SeedOutcomes, SplitContext, comparison_records, estimate_methods
+from evaluation.scoring.scores import of_kind
+from evaluation.scoring.summary import (
+    SeedOutcomes,
+    SplitContext,
+    average_records,
+    comparison_records,
+    estimate_methods,
+    split_averages,
+)
 from evaluation.scoring.variance import Contributions, _of_attributes, _OfAttribute, contributions_of
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_jsonl, write_jsonl
@@ -124,6 +134,37 @@ def test_comparisons_are_differences_of_means_made_for_them_alone() -> None:
     p_values = [minus[TRACK.criterion].p_value for _, minus in plain]
     assert [r.p for r in found] == p_values
     assert [r.p_adjusted for r in found] == holm(p_values)
+
+
+@pytest.mark.parametrize("partition", ["val", "test"])
+def test_outcomes_are_read_once_for_all_kinds_of_source(partition: Any) -> None:
+    kinds = np.random.default_rng(1).choice(["all", *TRACK.kinds], 2_000).tolist()
+    said = {
+        (method, a): [replace(o, source_kind=k) for o, k in zip(made(i, 0.9, a), kinds, strict=False)]
+        for i, (method, a) in enumerate([("das", "A"), ("das", "B"), ("lda", "A")])
+    }
+    split = SplitContext(TRACK, "city", "m", "context", partition, clusters_of(made(0, keep=1.0)))
+    read: list[tuple[str, str]] = []
+
+    def seeds_of(kind: Any) -> list[SeedOutcomes[Outcome]]:
+        def reading(key: tuple[str, str]) -> list[Sequence[Outcome]]:
+            read.append(key)
+            return [of_kind(said[key], kind)]
+
+        return [SeedOutcomes(*key, (0,), partial(reading, key)) for key in said]
+
+    averages, comparisons = split_averages(seeds_of("all"), split)
+    assert read == list(said)
+    plain = [
+        record
+        for kind in ("all", *(TRACK.kinds if partition == "test" else ()))
+        for record in average_records(
+            estimate_methods(seeds_of(kind), split), replace(split, source_kind=kind)
+        )
+        if kind == "all" or record.cases
+    ]
+    assert averages == plain
+    assert bool(comparisons) == (partition == "test")
 
 
 class TestLinesThatWereReadBefore:
