@@ -1,7 +1,7 @@
 """More templates or more entities: what MDAS makes of as many training pairs from fewer of either.
 
     python benchmarks/breadth.py INSTANCE [--model NAME] [--layer N] [--size N] [--rate X] [--batch N]
-        [--seeds N] [--json PATH] [--doc PAGE]
+        [--seeds N] [--most N] [--quarters] [--json PATH] [--doc PAGE]
 
 INSTANCE should have many training pairs for its entities and templates (`train_pairs` of a build): what is
 left of them among a quarter of the entities is how many every row trains on. Judged on validation pairs of
@@ -30,6 +30,9 @@ from ravel.terms.schema import TRAIN_SPLIT, InterchangePair
 
 SHARES = ((1.0, 1.0), (0.5, 1.0), (0.25, 1.0), (1.0, 0.5), (1.0, 0.25))
 """Shares of the templates of each attribute and of the entities that training pairs are of."""
+QUARTERS = ((1.0, 1.0), (0.25, 1.0), (1.0, 0.25))
+"""The fewest of either, for models that take long."""
+Shares = Sequence[tuple[float, float]]
 Pairs = dict[str, list[InterchangePair]]
 
 
@@ -70,13 +73,16 @@ def with_training(instance: Instance, pairs: Pairs, each: int, seed: int) -> Ins
     return Instance(manifest=instance.manifest, prompts=prompts, pairs={**splits, TRAIN_SPLIT: tuple(chosen)})
 
 
-def rows_of(case: Case, settings: dict[str, Any], seeds: int) -> list[dict[str, Any]]:
-    """Fit MDAS for every attribute on each share, on as many pairs everywhere."""
+def rows_of(
+    case: Case, settings: dict[str, Any], seeds: int, *, shares: Shares = SHARES, most: int | None = None
+) -> list[dict[str, Any]]:
+    """Fit MDAS for every attribute on each share, on as many pairs everywhere, at `most` so many."""
     engine = CountingEngine(case.target)
-    rows: list[dict[str, Any]] = [{"templates": t, "entities": e, "found": []} for t, e in SHARES]
+    rows: list[dict[str, Any]] = [{"templates": t, "entities": e, "found": []} for t, e in shares]
     for seed in range(seeds):
         narrow = [narrowed(case.instance, row["templates"], row["entities"], seed) for row in rows]
-        each = min(len(found) for pairs in narrow for found in pairs.values())
+        counts = [len(found) for pairs in narrow for found in pairs.values()]
+        each = min(counts if most is None else [*counts, most])
         for row, pairs in zip(rows, narrow, strict=True):
             part = with_training(case.instance, pairs, each, seed)
             one = Case(case.name, case.key, case.target, case.site, part, case.plan)
@@ -105,6 +111,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--rate", type=float, help="learning rate, by default the method's")
     parser.add_argument("--batch", type=int, help="pairs of a step, by default the method's")
     parser.add_argument("--seeds", type=int, default=2, help="draws and fits (default 2)")
+    parser.add_argument("--most", type=int, help="training pairs of an attribute at most")
+    parser.add_argument("--quarters", action="store_true", help="all, or a quarter of either")
     parser.add_argument("--json", type=Path, help="write the figures there")
     parser.add_argument("--doc", type=Path, help="put the table into this page")
     asked = parser.parse_args(argv)
@@ -113,7 +121,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     with one_thread():
         instance, target = Instance.load(asked.instance), load_target(asked.model)
         case = Case(asked.model, asked.model, target, Site(asked.layer), instance, Plan(0, 0, 0, 0, 1))
-        rows = rows_of(case, settings, asked.seeds)
+        shares = QUARTERS if asked.quarters else SHARES
+        rows = rows_of(case, settings, asked.seeds, shares=shares, most=asked.most)
     header = ("templates", "entities", "training pairs", *SPLITS)
     table = markdown_table(header, [cells(row) for row in rows])
     print(table)
