@@ -1,10 +1,10 @@
 """Where the time of `ravel demo` goes, step by step, as a whole process.
 
-    python benchmarks/demo.py [--quick] [--threads N] [--json PATH] [--before PATH] [--docs PAGE]
+    python benchmarks/demo.py [--quick] [--threads N] [--quiet] [--json PATH] [--before PATH] [--docs PAGE]
 
-The demo runs in a folder for the time being. Printed is what each step takes, in seconds of processors and of
-a clock, beside what `--json` wrote `--before`, and whether both runs scored the same to the byte. With
-`--docs` the table is written between the markers `demo` of that page.
+The demo runs in a folder for the time being. Printed is what each step takes, in seconds of processors and
+with `--quiet`, where nothing else runs, of a clock too; beside what `--json` wrote `--before`, with whether
+both scored the same to the byte. With `--docs` the table is written between the markers `demo` of that page.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 from unittest.mock import patch
 
@@ -47,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if asked.json is not None:
         write_json(asked.json, found)
     before = None if asked.before is None else json.loads(asked.before.read_text(encoding="utf-8"))
-    text = table(found, before)
+    text = table(found, before, quiet=asked.quiet)
     if asked.docs is not None:
         from measuring import put_between_markers
 
@@ -59,6 +60,9 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="the demo of `ravel demo --quick`")
     parser.add_argument("--threads", type=int, default=1, help="threads of torch")
+    parser.add_argument(
+        "--quiet", action="store_true", help="nothing else runs: seconds of a clock count too"
+    )
     parser.add_argument("--json", type=Path, help="write the numbers to this file")
     parser.add_argument("--before", type=Path, help="what `--json` wrote of earlier code, for columns")
     parser.add_argument("--docs", type=Path, help="a page to write the table into")
@@ -98,10 +102,8 @@ def _clocks(seconds: Seconds) -> Iterator[None]:
     with ExitStack() as patched:
         for step, module, name in STEPS:
             seconds[step] = (0.0, 0.0)
-            owner, _, attribute = f"{module}.{name}".rpartition(".")
-            target = patch(f"{owner}.{attribute}", autospec=False)
-            original, _ = target.get_original()
-            patched.enter_context(patch(f"{owner}.{attribute}", _clocked(original, step, seconds)))
+            original = resolve_name(f"{module}:{name}")
+            patched.enter_context(patch(f"{module}.{name}", _clocked(original, step, seconds)))
         yield
 
 
@@ -117,19 +119,23 @@ def _clocked(function: Callable[..., Any], step: str, seconds: Seconds) -> Calla
     return clocked
 
 
-def table(found: Mapping[str, Any], before: Mapping[str, Any] | None = None) -> str:
+def table(found: Mapping[str, Any], before: Mapping[str, Any] | None = None, *, quiet: bool = False) -> str:
     """Return the seconds as Markdown, beside earlier ones if there are any."""
     from measuring import markdown_table
 
     runs = [found] if before is None else [before, found]
-    names = [""] if before is None else [" before", ""]
-    header = ["step", *(f"{of}{name}" for name in names for of in ("processor seconds", "seconds"))]
+    clocks = ["processor seconds", *(["seconds"] if quiet else [])]
+    when = [""] if before is None else [" before", " now"]
+    header = [f"{clock}{then}" for then in when for clock in clocks]
     rows = [
-        [step, *(f"{value:.1f}" for run in runs for value in run["seconds"].get(step, (0, 0)))]
+        [step, *(f"{run['seconds'][step][i]:.1f}" for run in runs for i in range(len(clocks)))]
         for step in found["seconds"]
     ]
     same = "" if before is None else _compared(found, before)
-    return f"{found['processor']}, threads: {found['threads']}.{same}\n\n{markdown_table(header, rows)}"
+    kind = "ravel demo --quick" if found["quick"] else "ravel demo"
+    return f"`{kind}`, {found['processor']}, threads: {found['threads']}.{same}\n\n" + markdown_table(
+        ["step", *header], rows
+    )
 
 
 def _compared(found: Mapping[str, Any], before: Mapping[str, Any]) -> str:

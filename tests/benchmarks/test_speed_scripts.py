@@ -7,11 +7,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import pytest
 import torch
 from cases import Case, Plan, shape_case
+from demo import STEPS, table
 from engine import LOSS_WITHIN, agreement, measure
 from figures import draw_rates, draw_scaling, pages, scaling_page
 from half_precision import changed, rates
@@ -113,6 +115,15 @@ class TestScaling:
         assert scaling_page(found).count("| --- |") == 4
         draw_scaling(found, tmp_path / "scaling.png")
         assert (tmp_path / "scaling.png").stat().st_size > 0
+
+
+def test_steps_of_the_demo_are_clocked_where_they_are_called() -> None:
+    assert all(callable(resolve_name(f"{module}:{name}")) for _, module, name in STEPS)
+    found = {"processor": "p", "threads": 1, "quick": True, "scored": "a", "seconds": {"whole": (2.0, 3.0)}}
+    assert "| whole | 2.0 |" in table(found)
+    assert "| whole | 2.0 | 3.0 | 2.0 | 3.0 |" in (text := table(found, found, quiet=True))
+    assert "the same to the byte" in text
+    assert "other ones" in table(found, {**found, "scored": "b"})
 
 
 def test_a_page_takes_tables_between_its_markers(tmp_path: Path) -> None:
