@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -37,6 +38,9 @@ from ravel.terms.schema import Completion, Prompt
 _LOG = logging.getLogger(__name__)
 _LANE_WEIGHTS = 1 << 20
 """Fewest weights of a block for passes side by side: on smaller ones they wait for Python's lock."""
+_BEGINNERS = 4
+"""Rows that are taken to share what stands before their sites, which runs again in the lower blocks for each
+new token."""
 
 
 class ResumeEngine(DirectEngine):
@@ -168,17 +172,35 @@ class ResumeEngine(DirectEngine):
         return predicted
 
     def _continued(self, asked: SwappedPrompts) -> list[Completion]:
-        """Every new token is read with all rows that still go on in one pass, from the site on; what such
-        rows leave behind is not kept."""
-        pairs, site, featurizer, most = asked.pairs, asked.site, asked.featurizer, asked.max_new_tokens
+        """Each row goes on in the way that reads fewer of its tokens, whatever stands beside it: as
+        `DirectEngine` does it, whole and once, or from the site on, with each new token again."""
+        pairs, most = asked.pairs, asked.max_new_tokens
         if asked.tokens is not None:
             self._decline(asked.tokens)
             return super()._continued(asked)
-        if not pairs or featurizer is None or self._by_direct([(p.base, most) for p in pairs]):
+        if not pairs or asked.featurizer is None or self._by_direct([(p.base, most) for p in pairs]):
             return super()._continued(asked)
-        self._resumed.check(site, [featurizer])
+        self._resumed.check(asked.site, [asked.featurizer])
+        rows = self._resumed.rows([pair.base for pair in pairs], [((0,),)] * len(pairs), asked.site)
+        whole = [i for i, row in enumerate(rows) if self._is_cheaper_whole(row, most)]
+        rest = sorted(set(range(len(rows))) - set(whole))
+        found = dict(zip(whole, super()._continued(_some_of(asked, whole)), strict=True))
+        found |= zip(rest, self._run_on([rows[i] for i in rest], _some_of(asked, rest)), strict=True)
+        return [found[i] for i in range(len(rows))]
+
+    def _is_cheaper_whole(self, row: CutRow, most: int) -> bool:
+        """Tell whether a row whose new tokens run alone, behind the model's own cache, has fewer tokens than
+        one that runs on from the site for each of them."""
+        run_on = sum(row.start / _BEGINNERS + row.after + new for new in range(most))
+        return most > 1 and run_on > len(row.ids) + most - 1 and self._completer.grows
+
+    def _run_on(self, rows: Sequence[CutRow], asked: SwappedPrompts) -> list[Completion]:
+        """Every new token is read with all rows that still go on in one pass, from the site on; what such
+        rows leave behind is not kept."""
+        if not rows:
+            return []
+        pairs, site, featurizer, most = asked.pairs, asked.site, asked.featurizer, asked.max_new_tokens
         bases, sources = [pair.base for pair in pairs], [pair.source for pair in pairs]
-        rows = self._resumed.rows(bases, [((0,),)] * len(pairs), site)
         check_row_lengths([len(row.ids) + most for row in rows], self.target)
         with torch.no_grad():
             swapped = self.limit.fitted(lambda: self._resumed.swapped(rows, bases, sources, site, featurizer))
@@ -272,6 +294,13 @@ class ResumeEngine(DirectEngine):
         for of_pass in self._runner.lanes.run(passes):
             found |= of_pass
         return found
+
+
+def _some_of(asked: SwappedPrompts, places: Sequence[int]) -> SwappedPrompts:
+    """Return what is asked of some pairs only."""
+    decided = asked.decided
+    among = None if decided is None else (lambda i, ids: decided(places[i], ids))
+    return replace(asked, pairs=[asked.pairs[i] for i in places], decided=among)
 
 
 def _judged(logits: Tensor, pairs: Sequence[ForcedPair]) -> ForcedLabels:
