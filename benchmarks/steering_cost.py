@@ -1,48 +1,111 @@
-"""Seconds of steering a prompt towards a value beside those of scoring a swapped pair, on one instance.
+"""What steering a prompt towards a value costs beside scoring a swapped pair, on one instance.
 
-    python benchmarks/steering_cost.py INSTANCE --model bundled --site block_output.1@entity_last
+    python benchmarks/steering_cost.py INSTANCE --model bundled --site block_output.1@entity_last \\
+        --into docs/steering.md
 
 The same random subspace is swapped, and brought from the mean of vectors with a value, on the validation
-pairs of held-out templates and entities. Each side is run twice, cold and warm: what answers cost the model
-that is left alone is known the second time, but for answers that are new.
+pairs of held-out templates and entities. Each side is run cold, and warm with other subspaces: what answers
+cost the model that is left alone is known then, but for answers that are new. Training vectors, which a run
+has read when it judges, are read before. Counted are seconds of the processor, and tokens through a block.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from das.engine import make_engine
-from das.engine.base.protocol import Engine
-from das.featurizers import Subspace
-from das.sites import Site
-from evaluation.config.judging import Judging
-from evaluation.config.target import TargetConfig
-from evaluation.tracks import TRACKS
-from ravel.instance import Instance
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
+
+from measuring import put_between_markers  # noqa: E402
+
+from das.engine import make_engine  # noqa: E402
+from das.engine.base.protocol import Engine  # noqa: E402
+from das.featurizers import Subspace  # noqa: E402
+from das.methods.common.concepts import concept_vectors  # noqa: E402
+from das.models.base import TargetModel  # noqa: E402
+from das.sites import Site  # noqa: E402
+from evaluation.config.judging import Judging  # noqa: E402
+from evaluation.config.target import TargetConfig  # noqa: E402
+from evaluation.scoring.detection.cases import values_told  # noqa: E402
+from evaluation.tracks import TRACKS  # noqa: E402
+from ravel.instance import Instance  # noqa: E402
 
 SPLITS = ("context_val", "entity_val")
+TIMES = 3
 
 
-def seconds_per_case(track: str, engine: Engine, instance: Instance, site: Site, size: int) -> list[float]:
-    """Return the seconds of a case, the first time and with another subspace the second time."""
+@contextmanager
+def counted(target: TargetModel) -> Iterator[list[int]]:
+    """Count tokens through blocks, each once per block."""
+    tokens = [0]
+
+    def seen(module: Any, inputs: Any, output: Any) -> None:
+        flowing = output if isinstance(output, torch.Tensor) else output[0]
+        tokens[0] += flowing.numel() // flowing.shape[-1]
+
+    blocks = [target.place(Site(layer)).module for layer in range(target.n_layers)]
+    handles = [block.register_forward_hook(seen) for block in blocks]
+    try:
+        yield tokens
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def cost_of_case(
+    track: str, engine: Engine, instance: Instance, site: Site, size: int
+) -> list[tuple[float, float]]:
+    """Return the seconds of a case and its tokens through a block, the first time and later times."""
     settings = {"strengths": [1.0]} if track == "steering" else {}
     judge = TRACKS.get(track).judge(engine, Judging(settings=settings))
+    for attribute in values_told(instance):
+        concept_vectors(instance, attribute, site, engine)
     taken = []
-    for seed in range(2):
+    for seed in range(TIMES):
         drawn = torch.randn(engine.target.width(site), size, generator=torch.Generator().manual_seed(seed))
-        subspace = Subspace(torch.linalg.qr(drawn).Q)
-        begin = time.perf_counter()
-        n_cases = sum(len(judge.judge(instance, split, site, subspace)) for split in SPLITS)
-        taken.append((time.perf_counter() - begin) / max(n_cases, 1))
+        subspace, begin = Subspace(torch.linalg.qr(drawn).Q), time.process_time()
+        with counted(engine.target) as tokens:
+            n_cases = max(1, sum(len(judge.judge(instance, split, site, subspace)) for split in SPLITS))
+        seconds = time.process_time() - begin
+        taken.append((seconds / n_cases, tokens[0] / engine.target.n_layers / n_cases))
     return taken
 
 
+def table(engines: Sequence[str], arguments: argparse.Namespace) -> str:
+    """Return a row in Markdown for each engine, cold and warm."""
+    instance, site = Instance.load(arguments.instance), Site.parse(arguments.site)
+    target = TargetConfig(model=arguments.model).load()
+    lines = [
+        "| engine | states | ms a pair | ms a steered prompt | tokens a pair | tokens a steered prompt | |"
+    ]
+    lines.append("| --- | --- |" + " ---: |" * 5)
+    for engine in engines:
+        swapped, steered = (
+            cost_of_case(track, make_engine(engine, target), instance, site, arguments.size)
+            for track in ("interchange", "steering")
+        )
+        for states, row in (("cold", 0), ("warm", TIMES - 1)):
+            (seconds, tokens), (more_seconds, more_tokens) = swapped[row], steered[row]
+            times = (
+                f"{more_seconds / seconds:.2f} times the time, {more_tokens / tokens:.2f} times the tokens"
+            )
+            numbers = (1000 * seconds, 1000 * more_seconds, tokens, more_tokens)
+            lines.append(
+                f"| `{engine}` | {states} | " + " | ".join(f"{n:.1f}" for n in numbers) + f" | {times} |"
+            )
+    return "\n".join(lines) + "\n"
+
+
 def main() -> None:
-    """Print milliseconds of a case, cold and warm, and how many times one is the other."""
+    """Print the table, or put it into a page."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -50,16 +113,13 @@ def main() -> None:
     parser.add_argument("--model", default="bundled")
     parser.add_argument("--site", default="block_output.1@entity_last")
     parser.add_argument("--size", type=int, default=24)
-    args = parser.parse_args()
-    instance, site = Instance.load(args.instance), Site.parse(args.site)
-    target = TargetConfig(model=args.model).load()
-    found = {
-        track: seconds_per_case(track, make_engine("resume", target), instance, site, args.size)
-        for track in ("interchange", "steering")
-    }
-    for state, swapped, steered in zip(("cold", "warm"), *found.values(), strict=True):
-        times = f"{1000 * swapped:.1f} ms a pair, {1000 * steered:.1f} ms a steered prompt"
-        print(f"{state}: {times}: {steered / swapped:.2f} times")
+    parser.add_argument("--into", type=Path)
+    arguments = parser.parse_args()
+    rows = table(("direct", "resume"), arguments)
+    if arguments.into is None:
+        print(rows, end="")
+    else:
+        put_between_markers(arguments.into, {"steering_cost": rows})
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,13 +13,14 @@ import torch
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 from torch import Tensor
 
+from das.reft.forms import LowRankChange
 from evaluation.axbench.concepts import Concept, ConceptData, read_concepts
 from evaluation.axbench.detection import DetectionRow, activation_of, largest_scores, told
 from evaluation.axbench.directions import FINDERS
 from evaluation.axbench.judges import Asked, Judge, JudgeError
 from evaluation.axbench.steering import FACTORS, Rating, SteeredAnswer, SteeringRow, steering_row
-from evaluation.axbench.texts import Reader, steered_answers, token_states
-from evaluation.axbench.trained import TRAINED
+from evaluation.axbench.texts import Reader, adding, editing, steered_answers, token_states
+from evaluation.axbench.trained import EDITS, TRAINED, edited_tokens
 from evaluation.config.target import TargetConfig
 from evaluation.records.lock import run_lock
 from ravel.common.config import Config
@@ -46,8 +48,8 @@ class AxbenchConfig(Config):
     layer: NonNegativeInt
     """The block after which states are read and steered."""
     methods: tuple[str, ...] = tuple(FINDERS)
-    """How directions are found: in closed form unless `ssv` or `reft_r1` are named, which are trained through
-    the model."""
+    """How directions are found: in closed form unless `ssv`, `reft_r1` or `reps` are named, which are trained
+    through the model; so is `loreft`, which is no direction and steers alone."""
     chat: bool = False
     """Texts and instructions go through the model's chat template."""
     factors: tuple[float, ...] = FACTORS
@@ -97,7 +99,7 @@ def axbench_folder(
     of another run.
     """
     for name in config.methods:
-        one_of("method of AxBench", name, (*FINDERS, *TRAINED))
+        one_of("method of AxBench", name, (*FINDERS, *TRAINED, *EDITS))
     found = read_concepts(data)
     make_folder(out)
     with run_lock(out):
@@ -131,6 +133,7 @@ class _Run:
         self._out = out
         self._progress = progress
         self._directions: dict[int, dict[str, Tensor]] = {}
+        self._edits: dict[tuple[int, str], LowRankChange] = {}
 
     @cached_property
     def _reader(self) -> Reader:
@@ -139,15 +142,16 @@ class _Run:
     def detection(self) -> tuple[DetectionRow, ...]:
         """Return a row for each concept and method."""
         kept = {(row.concept_id, row.method): row for row in _read(self._out / _DETECTION, DetectionRow)}
+        tell = [name for name in self._config.methods if name not in EDITS]
         for done, concept in enumerate(self._concepts):
             self._progress(Counted("concepts", done, len(self._concepts)))
-            if all((concept.concept_id, name) in kept for name in self._config.methods):
+            if all((concept.concept_id, name) in kept for name in tell):
                 continue
             rows = [row for row in self._detected(concept) if (row.concept_id, row.method) not in kept]
             _append(self._out / _DETECTION, rows)
             kept.update(((row.concept_id, row.method), row) for row in rows)
         self._progress(Counted("concepts", len(self._concepts), len(self._concepts)))
-        return tuple(kept[c.concept_id, name] for c in self._concepts for name in self._config.methods)
+        return tuple(kept[c.concept_id, name] for c in self._concepts for name in tell)
 
     def _detected(self, concept: Concept) -> Iterator[DetectionRow]:
         states = self._states(concept.evaluation)
@@ -189,7 +193,7 @@ class _Run:
             texts = concept.positives, concept.negatives
             if name in TRAINED:
                 yield name, TRAINED[name](self._reader, self._config.layer, *texts, seed)
-            else:
+            elif name in FINDERS:
                 states = states or [torch.cat(self._states(own)) for own in texts]
                 yield name, FINDERS[name](states[0], states[1], seed)
 
@@ -223,7 +227,9 @@ class _Run:
         for done, (concept, name, number, instruction) in enumerate(wanted):
             keys = [(name, concept.concept_id, number, factor) for factor in self._config.factors]
             if any(key not in kept for key in keys):
-                texts = self._said(concept, name, number, instruction, strongest[concept.concept_id, name])
+                texts = self._said(
+                    concept, name, number, instruction, strongest.get((concept.concept_id, name), 1.0)
+                )
                 new = [
                     SteeredAnswer(name, concept.concept_id, number, instruction, key[-1], text)
                     for key, text in zip(keys, texts, strict=True)
@@ -238,16 +244,37 @@ class _Run:
     def _said(
         self, concept: Concept, name: str, number: int, instruction: str, strongest: float
     ) -> list[str]:
-        factors = torch.tensor(self._config.factors) * strongest
+        factors, prompt = (
+            torch.tensor(self._config.factors) * strongest,
+            self._reader.instruction(instruction),
+        )
         return steered_answers(
             self._reader.target,
-            self._config.layer,
-            factors[:, None] * self._directions_of(concept)[name],
-            self._reader.instruction(instruction),
+            self._steering(concept, name, factors, len(prompt)),
+            prompt,
+            len(factors),
             max_new_tokens=self._config.max_new_tokens,
             temperature=self._config.temperature,
             seed=self._seed(name, str(concept.concept_id), str(number)),
         )
+
+    def _steering(
+        self, concept: Concept, name: str, factors: Tensor, n_tokens: int
+    ) -> AbstractContextManager[None]:
+        """Return the block within which rows are steered, each by its factor."""
+        target, layer = self._reader.target, self._config.layer
+        if name not in EDITS:
+            return adding(target, layer, factors[:, None] * self._directions_of(concept)[name])
+        columns = edited_tokens([n_tokens])[1].tolist()
+        return editing(target, layer, self._edit_of(concept, name), factors, columns)
+
+    def _edit_of(self, concept: Concept, name: str) -> LowRankChange:
+        """Return the change of a method, trained once."""
+        key = (concept.concept_id, name)
+        if key not in self._edits:
+            texts, seed = (concept.positives, concept.negatives), self._seed(name, str(concept.concept_id))
+            self._edits[key] = EDITS[name](self._reader, self._config.layer, *texts, seed)
+        return self._edits[key]
 
     def _instructions(self, concept: Concept) -> list[str]:
         ordinary = [text.asked for text in concept.evaluation if text.category == "negative"]

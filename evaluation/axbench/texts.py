@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from itertools import takewhile
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from das.engine.base.batch import PromptEncoder, pad_rows, plan_batches
-from das.engine.base.hooks import captured, changed_everywhere
+from das.engine.base.hooks import captured, changed_at, changed_everywhere
 from das.models.base import TargetModel
 from das.sites import Site
 from evaluation.axbench.concepts import ConceptText
@@ -102,24 +103,50 @@ def token_states(
 @torch.no_grad()
 def steered_answers(
     target: TargetModel,
-    layer: int,
-    vectors: Tensor,
+    steering: AbstractContextManager[None],
     prompt: tuple[int, ...],
+    count: int,
     *,
     max_new_tokens: int,
     temperature: float,
     seed: int,
 ) -> list[str]:
-    """Return what a model answers to one prompt with each of some vectors [n, d_model] added after a block at
-    every token, of the prompt and of the answer. Tokens are drawn at a temperature, for all vectors side by
-    side, by a seed of the prompt's own; at 0 the likeliest is taken."""
-    ids = torch.tensor([prompt] * len(vectors), device=target.device)
+    """Return what a model answers to one prompt within a steering block, in `count` rows side by side. Tokens
+    are drawn at a temperature, for all rows together, by a seed of the prompt's own; at 0 the likeliest is
+    taken."""
+    ids = torch.tensor([prompt] * count, device=target.device)
     drawn: dict[str, Any] = {"do_sample": False}
     if temperature > 0:
         drawn = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
-    with changed_everywhere(target.place(Site(layer)), _adding(vectors)), torch.random.fork_rng():
+    with steering, torch.random.fork_rng():
         torch.manual_seed(seed)
         return _generated(target, ids, max_new_tokens, drawn)
+
+
+def adding(target: TargetModel, layer: int, vectors: Tensor) -> AbstractContextManager[None]:
+    """Return a block within which each of some vectors [n, d_model] is added to its row after a block, at
+    every token of the prompt and of the answer."""
+    return changed_everywhere(target.place(Site(layer)), _adding(vectors))
+
+
+def editing(
+    target: TargetModel,
+    layer: int,
+    change: Callable[[Tensor], Tensor],
+    factors: Tensor,
+    columns: Sequence[int],
+) -> AbstractContextManager[None]:
+    """Return a block within which rows are changed after a block at some tokens of the prompt, each by its
+    factor [n] times what `change` makes of them."""
+    rows = torch.arange(len(factors)).repeat_interleave(len(columns))
+    tokens = rows, torch.tensor(list(columns)).repeat(len(factors))
+
+    def changed(vectors: Tensor) -> Tensor:
+        wide = vectors.float()
+        by = factors.to(vectors.device)[rows.to(vectors.device), None]
+        return (wide + by * (change(wide) - wide)).to(vectors.dtype)
+
+    return changed_at(target.place(Site(layer)), len(factors), tokens, changed, first_pass_only=True)
 
 
 @torch.no_grad()

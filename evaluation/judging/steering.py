@@ -26,7 +26,7 @@ from evaluation.scoring.steering.estimates import chosen_strengths
 from ravel.instance import Instance, PromptRecord
 from ravel.terms.schema import InterchangePair, Prompt
 
-_ANYWHERE = Site(0)
+_ANYWHERE = Site(0, position="prompt_last")
 """Where nothing is changed, which may be anywhere."""
 _DIGITS = 4
 """Significant digits of what an answer costs: batches of other rows round the rest otherwise."""

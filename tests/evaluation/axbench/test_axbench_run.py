@@ -17,7 +17,7 @@ from concept_files import row, small, write_concepts
 from das.models import FAMILIES
 from das.models.miniature import miniature
 from evaluation.axbench.concepts import read_concepts
-from evaluation.axbench.texts import Reader, steered_answers, token_states
+from evaluation.axbench.texts import Reader, adding, steered_answers, token_states
 from ravel.common.errors import SuiteError
 
 STEERED = (
@@ -142,15 +142,16 @@ def test_a_vector_is_added_at_every_token_of_prompt_and_answer() -> None:
     vectors = 1e4 * torch.eye(32)[[5, 9]]
     settings: dict[str, Any] = {"max_new_tokens": 4, "temperature": 0.0, "seed": 0}
     last = target.n_layers - 1
-    said = steered_answers(target, last, vectors, (1, 40, 41), **settings)
+    said = steered_answers(target, adding(target, last, vectors), (1, 40, 41), len(vectors), **settings)
     with torch.no_grad():
         tokens = target.model.lm_head(target.model.model.norm(vectors)).argmax(-1).tolist()
     assert said == target.tokenizer.batch_decode([[token] * 4 for token in tokens], skip_special_tokens=True)
-    one = steered_answers(target, 0, vectors / 1e4, (1, 40), **{**settings, "temperature": 1.0})
-    assert one == steered_answers(target, 0, vectors / 1e4, (1, 40), **{**settings, "temperature": 1.0})
-    assert one != steered_answers(
-        target, 0, vectors / 1e4, (1, 40), **{**settings, "temperature": 1.0, "seed": 1}
-    )
+
+    def drawn(seed: int) -> list[str]:
+        block, warm = adding(target, 0, vectors / 1e4), {**settings, "temperature": 1.0, "seed": seed}
+        return steered_answers(target, block, (1, 40), len(vectors), **warm)
+
+    assert drawn(0) == drawn(0) != drawn(1)
 
 
 def test_detection_is_what_plain_code_finds(model: Path, data: Path, tmp_path: Path) -> None:
