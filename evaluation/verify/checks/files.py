@@ -30,7 +30,7 @@ from ravel.common.errors import SuiteError
 from ravel.common.io import canonical_json, read_json, read_jsonl, sha256_text
 from ravel.common.schemas import schema_problems, schema_problems_of_rows
 
-_NOT_HASHED = ("cell", "swapped", "refused", "batches")
+_NOT_HASHED = ("cell", "swapped", "refused", "batches", "cost")
 _MOST = 5
 """Problems of one file that are named."""
 
