@@ -28,6 +28,7 @@ from evaluation.report.frames import load_run
 from evaluation.report.page.build import read_report
 from evaluation.suite.cells.shared_tensors import SharedTensors
 from evaluation.suite.run import RunRequest, run_suite
+from evaluation.verify.folders import verify_artefact
 from ravel.common.errors import SuiteError
 from ravel.common.io import read_json, write_json
 from ravel.terms.schema import Prompt
@@ -106,6 +107,7 @@ def test_cells_say_together_what_the_engine_was_asked(finished: tuple[Path, Coun
     folder, engine = finished
     costs = [cost for _, cost in costs_in(folder).values()]
     assert len(costs) == len(list(folder.glob("cells/*")))
+    assert verify_artefact(folder).problems == ()
     shared = {key: one for cost in costs for key, one in cost.shared.items()}
     counts = [*(cost.own for cost in costs), *shared.values()]
     assert shared
