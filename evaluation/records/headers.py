@@ -4,7 +4,7 @@ torch."""
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from ravel.common.errors import SuiteError
 from ravel.common.io import canonical_json, read_json, sha256_text
@@ -91,12 +91,12 @@ def _check_cost(stated: Any, path: Path) -> None:
     shared = stated.get("shared", {}) if isinstance(stated, dict) else None
     counts = [stated, *shared.values()] if isinstance(shared, dict) else [None]
     for one in counts:
-        found = [one.get(name) for name in ("forward", "back")] if isinstance(one, dict) else [None]
-        if not all(_is_count(n) and n <= _MOST_PASSES for n in found):
+        stands = one if isinstance(one, dict) else {}
+        if not all(_is_count(n) and n <= _MOST_PASSES for n in (stands.get("forward"), stands.get("back"))):
             raise _unfit(path, f"cost {shown(stated)}")
 
 
-def _is_count(value: Any) -> bool:
+def _is_count(value: Any) -> TypeGuard[int]:
     return type(value) is int and value >= 0
 
 

@@ -86,7 +86,7 @@ def _passes_to(passes: Passes) -> dict[str, str]:
 def _passes_from(stated: Mapping[str, str]) -> Passes:
     """Return what a file says; a file of an earlier version does not."""
     counts = [int(text) for name in _COUNTS if (text := stated.get(name, "")).isdecimal()]
-    return Passes(*counts) if len(counts) == len(_COUNTS) else Passes(known=False)
+    return Passes(counts[0], counts[1]) if len(counts) == len(_COUNTS) else Passes(known=False)
 
 
 def _owned(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
