@@ -99,6 +99,7 @@ class Tally:
 
 
 _UNCOUNTED = {"forward": -1, "back": -1}
+"""What checkpoints of earlier versions do not say."""
 
 
 def counters_to(counters: Counters, tally: Tally) -> dict[str, Any]:
@@ -109,13 +110,8 @@ def counters_to(counters: Counters, tally: Tally) -> dict[str, Any]:
 def counters_from(progress: dict[str, Any], folder: Path) -> tuple[Counters, Tally]:
     """Return what `counters_to` was given. Raises SuiteError that names `folder` for anything else."""
     # An earlier version wrote at ends of epochs only, under the number of the epoch.
-    progress = {
-        "batches": 0,
-        "saves": progress.get("epoch"),
-        "tally": asdict(Tally()),
-        **_UNCOUNTED,
-        **progress,
-    }
+    early = {"batches": 0, "saves": progress.get("epoch"), "tally": asdict(Tally())}
+    progress = {**early, **_UNCOUNTED, **progress}
     tally = progress.pop("tally")
     if not isinstance(tally, dict) or not (_names(Counters, progress) and _names(Tally, tally)):
         raise unusable_checkpoint(folder, "counters of another version")

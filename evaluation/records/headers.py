@@ -91,8 +91,8 @@ def _check_cost(stated: Any, path: Path) -> None:
     shared = stated.get("shared", {}) if isinstance(stated, dict) else None
     counts = [stated, *shared.values()] if isinstance(shared, dict) else [None]
     for one in counts:
-        found = [one.get(name) for name in ("forward", "back")] if isinstance(one, dict) else [None]
-        if not all(_is_count(n) and n <= _MOST_PASSES for n in found):
+        stands = one if isinstance(one, dict) else {}
+        if not all(_is_count(n) and n <= _MOST_PASSES for n in (stands.get("forward"), stands.get("back"))):
             raise _unfit(path, f"cost {shown(stated)}")
 
 

@@ -218,7 +218,7 @@ def test_a_mixed_batch_s_loss_is_the_count_weighted_mean_of_the_two_tasks() -> N
 # --- the same run on both engines
 
 
-class _Rows:
+class _Rows(SilentWorkspace):
     """Keeps the training log."""
 
     folder: Path | None = None

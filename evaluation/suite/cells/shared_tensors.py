@@ -85,8 +85,8 @@ def _passes_to(passes: Passes) -> dict[str, str]:
 
 def _passes_from(stated: Mapping[str, str]) -> Passes:
     """Return what a file says; a file of an earlier version does not."""
-    counts = {name: int(text) for name in _COUNTS if (text := stated.get(name, "")).isdecimal()}
-    return Passes(counts["forward"], counts["back"]) if len(counts) == len(_COUNTS) else Passes(known=False)
+    counts = [int(text) for name in _COUNTS if (text := stated.get(name, "")).isdecimal()]
+    return Passes(counts[0], counts[1]) if len(counts) == len(_COUNTS) else Passes(known=False)
 
 
 def _owned(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

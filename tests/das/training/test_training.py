@@ -30,9 +30,11 @@ from das.sites import Site
 from das.training.batches import batches
 from das.training.config import TrainingConfig, TrainingTask
 from das.training.examples import cause_pairs, isolate_pairs
-from das.training.loop import train_featurizer
+from das.training.loop import train_featurizer, training
 from das.training.objective import LossWeights, TrainingPair, pooled_loss
+from das.training.passes import PassCounter, Passes, counted_training
 from das.training.schedules import learning_rate_at, warmup_steps
+from das.training.together import train_together
 from das.training.trainable import TrainableSubspace
 from das.training.workspace import SilentWorkspace
 from ravel.common.errors import SuiteError
@@ -41,13 +43,17 @@ from ravel.instance import Instance
 Row = dict[str, float | int | str]
 
 
-class _Recorder:
+class _Recorder(SilentWorkspace):
     """A workspace that keeps what it is told."""
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder
         self.rows: list[Row] = []
         self.reports: list[tuple[int, int]] = []
+        self.counter = PassCounter()
+
+    def resumed(self, before: Passes) -> None:
+        self.counter.resumed(before)
 
     def log(self, row: Row) -> None:
         self.rows.append(row)
@@ -340,15 +346,19 @@ def test_an_interrupted_fit_resumes_to_the_same_bytes(
 ) -> None:
     config = TrainingConfig(epochs=5, batch_size=16, learning_rate=0.05, log_every=3, schedule="cosine")
     whole = _Recorder()
-    expected = train_featurizer(_start(), _task(instance), world, whole, config)
+    asked = counted_training(training(_start(), _task(instance), world, whole, config), whole.counter)
+    (expected,) = train_together([asked], world)
     engine = _WatchedEngine(world, fail_at)
     with pytest.raises(KeyboardInterrupt):
         train_featurizer(_start(), _task(instance), engine, _Recorder(tmp_path), config)
     resumed = _Recorder(tmp_path)
     again = _WatchedEngine(world)
-    found = train_featurizer(_start(), _task(instance), again, resumed, config)
+    asked = counted_training(training(_start(), _task(instance), again, resumed, config), resumed.counter)
+    (found,) = train_together([asked], again)
     assert _bytes(found) == _bytes(expected)
     assert resumed.rows == whole.rows
+    assert resumed.counter.own == whole.counter.own
+    assert whole.counter.own.back > 0
     uninterrupted = 5 * 15
     assert len(again.deviations) < uninterrupted or fail_at < 15
 
