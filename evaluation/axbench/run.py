@@ -14,6 +14,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 from torch import Tensor
 
 from das.reft.forms import LowRankChange
+from das.sites import Site
 from evaluation.axbench.concepts import Concept, ConceptData, read_concepts
 from evaluation.axbench.detection import DetectionRow, activation_of, largest_scores, told
 from evaluation.axbench.directions import FINDERS
@@ -101,10 +102,13 @@ def axbench_folder(
     for name in config.methods:
         one_of("method of AxBench", name, (*FINDERS, *TRAINED, *EDITS))
     found = read_concepts(data)
+    run = _Run(found, target, config, out, progress)
+    if not (out / _CONFIG).is_file():
+        # What does not fit the model must not leave a folder with these settings behind.
+        run.check()
     make_folder(out)
     with run_lock(out):
         _check_same(out, config)
-        run = _Run(found, target, config, out, progress)
         detection = run.detection()
         steering = () if judge is None else run.steering(detection, judge)
     return AxbenchResult(detection, steering, found.left_out)
@@ -138,6 +142,10 @@ class _Run:
     @cached_property
     def _reader(self) -> Reader:
         return Reader(self._opening.load(), chat=self._config.chat)
+
+    def check(self) -> None:
+        """Open the model. Raises SuiteError without such a block, or a chat template where one is needed."""
+        self._reader.target.check(Site(self._config.layer))
 
     def detection(self) -> tuple[DetectionRow, ...]:
         """Return a row for each concept and method."""

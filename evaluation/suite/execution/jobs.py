@@ -20,6 +20,7 @@ from evaluation.suite.execution.worker_state import WorkerInfo, WorkerState
 from evaluation.suite.forecast.cache import planned_cache
 from evaluation.suite.grid import Cell
 from evaluation.suite.grid.model_info import ModelInfo
+from evaluation.tracks import track_of
 from ravel.building.config import BuildConfig
 from ravel.common.progress import Progress, counting
 from ravel.facts.sources import open_tables
@@ -95,6 +96,8 @@ class PrepareJob(_WholeRun):
     def work(self, state: WorkerState, progress: Progress) -> WorkerInfo:
         """Return the worker's environment and what its engine will keep."""
         engine, config = state.engine, self.config
+        # What the model or the engine can't judge by is refused before the run's folder is opened.
+        track_of(config).judge(engine, config.judging())
         cached = engine.name == ResumeEngine.name
         cache = planned_cache(config, state.instance, engine.target) if cached else None
         environment = describe_environment(

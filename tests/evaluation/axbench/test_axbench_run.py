@@ -283,3 +283,12 @@ def test_mistakes_are_said_before_anything_is_run(
         done = ravel(*plain, *words)
         assert (done.exit_code, said in " ".join(done.stderr.split())) == (2, True), done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("wrong", [("--layer", 0, "--chat"), ("--layer", 99)])
+def test_what_does_not_fit_the_model_leaves_no_folder(
+    wrong: tuple[object, ...], model: Path, data: Path, tmp_path: Path
+) -> None:
+    done = ravel("axbench", data, "--model", model, "--out", tmp_path / "out", *wrong)
+    assert (done.exit_code, done.stderr.count("Expected")) == (2, 1)
+    assert not (tmp_path / "out").exists()

@@ -166,6 +166,25 @@ def test_an_edit_has_a_card(run: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("config", "engine", "said"),
+    [
+        ({"positions": "f2+l2"}, "reference", "changes at the site's position alone"),
+        ({"attack": "named", "chat": True}, "resume", "a tokenizer with a chat template"),
+    ],
+)
+def test_what_the_model_or_the_engine_can_t_is_refused_and_leaves_no_folder(
+    config: dict[str, object], engine: str, said: str, world: World, tmp_path: Path
+) -> None:
+    suite = tmp_path / "suite.yaml"
+    track = {"name": "erasure", "config": config}
+    suite.write_text(suite_text(world, **{**SUITE, "track": track, "engine": engine}))
+    done = ravel("run", suite, "--out", tmp_path / "run")
+    assert (done.exit_code, done.stderr.count("Expected")) == (2, 1)
+    assert said in " ".join(done.stderr.split())
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("track", ["steering", "erasure"])
 @pytest.mark.parametrize("kind", ["direct", "resume"])
 def test_the_last_token_alone_is_what_a_site_there_says(track: str, kind: str, world: World) -> None:
