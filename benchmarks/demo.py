@@ -1,8 +1,10 @@
 """Where the time of `ravel demo` goes, step by step, as a whole process.
 
     python benchmarks/demo.py [--quick] [--threads N] [--quiet] [--json PATH] [--before PATH] [--docs PAGE]
+                              [--judge RUN [--cells N]]
 
-The demo runs in a folder for the time being. Printed is what each step takes, in seconds of processors and
+The demo runs in a folder for the time being; with `--judge` the cells of a finished one are judged again on
+test pairs, and nothing else is done. Printed is what each step takes, in seconds of processors and
 with `--quiet`, where nothing else runs, of a clock too; beside what `--json` wrote `--before`, with whether
 both scored the same to the byte. With `--docs` the table is written between the markers `demo` of that page.
 """
@@ -44,7 +46,7 @@ Seconds = dict[str, tuple[float, float]]
 def main(argv: Sequence[str] | None = None) -> None:
     """Print the table, or write it into a page too."""
     asked = _arguments(argv)
-    found = _measured(quick=asked.quick, threads=asked.threads)
+    found = _measured(asked)
     if asked.json is not None:
         write_json(asked.json, found)
     before = None if asked.before is None else json.loads(asked.before.read_text(encoding="utf-8"))
@@ -59,6 +61,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="the demo of `ravel demo --quick`")
+    parser.add_argument("--judge", type=Path, metavar="RUN", help="judge cells of a finished demo again")
+    parser.add_argument("--cells", type=int, default=3, help="how many; default 3")
     parser.add_argument("--threads", type=int, default=1, help="threads of torch")
     parser.add_argument(
         "--quiet", action="store_true", help="nothing else runs: seconds of a clock count too"
@@ -69,19 +73,18 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _measured(*, quick: bool, threads: int) -> dict[str, Any]:
+def _measured(asked: argparse.Namespace) -> dict[str, Any]:
     began = time.perf_counter() - time.process_time()
     busy = time.process_time
     # Imported here, for that is part of what is measured.
     import torch
 
-    from evaluation.suite.demo import run_demo
+    import evaluation.suite.demo  # noqa: F401
 
-    torch.set_num_threads(threads)
+    torch.set_num_threads(asked.threads)
     seconds: Seconds = {"imports": (busy(), time.perf_counter() - began)}
-    with tempfile.TemporaryDirectory() as folder, _clocks(seconds):
-        run_demo(Path(folder) / "demo", quick=quick)
-        scored = hashlib.sha256(b"".join((Path(folder) / "demo" / name).read_bytes() for name in SCORED))
+    with _clocks(seconds):
+        scored = _demo(quick=asked.quick) if asked.judge is None else _judged_again(asked.judge, asked.cells)
     whole = (busy(), time.perf_counter() - began)
     named = [both for step, both in seconds.items() if step not in INSIDE]
     fits = tuple(whole[i] - sum(both[i] for both in named) for i in (0, 1))
@@ -89,11 +92,47 @@ def _measured(*, quick: bool, threads: int) -> dict[str, Any]:
 
     return {
         "processor": environment("cpu")["processor"],
-        "threads": threads,
-        "quick": quick,
-        "scored": scored.hexdigest(),
-        "seconds": {**seconds, "fits and all else": fits, "whole": whole},
+        "threads": asked.threads,
+        "what": _what(asked),
+        "scored": hashlib.sha256(scored).hexdigest(),
+        "seconds": {
+            **{step: both for step, both in seconds.items() if both[0]},
+            "fits and all else": fits,
+            "whole": whole,
+        },
     }
+
+
+def _what(asked: argparse.Namespace) -> str:
+    if asked.judge is not None:
+        return f"{asked.cells} cells of a demo judged again on test pairs"
+    return f"`ravel demo{' --quick' if asked.quick else ''}`"
+
+
+def _demo(*, quick: bool) -> bytes:
+    """Run the demo; return what it scored."""
+    from evaluation.suite.demo import run_demo
+
+    with tempfile.TemporaryDirectory() as folder:
+        run_demo(Path(folder) / "demo", quick=quick)
+        return b"".join((Path(folder) / "demo" / name).read_bytes() for name in SCORED)
+
+
+def _judged_again(run: Path, cells: int) -> bytes:
+    """Judge the first cells of a finished demo on test pairs; return what was said."""
+    from das.featurizers.storage import load_featurizer
+    from das.sites import Site
+    from evaluation.config.target import TargetConfig
+    from evaluation.judging.judge import InterchangeJudge
+    from ravel.instance import Instance
+
+    instance, judge = Instance.load(run / "instance"), InterchangeJudge(TargetConfig().open())
+    said = ""
+    for folder in sorted((run / "cells").iterdir())[:cells]:
+        site = Site.parse(json.loads((folder / "cell.json").read_text(encoding="utf-8"))["site"])
+        for split in ("context_test", "entity_test"):
+            said += repr(judge.judge(instance, split, site, load_featurizer(folder)[0]))
+    return said.encode()
 
 
 @contextmanager
@@ -132,15 +171,13 @@ def table(found: Mapping[str, Any], before: Mapping[str, Any] | None = None, *, 
         for step in found["seconds"]
     ]
     same = "" if before is None else _compared(found, before)
-    kind = "ravel demo --quick" if found["quick"] else "ravel demo"
-    return f"`{kind}`, {found['processor']}, threads: {found['threads']}.{same}\n\n" + markdown_table(
-        ["step", *header], rows
-    )
+    stated = f"{found['what']}, {found['processor']}, threads: {found['threads']}.{same}"
+    return f"{stated}\n\n{markdown_table(['step', *header], rows)}"
 
 
 def _compared(found: Mapping[str, Any], before: Mapping[str, Any]) -> str:
     same = found["scored"] == before["scored"]
-    return f" Scores, averages and comparisons are {'the same to the byte' if same else 'other ones'}."
+    return f" What was scored is {'the same to the byte' if same else 'another'}."
 
 
 if __name__ == "__main__":

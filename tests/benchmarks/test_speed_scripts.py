@@ -119,11 +119,11 @@ class TestScaling:
 
 def test_steps_of_the_demo_are_clocked_where_they_are_called() -> None:
     assert all(callable(resolve_name(f"{module}:{name}")) for _, module, name in STEPS)
-    found = {"processor": "p", "threads": 1, "quick": True, "scored": "a", "seconds": {"whole": (2.0, 3.0)}}
+    found = {"processor": "p", "threads": 1, "what": "demo", "scored": "a", "seconds": {"whole": (2.0, 3.0)}}
     assert "| whole | 2.0 |" in table(found)
     assert "| whole | 2.0 | 3.0 | 2.0 | 3.0 |" in (text := table(found, found, quiet=True))
     assert "the same to the byte" in text
-    assert "other ones" in table(found, {**found, "scored": "b"})
+    assert "is another" in table(found, {**found, "scored": "b"})
 
 
 def test_a_page_takes_tables_between_its_markers(tmp_path: Path) -> None:

@@ -212,7 +212,8 @@ class ResumedPasses:
 
     def grow(self, rows: Sequence[CutRow], site: Site, swapped: Tensor | None, new: NewTokens) -> None:
         """Continue rows greedily, with `swapped` [rows, width] at the site; what they grow by is written into
-        `new`. As many run together as a pass may hold tokens, new ones included."""
+        `new`. Rows that go on together hold half as many tokens as a pass may, new ones included: what they
+        begin with is held besides."""
         cut, logits_of = self.cut(site), self._runner.runner.logits
 
         def next_tokens(hidden: Tensor) -> list[int]:
@@ -227,11 +228,11 @@ class ResumedPasses:
             while live := [i for i, token in zip(live, tokens, strict=True) if new.add(batch[i], token)]:
                 tokens = growing.grow(live, [new.of(batch[i])[-1] for i in live], self._passes, next_tokens)
 
-        lengths = [len(row.ids) + new.most for row in rows]
+        def plan(left: Sequence[int]) -> list[list[int]]:
+            return _shares([len(rows[i].ids) + new.most for i in left], self._limit.size // 2)
+
         with torch.no_grad():
-            self._limit.each(
-                len(rows), lambda left: _shares([lengths[i] for i in left], self._limit.size), one
-            )
+            self._limit.each(len(rows), plan, one)
 
     def prefill(self, rows: Sequence[CutRow], sources: Sequence[Prompt], site: Site) -> bool:
         """Run rows and sources for the first time, if there is room for all and memory sufficed so far.
