@@ -1,5 +1,5 @@
-"""What a training counts on its way: its counters, sums over pairs between two rows of the log, what a fit asks
-of the model, whatever the machine and whatever was kept from before."""
+"""What a training counts on its way: its counters, sums over pairs between two rows of the log, what a fit
+asks of the model, whatever the machine and whatever was kept from before."""
 
 from __future__ import annotations
 
