@@ -1,5 +1,5 @@
-"""What `cell.json` and `environment.json` of a run state, what a fit cost among it, checked as they are read; no
-layout, no fits, no torch."""
+"""What `cell.json` and `environment.json` of a run state, what a fit cost among it, checked as they are read;
+no layout, no fits, no torch."""
 
 from __future__ import annotations
 
