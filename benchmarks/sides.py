@@ -24,7 +24,7 @@ from das.featurizers import Featurizer, Subspace, retract
 from das.training.config import TrainingConfig, TrainingTask
 from das.training.loop import train_featurizer
 from das.training.objective import LossWeights
-from das.training.passes import Passes
+from das.training.progress import Passes
 from das.training.trainable import TrainableSubspace
 from evaluation.judging.judge import judge
 from evaluation.records.scores import Outcome

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from das.training.passes import Passes
+from das.training.progress import Passes
 
 
 class Workspace(Protocol):

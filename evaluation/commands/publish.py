@@ -33,7 +33,6 @@ PartitionName = Annotated[
     str, typer.Option("--partition", help="Which pairs count.", **choices("test", "val"))
 ]
 _PARTITIONS: tuple[Literal["test"], Literal["val"]] = ("test", "val")
-_ALL = "all"
 
 
 @command
@@ -42,9 +41,7 @@ def table(
     style: Annotated[
         str | None,
         typer.Option(
-            "--format",
-            help="By default text on a terminal, and markdown elsewhere.",
-            **choices(*_STYLES),
+            "--format", help="By default text on a terminal, and markdown elsewhere.", **choices(*_STYLES)
         ),
     ] = None,
     name: Annotated[
@@ -79,8 +76,7 @@ def table(
 
     Example: ravel table city-run --format latex > table.tex
     """
-    style = style or (_TEXT if sys.stdout.isatty() else "markdown")
-    one_of("table format", style, _STYLES)
+    style = one_of("table format", style or (_TEXT if sys.stdout.isatty() else "markdown"), _STYLES)
     one_of("style of a table", look, _LOOKS)
     kept: Partition = one_of("partition", partition, _PARTITIONS)
     made = api.table(run_paths, name, kept, model_label or ())
@@ -114,11 +110,11 @@ def plot(
             help="methods: cause against isolate of the chosen points; sizes, layers: curves on validation "
             "pairs; entanglement: what else changed; angles: overlap of what is swapped; training; or all.",
         ),
-    ] = _ALL,
+    ] = "all",
 ) -> Result:
     """Draw the figures of a run as PNG, SVG and PDF, each with its caption as text.
 
     Example: ravel plot city-run --plot sizes
     """
-    paths = [str(path) for path in api.plot(run_path, out, None if name == _ALL else [name])]
+    paths = [str(path) for path in api.plot(run_path, out, None if name == "all" else [name])]
     return Result(paths, lambda: say("\n".join(paths)))

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from evaluation.records.control_checks import CONTROL_CHECKS, ControlCheck, read_control_checks
-from evaluation.records.costs import FitCost, cost_in, passes_together
 from evaluation.records.failures import Failure, read_failures
-from evaluation.records.headers import read_cell_header
+from evaluation.records.headers import FitCost, cost_in, passes_together, read_cell_header
 from evaluation.records.measured import INTERCHANGE
 from evaluation.records.run_folder import RunFolder
 from evaluation.records.scores import (

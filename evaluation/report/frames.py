@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evaluation.config.suite import SuiteConfig
-from evaluation.records.costs import cost_in
+from evaluation.records.headers import cost_in
 from evaluation.records.measured import Measured, MeasuredRecord
 from evaluation.records.run_records import RunRecords
 from evaluation.records.scores import (

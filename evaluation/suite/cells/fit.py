@@ -14,11 +14,10 @@ from das.featurizers.storage import FeaturizerHeader, save_featurizer
 from das.finding import Finding
 from das.methods.common.base import NotApplicableError, Problem, TrainedMethod
 from das.sites import Site
-from das.training.passes import PassCounter, counted_engine, counted_training
+from das.training.progress import PassCounter, counted_engine, counted_training
 from das.training.together import Training, train_together
 from evaluation.config.suite import TrackSpec
-from evaluation.records.costs import FitCost, PassCount
-from evaluation.records.headers import SUITE_SCHEMA_VERSION
+from evaluation.records.headers import SUITE_SCHEMA_VERSION, FitCost, PassCount
 from evaluation.suite.cells.context import RunContext
 from evaluation.suite.cells.finished import cell_refusal
 from evaluation.suite.cells.shared_tensors import SharedTensors

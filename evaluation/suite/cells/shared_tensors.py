@@ -11,7 +11,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from das.tensor_files import TensorFileError, parse_tensors
-from das.training.passes import Passes
+from das.training.progress import Passes
 from ravel.common.io import read_bytes, write_bytes
 from ravel.common.strict_json import JsonError, parse_json
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from das.training.passes import PassCounter, Passes
+from das.training.progress import PassCounter, Passes
 from evaluation.records.run_folder import CellFolder
 from evaluation.suite.cells.shared_tensors import SharedTensors
 from ravel.common.io import append_text, canonical_json, make_folder, write_text

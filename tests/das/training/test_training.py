@@ -32,7 +32,7 @@ from das.training.config import TrainingConfig, TrainingTask
 from das.training.examples import cause_pairs, isolate_pairs
 from das.training.loop import train_featurizer, training
 from das.training.objective import LossWeights, TrainingPair, pooled_loss
-from das.training.passes import PassCounter, Passes, counted_training
+from das.training.progress import PassCounter, Passes, counted_training
 from das.training.schedules import learning_rate_at, warmup_steps
 from das.training.together import train_together
 from das.training.trainable import TrainableSubspace

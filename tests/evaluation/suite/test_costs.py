@@ -19,10 +19,9 @@ from das.engine.base.labels import ForcedLabels
 from das.engine.base.protocol import AnswerPair, FeaturizedPairs, ForcedPair
 from das.finding import Actor
 from das.sites import Site
-from das.training.passes import PassCounter, Passes
+from das.training.progress import PassCounter, Passes
 from evaluation.config.suite import SuiteConfig
-from evaluation.records.costs import FitCost, PassCount, cost_in, passes_together
-from evaluation.records.headers import read_cell_header
+from evaluation.records.headers import FitCost, PassCount, cost_in, passes_together, read_cell_header
 from evaluation.records.run_records import RunRecords
 from evaluation.report.frames import load_run
 from evaluation.report.page.build import read_report
