@@ -6,6 +6,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -106,10 +107,10 @@ def reps(
     others = {text: ordinary.get(text.asked) or _own_answer(reader, text) for text in positives}
     for batch, _, texts in _steps(reader, positives, seed, [vector], lambda optimiser: optimiser.step()):
         other = _batch(reader, [others[text] for text in texts])
-        factor = draws.choice(FACTORS)
+        added = draws.choice(FACTORS) * vector
         terms: tuple[Term, ...] = (
             lambda flowing: 0 * flowing,
-            lambda flowing, factor=factor: factor * vector,
+            partial(_always, added),
             lambda flowing: -(flowing @ vector).relu()[..., None] * vector / vector.dot(vector),
         )
         lengths = Both(batch.said.sum(dim=1), other.said.sum(dim=1))
@@ -123,6 +124,10 @@ def reps(
         loss = (preference_loss(margins[0]) + preference_loss(margins[1])).mean()
         loss.backward()  # type: ignore[no-untyped-call]
     return vector.detach().cpu()
+
+
+def _always(vector: Tensor, flowing: Tensor) -> Tensor:
+    return vector
 
 
 def loreft(
