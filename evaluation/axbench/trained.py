@@ -107,10 +107,10 @@ def reps(
     others = {text: ordinary.get(text.asked) or _own_answer(reader, text) for text in positives}
     for batch, _, texts in _steps(reader, positives, seed, [vector], lambda optimiser: optimiser.step()):
         other = _batch(reader, [others[text] for text in texts])
-        factor = draws.choice(FACTORS)
+        added = draws.choice(FACTORS) * vector
         terms: tuple[Term, ...] = (
             lambda flowing: 0 * flowing,
-            partial(_added, factor * vector),
+            partial(_always, added),
             lambda flowing: -(flowing @ vector).relu()[..., None] * vector / vector.dot(vector),
         )
         lengths = Both(batch.said.sum(dim=1), other.said.sum(dim=1))
@@ -124,6 +124,10 @@ def reps(
         loss = (preference_loss(margins[0]) + preference_loss(margins[1])).mean()
         loss.backward()  # type: ignore[no-untyped-call]
     return vector.detach().cpu()
+
+
+def _always(vector: Tensor, flowing: Tensor) -> Tensor:
+    return vector
 
 
 def loreft(
@@ -182,10 +186,6 @@ def _training(
     """Yield as `_steps` batches and shares."""
     for batch, share, _ in _steps(reader, texts, seed, parameters, step):
         yield batch, share
-
-
-def _added(change: Tensor, _: Tensor) -> Tensor:
-    return change
 
 
 def _steps(
