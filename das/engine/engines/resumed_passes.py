@@ -17,7 +17,7 @@ from das.engine.base.pass_limit import PassLimit, Plan, recomputed
 from das.engine.base.protocol import FeaturizedPairs, PromptPair
 from das.engine.completing.new_tokens import NewTokens
 from das.engine.engines.source_vectors import SourceVectors
-from das.engine.resuming.growing_rows import GrowingRows
+from das.engine.resuming.growing_rows import GrowingCutRows
 from das.engine.resuming.state_runner import StateRunner
 from das.finding import Actor
 from das.models.base import TargetModel
@@ -221,7 +221,7 @@ class ResumedPasses:
 
         def one(batch: list[int]) -> None:
             new.begin_again(batch)
-            growing = GrowingRows(self._runner, [rows[i] for i in batch], new.most)
+            growing = GrowingCutRows(self._runner, [rows[i] for i in batch], new.most)
             changed = None if swapped is None else rows_of(swapped, batch)
             live = list(range(len(batch)))
             tokens = growing.read(cut, changed, self._passes, next_tokens)

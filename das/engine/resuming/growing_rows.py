@@ -23,7 +23,7 @@ Plan = Callable[[Sequence[CutRow]], list[list[int]]]
 """How rows are shared out among passes, by their places."""
 
 
-class GrowingRows:
+class GrowingCutRows:
     """Rows under way, by their numbers. A row's results do not depend on the rows that run beside it.
 
     Keys and values of all blocks are held as long as the rows are; what stands before the cuts runs once for
