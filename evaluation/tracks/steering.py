@@ -32,7 +32,7 @@ SITE = "site"
 class SteeringConfig(TrackConfig):
     """Settings of the track."""
 
-    written_if_set: ClassVar[tuple[str, ...]] = ("positions", "generated")
+    written_if_set = ("positions", "generated")
     strengths: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] = Field(
         default=(0.5, 1.0, 1.5, 2.0, 3.0), min_length=1
     )

@@ -41,11 +41,7 @@ class BuildFlags:
     ] = None
     accuracy_threshold: Annotated[
         float | None,
-        typer.Option(
-            "--accuracy-threshold",
-            help="Least accuracy of what is kept, for threshold.",
-            rich_help_panel=EXPERT,
-        ),
+        typer.Option("--accuracy-threshold", help="Least one, for threshold.", rich_help_panel=EXPERT),
     ] = None
     keep_entities: Annotated[
         int | None,
@@ -63,7 +59,7 @@ class BuildFlags:
         str | None,
         typer.Option(
             "--decoding",
-            help="sharp: prefer tokens that stand out in the prompt, if that helps on validation entities.",
+            help="sharp: by tokens that stand out, where they help.",
             rich_help_panel=EXPERT,
             **choices("greedy", "sharp"),
         ),
