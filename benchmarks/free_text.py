@@ -1,7 +1,7 @@
 """Cause and isolate by free text beside those by forced labels, for every chosen point of a finished run.
 
     python benchmarks/free_text.py RUN [--model NAME] [--attribute NAME] [--pairs N] [--tokens N]
-    [--samples N] [--split NAME] [--json PATH] [--doc PAGE]
+    [--samples N] [--split NAME] [--json PATH] [--doc PAGE [--marker NAME]]
 
 RUN is a finished run of the track interchange, such as the folder of `ravel demo`. Validation pairs; no test
 pair is read. Intervals are 95 % over base entities. One thread.
@@ -81,6 +81,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--split", choices=("context", "entity"), default="context", help="what is held out")
     parser.add_argument("--json", type=Path, help="write the figures there")
     parser.add_argument("--doc", type=Path, help="put the table into this page")
+    parser.add_argument("--marker", default="free-text", help="between these markers (default free-text)")
     asked = parser.parse_args(argv)
     config = FreeTextConfig(
         generalisation=asked.split, limit_pairs=asked.pairs, tokens=asked.tokens, samples=asked.samples
@@ -98,7 +99,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if asked.json is not None:
         write_json(asked.json, {"environment": environment("cpu"), "seconds": seconds, **found.to_json()})
     if asked.doc is not None:
-        put_between_markers(asked.doc, {"free-text": table})
+        put_between_markers(asked.doc, {asked.marker: table})
 
 
 if __name__ == "__main__":
