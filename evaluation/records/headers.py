@@ -140,14 +140,7 @@ def read_environment(path: Path) -> dict[str, Any]:
     for name in _FINGERPRINTS:
         if not isinstance(stated.get(name, ""), str):
             raise _unfit(path, f"{name} {shown(stated[name])}")
-    seconds = stated.get("seconds", {})
-    if not isinstance(seconds, dict) or not all(map(_are_seconds, seconds.values())):
-        raise _unfit(path, "seconds of another form")
     return {**stated, "environments": environments}
-
-
-def _are_seconds(value: Any) -> bool:
-    return isinstance(value, dict) and all(type(one) in (int, float) and one >= 0 for one in value.values())
 
 
 def _check_cost(stated: Any, path: Path) -> None:

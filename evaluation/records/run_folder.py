@@ -185,27 +185,9 @@ class RunFolder:
 
     def record_environment(self, fingerprints: Mapping[str, str], environment: Mapping[str, Any]) -> None:
         """Write fingerprints and, unless it is known already, this environment."""
-        earlier = read_environment(self.environment) if self.environment.is_file() else {}
-        known = earlier.get("environments", [])
+        known = read_environment(self.environment)["environments"] if self.environment.is_file() else []
         environments = known if dict(environment) in known else [*known, dict(environment)]
-        took = {"seconds": earlier["seconds"]} if "seconds" in earlier else {}
-        write_json(self.environment, {**fingerprints, "environments": environments, **took})
-
-    def record_seconds(self, stage: str, seconds: Mapping[str, float]) -> None:
-        """Add to what `environment.json` says of the time that cells, by id, took in a stage."""
-        if not seconds or not self.environment.is_file():
-            return
-        stated = read_environment(self.environment)
-        took = stated.setdefault("seconds", {})
-        for cell, spent in seconds.items():
-            took.setdefault(cell, {})[stage] = round(spent, 3)
-        write_json(self.environment, stated)
-
-    def seconds(self) -> dict[str, dict[str, float]]:
-        """Return the processor seconds of cells, by id, in each stage, as far as they are known."""
-        found = read_environment(self.environment) if self.environment.is_file() else {}
-        took: dict[str, dict[str, float]] = found.get("seconds", {})
-        return took
+        write_json(self.environment, {**fingerprints, "environments": environments})
 
     def refuse_foreign_files(self) -> None:
         """Raise SuiteError unless the folder is new, empty or a run's."""

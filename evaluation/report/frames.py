@@ -35,7 +35,7 @@ _POINT = ("cell", "method", "attribute", "site", "swapped", "seed")
 """What the header of a cell says of it, in the order of the first columns below."""
 
 _POINT_COLUMNS = ["dim" if name == "swapped" else name for name in _POINT]
-_COST_COLUMNS = [*_POINT_COLUMNS, "forward", "back", "passes", "fit_seconds", "judge_seconds"]
+_COST_COLUMNS = [*_POINT_COLUMNS, "forward", "back", "passes"]
 
 
 def outcome_columns(kind: type[JudgedCase] = Outcome) -> list[str]:
@@ -106,17 +106,15 @@ class Run:
 
     def costs(self) -> pd.DataFrame:
         """Return what fits cost, a row per finished cell: what is in its header, `forward` pairs and prompts
-        that the model was asked to read and of how many it was to go `back`, the `passes` that this comes to
-        with what it shares with other cells, and processor seconds of `fit` and `judge`; empty where a run of
-        an earlier version does not say."""
+        that the model was asked to read and of how many it was to go `back`, and the `passes` that this comes
+        to with what it shares with other cells; empty where a run of an earlier version does not say."""
         import pandas as pd
 
-        seconds = self._records.folder.seconds()
         rows = []
         for header in self._records.folder.finished_cells():
-            cost, took = cost_in(header), seconds.get(header["cell"], {})
+            cost = cost_in(header)
             counts = (None,) * 3 if cost is None else (cost.own.forward, cost.own.back, cost.passes)
-            rows.append((*(header.get(name) for name in _POINT), *counts, took.get("fit"), took.get("judge")))
+            rows.append((*(header.get(name) for name in _POINT), *counts))
         return pd.DataFrame(rows, columns=_COST_COLUMNS)
 
     def outcomes(self, split: str | None = None) -> pd.DataFrame:

@@ -198,12 +198,7 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write one JSON value atomically, indented, keys sorted. NaN is refused."""
-    write_text(path, json_text(value))
-
-
-def json_text(value: Any) -> str:
-    """Return a JSON value as files have it: indented, keys sorted. NaN is refused."""
-    return json.dumps(value, ensure_ascii=False, sort_keys=True, allow_nan=False, indent=2) + "\n"
+    write_text(path, json.dumps(value, ensure_ascii=False, sort_keys=True, allow_nan=False, indent=2) + "\n")
 
 
 def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:

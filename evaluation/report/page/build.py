@@ -35,8 +35,7 @@ from evaluation.report.tables.notes import not_covered, nothing_note
 from evaluation.scoring.track import Track
 from evaluation.tracks import TRACKS
 from ravel.common.errors import SuiteError
-from ravel.common.io import json_text, read_text
-from ravel.common.strict_json import JsonError, parse_json
+from ravel.common.io import read_text
 from ravel.instance import Instance, instance_warnings
 from ravel.terms.schema import GENERALISATIONS, PARTITIONS
 
@@ -100,7 +99,7 @@ def read_report(folder: Path, model_label: str | None = None, records: RunRecord
         drawings=read_drawings(run.plots),
         refusals=tuple(records.refusals),
         config=read_text(run.config),
-        environment=_environment(run) if run.environment.is_file() else "",
+        environment=read_text(run.environment) if run.environment.is_file() else "",
         notes=(
             *([] if instance is None else instance_warnings(instance.manifest)),
             *_notes(rows, records.comparisons, track),
@@ -115,19 +114,6 @@ def read_report(folder: Path, model_label: str | None = None, records: RunRecord
         controls=tuple(records.control_checks),
         beside=tuple(_beside(records, averages, track)),
     )
-
-
-def _environment(run: RunFolder) -> str:
-    """Return what the run says of it but how long cells took: equal runs have equal pages."""
-    text = read_text(run.environment)
-    try:
-        stated = parse_json(text)
-    except JsonError:
-        return text
-    if not isinstance(stated, dict) or "seconds" not in stated:
-        return text
-    kept = {name: value for name, value in stated.items() if name != "seconds"}
-    return json_text(kept)
 
 
 def _beside(

@@ -79,8 +79,6 @@ class JobResult:
     """Why it returned nothing."""
     seconds: float
     """How long it took."""
-    processor_seconds: float = 0.0
-    """Time of its worker's processors; 0 where the worker is gone."""
 
 
 class Executor(Protocol):

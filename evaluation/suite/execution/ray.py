@@ -109,11 +109,11 @@ class RayExecutor:
     def _ended(self, reference: Any) -> JobResult:
         job, began = self._running.pop(reference)
         try:
-            value, error, *seconds = self._ray.get(reference)
+            value, error, seconds = self._ray.get(reference)
         except self._ray.exceptions.RayError as gone:
             words = f"The task's worker is gone: {' '.join(str(gone).split())[:500]}"
             return JobResult(job, None, JobError("died", words), time.monotonic() - began)
-        return JobResult(job, value, error, *seconds)
+        return JobResult(job, value, error, seconds)
 
 
 class _Reports:
@@ -132,7 +132,7 @@ class _Reports:
         return kept
 
 
-def _do(spec: WorkerSpec, job: Job, reports: Any) -> tuple[object, JobError | None, float, float]:
+def _do(spec: WorkerSpec, job: Job, reports: Any) -> tuple[object, JobError | None, float]:
     """Do a job in a worker process of the cluster; what was opened is kept for the next task that comes."""
     if not (spec.run / LOCK_FILE).is_file():
         host = socket.gethostname()
@@ -141,13 +141,13 @@ def _do(spec: WorkerSpec, job: Job, reports: Any) -> tuple[object, JobError | No
             came=f"none on {host}",
             todo="give --out a folder on storage that all nodes share under the same path",
         )
-        return None, job_error(missing), 0.0, 0.0
+        return None, job_error(missing), 0.0
     if spec.home.is_dir():
         os.chdir(spec.home)
     use_threads(spec.threads)
     progress = throttled(lambda event: reports.put.remote(event))
     ended = do_job(_state(spec.run.as_posix(), spec), job, progress)
-    return ended.value, ended.error, ended.seconds, ended.processor_seconds
+    return ended.value, ended.error, ended.seconds
 
 
 @lru_cache(maxsize=1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from das.methods.common.base import Method
@@ -45,12 +45,10 @@ class Steps:
         jobs = [FitJob(tuple(group), splits, sites) for group in groups if self._undone(group, splits)]
         new = {cell for cell in cells if not self.context.run.cell(cell.cell_id).finished()}
         done = len(cells) - sum(len(job.cells) for job in jobs)
-        spent: dict[str, float] = {}
 
         def ended(end: JobResult) -> None:
             nonlocal done
             fresh = [cell for cell in end.job.cells if cell in new]
-            spent.update({cell.cell_id: end.processor_seconds / len(fresh) for cell in fresh})
             for cell in end.job.cells:
                 done += 1
                 if cell in new:
@@ -59,23 +57,21 @@ class Steps:
             self.progress(Counted("cells", done, len(cells)))
 
         self.progress(Counted("cells", done, len(cells)))
-        return self._timed("fit", jobs, ended, spent)
+        return _of_cells(self._carry_out(jobs, ended))
 
     def judge(self, cells: Sequence[Cell]) -> list[Failure]:
         """Judge cells on the test splits; return those that failed."""
         splits = tuple(split_name(generalisation, "test") for generalisation in self.config.generalisations)
         jobs = [JudgeJob((cell,), splits) for cell in cells if self._undone([cell], splits)]
         done = len(cells) - len(jobs)
-        spent: dict[str, float] = {}
 
         def ended(end: JobResult) -> None:
             nonlocal done
             done += 1
-            spent.update({cell.cell_id: end.processor_seconds for cell in end.job.cells})
             self.progress(Counted("test", done, len(cells)))
 
         self.progress(Counted("test", done, len(cells)))
-        return self._timed("judge", jobs, ended, spent)
+        return _of_cells(self._carry_out(jobs, ended))
 
     def control(self, chosen: ChosenCells) -> tuple[ControlResults, list[Failure]]:
         """Carry out the controls at the chosen points; return what they came to and those that failed."""
@@ -90,19 +86,6 @@ class Steps:
         return results, [
             _failure(failure, f"control {name}", self.config.seeds[0]) for name, failure in lost.items()
         ]
-
-    def _timed(
-        self,
-        stage: str,
-        jobs: Sequence[Job],
-        ended: Callable[[JobResult], None],
-        spent: Mapping[str, float],
-    ) -> list[Failure]:
-        """Carry out jobs on cells, and write down what `ended` learns of the time that they took."""
-        try:
-            return _of_cells(self._carry_out(jobs, ended))
-        finally:
-            self.context.run.record_seconds(stage, spent)
 
     def _carry_out(self, jobs: Sequence[Job], ended: Callable[[JobResult], None]) -> list[Failed]:
         retries = self.config.execution.retries

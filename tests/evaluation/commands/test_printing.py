@@ -19,7 +19,6 @@ from evaluation.commands.printing import (
     keeping,
     log_lines,
     print_rows,
-    print_table,
     progress,
     say,
     shown_progress,
@@ -27,6 +26,7 @@ from evaluation.commands.printing import (
 )
 from evaluation.commands.printing.comparisons import print_comparisons
 from evaluation.commands.printing.scores import print_scores
+from evaluation.commands.printing.tables import print_table
 from evaluation.report.tables import Column, Comparison, Row, Table, TableCell
 from ravel.common.progress import Counted, Finished, Note
 

@@ -3,7 +3,6 @@ where nothing is compared."""
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,7 +23,6 @@ from evaluation.config.suite import SuiteConfig
 from evaluation.records.headers import FitCost, PassCount, cost_in, passes_together, read_cell_header
 from evaluation.records.run_records import RunRecords
 from evaluation.report.frames import load_run
-from evaluation.report.page.build import read_report
 from evaluation.suite.cells.shared_tensors import SharedTensors
 from evaluation.suite.run import RunRequest, run_suite
 from evaluation.verify.folders import verify_artefact
@@ -153,11 +151,9 @@ def test_what_was_not_counted_is_not_known(tmp_path: Path) -> None:
     assert (counter.own.known, counter.own.forward) == (False, 0)
 
 
-def test_reports_have_passes_and_only_the_environment_has_times(finished: tuple[Path, Counting]) -> None:
+def test_reports_have_passes(finished: tuple[Path, Counting]) -> None:
     folder, _ = finished
     frame = load_run(folder).costs()
-    assert (frame.fit_seconds > 0).all()
-    assert set(frame[frame.judge_seconds > 0].cell) >= {r.cell for r in RunRecords.open(folder).chosen()}
     chosen = [r for r in RunRecords.open(folder).chosen() if r.method == "mdas"]
     total = frame[frame.cell.isin([record.cell for record in chosen])].passes.sum()
     assert f'"passes":{total}' in (folder / "report.html").read_text().replace(" ", "")
@@ -166,9 +162,6 @@ def test_reports_have_passes_and_only_the_environment_has_times(finished: tuple[
         for line in (folder / "tables/main.csv").read_text().splitlines()
         if ",mdas," in line
     }
-    environment = read_json(folder / "environment.json")
-    assert set(environment.pop("seconds")) == set(frame.cell)
-    assert json.loads(read_report(folder).environment) == environment
 
 
 @pytest.mark.parametrize(
