@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -15,9 +15,8 @@ from das.training.progress import Passes
 from ravel.common.io import read_bytes, write_bytes
 from ravel.common.strict_json import JsonError, parse_json
 
-_DIGEST = "tensors_sha256"
-_COUNTS = ("forward", "back")
-"""What `Passes` counts, by field."""
+_STATED = "tensors_sha256"
+"""Under one name, for safetensors writes several in any order: the digest, then what `Passes` counts."""
 
 
 class SharedTensors:
@@ -43,7 +42,7 @@ class SharedTensors:
         if found is not None:
             return found
         made = {name: t.detach().cpu().contiguous() for name, t in sorted(make().items())}
-        content = save(made, metadata={_DIGEST: _digest(made), **_passes_to(passes)})
+        content = save(made, metadata={_STATED: " ".join([_digest(made), *_passes_to(passes)])})
         write_bytes(path, content)
         # Read back, so that the first fit sees the very bytes that the later ones will.
         return _owned(parse_tensors(content))
@@ -55,13 +54,13 @@ def _read(path: Path, passes: Passes) -> dict[str, Tensor] | None:
         return None
     try:
         content = read_bytes(path)
-        tensors, stated = _owned(parse_tensors(content)), _metadata(content)
+        tensors, (digest, *counts) = _owned(parse_tensors(content)), _stated(content)
     except (TensorFileError, JsonError):
         return None
     # A file of an earlier version has no digest, and is made again as well: nobody knows whether it is whole.
-    if stated.get(_DIGEST) != _digest(tensors):
+    if digest != _digest(tensors):
         return None
-    passes.add(_passes_from(stated))
+    passes.add(_passes_from(counts))
     return tensors
 
 
@@ -73,20 +72,21 @@ def _digest(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _metadata(content: bytes) -> dict[str, str]:
+def _stated(content: bytes) -> list[str]:
     length = int.from_bytes(content[:8], "little")
-    found: dict[str, str] = parse_json(content[8 : 8 + length].decode("utf-8")).get("__metadata__") or {}
-    return found
+    metadata = parse_json(content[8 : 8 + length].decode("utf-8")).get("__metadata__") or {}
+    return str(metadata.get(_STATED, "")).split(" ")
 
 
-def _passes_to(passes: Passes) -> dict[str, str]:
-    return {name: str(getattr(passes, name)) for name in _COUNTS} if passes.known else {}
+def _passes_to(passes: Passes) -> list[str]:
+    return [str(passes.forward), str(passes.back)] if passes.known else []
 
 
-def _passes_from(stated: Mapping[str, str]) -> Passes:
+def _passes_from(counts: Sequence[str]) -> Passes:
     """Return what a file says; a file of an earlier version does not."""
-    counts = [int(text) for name in _COUNTS if (text := stated.get(name, "")).isdecimal()]
-    return Passes(counts[0], counts[1]) if len(counts) == len(_COUNTS) else Passes(known=False)
+    if len(counts) != 2 or not all(map(str.isdecimal, counts)):
+        return Passes(known=False)
+    return Passes(int(counts[0]), int(counts[1]))
 
 
 def _owned(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
