@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ def narrowed(instance: Instance, templates: float, entities: float, seed: int) -
     texts that ask for nothing stay."""
     pairs = instance.pairs(TRAIN_SPLIT)
     named = sorted({name for pair in pairs for name in (pair.base_entity, pair.source_entity)})
-    asking = defaultdict(set)
+    asking: dict[str, set[str]] = defaultdict(set)
     for pair in pairs:
         asking[pair.attribute].add(pair.base_template)
     kept = {
@@ -58,11 +58,9 @@ def narrowed(instance: Instance, templates: float, entities: float, seed: int) -
     return found
 
 
-def _inside(
-    instance: Instance, pair: InterchangePair, people: Collection[str], dropped: Collection[str]
-) -> bool:
+def _inside(instance: Instance, pair: InterchangePair, people: set[str], dropped: set[str]) -> bool:
     texts = (pair.base_template, instance.prompt(pair.source).prompt.template)
-    return {pair.base_entity, pair.source_entity} <= set(people) and not any(t in dropped for t in texts)
+    return {pair.base_entity, pair.source_entity} <= people and dropped.isdisjoint(texts)
 
 
 def with_training(instance: Instance, pairs: Pairs, each: int, seed: int) -> Instance:

@@ -12,7 +12,6 @@ has read when it judges, are read before. Counted are seconds of the processor, 
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,26 +19,26 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from measuring import markdown_table, put_between_markers
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
-
-from measuring import put_between_markers  # noqa: E402
-
-from das.engine import make_engine  # noqa: E402
-from das.engine.base.protocol import Engine  # noqa: E402
-from das.featurizers import Subspace  # noqa: E402
-from das.methods.common.concepts import concept_vectors  # noqa: E402
-from das.models.base import TargetModel  # noqa: E402
-from das.sites import Site  # noqa: E402
-from evaluation.config.judging import Judging  # noqa: E402
-from evaluation.config.target import TargetConfig  # noqa: E402
-from evaluation.scoring.detection.cases import values_told  # noqa: E402
-from evaluation.tracks import TRACKS  # noqa: E402
-from ravel.instance import Instance  # noqa: E402
+from das.engine import make_engine
+from das.engine.base.protocol import Engine
+from das.featurizers import Subspace
+from das.methods.common.concepts import concept_vectors
+from das.models.base import TargetModel
+from das.sites import Site
+from evaluation.config.judging import Judging
+from evaluation.config.target import TargetConfig
+from evaluation.scoring.detection.cases import values_told
+from evaluation.tracks import TRACKS
+from ravel.instance import Instance
 
 SPLITS = ("context_val", "entity_val")
 TIMES = 3
+HEADER = (
+    *("engine", "states", "ms a pair", "ms a steered prompt", "tokens a pair", "tokens a steered prompt"),
+    "steered against swapped",
+)
 
 
 @contextmanager
@@ -83,10 +82,7 @@ def table(engines: Sequence[str], arguments: argparse.Namespace) -> str:
     """Return a row in Markdown for each engine, cold and warm."""
     instance, site = Instance.load(arguments.instance), Site.parse(arguments.site)
     target = TargetConfig(model=arguments.model).load()
-    lines = [
-        "| engine | states | ms a pair | ms a steered prompt | tokens a pair | tokens a steered prompt | |"
-    ]
-    lines.append("| --- | --- |" + " ---: |" * 5)
+    lines = []
     for engine in engines:
         swapped, steered = (
             cost_of_case(track, make_engine(engine, target), instance, site, arguments.size)
@@ -98,10 +94,8 @@ def table(engines: Sequence[str], arguments: argparse.Namespace) -> str:
                 f"{more_seconds / seconds:.2f} times the time, {more_tokens / tokens:.2f} times the tokens"
             )
             numbers = (1000 * seconds, 1000 * more_seconds, tokens, more_tokens)
-            lines.append(
-                f"| `{engine}` | {states} | " + " | ".join(f"{n:.1f}" for n in numbers) + f" | {times} |"
-            )
-    return "\n".join(lines) + "\n"
+            lines.append([f"`{engine}`", states, *(f"{n:.1f}" for n in numbers), times])
+    return markdown_table(HEADER, lines)
 
 
 def main() -> None:

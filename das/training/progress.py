@@ -65,6 +65,8 @@ class Counters:
     """Pairs judged so far; below 0 in the checkpoint of an earlier version, which did not count them."""
     back: int = 0
     """Those of them with a gradient."""
+    rows: list[dict[str, float | int | str]] = field(default_factory=list)
+    """Every row logged."""
 
     def count(self, pairs: int, *, back: bool) -> None:
         """Count judged pairs, unless it is not known how many there were before."""
@@ -76,9 +78,6 @@ class Counters:
         """Return what was judged so far."""
         known = self.forward >= 0
         return Passes(self.forward, self.back) if known else Passes(known=False)
-
-    rows: list[dict[str, float | int | str]] = field(default_factory=list)
-    """Every row logged."""
 
 
 @dataclass(slots=True)

@@ -62,7 +62,7 @@ def ssv(
 ) -> Tensor:
     """Return the vector [d_model] that, added at every token, makes answers with the concept likely (SSV)."""
     vector = nn.Parameter(_start(reader, seed))
-    for batch, _ in _training(reader, positives, seed, [vector], lambda optimiser: optimiser.step()):
+    for batch, _, _ in _steps(reader, positives, seed, [vector], lambda optimiser: optimiser.step()):
         _said_loss(reader, layer, batch, lambda flowing: vector).backward()  # type: ignore[no-untyped-call]
     return vector.detach().cpu()
 
@@ -74,7 +74,7 @@ def reft_r1(
     eight largest `ReLU(h_i w)` of a text, makes all texts likeliest, with as few other activations."""
     column = nn.Parameter(unit_columns(_start(reader, seed)[:, None]))
     texts = [*positives, *negatives]
-    for batch, share in _training(
+    for batch, share, _ in _steps(
         reader, texts, seed, [column], lambda optimiser: step_on_sphere(column, optimiser)
     ):
         rest: list[Tensor] = []
@@ -174,18 +174,6 @@ def _start(reader: Reader, seed: int) -> Tensor:
     stream = torch.Generator().manual_seed(seed)
     target = reader.target
     return (_START * torch.randn(target.width(Site(0)), generator=stream)).to(target.device)
-
-
-def _training(
-    reader: Reader,
-    texts: Sequence[ConceptText],
-    seed: int,
-    parameters: list[nn.Parameter],
-    step: Callable[[torch.optim.Optimizer], None],
-) -> Iterator[tuple[_Batch, float]]:
-    """Yield as `_steps` batches and shares."""
-    for batch, share, _ in _steps(reader, texts, seed, parameters, step):
-        yield batch, share
 
 
 def _steps(

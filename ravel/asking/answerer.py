@@ -95,7 +95,7 @@ def sampling(answerer: Answerer) -> SamplingAnswerer:
 
 
 @runtime_checkable
-class DecidedAnswerer(Protocol):
+class DecodingAnswerer(Protocol):
     """An answerer that may continue texts by another rule than the likeliest token."""
 
     @property
@@ -109,12 +109,12 @@ class DecidedAnswerer(Protocol):
 
 def decoding_of(answerer: Answerer) -> Mapping[str, Any]:
     """Return the rule by which an answerer continues texts; empty for greedy answers."""
-    return answerer.decoding if isinstance(answerer, DecidedAnswerer) else {}
+    return answerer.decoding if isinstance(answerer, DecodingAnswerer) else {}
 
 
 def greedy_of(answerer: Answerer) -> Answerer:
     """Return an answerer of the same model that continues texts greedily."""
-    return answerer.greedy if isinstance(answerer, DecidedAnswerer) else answerer
+    return answerer.greedy if isinstance(answerer, DecodingAnswerer) else answerer
 
 
 @runtime_checkable

@@ -19,7 +19,7 @@ from das.engine.resuming.layout import Layout, Slots, lay_out
 from das.engine.resuming.state_runner import StateRunner, at_starts, with_first
 
 T = TypeVar("T")
-Plan = Callable[[Sequence[CutRow]], list[list[int]]]
+RowPlan = Callable[[Sequence[CutRow]], list[list[int]]]
 """How rows are shared out among passes, by their places."""
 
 
@@ -40,7 +40,7 @@ class GrowingCutRows:
         self._firsts = [first + before for before in accumulate([0, *room[:-1]])]
 
     def read(
-        self, cut: Cut, changed: Tensor | None, plan: Plan, answer: Callable[[Tensor], list[T]]
+        self, cut: Cut, changed: Tensor | None, plan: RowPlan, answer: Callable[[Tensor], list[T]]
     ) -> list[T]:
         """Read all rows with `changed` [rows, width] at their cuts (None: nothing is); return what `answer`
         makes of what comes out of the last block at the rows' ends, [rows of a pass, d_model]."""
@@ -55,7 +55,11 @@ class GrowingCutRows:
         return _in_order(batches, found)
 
     def grow(
-        self, numbers: Sequence[int], tokens: Sequence[int], plan: Plan, answer: Callable[[Tensor], list[T]]
+        self,
+        numbers: Sequence[int],
+        tokens: Sequence[int],
+        plan: RowPlan,
+        answer: Callable[[Tensor], list[T]],
     ) -> list[T]:
         """Put a token behind each of some rows; return what `answer` makes of it, as `read`."""
         for number, token in zip(numbers, tokens, strict=True):
