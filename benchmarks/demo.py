@@ -1,10 +1,10 @@
-"""Where the time of `ravel demo` goes, step by step, as a whole process.
+"""Where the time of `ravel demo` goes, step by step in one process, and what the command takes.
 
     python benchmarks/demo.py [--quick] [--threads N] [--quiet] [--json PATH] [--before PATH] [--docs PAGE]
                               [--judge RUN [--cells N]]
 
-The demo runs in a folder for the time being; with `--judge` the cells of a finished one are judged again on
-test pairs, and nothing else is done. Printed is what each step takes, in seconds of processors and
+The demo runs in a folder for the time being, in one process and then as the command does it, by several; with
+`--judge` the cells of a finished one are judged again on test pairs, and nothing else is done. Printed is what each step takes, in seconds of processors and
 with `--quiet`, where nothing else runs, of a clock too; beside what `--json` wrote `--before`, with whether
 both scored the same to the byte. With `--docs` the table is written between the markers `demo` of that page.
 """
@@ -14,6 +14,9 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import resource
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -37,6 +40,8 @@ STEPS: tuple[tuple[str, str, str], ...] = (
 """What is clocked, in which module it stands and how it is called there."""
 INSIDE = ("tables", "figures", "page")
 """Parts of the last step."""
+BY_COMMAND = "whole, as `ravel demo` runs it"
+COMMAND = "from evaluation.cli import main; main()"
 SCORED = ("scores.jsonl", "averages.jsonl", "comparisons.jsonl")
 
 Seconds = dict[str, tuple[float, float]]
@@ -99,6 +104,7 @@ def _measured(asked: argparse.Namespace) -> dict[str, Any]:
             **{step: both for step, both in seconds.items() if both[0]},
             "fits and all else": fits,
             "whole": whole,
+            **({} if asked.judge else {BY_COMMAND: _by_command(scored, quick=asked.quick)}),
         },
     }
 
@@ -110,12 +116,33 @@ def _what(asked: argparse.Namespace) -> str:
 
 
 def _demo(*, quick: bool) -> bytes:
-    """Run the demo; return what it scored."""
-    from evaluation.suite.demo import run_demo
+    """Run the demo in this process; return what it scored."""
+    from evaluation.config.target import TargetConfig
+    from evaluation.suite.demo import DEMO, QUICK, run_demo_on
+    from ravel.facts.tables import read_bundled
 
     with tempfile.TemporaryDirectory() as folder:
-        run_demo(Path(folder) / "demo", quick=quick)
-        return b"".join((Path(folder) / "demo" / name).read_bytes() for name in SCORED)
+        out = Path(folder) / "demo"
+        run_demo_on(out, QUICK if quick else DEMO, read_bundled("city"), TargetConfig().open())
+        return _scored(out)
+
+
+def _scored(run: Path) -> bytes:
+    return b"".join((run / name).read_bytes() for name in SCORED)
+
+
+def _by_command(scored: bytes, *, quick: bool) -> tuple[float, float]:
+    """Return the seconds of processors and of a clock of the command. Raises SystemExit if it scores
+    otherwise."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "demo"
+        command = [sys.executable, "-c", COMMAND, "demo", "--quiet", "--out", str(out)]
+        before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+        subprocess.run([*command, *(["--quick"] if quick else [])], check=True, stdout=subprocess.DEVNULL)
+        after, seconds = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter() - began
+        if _scored(out) != scored:
+            raise SystemExit("the command scored otherwise than one process")
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, seconds
 
 
 def _judged_again(run: Path, cells: int) -> bytes:
@@ -169,6 +196,7 @@ def table(found: Mapping[str, Any], before: Mapping[str, Any] | None = None, *, 
     rows = [
         [step, *(f"{run['seconds'][step][i]:.1f}" for run in runs for i in range(len(clocks)))]
         for step in found["seconds"]
+        if all(step in run["seconds"] for run in runs)
     ]
     same = "" if before is None else _compared(found, before)
     stated = f"{found['what']}, {found['processor']}, threads: {found['threads']}.{same}"

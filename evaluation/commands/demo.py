@@ -24,7 +24,7 @@ def demo(
 ) -> Result:
     """Go from facts to a disentanglement table: build an instance, fit five methods, score them.
 
-    Takes about two minutes on two cores, with bundled data and a bundled model.
+    Takes a minute or two on two cores, with bundled data and a bundled model.
 
     Example: ravel demo --out my-demo
     """

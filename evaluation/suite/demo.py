@@ -1,4 +1,4 @@
-"""The suite of `ravel demo`: bundled facts and model, five methods, two minutes on two cores."""
+"""The suite of `ravel demo`: bundled facts and model, five methods, a minute on two cores."""
 
 from __future__ import annotations
 
@@ -9,15 +9,18 @@ from typing import Any
 
 from das.engine import EngineAnswerer
 from das.engine.base.protocol import Engine
+from evaluation.config.execution import ExecutionConfig
 from evaluation.config.suite import MethodSpec, SuiteConfig
 from evaluation.config.target import TargetConfig
 from evaluation.records.lock import run_lock
 from evaluation.records.run_folder import RunFolder
+from evaluation.suite.execution.beside import available_processors
 from evaluation.suite.execution.build_in_run import build_in_run
 from evaluation.suite.run import RunRequest, RunSummary, run_suite
 from ravel.building.config import BuildConfig
 from ravel.common.progress import Progress, silent
 from ravel.facts.tables import Tables, read_bundled
+from ravel.instance import Instance
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,7 @@ class DemoPlan:
 
 _SITE = "block_output.2@entity_last"
 _SIZE = 32
+_MOST_WORKERS = 4
 _TRAINING: Mapping[str, dict[str, Any]] = {"das": {"epochs": 2}, "mdas": {"epochs": 2}}
 
 DEMO = DemoPlan(
@@ -69,8 +73,12 @@ def run_demo(out: Path, *, quick: bool = False, progress: Progress = silent) -> 
 
     Raises SuiteError if `out` holds anything but a demo of the same kind.
     """
-    plan = QUICK if quick else DEMO
-    return run_demo_on(out, plan, read_bundled("city"), TargetConfig().open(), progress=progress)
+    plan, run = QUICK if quick else DEMO, RunFolder(out)
+    target = TargetConfig()
+    _built(run, plan, read_bundled("city"), target.open(), progress)
+    execution = ExecutionConfig(kind="processes", workers=min(_MOST_WORKERS, available_processors()))
+    config = suite_of(plan, run).model_copy(update={"execution": execution})
+    return run_suite(RunRequest(config, out, target=target), progress)
 
 
 def run_demo_on(
@@ -78,12 +86,17 @@ def run_demo_on(
 ) -> RunSummary:
     """Run a plan on tables and an engine that are in memory, or go on with it where it was stopped."""
     run = RunFolder(out)
-    # The suite refuses these too, but only after a minute of building.
-    run.refuse_foreign_files()
-    with run_lock(out):
-        instance = build_in_run(run, lambda: tables, lambda: EngineAnswerer(engine), plan.build, progress)
+    instance = _built(run, plan, tables, engine, progress)
     request = RunRequest(suite_of(plan, run), out, engine=engine, instance=instance)
     return run_suite(request, progress)
+
+
+def _built(run: RunFolder, plan: DemoPlan, tables: Tables, engine: Engine, progress: Progress) -> Instance:
+    """Return the instance, built if the run has none."""
+    # The suite refuses these too, but only after building.
+    run.refuse_foreign_files()
+    with run_lock(run.path):
+        return build_in_run(run, lambda: tables, lambda: EngineAnswerer(engine), plan.build, progress)
 
 
 def suite_of(plan: DemoPlan, run: RunFolder) -> SuiteConfig:

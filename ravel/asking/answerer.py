@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -132,6 +133,28 @@ def per_call(answerer: Answerer) -> int:
     return min(_CHUNK, answerer.per_call) if isinstance(answerer, PacedAnswerer) else _CHUNK
 
 
+class SentRule(Protocol):
+    """A stop rule as plain values, for an answerer in another process."""
+
+    def beside(self, answerer: Answerer) -> Decided:
+        """Return the rule for one who answers by this answerer."""
+
+
+@runtime_checkable
+class _Sendable(Protocol):
+    """A stop rule that can be sent."""
+
+    def sent(self, first: int, end: int) -> SentRule | None:
+        """Return the rule for the places from `first` up to `end`, which count from 0 there; None if it can't
+        be sent."""
+
+
+def sent_rule(decided: Decided, first: int, end: int) -> SentRule | None:
+    """Return the part of a stop rule that is about some places, in a form that can be sent; None where it has
+    none."""
+    return decided.sent(first, end) if isinstance(decided, _Sendable) else None
+
+
 class StopNotes:
     """Asks a stop rule and notes where it last said so."""
 
@@ -149,6 +172,10 @@ class StopNotes:
     def ended(self, place: int, answer: Completion) -> bool:
         """Return whether this answer ended where the rule let it."""
         return self.stopped.get(place) == len(answer.token_ids)
+
+    def sent(self, first: int, end: int) -> SentRule | None:
+        """Return the rule that is asked; what it says elsewhere is not noted here."""
+        return sent_rule(self._decided, first, end)
 
 
 def complete(
@@ -188,7 +215,7 @@ def complete_in_chunks(
     done = 0
     size = per_call(answerer)
     while chunk := list(islice(prompts, size)):
-        shifted = None if decided is None else _from(decided, done)
+        shifted = None if decided is None else _Shifted(decided, done)
         starts = None if begun is None else begun[done : done + len(chunk)]
         for answer in complete(answerer, chunk, max_new_tokens, shifted, starts):
             yield seen.setdefault(answer, answer)
@@ -196,5 +223,17 @@ def complete_in_chunks(
         progress(Counted(stage, done, total))
 
 
-def _from(decided: Decided, first: int) -> Decided:
-    return lambda place, token_ids: decided(first + place, token_ids)
+@dataclass(frozen=True, slots=True)
+class _Shifted:
+    """A stop rule of places that count from another one."""
+
+    decided: Decided
+    """The rule."""
+    origin: int
+    """Its place that is called 0."""
+
+    def __call__(self, place: int, token_ids: tuple[int, ...]) -> bool:
+        return self.decided(self.origin + place, token_ids)
+
+    def sent(self, first: int, end: int) -> SentRule | None:
+        return sent_rule(self.decided, self.origin + first, self.origin + end)

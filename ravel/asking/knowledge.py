@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ravel.asking.answerer import (
     Answerer,
     Decided,
+    SentRule,
     StopNotes,
     complete_in_chunks,
     per_call,
@@ -235,8 +236,11 @@ class _Judge:
     """Whether an answer is right, and when that is settled; worked out once for each question and text."""
 
     def __init__(self, entity_type: EntityType, mode: MatchMode, answerer: Answerer) -> None:
+        self.entity_type = entity_type
+        """Whose answers are judged."""
+        self.mode: MatchMode = mode
+        """How."""
         self._matchers = {attribute.name: attribute.matcher for attribute in entity_type.attributes}
-        self._mode: MatchMode = mode
         self._decode = answerer.decode
         self._verdicts: dict[tuple[_Question, str], bool] = {}
         self._settled: dict[tuple[_Question, tuple[int, ...]], bool] = {}
@@ -270,7 +274,7 @@ class _Judge:
         key = (question, text)
         if key not in self._verdicts:
             attribute, value = question
-            self._verdicts[key] = self._matchers[attribute].matches(text, value, mode=self._mode)
+            self._verdicts[key] = self._matchers[attribute].matches(text, value, mode=self.mode)
         return self._verdicts[key]
 
     def is_settled(self, question: _Question, token_ids: tuple[int, ...]) -> bool:
@@ -279,7 +283,7 @@ class _Judge:
         if key not in self._settled:
             attribute, value = question
             text = self._decode(token_ids)
-            verdict = settled_verdict(self._matchers[attribute], text, value, mode=self._mode)
+            verdict = settled_verdict(self._matchers[attribute], text, value, mode=self.mode)
             self._settled[key] = verdict is not None
         return self._settled[key]
 
@@ -292,14 +296,51 @@ class _Judge:
 
     def stop_rule(
         self, questions: Sequence[_Question], rivals: Sequence[_Question], *, labels: bool
-    ) -> Decided:
+    ) -> _StopRule:
         """Return a rule that stops answers whose verdict is settled, about their entities and the rivals, and
         with `labels` the label."""
+        return _StopRule(self, questions, rivals, labels)
 
-        def decided(place: int, token_ids: tuple[int, ...]) -> bool:
-            question = questions[place]
-            if not all(self.is_settled(asked, token_ids) for asked in (question, rivals[place])):
-                return False
-            return not labels or self.is_labelled(question[0], token_ids)
 
-        return decided
+@dataclass(frozen=True, slots=True)
+class _StopRule:
+    """Stops answers that a judge needs to know no more of."""
+
+    judge: _Judge
+    """Knows when an answer is settled."""
+    questions: Sequence[_Question]
+    """What is asked, by place."""
+    rivals: Sequence[_Question]
+    """The same about each entity's rival."""
+    labels: bool
+    """Whether the label must be settled too."""
+
+    def __call__(self, place: int, token_ids: tuple[int, ...]) -> bool:
+        question = self.questions[place]
+        if not all(self.judge.is_settled(asked, token_ids) for asked in (question, self.rivals[place])):
+            return False
+        return not self.labels or self.judge.is_labelled(question[0], token_ids)
+
+    def sent(self, first: int, end: int) -> SentRule:
+        own = self.questions[first:end], self.rivals[first:end]
+        return _SentStopRule(self.judge.entity_type, self.judge.mode, *own, self.labels)
+
+
+@dataclass(frozen=True, slots=True)
+class _SentStopRule:
+    """A stop rule without its judge, which is made anew where it is asked."""
+
+    entity_type: EntityType
+    """Whose answers are judged."""
+    mode: MatchMode
+    """How."""
+    questions: Sequence[_Question]
+    """As in the rule."""
+    rivals: Sequence[_Question]
+    """As in the rule."""
+    labels: bool
+    """As in the rule."""
+
+    def beside(self, answerer: Answerer) -> Decided:
+        judge = _Judge(self.entity_type, self.mode, answerer)
+        return judge.stop_rule(self.questions, self.rivals, labels=self.labels)

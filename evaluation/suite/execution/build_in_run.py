@@ -12,6 +12,7 @@ from typing import Any
 from das.engine import EngineAnswerer
 from evaluation.records.run_folder import RunFolder
 from evaluation.suite.execution.decoding import sharpest
+from evaluation.suite.execution.divided_answers import dividing
 from ravel import __version__
 from ravel.asking.kept_answers import KeptAnswers, kept_folder
 from ravel.building import NothingLeftError, build_instance
@@ -22,6 +23,7 @@ from ravel.common.io import remove_folder
 from ravel.common.progress import Note, Progress, silent
 from ravel.facts.tables import Tables
 from ravel.instance import Instance, instance_warnings
+from ravel.terms.schema import PARTITIONS
 
 _AFTER_ANSWERS = (
     *("allow_ignorance", "flip_sample", "train_pairs", "evaluation_pairs", "source_shares"),
@@ -70,7 +72,22 @@ def build_into(
     as `build_instance` does, and where the folder can't be written.
     """
     if config.decoding == "sharp":
-        answerer = sharpest(answerer.engine, tables, config, progress)
+        return _built(out, tables, sharpest(answerer.engine, tables, config, progress), config, progress)
+    with dividing(answerer, _questions(tables, config)) as divided:
+        return _built(out, tables, divided, config, progress)
+
+
+def _questions(tables: Tables, config: BuildConfig) -> int:
+    """Return how many questions there are, roughly."""
+    entities = len(tables.entities)
+    if config.max_entities is not None:
+        entities = min(entities, len(PARTITIONS) * config.max_entities)
+    return entities * len(tables.templates)
+
+
+def _built(
+    out: Path, tables: Tables, answerer: EngineAnswerer, config: BuildConfig, progress: Progress
+) -> Instance:
     kept = KeptAnswers(answerer, kept_folder(out), _answers_key(tables, answerer, config), progress)
     if kept.begun and (out / "manifest.json").is_file():
         # Killed between its last two writes: the instance was whole before its answers went.

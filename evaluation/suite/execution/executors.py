@@ -15,19 +15,15 @@ from evaluation.config.execution import ExecutionConfig
 from evaluation.config.suite import SuiteConfig
 from evaluation.config.target import TargetConfig
 from evaluation.records.run_folder import RunFolder
-from evaluation.suite.execution.processes import ProcessExecutor, WorkerSlot, shared_model
+from evaluation.suite.execution.beside import available_processors, shared_model, use_threads
+from evaluation.suite.execution.processes import ProcessExecutor, WorkerSlot
 from evaluation.suite.execution.protocol import Executor
 from evaluation.suite.execution.ray import RayExecutor
 from evaluation.suite.execution.serial import SerialExecutor
-from evaluation.suite.execution.worker import WorkerSpec, state_of, use_threads
+from evaluation.suite.execution.worker import WorkerSpec, state_of
 from ravel.common.errors import SuiteError
 from ravel.common.progress import Progress
 from ravel.common.sizes import parse_bytes
-
-
-def available_processors() -> int:
-    """Return how many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def executor_for(
@@ -93,7 +89,8 @@ def _pool_on_processors(spec: WorkerSpec, execution: ExecutionConfig, progress: 
     count = worker_count(execution, processors)
     shared = shared_model(spec.target.load())
     own = replace(spec, threads=max(1, processors // count), sharing=count)
-    return ProcessExecutor([WorkerSlot(own)] * count, progress, shared)
+    home = state_of(replace(spec, threads=None), shared)
+    return ProcessExecutor([WorkerSlot(own)] * count, progress, shared, home)
 
 
 def worker_count(execution: ExecutionConfig, room: int) -> int:

@@ -35,6 +35,11 @@ class _Named:
         """The class's name without `Job`."""
         return type(self).__name__.removesuffix("Job").lower()
 
+    @property
+    def divides_itself(self) -> bool:
+        """False, but for builds."""
+        return False
+
 
 @dataclass(frozen=True, slots=True)
 class _WholeRun(_Named):
@@ -78,6 +83,11 @@ class BuildJob(_WholeRun):
     """The entity type."""
     settings: Mapping[str, Any]
     """Settings of the build."""
+
+    @property
+    def divides_itself(self) -> bool:
+        """True: see `dividing`."""
+        return True
 
     def work(self, state: WorkerState, progress: Progress) -> None:
         """Build and save it; one that is there must have been built with the same settings."""

@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 import multiprocessing
-import resource
-import shutil
 import time
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
-from pathlib import Path
-from typing import Any
 
-# Registers how tensors in shared memory travel to another process.
-import torch.multiprocessing  # noqa: F401
-
-from das.models.base import TargetModel
 from das.sites import Site
+from evaluation.suite.execution.beside import SharedModel
 from evaluation.suite.execution.protocol import Job, JobError, JobResult
-from evaluation.suite.execution.worker import SharedModel, WorkerSpec, serve
+from evaluation.suite.execution.serial import do_job
+from evaluation.suite.execution.worker import WorkerSpec, serve
+from evaluation.suite.execution.worker_state import WorkerState
 from ravel.common.progress import Progress
 
 _SECONDS_TO_END = 10.0
 """How long a worker may take to finish the write in hand before it is killed."""
-_SHARED_MEMORY = Path("/dev/shm")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +45,19 @@ class _Worker:
 
 
 class ProcessExecutor:
-    """A pool of processes. Each has its own copy of the model or, on a CPU, all look at the same weights."""
+    """A pool of processes. Each has its own copy of the model or, on a CPU, all look at the same weights.
+
+    With `home`, jobs that keep all processors at work by themselves are done in this process.
+    """
 
     def __init__(
-        self, slots: list[WorkerSlot], progress: Progress, shared: SharedModel | None = None
+        self,
+        slots: list[WorkerSlot],
+        progress: Progress,
+        shared: SharedModel | None = None,
+        home: WorkerState | None = None,
     ) -> None:
+        self._home = home
         self._workers = [_Worker(slot) for slot in slots]
         self._progress = progress
         self._shared = shared
@@ -70,7 +72,11 @@ class ProcessExecutor:
         self._waiting.append(job)
 
     def next(self) -> JobResult:
-        """Give every idle worker a job, and wait until one has ended."""
+        """Give every idle worker a job, and wait until one has ended; one for this process is done first."""
+        own = next((job for job in self._waiting if job.divides_itself), None)
+        if own is not None and self._home is not None:
+            self._waiting.remove(own)
+            return do_job(self._home, own, self._progress)
         while True:
             self._fill()
             busy = [worker for worker in self._workers if worker.job is not None]
@@ -103,6 +109,10 @@ class ProcessExecutor:
                 # A death is noticed where the end is waited for.
                 with suppress(BrokenPipeError):
                     worker.connection.send(job)
+        # One ahead: it opens its libraries while others do the jobs that come before the cells.
+        spare = next((worker for worker in self._workers if worker.job is None), None)
+        if spare is not None and spare.process is None:
+            self._start(spare)
 
     def _best_for(self, worker: _Worker) -> Job:
         """Take out of the line a job at the site whose states the worker has kept, or else one at a site that
@@ -170,18 +180,3 @@ def _death(code: int | None, pid: int | None) -> str:
         hint = " (the system may have been out of memory)" if -code == 9 else ""
         return f"Worker process {pid} was ended by signal {-code}{hint}."
     return f"Worker process {pid} ended with exit code {code}."
-
-
-def shared_model(target: TargetModel) -> SharedModel | None:
-    """Move a model's weights to memory that other processes see, and return it in a form that can be sent;
-    None where there is no room or the system allows too few open files: then each worker loads its own."""
-    tensors = [*target.model.parameters(), *target.model.buffers()]
-    size = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-    if not _SHARED_MEMORY.is_dir() or shutil.disk_usage(_SHARED_MEMORY).free < 1.1 * size:
-        return None
-    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if len(tensors) > files // 2:
-        return None
-    model: Any = target.model
-    model.share_memory()
-    return SharedModel(model, target.tokenizer, target.name, target.instrument)

@@ -30,6 +30,10 @@ class Job(Protocol):
     def cells(self) -> tuple[Cell, ...]:
         """The cells whose results it makes."""
 
+    @property
+    def divides_itself(self) -> bool:
+        """Whether it keeps several processes at work where the first one does it."""
+
     def label(self) -> str:
         """Name the job for people."""
 

@@ -13,9 +13,10 @@ from functools import lru_cache
 from typing import Any
 
 from evaluation.records.lock import LOCK_FILE
+from evaluation.suite.execution.beside import use_threads
 from evaluation.suite.execution.protocol import Job, JobError, JobResult, job_error
 from evaluation.suite.execution.serial import do_job
-from evaluation.suite.execution.worker import WorkerSpec, state_of, throttled, use_threads
+from evaluation.suite.execution.worker import WorkerSpec, state_of, throttled
 from evaluation.suite.execution.worker_state import WorkerState
 from ravel.common.errors import SuiteError
 from ravel.common.progress import Event, Progress

@@ -3,32 +3,22 @@
 from __future__ import annotations
 
 import os
-import signal
-import threading
 import time
 from dataclasses import dataclass
-from multiprocessing import parent_process
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
-
-import torch
-from threadpoolctl import threadpool_limits
 
 from das.engine.base.protocol import Engine
-from das.engine.engines.resume import ResumeEngine
 from das.engine.kept.memory import cache_bytes
 from das.methods.registry import methods_in
 from das.models.base import TargetModel
-from das.models.instrument import Instrument
-from das.models.load import target_from
 from evaluation.config.target import TargetConfig
 from evaluation.records.run_folder import RunFolder
+from evaluation.suite.execution.beside import SharedModel, begin_process, keeps_no_history
 from evaluation.suite.execution.protocol import Job
 from evaluation.suite.execution.serial import do_job
 from evaluation.suite.execution.worker_state import WorkerState
 from ravel.common.progress import Counted, Event, Progress
-from ravel.common.signals import stop_on_term
 
 _SECONDS_BETWEEN_REPORTS = 0.25
 
@@ -53,28 +43,13 @@ class WorkerSpec:
     """Where methods are looked up."""
 
 
-@dataclass(frozen=True, slots=True)
-class SharedModel:
-    """A model whose weights lie in memory that several processes see."""
-
-    model: Any
-    """The model."""
-    tokenizer: Any
-    """Its tokenizer."""
-    name: str
-    """As its user calls it."""
-    instrument: Instrument
-    """What it is; worked out once for all processes."""
-
-
 def state_of(spec: WorkerSpec, shared: SharedModel | None = None) -> WorkerState:
     """Return the state in which the spec's jobs can be done; nothing is opened yet."""
 
     def open_engine() -> Engine:
         if shared is None:
             return _engine_on(spec.target.load(), spec)
-        target = target_from(shared.model, shared.tokenizer, shared.name, instrument=shared.instrument)
-        return _engine_on(target, spec)
+        return _engine_on(shared.target(), spec)
 
     def renew(engine: Engine) -> Engine:
         return engine if keeps_no_history(engine) else _engine_on(engine.target, spec)
@@ -89,22 +64,6 @@ def _engine_on(loaded: TargetModel, spec: WorkerSpec) -> Engine:
         return spec.target.engine_on(loaded)
     own = cache_bytes(spec.target.cache_memory, loaded.device) // spec.sharing
     return spec.target.model_copy(update={"cache_memory": str(own)}).engine_on(loaded)
-
-
-def keeps_no_history(engine: Engine) -> bool:
-    """Tell whether an engine gives the same bits whatever it did before: `resume` in float32 on a CPU."""
-    target = engine.target
-    return engine.name == ResumeEngine.name and target.device.type == "cpu" and target.dtype == torch.float32
-
-
-def use_threads(threads: int | None) -> None:
-    """Let this process use so many processor threads, in torch and in the libraries of linear algebra."""
-    if threads is not None:
-        # Limits reach only what is loaded, and scikit-learn brings SciPy's linear algebra later.
-        import scipy.linalg  # noqa: F401
-
-        torch.set_num_threads(threads)
-        threadpool_limits(limits=threads)
 
 
 def throttled(send: Progress) -> Progress:
@@ -127,12 +86,8 @@ def serve(
     connection: Connection, spec: WorkerSpec, shared: SharedModel | None, environment: dict[str, str]
 ) -> None:
     """Do the jobs that come over the connection until it says None; the body of a worker process."""
-    # The coordinator is told of Ctrl-C and ends its workers, each after the write in hand.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    stop_on_term()
-    _end_with_parent()
     os.environ.update(environment)
-    use_threads(spec.threads)
+    begin_process(spec.threads)
     state = state_of(spec, shared)
     progress = throttled(lambda event: connection.send(("progress", event)))
     try:
@@ -145,16 +100,3 @@ def serve(
 def _received(connection: Connection) -> Job | None:
     job: Job | None = connection.recv()
     return job
-
-
-def _end_with_parent() -> None:
-    """Let this process end as soon as the one that started it is gone, even by SIGKILL: nothing may go on
-    writing into a run that another process has taken up."""
-    parent = parent_process()
-
-    def watch() -> None:
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
