@@ -1,11 +1,16 @@
 """Prompts per second of a build against a plain batched `generate` with padding: same prompts, same answers.
 
-Run `python benchmarks/build.py [--quick] [--json PATH] [--plot PATH] [--model NAME ...] [--threads N]`. Three
-ways take turns:
+Run `python benchmarks/build.py [--quick] [--json PATH] [--plot PATH] [--doc PAGE] [--model NAME ...]
+[--threads N]`. These ways take turns:
 
-  plain    `generate`, batches of 64 with padding on the left, in the order of a build; nothing is judged
-  to end   the build's asking with every answer completed to its end, and judged
-  build    as `ravel build`: an answer stops once it is judged, then kept ones are completed for their labels
+  plain      `generate`, batches of 64 with padding on the left, in the order of a build; nothing is judged
+  to end     the build's asking with every answer completed to its end, and judged
+  build      as `ravel build` in one process: an answer stops once it is judged, then kept ones are completed
+             for their labels
+  processes  the same by several, where a build takes them (of small models); until they have opened the model
+             is not counted
+
+With `--doc` the table is written between the markers `completions` of that page.
 """
 
 from __future__ import annotations
@@ -21,14 +26,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from measuring import environment, matmul_rate, median
+from measuring import environment, markdown_table, matmul_rate, median, put_between_markers
 from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig
 
-from das.engine import DirectEngine, EngineAnswerer
+from das.engine import DirectEngine, EngineAnswerer, ResumeEngine
 from das.models.base import TargetModel
 from das.models.load import load_target, target_from
 from das.models.miniature import character_tokenizer, random_target
 from evaluation.report.plots.canvas import drawing, new_figure, saved
+from evaluation.suite.execution.divided_answers import DividedAnswerer, dividing
 from ravel.asking.knowledge import Answers, Kept, Questioner, Stop
 from ravel.asking.knowledge_filter import keep_best
 from ravel.asking.labels import extract_label
@@ -49,8 +55,10 @@ KEPT_TEMPLATES = 12
 """Kept by default, entities in all and templates of an attribute; the benchmark keeps the same share."""
 MOST_DIFFERENT = 0.005
 """Share of answers that may differ: padding changes sums in the last bit, which can turn a near tie."""
-SIDES = ("plain", "to end", "build")
-COLOURS = {"plain": "#999999", "to end": "#e69f00", "build": "#0072b2"}
+SIDES = ("plain", "to end", "build", "processes")
+COLOURS = {"plain": "#999999", "to end": "#e69f00", "build": "#0072b2", "processes": "#009e73"}
+MANY = 1_000_000
+"""Questions for which a build would start every process that it may."""
 GPT2_SHAPE = "gpt2-shape"
 
 TokenIds = tuple[int, ...]
@@ -98,6 +106,8 @@ def main() -> None:
         write_json(arguments.json, found)
     if arguments.plot is not None:
         _draw(results, arguments.plot)
+    if arguments.doc is not None:
+        put_between_markers(arguments.doc, {"completions": _table(found)})
 
 
 def _arguments() -> argparse.Namespace:
@@ -105,6 +115,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="a sixteenth of the prompts")
     parser.add_argument("--json", type=Path, default=None, help="write the numbers to this file")
     parser.add_argument("--plot", type=Path, default=None, help="draw the bars, as PNG and SVG")
+    parser.add_argument("--doc", type=Path, default=None, help="put the table into this page")
     parser.add_argument(
         "--model",
         nargs="+",
@@ -120,16 +131,27 @@ def _case(name: str, *, quick: bool, repeats: int) -> dict[str, Any]:
     target = _target(name)
     # A large model gets a sixteenth of the prompts: a turn takes a minute or two rather than half an hour.
     work = _work(small=quick or target.d_model >= 512)
-    ways: dict[str, Callable[[], Outcome]] = {
-        "plain": lambda: _plain(target, work),
-        "to end": lambda: _build(target, work, "never"),
-        "build": lambda: _build(target, work, "judged"),
-    }
+    with dividing(EngineAnswerer(ResumeEngine(target)), MANY) as divided:
+        ways: dict[str, Callable[[], Outcome]] = {
+            "plain": lambda: _plain(target, work),
+            "to end": lambda: _build(target, work, "never"),
+            "build": lambda: _build(target, work, "judged"),
+        }
+        if isinstance(divided, DividedAnswerer):
+            while not all(helper.is_open() for helper in divided.helpers):
+                time.sleep(0.1)
+            ways["processes"] = lambda: _build(target, work, "judged", divided)
+        return _measured(target, work, ways, repeats)
+
+
+def _measured(
+    target: TargetModel, work: Work, ways: Mapping[str, Callable[[], Outcome]], repeats: int
+) -> dict[str, Any]:
     peaks, outcomes = {}, {}
     for side, way in ways.items():
         peaks[side], outcomes[side] = _peak(way)
-    seconds: dict[str, list[float]] = {side: [] for side in SIDES}
-    busy: dict[str, list[float]] = {side: [] for side in SIDES}
+    seconds: dict[str, list[float]] = {side: [] for side in ways}
+    busy: dict[str, list[float]] = {side: [] for side in ways}
     for _ in range(repeats):
         for side, way in ways.items():
             start, busy_start = time.perf_counter(), time.process_time()
@@ -184,9 +206,9 @@ def _work(*, small: bool) -> Work:
     )
 
 
-def _build(target: TargetModel, work: Work, stop: Stop) -> Outcome:
+def _build(target: TargetModel, work: Work, stop: Stop, divided: DividedAnswerer | None = None) -> Outcome:
     """Ask as `ravel build` does; a new engine, so that nothing is remembered between turns."""
-    answerer = EngineAnswerer(DirectEngine(target))
+    answerer = divided or EngineAnswerer(DirectEngine(target))
     questioner = Questioner(work.tables.entity_type, answerer, max_new_tokens=NEW_TOKENS, mode="strict")
     answers = questioner.ask(work.templates, work.entities, stop=stop)
     kept = keep_best(
@@ -300,6 +322,8 @@ def _result(
     plain = outcomes["plain"].tokens
     different = sum(a != b for a, b in zip(plain, outcomes["to end"].tokens, strict=True))
     against = _against(target, work, plain, outcomes["build"])
+    if "processes" in outcomes and outcomes["processes"].tokens != outcomes["build"].tokens:
+        raise SystemExit("several processes answer otherwise than one")
     if max(different, *against.values()) > MOST_DIFFERENT * len(plain):
         raise SystemExit(f"of {len(plain)} answers too many differ: {different}, {against}")
     speed = {side: len(plain) / median(times) for side, times in seconds.items()}
@@ -310,7 +334,7 @@ def _result(
         "threads": torch.get_num_threads(),
         "seconds": seconds,
         "prompts_per_second": speed,
-        "ratio": {side: speed[side] / speed["plain"] for side in SIDES},
+        "ratio": {side: speed[side] / speed["plain"] for side in speed},
         "peak_bytes": peaks,
         "mean_new_tokens": {s: sum(map(len, o.tokens)) / len(o.tokens) for s, o in outcomes.items()},
         "different_answers": different,
@@ -347,15 +371,32 @@ def _print(result: dict[str, Any]) -> None:
     print("  " + ", ".join(f"{name.replace('_', ' ')}: {count}" for name, count in counts.items()))
 
 
+def _table(found: Mapping[str, Any]) -> str:
+    """Return rates and ratios as Markdown."""
+    results = found["results"]
+    rows = [
+        [
+            result["model"],
+            str(result["prompts"]),
+            *(f"{rate:.0f}" if (rate := result["prompts_per_second"].get(side)) else "" for side in SIDES),
+            *(f"{ratio:.1f}" if (ratio := result["ratio"].get(side)) else "" for side in SIDES[2:]),
+        ]
+        for result in results
+    ]
+    header = ["model", "prompts", *SIDES, *(f"{side}, x plain" for side in SIDES[2:])]
+    measured = f"{found['environment']['processor']}, threads: {results[0]['threads']}. Prompts per second."
+    return f"{measured}\n\n{markdown_table(header, rows)}"
+
+
 def _draw(results: Sequence[dict[str, Any]], stem: Path) -> None:
     """Draw prompts per second as bars, a group for each model."""
     with drawing():
         figure = new_figure(3.4, 2.2)
         axes = figure.subplots()
         for place, side in enumerate(SIDES):
-            rates = [result["prompts_per_second"][side] for result in results]
-            at = [group + (place - 1) * 0.27 for group in range(len(results))]
-            bars = axes.bar(at, rates, width=0.25, color=COLOURS[side], label=side)
+            rates = [result["prompts_per_second"].get(side, 0.0) for result in results]
+            at = [group + (place - 1.5) * 0.22 for group in range(len(results))]
+            bars = axes.bar(at, rates, width=0.2, color=COLOURS[side], label=side)
             axes.bar_label(bars, labels=[f"{rate:.0f}" for rate in rates], fontsize=5)
         axes.set_xticks(range(len(results)), [result["model"] for result in results])
         axes.set_ylabel("prompts per second")

@@ -4,9 +4,10 @@
                               [--judge RUN [--cells N]]
 
 The demo runs in a folder for the time being, in one process and then as the command does it, by several; with
-`--judge` the cells of a finished one are judged again on test pairs, and nothing else is done. Printed is what each step takes, in seconds of processors and
-with `--quiet`, where nothing else runs, of a clock too; beside what `--json` wrote `--before`, with whether
-both scored the same to the byte. With `--docs` the table is written between the markers `demo` of that page.
+`--judge` the cells of a finished one are judged again on test pairs, and nothing else is done. Printed is
+what each step takes, in seconds of processors and with `--quiet`, where nothing else runs, of a clock too;
+beside what `--json` wrote `--before`, with whether both scored the same to the byte. With `--docs` the table
+is written between the markers `demo` of that page.
 """
 
 from __future__ import annotations
