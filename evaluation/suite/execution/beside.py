@@ -6,7 +6,10 @@ import os
 import resource
 import shutil
 import signal
+import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import parent_process
 from pathlib import Path
@@ -80,6 +83,20 @@ def use_threads(threads: int | None) -> None:
 
         torch.set_num_threads(threads)
         threadpool_limits(limits=threads)
+
+
+@contextmanager
+def script_left_out() -> Iterator[None]:
+    """Within, a process that is started does not run the script of this one again, as it otherwise does, so
+    that a script may start some without asking first whether it is the main one. What processes are sent here
+    has its home in modules."""
+    main = sys.modules["__main__"].__dict__
+    held = {name: main[name] for name in ("__file__", "__spec__") if name in main}
+    main.update(dict.fromkeys(held))
+    try:
+        yield
+    finally:
+        main.update(held)
 
 
 def begin_process(threads: int | None) -> None:

@@ -15,6 +15,7 @@ from evaluation.suite.execution.beside import (
     available_processors,
     begin_process,
     keeps_no_history,
+    script_left_out,
     shared_model,
 )
 from ravel.asking.answerer import Answerer, Decided, SentRule, StopNotes, complete, sent_rule
@@ -62,7 +63,8 @@ class _Helper:
         self._process = context.Process(
             target=_serve, args=(theirs, shared, engine, batch_tokens), daemon=True
         )
-        self._process.start()
+        with script_left_out():
+            self._process.start()
         theirs.close()
         self._open = False
 

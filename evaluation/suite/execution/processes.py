@@ -11,7 +11,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 
 from das.sites import Site
-from evaluation.suite.execution.beside import SharedModel
+from evaluation.suite.execution.beside import SharedModel, script_left_out
 from evaluation.suite.execution.protocol import Job, JobError, JobResult
 from evaluation.suite.execution.serial import do_job
 from evaluation.suite.execution.worker import WorkerSpec, serve
@@ -133,7 +133,8 @@ class ProcessExecutor:
             args=(theirs, worker.slot.spec, self._shared, worker.slot.environment),
             daemon=True,
         )
-        worker.process.start()
+        with script_left_out():
+            worker.process.start()
         theirs.close()
         worker.connection = ours
 

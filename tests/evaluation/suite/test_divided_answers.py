@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -129,3 +132,27 @@ def test_nothing_is_started_where_it_is_not_worth_it(
     monkeypatch.setattr(divided_answers, "available_processors", lambda: 1 if why == "one processor" else 2)
     with dividing(alone, 100 if why == "few questions" else 1_000_000) as answerer:
         assert answerer is alone
+
+
+SCRIPT = """
+import sys, time
+with open({log!r}, "a") as log:
+    log.write("begun\\n")
+import evaluation.suite.execution.divided_answers as divided_answers
+from das.engine import EngineAnswerer
+from evaluation.config.target import TargetConfig
+divided_answers.available_processors = lambda: 2
+with divided_answers.dividing(EngineAnswerer(TargetConfig().open()), 1_000_000) as answerer:
+    while not answerer.helpers[0].is_open():
+        assert answerer.helpers[0]._process.is_alive()
+        time.sleep(0.05)
+    print("open")
+"""
+
+
+def test_a_script_is_not_run_again(tmp_path: Path) -> None:
+    script, log = tmp_path / "script.py", tmp_path / "log"
+    script.write_text(SCRIPT.format(log=str(log)))
+    ended = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=240, check=False)
+    assert (ended.stdout, ended.returncode) == ("open\n", 0), ended.stderr
+    assert log.read_text() == "begun\n"
