@@ -85,7 +85,7 @@ LATE_IMPORTS = {
     "evaluation.suite.execution.ray": {
         "ray": "an optional extra that takes seconds, and only a cluster needs it"
     },
-    "evaluation.suite.execution.worker": {
+    "evaluation.suite.execution.beside": {
         "scipy": "takes a fifth of a second, and only a process whose threads are limited needs it first"
     },
     "das.diagnostics.natural": {"sklearn": "takes most of a second, and only distances need it"},
@@ -155,7 +155,7 @@ EDGES = {
     "filelock": {"das.models.fetching.folders"},
     "scipy": {
         "evaluation.scoring.variance",
-        "evaluation.suite.execution.worker",
+        "evaluation.suite.execution.beside",
         "das.methods.dictionaries.sae",
         "das.methods.detection.sae_latent",
     },
