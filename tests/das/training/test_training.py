@@ -161,31 +161,6 @@ def test_every_step_learns_and_rates_fall_after_the_warm_up(
 # --- objective
 
 
-def test_forced_labels_by_hand() -> None:
-    logits = torch.zeros(2, 2, 4)
-    logits[0, 0, 1], logits[0, 1, 2] = math.log(3), math.log(5)
-    logits[1, 0, 3] = math.log(7)
-    outcome = forced_labels(logits, [(1, 2), (0,)])
-    # Row 0: probabilities 3/6 and 5/8. Row 1: 1/10 at its only position; the filled one does not count.
-    expected = [-(math.log(3 / 6) + math.log(5 / 8)) / 2, -math.log(1 / 10)]
-    assert outcome.cross_entropy.tolist() == pytest.approx(expected, abs=1e-6)
-    assert outcome.correct.tolist() == [True, False]
-
-
-def test_a_label_is_right_only_if_each_token_is() -> None:
-    logits = torch.eye(3).expand(1, 3, 3)
-    labels: list[tuple[int, ...]] = [(0, 1, 2), (0, 1, 1), (0,), (1,)]
-    assert forced_labels(logits.expand(4, 3, 3), labels).correct.tolist() == [True, False, True, False]
-
-
-def test_filled_positions_pass_on_no_gradient() -> None:
-    logits = torch.randn(2, 3, 5, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    forced_labels(logits, [(1,), (2, 3, 4)]).cross_entropy.sum().backward()
-    assert logits.grad is not None
-    assert logits.grad[0, 1:].abs().max() == 0
-    assert logits.grad[1].abs().amin() > 0
-
-
 @settings(deadline=None)
 @given(
     n_cause=st.integers(1, 9),
