@@ -21,10 +21,10 @@ from torch import Tensor
 from das.engine import make_engine
 from das.engine.base.protocol import Engine
 from das.featurizers import Featurizer, Subspace, retract
+from das.passes import PassCount
 from das.training.config import TrainingConfig, TrainingTask
 from das.training.loop import train_featurizer
 from das.training.objective import LossWeights
-from das.training.progress import Passes
 from das.training.trainable import TrainableSubspace
 from evaluation.judging.judge import judge
 from evaluation.records.scores import Outcome
@@ -112,7 +112,7 @@ class _EpochClock:
         """Make the tensors."""
         return make()
 
-    def resumed(self, before: Passes) -> None:
+    def asked(self, passes: PassCount) -> None:
         """Count nothing."""
 
 

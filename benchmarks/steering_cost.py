@@ -42,7 +42,7 @@ HEADER = (
 
 
 @contextmanager
-def counted(target: TargetModel) -> Iterator[list[int]]:
+def counted_tokens(target: TargetModel) -> Iterator[list[int]]:
     """Count tokens through blocks, each once per block."""
     tokens = [0]
 
@@ -71,7 +71,7 @@ def cost_of_case(
     for seed in range(TIMES):
         drawn = torch.randn(engine.target.width(site), size, generator=torch.Generator().manual_seed(seed))
         subspace, begin = Subspace(torch.linalg.qr(drawn).Q), time.process_time()
-        with counted(engine.target) as tokens:
+        with counted_tokens(engine.target) as tokens:
             n_cases = max(1, sum(len(judge.judge(instance, split, site, subspace)) for split in SPLITS))
         seconds = time.process_time() - begin
         taken.append((seconds / n_cases, tokens[0] / engine.target.n_layers / n_cases))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from record_pairs import pair_of
+
 from ravel.instance import Instance, PromptRecord
 from ravel.terms.schema import InterchangePair, Prompt
 
@@ -25,27 +27,13 @@ def token_instance(fingerprint: str) -> Instance:
             pid = f"{split}-{attribute}-{number}"
             prompts[pid] = PromptRecord(pid, prompt, str(value), ids, True)
     pairs: dict[str, list[InterchangePair]] = {}
-    for (attribute, split), template in templates.items():
+    for attribute, split in templates:
         for base in range(16):
             source = (base * 5 + 6) % 16
             b, s = (prompts[f"{split}-{attribute}-{i}"] for i in (base, source))
             if b.label == s.label:
                 continue
-            pairs.setdefault(split, []).append(
-                InterchangePair(
-                    f"{split}-{attribute}-{base}",
-                    b.prompt_id,
-                    s.prompt_id,
-                    s.prompt_id,
-                    attribute,
-                    b.prompt.entity,
-                    s.prompt.entity,
-                    template,
-                    "same_attribute",
-                    b.label,
-                    s.label,
-                )
-            )
+            pairs.setdefault(split, []).append(pair_of(f"{split}-{attribute}-{base}", b, s))
     return Instance.from_parts(
         entity_type="names",
         model_name="miniature",

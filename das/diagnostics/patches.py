@@ -76,17 +76,6 @@ def patches(basis: Tensor, reader_matrix: Tensor, tolerance: float = TOLERANCE) 
     }
 
 
-def linear_effects(
-    basis: Tensor, reader_matrix: Tensor, delta: Tensor, tolerance: float = TOLERANCE
-) -> dict[str, Tensor]:
-    """Return by how much a purely linear reader's outputs move under the patches and, as `full`, the whole
-    basis: [..., n_out] in float64 each, for source - base `delta` [..., d]."""
-    wide, reader = wide_basis(basis, reader_matrix, "a reader"), reader_matrix.detach().double().cpu()
-    columns = {"full": (wide, wide), **_columns(split(basis, reader_matrix, tolerance))}
-    change = delta.detach().double().cpu()
-    return {name: change @ readers @ (reader @ writers).mT for name, (writers, readers) in columns.items()}
-
-
 def null_share(basis: Tensor, reader_matrix: Tensor, tolerance: float = TOLERANCE) -> Share:
     """Return the share of a basis [d, k] in the null space of a reader [n_out, d]: the mean of |n|^2. By
     chance it is the null space's share of all d dimensions. 0 for a basis without columns."""

@@ -19,6 +19,7 @@ from das.engine.engines.base_engine import BaseEngine
 from das.engine.engines.direct import Change, DirectEngine
 from das.methods.common.base import NotApplicableError
 from das.models.base import Place, TargetModel
+from das.positions import EditedTokens
 from das.sites import Site
 from ravel.common.errors import SuiteError
 from ravel.terms.schema import Completion, Prompt
@@ -113,6 +114,10 @@ class _ClampedEngine(DirectEngine):
                 stack.enter_context(clipped(place, starts, *ends))
             stack.enter_context(super()._swap(padded, places, site, change))
             yield
+
+    def check_tokens(self, tokens: EditedTokens | None) -> None:
+        """Raise SuiteError for any tokens but the site's, from which on units are clamped."""
+        BaseEngine.check_tokens(self, tokens)
 
     def _continued(self, asked: SwappedPrompts) -> list[Completion]:
         """Within the clamped interchange the row runs again for each token."""

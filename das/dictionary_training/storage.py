@@ -4,6 +4,7 @@ dictionary read as `pretrained: lens:FOLDER`."""
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save
@@ -34,9 +35,30 @@ def save_lens(sae: TextSae, folder: Path, *, target: TargetModel, site: Site) ->
     What was measured on held-out text is in the config, so that a reader can hold its own states against it.
     Raises SuiteError as `hook_of`, for numbers that are not finite, and where the folder can't be written to.
     """
+    config, dictionary = _config_of(sae, target, site), sae.dictionary
+    tensors = {
+        "W_enc": dictionary.encoder,
+        "b_enc": dictionary.encoder_bias,
+        "W_dec": dictionary.decoder,
+        "b_dec": dictionary.decoder_bias,
+        **({} if dictionary.threshold is None else {"threshold": dictionary.threshold}),
+    }
+    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in plain.values()):
+        raise SuiteError(
+            expected="an autoencoder of finite numbers",
+            came="others after training",
+            todo="choose a lower learning_rate",
+        )
+    write_json(folder / "cfg.json", config)
+    write_bytes(folder / "sae_weights.safetensors", save(plain))
+
+
+def _config_of(sae: TextSae, target: TargetModel, site: Site) -> dict[str, Any]:
+    """Return what `cfg.json` holds."""
     dictionary = sae.dictionary
     kind = next(name for name, own in KINDS.items() if own == dictionary.activation)
-    config = {
+    return {
         "architecture": kind,
         "d_in": dictionary.width,
         "d_sae": dictionary.n_features,
@@ -54,19 +76,3 @@ def save_lens(sae: TextSae, folder: Path, *, target: TargetModel, site: Site) ->
             "l0": sae.metrics.l0,
         },
     }
-    tensors = {
-        "W_enc": dictionary.encoder,
-        "b_enc": dictionary.encoder_bias,
-        "W_dec": dictionary.decoder,
-        "b_dec": dictionary.decoder_bias,
-        **({} if dictionary.threshold is None else {"threshold": dictionary.threshold}),
-    }
-    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    if not all(bool(torch.isfinite(tensor).all()) for tensor in plain.values()):
-        raise SuiteError(
-            expected="an autoencoder of finite numbers",
-            came="others after training",
-            todo="choose a lower learning_rate",
-        )
-    write_json(folder / "cfg.json", config)
-    write_bytes(folder / "sae_weights.safetensors", save(plain))

@@ -91,6 +91,7 @@ class _Run:
             yield from self._validate()
             self._save()
         self.workspace.progress(self.steps, self.steps)
+        self.workspace.asked(self.counters.passes())
         self.trainable.load_state_dict(self.best)
         return self.trainable.finished()
 
@@ -256,7 +257,6 @@ class _Run:
         self.counters, self.tally = counters_from(progress, folder)
         if not 1 <= self.counters.epoch <= self.config.epochs:
             raise unusable_checkpoint(folder, f"a checkpoint after {self.counters.epoch} epochs")
-        self.workspace.resumed(self.counters.passes())
         for row in self.counters.rows:
             self.workspace.log(row)
 

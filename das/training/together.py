@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from das.engine.base.backward import add_gradients
+from das.engine.base.counted import uncounted
 from das.engine.base.labels import ForcedLabels
 from das.engine.base.protocol import Engine, FeaturizedPairs
 from das.sites import Site
@@ -43,9 +44,10 @@ def train_together(trainings: Sequence[Training[Result]], engine: Engine) -> lis
     part of a gradient is left over.
 
     Each result is what the training alone would come to: a group of pairs is judged as it would be by itself,
-    and no gradient of one reaches another (to the byte where the engine says so).
+    and no gradient of one reaches another (to the byte where the engine says so). What trainings ask they
+    count themselves: an engine that counts does not count it.
     """
-    side_by_side = _SideBySide(trainings, engine)
+    side_by_side = _SideBySide(trainings, uncounted(engine))
     for index in range(len(trainings)):
         side_by_side.go_on(index, None)
     while requests := side_by_side.take_requests():

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from das.training.progress import Passes
+from das.passes import PassCount
 
 
 class Workspace(Protocol):
@@ -27,8 +27,8 @@ class Workspace(Protocol):
         """Return the tensors that `make` makes, or made earlier for another fit with the same key, which must
         name all that determines them (`das.methods.common.alignment.shared_key`)."""
 
-    def resumed(self, before: Passes) -> None:
-        """Be told what a training had asked of the model before the checkpoint that it goes on from."""
+    def asked(self, passes: PassCount) -> None:
+        """Be told, when a training ends, what it asked of the model, before a checkpoint too."""
 
 
 class SilentWorkspace:
@@ -46,5 +46,5 @@ class SilentWorkspace:
         """Make the tensors: nothing is kept."""
         return make()
 
-    def resumed(self, before: Passes) -> None:
+    def asked(self, passes: PassCount) -> None:
         """Count nothing."""

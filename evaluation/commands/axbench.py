@@ -11,7 +11,7 @@ from evaluation import api
 from evaluation.commands.flags import LoadFlags, NamedModel, Seed, command
 from evaluation.commands.flags.names import choices
 from evaluation.commands.flags.shared import Assignments
-from evaluation.commands.printing import Result, keeping, print_rows, say, shown_progress
+from evaluation.commands.printing import Result, as_number, keeping, print_rows, say, shown_progress
 from evaluation.config.assignments import assigned
 from ravel.common.errors import SuiteError, one_of
 
@@ -94,7 +94,7 @@ def _say(result: AxbenchResult) -> None:
     print_rows(
         ("method", "concept", "AUROC", "F1", "hard negatives"),
         [
-            (row.method, row.concept[:40], *map(_number, (row.auroc, row.f1, row.hard_negative_accuracy)))
+            (row.method, row.concept[:40], *map(as_number, (row.auroc, row.f1, row.hard_negative_accuracy)))
             for row in result.detection
         ],
     )
@@ -108,8 +108,4 @@ def _say(result: AxbenchResult) -> None:
 
 
 def _overall(row: SteeringRow) -> tuple[str, str]:
-    return _number(row.judged_overall), _number(row.exact_overall)
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+    return as_number(row.judged_overall), as_number(row.exact_overall)

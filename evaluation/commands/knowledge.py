@@ -9,7 +9,7 @@ import typer
 from evaluation import api
 from evaluation.commands.flags import Data, NamedModel, TargetFlags, command
 from evaluation.commands.flags.shared import Seed
-from evaluation.commands.printing import Result, keeping, print_rows, shown_progress
+from evaluation.commands.printing import Result, as_number, keeping, print_rows, shown_progress
 from ravel.facts.sources import BUNDLED
 
 _SIGNS = ("sharpness", "log_probability", "margin", "together")
@@ -55,17 +55,11 @@ def knowledge(
                 row.attribute,
                 f"{row.n_right} of {row.n}",
                 "-" if row.layer is None else str(row.layer),
-                *(_with_interval(row.areas[name], row.intervals[name]) for name in _SIGNS),
-                _with_interval(row.gain, row.gain_interval),
+                *(as_number(row.areas[name], row.intervals[name]) for name in _SIGNS),
+                as_number(row.gain, row.gain_interval),
             )
             for row in rows
         ]
         print_rows(("attribute", "right", "layer", *_SIGNS, "together less log_probability"), cells)
 
     return Result([row.to_json() for row in rows], text, by_line=True)
-
-
-def _with_interval(value: float | None, interval: tuple[float, float] | None) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.3f}" if interval is None else f"{value:.3f} ({interval[0]:.3f} to {interval[1]:.3f})"

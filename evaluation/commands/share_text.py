@@ -10,12 +10,11 @@ import typer
 from evaluation import api
 from evaluation.commands.flags import Model, TargetFlags, command
 from evaluation.commands.flags.shared import PartitionName, Seed, Split
-from evaluation.commands.printing import Result, keeping, print_rows, say, shown_progress
+from evaluation.commands.printing import Result, as_number, keeping, print_rows, say, shown_progress
 from ravel.common.errors import one_of
 from ravel.terms.schema import GENERALISATIONS, PARTITIONS
 
 if TYPE_CHECKING:
-    from evaluation.records.measured import Interval
     from evaluation.validity.free_text.over_run import TextRow, TextShares
     from evaluation.validity.free_text.share import FreeTextScore
 
@@ -91,9 +90,9 @@ def _cells(row: TextRow, score: FreeTextScore) -> list[str]:
         row.method,
         row.attribute,
         str(row.seed),
-        _number(score.cause, score.cause_interval),
+        as_number(score.cause, score.cause_interval),
         f"{score.target.said_swapped:.3f}",
-        _number(score.isolate, score.isolate_interval),
+        as_number(score.isolate, score.isolate_interval),
         "-" if others is None else f"{others.said_unchanged:.3f}",
         f"{score.target.undecided:.3f}",
     ]
@@ -104,9 +103,3 @@ def _reasons(row: TextRow) -> list[str]:
         return [row.reason or "no score"]
     found = (row.score.target, *row.score.each_other)
     return [f"on {', '.join(f.attributes)} not identifiable: {f.reason}" for f in found if f.reason]
-
-
-def _number(value: float | None, interval: Interval | None) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.3f}" if interval is None else f"{value:.3f} ({interval[0]:.3f} to {interval[1]:.3f})"

@@ -78,8 +78,6 @@ class Preset(Config):
     """One line for `ravel list presets`."""
     entity_type: str
     """The entity type of the instance."""
-    further_entity_types: tuple[str, ...] = ()
-    """Other types of the same publication, each a run of its own."""
     data: str
     """Where the facts come from, as `ravel build --data` takes it."""
     build: dict[str, Any] = Field(default_factory=dict)

@@ -58,9 +58,7 @@ class StrengthJudge(ABC, Generic[Case, Said]):
         tokens: EditedTokens | None = None,
     ) -> None:
         """Raises SuiteError for tokens at which the engine changes nothing."""
-        if tokens is not None:
-            # An engine that can't must be found out before anything is fitted.
-            engine.complete_swapped([], Site(0), None, 1, tokens=tokens)
+        engine.check_tokens(tokens)
         self.engine = engine
         """Runs the model."""
         self.strengths = strengths

@@ -12,10 +12,9 @@ from ravel.terms.schema import Generalisation
 
 CONTROL_CHECKS = "control_checks.jsonl"
 """Name of the file in the folder of a run."""
-COMPLEMENT = "complement"
-"""The control that swaps all but what was found."""
 NECESSITY = "necessity"
-"""Its measure: the share of the target's pairs that keep the base's answer."""
+"""Measure of the control `complement`, which swaps all but what was found: the share of the target's pairs
+that keep the base's answer."""
 DIVERSITY = "diversity"
 """Measure of a row that has a twin on random weights: how much its swapped states vary, beside natural
 ones."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
 
+from das.passes import PassCount
 from ravel.common.errors import SuiteError
 from ravel.common.io import canonical_json, read_json, sha256_text
 from ravel.common.typed import check_version, shown
@@ -17,23 +18,6 @@ SUITE_SCHEMA_VERSION = 1
 _TEXTS = ("method", "attribute", "site", "track", "model_fingerprint", "instance_fingerprint")
 _MOST_PASSES = 2**53
 _FINGERPRINTS = ("model_fingerprint", "instance_fingerprint")
-BACK = 2
-"""Passes that a way back through the model counts as, beside the way there."""
-
-
-@dataclass(frozen=True, slots=True)
-class PassCount:
-    """Pairs and prompts that the model was asked to read."""
-
-    forward: int = 0
-    """How many."""
-    back: int = 0
-    """Of how many the gradient was wanted."""
-
-    @property
-    def passes(self) -> int:
-        """Passes that this comes to: one, and `BACK` more with a gradient."""
-        return self.forward + BACK * self.back
 
 
 @dataclass(frozen=True, slots=True)

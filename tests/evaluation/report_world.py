@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from outcome_world import average_record, score_record
+from record_pairs import pair_of
 
 from evaluation.records.measured import Measured
 from evaluation.records.run_folder import RunFolder
@@ -14,7 +15,6 @@ from evaluation.records.scores import SCORE_SCHEMA_VERSION, ComparisonRecord, Ou
 from ravel.asking.prompts import fill
 from ravel.common.io import write_json, write_jsonl, write_text
 from ravel.instance import Instance, PromptRecord
-from ravel.instance.rows import source_kind_of
 from ravel.terms.schema import Generalisation, InterchangePair, Partition, Template
 
 HOSTILE_MODEL = '"><script>window.hacked = 1</script>'
@@ -87,21 +87,7 @@ def _pairs(split: str, records: dict[str, PromptRecord], n_templates: int) -> li
                     continue
                 base, swapped = records[f"t{t}-e{b}"], records[f"t{t}-e{s}"]
                 source = records[f"t{(t + b) % n_templates}-e{s}"]
-                pairs.append(
-                    InterchangePair(
-                        pair_id=f"{split}-{len(pairs):06d}",
-                        base=base.prompt_id,
-                        source=source.prompt_id,
-                        swapped=swapped.prompt_id,
-                        attribute=str(base.prompt.attribute),
-                        base_entity=base.prompt.entity,
-                        source_entity=source.prompt.entity,
-                        base_template=base.prompt.template,
-                        source_kind=source_kind_of(str(base.prompt.attribute), source.prompt.attribute),
-                        if_unchanged=base.label,
-                        if_swapped=swapped.label,
-                    )
-                )
+                pairs.append(pair_of(f"{split}-{len(pairs):06d}", base, source, swapped))
     return pairs
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from record_pairs import pair_of
+
 from das.engine import DirectEngine
 from ravel.instance import Instance, PromptRecord
 from ravel.terms.schema import InterchangePair, Prompt
@@ -53,7 +55,7 @@ def built(engine: DirectEngine, *, stated: bool = False, crowd: int = 0) -> Inst
                         b, s = record(template, base, attribute), record(template, source, attribute)
                         if b.label != s.label:
                             pairs.setdefault(split, []).append(
-                                pair(f"{split}-{b.prompt_id}-{s.prompt_id}", b, s)
+                                pair_of(f"{split}-{b.prompt_id}-{s.prompt_id}", b, s)
                             )
     return Instance.from_parts(
         entity_type="toy",
@@ -62,20 +64,4 @@ def built(engine: DirectEngine, *, stated: bool = False, crowd: int = 0) -> Inst
         instrument=engine.target.parts if stated else None,
         prompts=records.values(),
         pairs=pairs,
-    )
-
-
-def pair(pair_id: str, base: PromptRecord, source: PromptRecord) -> InterchangePair:
-    return InterchangePair(
-        pair_id=pair_id,
-        base=base.prompt_id,
-        source=source.prompt_id,
-        swapped=source.prompt_id,
-        attribute=base.prompt.attribute or "",
-        base_entity=base.prompt.entity,
-        source_entity=source.prompt.entity,
-        base_template=base.prompt.template,
-        source_kind="same_attribute",
-        if_unchanged=base.label,
-        if_swapped=source.label,
     )

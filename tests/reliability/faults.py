@@ -19,6 +19,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from same_bytes import bytes_in
+
 from ravel.common import durable
 from ravel.common.durable import Disk, process_mark
 from ravel.common.errors import SuiteError
@@ -31,7 +33,6 @@ __all__ = [
     "Refusal",
     "SimulatedCrash",
     "all_crashes",
-    "content",
     "crash_everywhere",
     "refuse_everywhere",
     "using",
@@ -329,11 +330,6 @@ def using(disk: Disk) -> Iterator[None]:
         durable.DISK = before
 
 
-def content(folder: Path) -> dict[str, bytes]:
-    """Return every file of a folder by its relative path."""
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
-
-
 def steps_of(run: Run, place: Path) -> list[str]:
     """Return the write steps of an undisturbed run, which stays in `place / "whole"`."""
     place.mkdir(parents=True, exist_ok=True)
@@ -355,7 +351,7 @@ def crash_everywhere(run: Run, place: Path, *, sample: int | None = None, seed: 
     `run` gets the folder of a run and does it, or goes on with it there; it must always do the same.
     """
     steps = steps_of(run, place)
-    whole = content(place / "whole")
+    whole = bytes_in(place / "whole")
     counts = FaultCounts()
     for number, crash in enumerate(_sampled(all_crashes(len(steps)), sample, seed)):
         folder = place / f"crash-{number}"
@@ -398,7 +394,7 @@ def _crash_once(run: Run, folder: Path, crash: Crash, whole: dict[str, bytes], c
 
 def _look(folder: Path, whole: dict[str, bytes], fault: str, counts: FaultCounts) -> None:
     """Count files that are neither absent, nor whole, nor known to be in the making."""
-    for name, found in content(folder).items():
+    for name, found in bytes_in(folder).items():
         growing = ".part" in name or "/checkpoint/" in name or name.endswith("train_log.jsonl")
         if not growing and whole.get(name) != found:
             counts.half_written += 1
@@ -424,7 +420,7 @@ def _go_on(
         if (path.stat().st_ino, path.stat().st_mtime_ns) != (before.st_ino, before.st_mtime_ns):
             counts.cells_doubled += 1
             counts.failures.append(f"{fault}: {path.parent.name} was written again")
-    found = content(folder)
+    found = bytes_in(folder)
     if found == whole:
         counts.survived += 1
     else:
@@ -444,7 +440,7 @@ def refuse_everywhere(run: Run, place: Path, *, sample: int | None = None, seed:
     and one that fails.
     """
     steps = steps_of(run, place)
-    whole = content(place / "whole")
+    whole = bytes_in(place / "whole")
     faults = [
         Refusal(s, code, lasting)
         for s in range(1, len(steps) + 1)
@@ -483,7 +479,7 @@ def _refuse_once(
         counts.failures.append(f"{refusal} at {kind}: the run ended well")
     _look(folder / "run", whole, str(refusal), counts)
     if not refusal.lasting:
-        left = [name for name in content(folder / "run") if name.endswith(".part")]
+        left = [name for name in bytes_in(folder / "run") if name.endswith(".part")]
         counts.half_written += len(left)
         counts.failures += [f"{refusal}: {name} was left" for name in left]
     _go_on(run, folder / "run", whole, list(disk.finished), str(refusal), counts)

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from faults import HastyDisk, content, crash_everywhere, refuse_everywhere, using
+from faults import HastyDisk, crash_everywhere, refuse_everywhere, using
+from same_bytes import bytes_in
 from tiny_run import TinyRun
 
 from ravel.common import durable
@@ -144,24 +145,24 @@ class TestTornLines:
     def test_what_follows_from_other_files_is_repaired(
         self, tiny: TinyRun, whole: Path, pattern: str
     ) -> None:
-        before = content(whole)
+        before = bytes_in(whole)
         for path in whole.glob(pattern):
             self.tear(path)
-        assert content(whole) != before
+        assert bytes_in(whole) != before
         headers = {path: path.stat().st_mtime_ns for path in whole.glob("cells/*/cell.json")}
         tiny(whole)
-        assert content(whole) == before
+        assert bytes_in(whole) == before
         assert {path: path.stat().st_mtime_ns for path in headers} == headers
 
     @pytest.mark.parametrize("damage", [b"", b"\0" * 200, b'{"pair_id": 1}\n' * 40])
     def test_outcomes_that_are_no_outcomes_are_judged_again(
         self, tiny: TinyRun, whole: Path, damage: bytes
     ) -> None:
-        before = content(whole)
+        before = bytes_in(whole)
         for path in whole.glob("cells/*/outcomes/*.jsonl"):
             path.write_bytes(damage)
         tiny(whole)
-        assert content(whole) == before
+        assert bytes_in(whole) == before
 
     def test_the_log_of_a_finished_fit_is_refused_by_its_line(self, tiny: TinyRun, whole: Path) -> None:
         """Only a fit could repair it, and finished cells are not fitted again."""
@@ -172,19 +173,19 @@ class TestTornLines:
             tiny(whole)
 
     def test_a_torn_log_of_an_unfinished_fit_is_begun_again(self, tiny: TinyRun, whole: Path) -> None:
-        before = content(whole)
+        before = bytes_in(whole)
         log = next(path for path in whole.glob("cells/*/train_log.jsonl") if path.stat().st_size)
         (log.parent / "cell.json").unlink()
         self.tear(log)
         tiny(whole)
-        assert content(whole) == before
+        assert bytes_in(whole) == before
 
 
 def test_what_a_killed_run_left_is_removed_and_what_others_write_stays(
     tiny: TinyRun, first: Path, tmp_path: Path
 ) -> None:
     run = Path(shutil.copytree(first, tmp_path / "run"))
-    before = content(run)
+    before = bytes_in(run)
     cell = next(run.glob("cells/*"))
     gone = f"{durable.process_mark().rsplit('-', 1)[0]}-1"
     (run / f".scores.jsonl.{gone}.abc.part").write_text("half")
@@ -196,5 +197,5 @@ def test_what_a_killed_run_left_is_removed_and_what_others_write_stays(
     ours = run / f".scores.jsonl.{durable.process_mark()}.abc.part"
     ours.write_text("half")
     tiny(run)
-    assert content(run) == {**before, ours.name: b"half"}
+    assert bytes_in(run) == {**before, ours.name: b"half"}
     assert not (cell / "checkpoint").exists()

@@ -126,8 +126,11 @@ class Engine(Protocol):
         tokens: EditedTokens | None = None,
     ) -> list[Completion]:
         """Continue each base greedily, in order, after the interchange at the site's position in the base;
-        new tokens are not interchanged. With `tokens` it is at these instead, with the one source at each; an
-        engine that can't raises SuiteError. `decided` as in `complete`. No gradient."""
+        new tokens are not interchanged. With `tokens` it is at these instead, with the one source at each.
+        `decided` as in `complete`. No gradient."""
+
+    def check_tokens(self, tokens: EditedTokens | None) -> None:
+        """Raise SuiteError unless `complete_swapped` can change vectors at these tokens."""
 
     def tokens_after(self, pairs: Sequence[ForcedPair], site: Site) -> list[int]:
         """Return for each pair how many tokens its base has from the site on, label included."""

@@ -101,12 +101,7 @@ class BaseEngine(ABC):
 
     def _continued(self, asked: SwappedPrompts) -> list[Completion]:
         """For every new token the row runs again with those before it forced; `decided` is ignored."""
-        if asked.tokens is not None:
-            raise SuiteError(
-                expected=f"with the engine {self.name} changes at the site's position alone",
-                came=f"the positions {asked.tokens}",
-                todo="use --engine direct or resume",
-            )
+        self.check_tokens(asked.tokens)
         pairs = asked.pairs
         new = NewTokens(len(pairs), self.target.end_ids, asked.max_new_tokens)
         live = list(range(len(pairs))) if asked.max_new_tokens > 0 else []
@@ -118,6 +113,15 @@ class BaseEngine(ABC):
             best = logits.argmax(dim=-1).tolist()
             live = [i for i, token in zip(live, best, strict=True) if new.add(i, token)]
         return [self._completion(new.of(i)) for i in range(len(pairs))]
+
+    def check_tokens(self, tokens: EditedTokens | None) -> None:
+        """Raise SuiteError for any tokens but the site's: an engine that changes others overrides this."""
+        if tokens is not None:
+            raise SuiteError(
+                expected=f"with the engine {self.name} changes at the site's position alone",
+                came=f"the positions {tokens}",
+                todo="use --engine direct or resume",
+            )
 
     def shrink(self, came: str) -> None:
         """Let go of kept states and halve the passes to come; see the protocol."""

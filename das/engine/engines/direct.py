@@ -27,6 +27,7 @@ from das.engine.kept.cache import SourceKey
 from das.engine.kept.memory import free_bytes, more_room
 from das.finding import Actor
 from das.models.base import TargetModel
+from das.positions import EditedTokens
 from das.sites import Site
 from ravel.asking.answerer import Decided
 from ravel.terms.schema import Completion, Prompt
@@ -158,6 +159,9 @@ class DirectEngine(BaseEngine):
             i: known[ids] for of_row, ids in zip(askers.values(), new, strict=True) for i in of_row
         }
         return [completions[i] for i in range(len(pairs))]
+
+    def check_tokens(self, tokens: EditedTokens | None) -> None:
+        """Raise nothing: vectors are changed at any tokens."""
 
     def _changed_places(self, base: Prompt, n_tokens: int, asked: SwappedPrompts) -> tuple[int, ...]:
         """Return the tokens of a base, from 0, whose vectors are changed."""

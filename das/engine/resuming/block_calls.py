@@ -70,7 +70,7 @@ def understood_calls(seen: list[dict[str, Any]], length: int) -> tuple[list[Tens
         cache = [name for name, value in arguments.items() if isinstance(value, Cache)]
         if len(cache) != 1 or "attention_mask" not in arguments:
             raise CannotResumeError("a block takes no cache or no attention mask")
-        window, additive = _reach(arguments["attention_mask"], length, arguments[hidden].dtype)
+        window, additive = _reach(arguments["attention_mask"], length)
         others = {
             name: value
             for name, value in arguments.items()
@@ -99,7 +99,7 @@ def _goes_by_place(value: Any, length: int) -> bool:
     return isinstance(value, Tensor) and value.ndim >= 2 and value.shape[:2] == (1, length)
 
 
-def _reach(mask: Any, length: int, dtype: torch.dtype) -> tuple[int | None, torch.dtype | None]:
+def _reach(mask: Any, length: int) -> tuple[int | None, torch.dtype | None]:
     """Return how far back a mask lets tokens see (None: to the first), and its dtype where it is added."""
     if mask is None:
         return None, None

@@ -14,7 +14,7 @@ from das.engine.base.protocol import Engine
 from das.featurizers.base import Featurizer
 from das.gradients.rules import GIM, PLAIN, BackwardRules
 from das.methods.common.base import Problem
-from das.methods.common.contrast import ContrastPair, Probe, contrast_of, slopes_of
+from das.methods.common.contrast import ContrastPair, MaskPerPair, contrast_of, slopes_of
 from das.methods.common.tasks import require_cause_pairs
 from das.sites import Site
 from ravel.common.config import Config
@@ -149,7 +149,7 @@ def _slopes(
 
 
 @final
-class _PairMasks(Probe):
+class _PairMasks(MaskPerPair):
     """Another featurizer with a mask of its own for each pair, all entries equal, kept for their gradients.
     It lives as long as one call of an engine and is never saved."""
 

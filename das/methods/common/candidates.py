@@ -96,7 +96,7 @@ class Interpolated(Featurizer):
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class OtherQuestion:
     """A prompt about the base's entity with its own answer."""
 
     prompt: Prompt
@@ -115,7 +115,7 @@ class Example:
     """The base's own answer."""
     swapped: tuple[int, ...]
     """The source's answer."""
-    others: tuple[Question, ...]
+    others: tuple[OtherQuestion, ...]
     """A question for each other attribute that training prompts ask of the entity; at least one."""
     sources: tuple[Prompt, ...]
     """The pair's own source, then others of entities with the same value of the target."""
@@ -199,12 +199,12 @@ def _questions(prompts: Sequence[PromptRecord], target: str) -> dict[str, dict[s
     return {entity: dict(sorted(of_entity.items())) for entity, of_entity in found.items()}
 
 
-def _question(record: PromptRecord, label_tokens: int) -> Question:
-    return Question(record.prompt, record.label_ids[:label_tokens])
+def _question(record: PromptRecord, label_tokens: int) -> OtherQuestion:
+    return OtherQuestion(record.prompt, record.label_ids[:label_tokens])
 
 
 def _example(
-    instance: Instance, pair: InterchangePair, others: Sequence[Question], label_tokens: int
+    instance: Instance, pair: InterchangePair, others: Sequence[OtherQuestion], label_tokens: int
 ) -> Example | None:
     base, swapped = instance.prompt(pair.base), instance.prompt(pair.swapped)
     answers = base.label_ids[:label_tokens], swapped.label_ids[:label_tokens]

@@ -74,7 +74,7 @@ def answer_difference(
     return swapped - unchanged
 
 
-class Probe(Featurizer):
+class MaskPerPair(Featurizer):
     """A featurizer whose mask is a leaf of its own for each pair of a pass, kept for its gradient. It lives
     as long as one call of an engine and is never saved."""
 
@@ -88,14 +88,14 @@ def slopes_of(
     pairs: Sequence[ContrastPair],
     engine: Engine,
     site: Site,
-    probe: Probe,
+    masked: MaskPerPair,
     rules: BackwardRules = PLAIN,
 ) -> tuple[Tensor | None, ...]:
-    """Return the slope of `answer_difference` in each mask of the probe, None for a mask nothing came of;
+    """Return the slope of `answer_difference` in each of its masks, None for one that nothing came of;
     with `rules`, through the model as they say."""
     # Where memory is short a pass runs once more on the way back, and must follow the rules there too.
     with torch.enable_grad(), backward_rules(engine.target, rules):
-        total = answer_difference(pairs, engine, site, probe).sum()
+        total = answer_difference(pairs, engine, site, masked).sum()
         # A pair's difference depends on its own row only, so the sum's gradient is each row's own.
         # A pass that ran out of memory and was done again leaves a leaf that nothing came of.
-        return torch.autograd.grad(total, probe.leaves, allow_unused=True)
+        return torch.autograd.grad(total, masked.leaves, allow_unused=True)

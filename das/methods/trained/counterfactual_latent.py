@@ -56,12 +56,12 @@ class CounterfactualLatent(TrainedSubspace[CounterfactualLatentConfig]):
         """Return columns with the added loss. Raises NotApplicableError if all vectors are the same."""
         if self.config.latent_weight == 0:
             return TrainableSubspace(start)
-        states = natural_states(problem, engine, limit=self.config.latent_pairs)
+        states = swap_targets(problem, engine, limit=self.config.latent_pairs)
         return _NearNatural(start, states, self.config.latent_weight)
 
 
 @dataclass(frozen=True, slots=True)
-class NaturalStates:
+class SwapTargets:
     """Cause pairs as vectors, each with the natural state that its swap should come near."""
 
     base: Tensor
@@ -85,7 +85,7 @@ class NaturalStates:
         return 0.5 * (squared - functional.cosine_similarity(swapped, wanted, dim=1)).mean()
 
 
-def natural_states(problem: Problem, engine: Engine, *, limit: int) -> NaturalStates:
+def swap_targets(problem: Problem, engine: Engine, *, limit: int) -> SwapTargets:
     """Return at most `limit` training pairs that ask for the target, with natural states of what each swap
     wants. Raises NotApplicableError if all vectors are the same."""
     instance, site = problem.instance, problem.site
@@ -105,7 +105,7 @@ def natural_states(problem: Problem, engine: Engine, *, limit: int) -> NaturalSt
     wanted = [means[_like(pair, problem.attribute, entities, values)].mean(dim=0) for pair in pairs]
     prompts = [instance.prompt(key).prompt for key in (p for pair in pairs for p in (pair.base, pair.source))]
     vectors = engine.collect(prompts, [site])[site].cpu()
-    return NaturalStates(vectors[::2], vectors[1::2], torch.stack(wanted).float(), mean.float(), scale)
+    return SwapTargets(vectors[::2], vectors[1::2], torch.stack(wanted).float(), mean.float(), scale)
 
 
 def _entity_means(problem: Problem, engine: Engine) -> tuple[list[str], Tensor]:
@@ -140,7 +140,7 @@ def _like(
 class _NearNatural(TrainableSubspace):
     """A subspace under training whose swaps are kept near natural states."""
 
-    def __init__(self, start: Tensor, states: NaturalStates, weight: float) -> None:
+    def __init__(self, start: Tensor, states: SwapTargets, weight: float) -> None:
         super().__init__(start)
         self._states, self._latent_weight = states, weight
 

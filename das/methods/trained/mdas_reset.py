@@ -144,7 +144,7 @@ class _Second:
         self.folder: Path | None = None if first is None else make_folder(first / "second")
         self.shared = workspace.shared
         self.progress = workspace.progress
-        self.resumed = workspace.resumed
+        self.asked = workspace.asked
 
     def log(self, row: dict[str, float | int | str]) -> None:
         """Append a row, named as one of the second training."""

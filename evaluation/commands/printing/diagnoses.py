@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evaluation.commands.printing.lines import say
-from evaluation.commands.printing.text import print_rows
+from evaluation.commands.printing.text import as_number, print_rows
 from evaluation.records.diagnosis import Diagnosis, Undiagnosed
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def print_diagnosis(found: Diagnosis) -> None:
             [
                 check.name,
                 check.result,
-                _number(check.value),
+                as_number(check.value),
                 f"{check.sense} {check.threshold:g}",
                 check.reason or check.words,
             ]
@@ -51,14 +51,10 @@ def print_diagnosis(found: Diagnosis) -> None:
     print_rows(
         ["patch", "of", "size", "cause", "isolate", "FLDD", "reach"],
         [
-            [p.name, p.about, p.size, *(_number(v) for v in (p.cause, p.isolate, p.fldd, p.reach))]
+            [p.name, p.about, p.size, *(as_number(v) for v in (p.cause, p.isolate, p.fldd, p.reach))]
             for p in found.patches
             if not p.reason
         ],
     )
     say(f"Thresholds are conventions; {found.normalisation}.")
     say(f"Verdict: {found.verdict}")
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"

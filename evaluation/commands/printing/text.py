@@ -41,6 +41,13 @@ def print_notes(notes: Iterable[str]) -> None:
         console.print(note, markup=False, highlight=False, soft_wrap=not console.is_terminal)
 
 
+def as_number(value: float | None, interval: tuple[float, float] | None = None) -> str:
+    """Return a number with its interval, if it has one, to three places; a dash where there is no number."""
+    if value is None:
+        return "-"
+    return f"{value:.3f}" if interval is None else f"{value:.3f} ({interval[0]:.3f} to {interval[1]:.3f})"
+
+
 def empty_table() -> RichTable:
     """Return a table without columns or rows, drawn as all are."""
     return RichTable(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))

@@ -29,25 +29,11 @@ class DetectedCase:
 
 
 @dataclass(frozen=True, slots=True)
-class Detection(JudgedCase):
+class Detection(DetectedCase, JudgedCase):
     """One outcome: the fields of its case, and the scores."""
 
     WORD, ID, VERDICT = "prompt", "prompt_id", ("margins",)
 
-    prompt_id: str
-    """The prompt, as in the instance."""
-    attribute: str
-    """What it asks for."""
-    base_template: str
-    """Its template; a cluster within its attribute."""
-    base_entity: str
-    """Its entity; a cluster over the whole split."""
-    value: str
-    """What the model answers: the value that the entity has."""
-    others: dict[str, str]
-    """The entity's values of the other attributes, as far as the split and the training pairs tell them."""
-    told: tuple[str, ...]
-    """The values of the attribute that are told, sorted."""
     margins: tuple[float, ...]
     """The score of each value less the threshold chosen on validation prompts: above 0 the value is said to
     be there. Empty where what was found tells no values of this attribute."""

@@ -29,26 +29,12 @@ class ErasedCase:
 
 
 @dataclass(frozen=True, slots=True)
-class Erasure(JudgedCase):
+class Erasure(ErasedCase, JudgedCase):
     """One outcome: the fields of its case, and what was said at each strength that was tried."""
 
     WORD, ID = "case", "case"
     VERDICT = ("strengths", "said_unchanged", "chosen")
 
-    case: str
-    """The prompt and the attribute."""
-    target: str
-    """The attribute whose value is erased."""
-    value: str
-    """The value that is erased."""
-    has: bool
-    """Whether the entity has it."""
-    attribute: str
-    """What the prompt asks for: that attribute, or another."""
-    base_template: str
-    """Its template; a cluster within its attribute."""
-    base_entity: str
-    """Its entity; a cluster over the whole split."""
     strengths: tuple[float, ...]
     """The strengths that were tried, ascending: all of them on validation cases, else the chosen one. Empty
     where what was found erases no such value."""

@@ -27,24 +27,12 @@ class SteeredCase:
 
 
 @dataclass(frozen=True, slots=True)
-class Steering(JudgedCase):
+class Steering(SteeredCase, JudgedCase):
     """One outcome: the fields of its case, and what was said at each strength that was tried."""
 
     WORD, ID = "case", "case"
     VERDICT = ("strengths", "said_value", "said_unchanged", "extra_nats", "chosen")
 
-    case: str
-    """The pair that the value is from, and the steered attribute."""
-    target: str
-    """The attribute that is steered."""
-    value: str
-    """The value towards which."""
-    attribute: str
-    """What the prompt asks for: the steered attribute, or another."""
-    base_template: str
-    """Its template; a cluster within its attribute."""
-    base_entity: str
-    """Its entity; a cluster over the whole split."""
     strengths: tuple[float, ...]
     """The strengths that were tried, ascending: all of them on validation cases, else the chosen one. Empty
     where what was found steers no such value."""

@@ -31,7 +31,7 @@ _SPECIAL = {
     "’": "'",
     '"': r"\textquotedbl{}",
 }
-MARKS = {"†": r"\dagger", "‡": r"\ddagger", "=": "=", "§": r"\S"}
+_MARKS = {"†": r"\dagger", "‡": r"\ddagger", "=": "=", "§": r"\S"}
 """Marks as LaTeX writes them inside formulas."""
 _SHORT = {"das", "mdas", "dbm", "mdbm", "pca", "lda", "sae", "inlp", "rlap", "leace", "anova"}
 _NAMES = {"no_op": "No-op", "mdbm_sae": "MDBM on SAE", "rlap": "R-LACE", "pca_mdbm": "MDBM on PCA"}
@@ -62,7 +62,7 @@ def to_latex(table: Table, label: str = "") -> str:
     second line with them; best in bold, floors in italics. Many columns are set in a smaller type.
     """
     labels = 2 if table.block_header else 1
-    body = [line for rows in blocks(table) for line in _block(rows, labels)]
+    body = [one for rows in blocks(table) for one in _block(rows, labels)]
     whole = _long if len(body) > _LONGEST else _floating
     return "\n".join(whole(table, label, labels, body)) + "\n"
 
@@ -83,6 +83,30 @@ def over_the_page(spec: str, lines: Sequence[str]) -> list[str]:
     """Return lines between rules as wide as the text, for notes are set in the width of their table."""
     begin = rf"\begin{{tabular*}}{{\textwidth}}{{@{{\extracolsep{{\fill}}}}{spec}}}"
     return [begin, r"\toprule", *lines, r"\bottomrule", r"\end{tabular*}"]
+
+
+def line(parts: Sequence[str]) -> str:
+    """Return a line of a table."""
+    return " & ".join(parts) + r" \\"
+
+
+def group_header(groups: Sequence[tuple[str, int]], labels: int) -> list[str]:
+    """Return the line of names, each over so many columns, behind `labels` columns, and the rules below."""
+    names, rules, at = [""] * labels, "", labels + 1
+    for name, width in groups:
+        names.append(rf"\multicolumn{{{width}}}{{c}}{{{escape(name)}}}")
+        rules += rf"\cmidrule(lr){{{at}-{at + width - 1}}}"
+        at += width
+    return [line(names), rules]
+
+
+def marked_value(cell: TableCell) -> str:
+    """Return a cell's number, in bold where it is the best, with its marks."""
+    if cell.value is None:
+        return "--"
+    value = rf"\textbf{{{_number(cell.value)}}}" if cell.best else _number(cell.value)
+    marks = "".join(_MARKS[mark] for mark in cell.marks)
+    return f"{value}{f'$^{{{marks}}}$' if marks else ''}"
 
 
 def _floating(table: Table, label: str, labels: int, body: list[str]) -> list[str]:
@@ -126,14 +150,12 @@ def _spec(table: Table, labels: int) -> str:
 
 
 def _header(table: Table, labels: int) -> list[str]:
-    groups, rules, at = [""] * labels, "", labels + 1
-    for name, members in groupby(table.columns, key=lambda column: column.group):
-        width = len(list(members))
-        groups.append(rf"\multicolumn{{{width}}}{{c}}{{{escape(name)}}}")
-        rules += rf"\cmidrule(lr){{{at}-{at + width - 1}}}"
-        at += width
+    grouped = groupby(table.columns, key=lambda column: column.group)
     names = [escape(table.block_header)] * (labels - 1) + ["Method"]
-    return [_line(groups), rules, _line([*names, *(escape(column.name) for column in table.columns)])]
+    return [
+        *group_header([(name, len(list(members))) for name, members in grouped], labels),
+        line([*names, *(escape(column.name) for column in table.columns)]),
+    ]
 
 
 def _block(rows: Sequence[Row], labels: int) -> list[str]:
@@ -141,7 +163,7 @@ def _block(rows: Sequence[Row], labels: int) -> list[str]:
     shown = ["" if n is None else _small(f"$n={n}$") for n in counts]
     # A block's name may be long, and nothing stands beside it in the methods' column.
     first = [""] if labels == 1 else [rf"\multicolumn{{{labels}}}{{l}}{{{escape(rows[0].block)}}}"]
-    lines = [r"\midrule", _line([*first, *shown])]
+    lines = [r"\midrule", line([*first, *shown])]
     for before, row in zip([None, *rows], rows, strict=False):
         if before is not None and before.floor != row.floor:
             lines.append(rf"\cmidrule{{{labels}-{labels + len(row.cells)}}}")
@@ -152,19 +174,15 @@ def _block(rows: Sequence[Row], labels: int) -> list[str]:
 def _row(row: Row, counts: list[int | None], indent: list[str]) -> list[str]:
     label = escape(display_name(row.label))
     values = [_value(cell, shown=n) for cell, n in zip(row.cells, counts, strict=True)]
-    lines = [_line([*indent, rf"\textit{{{label}}}" if row.floor else label, *values])]
+    lines = [line([*indent, rf"\textit{{{label}}}" if row.floor else label, *values])]
     if any(cell.interval is not None for cell in row.cells):
-        lines.append(_line([*indent, "", *(_interval(cell) for cell in row.cells)]))
+        lines.append(line([*indent, "", *(_interval(cell) for cell in row.cells)]))
     return lines
 
 
 def _value(cell: TableCell, *, shown: int | None) -> str:
-    if cell.value is None:
-        return "--"
-    own_count = "" if cell.n == shown else " " + _small(f"$n={cell.n}$")
-    value = rf"\textbf{{{_number(cell.value)}}}" if cell.best else _number(cell.value)
-    marks = "".join(MARKS[mark] for mark in cell.marks)
-    return f"{value}{f'$^{{{marks}}}$' if marks else ''}{own_count}"
+    own_count = "" if cell.value is None or cell.n == shown else " " + _small(f"$n={cell.n}$")
+    return marked_value(cell) + own_count
 
 
 def _interval(cell: TableCell) -> str:
@@ -175,12 +193,8 @@ def _interval(cell: TableCell) -> str:
 
 def _number(value: float) -> str:
     # Shares need no zero before the point, and nine columns need the room.
-    return f"{value:.3f}".removeprefix("0") if value >= 0 else f"{value:.3f}"
+    return f"{value:.3f}".removeprefix("0")
 
 
 def _small(text: str) -> str:
     return rf"{{\tiny {text}}}"
-
-
-def _line(parts: list[str]) -> str:
-    return " & ".join(parts) + r" \\"

@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from itertools import groupby
 
-from evaluation.report.tables.latex import MARKS, display_name, escape, labelled, over_the_page, table_notes
-from evaluation.report.tables.model import Column, Row, Table, TableCell, blocks
+from evaluation.report.tables.latex import (
+    display_name,
+    escape,
+    group_header,
+    labelled,
+    line,
+    marked_value,
+    over_the_page,
+    table_notes,
+)
+from evaluation.report.tables.model import Column, Row, Table, blocks
 
 
 def to_compact_latex(table: Table, label: str = "") -> str:
@@ -16,7 +25,7 @@ def to_compact_latex(table: Table, label: str = "") -> str:
     """
     shown = _shown(table)
     groups = [(name, len(list(own))) for name, own in groupby(shown, key=lambda at: table.columns[at].group)]
-    body = [line for rows in blocks(table) for line in _block(rows, shown)]
+    body = [one for rows in blocks(table) for one in _block(rows, shown)]
     return "\n".join(
         [
             "% needs \\usepackage{booktabs,threeparttable}",
@@ -41,14 +50,10 @@ def _shown(table: Table) -> list[int]:
 
 def _header(table: Table, shown: list[int], groups: list[tuple[str, int]]) -> list[str]:
     if all(width == 1 for _, width in groups):
-        return [_line(["Method", *(escape(_words(table.columns[at])) for at in shown)]), r"\midrule"]
-    first, rules, at = [""], "", 2
-    for name, width in groups:
-        first.append(rf"\multicolumn{{{width}}}{{c}}{{{escape(name.replace('_', ' '))}}}")
-        rules += rf"\cmidrule(lr){{{at}-{at + width - 1}}}"
-        at += width
+        return [line(["Method", *(escape(_words(table.columns[at])) for at in shown)]), r"\midrule"]
+    named = [(name.replace("_", " "), width) for name, width in groups]
     names = ["Method", *(escape(table.columns[at].name) for at in shown)]
-    return [_line(first), rules, _line(names), r"\midrule"]
+    return [*group_header(named, labels=1), line(names), r"\midrule"]
 
 
 def _words(column: Column) -> str:
@@ -62,17 +67,5 @@ def _block(rows: list[Row], shown: list[int]) -> list[str]:
     for before, row in zip([None, *rows], rows, strict=False):
         if before is not None and before.floor != row.floor:
             lines.append(r"\addlinespace")
-        lines.append(_line([escape(display_name(row.label)), *(_value(row.cells[at]) for at in shown)]))
+        lines.append(line([escape(display_name(row.label)), *(marked_value(row.cells[at]) for at in shown)]))
     return lines
-
-
-def _value(cell: TableCell) -> str:
-    if cell.value is None:
-        return "--"
-    number = f"{cell.value:.3f}".removeprefix("0")
-    marks = "".join(MARKS[mark] for mark in cell.marks)
-    return (rf"\textbf{{{number}}}" if cell.best else number) + (f"$^{{{marks}}}$" if marks else "")
-
-
-def _line(parts: list[str]) -> str:
-    return " & ".join(parts) + r" \\"

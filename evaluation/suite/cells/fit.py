@@ -8,16 +8,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from das.edits.storage import load_finding
+from das.engine.base.counted import counted
 from das.engine.base.protocol import Engine
 from das.engine.engines.base_engine import batches_of
 from das.featurizers.storage import FeaturizerHeader, save_featurizer
 from das.finding import Finding
 from das.methods.common.base import NotApplicableError, Problem, TrainedMethod
+from das.passes import PassCounter
 from das.sites import Site
-from das.training.progress import PassCounter, counted_engine, counted_training
 from das.training.together import Training, train_together
 from evaluation.config.suite import TrackSpec
-from evaluation.records.headers import SUITE_SCHEMA_VERSION, FitCost, PassCount
+from evaluation.records.headers import SUITE_SCHEMA_VERSION, FitCost
 from evaluation.suite.cells.context import RunContext
 from evaluation.suite.cells.finished import cell_refusal
 from evaluation.suite.cells.shared_tensors import SharedTensors
@@ -97,13 +98,8 @@ def _fits(
 ) -> list[Finding | NotApplicableError]:
     """Return what each cell's method finds, or why it has no answer, counting what it asks."""
     engine = context.fitting or context.engine
-    return train_together(
-        [
-            counted_training(_fitting(cell, context, counted_engine(engine, asked), progress, asked), asked)
-            for cell, asked in cells.items()
-        ],
-        engine,
-    )
+    fits = [_fitting(cell, context, counted(engine, asked), progress, asked) for cell, asked in cells.items()]
+    return train_together(fits, engine)
 
 
 def _fitting(
@@ -131,10 +127,8 @@ def _fitting(
 
 def _cost(asked: PassCounter) -> dict[str, Any]:
     """Return what a header says of what a fit asked; nothing where a part of it was not counted."""
-    if not all(one.known for one in (asked.own, *asked.shared.values())):
-        return {}
-    own, *shared = (PassCount(one.forward, one.back) for one in (asked.own, *asked.shared.values()))
-    return {"cost": FitCost(own, dict(zip(asked.shared, shared, strict=True))).to_json()}
+    known = all(one.known for one in (asked.own, *asked.shared.values()))
+    return {"cost": FitCost(asked.own, asked.shared).to_json()} if known else {}
 
 
 def _judge(

@@ -10,13 +10,13 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from das.passes import PassCount
 from das.tensor_files import TensorFileError, parse_tensors
-from das.training.progress import Passes
 from ravel.common.io import read_bytes, write_bytes
 from ravel.common.strict_json import JsonError, parse_json
 
 _STATED = "tensors_sha256"
-"""Under one name, for safetensors writes several in any order: the digest, then what `Passes` counts."""
+"""Under one name, for safetensors writes several in any order: the digest, then what `PassCount` counts."""
 
 
 class SharedTensors:
@@ -30,14 +30,14 @@ class SharedTensors:
         """Where the files lie; made at first need."""
 
     def get(
-        self, key: str, make: Callable[[], dict[str, Tensor]], passes: Passes | None = None
+        self, key: str, make: Callable[[], dict[str, Tensor]], passes: PassCount | None = None
     ) -> dict[str, Tensor]:
         """Return the tensors of `key`, made by `make` if no whole file holds them, on the CPU.
 
         `passes` has, when `make` has ended, what that asked of the model; it is set to what making them asked
         where they were made before.
         """
-        path, passes = self.folder / f"{key}.safetensors", passes or Passes()
+        path, passes = self.folder / f"{key}.safetensors", passes or PassCount()
         found = _read(path, passes)
         if found is not None:
             return found
@@ -48,7 +48,7 @@ class SharedTensors:
         return _owned(parse_tensors(content))
 
 
-def _read(path: Path, passes: Passes) -> dict[str, Tensor] | None:
+def _read(path: Path, passes: PassCount) -> dict[str, Tensor] | None:
     """Return the tensors of a whole file, and set `passes` to what it says; None for no file or another."""
     if not path.is_file():
         return None
@@ -78,15 +78,15 @@ def _stated(content: bytes) -> list[str]:
     return str(metadata.get(_STATED, "")).split(" ")
 
 
-def _passes_to(passes: Passes) -> list[str]:
+def _passes_to(passes: PassCount) -> list[str]:
     return [str(passes.forward), str(passes.back)] if passes.known else []
 
 
-def _passes_from(counts: Sequence[str]) -> Passes:
+def _passes_from(counts: Sequence[str]) -> PassCount:
     """Return what a file says; a file of an earlier version does not."""
     if len(counts) != 2 or not all(map(str.isdecimal, counts)):
-        return Passes(known=False)
-    return Passes(int(counts[0]), int(counts[1]))
+        return PassCount(known=False)
+    return PassCount(int(counts[0]), int(counts[1]))
 
 
 def _owned(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from das.training.progress import PassCounter, Passes
+from das.passes import PassCount, PassCounter
 from evaluation.records.run_folder import CellFolder
 from evaluation.suite.cells.shared_tensors import SharedTensors
 from ravel.common.io import append_text, canonical_json, make_folder, write_text
@@ -50,6 +50,6 @@ class FolderWorkspace:
         with self._counter.sharing(key) as passes:
             return self._shared.get(key, make, passes)
 
-    def resumed(self, before: Passes) -> None:
-        """Count what was asked before the checkpoint."""
-        self._counter.resumed(before)
+    def asked(self, passes: PassCount) -> None:
+        """Count what a training asked."""
+        self._counter.add(passes)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from das.engine.base.protocol import Engine
-from das.methods.common.contrast import ContrastPair, Probe, slopes_of
+from das.methods.common.contrast import ContrastPair, MaskPerPair, slopes_of
 from das.sites import Site
 
 _BATCH = 32
@@ -49,7 +49,7 @@ def _per_unit(slope: Tensor, change: Tensor) -> Tensor:
 
 
 @final
-class _Slopes(Probe):
+class _Slopes(MaskPerPair):
     """Swaps nothing, by a mask of its own for each pair and neuron that is kept for its gradient.
 
     It lives as long as one call of an engine and is never saved.

@@ -4,7 +4,7 @@ be?"""
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import PositiveInt
+from torch import Tensor
 
 from das.attribution.edges import ContrastRows, edge_scores, edge_sites
-from das.attribution.faithfulness import curve_of, faithfulness
+from das.attribution.faithfulness import Faithfulness, curve_of, faithfulness
 from das.attribution.reading import AnswerReader, AskedRow, masking_id
 from das.attribution.scores import ScoreName, ranked_places, token_scores
 from das.engine.base.batch import Encoded, PromptEncoder
@@ -94,11 +95,7 @@ def attribute_instance(
     reader = AnswerReader(engine.target, config.batch_tokens)
     site = Site(engine.target.n_layers // 2) if config.site is None else Site.parse(config.site)
     facts = _facts(engine, asked, site)
-    told = counting(progress, "ways of scoring")
-    ways = []
-    for way in config.ways:
-        ways.append(_way(reader, asked, way, facts, config))
-        told(len(ways), len(config.ways))
+    ways = _ways(reader, asked, facts, config, counting(progress, "ways of scoring"))
     where_facts = [one for one, there in zip(asked, facts, strict=True) if there]
     found = InstanceAttribution(
         split=config.split,
@@ -106,7 +103,7 @@ def attribute_instance(
         n_facts=len(where_facts),
         site=str(site),
         chance_at_last=_mean([1 / one.row.n_scored for one in where_facts]),
-        ways=tuple(ways),
+        ways=ways,
         edge_gradient=config.edge_gradient,
         edges=_edges(engine, asked, config),
         carriers=answer_carriers(
@@ -170,6 +167,20 @@ def _everything(engine: Engine, site: Site) -> MaskedBasis:
     return MaskedBasis(torch.ones(engine.target.width(site))).to(engine.target.device)
 
 
+def _ways(
+    reader: AnswerReader,
+    asked: Sequence[_Asked],
+    facts: Sequence[bool],
+    config: InstanceAttributionConfig,
+    told: Callable[[int, int], None],
+) -> tuple[WayRow, ...]:
+    rows: list[WayRow] = []
+    for way in config.ways:
+        rows.append(_way(reader, asked, way, facts, config))
+        told(len(rows), len(config.ways))
+    return tuple(rows)
+
+
 def _way(
     reader: AnswerReader,
     asked: Sequence[_Asked],
@@ -177,31 +188,14 @@ def _way(
     facts: Sequence[bool],
     config: InstanceAttributionConfig,
 ) -> WayRow:
-    rows = [one.row for one in asked]
     began = time.process_time()
-    scores = token_scores(reader, rows, way, config)
+    scores = token_scores(reader, [one.row for one in asked], way, config)
     seconds = time.process_time() - began
-    tested = faithfulness(reader, rows, scores, masking_id(reader.target.tokenizer))
-    kept = [(one, test) for one, test in zip(asked, tested, strict=True) if test is not None]
-    if not kept:
-        raise SuiteError(
-            expected="prompts after which the model leans to the instance's answers",
-            came="none; it may be another model than the instance's",
-            todo="use the model that the instance was built for",
-        )
-    entities = [one.pair.forced.base.entity for one, _ in kept]
-    tests = [test for _, test in kept]
+    tests, entities = _tested(reader, asked, scores)
     curve = curve_of(tests).numpy()
     areas = np.array([[test.comprehensiveness, test.sufficiency] for test in tests])
     intervals = _intervals(np.column_stack([areas, curve]), entities, config)
-    places = [ranked_places(score, one.row)[0] for score, one in zip(scores, asked, strict=True)]
-    pointing = [
-        (place == one.entity[1], one.entity[0] <= place <= one.entity[1])
-        for place, one, there in zip(places, asked, facts, strict=True)
-        if there
-    ]
-    of_facts = [one.pair.forced.base.entity for one, there in zip(asked, facts, strict=True) if there]
-    pointed = np.array(pointing, dtype=float).reshape(-1, 2)
+    pointed, of_facts = _pointed(asked, scores, facts)
     shares = _intervals(pointed, of_facts, config)
     return WayRow(
         name=way,
@@ -217,6 +211,37 @@ def _way(
         curve_intervals=tuple(intervals[2:]),
         seconds=seconds,
     )
+
+
+def _tested(
+    reader: AnswerReader, asked: Sequence[_Asked], scores: Sequence[Tensor]
+) -> tuple[list[Faithfulness], list[str]]:
+    """Return how faithful the scores of each prompt are after which the model leans to the answer, and its
+    entity. Raises SuiteError where it leans to none."""
+    rows = [one.row for one in asked]
+    tested = faithfulness(reader, rows, scores, masking_id(reader.target.tokenizer))
+    kept = [(one, test) for one, test in zip(asked, tested, strict=True) if test is not None]
+    if not kept:
+        raise SuiteError(
+            expected="prompts after which the model leans to the instance's answers",
+            came="none; it may be another model than the instance's",
+            todo="use the model that the instance was built for",
+        )
+    return [test for _, test in kept], [one.pair.forced.base.entity for one, _ in kept]
+
+
+def _pointed(
+    asked: Sequence[_Asked], scores: Sequence[Tensor], facts: Sequence[bool]
+) -> tuple[NDArray[np.float64], list[str]]:
+    """Return of each prompt where the fact is at the name whether its highest score is of the name's last
+    token, and whether of any of them, [n, 2], and its entity."""
+    pointing, entities = [], []
+    for one, score, there in zip(asked, scores, facts, strict=True):
+        if there:
+            place, (first, last) = ranked_places(score, one.row)[0], one.entity
+            pointing.append((place == last, first <= place <= last))
+            entities.append(one.pair.forced.base.entity)
+    return np.array(pointing, dtype=float).reshape(-1, 2), entities
 
 
 def _edges(engine: Engine, asked: Sequence[_Asked], config: InstanceAttributionConfig) -> tuple[EdgeRow, ...]:

@@ -12,7 +12,6 @@ from das.diagnostics.linear_patch import LinearPatch
 from das.diagnostics.patches import (
     PATCHES,
     energy_tolerance,
-    linear_effects,
     null_share,
     patches,
     row_space,
@@ -46,26 +45,20 @@ def a_reader(seed: int, n_out: int, rank: int, d: int) -> Tensor:
     return drawn(seed + 1, n_out, rank) @ drawn(seed + 2, rank, d)
 
 
+def effects(basis: Tensor, reader: Tensor, base: Tensor, delta: Tensor) -> dict[str, Tensor]:
+    """By how much a reader's outputs move under each patch and, as `full`, under the whole basis."""
+    made = {**patches(basis, reader), "full": Subspace(basis)}
+    return {name: (f.interchange(base, base + delta) - base) @ reader.mT for name, f in made.items()}
+
+
 def test_the_toy_by_hand() -> None:
     parts = split(TOY_BASIS, TOY_READER)
     assert parts.row[:, 0].tolist() == pytest.approx([0.0, 0.4, 0.2])
     assert parts.null[:, 0].tolist() == pytest.approx([0.0, -0.4, 0.8])
-    effects = {name: float(e) for name, e in linear_effects(TOY_BASIS, TOY_READER, TOY_DELTA).items()}
-    assert effects == pytest.approx(
-        {"full": 4, "row_unnormalised": 0.8, "row": 4, "null": 0, "null_unnormalised": 0, "cross": 3.2},
-        abs=1e-12,
-    )
-
-
-def test_the_toy_through_featurizers() -> None:
-    base = torch.tensor([0.3, -1.0, 2.0])
-    made = patches(TOY_BASIS, TOY_READER)
-    assert tuple(made) == PATCHES
-    moves = {
-        name: float(TOY_READER @ (f.interchange(base, base + TOY_DELTA) - base)) for name, f in made.items()
-    }
-    expected = {"row": 4, "row_unnormalised": 0.8, "null": 0, "null_unnormalised": 0, "cross": 3.2}
-    assert moves == pytest.approx(expected, abs=1e-5)
+    found = effects(TOY_BASIS, TOY_READER, torch.tensor([0.3, -1.0, 2.0]), TOY_DELTA)
+    assert tuple(found) == (*PATCHES, "full")
+    expected = {"row": 4, "row_unnormalised": 0.8, "null": 0, "null_unnormalised": 0, "cross": 3.2, "full": 4}
+    assert {name: float(e) for name, e in found.items()} == pytest.approx(expected, abs=1e-5)
 
 
 @given(shapes)
@@ -90,26 +83,12 @@ def test_projections_on_row_and_null_space_are_idempotent_and_make_the_whole(
 def test_a_full_effect_is_the_row_parts_and_the_cross_parts(shape: tuple[int, int, int, int, int]) -> None:
     seed, d, k, n_out, rank = shape
     reader, basis = a_reader(seed, n_out, rank, d), a_basis(seed + 3, d, k)
-    effects = linear_effects(basis, reader, drawn(seed + 4, 5, d))
-    scale = float(reader.norm()) * 10
-    torch.testing.assert_close(
-        effects["full"], effects["row_unnormalised"] + effects["cross"], atol=1e-10 * scale, rtol=0
-    )
+    found = effects(basis, reader, drawn(seed + 5, 4, d), drawn(seed + 4, 4, d))
+    within = 1e-4 * float(1 + reader.norm())
+    parts = found["row_unnormalised"] + found["cross"]
+    torch.testing.assert_close(found["full"], parts, atol=within, rtol=0)
     for name in ("null", "null_unnormalised"):
-        assert float(effects[name].abs().max()) < 1e-10 * scale
-
-
-@given(shapes)
-@settings(max_examples=60, deadline=None)
-def test_featurizers_move_a_reader_as_the_closed_form_says(shape: tuple[int, int, int, int, int]) -> None:
-    seed, d, k, n_out, rank = shape
-    reader, basis = a_reader(seed, n_out, rank, d), a_basis(seed + 3, d, k)
-    base, delta = drawn(seed + 5, 4, d), drawn(seed + 4, 4, d)
-    effects = linear_effects(basis, reader, delta)
-    made = {**patches(basis, reader), "full": Subspace(basis)}
-    for name, featurizer in made.items():
-        moved = (featurizer.interchange(base, base + delta) - base) @ reader.mT
-        torch.testing.assert_close(moved, effects[name], atol=1e-4 * float(1 + reader.norm()), rtol=0)
+        assert float(found[name].abs().max()) < within
 
 
 def test_normalised_parts_have_no_column_where_nothing_is_left() -> None:

@@ -29,6 +29,7 @@ from das.methods.common.base import NotApplicableError
 from das.models import FAMILIES
 from das.models.base import Place, TargetModel
 from das.models.miniature import random_target
+from das.positions import EditedTokens
 from das.sites import Site
 from ravel.common.errors import SuiteError
 from ravel.terms.schema import Prompt
@@ -329,5 +330,9 @@ def test_mistakes_are_named(planted: Planted, make_prompt: PromptMaker) -> None:
     pair = ForcedPair(prompts[0], prompts[1], (5,))
     with pytest.raises(SuiteError, match=r"at block_output\.1@entity_last, for which"):
         engine.interchange_logits([pair], Site(2), Subspace(torch.eye(32)[:, :1]))
+    with pytest.raises(SuiteError, match="at the site's position alone"):
+        engine.complete_swapped(
+            [pair], SITE, Subspace(torch.eye(32)[:, :1]), 1, tokens=EditedTokens.parse("f2")
+        )
     with pytest.raises(SuiteError, match="margins of the same pairs"):
         hidden_pathway_contribution(torch.zeros(2), torch.zeros(3))

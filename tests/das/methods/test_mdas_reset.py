@@ -16,7 +16,7 @@ from das.methods.common.candidates import (
     Example,
     Interpolated,
     Intervention,
-    Question,
+    OtherQuestion,
     Said,
     drawn_examples,
     drawn_interventions,
@@ -101,7 +101,7 @@ def test_a_score_by_hand_and_what_is_trained_on() -> None:
     assert Said(False, False, (True,)).score(config) == 1.0
     world = PlantedWorld(1, n_entities=6)
     base, own, third = (world.prompt("A", i) for i in range(3))
-    others = tuple(Question(world.prompt("B", 0, wording), (7,)) for wording in ("the", "its"))
+    others = tuple(OtherQuestion(world.prompt("B", 0, wording), (7,)) for wording in ("the", "its"))
     example = Example(base, (1,), (2,), others, (own, third, own))
     kept, pairs = kept_pairs([example] * 2, [[leaky, best, best], [nothing, leaky, leaky]], config, "A")
     assert [(one.example, one.candidate) for one in kept] == [(0, 1)]

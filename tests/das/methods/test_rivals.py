@@ -24,7 +24,7 @@ from das.methods.masks.budget_mask import BudgetMask, BudgetMaskConfig
 from das.methods.trained.counterfactual_latent import (
     CounterfactualLatent,
     CounterfactualLatentConfig,
-    natural_states,
+    swap_targets,
 )
 from das.methods.trained.mdas import Mdas
 from das.methods.trained.null_mdas import NullMdas, NullMdasConfig, null_space
@@ -199,7 +199,7 @@ def test_without_weight_the_latent_loss_leaves_mdas(world: PlantedWorld, instanc
 def test_the_latent_loss_brings_swaps_nearer_to_natural_states(
     world: PlantedWorld, instance: Instance
 ) -> None:
-    states = natural_states(Problem(instance, "A", SITE, 6, 0), world, limit=200)
+    states = swap_targets(Problem(instance, "A", SITE, 6, 0), world, limit=200)
     # Each wanted state has the source's value of A and the base's of B, for all combinations are there.
     planes = torch.cat([world.plane("A"), world.plane("B")], dim=1)
     true = torch.cat([states.source @ world.plane("A"), states.base @ world.plane("B")], dim=1)

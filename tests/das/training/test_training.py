@@ -26,15 +26,14 @@ from das.featurizers.base import Featurizer
 from das.featurizers.orthonormal import deviation
 from das.featurizers.subspace import Subspace
 from das.methods.common.alignment import random_columns
+from das.passes import PassCount
 from das.sites import Site
 from das.training.batches import batches
 from das.training.config import TrainingConfig, TrainingTask
 from das.training.examples import cause_pairs, isolate_pairs
-from das.training.loop import train_featurizer, training
+from das.training.loop import train_featurizer
 from das.training.objective import LossWeights, TrainingPair, pooled_loss
-from das.training.progress import PassCounter, Passes, counted_training
 from das.training.schedules import learning_rate_at, warmup_steps
-from das.training.together import train_together
 from das.training.trainable import TrainableSubspace
 from das.training.workspace import SilentWorkspace
 from ravel.common.errors import SuiteError
@@ -50,10 +49,10 @@ class _Recorder(SilentWorkspace):
         self.folder = folder
         self.rows: list[Row] = []
         self.reports: list[tuple[int, int]] = []
-        self.counter = PassCounter()
+        self.passes = PassCount()
 
-    def resumed(self, before: Passes) -> None:
-        self.counter.resumed(before)
+    def asked(self, passes: PassCount) -> None:
+        self.passes.add(passes)
 
     def log(self, row: Row) -> None:
         self.rows.append(row)
@@ -160,31 +159,6 @@ def test_every_step_learns_and_rates_fall_after_the_warm_up(
 
 
 # --- objective
-
-
-def test_forced_labels_by_hand() -> None:
-    logits = torch.zeros(2, 2, 4)
-    logits[0, 0, 1], logits[0, 1, 2] = math.log(3), math.log(5)
-    logits[1, 0, 3] = math.log(7)
-    outcome = forced_labels(logits, [(1, 2), (0,)])
-    # Row 0: probabilities 3/6 and 5/8. Row 1: 1/10 at its only position; the filled one does not count.
-    expected = [-(math.log(3 / 6) + math.log(5 / 8)) / 2, -math.log(1 / 10)]
-    assert outcome.cross_entropy.tolist() == pytest.approx(expected, abs=1e-6)
-    assert outcome.correct.tolist() == [True, False]
-
-
-def test_a_label_is_right_only_if_each_token_is() -> None:
-    logits = torch.eye(3).expand(1, 3, 3)
-    labels: list[tuple[int, ...]] = [(0, 1, 2), (0, 1, 1), (0,), (1,)]
-    assert forced_labels(logits.expand(4, 3, 3), labels).correct.tolist() == [True, False, True, False]
-
-
-def test_filled_positions_pass_on_no_gradient() -> None:
-    logits = torch.randn(2, 3, 5, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    forced_labels(logits, [(1,), (2, 3, 4)]).cross_entropy.sum().backward()
-    assert logits.grad is not None
-    assert logits.grad[0, 1:].abs().max() == 0
-    assert logits.grad[1].abs().amin() > 0
 
 
 @settings(deadline=None)
@@ -346,19 +320,17 @@ def test_an_interrupted_fit_resumes_to_the_same_bytes(
 ) -> None:
     config = TrainingConfig(epochs=5, batch_size=16, learning_rate=0.05, log_every=3, schedule="cosine")
     whole = _Recorder()
-    asked = counted_training(training(_start(), _task(instance), world, whole, config), whole.counter)
-    (expected,) = train_together([asked], world)
+    expected = train_featurizer(_start(), _task(instance), world, whole, config)
     engine = _WatchedEngine(world, fail_at)
     with pytest.raises(KeyboardInterrupt):
         train_featurizer(_start(), _task(instance), engine, _Recorder(tmp_path), config)
     resumed = _Recorder(tmp_path)
     again = _WatchedEngine(world)
-    asked = counted_training(training(_start(), _task(instance), again, resumed, config), resumed.counter)
-    (found,) = train_together([asked], again)
+    found = train_featurizer(_start(), _task(instance), again, resumed, config)
     assert _bytes(found) == _bytes(expected)
     assert resumed.rows == whole.rows
-    assert resumed.counter.own == whole.counter.own
-    assert whole.counter.own.back > 0
+    assert resumed.passes == whole.passes
+    assert whole.passes.back > 0
     uninterrupted = 5 * 15
     assert len(again.deviations) < uninterrupted or fail_at < 15
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 from cli_world import SITE, World, build_args, fit_args, ravel, score_args, suite_text
+from same_bytes import bytes_in
 
 import evaluation.suite.cells.fit
 import evaluation.suite.execution.build_in_run
@@ -51,10 +52,6 @@ def finished(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root / "run"
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
-
-
 def loaded(*args: object) -> Any:
     """Run with --json; standard output must be JSON and nothing else."""
     done = ravel(*args, "--json")
@@ -86,7 +83,7 @@ def test_starts_without_torch(args: list[str]) -> None:
 
 def test_build_gives_equal_bytes_for_equal_seeds(world: World, tmp_path: Path) -> None:
     summary = loaded(*build_args(world, tmp_path / "again"))
-    assert contents(tmp_path / "again") == contents(world.instance)
+    assert bytes_in(tmp_path / "again") == bytes_in(world.instance)
     assert set(summary["pairs"]) == {
         "train",
         *(f"{g}_{p}" for g in ("context", "entity", "entity_context") for p in ("val", "test")),
@@ -139,9 +136,9 @@ def test_fit_alone_gives_the_same_featurizer_as_the_run(world: World, finished: 
 
 
 def test_run_again_changes_no_byte(world: World, finished: Path) -> None:
-    before = contents(finished)
+    before = bytes_in(finished)
     summary = loaded("run", finished.parent / "suite.yaml", "--out", finished, "--resume")
-    assert contents(finished) == before
+    assert bytes_in(finished) == before
     assert {record["method"] for record in summary["averages"]} == {
         "das",
         "no_op",
@@ -218,7 +215,7 @@ def test_an_interrupted_run_says_what_is_kept_and_ends_in_the_same_bytes(
     assert ravel("verify", tmp_path / "run").exit_code == 0
 
     assert ravel("run", suite, "--out", tmp_path / "run").exit_code == 0
-    assert contents(tmp_path / "run") == contents(finished)
+    assert bytes_in(tmp_path / "run") == bytes_in(finished)
 
 
 def test_an_interrupted_fit_goes_on_from_its_checkpoint(
@@ -240,7 +237,7 @@ def test_an_interrupted_fit_goes_on_from_its_checkpoint(
     assert list(tmp_path.glob(".f.fit/cells/*/checkpoint/*"))
 
     assert ravel(*fit_args(world, tmp_path / "f", "das"), *config).exit_code == 0
-    assert contents(tmp_path / "f") == contents(tmp_path / "whole")
+    assert bytes_in(tmp_path / "f") == bytes_in(tmp_path / "whole")
 
 
 def test_release_data_round_trip(tmp_path: Path) -> None:

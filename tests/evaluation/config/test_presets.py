@@ -67,8 +67,7 @@ def test_a_preset_names_what_there_is(name: str) -> None:
     assert Preset.from_yaml(preset.to_yaml()) == preset
     for spec in preset.methods():
         METHODS.get(spec.name).config_class.from_mapping(spec.config, origin=name)
-    for entity_type in (preset.entity_type, *preset.further_entity_types):
-        ENTITY_TYPES.get(entity_type)
+    ENTITY_TYPES.get(preset.entity_type)
     for published in preset.published:
         assert published.method in {spec.name for spec in preset.methods()}
         assert any(getattr(published, score) is not None for score in ("cause", "isolate", "disentangle"))

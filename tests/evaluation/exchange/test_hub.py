@@ -22,6 +22,7 @@ from cli_world import World, fit_args, ravel, score_args, suite_text
 from hub_server import GITATTRIBUTES, Hub, Reply, git_blob, pointer, running_hub
 from huggingface_hub import constants
 from planted_world import SITE, PlantedWorld
+from same_bytes import bytes_in
 
 from evaluation.config.suite import SuiteConfig
 from evaluation.exchange.hub.layout import CARD, admitted, files_of, travels
@@ -99,14 +100,6 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
-
-
 def repo_type(kind: str) -> str:
     return "model" if kind == "featurizer" else "dataset"
 
@@ -118,7 +111,7 @@ def stays(name: str) -> bool:
 
 def sent(folder: Path) -> dict[str, bytes]:
     """What should lie on a hub of a folder."""
-    return {name: body for name, body in contents(folder).items() if not stays(name)}
+    return {name: body for name, body in bytes_in(folder).items() if not stays(name)}
 
 
 def refuse(call: Callable[[], Pushed | Pulled], message: str) -> SuiteError:
@@ -139,11 +132,11 @@ class TestRoundTrip:
     def test_what_is_pulled_is_what_was_pushed(
         self, kind: Kind, made: dict[str, Path], hub: Hub, tmp_path: Path
     ) -> None:
-        before = contents(made[kind])
+        before = bytes_in(made[kind])
         pushed = push_folder(made[kind], f"ann/{kind}", message="first")
-        assert contents(made[kind]) == before
+        assert bytes_in(made[kind]) == before
         pulled = pull_folder(f"ann/{kind}", tmp_path / "out")
-        came = contents(tmp_path / "out")
+        came = bytes_in(tmp_path / "out")
         card = came.pop(CARD)
         assert came == sent(made[kind])
         assert card.decode() == card_of(made[kind])
@@ -190,7 +183,7 @@ class TestRoundTrip:
 
     def test_what_stays_is_named_and_stays(self, made: dict[str, Path], hub: Hub) -> None:
         pushed = push_folder(made["run"], "ann/run")
-        assert set(pushed.left_out) == set(filter(stays, contents(made["run"])))
+        assert set(pushed.left_out) == set(filter(stays, bytes_in(made["run"])))
         assert set(STAYS) <= set(pushed.left_out)
         names = set(hub.files("dataset", "ann/run"))
         assert names == {*sent(made["run"]), CARD, ".gitattributes"}
@@ -364,7 +357,7 @@ class TestUnsoundFolders:
     def test_a_strangers_extra_file_is_refused_unread(
         self, name: str, content: bytes, made: dict[str, Path], hub: Hub, tmp_path: Path
     ) -> None:
-        hub.put("dataset", "eve/i", {**contents(made["instance"]), name: content})
+        hub.put("dataset", "eve/i", {**bytes_in(made["instance"]), name: content})
         error = refuse(lambda: pull_folder("eve/i", tmp_path / "out"), "only files that an instance has")
         assert "\x1b" not in str(error)
         assert leaves_nothing(tmp_path / "out")
@@ -381,7 +374,7 @@ class TestUnsoundFolders:
     def test_a_manifest_cannot_point_out_of_the_folder(
         self, made: dict[str, Path], hub: Hub, tmp_path: Path
     ) -> None:
-        files = contents(made["instance"])
+        files = bytes_in(made["instance"])
         manifest = json.loads(files["manifest.json"])
         manifest["files"]["../../secret"] = "0" * 64
         hub.put("dataset", "eve/i", {**files, "manifest.json": json.dumps(manifest).encode()})
@@ -668,12 +661,12 @@ class TestCommands:
         pulled[1] = tmp_path / "ann/f"
         scored = [ravel(*args, "--json").stdout for args in (made, pulled)]
         assert scored[0] == scored[1] != ""
-        before = contents(tmp_path / "ann/run" / "cells")
+        before = bytes_in(tmp_path / "ann/run" / "cells")
         suite = json.loads(suite_text(world, instance=str(tmp_path / "ann/i")))
         write_json(tmp_path / "suite.yaml", suite)
         again = ravel("run", tmp_path / "suite.yaml", "--out", tmp_path / "ann/run")
         assert again.exit_code == 0, again.output
-        assert contents(tmp_path / "ann/run" / "cells") == before
+        assert bytes_in(tmp_path / "ann/run" / "cells") == before
         scores = [(tmp_path / place / "scores.jsonl").read_bytes() for place in ("run", "ann/run")]
         assert scores[0] == scores[1]
         assert (tmp_path / "ann/run" / "report.html").is_file()

@@ -16,6 +16,7 @@ import submission_mutations as tampering
 import torch
 from cli_world import FAST, World, ravel, suite_text
 from outcome_world import TRACK
+from same_bytes import bytes_in
 from submission_archives import names_in_archives
 
 from das.featurizers import Subspace
@@ -101,9 +102,7 @@ class TestPacking:
         assert packed[0] == packed[1]
         assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
         with opened(tmp_path / "a.zip") as folder:
-            unpacked = {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
-        files = [path for path in submitted.folder.rglob("*") if path.is_file()]
-        assert unpacked == {p.relative_to(submitted.folder): p.read_bytes() for p in files}
+            assert bytes_in(folder) == bytes_in(submitted.folder)
         assert not folder.exists()
 
     def test_archives_of_common_tools_are_read(self, submitted: Submitted, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from record_pairs import pair_of
 from torch import Tensor
 
 from das.engine import DirectEngine
@@ -22,7 +23,7 @@ from evaluation.judging.judge import judge
 from evaluation.scoring.interchange.metrics import scores
 from ravel.common.errors import SuiteError
 from ravel.instance import Instance, PromptRecord
-from ravel.terms.schema import InterchangePair, Prompt
+from ravel.terms.schema import Prompt
 
 VOCABULARY = 7
 SPLIT = "context_val"
@@ -80,21 +81,7 @@ def instance_of(labels: Sequence[tuple[Ids, Ids]]) -> Instance:
     for i, (unchanged, swapped) in enumerate(labels):
         base, source = record(f"b{i}", unchanged), record(f"s{i}", swapped)
         prompts += [base, source]
-        pairs.append(
-            InterchangePair(
-                pair_id=f"p{i}",
-                base=base.prompt_id,
-                source=source.prompt_id,
-                swapped=source.prompt_id,
-                attribute="A",
-                base_entity=base.prompt.entity,
-                source_entity=source.prompt.entity,
-                base_template="%s is in",
-                source_kind="same_attribute",
-                if_unchanged=base.label,
-                if_swapped=source.label,
-            )
-        )
+        pairs.append(pair_of(f"p{i}", base, source))
     return Instance.from_parts(
         entity_type="toy", model_name="toy", model_fingerprint="toy", prompts=prompts, pairs={SPLIT: pairs}
     )
@@ -220,7 +207,10 @@ def model_instance(engine: DirectEngine, make_prompt: Callable[..., Prompt]) -> 
         ids = _until_stop(completion.token_ids)
         records[key] = PromptRecord(f"q{i}", prompts[key], f"label {ids}", ids, None)
     pairs = [
-        _pair(records, t, base, s, source)
+        pair_of(
+            f"{records[t, base].prompt_id}-{records[s, source].prompt_id}",
+            *(records[t, base], records[s, source], records[t, source]),
+        )
         for t in (t for ts in templates.values() for t in ts)
         for s in (s for ss in templates.values() for s in ss)
         for base in entities
@@ -241,26 +231,6 @@ def _until_stop(ids: Ids) -> Ids:
     only."""
     end = next((i for i, token in enumerate(ids) if i and token % 3 == 0), len(ids))
     return ids[:end]
-
-
-def _pair(
-    records: dict[tuple[str, str], PromptRecord], template: str, base: str, source_template: str, source: str
-) -> InterchangePair:
-    b, s, w = records[template, base], records[source_template, source], records[template, source]
-    same = b.prompt.attribute == s.prompt.attribute
-    return InterchangePair(
-        pair_id=f"{b.prompt_id}-{s.prompt_id}",
-        base=b.prompt_id,
-        source=s.prompt_id,
-        swapped=w.prompt_id,
-        attribute=b.prompt.attribute or "",
-        base_entity=base,
-        source_entity=source,
-        base_template=template,
-        source_kind="same_attribute" if same else "other_attribute",
-        if_unchanged=b.label,
-        if_swapped=w.label,
-    )
 
 
 def test_a_real_model_left_alone_says_its_own_labels(

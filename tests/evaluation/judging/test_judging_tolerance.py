@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from record_pairs import pair_of
 
 from das.engine import DirectEngine
 from das.engine.base.protocol import AnswerPair, PromptPair
@@ -26,7 +27,7 @@ from ravel.asking.answerer import Decided
 from ravel.asking.labels import extract_label
 from ravel.instance import Instance, PromptRecord
 from ravel.matching import NumberWithin, UtcOffset
-from ravel.terms.schema import Completion, InterchangePair, Prompt
+from ravel.terms.schema import Completion, Prompt
 
 SPLIT = "context_val"
 SITE = Site(0)
@@ -196,21 +197,7 @@ def instance_of(
     for i, (attribute, unchanged, swapped) in enumerate(labels):
         base, source = record(f"b{i}", attribute, unchanged), record(f"s{i}", attribute, swapped)
         prompts += [base, source]
-        pairs.append(
-            InterchangePair(
-                pair_id=f"p{i}",
-                base=base.prompt_id,
-                source=source.prompt_id,
-                swapped=source.prompt_id,
-                attribute=attribute,
-                base_entity=base.prompt.entity,
-                source_entity=source.prompt.entity,
-                base_template="%s has",
-                source_kind="same_attribute",
-                if_unchanged=unchanged,
-                if_swapped=swapped,
-            )
-        )
+        pairs.append(pair_of(f"p{i}", base, source))
     return Instance.from_parts(
         entity_type=entity_type,
         model_name="toy",
@@ -281,19 +268,7 @@ def model_instance(engine: DirectEngine, make_prompt: Callable[..., Prompt]) -> 
         if label:
             records[key] = PromptRecord(f"q{i}", prompts[key], label, said.token_ids[:4], None)
     pairs = [
-        InterchangePair(
-            pair_id=f"{b.prompt_id}-{w.prompt_id}",
-            base=b.prompt_id,
-            source=w.prompt_id,
-            swapped=w.prompt_id,
-            attribute=b.prompt.attribute or "",
-            base_entity=b.prompt.entity,
-            source_entity=w.prompt.entity,
-            base_template=template,
-            source_kind="same_attribute",
-            if_unchanged=b.label,
-            if_swapped=w.label,
-        )
+        pair_of(f"{b.prompt_id}-{w.prompt_id}", b, w)
         for (template, _), b in records.items()
         for (other, _), w in records.items()
         if other == template and b.label != w.label and b.label_ids != w.label_ids

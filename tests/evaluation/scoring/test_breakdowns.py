@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from outcome_world import TRACK
+from record_pairs import pair_of
 
 from evaluation.records.breakdowns import ALL_OTHERS, BreakdownRecord
 from evaluation.records.scores import Outcome
@@ -57,25 +58,11 @@ def make_instance() -> Instance:
         for city, value in column.items()
     }
     pairs = []
-    for (attribute, number, city), base in prompts.items():
+    for (attribute, number, _), base in prompts.items():
         for other in FACTS[attribute]:
             swapped = prompts[attribute, number, other]
             if swapped.label != base.label:
-                pairs.append(
-                    InterchangePair(
-                        pair_id=f"p{len(pairs)}",
-                        base=base.prompt_id,
-                        source=swapped.prompt_id,
-                        swapped=swapped.prompt_id,
-                        attribute=attribute,
-                        base_entity=city,
-                        source_entity=other,
-                        base_template=base.prompt.template,
-                        source_kind="same_attribute",
-                        if_unchanged=base.label,
-                        if_swapped=swapped.label,
-                    )
-                )
+                pairs.append(pair_of(f"p{len(pairs)}", base, swapped))
     return Instance.from_parts(
         entity_type="city",
         model_name="m",

@@ -9,6 +9,7 @@ import pytest
 from cli_world import ravel
 from outcome_world import TRACK
 from report_world import ATTRIBUTES, METHODS, make_run
+from same_bytes import bytes_in
 
 from evaluation.records.run_folder import RunFolder
 from evaluation.records.run_records import RunRecords
@@ -35,19 +36,15 @@ def copied(run: RunFolder, tmp_path: Path) -> RunFolder:
     return RunFolder(tmp_path / "run")
 
 
-def files(run: RunFolder) -> dict[str, bytes]:
-    return {p.relative_to(run.path).as_posix(): p.read_bytes() for p in run.path.rglob("*") if p.is_file()}
-
-
 def test_publication_writes_the_numbers_and_both_tables(copied: RunFolder) -> None:
     paths = publish_tables(copied)
     assert {"balanced", "dependence"} <= {path.stem for path in paths}
     assert all((copied.path / f"{name}.jsonl").is_file() for name in FILES)
     derived = read_derived(RunRecords(copied), TRACK)
     assert derived == derive(RunRecords(copied), TRACK)
-    before = files(copied)
+    before = bytes_in(copied.path)
     assert write_derived(RunRecords(copied), TRACK) == derived
-    assert files(copied) == before
+    assert bytes_in(copied.path) == before
 
 
 def test_every_chosen_point_has_its_records_on_test_pairs(run: RunFolder) -> None:
@@ -78,14 +75,14 @@ def test_labels_stand_in_for_facts_that_are_not_at_hand(run: RunFolder) -> None:
 
 
 def test_finished_runs_get_the_tables_without_being_written_to(run: RunFolder) -> None:
-    before = files(run)
+    before = bytes_in(run.path)
     balanced = ravel("table", run.path, "--table", "balanced")
     assert balanced.exit_code == 0, balanced.output
     assert "| Country, balanced |" in balanced.stdout
     dependence = ravel("table", run.path, "--table", "dependence")
     assert "| Country: Country |" in dependence.stdout
     assert "No pairs for Country: Country, context same: " in dependence.stdout
-    assert files(run) == before
+    assert bytes_in(run.path) == before
 
 
 def test_what_can_not_be_made_is_refused(copied: RunFolder) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 from planted_world import PlantedWorld
+from record_pairs import pair_of
 
 from evaluation.suite.controls._derived import (
     Answers,
@@ -153,11 +154,7 @@ def test_a_pair_for_which_nothing_is_left_is_left_out() -> None:
     }
 
     def pair(base: str, source: str, wording: str) -> InterchangePair:
-        b, s = records[base, wording], records[source, wording]
-        return InterchangePair(
-            *(f"{wording}-{base}{source}", b.prompt_id, s.prompt_id, s.prompt_id, "A", base, source),
-            *(f"{wording} %s", "same_attribute", b.label, s.label),
-        )
+        return pair_of(f"{wording}-{base}{source}", records[base, wording], records[source, wording])
 
     instance = Instance.from_parts(
         entity_type="made up",

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from outcome_world import TRACK, average_record
 from planted_world import SITE, PlantedWorld
+from same_bytes import bytes_in
 from torch import Tensor
 
 from das.engine.base.protocol import ForcedPair
@@ -83,10 +84,10 @@ PUBLISHED = ("tables", "plots", "report.html", "environment.json")
 DERIVED = ("balanced.jsonl", "breakdowns.jsonl", "dependence.jsonl", "values.jsonl")
 
 
-def content(folder: Path) -> dict[str, bytes]:
-    """Every file that a run itself writes, by relative path: what is made of its records is left out."""
-    files = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    return {str(p): (folder / p).read_bytes() for p in files if p.parts[0] not in (*PUBLISHED, *DERIVED)}
+def own_files(folder: Path) -> dict[str, bytes]:
+    """Every file that a run itself writes: what is made of its records is left out."""
+    made = (*PUBLISHED, *DERIVED)
+    return {name: found for name, found in bytes_in(folder).items() if name.split("/")[0] not in made}
 
 
 @pytest.fixture
@@ -189,7 +190,7 @@ def test_checks_are_written_with_a_line_per_attribute_and_one_for_the_mean(finis
 @unpublished
 def test_controls_leave_the_grid_as_it_is(finished: RunSummary, tmp_path: Path) -> None:
     plain = run_suite(RunRequest(config(controls=[]), tmp_path / "run", engine=Counted(), instance=INSTANCE))
-    assert content(plain.folder / "cells") == content(finished.folder / "cells")
+    assert own_files(plain.folder / "cells") == own_files(finished.folder / "cells")
     assert plain.scores == finished.scores
     assert plain.comparisons == finished.comparisons
     assert plain.averages == tuple(r for r in finished.averages if not is_control(r.method))
@@ -200,11 +201,11 @@ def test_controls_leave_the_grid_as_it_is(finished: RunSummary, tmp_path: Path) 
 def test_controls_may_be_added_and_taken_away(tmp_path: Path, finished: RunSummary) -> None:
     folder = tmp_path / "run"
     run_suite(RunRequest(config(controls=[]), folder, engine=Counted(), instance=INSTANCE))
-    cells = content(folder / "cells")
+    cells = own_files(folder / "cells")
     grown = run_suite(RunRequest(config(), folder, engine=Counted(), instance=INSTANCE))
-    assert content(folder / "cells") == cells
+    assert own_files(folder / "cells") == cells
     assert grown.controls == finished.controls
-    assert content(folder) == content(finished.folder)
+    assert own_files(folder) == own_files(finished.folder)
     less = run_suite(
         RunRequest(config(controls=["other_source"]), folder, engine=Counted(stop_after=0), instance=INSTANCE)
     )
@@ -223,15 +224,15 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
         run_suite(RunRequest(config(), tmp_path / "run", engine=Counted(stop_after), instance=INSTANCE))
     assert not (tmp_path / "run" / "scores.jsonl").exists()
     run_suite(RunRequest(config(), tmp_path / "run", engine=Counted(), instance=INSTANCE))
-    assert content(tmp_path / "run") == content(finished.folder)
+    assert own_files(tmp_path / "run") == own_files(finished.folder)
 
 
 @unpublished
 def test_a_finished_run_is_only_read(finished: RunSummary) -> None:
-    before = content(finished.folder)
+    before = own_files(finished.folder)
     engine = Counted(stop_after=0)
     assert run_suite(RunRequest(config(), finished.folder, engine=engine, instance=INSTANCE)) == finished
-    assert content(finished.folder) == before
+    assert own_files(finished.folder) == before
 
 
 def test_a_run_with_controls_is_sound(finished: RunSummary) -> None:

@@ -17,10 +17,10 @@ from torch import Tensor
 from das.engine.base.labels import ForcedLabels
 from das.engine.base.protocol import AnswerPair, FeaturizedPairs, ForcedPair
 from das.finding import Actor
+from das.passes import PassCount, PassCounter
 from das.sites import Site
-from das.training.progress import PassCounter, Passes
 from evaluation.config.suite import SuiteConfig
-from evaluation.records.headers import FitCost, PassCount, cost_in, passes_together, read_cell_header
+from evaluation.records.headers import FitCost, cost_in, passes_together, read_cell_header
 from evaluation.records.run_records import RunRecords
 from evaluation.report.frames import load_run
 from evaluation.suite.cells.shared_tensors import SharedTensors
@@ -40,14 +40,14 @@ class Counting(PlantedWorld):
 
     def __init__(self) -> None:
         super().__init__(0, n_entities=60)
-        self.asked = Passes()
+        self.asked = PassCount()
         self.inside = False
 
     @contextmanager
     def call(self, rows: int, featurizer: Actor | None = None) -> Iterator[None]:
         outer, self.inside = self.inside, True
         if not outer:
-            self.asked.add(Passes(rows, rows if featurizer is not None and torch.is_grad_enabled() else 0))
+            self.asked.add(PassCount(rows, rows if featurizer is not None and torch.is_grad_enabled() else 0))
         try:
             yield
         finally:
@@ -142,12 +142,12 @@ def test_what_was_not_counted_is_not_known(tmp_path: Path) -> None:
     counter, store = PassCounter(), SharedTensors(tmp_path)
     for make_anew in (True, False):
         with counter.sharing("key") as passes:
-            store.get("key", lambda: counter.count(5, back=True) or {"a": torch.zeros(1)}, passes)
-        assert counter.shared == {"key": Passes(5, 5)}, make_anew
+            store.get("key", lambda: counter.add(PassCount(5, 5)) or {"a": torch.zeros(1)}, passes)
+        assert counter.shared == {"key": PassCount(5, 5)}, make_anew
     with counter.sharing("outer"), counter.sharing("inner"):
-        counter.count(2)
-    assert counter.shared["outer"] == Passes(2)
-    counter.resumed(Passes(known=False))
+        counter.add(PassCount(2))
+    assert counter.shared["outer"] == PassCount(2)
+    counter.add(PassCount(known=False))
     assert (counter.own.known, counter.own.forward) == (False, 0)
 
 

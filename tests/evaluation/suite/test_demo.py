@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from cli_world import ATTRIBUTES, FAST, SITE, World, ravel
 from demo_expectations import METHODS, check_demo
+from same_bytes import bytes_in
 
 import evaluation.suite.demo
 from das.engine.base.protocol import Engine
@@ -46,10 +47,6 @@ def finished(tables: Tables, engine: Engine, tmp_path_factory: pytest.TempPathFa
     return run_demo_on(tmp_path_factory.mktemp("demos") / "demo", TINY, tables, engine)
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
-
-
 def test_a_demo_is_a_run_of_five_methods_on_two_splits(finished: RunSummary) -> None:
     scores = read_scores(finished.folder / "scores.jsonl")
     assert {score.method for score in scores} == METHODS
@@ -63,7 +60,7 @@ def test_a_demo_is_a_run_of_five_methods_on_two_splits(finished: RunSummary) -> 
 def test_a_finished_demo_is_read_again(
     tables: Tables, engine: Engine, finished: RunSummary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = contents(finished.folder)
+    before = bytes_in(finished.folder)
 
     def fail(*args: object) -> None:
         raise AssertionError("built or fitted again")
@@ -71,7 +68,7 @@ def test_a_finished_demo_is_read_again(
     monkeypatch.setattr("evaluation.suite.execution.build_in_run.build_instance", fail)
     monkeypatch.setattr("evaluation.suite.cells.fit.save_featurizer", fail)
     assert run_demo_on(finished.folder, TINY, tables, engine) == finished
-    assert contents(finished.folder) == before
+    assert bytes_in(finished.folder) == before
 
 
 def test_a_demo_stopped_while_fitting_is_finished(
@@ -89,11 +86,11 @@ def test_a_demo_stopped_while_fitting_is_finished(
 def test_a_demo_of_another_kind_or_foreign_files_are_refused(
     tables: Tables, engine: Engine, finished: RunSummary, tmp_path: Path
 ) -> None:
-    before = contents(finished.folder)
+    before = bytes_in(finished.folder)
     other = DemoPlan(TINY.build.model_copy(update={"seed": 1}), TINY.site, TINY.size, TINY.training)
     with pytest.raises(SuiteError, match="one whose instance was built with other settings"):
         run_demo_on(finished.folder, other, tables, engine)
-    assert contents(finished.folder) == before
+    assert bytes_in(finished.folder) == before
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("mine")
     with pytest.raises(SuiteError, match=r"a folder without a run's config\.yaml"):

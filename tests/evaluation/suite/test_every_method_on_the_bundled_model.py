@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from same_bytes import bytes_in
 
 from das.methods.registry import METHODS
 from das.threads import using_threads
@@ -110,10 +111,9 @@ def test_the_folder_is_whole(finished: RunSummary) -> None:
 
 
 def test_again_changes_no_byte(finished: RunSummary, tmp_path: Path) -> None:
-    before = {p: p.read_bytes() for p in finished.folder.rglob("*") if p.is_file()}
+    before = bytes_in(finished.folder)
     run_suite(RunRequest(finished.config, finished.folder))
-    after = {p: p.read_bytes() for p in finished.folder.rglob("*") if p.is_file()}
-    assert before == after
+    assert bytes_in(finished.folder) == before
 
 
 def featurizers(summary: RunSummary) -> dict[str, bytes]:

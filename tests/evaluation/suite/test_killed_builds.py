@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from cli_world import World, suite_text
 from cli_world import ravel as command
+from same_bytes import bytes_in
 
 import ravel.asking.answerer
 import ravel.asking.kept_answers
@@ -42,10 +43,6 @@ CONFIG = BuildConfig(
 MOMENTS = ("first answer", "answers", "line half written", "kept answers", "alone", "saving", "saved")
 
 
-def content(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
-
-
 def test_a_build_in_a_run_that_is_killed_at_any_moment_ends_in_the_same_bytes(
     world: World, tmp_path: Path
 ) -> None:
@@ -60,12 +57,12 @@ def test_a_build_in_a_run_that_is_killed_at_any_moment_ends_in_the_same_bytes(
         check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    whole = content(tmp_path / "whole")
+    whole = bytes_in(tmp_path / "whole")
     assert "instance/manifest.json" in whole
     asked = [int(n) for n in (tmp_path / "whole.asked").read_text().split()]
     assert len(asked) > 10
     for moment in MOMENTS:
-        assert content(tmp_path / moment) == whole, moment
+        assert bytes_in(tmp_path / moment) == whole, moment
         again = sum(int(n) for n in (tmp_path / f"{moment}.asked").read_text().split()) - sum(asked)
         assert 0 <= again <= CHUNK, moment
 

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import pytest
 import torch
 from planted_world import SITE, PlantedWorld
+from same_bytes import bytes_in
 from torch import Tensor
 
 from das.engine.base.protocol import Engine, ForcedPair
@@ -83,10 +84,9 @@ class Only(Registry[type[Method]]):
         self._known = {method.name: method for method in methods}
 
 
-def content(folder: Path) -> dict[str, bytes]:
-    """Every file of a run but the environment, by relative path."""
-    files = [path for path in folder.rglob("*") if path.is_file() and path.name != "environment.json"]
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(files)}
+def but_environment(folder: Path) -> dict[str, bytes]:
+    """Every file of a run but the environment."""
+    return {name: found for name, found in bytes_in(folder).items() if Path(name).name != "environment.json"}
 
 
 @pytest.fixture(scope="module")
@@ -179,7 +179,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
         run_suite(RunRequest(config(), tmp_path / "run", engine=Watched(stop_after), instance=INSTANCE))
     assert not (tmp_path / "run" / "scores.jsonl").exists()
     run_suite(RunRequest(config(), tmp_path / "run", engine=Watched(), instance=INSTANCE))
-    assert content(tmp_path / "run") == content(finished.folder)
+    assert but_environment(tmp_path / "run") == but_environment(finished.folder)
 
 
 @pytest.mark.slow
@@ -190,15 +190,15 @@ def test_a_run_killed_again_and_again_gets_there(finished: RunSummary, tmp_path:
             break
         except KeyboardInterrupt:
             continue
-    assert content(tmp_path / "run") == content(finished.folder)
+    assert but_environment(tmp_path / "run") == but_environment(finished.folder)
 
 
 def test_a_finished_run_is_only_read(finished: RunSummary) -> None:
-    before = content(finished.folder)
+    before = but_environment(finished.folder)
     engine = Watched(stop_after=0)
     assert run_suite(RunRequest(config(), finished.folder, engine=engine, instance=INSTANCE)) == finished
     assert engine.calls == 0
-    assert content(finished.folder) == before
+    assert but_environment(finished.folder) == before
 
 
 def test_a_finished_run_keeps_nothing_of_a_worker_that_died(tmp_path: Path) -> None:
@@ -218,11 +218,11 @@ def test_a_finished_run_keeps_nothing_of_a_worker_that_died(tmp_path: Path) -> N
 def test_added_seeds_add_cells_and_leave_the_others(tmp_path: Path) -> None:
     small = {"methods": [{"name": "mdas", "config": QUICK}], "sizes": [2], "attributes": ["A"]}
     run_suite(RunRequest(config(**small), tmp_path / "run", engine=Watched(), instance=INSTANCE))
-    before = content(tmp_path / "run" / "cells")
+    before = but_environment(tmp_path / "run" / "cells")
     grown = run_suite(
         RunRequest(config(**small, seeds=[0, 1]), tmp_path / "run", engine=Watched(), instance=INSTANCE)
     )
-    after = content(tmp_path / "run" / "cells")
+    after = but_environment(tmp_path / "run" / "cells")
     assert before.items() <= after.items()
     assert {r.seed for r in grown.scores if r.method == "mdas"} == {0, 1}
     assert {r.seed for r in grown.scores if r.method == "no_op"} == {0}
@@ -261,10 +261,10 @@ def test_added_seeds_add_cells_and_leave_the_others(tmp_path: Path) -> None:
 def test_a_run_of_another_config_is_refused(
     finished: RunSummary, change: dict[str, Any], message: str
 ) -> None:
-    before = content(finished.folder)
+    before = but_environment(finished.folder)
     with pytest.raises(SuiteError, match=message):
         run_suite(RunRequest(config(**change), finished.folder, engine=Watched(), instance=INSTANCE))
-    assert content(finished.folder) == before
+    assert but_environment(finished.folder) == before
 
 
 def test_a_run_of_another_instance_or_a_foreign_folder_is_refused(
@@ -445,7 +445,7 @@ def test_a_method_that_failed_can_be_taken_out_and_nothing_is_lost(tmp_path: Pat
     assert {failure.method for failure in found.failures} == {"failing"}
     assert all("take the method out" in f.error and f.attempts == 1 for f in found.failures)
     engine = Watched()
-    before = content(tmp_path / "run" / "cells")
+    before = but_environment(tmp_path / "run" / "cells")
     run_suite(
         RunRequest(
             config(**small, methods=[spec]),
@@ -455,7 +455,7 @@ def test_a_method_that_failed_can_be_taken_out_and_nothing_is_lost(tmp_path: Pat
             methods=methods,
         )
     )
-    after = content(tmp_path / "run" / "cells")
+    after = but_environment(tmp_path / "run" / "cells")
     fitted = {name: data for name, data in before.items() if name.endswith("cell.json")}
     assert fitted
     assert fitted.items() <= after.items()

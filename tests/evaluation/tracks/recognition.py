@@ -46,15 +46,11 @@ class AskedPrompt:
 
 
 @dataclass(frozen=True, slots=True)
-class Recognised(JudgedCase):
+class Recognised(AskedPrompt, JudgedCase):
     """One outcome: how clearly a prompt's own value is the nearest."""
 
     WORD, ID, VERDICT = "prompt", "prompt_id", ("margin",)
 
-    prompt_id: str
-    attribute: str
-    base_template: str
-    base_entity: str
     margin: float
     """How much nearer the mean of its own value lies than any other's; not above 0 where another is as
     near."""

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from cli_world import SITE, World, ravel, suite_text
 from execution_world import results
+from track_runs import carried_out, check_submission
 
-from evaluation import api
 from evaluation.records.outcomes.detections import Detection
 from evaluation.records.scores import ScoreRecord, read_averages, read_refusals, read_scores
 from evaluation.tracks import TRACKS
@@ -29,16 +29,11 @@ SUITE: dict[str, object] = {
 MEASURES = ("auroc", "hard_auroc", "balanced_accuracy", "f1", "rare_f1")
 
 
-def carried_out(world: World, out: Path, **changes: object) -> None:
-    text = suite_text(world, **{**SUITE, **changes})
-    api.run(api.RunRequest(api.SuiteConfig.from_mapping(json.loads(text), origin="here"), out))
-
-
 @pytest.fixture(scope="module")
 def run(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run; leave it unchanged."""
     folder = tmp_path_factory.mktemp("detection") / "run"
-    carried_out(world, folder)
+    carried_out(world, folder, SUITE)
     return folder
 
 
@@ -115,7 +110,7 @@ def test_what_is_damaged_or_gone_is_done_again_to_the_same_bytes(world: World, r
     judged = sorted(copy.glob("cells/*/outcomes/*_test.jsonl"))
     judged[-1].write_text(judged[-1].read_text()[:-9])
     (copy / "scores.jsonl").unlink()
-    carried_out(world, copy)
+    carried_out(world, copy, SUITE)
     assert results(copy) == results(run)
 
 
@@ -140,11 +135,7 @@ def test_a_run_is_sound_and_changes_are_found(run: Path, copy: Path) -> None:
 
 
 def test_a_submission_is_borne_out_by_the_model(run: Path, world: World, tmp_path: Path) -> None:
-    packed = tmp_path / "submission"
-    api.submit(run, packed, api.SubmissionInfo("mine"))
-    assert verify_artefact(packed, world.instance).problems == ()
-    judged = api.score_submission(packed, world.instance, api.TargetConfig(model=str(world.model)))
-    assert (judged.claimed > 0, judged.differences) == (True, ())
+    check_submission(run, tmp_path / "submission", world)
 
 
 def test_a_detector_is_scored_by_itself_and_has_a_card(run: Path, world: World) -> None:
@@ -170,7 +161,9 @@ def test_a_detector_under_another_track_is_refused(world: World, tmp_path: Path)
 
 @pytest.mark.slow
 def test_a_pool_of_two_gives_the_same_bytes(world: World, run: Path, tmp_path: Path) -> None:
-    carried_out(world, tmp_path / "run", execution={"kind": "processes", "workers": 2, "threads": 2})
+    carried_out(
+        world, tmp_path / "run", SUITE | {"execution": {"kind": "processes", "workers": 2, "threads": 2}}
+    )
     assert results(tmp_path / "run") == results(run)
 
 

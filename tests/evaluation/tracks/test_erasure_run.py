@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
-from cli_world import SITE, World, suite_text
+from cli_world import SITE, World
+from track_runs import carried_out, check_submission
 
-from evaluation import api
 from evaluation.records.scores import read_scores
 from evaluation.verify.folders import verify_artefact
 
@@ -25,8 +24,7 @@ MEASURES = ("forget", "keep", "isolate", "overall")
 def run(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run; leave it unchanged."""
     folder = tmp_path_factory.mktemp("erasure") / "run"
-    config = api.SuiteConfig.from_mapping(json.loads(suite_text(world, **SUITE)), origin="here")
-    api.run(api.RunRequest(config, folder))
+    carried_out(world, folder, SUITE)
     return folder
 
 
@@ -44,8 +42,4 @@ def test_erasing_nothing_forgets_nothing(run: Path) -> None:
 def test_a_run_is_sound_and_its_submission_is_borne_out(run: Path, world: World, tmp_path: Path) -> None:
     assert verify_artefact(run).problems == ()
     assert (run / "tables" / "main.md").read_text().startswith("### Erasure on invented")
-    packed = tmp_path / "submission"
-    api.submit(run, packed, api.SubmissionInfo("mine"))
-    assert verify_artefact(packed, world.instance).problems == ()
-    judged = api.score_submission(packed, world.instance, api.TargetConfig(model=str(world.model)))
-    assert (judged.claimed > 0, judged.differences) == (True, ())
+    check_submission(run, tmp_path / "submission", world)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from cli_world import SITE, World, ravel, suite_text
 from execution_world import results
+from track_runs import carried_out
 
 from evaluation import api
 from evaluation.records.scores import ScoreRecord, read_averages, read_scores
@@ -38,19 +39,11 @@ def _plugin() -> Iterator[None]:
         yield
 
 
-def carried_out(world: World, out: Path, **changes: object) -> api.SuiteConfig:
-    config = api.SuiteConfig.from_mapping(
-        json.loads(suite_text(world, **{**SUITE, **changes})), origin="here"
-    )
-    api.run(api.RunRequest(config, out))
-    return config
-
-
 @pytest.fixture(scope="module")
 def run(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run; leave it unchanged."""
     folder = tmp_path_factory.mktemp("recognition") / "run"
-    carried_out(world, folder)
+    carried_out(world, folder, SUITE)
     return folder
 
 
@@ -151,29 +144,29 @@ def test_what_is_damaged_or_gone_is_done_again_to_the_same_bytes(world: World, r
     judged = sorted(copy.glob("cells/*/outcomes/*_test.jsonl"))
     judged[-1].write_text(judged[-1].read_text()[:-9])
     (copy / "scores.jsonl").unlink()
-    carried_out(world, copy)
+    carried_out(world, copy, SUITE)
     assert results(copy) == results(run)
 
 
 def test_another_track_in_the_folder_of_a_run_is_refused(world: World, copy: Path) -> None:
     before = results(copy)
     with pytest.raises(SuiteError, match="track"):
-        carried_out(world, copy, track="interchange")
+        carried_out(world, copy, SUITE | {"track": "interchange"})
     with pytest.raises(SuiteError, match="scaled"):
-        carried_out(world, copy, track={"name": "recognition", "config": {"scaled": True}})
+        carried_out(world, copy, SUITE | {"track": {"name": "recognition", "config": {"scaled": True}}})
     assert results(copy) == before
 
 
 @pytest.mark.slow
 def test_a_pool_of_two_gives_the_same_bytes(world: World, run: Path, tmp_path: Path) -> None:
     execution = {"kind": "processes", "workers": 2, "threads": 2}
-    carried_out(world, tmp_path / "run", execution=execution)
+    carried_out(world, tmp_path / "run", SUITE | {"execution": execution})
     assert results(tmp_path / "run") == results(run)
 
 
 def test_settings_of_the_track_make_other_cells(world: World, run: Path, tmp_path: Path) -> None:
     changes = {"track": {"name": "recognition", "config": {"scaled": True}}, "sites": [SITE], "sizes": [2]}
-    carried_out(world, tmp_path / "run", methods=["pca"], **changes)
+    carried_out(world, tmp_path / "run", SUITE | {"methods": ["pca"]} | changes)
     ours = {path.name for path in (tmp_path / "run" / "cells").iterdir()}
     assert not ours & {path.name for path in (run / "cells").iterdir()}
     assert verify_artefact(tmp_path / "run").problems == ()

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
 import torch
 from cli_world import SITE, World, build_args, ravel
-from torch import nn
+from steering_cost import counted_tokens
 
 from das.engine import make_engine
 from das.engine.base.protocol import Engine, PromptPair
@@ -45,24 +43,6 @@ def target(world: World) -> TargetModel:
     return load_target(str(world.model))
 
 
-@contextmanager
-def counted(target: TargetModel) -> Iterator[list[int]]:
-    """Count the tokens that go through blocks, each once per block."""
-    tokens = [0]
-
-    def seen(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-        flowing = output if isinstance(output, torch.Tensor) else output[0]
-        tokens[0] += flowing.numel() // flowing.shape[-1]
-
-    blocks = [target.place(Site(layer)).module for layer in range(target.n_layers)]
-    handles = [block.register_forward_hook(seen) for block in blocks]
-    try:
-        yield tokens
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
 def plane(target: TargetModel, seed: int = 1) -> Subspace:
     columns = torch.randn(target.width(PLACE), 2, generator=torch.Generator().manual_seed(seed))
     return Subspace(torch.linalg.qr(columns).Q)
@@ -74,7 +54,7 @@ def tokens_per_case(track: str, engine: Engine, instance: Instance, settings: di
     for seed in range(3):
         for split in SPLITS:
             judge.judge(instance, split, PLACE, plane(engine.target, seed))
-    with counted(engine.target) as tokens:
+    with counted_tokens(engine.target) as tokens:
         found = [judge.judge(instance, split, PLACE, plane(engine.target, 3)) for split in SPLITS]
     return tokens[0] / sum(map(len, found))
 
@@ -95,7 +75,7 @@ def test_what_is_said_freely_reads_a_prompt_once(target: TargetModel, many: Inst
     engine, pairs = make_engine("resume", target), [PromptPair(prompt, prompt) for prompt in prompts]
     engine.complete_swapped(pairs[:1], PLACE, plane(target), 3)
     engine.collect(prompts, [PLACE])
-    with counted(target) as tokens:
+    with counted_tokens(target) as tokens:
         engine.complete_swapped(pairs, PLACE, plane(target), 3)
     rows = {row.ids for row in engine.encoder.encode([prompt.text for prompt in prompts])}
     assert 0 < tokens[0] <= 1.2 * target.n_layers * sum(len(row) + 2 for row in rows)
@@ -111,7 +91,7 @@ def test_validation_prompts_are_not_judged_again_for_the_test_split(
     knows.judge(instance, "entity_val", PLACE, finding)
     outcomes, tokens = [], []
     for judge in (knows, new):
-        with counted(target) as seen:
+        with counted_tokens(target) as seen:
             outcomes.append(judge.judge(instance, "entity_test", PLACE, finding))
         tokens.append(seen[0])
     assert outcomes[0] == outcomes[1]

@@ -12,6 +12,7 @@ import pytest
 import torch
 from cli_world import SITE, World, ravel, suite_text
 from execution_world import results
+from track_runs import carried_out, check_submission
 
 from das.engine import DirectEngine, make_engine
 from das.featurizers import Subspace
@@ -36,16 +37,11 @@ SUITE: dict[str, object] = {
 MEASURES = ("cause", "isolate", "fluency", "overall")
 
 
-def carried_out(world: World, out: Path, **changes: object) -> None:
-    text = suite_text(world, **{**SUITE, **changes})
-    api.run(api.RunRequest(api.SuiteConfig.from_mapping(json.loads(text), origin="here"), out))
-
-
 @pytest.fixture(scope="module")
 def run(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run; leave it unchanged."""
     folder = tmp_path_factory.mktemp("steering") / "run"
-    carried_out(world, folder)
+    carried_out(world, folder, SUITE)
     return folder
 
 
@@ -137,7 +133,7 @@ def test_what_is_damaged_or_gone_is_done_again_to_the_same_bytes(world: World, r
     for cell in sorted((copy / "cells").iterdir())[:3]:
         shutil.rmtree(cell)
     (copy / "scores.jsonl").unlink()
-    carried_out(world, copy)
+    carried_out(world, copy, SUITE)
     assert results(copy) == results(run)
 
 
@@ -151,11 +147,7 @@ def test_a_run_is_sound_and_changes_are_found(run: Path, copy: Path) -> None:
 
 
 def test_a_submission_is_borne_out_by_the_model(run: Path, world: World, tmp_path: Path) -> None:
-    packed = tmp_path / "submission"
-    api.submit(run, packed, api.SubmissionInfo("mine"))
-    assert verify_artefact(packed, world.instance).problems == ()
-    judged = api.score_submission(packed, world.instance, api.TargetConfig(model=str(world.model)))
-    assert (judged.claimed > 0, judged.differences) == (True, ())
+    check_submission(run, tmp_path / "submission", world)
 
 
 def test_an_edit_has_a_card(run: Path) -> None:
@@ -202,15 +194,11 @@ def test_the_last_token_alone_is_what_a_site_there_says(track: str, kind: str, w
 
 def test_positions_come_back_from_a_file_and_reach_the_outcomes(world: World, tmp_path: Path) -> None:
     track = {"name": "steering", "config": {"strengths": [1], "positions": "f2+l2", "generated": True}}
-    carried_out(world, tmp_path / "run", track=track, methods=["diff_mean"])
+    carried_out(world, tmp_path / "run", SUITE | {"track": track, "methods": ["diff_mean"]})
     suite = api.SuiteConfig.from_file(tmp_path / "run" / "config.yaml")
     assert suite.track.config == track["config"]
     assert verify_artefact(tmp_path / "run").problems == ()
-    api.submit(tmp_path / "run", tmp_path / "packed", api.SubmissionInfo("mine"))
-    judged = api.score_submission(
-        tmp_path / "packed", world.instance, api.TargetConfig(model=str(world.model))
-    )
-    assert (judged.claimed > 0, judged.differences) == (True, ())
+    check_submission(tmp_path / "run", tmp_path / "packed", world)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from record_pairs import pair_of
 from torch import Tensor
 from transformers import LlamaConfig
 
@@ -19,7 +20,7 @@ from evaluation.scoring.scores import FeaturizerId
 from evaluation.validity.diagnosis.diagnose import DiagnosisConfig, diagnose
 from ravel.asking.prompts import fill
 from ravel.instance import Instance, PromptRecord
-from ravel.terms.schema import InterchangePair, Template
+from ravel.terms.schema import Template
 
 SITE = Site(1)
 LETTERS = {"aeiou": "+", "bcdfg": "-"}
@@ -85,19 +86,7 @@ def instance_of(target: TargetModel) -> Instance:
     }
     pairs = {
         split: [
-            InterchangePair(
-                pair_id=f"{split} {text} {base.prompt.entity} {source.prompt.entity}",
-                base=base.prompt_id,
-                source=source.prompt_id,
-                swapped=source.prompt_id,
-                attribute="Group",
-                base_entity=base.prompt.entity,
-                source_entity=source.prompt.entity,
-                base_template=text,
-                source_kind="same_attribute",
-                if_unchanged=base.label,
-                if_swapped=source.label,
-            )
+            pair_of(f"{split} {text} {base.prompt.entity} {source.prompt.entity}", base, source)
             for text in texts
             for (own, _), base in records.items()
             for (other, _), source in records.items()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from cli_world import ravel
+from record_pairs import pair_of
 
 from evaluation.config.suite import SuiteConfig
 from evaluation.records.run_folder import RunFolder
@@ -16,7 +17,7 @@ from ravel.asking.prompts import fill
 from ravel.checking.leaks import LEAK_CHECKS
 from ravel.common.io import write_json
 from ravel.instance import Instance, PromptRecord
-from ravel.terms.schema import SLOT, InterchangePair, Template
+from ravel.terms.schema import SLOT, Template
 
 TOWNS = {"train": ("Ode", "Ulm"), "entity_test": ("Brno", "Nis")}
 LABELS = {"Ode": " Nigeria", "Ulm": " Germany", "Brno": " Moravia", "Nis": " Serbia"}
@@ -31,27 +32,11 @@ def instance_with(template: str, *, held_out: tuple[str, str] = TOWNS["entity_te
         for i, town in enumerate(towns)
     }
     pairs = {
-        split: [_pair(split, records[base], records[source])]
+        split: [pair_of(f"{split}-000000", records[base], records[source])]
         for split, (base, source) in {**TOWNS, "entity_test": held_out}.items()
     }
     return Instance.from_parts(
         entity_type="city", model_name="m", model_fingerprint="f", prompts=records.values(), pairs=pairs
-    )
-
-
-def _pair(split: str, base: PromptRecord, source: PromptRecord) -> InterchangePair:
-    return InterchangePair(
-        pair_id=f"{split}-000000",
-        base=base.prompt_id,
-        source=source.prompt_id,
-        swapped=source.prompt_id,
-        attribute="Country",
-        base_entity=base.prompt.entity,
-        source_entity=source.prompt.entity,
-        base_template=base.prompt.template,
-        source_kind="same_attribute",
-        if_unchanged=base.label,
-        if_swapped=source.label,
     )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from answering_world import TableAnswerer, town_tables
+from same_bytes import bytes_in
 
 import ravel.asking.answerer
 from ravel.asking.answerer import Decided
@@ -83,11 +84,6 @@ def kept_build(
     return instance
 
 
-def content(folder: Path) -> dict[str, bytes]:
-    """Return all bytes of a folder."""
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
-
-
 @pytest.mark.parametrize("name", CONFIGS)
 def test_killed_anywhere_it_ends_in_the_same_bytes(name: str, tmp_path: Path) -> None:
     config = CONFIGS[name]
@@ -100,7 +96,7 @@ def test_killed_anywhere_it_ends_in_the_same_bytes(name: str, tmp_path: Path) ->
             kept_build(first, out, config)
         assert not out.exists()
         kept_build(second, out, config)
-        assert content(out) == content(tmp_path / "whole")
+        assert bytes_in(out) == bytes_in(tmp_path / "whole")
         assert first.calls + second.calls == whole.calls
         assert first.went_on + second.went_on == whole.went_on
         assert not kept_folder(out).exists()
@@ -119,7 +115,7 @@ def test_a_torn_or_damaged_line_is_asked_again(damage: str, tmp_path: Path) -> N
     path.write_bytes(kept[:-7] if damage == "torn" else kept[:-7] + b"#" + kept[-6:])
     notes: list[str] = []
     kept_build(second, out, config, notes)
-    assert content(out) == content(tmp_path / "whole")
+    assert bytes_in(out) == bytes_in(tmp_path / "whole")
     assert second.calls == whole.calls[4 * CHUNK :]
     assert notes == [f"goes on after {4 * CHUNK} answers kept in {kept_folder(out)}"]
 
@@ -160,5 +156,5 @@ def test_a_process_that_is_killed_leaves_whole_answers(tmp_path: Path) -> None:
     whole, second = Mortal(-1), Mortal(-1)
     build_instance(town_tables(), whole, CONFIGS["judged"]).save(tmp_path / "whole")
     kept_build(second, out, CONFIGS["judged"])
-    assert content(out) == content(tmp_path / "whole")
+    assert bytes_in(out) == bytes_in(tmp_path / "whole")
     assert second.calls == whole.calls[6 * CHUNK :]

@@ -10,6 +10,7 @@ import pytest
 from answering_world import TOWN
 from hypothesis import given
 from hypothesis import strategies as st
+from record_pairs import pair_of
 from release_data import RELEASE, needs_release
 
 from ravel.asking.prompts import fill
@@ -37,7 +38,7 @@ from ravel.common.io import write_jsonl
 from ravel.facts.release import read_release
 from ravel.facts.tables import Tables
 from ravel.instance import Instance, PromptRecord
-from ravel.terms.schema import EntityFacts, InterchangePair, Template
+from ravel.terms.schema import EntityFacts, Template
 
 LAND = {"a": "X", "b": "X", "c": "X", "d": "Y", "e": "Y"}
 TONGUE = {"a": "p", "b": "p", "c": "q", "d": "q", "e": "q"}
@@ -178,10 +179,10 @@ def instance(**manifest: object) -> Instance:
             for base in own:
                 for source in own:
                     if normalised(base.label) != normalised(source.label):
-                        pairs.append(pair(len(pairs), attribute, base, source))
+                        pairs.append(pair_of(f"p{len(pairs)}", base, source))
     hours = [record for record in prompts if record.prompt.template == "Hours: %s"]
     other = PromptRecord("Hours: %s-y", fill(Template("Hours: %s", "Zone", "train"), "y"), " -5", (1,), None)
-    pairs += [pair(len(pairs) + i, "Zone", record, other) for i, record in enumerate(hours)]
+    pairs += [pair_of(f"p{len(pairs) + i}", record, other) for i, record in enumerate(hours)]
     return Instance.from_parts(
         entity_type="town",
         model_name="m",
@@ -189,22 +190,6 @@ def instance(**manifest: object) -> Instance:
         prompts=[*prompts, other],
         pairs={"train": pairs[:-1], "entity_test": pairs[-1:]},
         **manifest,  # type: ignore[arg-type]
-    )
-
-
-def pair(number: int, attribute: str, base: PromptRecord, source: PromptRecord) -> InterchangePair:
-    return InterchangePair(
-        pair_id=f"p{number}",
-        base=base.prompt_id,
-        source=source.prompt_id,
-        swapped=source.prompt_id,
-        attribute=attribute,
-        base_entity=base.prompt.entity,
-        source_entity=source.prompt.entity,
-        base_template=base.prompt.template,
-        source_kind="same_attribute",
-        if_unchanged=base.label,
-        if_swapped=source.label,
     )
 
 

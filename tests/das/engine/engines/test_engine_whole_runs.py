@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from record_pairs import pair_of
 from torch import Tensor
 
 from das.engine import Engine, ForcedPair, make_engine
@@ -81,7 +82,8 @@ def make_instance(engine: Engine, make_prompt: Callable[..., Any]) -> Instance:
     for base, source in product(records, records):
         swapped = records[(*base[:3], source[3])]
         if base[1] == source[1] and records[base].label_ids != swapped.label_ids:
-            pairs.setdefault(base[1], []).append(_pair(records[base], records[source], swapped))
+            pair_id = f"{records[base].prompt_id}-{records[source].prompt_id}"
+            pairs.setdefault(base[1], []).append(pair_of(pair_id, records[base], records[source], swapped))
     return Instance.from_parts(
         entity_type="toy",
         model_name="toy",
@@ -89,23 +91,6 @@ def make_instance(engine: Engine, make_prompt: Callable[..., Any]) -> Instance:
         prompts=records.values(),
         pairs={split: found[:: max(1, len(found) // 160)] for split, found in pairs.items()},
         attribute_order=tuple(TEMPLATES),
-    )
-
-
-def _pair(base: PromptRecord, source: PromptRecord, swapped: PromptRecord) -> InterchangePair:
-    same = base.prompt.attribute == source.prompt.attribute
-    return InterchangePair(
-        pair_id=f"{base.prompt_id}-{source.prompt_id}",
-        base=base.prompt_id,
-        source=source.prompt_id,
-        swapped=swapped.prompt_id,
-        attribute=base.prompt.attribute or "",
-        base_entity=base.prompt.entity,
-        source_entity=source.prompt.entity,
-        base_template=base.prompt.template,
-        source_kind="same_attribute" if same else "other_attribute",
-        if_unchanged=base.label,
-        if_swapped=swapped.label,
     )
 
 
