@@ -68,7 +68,9 @@ def train_sae(
         model = target.load()
         progress(Counted("model", 1, 1))
         model.check(site)
+        progress(Counted("text", 0, 1))
         rows = text_rows(documents, model, request.config)
+        progress(Counted("text", 1, 1))
         sae = train_text_sae(
             model,
             site,
