@@ -1,10 +1,10 @@
 """Put what autoencoders were trained on, and how good they are, into a page: no number is typed.
 
-    python scripts/keep_autoencoders.py FOLDER [FOLDER ...] --name NAME --into PAGE [--run RUN]
+    python scripts/keep_autoencoders.py FOLDER [FOLDER ...] --name NAME --into PAGE [--run RUN ...]
 
 FOLDER is what `ravel train-sae` wrote. PAGE gets a row for each between `<!-- NAME -->` and `<!-- /NAME -->`.
 With --run, the folder of a run of `ravel run` whose methods read them, rows for what each measured on the
-instance's own training vectors follow.
+instance's own vectors follow, under its architecture; relative paths in a run are taken from here.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ HEADERS = ("on", "latents", "states", "explained variance", "L0", "dead", "loss 
 
 def row_of(folder: Path) -> tuple[str, ...]:
     """Return what was measured on held-out text."""
-    said = TextSaeResult.from_json(read_json(folder / "training.json"), origin=str(folder))
+    said = _result(folder)
     return (
         f"{said.architecture}, held-out text",
         str(said.latents),
@@ -46,8 +46,21 @@ def rows_of_run(run: Path) -> list[tuple[str, ...]]:
         for _, entry in read_jsonl(log):
             for where, words in (("train", "training"), ("held_out", "validation")):
                 if f"explained_variance_{where}" in entry:
-                    found.setdefault(_row_of_entry(entry, where, words))
+                    row = _row_of_entry(entry, where, f"{_architecture(log.parent)}, {words}")
+                    found.setdefault(row)
     return list(found)
+
+
+def _architecture(cell: Path) -> str:
+    """Return the architecture of the autoencoder that a cell's method read, or trained."""
+    config = read_json(cell / "cell.json")["config"]["autoencoder"]
+    if config["pretrained"] is None:
+        return str(config["architecture"])
+    return _result(Path(config["pretrained"].removeprefix("lens:"))).architecture
+
+
+def _result(folder: Path) -> TextSaeResult:
+    return TextSaeResult.from_json(read_json(folder / "training.json"), origin=str(folder))
 
 
 def _row_of_entry(entry: dict[str, Any], where: str, words: str) -> tuple[str, ...]:
@@ -69,10 +82,10 @@ def main() -> None:
     parser.add_argument("folders", type=Path, nargs="+")
     parser.add_argument("--name", required=True)
     parser.add_argument("--into", type=Path, required=True)
-    parser.add_argument("--run", type=Path)
+    parser.add_argument("--run", type=Path, action="append", default=[])
     arguments = parser.parse_args()
     rows = [row_of(folder) for folder in arguments.folders]
-    rows += [] if arguments.run is None else rows_of_run(arguments.run)
+    rows += [row for run in arguments.run for row in rows_of_run(run)]
     put_between_markers(arguments.into, {arguments.name: markdown_table(HEADERS, rows)})
 
 

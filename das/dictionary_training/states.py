@@ -20,6 +20,11 @@ _LOGIT_TOKENS = 1024
 """Tokens of a pass whose logits are all wanted."""
 
 
+def pass_rows(length: int) -> int:
+    """Return how many rows of so many tokens go through the model at once."""
+    return max(1, _PASS_TOKENS // length)
+
+
 @torch.no_grad()
 def gather_states(
     target: TargetModel,
@@ -43,7 +48,7 @@ def gather_states(
     plain = ~torch.isin(ids[:, 1:], special)
     states = torch.empty(min(most, int(plain.sum())), target.width(site), dtype=dtype)
     after = torch.arange(1, ids.shape[1])
-    filled, size = 0, max(1, _PASS_TOKENS // ids.shape[1])
+    filled, size = 0, pass_rows(ids.shape[1])
     for start in range(0, len(ids), size):
         some = ids[start : start + size]
         with captured({site: place}, {site: after.expand(len(some), -1)}) as found:

@@ -24,6 +24,10 @@ def train_sae(
     site: Annotated[str, typer.Option("--site", help="Stream and layer, such as block_output.12.")],
     out: Annotated[Path, typer.Option("--out", help="A new folder for the autoencoder.")],
     model: NamedModel = "bundled",
+    states: Annotated[
+        Path | None,
+        typer.Option("--states", help="Folder in which the states stay, for other calls to take."),
+    ] = None,
     architecture: Annotated[
         str | None,
         typer.Option("--architecture", help="top_k unless given.", **choices("top_k", "jump_relu")),
@@ -48,9 +52,10 @@ def train_sae(
     config = api.TextSaeConfig.from_mapping(values, origin="the flags")
     config = assigned(config, assignments or (), origin="--set")
     request = api.TextSaeRequest(tuple(texts), site, config)
-    kept = f"What was gathered is kept in {api.unfinished_sae(out)}; the same command goes on from there."
+    place = states or api.unfinished_sae(out)
+    kept = f"What was gathered is kept in {place}; the same command goes on from there."
     with keeping(kept), shown_progress() as progress:
-        result = api.train_sae(request, target.config(model), out, progress)
+        result = api.train_sae(request, target.config(model), out, progress, states=states)
 
     def text() -> None:
         learned = f"learned from {result.states} states of {result.model}"

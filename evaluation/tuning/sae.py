@@ -44,30 +44,39 @@ def unfinished_sae(out: Path) -> Path:
 
 
 def train_sae(
-    request: TextSaeRequest, target: TargetConfig, out: Path, progress: Progress = silent
+    request: TextSaeRequest,
+    target: TargetConfig,
+    out: Path,
+    progress: Progress = silent,
+    *,
+    states: Path | None = None,
 ) -> TextSaeResult:
     """Train an autoencoder on running text and save it in the new folder `out`, in sae-lens's layout, with
     `training.json` and `config.yaml`; return what is in `training.json`.
 
     Equal calls give equal bytes on the same hardware. An interrupted one leaves its states in
-    `unfinished_sae(out)`, from which another call goes on. Raises SuiteError for texts, a site or settings
-    that do not fit, and a folder that is taken.
+    `unfinished_sae(out)`, from which another call goes on. With `states`, they are kept in that folder
+    instead and stay there, so that a call of another architecture need not gather them again. Raises
+    SuiteError for texts, a site or settings that do not fit, and a folder that is taken.
     """
     check_new_folder(out)
+    kept = unfinished_sae(out) if states is None else states
     site = request.place()
     documents = read_documents(request.texts)
-    with run_lock(unfinished_sae(out)):
+    with run_lock(kept):
         progress(Counted("model", 0, 1))
         model = target.load()
         progress(Counted("model", 1, 1))
         model.check(site)
+        progress(Counted("text", 0, 1))
         rows = text_rows(documents, model, request.config)
+        progress(Counted("text", 1, 1))
         sae = train_text_sae(
             model,
             site,
             rows,
             request.config,
-            folder=unfinished_sae(out),
+            folder=kept,
             told=lambda stage, done, total: progress(Counted(stage, done, total)),
         )
         result = _result(request, documents, model, rows, sae)
@@ -75,7 +84,8 @@ def train_sae(
             save_lens(sae, staging, target=model, site=site)
             write_text(staging / "config.yaml", request.config.to_yaml())
             write_json(staging / "training.json", result.to_json())
-    remove_folder(unfinished_sae(out))
+    if states is None:
+        remove_folder(kept)
     return result
 
 

@@ -162,8 +162,8 @@ def test_kept_states_are_taken_again(
     small_target: TargetModel, rows: TextRows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = gathered.kept_states(small_target, SITE, rows, _config(), folder=tmp_path)
-    (path,) = tmp_path.iterdir()
-    path.write_bytes(b"damaged")
+    for path in tmp_path.iterdir():
+        path.write_bytes(b"damaged")
     again = gathered.kept_states(small_target, SITE, rows, _config(), folder=tmp_path)
     # Neither k nor the rate changes what is gathered, the seed may.
     monkeypatch.setattr(gathered, "gather_states", lambda *_, **__: pytest.fail("gathered again"))
@@ -175,6 +175,36 @@ def test_kept_states_are_taken_again(
         assert (found.largest_norm, found.beyond) == (first.largest_norm, first.beyond)
     with pytest.raises(pytest.fail.Exception, match="gathered again"):
         gathered.kept_states(small_target, SITE, rows, _config(seed=1), folder=tmp_path)
+
+
+def test_an_interrupted_gathering_goes_on_from_its_last_piece(
+    small_target: TargetModel, rows: TextRows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_once = gathered.kept_states(small_target, SITE, rows, _config())
+    monkeypatch.setattr(gathered, "_PIECE_PASSES", 1)
+    monkeypatch.setattr(gathered, "pass_rows", lambda length: 40)
+    asked: list[int] = []
+
+    def until_the_third(*place: Any, **settings: Any) -> Tensor:
+        asked.append(len(place[2]))
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        return gather_states(*place, **settings)
+
+    monkeypatch.setattr(gathered, "gather_states", until_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        gathered.kept_states(small_target, SITE, rows, _config(), folder=tmp_path)
+    told: list[tuple[str, int, int]] = []
+    in_pieces = gathered.kept_states(
+        small_target, SITE, rows, _config(), folder=tmp_path, told=lambda *said: told.append(said)
+    )
+    # Of the held-out rows and the first 40 nothing is asked again.
+    assert asked[:2] == [len(rows.held_out), 40]
+    assert sum(asked[3:]) == len(rows.training) - 40
+    assert torch.equal(in_pieces.training, at_once.training)
+    every = len(rows.training) * 16
+    assert told[0][1] > 40 * 16
+    assert told[-1] == ("tokens", every, every)
 
 
 def test_top_k_has_exactly_k_latents(small_target: TargetModel, rows: TextRows) -> None:

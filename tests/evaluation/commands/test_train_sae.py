@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from das.dictionary_training import gathered
 from das.methods.dictionaries._pretrained_sae import latents_of_pretrained
 from evaluation.cli import app
 from evaluation.tuning.sae_texts import hash_of_documents, read_documents
@@ -52,6 +53,22 @@ def test_an_autoencoder_of_the_bundled_model(tmp_path: Path) -> None:
     assert latents_of_pretrained(f"lens:{out}") == kept["latents"]
     assert kept["text_sha256"] == hash_of_documents(read_documents([_text(tmp_path)]))
     assert "taken" in _said([*where, *QUICK], 2) or "files in it" in _said([*where, *QUICK], 2)
+
+
+def test_a_second_architecture_takes_the_states_of_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = tmp_path / "states"
+    where = [str(_text(tmp_path)), "--site", "block_output.2", "--states", str(kept), *QUICK]
+    first, second = tmp_path / "top_k", tmp_path / "jump_relu"
+    _said([*where, "--out", str(first)], 0)
+    assert list(kept.glob("*.safetensors"))
+    monkeypatch.setattr(gathered, "gather_states", lambda *_, **__: pytest.fail("gathered again"))
+    _said([*where, "--out", str(second), "--architecture", "jump_relu"], 0)
+    found = [json.loads((folder / "training.json").read_text()) for folder in (first, second)]
+    assert [one["architecture"] for one in found] == ["top_k", "jump_relu"]
+    assert found[0]["states"] == found[1]["states"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["jump_relu", "states", "text.jsonl", "top_k"]
 
 
 @pytest.mark.parametrize(
