@@ -91,7 +91,7 @@ def script_left_out() -> Iterator[None]:
     that a script may start some without asking first whether it is the main one. What processes are sent here
     has its home in modules."""
     main = sys.modules["__main__"].__dict__
-    held = {name: main[name] for name in ("__file__", "__spec__") if name in main}
+    held: dict[str, Any] = {name: main[name] for name in ("__file__", "__spec__") if name in main}
     main.update(dict.fromkeys(held))
     try:
         yield
