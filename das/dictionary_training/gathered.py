@@ -21,11 +21,12 @@ from ravel.common.io import canonical_json, make_folder, read_bytes, sha256_text
 
 Told = Callable[[str, int, int], None]
 """Given a stage, how much of it is done, and all."""
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+"""What settings of precision name."""
 _PIECE_PASSES = 8
 """Passes of the model whose states are one file: what an interruption costs at most."""
 _OF_TRAINING = {"architecture", "expansion", "k", "l0_penalty", "bandwidth", "first_threshold"}
-_OF_TRAINING |= {"recovered_tokens", "epochs", "batch_size", "learning_rate", "revivals"}
+_OF_TRAINING |= {"recovered_tokens", "products", "epochs", "batch_size", "learning_rate", "revivals"}
 """Settings that the states do not hang on."""
 
 
@@ -58,7 +59,7 @@ def kept_states(
     settings = config.model_dump(mode="json", exclude=_OF_TRAINING)
     identity = [settings, target.fingerprint, str(site), rows.training, rows.held_out]
     take = partial(_taken, folder, sha256_text(canonical_json(identity))[:16])
-    gather = partial(gather_states, target, site, dtype=_DTYPES[config.precision])
+    gather = partial(gather_states, target, site, dtype=DTYPES[config.precision])
     told_held_out = partial(told, "held-out tokens")
     held_out = take(
         "held-out", partial(gather, rows.held_out, most=config.held_out_tokens, told=told_held_out)

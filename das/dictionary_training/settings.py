@@ -38,7 +38,10 @@ class TextSaeConfig(Config):
     """States whose norm is above so many times the median are left out besides: a few tokens that attention
     rests on (Sun et al. 2024, arXiv 2402.17762) would make up most of the squares."""
     precision: Literal["float32", "bfloat16"] = "bfloat16"
-    """Dtype of the states between the model and the training, and of its matrix products."""
+    """Dtype of the states between the model and the training."""
+    products: Literal["float32", "bfloat16"] = "float32"
+    """Dtype of the training's matrix products. A processor without instructions for bfloat16 takes many times
+    as long in it; one that has them may gain."""
     epochs: PositiveInt = 1
     """Times through all states."""
     batch_size: PositiveInt = 512

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from das.dictionary_training.gathered import Told, kept_states
+from das.dictionary_training.gathered import DTYPES, Told, kept_states
 from das.dictionary_training.rows import TextRows
 from das.dictionary_training.settings import TextSaeConfig
 from das.dictionary_training.states import mean_loss
@@ -72,12 +72,11 @@ def train_text_sae(
     the same hardware. Raises SuiteError for a site that the model lacks, NotApplicableError for equal states.
     """
     states = kept_states(target, site, rows, config, folder=folder, told=told)
-    precision = states.training.dtype
     dictionary = train_dictionary(
         states.training,
         config.training(len(states.training)),
         derive_seed(config.seed, "text autoencoder", str(site)),
-        products=precision,
+        products=DTYPES[config.products],
         told=partial(told, "steps"),
     )
     return TextSae(

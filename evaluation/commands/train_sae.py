@@ -45,7 +45,7 @@ def train_sae(
 
     The folder is in the layout of sae-lens; methods with a dictionary read it as `pretrained: "lens:FOLDER"`.
 
-    Example: ravel train-sae text.jsonl --model smollm2-135m --site block_output.12 --dtype bfloat16 --out sae
+    Example: ravel train-sae text.jsonl --model smollm2-135m --site block_output.12 --dtype auto --out sae
     """
     flags = {"architecture": architecture, "expansion": expansion, "k": k, "tokens": tokens}
     values = {**given(flags), "seed": seed}

@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from das.dictionary_training import gathered
+from das.dictionary_training import gathered, training
 from das.dictionary_training.rows import TextRows, text_rows
 from das.dictionary_training.settings import TextSaeConfig
 from das.dictionary_training.states import gather_states, mean_loss
 from das.dictionary_training.storage import hook_of, save_lens
 from das.dictionary_training.training import TextSae, train_text_sae
 from das.featurizers.dictionary import Dictionary
+from das.methods.dictionaries._autoencoder import train_dictionary
 from das.methods.dictionaries._pretrained_sae import load_pretrained
 from das.models.base import TargetModel
 from das.sites import Site
@@ -152,10 +153,26 @@ def test_explained_variance_grows_with_k(small_target: TargetModel) -> None:
 def test_half_precision_learns_as_much(small_target: TargetModel) -> None:
     # A copy of the weights in half precision that is kept from step to step would learn nothing.
     half, full = (
-        _trained(small_target, k=8, precision=one).metrics.explained_variance
+        _trained(small_target, k=8, precision=one, products=one).metrics.explained_variance
         for one in ("bfloat16", "float32")
     )
     assert half == pytest.approx(full, abs=0.03)
+
+
+def test_half_precision_of_states_alone_leaves_products_whole(
+    small_target: TargetModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[torch.dtype] = []
+
+    def noted(*given: Any, products: torch.dtype, **others: Any) -> Dictionary:
+        asked.append(products)
+        return train_dictionary(*given, products=products, **others)
+
+    monkeypatch.setattr(training, "train_dictionary", noted)
+    for products in ("float32", "bfloat16"):
+        _trained(small_target, precision="bfloat16", products=products, epochs=1, recovered_tokens=0)
+    assert TextSaeConfig().products == "float32"
+    assert asked == [torch.float32, torch.bfloat16]
 
 
 def test_kept_states_are_taken_again(
