@@ -7,7 +7,8 @@ methods that it has, on test pairs: no settings, and no curves over layers or si
 
 Writes NAME_main.md, NAME_attributes.md and NAME_kinds.md with where they are from, and the figures. A page of
 --into gets the rows of a table between its markers, such as `<!-- NAME_main -->` and `<!-- /NAME_main -->`.
-Where a method was tuned, NAME_settings.md says what validation pairs said of each setting.
+Where a method was tuned, NAME_settings.md says what validation pairs said of each setting; where there are
+several sizes, NAME_sizes.md of each size.
 """
 
 from __future__ import annotations
@@ -43,7 +44,10 @@ from ravel.common.io import (  # noqa: E402
     write_text,
 )
 
-TABLES = ("main", "attributes", "kinds", "seeds", "settings")
+TABLES = ("main", "attributes", "kinds", "seeds", "settings", "sizes")
+MEASURES = ("cause", "isolate", "disentangle")
+FLOORS = ("no_op", "full_vector")
+"""Rows without a size of their own."""
 FIGURES = (
     "cause_isolate",
     "layers_block_output_entity_last",
@@ -140,6 +144,26 @@ def settings_table(run: RunFolder) -> str:
     return "\n".join(lines) + "\n"
 
 
+def sizes_table(run: RunFolder) -> str:
+    """Return cause, isolate and disentangle on validation pairs by method and size, means over attributes,
+    sites, seeds and settings; an empty text if there is one size."""
+    columns = [(how, measure) for how in ("context", "entity") for measure in MEASURES]
+    rows: dict[tuple[str, int], dict[tuple[str, str], list[float]]] = {}
+    for _, record in read_jsonl(run.scores):
+        if record["partition"] == "val" and record["source_kind"] == "all" and record["method"] not in FLOORS:
+            row = rows.setdefault((record["method"], record["size"]), {})
+            for measure in MEASURES:
+                row.setdefault((record["generalisation"], measure), []).append(record[measure])
+    if len({size for _, size in rows}) < 2:
+        return ""
+    lines = ["| " + " | ".join(["method", "size", *(" ".join(column) for column in columns)]) + " |"]
+    lines.append("| --- |" + " ---: |" * (len(columns) + 1))
+    for (method, size), row in sorted(rows.items()):
+        numbers = [f"{mean(row[column]):.3f}" for column in columns]
+        lines.append(f"| {method} | {size} | {' | '.join(numbers)} |")
+    return "\n".join(lines) + "\n"
+
+
 def _validated(run: RunFolder) -> dict[str, Any]:
     """Return a cell's scores on validation pairs of held-out templates by its id."""
     wanted = {"partition": "val", "generalisation": "context", "source_kind": "all"}
@@ -154,6 +178,8 @@ def body_of(run: RunFolder, table: str) -> str:
     """Return a table in Markdown; an empty text if there is none."""
     if table == "settings":
         return settings_table(run)
+    if table == "sizes":
+        return sizes_table(run)
     path = run.tables / f"{table}.md"
     return read_text(path) if path.is_file() else ""
 
