@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 from cli_world import FAST, World, ravel, suite_text
 
 from evaluation.exchange.submission import SubmissionInfo, pack_run
+from evaluation.records.run_folder import RunFolder
 from evaluation.records.scores import read_scores
 from evaluation.verify.submission.check import check_submission
 from evaluation.verify.submission.unpack import opened
@@ -89,6 +91,28 @@ def test_a_submission_gives_the_tables_of_its_run(
     assert "| das |" in pages[0]
     assert "old" in pages[0]
     assert (tmp_path / "of_submission" / "kept_cause_isolate.png").is_file()
+
+
+def test_sizes_stand_beside_each_other(script: ModuleType, tmp_path: Path) -> None:
+    def line(size: int, attribute: str, cause: float, **other: str) -> str:
+        own = {
+            "method": "das",
+            "partition": "val",
+            "source_kind": "all",
+            "generalisation": "context",
+            **other,
+        }
+        measures = {"cause": cause, "isolate": 0.5, "disentangle": (cause + 0.5) / 2}
+        return json.dumps({**own, "size": size, "attribute": attribute, **measures})
+
+    rows = [line(4, "Hue", 0.2), line(4, "Taste", 0.4), line(8, "Hue", 0.6), line(8, "Taste", 0.6)]
+    rows += [line(128, "Hue", 1.0, method="full_vector"), line(4, "Hue", 0.9, partition="test")]
+    entity = [line(size, "Hue", 0.1, generalisation="entity") for size in (4, 8)]
+    (tmp_path / "scores.jsonl").write_text("\n".join([*rows, *entity]) + "\n")
+    table = script.sizes_table(RunFolder(tmp_path)).splitlines()
+    assert table[2] == "| das | 4 | 0.300 | 0.500 | 0.400 | 0.100 | 0.500 | 0.300 |"
+    assert table[3] == "| das | 8 | 0.600 | 0.500 | 0.550 | 0.100 | 0.500 | 0.300 |"
+    assert len(table) == 4
 
 
 def test_a_damaged_one_gives_none(run: Path, script: ModuleType, tmp_path: Path) -> None:
