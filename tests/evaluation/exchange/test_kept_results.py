@@ -103,7 +103,7 @@ def test_sizes_stand_beside_each_other(script: ModuleType, tmp_path: Path) -> No
             **other,
         }
         measures = {"cause": cause, "isolate": 0.5, "disentangle": (cause + 0.5) / 2}
-        return json.dumps({**own, "size": size, "attribute": attribute, **measures})
+        return json.dumps({**own, **other, "size": size, "attribute": attribute, **measures})
 
     rows = [line(4, "Hue", 0.2), line(4, "Taste", 0.4), line(8, "Hue", 0.6), line(8, "Taste", 0.6)]
     rows += [line(128, "Hue", 1.0, method="full_vector"), line(4, "Hue", 0.9, partition="test")]
