@@ -19,6 +19,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import torch
@@ -176,8 +177,7 @@ def near_truth(method: str, settings: dict[str, Any], seed: int, world: PlantedW
         problem = Problem(instance.without_test(), attribute, site, int(truth.shape[1]), seed)
         found.append(nearness(fit(problem, engine, workspace), truth))
     angles = [near.largest if near.largest is not None else 90.0 for near in found]
-    similarity = sum(near.similarity for near in found) / len(found)
-    return Near(engine.passes - before, similarity, max(angles))
+    return Near(engine.passes - before, mean(near.similarity for near in found), max(angles))
 
 
 def planted_table(seeds: int, *, quick: bool) -> str:
@@ -192,25 +192,12 @@ def planted_table(seeds: int, *, quick: bool) -> str:
     rows = []
     for method, called, setting in PLANTED[-1:] if quick else PLANTED:
         found = [near_truth(method, setting, seed, world, made) for seed in range(seeds)]
-        rows.append(
-            [
-                method,
-                called,
-                f"{sum(one.passes for one in found) / seeds:,.0f}",
-                f"{sum(one.similarity for one in found) / seeds:.3f}",
-                f"{sum(one.angle for one in found) / seeds:.1f}",
-                f"{max(one.angle for one in found):.1f}",
-            ]
-        )
+        angles = [one.angle for one in found]
+        passes, similarity = mean(one.passes for one in found), mean(one.similarity for one in found)
+        means = [f"{passes:,.0f}", f"{similarity:.3f}", f"{mean(angles):.1f}"]
+        rows.append([method, called, *means, f"{max(angles):.1f}"])
         print(rows[-1], flush=True)
-    header = (
-        "method",
-        "setting",
-        "passes",
-        "similarity",
-        "largest angle, mean of seeds",
-        "of the worst seed",
-    )
+    header = ("method", "setting", "passes", "similarity", "largest angle", "of the worst seed")
     return markdown_table(header, rows)
 
 
@@ -260,10 +247,6 @@ def main(argv: Sequence[str] | None = None) -> None:
 def row_of(row: dict[str, Any]) -> list[str]:
     """Return the cells of a setting's row: means over seeds, and the spread of the scores over these."""
     found = row["found"]
-
-    def mean(values: list[float]) -> float:
-        return sum(values) / len(values)
-
     scores = []
     for name in SPLITS:
         values = [one["scores"][name] for one in found]

@@ -26,7 +26,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
-from measuring import put_between_markers  # noqa: E402
+from measuring import markdown_table, put_between_markers  # noqa: E402
 
 from evaluation.config.suite import SuiteConfig  # noqa: E402
 from evaluation.exchange.submission.as_run import write_as_run  # noqa: E402
@@ -156,12 +156,17 @@ def sizes_table(run: RunFolder) -> str:
                 row.setdefault((record["generalisation"], measure), []).append(record[measure])
     if len({size for _, size in rows}) < 2:
         return ""
-    lines = ["| " + " | ".join(["method", "size", *(" ".join(column) for column in columns)]) + " |"]
-    lines.append("| --- |" + " ---: |" * (len(columns) + 1))
-    for (method, size), row in sorted(rows.items()):
-        numbers = [f"{mean(row[column]):.3f}" for column in columns]
-        lines.append(f"| {method} | {size} | {' | '.join(numbers)} |")
-    return "\n".join(lines) + "\n"
+    return markdown_table(
+        ["method", "size", *map(" ".join, columns)],
+        [
+            [method, str(size), *(f"{mean(row[column]):.3f}" for column in columns)]
+            for (method, size), row in sorted(rows.items())
+        ],
+    )
+
+
+MADE_HERE = {"settings": settings_table, "sizes": sizes_table}
+"""Tables that a run does not write itself."""
 
 
 def _validated(run: RunFolder) -> dict[str, Any]:
@@ -176,10 +181,8 @@ def _validated(run: RunFolder) -> dict[str, Any]:
 
 def body_of(run: RunFolder, table: str) -> str:
     """Return a table in Markdown; an empty text if there is none."""
-    if table == "settings":
-        return settings_table(run)
-    if table == "sizes":
-        return sizes_table(run)
+    if table in MADE_HERE:
+        return MADE_HERE[table](run)
     path = run.tables / f"{table}.md"
     return read_text(path) if path.is_file() else ""
 

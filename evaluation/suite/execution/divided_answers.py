@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from multiprocessing.connection import Connection
 
-from das.engine import DirectEngine, EngineAnswerer, make_engine
+from das.engine import EngineAnswerer, ResumeEngine, make_engine
 from evaluation.suite.execution.beside import (
     SharedModel,
     available_processors,
@@ -79,7 +79,9 @@ class _Helper:
 
     def ask(self, question: _Question) -> None:
         """Send it a question."""
-        self._connection.send(question)
+        # A death is noticed where the answers are waited for.
+        with suppress(BrokenPipeError):
+            self._connection.send(question)
 
     def answers(self) -> _Answers | None:
         """Wait for the answers; None if it died."""
@@ -195,8 +197,7 @@ def _helpers(answerer: EngineAnswerer, questions: int) -> list[_Helper]:
     alone = multiprocessing.current_process().daemon or count < 1
     if alone or questions < _FEWEST_QUESTIONS or parameters > _MOST_PARAMETERS:
         return []
-    shared = shared_model(engine.target) if keeps_no_history(engine) else None
-    if shared is None:
+    if not isinstance(engine, ResumeEngine) or not keeps_no_history(engine):
         return []
-    batch_tokens = engine.batch_tokens if isinstance(engine, DirectEngine) else 0
-    return [_Helper(shared, engine.name, batch_tokens) for _ in range(count)]
+    shared = shared_model(engine.target)
+    return [] if shared is None else [_Helper(shared, engine.name, engine.batch_tokens) for _ in range(count)]
